@@ -1,0 +1,124 @@
+"""The one weight matrix of a task: a probe fitted once on all training clips, one C for all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probekit.cache import layout, store
+from probekit.errors import DataError
+from probekit.probes import linear, selection
+from probekit.probes.evaluation import clips_of, features_of
+from probekit.selection import parse
+from probekit.tasks import metrics, splits
+from probekit.tasks.splits import Split
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ClassWeights:
+    """Class weights on the embedding itself, and how they came about.
+
+    Attributes
+    ----------
+    matrix : numpy.ndarray, shape (classes, dim)
+        Rows of the linear probe, mapped back through the standardization.
+    names : tuple of str
+        The classes.
+    task, embedding : str
+        What was probed.
+    c : float
+        The regularization, one value for all classes.
+    clips : int
+        Training clips.
+    converged : bool
+        Whether the solver reached its tolerance.
+    fingerprint, manifest : str
+        Of the embeddings and the clip table.
+    provenance : tuple of str
+        What every figure must show.
+    """
+
+    matrix: Array
+    names: tuple[str, ...]
+    task: str
+    embedding: str
+    c: float
+    clips: int
+    converged: bool
+    fingerprint: str
+    manifest: str
+    provenance: tuple[str, ...]
+
+
+def class_weights(
+    task: str,
+    extractor: str,
+    *,
+    cache: str | Path | None = None,
+    root: str | Path | None = None,
+    c: float | None = None,
+) -> ClassWeights:
+    """Fit a linear probe on all training clips of a task and return its class weights.
+
+    For a fixed split these are the training and validation clips; with folds, all clips. C is the
+    one that scores best on held-out training clips, as in an evaluation, unless it is given.
+
+    Parameters
+    ----------
+    task, extractor : str
+        As for :func:`probekit.evaluate`.
+    cache, root : str or pathlib.Path, optional
+        As for :func:`probekit.evaluate`.
+    c : float > 0, optional
+        Use this C.
+
+    Returns
+    -------
+    ClassWeights
+        In the order of the task's classes; classes without training clips are left out.
+
+    Raises
+    ------
+    ProbekitError
+        If the task or the embeddings are not there, or there are fewer than two classes.
+    """
+    where = layout.root(cache)
+    card, clips = clips_of(task, where, root)
+    chosen = parse(extractor)
+    embeddings = store.find(where, chosen, card.dataset)
+    features, present, missing = features_of(embeddings, clips, chosen)
+    targets = present.targets()
+    if present.target == "regression":
+        raise DataError(f"{card.name}: its targets are numbers, there are no classes to compare")
+    first = splits.make(card.protocol, present)[0]
+    if card.protocol.kind == "split":
+        whole = Split("all training clips", first.train, first.valid, first.test)
+    else:
+        none = np.array([], np.int64)
+        whole = Split("all clips", np.arange(len(present)), none, none)
+    grid = linear.GRID if c is None else (c,)
+    one = selection.choose(
+        features, targets, present, whole, card.protocol, metrics.get(card.metric), grid
+    ).probe
+    there = np.isfinite(one.intercept) & (one.coef != 0).any(axis=1)
+    said = [*present.provenance, *embeddings.layout.provenance]
+    if missing:
+        said.append(f"{len(present):,} of {len(clips):,} clips")
+    if not one.converged:
+        said.append("not converged")
+    return ClassWeights(
+        matrix=(one.coef / one.scaler.scale)[there],
+        names=tuple(name for name, keep in zip(present.names, there, strict=True) if keep),
+        task=card.name,
+        embedding=extractor,
+        c=one.c,
+        clips=len(whole.train) + len(whole.valid),
+        converged=one.converged,
+        fingerprint=embeddings.layout.fingerprint,
+        manifest=clips.digest(),
+        provenance=tuple(said),
+    )

@@ -1,0 +1,91 @@
+"""A file is there whole, or not at all: write aside, flush, rename, flush the folder."""
+
+import os
+import socket
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+TEMPORARY = ".tmp"  # suffix of files that are not finished
+
+
+def reached(point: str) -> None:
+    """Mark a named point of the commit; tests stop the process here."""
+
+
+def temporary(path: Path) -> Path:
+    """Return a name beside ``path`` that no other writer uses."""
+    mark = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return path.with_name(f".{path.name}.{mark}{TEMPORARY}")
+
+
+def commit(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file so that it appears under its name only when it is whole and on the disk.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file's final name; an older file of that name is replaced at once.
+    write : callable
+        Writes the content under the name that it is given, and closes it.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or not writable; the older file is then untouched and nothing is left
+        behind.
+    """
+    aside = temporary(path)
+    try:
+        reached("before-write")
+        write(aside)
+        reached("before-flush")
+        _flush(aside)
+        reached("before-rename")
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    reached("after-rename")
+    _flush(path.parent)
+    reached("after-folder-flush")
+
+
+def create_once(path: Path, content: bytes) -> bytes:
+    """Write a file that is never changed again; the first writer wins.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    content : bytes
+        What to write if it is not there yet.
+
+    Returns
+    -------
+    bytes
+        What the file holds: ``content``, or what another writer put there first.
+    """
+    if not path.exists():
+        aside = temporary(path)
+        try:
+            aside.write_bytes(content)
+            _flush(aside)
+            os.link(aside, path)  # fails where the name exists, which replace() does not
+        except FileExistsError:
+            pass
+        finally:
+            aside.unlink(missing_ok=True)
+        _flush(path.parent)
+    return path.read_bytes()
+
+
+def _flush(path: Path) -> None:
+    """Make sure that a file's content, or a folder's names, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

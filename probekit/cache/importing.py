@@ -1,0 +1,141 @@
+"""Embeddings that were made elsewhere become a cache like any other, with their origin."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probekit.cache import layout, part
+from probekit.cache.store import Embeddings
+from probekit.errors import CacheError, DataError
+from probekit.manifest import Manifest, dataset_name
+
+Array = Any
+
+
+def import_arrays(
+    name: str,
+    manifest: Manifest,
+    arrays: Sequence[Path],
+    *,
+    cache: Path,
+    dataset: str,
+    note: str = "",
+    dtype: str = "float32",
+) -> Embeddings:
+    """Bring in arrays whose row i is clip i of a manifest.
+
+    Parameters
+    ----------
+    name : str
+        What to call the embedding: lower case letters, digits, dots, dashes.
+    manifest : Manifest
+        The clips, in the arrays' order.
+    arrays : sequence of pathlib.Path
+        ``.npy`` files, or ``.npz`` with one array, of shape (clips, dim) or (clips,); several are
+        put side by side.
+    cache : pathlib.Path
+        The cache's folder.
+    dataset : str
+        Whose clips these are, as tasks name it.
+    note : str
+        Where the arrays come from, in the user's words.
+    dtype : {"float32", "float16"}
+        How to store them.
+
+    Returns
+    -------
+    Embeddings
+        What is now in the cache.
+
+    Raises
+    ------
+    DataError
+        If an array cannot be read, has another number of rows, is not of numbers, or holds NaN or
+        infinite values.
+    CacheError
+        If the name is not usable.
+    """
+    if dataset_name(name) != name:
+        raise CacheError(f"name {name!r}: use lower case letters, digits, dots and dashes")
+    columns = [_read(path, len(manifest)) for path in arrays]
+    matrix = np.concatenate(columns, axis=1).astype(dtype)
+    if not np.isfinite(matrix).all():
+        raise DataError(f"{name}: {dtype} cannot hold all values of {arrays[0].name}")
+    sources = [
+        {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in arrays
+    ]
+    identity = {
+        "extractor": name,
+        "imported": sources,
+        "clips": hashlib.sha256("\n".join(manifest.clip_ids).encode()).hexdigest(),
+    }
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    where = layout.folder(cache, name, fingerprint, dataset)
+    settled = layout.settle(
+        where,
+        layout.Layout(
+            extractor=name,
+            fingerprint=fingerprint,
+            identity=identity,
+            dataset=dataset,
+            buckets=layout.choose_buckets(len(manifest), matrix[0].nbytes),
+            dtype=dtype,
+            provenance=["imported embeddings"],
+        ),
+    )
+    meta = {
+        "extractor": name,
+        "fingerprint": fingerprint,
+        "identity": identity,
+        "card": {"name": name, "default_stream": "embedding", "imported": True, "note": note},
+        "weights": {},
+        "precision": "unknown",
+        "dtype": settled.dtype,
+        "provenance": {"imported": datetime.now(UTC).isoformat(timespec="seconds"), "note": note},
+    }
+    grids = {"embedding": {"kind": "clip", "dim": matrix.shape[1]}}
+    parts: dict[int, part.Part] = {}
+    for i, row in enumerate(manifest.table.itertuples(index=False)):
+        number = layout.bucket(row.clip_id, settled.buckets)
+        source = {"start": row.start, "end": row.end, "duration": np.nan,
+                  "size": -1, "mtime": -1, "sha256": b""}
+        own = parts.setdefault(number, part.Part(meta, grids))
+        own.rows[row.clip_id] = part.Row(source, {"embedding": {"clip": matrix[i]}})
+    for number, content in parts.items():
+        part.write(where / layout.part_name(number), content)
+    return Embeddings(where)
+
+
+def _read(path: Path, clips: int) -> Array:
+    """Read one array and check that it fits the clips."""
+    try:
+        content = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a .npy or .npz file that can be read ({error})") from error
+    if isinstance(content, np.lib.npyio.NpzFile):
+        if len(content.files) != 1:
+            raise DataError(
+                f"{path}: holds {len(content.files)} arrays ({', '.join(content.files)}); save the "
+                "one that is meant in a file of its own"
+            )
+        content = content[content.files[0]]
+    if not np.issubdtype(content.dtype, np.number) or np.iscomplexobj(content):
+        raise DataError(f"{path}: holds {content.dtype}, not numbers")
+    if content.ndim == 1:
+        content = content[:, None]
+    if content.ndim != 2 or len(content) != clips:
+        raise DataError(
+            f"{path}: has shape {content.shape}; needed is one row for each of the {clips} clips"
+        )
+    bad = np.flatnonzero(~np.isfinite(content).all(axis=1))
+    if len(bad):
+        raise DataError(f"{path}: row {bad[0]} holds NaN or infinite values ({len(bad)} rows do)")
+    return content

@@ -1,0 +1,58 @@
+"""Manifests kept in a cache, so that evaluating needs no audio and no dataset folder."""
+
+from pathlib import Path
+
+from probekit import manifest as manifests
+from probekit.cache import commit
+from probekit.manifest import Manifest
+
+
+def keep(cache: Path, clips: Manifest) -> Path:
+    """Keep a manifest as ``manifests/<name>-<hash>.parquet``.
+
+    Parameters
+    ----------
+    cache : pathlib.Path
+        The cache's folder.
+    clips : Manifest
+        What to keep; one with the same content is kept once.
+
+    Returns
+    -------
+    pathlib.Path
+        The file; its time of change is now, so that the newest is the one used last.
+    """
+    path = cache / "manifests" / f"{clips.name}-{clips.digest()[:12]}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    commit.commit(path, clips.write)
+    return path
+
+
+def newest(cache: Path, name: str) -> Manifest | None:
+    """Return the manifest of a task or dataset that was kept last, or None.
+
+    Parameters
+    ----------
+    cache : pathlib.Path
+        The cache's folder.
+    name : str
+        Of the task or dataset.
+
+    Returns
+    -------
+    Manifest or None
+        As it was kept.
+    """
+    found = [
+        path
+        for path in (cache / "manifests").glob(f"{name}-*.parquet")
+        if path.stem[: -13] == name
+    ]
+    if not found:
+        return None
+    return manifests.read(max(found, key=lambda path: path.stat().st_mtime_ns))
+
+
+def names(cache: Path) -> list[str]:
+    """Return the names of all kept manifests."""
+    return sorted({path.stem[:-13] for path in (cache / "manifests").glob("*.parquet")})

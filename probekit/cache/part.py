@@ -1,0 +1,303 @@
+"""One part of a cache: an HDF5 file with a fixed share of a dataset's clips.
+
+The layout is written down in ``cache/README.md``. The file begins with a block of 512 bytes that
+holds the SHA-256 of all that follows, so that any changed byte is found.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from probekit.cache import commit
+from probekit.errors import CacheError
+
+FORMAT, VERSION = "probekit-embeddings", 1
+_BLOCK = 512
+Array = npt.NDArray[Any]
+
+# what is kept about each clip's source, with its type in the file
+CLIP_FIELDS = {
+    "start": "f8",
+    "end": "f8",
+    "duration": "f8",
+    "size": "i8",
+    "mtime": "i8",
+    "sha256": "S64",
+}
+FAILED_FIELDS = {"start": "f8", "end": "f8", "size": "i8", "mtime": "i8"}
+
+
+@dataclass
+class Row:
+    """One clip's share of a part.
+
+    Attributes
+    ----------
+    source : dict
+        Values of :data:`CLIP_FIELDS`.
+    streams : dict of str to dict of str to numpy.ndarray
+        Stream to its arrays: ``mean``, ``std``, ``max`` or ``clip`` of shape (dim,), and
+        ``frames`` of shape (time, dim) where frames are kept.
+    """
+
+    source: dict[str, Any]
+    streams: dict[str, dict[str, Array]]
+
+
+@dataclass
+class Part:
+    """The content of a part.
+
+    Attributes
+    ----------
+    meta : dict
+        The file's attributes: extractor, fingerprint, identity, card, dtype, provenance …
+    grids : dict of str to dict
+        Stream to ``kind``, ``dim``, and for frames ``hop``, ``first_center``, ``window``
+        (seconds, as exact fractions in text).
+    rows : dict of str to Row
+        Clip id to what was computed for it.
+    failed : dict of str to dict
+        Clip id to ``reason`` and the values of :data:`FAILED_FIELDS`.
+    """
+
+    meta: dict[str, Any]
+    grids: dict[str, dict[str, Any]]
+    rows: dict[str, Row] = field(default_factory=dict)
+    failed: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def write(path: Path, part: Part) -> None:
+    """Write a part: whole and on the disk, or not at all.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where; an older part there is replaced.
+    part : Part
+        Its content; clips are written in the order of their ids.
+    """
+
+    def fill(aside: Path) -> None:
+        with h5py.File(aside, "w", userblock_size=_BLOCK, libver=("v110", "v110")) as file:
+            _fill(file, part)
+        commit.reached("before-digest")
+        block = _block(_digest(aside))
+        with aside.open("r+b") as stream:
+            stream.write(block)
+
+    commit.commit(path, fill)
+
+
+def read(path: Path, *, frames: bool = True) -> Part:
+    """Read a whole part into memory.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The part.
+    frames : bool
+        Whether to read frames too, where they are kept.
+
+    Returns
+    -------
+    Part
+        Its content.
+
+    Raises
+    ------
+    CacheError
+        If the file is not a part that this version of probekit reads.
+    """
+    with opened(path) as file:
+        ids = _text(file["clip_id"])
+        sources = {name: file[name][:] for name in CLIP_FIELDS}
+        part = Part(meta(file), {name: _grid(group) for name, group in file["streams"].items()})
+        arrays: dict[str, dict[str, Array]] = {}
+        offsets: dict[str, Array] = {}
+        for name, group in file["streams"].items():
+            arrays[name] = {key: group[key][:] for key in group if key != "offset"
+                            and (frames or key != "frames")}
+            if "offset" in group:
+                offsets[name] = group["offset"][:]
+        for i, clip_id in enumerate(ids):
+            streams: dict[str, dict[str, Array]] = {}
+            for name, held in arrays.items():
+                streams[name] = {
+                    key: array[offsets[name][i] : offsets[name][i + 1]]
+                    if key == "frames"
+                    else array[i]
+                    for key, array in held.items()
+                }
+            part.rows[clip_id] = Row({name: values[i] for name, values in sources.items()}, streams)
+        part.failed = failures(file)
+        return part
+
+
+class opened:  # noqa: N801 - reads as a verb: with opened(path) as file
+    """Open a part for reading; damage becomes a :class:`CacheError` that names the file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The part.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> h5py.File:
+        try:
+            self.file = h5py.File(self.path, "r", locking=False)
+        except OSError as error:
+            reason = "no such file" if not self.path.exists() else str(error)
+            raise CacheError(f"{self.path}: cannot be read as HDF5 ({reason}). {_REPAIR}") from error
+        if self.file.attrs.get("format") != FORMAT:
+            self.file.close()
+            raise CacheError(f"{self.path}: not a part of a probekit cache")
+        version = int(self.file.attrs["version"])
+        if version > VERSION:
+            self.file.close()
+            raise CacheError(
+                f"{self.path}: written in format version {version}; this probekit reads up to "
+                f"{VERSION}. Upgrade probekit"
+            )
+        return self.file
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.file.close()
+        if isinstance(error, (OSError, KeyError, RuntimeError, ValueError)):
+            raise CacheError(f"{self.path}: damaged ({error}). {_REPAIR}") from error
+
+
+_REPAIR = "Run 'probekit cache verify'; delete the file and extract again to mend it"
+
+
+def verify(path: Path) -> str | None:
+    """Check a part against its digest.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The part.
+
+    Returns
+    -------
+    str or None
+        What is wrong, or None if every byte is as it was written.
+    """
+    try:
+        with path.open("rb") as stream:
+            block = stream.read(_BLOCK)
+        if len(block) < _BLOCK or block != _block(_digest(path)):
+            return "its bytes are not those that were written (SHA-256 differs)"
+        with opened(path):
+            return None
+    except (OSError, CacheError) as error:
+        return str(error)
+
+
+def meta(file: h5py.File) -> dict[str, Any]:
+    """Return a part's attributes as plain values."""
+    found: dict[str, Any] = {}
+    for name, value in file.attrs.items():
+        text = value.decode() if isinstance(value, bytes) else value
+        is_json = isinstance(text, str) and text[:1] in "{["
+        found[name] = json.loads(text) if is_json else (text if isinstance(text, str) else int(text))
+    return found
+
+
+def failures(file: h5py.File) -> dict[str, dict[str, Any]]:
+    """Return a part's failures: clip id to reason and source."""
+    columns = {name: file[f"failed_{name}"][:] for name in FAILED_FIELDS}
+    reasons = _text(file["failed_reason"])
+    return {
+        clip_id: {"reason": reasons[i], **{name: values[i] for name, values in columns.items()}}
+        for i, clip_id in enumerate(_text(file["failed_id"]))
+    }
+
+
+def contents(file: h5py.File) -> dict[str, list[str]]:
+    """Return which arrays a part holds for each stream."""
+    return {
+        name: sorted(key for key in group if key != "offset")
+        for name, group in file["streams"].items()
+    }
+
+
+def clip_ids(file: h5py.File) -> list[str]:
+    """Return the ids of the clips that a part holds, in the order of its rows."""
+    return _text(file["clip_id"])
+
+
+def _fill(file: h5py.File, part: Part) -> None:
+    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+    for name, value in sorted(part.meta.items()):
+        if name not in ("format", "version"):
+            plain = isinstance(value, (str, int))
+            file.attrs[name] = value if plain else json.dumps(value, sort_keys=True)
+    ids = sorted(part.rows)
+    file["clip_id"] = _bytes(ids)
+    for name, kind in CLIP_FIELDS.items():
+        file[name] = np.array([part.rows[i].source[name] for i in ids], dtype=kind)
+    bad = sorted(part.failed)
+    file["failed_id"] = _bytes(bad)
+    file["failed_reason"] = _bytes([part.failed[i]["reason"] for i in bad])
+    for name, kind in FAILED_FIELDS.items():
+        file[f"failed_{name}"] = np.array([part.failed[i][name] for i in bad], dtype=kind)
+    streams = file.create_group("streams")
+    for name, grid in sorted(part.grids.items()):
+        group = streams.create_group(name)
+        group.attrs.update(grid)
+        for key, array in _columns(name, part, ids, part.meta["dtype"]):
+            group[key] = array
+
+
+def _columns(
+    stream: str, part: Part, ids: list[str], dtype: str
+) -> Iterator[tuple[str, Array]]:
+    """Yield a stream's arrays over all clips."""
+    dim = part.grids[stream]["dim"]
+    keys = list(part.rows[ids[0]].streams[stream]) if ids else []
+    for key in sorted(keys):
+        own = [part.rows[i].streams[stream][key] for i in ids]
+        if key == "frames":
+            yield "offset", np.concatenate([[0], np.cumsum([len(a) for a in own])]).astype("i8")
+            yield "frames", np.concatenate(own).astype(dtype)
+        else:
+            yield key, np.stack(own).reshape(len(ids), dim).astype(dtype)
+
+
+def _grid(group: h5py.Group) -> dict[str, Any]:
+    return {k: (v if isinstance(v, str) else int(v)) for k, v in group.attrs.items()}
+
+
+def _bytes(texts: list[str]) -> Array:
+    """Return texts as UTF-8 of fixed width; an empty list keeps a width of one."""
+    raw = [text.encode() for text in texts]
+    return np.array(raw, dtype=f"S{max([1, *map(len, raw)])}")
+
+
+def _text(dataset: h5py.Dataset) -> list[str]:
+    return [raw.decode() for raw in dataset[:]]
+
+
+def _digest(path: Path) -> str:
+    sha = hashlib.sha256()
+    with path.open("rb") as stream:
+        stream.seek(_BLOCK)
+        for chunk in iter(lambda: stream.read(1 << 20), b""):
+            sha.update(chunk)
+    return sha.hexdigest()
+
+
+def _block(digest: str) -> bytes:
+    text = f"probekit embedding cache, part, format {VERSION}\nsha256 of what follows: {digest}\n"
+    return text.encode().ljust(_BLOCK, b"\0")

@@ -1,0 +1,140 @@
+"""``probekit tasks`` and ``probekit extractors``: what there is."""
+
+from typing import Annotated, Any
+
+import typer
+
+from probekit.cli import output
+
+tasks = typer.Typer(help="Tasks: datasets with labels, protocol and metric.",
+                    invoke_without_command=True)
+extractors = typer.Typer(help="Extractors: networks and features.", invoke_without_command=True)
+
+
+@tasks.callback()
+def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
+    """List the tasks; show NAME tells all about one.
+
+    [bold]Examples[/bold]
+
+      probekit tasks
+
+      probekit tasks show urbansound8k
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from probekit import cards
+
+    found = [cards.task(name) for name in cards.names("tasks")]
+    rows = [
+        {
+            "task": c.name,
+            "classes": len(c.labels or ()) or "–",
+            "clips": f"{c.counts['clips']:,}" if "clips" in c.counts else "–",
+            "metric": c.metric,
+            "title": c.title,
+        }
+        for c in found
+    ]
+    _list(rows, json)
+
+
+@extractors.callback()
+def list_extractors(context: typer.Context, json: bool = output.AsJson) -> None:
+    """List the extractors; show NAME tells all about one.
+
+    [bold]Examples[/bold]
+
+      probekit extractors
+
+      probekit extractors show vggish
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from probekit import cards
+
+    found = [cards.extractor(name) for name in cards.names("extractors")]
+    rows = [
+        {
+            "extractor": c.name,
+            "streams": ", ".join(f"{name} ({s.dim})" for name, s in c.streams.items()),
+            "rate": f"{c.sample_rate:,} Hz",
+            "parameters": f"{c.parameter_count:,}" if c.parameter_count else "–",
+            "title": c.title,
+        }
+        for c in found
+    ]
+    _list(rows, json)
+
+
+@tasks.command("show")
+def show_task(
+    name: Annotated[str, typer.Argument()],
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="Only the citation.")] = False,
+    json: bool = output.AsJson,
+) -> None:
+    """Tell all about a task.
+
+    [bold]Example[/bold]
+
+      probekit tasks show gtzan
+    """
+    from probekit import cards
+
+    _show(cards.task(name), bibtex, json, hide={"module", "options"})
+
+
+@extractors.command("show")
+def show_extractor(
+    name: Annotated[str, typer.Argument()],
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="Only the citation.")] = False,
+    json: bool = output.AsJson,
+) -> None:
+    """Tell all about an extractor.
+
+    [bold]Example[/bold]
+
+      probekit extractors show vggish
+    """
+    from probekit import cards
+
+    _show(cards.extractor(name), bibtex, json, hide={"module"})
+
+
+def _list(rows: list[dict[str, Any]], json: bool) -> None:
+    if json:
+        output.as_json(rows)
+    else:
+        output.table(list(rows[0]), [list(row.values()) for row in rows],
+                     numbers="classes|clips|rate|parameters")
+
+
+def _show(card: Any, bibtex: bool, json: bool, hide: set[str]) -> None:
+    if bibtex:
+        output.say(card.bibtex.rstrip() or "no citation is known")
+        return
+    facts = card.model_dump(mode="json")
+    if json:
+        output.as_json(facts)
+        return
+    for key, value in facts.items():
+        if key in hide or value in (None, "", [], {}):
+            continue
+        name = key.replace("_", " ")
+        if isinstance(value, dict):
+            output.say(f"{name}:")
+            for k, v in value.items():
+                output.say(f"    {k}: {_line(v)}")
+        elif isinstance(value, list) and value and isinstance(value[0], (dict, str)):
+            output.say(f"{name}:" if key != "labels" else f"{name}: {', '.join(value)}")
+            for v in value if key != "labels" else ():
+                output.say(f"    {_line(v)}")
+        else:
+            text = str(value).rstrip()
+            output.say(f"{name}: {text}" if "\n" not in text else f"{name}:\n{text}")
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_line(v)}" for k, v in value.items() if v not in (None, "", [], {}))
+    return str(value)

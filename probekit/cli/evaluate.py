@@ -1,0 +1,98 @@
+"""``probekit evaluate``: a probe on cached embeddings, scored under the task's protocol."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from probekit.cli import options, output
+
+if TYPE_CHECKING:
+    from probekit.probes.results import Result
+
+
+def evaluate(
+    task: Annotated[str, typer.Option(help="A task's name, card or CSV; or an extracted folder's.")],
+    embedding: options.Embedding,
+    cache: options.Cache = None,
+    root: options.Root = None,
+    reports: options.Reports = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes; folds are spread over them.")] = 1,
+    again: Annotated[bool, typer.Option("--again", help="Compute also what is kept.")] = False,
+    json: bool = output.AsJson,
+) -> None:
+    """Score linear probes on cached embeddings under the task's own protocol.
+
+    Standardized on training clips; C chosen on validation clips or inside the training folds;
+    95 % intervals by a bootstrap. Each run is kept: a JSON, with predictions and weights in HDF5.
+
+    [bold]Examples[/bold]
+
+      probekit evaluate --task fsdd -e melstats -e vggish
+
+      probekit evaluate --task gtzan -e vggish:pool=mean+std --cache /data/cache
+
+      probekit evaluate --task my-clips.csv -e melstats
+    """
+    from probekit.probes import evaluation
+
+    with output.progress("folds") as bar:
+        lines: dict[str, int] = {}
+
+        def tick(name: str, done: int, total: int) -> None:
+            if name not in lines:
+                lines[name] = bar.add_task(name, total=total, note="")
+            bar.update(lines[name], completed=done)
+
+        found = evaluation.evaluate(
+            task, embedding, cache=cache, root=root, reports=reports, jobs=jobs, again=again,
+            progress=tick,
+        )
+    if json:
+        output.as_json(found)
+    else:
+        show(found)
+
+
+def show(found: "list[Result]") -> None:
+    """Print results of one task as a table, with the published scores below."""
+    first = found[0]
+    folds = len(first["folds"])
+    rows = [
+        (
+            r["embedding"],
+            f"{r['score']:.3f}",
+            f"{r['interval']['low']:.3f} – {r['interval']['high']:.3f}",
+            f"{r['spread']:.3f}" if folds > 1 else "–",
+            ", ".join(f"{c:.2g}" for c in sorted({f["c"] for f in r["folds"]})),
+            f"{r['clips']['used']:,} of {r['clips']['of']:,}",
+            "; ".join(r["provenance"]) or "–",
+        )
+        for r in found
+    ]
+    title = f"{first['task']}: {first['title']}\n{first['protocol']}"
+    columns = ("embedding", first["metric"], "95 % interval", "sd over folds", "C", "clips", "note")
+    output.table(columns, rows, title=title, numbers=f"{first['metric']}|sd over folds|clips")
+    for r in found:
+        if r["solver"]["unconverged"]:
+            output.warn(
+                f"{r['embedding']}: {r['solver']['unconverged']} of {r['solver']['fits']} fits "
+                f"stopped at {linear_limit()} iterations, {r['solver']['unconverged_final']} of the "
+                "probes that are scored among them"
+            )
+        edges = [f["fold"] for f in r["folds"] if f["at_edge"]]
+        if edges:
+            output.warn(f"{r['embedding']}: C at the edge of its grid in fold {', '.join(edges)}")
+    published = [p for p in first["published"] if p["metric"] in ("", first["metric"])]
+    if published:
+        output.table(
+            ("published", first["metric"], "where", "what differs"),
+            [(p["method"], f"{p['score']:.3f}", p["where"], p["differs"] or "–") for p in published],
+            numbers=first["metric"],
+        )
+
+
+def linear_limit() -> int:
+    """Return the most iterations that the solver is given."""
+    from probekit.probes import linear
+
+    return linear.ITERATIONS

@@ -1,0 +1,129 @@
+"""``probekit extract``: recordings become embeddings in the cache."""
+
+from typing import Annotated
+
+import typer
+
+from probekit.cli import options, output
+
+_HELP = """Embed recordings and keep the embeddings in an HDF5 cache.
+
+What is there already is not computed again; an interrupted run goes on where it was.
+
+[bold]Examples[/bold]
+
+  probekit extract -e melstats --task fsdd --root ~/data/free-spoken-digit-dataset
+
+  probekit extract -e vggish -e melstats --audio ~/recordings
+
+  probekit extract -e vggish --manifest clips.csv --weights vggish=random:0 --limit 100
+"""
+
+
+def extract(
+    embedding: options.Embedding,
+    task: Annotated[str | None, typer.Option(help="A task's name, card or CSV.")] = None,
+    root: options.Root = None,
+    audio: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Recordings; sub-folders are labels.")
+    ] = None,
+    manifest: Annotated[
+        str | None, typer.Option(metavar="FILE", help="CSV: clip_id, path, start, end, label …")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="That many clips only, spread over all.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    cache: options.Cache = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="Or NAME=random:SEED.")
+    ] = None,
+    streams: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Streams to keep; the default one if not given.")
+    ] = None,
+    frames: Annotated[bool, typer.Option("--frames", help="Keep frames, not only pooled.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bf16 or fp16.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="Storage: float32 or float16.")] = "float32",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try clips again that failed before.")
+    ] = False,
+    verify_audio: Annotated[
+        bool, typer.Option("--verify-audio", help="Compare recordings by hash.")
+    ] = False,
+    json: bool = output.AsJson,
+) -> None:
+    from probekit.extraction import run
+
+    with output.progress("clips") as bar:
+        lines: dict[str, int] = {}
+        failed: dict[str, int] = {}
+
+        def tick(name: str, clips: int, seconds: float, failures: int) -> None:
+            failed[name] = failed.get(name, 0) + failures
+            note = f"({failed[name]} failed)" if failed[name] else ""
+            bar.update(lines[name], advance=clips + failures, note=note)
+
+        def begin(name: str, clips: int) -> None:
+            lines[name] = bar.add_task(name, total=clips, note="")
+
+        summaries = run.extract(
+            embedding,
+            task=task,
+            root=root,
+            audio=audio,
+            manifest=manifest,
+            cache=cache,
+            weights=weights or (),
+            streams=streams.split(",") if streams else None,
+            frames=frames,
+            device=device,
+            precision=precision,
+            dtype=dtype,
+            limit=limit,
+            retry_failed=retry_failed,
+            verify_audio=verify_audio,
+            dry_run=dry_run,
+            begin=begin,
+            progress=tick,
+        )
+    if json:
+        output.as_json([vars(summary) for summary in summaries])
+    else:
+        _tell(summaries)
+    if any(summary.failed for summary in summaries):
+        raise typer.Exit(1)
+
+
+def _tell(summaries: "list[run.Summary]") -> None:  # type: ignore[name-defined]  # noqa: F821
+    """Print what was done, and what failed."""
+    for one in summaries:
+        todo = one.total - one.cached - len(one.failed)
+        if one.dry:
+            output.say(
+                f"{one.extractor}: {todo:,} of {one.total:,} clips to embed, {one.cached:,} cached; "
+                f"about {output.size(one.bytes)} in {one.where}"
+            )
+        elif not one.done and one.cached + len(one.failed) == one.total:
+            output.say(
+                f"{one.extractor}: nothing to do, {one.cached:,} of {one.total:,} clips are in "
+                f"{one.where}"
+            )
+        else:
+            speed = one.audio_seconds / max(one.seconds, 1e-9)
+            output.say(
+                f"{one.extractor}: {one.done:,} clips embedded in {output.duration(one.seconds)} "
+                f"({output.duration(one.audio_seconds)} of audio, {speed:,.0f} times real time), "
+                f"{one.cached:,} were cached; in {one.where}"
+            )
+        if one.provenance:
+            output.say(f"  {'; '.join(one.provenance)}")
+        if one.failed:
+            output.say(f"  {len(one.failed):,} of {one.total:,} clips have no embedding:")
+            for clip_id, reason in sorted(one.failed.items())[:20]:
+                output.say(f"    {clip_id}: {reason}")
+            if len(one.failed) > 20:
+                output.say(f"    … and {len(one.failed) - 20:,} more (probekit cache info)")
+
+
+extract.__doc__ = _HELP

@@ -1,0 +1,101 @@
+"""How commands speak: tables, JSON, sizes, progress."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+AsJson = typer.Option(False, "--json", help="Print JSON instead of a table.")
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", numbers: str = ""
+) -> None:
+    """Print a table.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Heads.
+    rows : iterable of sequence
+        Cells; printed as they are, markup in them is not interpreted.
+    title : str
+        Printed above.
+    numbers : str
+        Heads of columns to align right, separated by ``|``.
+    """
+    right = set(numbers.split("|"))
+    made = Table(title=escape(title) or None, title_justify="left", header_style="bold", box=None,
+                 pad_edge=False, title_style="bold")
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left",
+                        overflow="fold", no_wrap=name in right)
+    for row in rows:
+        made.add_row(*(escape(str(cell)) for cell in row))
+    _console().print(made)
+
+
+def as_json(value: Any) -> None:
+    """Print a value as JSON."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))  # noqa: T201
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    _console().print(escape(text), highlight=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print a line to standard error."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def progress(unit: str) -> Progress:
+    """Return a progress display on standard error; silent where that is not a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit + " {task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people read it."""
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _console() -> Console:
+    """Return standard output; as wide as the content needs where it is not a terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=200)

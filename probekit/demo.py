@@ -1,0 +1,102 @@
+"""The whole path on synthesized sounds: a first look, and a check that everything works."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from probekit.analysis.dendrogram import dendrogram
+from probekit.cache import layout
+from probekit.errors import DataError
+from probekit.extraction.run import extract
+from probekit.probes import results
+from probekit.probes.evaluation import evaluate
+from probekit.probes.results import Result
+from probekit.report import figures, page
+from probekit.tasks import synthesis
+
+EXTRACTORS = ("melstats", "vggish")
+WEIGHTS = ("vggish=random:0",)
+STEPS = ("synthesize", "extract", "evaluate", "dendrogram", "page")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demonstration made.
+
+    Attributes
+    ----------
+    corpus : pathlib.Path
+        The synthesized recordings.
+    results : list of Result
+        One for each extractor.
+    figures : list of pathlib.Path
+        The dendrogram's files.
+    page : pathlib.Path
+        The summary.
+    seconds : float
+        What it took.
+    """
+
+    corpus: Path
+    results: list[Result]
+    figures: list[Path]
+    page: Path
+    seconds: float
+
+
+def run(
+    *,
+    cache: str | Path | None = None,
+    reports: str | Path | None = None,
+    clips: int = 360,
+    seed: int = 0,
+    jobs: int = 2,
+    step: Callable[[str], None] | None = None,
+) -> Demo:
+    """Synthesize a corpus, extract, evaluate, draw a dendrogram, and write a page.
+
+    Parameters
+    ----------
+    cache, reports : str or pathlib.Path, optional
+        As for :func:`probekit.extract` and :func:`probekit.evaluate`.
+    clips : int >= 300
+        Clips to synthesize.
+    seed : int >= 0
+        Seed of the corpus.
+    jobs : int >= 1
+        Processes for the probes.
+    step : callable, optional
+        Called with the name of each step as it begins.
+
+    Returns
+    -------
+    Demo
+        Where everything is.
+
+    Raises
+    ------
+    DataError
+        If the demo's folder holds another corpus.
+    """
+    tell = step or (lambda name: None)
+    begin = perf_counter()
+    where, out = layout.root(cache), results.root(reports) / "demo"
+    corpus = out / f"corpus-{clips}-{seed}"
+    tell(STEPS[0])
+    try:
+        synthesis.write_corpus(corpus, clips=clips, seed=seed)
+    except ValueError as error:
+        raise DataError(f"{corpus}: {error}") from error
+    tell(STEPS[1])
+    extract(EXTRACTORS, task="synth", root=corpus, cache=where, weights=WEIGHTS)
+    tell(STEPS[2])
+    found = evaluate("synth", EXTRACTORS, cache=where, reports=out, root=corpus, jobs=jobs)
+    tell(STEPS[3])
+    tree = dendrogram("synth", EXTRACTORS[0], cache=where, root=corpus)
+    drawn = figures.save_dendrogram(tree, out / "figures")
+    tell(STEPS[4])
+    written = page.write(
+        out / "index.html", "probekit demo", found, [(drawn[1], tree.caption)]
+    )
+    return Demo(corpus, found, drawn, written, perf_counter() - begin)

@@ -1,0 +1,229 @@
+"""Waveforms become streams: the contract that every extractor keeps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from probekit.cards import ExtractorCard, Params, Stream
+from probekit.errors import WeightsError
+from probekit.extractors.weights import fit
+
+Outputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A network's own classifier: what it was trained to tell apart.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Source classes, one a row of ``weight``.
+    weight : Tensor, shape (classes, dim)
+        Rows of the last linear layer.
+    bias : Tensor, shape (classes,)
+        Its intercepts.
+    stream : str
+        The stream that the layer reads.
+    """
+
+    classes: tuple[str, ...]
+    weight: Tensor
+    bias: Tensor
+    stream: str
+
+
+class Extractor(nn.Module):
+    """Base of all extractors.
+
+    A subclass sets ``network`` (a module whose state-dict keys are the official checkpoint's, or
+    None where there are no weights) and implements :meth:`cut`, :meth:`frontend` and :meth:`embed`.
+    Waveforms are cut into pieces of equal length, pieces of all clips go through front-end and
+    network together, and the outputs go back to their clips: so a clip's embedding does not depend
+    on its companions.
+
+    Parameters
+    ----------
+    card : ExtractorCard
+        Facts of this extractor.
+    params : dict
+        A value for every parameter of the card.
+    wanted : sequence of str
+        The streams to compute.
+    """
+
+    network: nn.Module | None
+    batch_pieces: int = 32
+
+    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
+        super().__init__()
+        self.network = None  # on the instance: a class attribute would hide the submodule
+        self.card = card
+        self.params = params
+        self.wanted = tuple(wanted)
+        self.precision = torch.float32
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """The streams that a call returns, with dimension, kind and grid for these parameters."""
+        return {name: self.card.streams[name] for name in self.wanted}
+
+    def cut(self, wave: Tensor) -> Tensor:
+        """Cut one waveform into the pieces that the network sees.
+
+        Parameters
+        ----------
+        wave : Tensor, shape (samples,), samples >= 1
+            Mono, at the card's sample rate.
+
+        Returns
+        -------
+        Tensor, shape (pieces, samples of a piece)
+            At least one piece; padded as the card says.
+        """
+        raise NotImplementedError
+
+    def frontend(self, pieces: Tensor) -> Tensor:
+        """Turn pieces into the network's input; runs in float32 at every precision.
+
+        Parameters
+        ----------
+        pieces : Tensor, shape (pieces, samples)
+            From :meth:`cut`, of one or several clips.
+
+        Returns
+        -------
+        Tensor, shape (pieces, …)
+            The network's input.
+        """
+        raise NotImplementedError
+
+    def embed(self, features: Tensor) -> Outputs:
+        """Run the network.
+
+        Parameters
+        ----------
+        features : Tensor, shape (pieces, …)
+            From :meth:`frontend`.
+
+        Returns
+        -------
+        dict of str to Tensor
+            For each stream of ``wanted``: shape (pieces, dim), one vector a piece, or
+            (pieces, time, dim).
+        """
+        raise NotImplementedError
+
+    def part(self, role: str) -> nn.Module | None:
+        """Return the module that takes the weights of a role, or None where there is none.
+
+        Parameters
+        ----------
+        role : str
+            A weights file of the card: ``"main"`` is :attr:`network`.
+
+        Returns
+        -------
+        torch.nn.Module or None
+            Its state dict has the file's keys.
+        """
+        return self.network if role == "main" else None
+
+    def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
+        """Take weights: one state dict for each weights file of the card that is in use.
+
+        Parameters
+        ----------
+        states : dict of str to dict
+            Name of the weights file (usually ``"main"``) to its tensors, in official keys.
+
+        Raises
+        ------
+        WeightsError
+            If a tensor is missing, unknown, or of another shape than the network's.
+        """
+        for role, state in states.items():
+            part = self.part(role)
+            if part is None:
+                raise WeightsError(f"{self.card.name} has no use for {role} weights")
+            fit(part, state, f"{self.card.name}: {role} weights")
+
+    def head(self) -> Head | None:
+        """Return the network's own classifier, or None where it has none."""
+        return None
+
+    @torch.inference_mode()
+    def forward(self, waves: Sequence[Tensor]) -> list[Outputs]:
+        """Embed clips.
+
+        Parameters
+        ----------
+        waves : sequence of Tensor, each of shape (samples,)
+            Mono float32 at the card's sample rate, of any lengths of at least one sample, on any
+            device.
+
+        Returns
+        -------
+        list of dict of str to Tensor
+            For each clip and stream: float32 of shape (time, dim) for frames, (dim,) for kind
+            ``clip``.
+        """
+        where = self._device()
+        cuts = [self.cut(wave.to(where, torch.float32)) for wave in waves]
+        results: list[Outputs] = [{} for _ in cuts]
+        for same in _by_length(cuts):
+            pieces = torch.cat([cuts[i] for i in same])
+            counts = [len(cuts[i]) for i in same]
+            batches = [self._run(batch) for batch in pieces.split(self.batch_pieces)]
+            for name, stream in self.streams.items():
+                whole = torch.cat([batch[name] for batch in batches])
+                for i, own in zip(same, whole.split(counts), strict=True):
+                    flat = own.reshape(-1, stream.dim)
+                    results[i][name] = flat if stream.kind == "frames" else flat[0]
+        return results
+
+    def _run(self, pieces: Tensor) -> Outputs:
+        features = self.frontend(pieces)
+        if self.precision == torch.float32:
+            return self.embed(features)
+        with torch.autocast(pieces.device.type, dtype=self.precision):
+            return {name: out.float() for name, out in self.embed(features).items()}
+
+    def _device(self) -> torch.device:
+        for tensor in (*self.parameters(), *self.buffers()):
+            return tensor.device
+        return torch.device("cpu")
+
+
+class WindowedExtractor(Extractor):
+    """An extractor that sees fixed windows: each window becomes one frame (or a fixed number).
+
+    ``window`` and ``hop`` are in samples; ``lead`` zeros go in front of the clip. Where
+    ``keep_tail`` is set, zeros are appended so that every sample is in some window; otherwise an
+    incomplete last window is dropped. A clip shorter than one window is padded to it.
+    """
+
+    window: int
+    hop: int
+    lead: int = 0
+    keep_tail: bool = False
+
+    def cut(self, wave: Tensor) -> Tensor:
+        """Cut a waveform into overlapping windows; see :class:`Extractor`."""
+        samples = self.lead + len(wave)
+        if samples <= self.window:
+            extra = self.window - samples
+        else:
+            extra = -(samples - self.window) % self.hop if self.keep_tail else 0
+        padded = nn.functional.pad(wave, (self.lead, extra))
+        return padded.unfold(0, self.window, self.hop)
+
+
+def _by_length(cuts: Sequence[Tensor]) -> list[list[int]]:
+    """Group clips whose pieces have the same number of samples."""
+    groups: dict[int, list[int]] = {}
+    for i, pieces in enumerate(cuts):
+        groups.setdefault(pieces.shape[1], []).append(i)
+    return list(groups.values())

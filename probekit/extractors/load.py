@@ -1,0 +1,194 @@
+"""From what a user asks for to an extractor that is ready to run.
+
+:func:`specify` settles everything that decides an embedding's value, and its fingerprint, without
+building the network; :func:`build` builds it.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from probekit import cards
+from probekit.cards import ExtractorCard, Params
+from probekit.errors import ProbekitError
+from probekit.extractors import weights as weights_module
+from probekit.extractors.weights import Source, parse_overrides
+from probekit.registry import unknown
+from probekit.selection import parse
+
+if TYPE_CHECKING:
+    import torch
+
+    from probekit.extractors.base import Extractor
+
+__all__ = ["Spec", "build", "parse_overrides", "specify"]
+
+PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """An extractor with everything settled that decides the values it computes.
+
+    Attributes
+    ----------
+    card : ExtractorCard
+        Its facts.
+    params : dict
+        A value for every parameter of the card.
+    streams : tuple of str
+        The streams to compute.
+    precision : {"float32", "bf16", "fp16"}
+        Arithmetic of the network; the front-end is always float32.
+    sources : dict of str to Source
+        Where each weights file comes from.
+    """
+
+    card: ExtractorCard
+    params: Params
+    streams: tuple[str, ...]
+    precision: str
+    sources: dict[str, Source]
+
+    @property
+    def name(self) -> str:
+        """The extractor's name."""
+        return self.card.name
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the fingerprint covers, in plain values."""
+        return {
+            "extractor": self.card.name,
+            "version": self.card.version,
+            "params": dict(sorted(self.params.items())),
+            "weights": {role: source.identity for role, source in sorted(self.sources.items())},
+            "sample_rate": self.card.sample_rate,
+            "resampler": self.card.resampler,
+            "downmix": self.card.downmix,
+            "padding": self.card.padding,
+            "precision": self.precision,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) of :attr:`identity`."""
+        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def provenance(self) -> list[str]:
+        """What every number from these embeddings must show."""
+        seeds = sorted({s.seed for s in self.sources.values() if s.seed is not None})
+        return [f"random weights (seed {', '.join(map(str, seeds))})"] if seeds else []
+
+
+def specify(
+    text: str,
+    *,
+    weights: dict[str, str] | None = None,
+    streams: Sequence[str] | None = None,
+    precision: str = "float32",
+) -> Spec:
+    """Settle an extractor: card, parameters, streams, weights.
+
+    Parameters
+    ----------
+    text : str
+        ``NAME`` or ``NAME:parameter=value,…``; ``stream=`` may be among them.
+    weights : dict of str to str, optional
+        ``extractor.file`` to a path or ``random:SEED``; from
+        :func:`probekit.extractors.weights.parse_overrides`.
+    streams : sequence of str, optional
+        The streams to compute; the card's default stream where not given.
+    precision : {"float32", "bf16", "fp16"}
+        Arithmetic of the network.
+
+    Returns
+    -------
+    Spec
+        Weights files exist and have the right hash.
+
+    Raises
+    ------
+    ProbekitError
+        If a name or value is not known, or weights are missing.
+    """
+    selection = parse(text)
+    card = cards.extractor(selection.name)
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    params = _params(card, selection.params)
+    asked = list(streams or ([selection.stream] if selection.stream else [card.default_stream]))
+    for name in asked:
+        if name not in card.streams:
+            raise unknown(f"stream of {card.name}", name, card.streams)
+    wanted = tuple(name for name in card.streams if name in asked)
+    overrides = weights or {}
+    sources = {
+        role: weights_module.resolve(card, role, facts, overrides.get(f"{card.name}.{role}"))
+        for role, facts in weights_module.needed(card, params, wanted).items()
+    }
+    return Spec(card, params, wanted, precision, sources)
+
+
+def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
+    """Build an extractor and give it its weights.
+
+    Parameters
+    ----------
+    spec : Spec
+        From :func:`specify`.
+    device : torch.device or str
+        Where it shall run.
+
+    Returns
+    -------
+    Extractor
+        In evaluation mode, without gradients.
+
+    Raises
+    ------
+    WeightsError
+        If a weights file does not fit the network.
+    """
+    import torch
+
+    module = import_module(f"probekit.extractors.networks.{spec.card.module}")
+    extractor: Extractor = module.build(spec.card, spec.params, spec.streams)
+    states = {
+        role: weights_module.read(source, role, extractor.network)
+        for role, source in spec.sources.items()
+    }
+    if states:
+        extractor.load_weights(states)
+    extractor.precision = getattr(torch, PRECISIONS[spec.precision])
+    return extractor.eval().requires_grad_(False).to(device)
+
+
+def _params(card: ExtractorCard, given: dict[str, str]) -> Params:
+    """Fill in defaults, and turn what the user wrote into values of the card's kinds."""
+    for name in given:
+        if name not in card.parameters:
+            raise unknown(f"parameter of {card.name}", name, card.parameters)
+    params: Params = {}
+    for name, facts in card.parameters.items():
+        value: str | int | float | bool = facts.default
+        if name in given:
+            kind = type(facts.default)
+            try:
+                value = given[name] in ("true", "1", "yes") if kind is bool else kind(given[name])
+            except ValueError as error:
+                raise ProbekitError(
+                    f"{card.name}: {name}={given[name]!r} is not of type {kind.__name__}"
+                ) from error
+        if facts.choices and value not in facts.choices:
+            raise ProbekitError(
+                f"{card.name}: {name}={value!r} is not one of "
+                f"{', '.join(str(choice) for choice in facts.choices)}"
+            )
+        params[name] = value
+    return params

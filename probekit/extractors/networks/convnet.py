@@ -1,0 +1,210 @@
+"""The tagging network of "Transfer learning for music classification" (Choi et al., ISMIR 2017)."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from probekit.cards import ExtractorCard
+from probekit.extractors import frontends, keras_h5
+from probekit.extractors.base import Extractor, Head, Outputs, Params
+
+RATE = 12000
+SAMPLES = 29 * RATE
+N_FFT = 512
+HOP = 256
+BANDS = 96
+POOLS = ((2, 4), (3, 4), (2, 5), (2, 4), (4, 4))  # frequency, time
+FRAMES = 17  # steps of the stream ``frames``: those of the fourth block
+
+_LAYERS = ["melgram"]
+for _i in range(1, 6):
+    _LAYERS += [f"conv2d_{_i}", f"batch_normalization_{_i}"]
+_LAYERS.append("dense_1")
+
+
+class Melgram(nn.Module):
+    """Mel power spectra, by the transform and the filters that the weights file holds.
+
+    They start as what the file holds, up to float32 rounding: a discrete Fourier transform under a
+    periodic Hann window, and Slaney's mel filters of unit area.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        n = torch.arange(N_FFT, dtype=torch.float64)[:, None]
+        phase = 2 * math.pi / N_FFT * n * torch.arange(N_FFT // 2 + 1)
+        window = 0.5 - 0.5 * torch.cos(2 * math.pi / N_FFT * n)
+        for name, wave in (("real_kernels", phase.cos()), ("imag_kernels", phase.sin())):
+            self.register_buffer(name, (window * wave).float()[:, None, None])
+        bank = frontends.mel_filterbank(
+            rate=RATE, n_fft=N_FFT, bands=BANDS, low=0, high=6000, scale="slaney", norm="slaney"
+        )
+        self.register_buffer("Variable", bank)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """Return mel power spectra.
+
+        Parameters
+        ----------
+        waves : Tensor, shape (clips, samples)
+            Waveforms at 12,000 Hz.
+
+        Returns
+        -------
+        Tensor, shape (clips, 96, ceil(samples / 256))
+            Zeros lie around the waveform so that frame k starts 256 k - 208 samples after the
+            begin of a waveform of 348,000 samples.
+        """
+        samples = waves.shape[1]
+        missing = (-(-samples // HOP) - 1) * HOP + N_FFT - samples
+        padded = nn.functional.pad(waves, (missing // 2, missing - missing // 2))
+        frames = padded.unfold(1, N_FFT, HOP)
+        real = frames @ self.real_kernels[:, 0, 0]
+        imag = frames @ self.imag_kernels[:, 0, 0]
+        return ((real.square() + imag.square()) @ self.Variable).transpose(1, 2)
+
+
+class Network(nn.Module):
+    """Five convolutions of 32 channels and a dense layer of 50 tags; 39,282 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.melgram = Melgram()
+        for i in range(1, 6):
+            self.add_module(f"conv2d_{i}", nn.Conv2d(1 if i == 1 else 32, 32, 3, padding=1))
+            self.add_module(f"batch_normalization_{i}", nn.BatchNorm2d(32, eps=1e-3))
+        self.dense_1 = nn.Linear(32, 50)
+
+    def forward(self, spectra: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Run the blocks.
+
+        Parameters
+        ----------
+        spectra : Tensor, shape (clips, 1, 96, time), time >= 1280
+            Normalized mel spectra in decibels.
+
+        Returns
+        -------
+        list of Tensor, each of shape (clips, 32, frequency, time)
+            Output of each block before its pooling.
+        Tensor, shape (clips, 32)
+            Maximum of the last block's pooled output: what ``dense_1`` reads.
+        """
+        maps, x = [], spectra
+        for i, pool in enumerate(POOLS, start=1):
+            x = self.get_submodule(f"conv2d_{i}")(x)
+            x = nn.functional.elu(self.get_submodule(f"batch_normalization_{i}")(x))
+            maps.append(x)
+            x = nn.functional.max_pool2d(x, pool)
+        return maps, x.amax((2, 3))
+
+
+class Convnet(Extractor):
+    """The network on the first 29 s of a clip."""
+
+    network: Network
+    batch_pieces = 8  # the first block's maps take 17 MB a clip
+
+    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
+        super().__init__(card, params, wanted)
+        self.network = Network()
+
+    def cut(self, wave: Tensor) -> Tensor:
+        """Return the first 29 s, shape (1, 348000); zeros follow a shorter clip."""
+        first = wave[:SAMPLES]
+        return nn.functional.pad(first, (0, SAMPLES - len(first)))[None]
+
+    def frontend(self, pieces: Tensor) -> Tensor:
+        """Return normalized mel spectra.
+
+        Parameters
+        ----------
+        pieces : Tensor, shape (clips, 348000)
+            From :meth:`cut`.
+
+        Returns
+        -------
+        Tensor, shape (clips, 1, 96, 1360)
+            Decibels, floored 80 under the clip's maximum, with mean 0 and standard deviation 1 over
+            the clip; zeros for silence.
+        """
+        levels = frontends.decibels(self.network.melgram(pieces))
+        # the maximum first: silence is then exactly 0, and not rounding divided by rounding
+        levels = (levels - levels.amax((1, 2), keepdim=True)).clamp_min(-80)
+        levels = levels - levels.mean((1, 2), keepdim=True)
+        spread = levels.square().mean((1, 2), keepdim=True).sqrt()
+        return (levels / (spread + 1e-10))[:, None]
+
+    def embed(self, features: Tensor) -> Outputs:
+        """Run the network."""
+        maps, max5 = self.network(features)
+        found = {"max5": max5}
+        if "layers" in self.wanted:
+            found["layers"] = torch.cat([x.mean((2, 3)) for x in maps], 1)
+        if "frames" in self.wanted:
+            found["frames"] = torch.cat([_steps(x.mean(2)) for x in maps], 1).transpose(1, 2)
+        return {name: found[name] for name in self.wanted}
+
+    def head(self) -> Head:
+        """Return the layer of 50 tags of the Million Song Dataset."""
+        path = Path(__file__).parents[1] / "classes" / str(self.card.classes_file)
+        classes = tuple(path.read_text(encoding="utf-8").splitlines())
+        last = self.network.dense_1
+        return Head(classes, last.weight.detach(), last.bias.detach(), "max5")
+
+
+def _steps(maps: Tensor) -> Tensor:
+    """Put maps over time, shape (clips, 32, time), on the 17 steps of the fourth block.
+
+    Finer ones are averaged. Each of the fifth block's four steps is repeated for the four that it
+    covers, and the last one once more, since its pooling drops the seventeenth.
+    """
+    time = maps.shape[2]
+    if time >= FRAMES:
+        return maps.unflatten(2, (FRAMES, time // FRAMES)).mean(3)
+    repeated = maps.repeat_interleave(FRAMES // time, dim=2)
+    return torch.cat([repeated, maps[:, :, -1:]], 2)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the Keras file of the network.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        ``model_best.hdf5``.
+
+    Returns
+    -------
+    dict of str to Tensor
+        A state dict of :class:`Network`.
+
+    Raises
+    ------
+    WeightsError
+        If it is not such a file.
+    """
+    return keras_h5.state_dict(path, keras_h5.read_layers(path), _LAYERS)
+
+
+def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> Convnet:
+    """Return the extractor, without its weights yet.
+
+    Parameters
+    ----------
+    card : ExtractorCard
+        The card ``convnet``.
+    params : dict
+        Empty: there are no parameters.
+    wanted : sequence of str
+        Of ``layers``, ``max5``, ``frames``.
+
+    Returns
+    -------
+    Convnet
+        To be given weights through ``load_weights``.
+    """
+    return Convnet(card, params, wanted)

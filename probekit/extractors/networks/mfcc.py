@@ -1,0 +1,54 @@
+"""Mel-frequency cepstral coefficients over time, as ``librosa.feature.mfcc`` computes them."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from probekit.cards import ExtractorCard, Params
+from probekit.extractors import frontends
+from probekit.extractors.base import Extractor, Outputs
+from probekit.extractors.networks.melstats import LogMel
+
+
+class Mfcc(Extractor):
+    """Twenty coefficients from 128 mel bands, every 512 samples at 22,050 Hz."""
+
+    cosines: Tensor
+    batch_pieces = 8
+
+    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
+        super().__init__(card, params, wanted)
+        self.log_mel = LogMel(128)
+        self.register_buffer("cosines", frontends.cosine_basis(128, 20), persistent=False)
+
+    def cut(self, wave: Tensor) -> Tensor:
+        """Return the whole clip as one piece."""
+        return wave[None]
+
+    def frontend(self, pieces: Tensor) -> Tensor:
+        """Return coefficients, shape (pieces, frames, 20), over a floor 80 dB below the maximum."""
+        return frontends.limit_range(self.log_mel(pieces), 80.0) @ self.cosines
+
+    def embed(self, features: Tensor) -> Outputs:
+        """Return the coefficients as they are: there is no network."""
+        return {"mfcc": features}
+
+
+def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> Mfcc:
+    """Return the extractor.
+
+    Parameters
+    ----------
+    card : ExtractorCard
+        The card ``mfcc``.
+    params : dict
+        Empty: there are no parameters.
+    wanted : sequence of str
+        ``mfcc``.
+
+    Returns
+    -------
+    Mfcc
+        Ready to run.
+    """
+    return Mfcc(card, params, wanted)

@@ -1,0 +1,211 @@
+"""The audio half of OpenL3 (Cramer et al., ICASSP 2019), with the weights of the openl3 package."""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from probekit.cards import ExtractorCard, Stream
+from probekit.errors import ProbekitError
+from probekit.extractors import frontends, keras_h5
+from probekit.extractors.base import Outputs, Params, WindowedExtractor
+
+RATE = 48000
+WIDTHS = (64, 64, 128, 128, 256, 256, 512)  # of the convolutions before audio_embedding_layer
+HOP = 242  # samples between spectra
+PADS = {"A": (0, 1964), "B": (1024, 1024), "C": (982, 982)}  # around a window, before mel spectra
+FINAL_MAPS = {"linear": (32, 24), "mel128": (16, 24), "mel256": (32, 24)}  # frequency, time
+
+_LAYERS = ["batch_normalization_1"]
+for _i in range(1, 8):
+    _LAYERS += [f"conv2d_{_i}", f"batch_normalization_{_i + 1}"]
+_LAYERS.append("audio_embedding_layer")
+
+
+class Network(nn.Module):
+    """Eight convolutions; 4,687,042 parameters and 2,818 running statistics.
+
+    Parameters
+    ----------
+    representation : {"linear", "mel128", "mel256"}
+        The spectra it is fed; decides the last pooling only.
+    size : {512, 6144}
+        Length of the embedding; decides the last pooling only.
+    """
+
+    def __init__(self, representation: str, size: int) -> None:
+        super().__init__()
+        self.batch_normalization_1 = nn.BatchNorm2d(1, eps=1e-3)
+        before = 1
+        for i, width in enumerate(WIDTHS, start=1):
+            self.add_module(f"conv2d_{i}", nn.Conv2d(before, width, 3, padding=1))
+            self.add_module(f"batch_normalization_{i + 1}", nn.BatchNorm2d(width, eps=1e-3))
+            before = width
+        self.audio_embedding_layer = nn.Conv2d(before, 512, 3, padding=1)
+        high, long = FINAL_MAPS[representation]
+        self.pool = nn.MaxPool2d((high, long) if size == 512 else (high // 4, long // 3))
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """Embed windows.
+
+        Parameters
+        ----------
+        spectra : Tensor, shape (windows, 1, frequency, time)
+            Decibels from -80 to 0.
+
+        Returns
+        -------
+        Tensor, shape (windows, size)
+            Frequency varies slowest, the 512 channels fastest.
+        """
+        pooled: Tensor = self.pool(self.maps(spectra))
+        return pooled.permute(0, 2, 3, 1).flatten(1)
+
+    def maps(self, spectra: Tensor) -> Tensor:
+        """Return the last convolution's output, shape (windows, 512, frequency, time)."""
+        x = self.batch_normalization_1(spectra)
+        for i in range(1, len(WIDTHS) + 1):
+            x = self.get_submodule(f"conv2d_{i}")(x)
+            x = self.get_submodule(f"batch_normalization_{i + 1}")(x).relu()
+            if i % 2 == 0:
+                x = nn.functional.max_pool2d(x, 2)
+        maps: Tensor = self.audio_embedding_layer(x)
+        return maps
+
+
+class OpenL3(WindowedExtractor):
+    """OpenL3 on windows of one second.
+
+    The front-end computes in float64: the floor lies 80 dB under the maximum of 10 log10 of a
+    *magnitude*, a ratio of 1e8, where a transform in float32 holds nothing but its own rounding.
+    Of recordings without high frequencies it would show that noise, another one on every device.
+    """
+
+    network: Network
+    window = RATE
+    keep_tail = True
+    batch_pieces = 8  # the first maps take 13 MB a window
+
+    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
+        super().__init__(card, params, wanted)
+        seconds = float(params["hop"])
+        if not (math.isfinite(seconds) and int(seconds * RATE) >= 1):
+            raise ProbekitError(
+                f"{card.name}: hop={seconds} s; it is at least one sample, 1/{RATE} s"
+            )
+        self.hop = int(seconds * RATE)
+        self.lead = RATE // 2 if params["center"] else 0
+        representation = str(params["input"])
+        self.network = Network(representation, int(params["size"]))
+        self.bands = 0 if representation == "linear" else int(representation.removeprefix("mel"))
+        self.n_fft = 2048 if self.bands else 512
+        hann = torch.hann_window(self.n_fft, periodic=True, dtype=torch.float64)
+        self.register_buffer("hann", hann, persistent=False)
+        if self.bands:
+            bank = frontends.mel_filterbank(
+                rate=RATE, n_fft=self.n_fft, bands=self.bands, low=0, high=RATE / 2,
+                scale="htk" if params["frontend"] == "C" else "slaney", norm="slaney",
+            )  # fmt: skip
+            self.register_buffer("filterbank", bank.double(), persistent=False)
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """The stream ``embedding`` with the dimension and grid of these parameters."""
+        stream = Stream(
+            dim=int(self.params["size"]),
+            kind="frames",
+            hop=Fraction(self.hop, RATE),
+            first_center=Fraction(self.window // 2 - self.lead, RATE),
+            window=Fraction(self.window, RATE),
+            description=self.card.streams["embedding"].description,
+        )
+        return {name: stream for name in self.wanted}
+
+    def frontend(self, pieces: Tensor) -> Tensor:
+        """Return spectra in decibels below each window's loudest point, floored at -80.
+
+        Parameters
+        ----------
+        pieces : Tensor, shape (windows, 48000)
+            Windows of one second.
+
+        Returns
+        -------
+        Tensor, shape (windows, 1, frequency, time)
+            257 × 197 for linear spectra, 128 × 199 and 256 × 199 for mel spectra.
+        """
+        levels = frontends.decibels(self._spectra(pieces.double()))
+        levels = levels - levels.amax((1, 2), keepdim=True)
+        return levels.clamp_min(-80).float().transpose(1, 2)[:, None]
+
+    def _spectra(self, pieces: Tensor) -> Tensor:
+        """Return magnitudes, shape (windows, time, frequency), float64."""
+        if not self.bands:
+            return frontends.stft_magnitude(pieces, n_fft=self.n_fft, hop=HOP, window=self.hann)
+        kind = str(self.params["frontend"])
+        mel = frontends.mel_spectrogram(
+            nn.functional.pad(pieces, PADS[kind]),
+            n_fft=self.n_fft,
+            hop=HOP,
+            window=self.hann,
+            filterbank=self.filterbank,
+            power=2.0 if kind == "C" else 1.0,
+        )
+        return mel.sqrt() if kind == "C" else mel
+
+    def embed(self, features: Tensor) -> Outputs:
+        """Run the network."""
+        return {"embedding": self.network(features)}
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a weights file of the openl3 package.
+
+    Layers are taken in the file's order, since their names differ between versions of Keras. The
+    constants of the spectrogram, which files up to v0_2_0 hold as a first layer, are left out.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        ``openl3_audio_*.h5.gz``, or unpacked.
+
+    Returns
+    -------
+    dict of str to Tensor
+        A state dict of :class:`Network`.
+
+    Raises
+    ------
+    WeightsError
+        If it is not such a file.
+    """
+    layers = keras_h5.read_layers(path)
+    return keras_h5.state_dict(path, [x for x in layers if "real_kernels" not in x[1]], _LAYERS)
+
+
+def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> OpenL3:
+    """Return the extractor, without its weights yet.
+
+    Parameters
+    ----------
+    card : ExtractorCard
+        The card ``openl3``.
+    params : dict
+        ``content``, ``input``, ``size``, ``hop``, ``frontend``, ``center``; see the card.
+    wanted : sequence of str
+        ``embedding``.
+
+    Returns
+    -------
+    OpenL3
+        To be given weights through ``load_weights``.
+
+    Raises
+    ------
+    ProbekitError
+        If ``hop`` is shorter than one sample, or no number.
+    """
+    return OpenL3(card, params, wanted)

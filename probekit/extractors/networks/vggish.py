@@ -1,0 +1,140 @@
+"""VGGish (Hershey et al., ICASSP 2017), with the weights and keys of torchvggish."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from probekit.cards import ExtractorCard, Params
+from probekit.errors import WeightsError
+from probekit.extractors import frontends
+from probekit.extractors.base import Outputs, WindowedExtractor
+
+
+class Network(nn.Module):
+    """Six convolutions and three fully connected layers; 72,141,184 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 1
+        for width in (64, 0, 128, 0, 256, 256, 0, 512, 512, 0):
+            if not width:
+                layers.append(nn.MaxPool2d(2))
+                continue
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
+            before = width
+        self.features = nn.Sequential(*layers)
+        self.embeddings = nn.Sequential(
+            nn.Linear(512 * 6 * 4, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(),
+            nn.Linear(4096, 128),
+        )  # fmt: skip
+
+    def forward(self, examples: Tensor) -> Tensor:
+        """Embed examples.
+
+        Parameters
+        ----------
+        examples : Tensor, shape (examples, 1, 96, 64)
+            Log-mel spectrograms: time, then bands.
+
+        Returns
+        -------
+        Tensor, shape (examples, 128)
+            The last layer, before any ReLU.
+        """
+        maps = self.features(examples)
+        embedding: Tensor = self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))
+        return embedding
+
+
+class Postprocessor(nn.Module):
+    """The published PCA (with whitening) of the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pca_eigen_vectors = nn.Parameter(torch.eye(128))
+        self.pca_means = nn.Parameter(torch.zeros(128))
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Turn embeddings, shape (examples, 128), into principal components of the same shape."""
+        return (embedding - self.pca_means) @ self.pca_eigen_vectors.T
+
+
+class VGGish(WindowedExtractor):
+    """VGGish on windows of 0.975 s, one every 0.96 s."""
+
+    network: Network
+    hann: Tensor
+    filterbank: Tensor
+    window = 400 + 95 * 160
+    hop = 96 * 160
+
+    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
+        super().__init__(card, params, wanted)
+        self.network = Network()
+        self.postprocessor = Postprocessor() if {"pca", "pca8"} & set(wanted) else None
+        bank = frontends.mel_filterbank(
+            rate=16000, n_fft=512, bands=64, low=125, high=7500,
+            scale="htk", norm=None, linear_in="mel",
+        )  # fmt: skip
+        self.register_buffer("hann", frontends.hann(400), persistent=False)
+        self.register_buffer("filterbank", bank, persistent=False)
+
+    def part(self, role: str) -> nn.Module | None:
+        """Return the network for ``main``, the PCA for ``pca``; see the base class."""
+        return self.postprocessor if role == "pca" else super().part(role)
+
+    def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
+        """Take weights; the PCA's mean may be a column, as in the published file."""
+        if "pca" in states:
+            pca = dict(states["pca"])
+            mean = pca.get("pca_means")
+            if isinstance(mean, Tensor) and mean.shape == (128, 1):
+                pca["pca_means"] = mean[:, 0]
+            states = {**states, "pca": pca}
+        elif self.postprocessor is not None:
+            raise WeightsError(f"{self.card.name}: pca and pca8 need the weights file pca")
+        super().load_weights(states)
+
+    def frontend(self, pieces: Tensor) -> Tensor:
+        """Return ln(mel + 0.01) of magnitude spectra, shape (pieces, 1, 96, 64)."""
+        mel = frontends.mel_spectrogram(
+            pieces, n_fft=512, hop=160, window=self.hann, filterbank=self.filterbank, power=1.0
+        )
+        return torch.log(mel + 0.01)[:, None]
+
+    def embed(self, features: Tensor) -> Outputs:
+        """Run the network and, where it is asked for, the PCA (always in float32)."""
+        prerelu = self.network(features)
+        found = {"prerelu": prerelu, "relu": prerelu.relu()}
+        if self.postprocessor is not None:
+            with torch.autocast(features.device.type, enabled=False):
+                found["pca"] = self.postprocessor(found["relu"].float())
+            found["pca8"] = self._quantized(found["pca"])
+        return {name: found[name] for name in self.wanted}
+
+    def _quantized(self, pca: Tensor) -> Tensor:
+        """Put [-2, 2] on 0 to 255 and make whole numbers."""
+        scaled = (pca.clamp(-2, 2) + 2) * (255 / 4)
+        return scaled.round() if self.params["quantize"] == "round" else scaled.trunc()
+
+
+def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> VGGish:
+    """Return the extractor, without its weights yet.
+
+    Parameters
+    ----------
+    card : ExtractorCard
+        The card ``vggish``.
+    params : dict
+        ``quantize``: ``"round"`` or ``"truncate"``.
+    wanted : sequence of str
+        Of ``relu``, ``prerelu``, ``pca``, ``pca8``.
+
+    Returns
+    -------
+    VGGish
+        To be given weights through ``load_weights``.
+    """
+    return VGGish(card, params, wanted)

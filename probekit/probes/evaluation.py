@@ -1,0 +1,410 @@
+"""Stage 2: a probe on cached embeddings, scored under the task's own protocol."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probekit import runtime
+from probekit.cache import layout, store
+from probekit.cache import manifests as kept
+from probekit.cache.store import Embeddings
+from probekit.cards import TaskCard
+from probekit.errors import DataError, ProbekitError
+from probekit.manifest import Manifest
+from probekit.probes import linear, results, selection, statistics
+from probekit.probes.results import Fold, Result
+from probekit.probes.selection import Chosen
+from probekit.selection import Selection, parse
+from probekit.tasks import base as tasks
+from probekit.tasks import metrics, splits
+from probekit.tasks.splits import Split
+
+Array = npt.NDArray[Any]
+Progress = Callable[[str, int, int], None]
+
+_GROUPS_SHOWN = 200
+_MISSING_SHOWN = 50
+
+
+def evaluate(
+    task: str,
+    extractors: str | Sequence[str],
+    *,
+    cache: str | Path | None = None,
+    root: str | Path | None = None,
+    reports: str | Path | None = None,
+    jobs: int = 1,
+    again: bool = False,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Probe embeddings for a task.
+
+    Features are standardized on training clips; the probe is an L2-regularized linear model; C is
+    chosen on validation clips or inside the training folds, the probe refitted as the task's card
+    says, and scored on test clips that nothing else has seen.
+
+    Parameters
+    ----------
+    task : str
+        A task's name, card (YAML) or table (CSV), or the name of a folder that was extracted.
+    extractors : str or sequence of str
+        Embeddings in the cache: ``"vggish"``, ``"vggish:stream=prerelu,pool=mean+std"``,
+        ``"vggish@1a2b3c4d"``.
+    cache : str or pathlib.Path, optional
+        The cache's folder; by default ``PROBEKIT_CACHE``, else ``cache``.
+    root : str or pathlib.Path, optional
+        The dataset's folder, where its clip table is not in the cache yet. Audio is not needed.
+    reports : str or pathlib.Path, optional
+        Where results are kept; by default ``PROBEKIT_REPORTS``, else ``reports/out``.
+    jobs : int >= 1
+        Processes; folds are spread over them.
+    again : bool
+        Compute also what is in the store already.
+    progress : callable, optional
+        Called with the embedding's name, folds done and folds in all.
+
+    Returns
+    -------
+    list of Result
+        One for each embedding, in the order asked for.
+
+    Raises
+    ------
+    ProbekitError
+        If the task, the embeddings or the clip table are not there or do not fit.
+    """
+    names = [extractors] if isinstance(extractors, str) else list(extractors)
+    where = layout.root(cache)
+    card, clips = clips_of(task, where, root)
+    store_root = results.root(reports)
+    found = []
+    for name in names:
+        chosen = parse(name)
+        embeddings = store.find(where, chosen, card.dataset)
+        run = _Run.prepare(card, clips, embeddings, chosen)
+        path = results.path_of(store_root, card.name, run.label, run.id)
+        if path.exists() and not again:
+            found.append(results.load(path))
+            continue
+        result, arrays = run.compute(jobs, progress)
+        results.save(path, result, arrays)
+        found.append(result)
+    return found
+
+
+def clips_of(task: str, cache: Path, root: str | Path | None) -> tuple[TaskCard, Manifest]:
+    """Return a task's card and clips: from its folder if given, else as kept in the cache.
+
+    Parameters
+    ----------
+    task : str
+        A task's name, card or table, or the name of a dataset that was extracted.
+    cache : pathlib.Path
+        The cache's folder.
+    root : str or pathlib.Path, optional
+        The dataset's folder.
+
+    Returns
+    -------
+    card : TaskCard
+        The task's facts.
+    clips : Manifest
+        Its clips.
+
+    Raises
+    ------
+    ProbekitError
+        If the task is not known, or its clips are neither in the cache nor in a folder.
+    """
+    try:
+        found = tasks.load_task(task)
+    except ProbekitError as error:
+        clips = kept.newest(cache, task)
+        if clips is None:
+            also = kept.names(cache)
+            hint = f" Clip tables in {cache}: {', '.join(also)}." if also else ""
+            raise type(error)(f"{error}{hint}") from error
+        return tasks.infer_card(clips), clips
+    if root is not None or task.endswith(".csv"):
+        return found.card, found.manifest(Path(root) if root is not None else None)
+    clips = kept.newest(cache, found.name)
+    if clips is None:
+        try:
+            clips = found.manifest(None)  # some tasks know their clips without a folder
+        except DataError as error:
+            raise DataError(
+                f"{task}: its clip table is not in {cache} (extraction keeps it there). {error}"
+            ) from error
+    return found.card, clips
+
+
+def features_of(
+    embeddings: Embeddings, clips: Manifest, chosen: Selection
+) -> tuple[Array, Manifest, dict[str, str]]:
+    """Return the embeddings of a manifest's clips, and which clips have none.
+
+    Parameters
+    ----------
+    embeddings : Embeddings
+        From the cache.
+    clips : Manifest
+        The task's clips.
+    chosen : Selection
+        Stream and pooling.
+
+    Returns
+    -------
+    features : numpy.ndarray, shape (clips, dim), float32
+        Of the clips that have an embedding.
+    present : Manifest
+        Those clips, in the same order.
+    missing : dict of str to str
+        The others, with the reason.
+
+    Raises
+    ------
+    DataError
+        If no clip has an embedding.
+    """
+    there = set(embeddings.clip_ids)
+    ids = clips.clip_ids
+    rows = [k for k, clip_id in enumerate(ids) if clip_id in there]
+    if not rows:
+        raise DataError(
+            f"none of the {len(ids)} clips of {clips.name} is in {embeddings.where}; clip ids there "
+            f"look like {embeddings.clip_ids[:2]}, the task's like {ids[:2]}"
+        )
+    failures = embeddings.failures
+    missing = {i: failures.get(i, "not extracted") for i in ids if i not in there}
+    present = clips if len(rows) == len(ids) else clips.subset(rows)
+    return embeddings.vectors(present.clip_ids, chosen.stream, chosen.pool), present, missing
+
+
+@dataclass
+class _Run:
+    """One embedding on one task."""
+
+    card: TaskCard
+    embeddings: Embeddings
+    chosen: Selection
+    features: Array
+    clips: Manifest
+    missing: dict[str, str]
+    expected: int
+    manifest: str
+    id: str
+
+    @classmethod
+    def prepare(
+        cls, card: TaskCard, clips: Manifest, embeddings: Embeddings, chosen: Selection
+    ) -> "_Run":
+        metric = metrics.get(card.metric)
+        if clips.target != metric.target:
+            clips.targets()  # says so where there are no labels at all
+            raise DataError(
+                f"{card.name}: metric {card.metric!r} is for {metric.target} targets, the clips "
+                f"have {clips.target}"
+            )
+        features, present, missing = features_of(embeddings, clips, chosen)
+        digest = clips.digest()
+        facts = {
+            "task": card.name,
+            "protocol": card.protocol.model_dump(mode="json"),
+            "metric": card.metric,
+            "manifest": digest,
+            "clips": results.run_id({"ids": present.clip_ids}),
+            "fingerprint": embeddings.layout.fingerprint,
+            "stream": chosen.stream or embeddings.default_stream,
+            "pool": chosen.pool,
+            "probe": {"name": "linear", "grid": linear.GRID, "tolerance": linear.TOLERANCE,
+                      "iterations": linear.ITERATIONS},
+            "seed": card.protocol.seed,
+        }
+        expected = max(len(clips), clips.expected or 0)
+        return cls(card, embeddings, chosen, features, present, missing, expected, digest,
+                   results.run_id(facts))
+
+    @property
+    def label(self) -> str:
+        return str(Selection(self.chosen.name, "", self.chosen.params, self.chosen.stream,
+                             self.chosen.pool))
+
+    def compute(self, jobs: int, progress: Progress | None) -> tuple[Result, dict[str, Any]]:
+        """Fit, score, and gather what is kept."""
+        begin = perf_counter()
+        metric = metrics.get(self.card.metric)
+        divisions = [s for s in splits.make(self.card.protocol, self.clips) if len(s.test)]
+        targets = self.clips.targets()
+        work = partial(_one_split, self.features, targets, self.clips, self.card)
+        fitted: list[Chosen] = []
+        for one in runtime.map_units(work, divisions, jobs=min(jobs, len(divisions))):
+            fitted.append(one)
+            if progress:
+                progress(self.label, len(fitted), len(divisions))
+        fit_seconds = perf_counter() - begin
+        rows = np.concatenate([s.test for s in divisions])
+        fold = np.concatenate([np.full(len(s.test), k) for k, s in enumerate(divisions)])
+        scores = np.concatenate(
+            [c.probe.scores(self.features[s.test]) for c, s in zip(fitted, divisions, strict=True)]
+        )
+        folds = [self._fold(s, c, targets) for s, c in zip(divisions, fitted, strict=True)]
+        groups = self.clips.column("group")[rows]
+        own = [one["score"] for one in folds]
+        certain = statistics.interval(metric, targets[rows], scores, fold, groups)
+        unconverged = sum(c.unconverged for c in fitted)
+        final = sum(not c.probe.converged for c in fitted)
+        used = np.unique(np.concatenate([np.concatenate([s.train, s.valid, s.test])
+                                         for s in divisions]))
+        settled = self.embeddings.layout
+        result = Result(
+            format=results.FORMAT,
+            run=self.id,
+            task=self.card.name,
+            title=self.card.title,
+            embedding=self.label,
+            extractor=settled.extractor,
+            fingerprint=settled.fingerprint,
+            identity=settled.identity,
+            stream=self.chosen.stream or self.embeddings.default_stream,
+            pool=list(self.chosen.pool),
+            dim=int(self.features.shape[1]),
+            probe="linear",
+            seed=self.card.protocol.seed,
+            protocol=self.card.protocol.description or self.card.protocol.kind,
+            metric=self.card.metric,
+            classes=list(self.clips.names),
+            score=float(np.mean(own)),
+            spread=float(np.std(own)),
+            interval={**asdict(certain), "level": statistics.LEVEL,
+                      "resamples": statistics.RESAMPLES, "seed": statistics.SEED},
+            folds=folds,
+            per_class=self._per_class(targets[rows], scores, fold),
+            per_group=self._per_group(targets[rows], scores, groups),
+            grid=list(linear.GRID),
+            solver={"name": "scikit-learn lbfgs", "tolerance": linear.TOLERANCE,
+                    "fits": sum(c.fits for c in fitted), "unconverged": unconverged,
+                    "unconverged_final": final},
+            clips={"used": len(used), "of": self.expected,
+                   "missing": dict(list(self.missing.items())[:_MISSING_SHOWN]),
+                   "missing_count": self.expected - len(used)},
+            seconds={"fit": fit_seconds, "all": perf_counter() - begin},
+            provenance=self._provenance(divisions, targets, len(used), final, len(fitted)),
+            manifest=self.manifest,
+            versions={n: version(n) for n in ("probekit", "numpy", "scipy", "scikit-learn")},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            published=[p.model_dump() for p in self.card.published],
+        )
+        return result, self._arrays(divisions, fitted, rows, fold, targets, scores)
+
+    def _fold(self, split: Split, chosen: Chosen, targets: Array) -> Fold:
+        metric = metrics.get(self.card.metric)
+        refit = len(split.valid) > 0 and self.card.protocol.refit
+        return Fold(
+            fold=split.name,
+            train=len(split.train) + (len(split.valid) if refit else 0),
+            test=len(split.test),
+            score=metric.score(targets[split.test], chosen.probe.scores(self.features[split.test])),
+            c=chosen.probe.c,
+            at_edge=chosen.at_edge,
+            curve=chosen.curve,
+            selected_on=chosen.selected_on,
+            converged=chosen.probe.converged,
+            iterations=chosen.probe.iterations,
+        )
+
+    def _per_class(
+        self, targets: Array, scores: Array, fold: Array
+    ) -> dict[str, dict[str, float | int | None]]:
+        """Return each class's score: the mean over the folds in which it is defined."""
+        metric = metrics.get(self.card.metric)
+        own = [metric.per_class(targets[fold == k], scores[fold == k]) for k in np.unique(fold)]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Mean of empty slice")
+            mean = np.nanmean(own, axis=0)
+        if self.clips.target == "single":
+            counts = np.bincount(targets, minlength=len(mean))
+        else:
+            counts = (targets > 0).sum(axis=0)
+        return {
+            name: {"score": None if np.isnan(mean[k]) else float(mean[k]), "clips": int(counts[k])}
+            for k, name in enumerate(self.clips.names)
+        }
+
+    def _per_group(
+        self, targets: Array, scores: Array, groups: Array
+    ) -> dict[str, dict[str, float | int]]:
+        metric = metrics.get(self.card.metric)
+        names = sorted(set(groups) - {""})
+        if not 1 < len(names) <= _GROUPS_SHOWN:
+            return {}
+        return {
+            str(name): {
+                "score": metric.score(targets[groups == name], scores[groups == name]),
+                "clips": int((groups == name).sum()),
+            }
+            for name in names
+        }
+
+    def _provenance(
+        self, divisions: list[Split], targets: Array, used: int, final: int, fitted: int
+    ) -> list[str]:
+        """Return what must be shown beside the score."""
+        said = [*self.clips.provenance, *self.embeddings.layout.provenance]
+        if used < self.expected:
+            said.append(f"{used:,} of {self.expected:,} clips")
+        if final:
+            said.append(f"not converged ({final} of {fitted} probes)")
+        if self.clips.target == "single":
+            unseen = {
+                self.clips.names[k]
+                for s in divisions
+                for k in set(targets[s.test]) - set(targets[s.train]) - set(targets[s.valid])
+            }
+            if unseen:
+                said.append(f"never in training: {', '.join(sorted(unseen)[:5])}")
+        return list(dict.fromkeys(said))
+
+    def _arrays(
+        self,
+        divisions: list[Split],
+        fitted: list[Chosen],
+        rows: Array,
+        fold: Array,
+        targets: Array,
+        scores: Array,
+    ) -> dict[str, Any]:
+        names = np.array([s.name for s in divisions])
+        arrays: dict[str, Any] = {
+            "predictions/clip_id": self.clips.column("clip_id")[rows],
+            "predictions/fold": names[fold],
+            "predictions/target": targets[rows],
+            "predictions/scores": scores,
+        }
+        for split, chosen in zip(divisions, fitted, strict=True):
+            probe = chosen.probe
+            where = f"probe/{split.name.replace('/', '-')}"
+            arrays |= {
+                f"{where}/coef": probe.coef,
+                f"{where}/intercept": probe.intercept,
+                f"{where}/mean": probe.scaler.mean,
+                f"{where}/scale": probe.scaler.scale,
+            }
+        return arrays
+
+
+def _one_split(
+    features: Array, targets: Array, clips: Manifest, card: TaskCard, split: Split
+) -> Chosen:
+    return selection.choose(
+        features, targets, clips, split, card.protocol, metrics.get(card.metric)
+    )
+

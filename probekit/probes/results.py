@@ -1,0 +1,206 @@
+"""The results store: one JSON a run, with predictions and weights beside it in HDF5.
+
+``<reports>/results/<task>/<embedding>-<run>.json`` holds everything a person reads;
+``….h5`` of the same name holds ``predictions`` (clip_id, fold, target, scores) and ``probe/<fold>``
+(coef, intercept, mean, scale).
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, TypedDict
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from probekit.cache import commit
+from probekit.errors import DataError
+from probekit.manifest import dataset_name
+
+FORMAT = 1
+
+
+class Clips(TypedDict):
+    """How many clips a run used."""
+
+    used: int  # clips that were trained on or scored
+    of: int  # clips that the task has: its card's count, or the manifest's
+    missing: dict[str, str]  # clip ids without an embedding, with the reason; at most 50
+    missing_count: int
+
+
+class Fold(TypedDict):
+    """One fold, or the fixed split's test clips."""
+
+    fold: str
+    train: int  # clips the final probe was fitted on
+    test: int
+    score: float
+    c: float  # the C that was chosen
+    at_edge: bool  # it is the grid's first or last
+    curve: list[float]  # the metric on held-out clips, for each C of the grid
+    selected_on: str
+    converged: bool  # of the final fit
+    iterations: int
+
+
+class Result(TypedDict):
+    """What is kept of one run; every key is always there."""
+
+    format: int
+    run: str  # SHA-256 of what went in
+    task: str
+    title: str
+    embedding: str  # what a person calls it: name, stream, pooling
+    extractor: str
+    fingerprint: str
+    identity: dict[str, Any]
+    stream: str
+    pool: list[str]
+    dim: int
+    probe: str
+    seed: int
+    protocol: str
+    metric: str
+    classes: list[str]
+    score: float
+    spread: float  # population standard deviation over folds; 0 for a fixed split
+    interval: dict[str, Any]  # low, high, level, resamples, seed, unit
+    folds: list[Fold]
+    per_class: dict[str, dict[str, float | int | None]]  # score and clips (or positives)
+    per_group: dict[str, dict[str, float | int]]  # where there are at most 200 groups
+    grid: list[float]  # values of C
+    solver: dict[str, Any]  # name, tolerance, fits, unconverged
+    clips: Clips
+    seconds: dict[str, float]
+    provenance: list[str]  # shown wherever the score is: random weights, stand-in data …
+    manifest: str  # digest of the clip table
+    versions: dict[str, str]
+    created: str
+    published: list[dict[str, Any]]
+
+
+def root(given: str | Path | None = None) -> Path:
+    """Return the reports folder: the one given, else ``PROBEKIT_REPORTS``, else ``reports/out``."""
+    return Path(given or os.environ.get("PROBEKIT_REPORTS") or "reports/out")
+
+
+def run_id(facts: dict[str, Any]) -> str:
+    """Return the name of a run: SHA-256 (hexadecimal) of what goes into it."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def path_of(reports: Path, task: str, embedding: str, run: str) -> Path:
+    """Return where a result is, or will be."""
+    name = f"{dataset_name(embedding)}-{run[:12]}.json"
+    return reports / "results" / dataset_name(task) / name
+
+
+def save(path: Path, result: Result, arrays: dict[str, Any]) -> None:
+    """Keep a result: the arrays first, the JSON last, so that a result is whole if it is there.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        From :func:`path_of`; its folder is made.
+    result : Result
+        What a person reads.
+    arrays : dict
+        ``predictions/…`` and ``probe/…`` to numpy arrays, or lists of text.
+    """
+
+    def fill(aside: Path) -> None:
+        with h5py.File(aside, "w") as file:
+            for name, values in arrays.items():
+                array = np.asarray(values)
+                if array.dtype.kind == "U":
+                    array = np.char.encode(array, "utf-8")
+                file[name] = array
+
+    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    commit.commit(path.with_suffix(".h5"), fill)
+    commit.commit(path, lambda aside: _write_text(aside, text))
+
+
+def load(path: Path) -> Result:
+    """Read one result.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A JSON of the store.
+
+    Returns
+    -------
+    Result
+        As it was saved.
+
+    Raises
+    ------
+    DataError
+        If it is not a result of this version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a result of probekit") from error
+    if version != FORMAT:
+        raise DataError(
+            f"{path}: a result of format {version}, this probekit reads {FORMAT}; evaluate again"
+        )
+    result: Result = content
+    return result
+
+
+def everything(reports: str | Path | None = None) -> list[Result]:
+    """Return all results of a store, by task, best first.
+
+    Parameters
+    ----------
+    reports : str or pathlib.Path, optional
+        The reports folder; see :func:`root`.
+
+    Returns
+    -------
+    list of Result
+        Empty where there is no store yet.
+    """
+    found = [load(path) for path in sorted(root(reports).glob("results/*/*.json"))]
+    return sorted(found, key=lambda r: (r["task"], -r["score"]))
+
+
+def frame(reports: str | Path | None = None) -> pd.DataFrame:
+    """Return all results as a table.
+
+    Parameters
+    ----------
+    reports : str or pathlib.Path, optional
+        The reports folder; see :func:`root`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a run: task, embedding, probe, metric, score, low, high, clips, of, provenance, run.
+    """
+    columns = ["task", "embedding", "probe", "metric", "score", "low", "high", "spread", "clips",
+               "of", "provenance", "created", "run"]
+    rows = [
+        {
+            **{key: r.get(key) for key in columns if key in r},
+            "low": r["interval"]["low"],
+            "high": r["interval"]["high"],
+            "clips": r["clips"]["used"],
+            "of": r["clips"]["of"],
+            "provenance": "; ".join(r["provenance"]),
+        }
+        for r in everything(reports)
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,120 @@
+"""Choose C on clips that are not scored, then refit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probekit.cards import Protocol
+from probekit.errors import DataError
+from probekit.manifest import Manifest
+from probekit.probes import linear
+from probekit.probes.linear import Probe
+from probekit.tasks import splits
+from probekit.tasks.metrics import Metric
+from probekit.tasks.splits import Split
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A fitted probe and how its C was chosen.
+
+    Attributes
+    ----------
+    probe : Probe
+        Fitted on all clips that the protocol allows.
+    curve : list of float
+        The metric on held-out training or validation clips, for each C of the grid.
+    at_edge : bool
+        Whether the best C is the first or last of the grid.
+    selected_on : str
+        Which clips chose it.
+    fits, unconverged : int
+        Solver runs, and those that stopped before their tolerance.
+    """
+
+    probe: Probe
+    curve: list[float]
+    at_edge: bool
+    selected_on: str
+    fits: int
+    unconverged: int
+
+
+def choose(
+    features: Array,
+    targets: Array,
+    clips: Manifest,
+    split: Split,
+    protocol: Protocol,
+    metric: Metric,
+    grid: tuple[float, ...] = linear.GRID,
+) -> Chosen:
+    """Choose C and fit the probe of one split, without a look at its test clips.
+
+    With official validation clips, C is the one that scores best on them, and the probe is
+    refitted on training and validation clips if the protocol says so. Otherwise the training clips
+    are divided again (whole folds or groups where there are some) and C has the best mean. Of
+    equal ones the strongest regularization wins.
+
+    Parameters
+    ----------
+    features : numpy.ndarray, shape (clips, dim)
+        Of all clips of the manifest; test rows are not read.
+    targets : numpy.ndarray
+        Of all clips.
+    clips : Manifest
+        The clips.
+    split : Split
+        Which rows are what.
+    protocol : Protocol
+        From the task's card.
+    metric : Metric
+        What is best.
+    grid : tuple of float > 0
+        Values of C, ascending.
+
+    Returns
+    -------
+    Chosen
+        The probe, and the evidence.
+
+    Raises
+    ------
+    DataError
+        If the training clips cannot be fitted or divided; names the split.
+    """
+    kind, classes = clips.target, len(clips.names)
+    if len(split.valid):
+        pairs, where = [(split.train, split.valid)], f"{len(split.valid)} validation clips"
+    else:
+        pairs = splits.inner(protocol, clips, split.train)
+        where = f"{len(pairs)} divisions of the training clips"
+    tried: list[Probe] = []
+    curves = []
+    try:
+        for fit, held in pairs:
+            path = linear.fit_path(features[fit], targets[fit], kind, classes, grid)
+            curves.append([metric.score(targets[held], p.scores(features[held])) for p in path])
+            tried += path
+        curve = np.nanmean(curves, axis=0)
+        best = int(np.nanargmax(curve))
+        rows = split.train
+        if len(split.valid) and protocol.refit:
+            rows = np.concatenate([split.train, split.valid])
+        # the whole path up to the chosen C: each start is the solution before it
+        path = linear.fit_path(features[rows], targets[rows], kind, classes, grid[: best + 1])
+    except DataError as error:
+        raise DataError(f"{clips.name}, split {split.name!r}: {error}") from error
+    tried += path
+    return Chosen(
+        probe=path[-1],
+        curve=[float(value) for value in curve],
+        at_edge=best in (0, len(grid) - 1),
+        selected_on=where,
+        fits=len(tried),
+        unconverged=sum(not one.converged for one in tried),
+    )

@@ -1,0 +1,74 @@
+"""What a user writes after ``-e``: ``NAME[@FINGERPRINT][:key=value,…]``, several joined by ``+``."""
+
+from dataclasses import dataclass, field
+
+from probekit.errors import ProbekitError
+
+CHOICES = ("stream", "pool")  # keys that choose among what a cache holds, not what is computed
+
+
+@dataclass(frozen=True)
+class Selection:
+    """One embedding, as a user names it.
+
+    Attributes
+    ----------
+    name : str
+        The extractor's name.
+    fingerprint : str
+        The first digits of the cache's fingerprint; empty for "the only one there is".
+    params : dict of str to str
+        Parameters of the extractor, as written.
+    stream : str
+        Which of its streams; empty for the default one.
+    pool : tuple of str
+        How frames are pooled; several are put side by side.
+    """
+
+    name: str
+    fingerprint: str = ""
+    params: dict[str, str] = field(default_factory=dict)
+    stream: str = ""
+    pool: tuple[str, ...] = ("mean",)
+
+    def __str__(self) -> str:
+        keys = dict(self.params)
+        if self.stream:
+            keys["stream"] = self.stream
+        if self.pool != ("mean",):
+            keys["pool"] = "+".join(self.pool)
+        text = self.name + (f"@{self.fingerprint}" if self.fingerprint else "")
+        return text + (":" + ",".join(f"{k}={v}" for k, v in keys.items()) if keys else "")
+
+
+def parse(text: str) -> Selection:
+    """Read what a user wrote after ``-e``.
+
+    Parameters
+    ----------
+    text : str
+        For example ``vggish``, ``vggish:stream=prerelu``, ``melstats@1a2b3c4d`` or
+        ``openl3:content=music,size=512,pool=mean+max``.
+
+    Returns
+    -------
+    Selection
+        Its parts.
+
+    Raises
+    ------
+    ProbekitError
+        If the text is not of that form.
+    """
+    head, colon, tail = text.partition(":")
+    name, _, fingerprint = head.partition("@")
+    pairs = [piece.partition("=") for piece in tail.split(",")] if colon else []
+    bad = [key for key, equals, value in pairs if not (key and equals and value)]
+    if not name or bad:
+        raise ProbekitError(
+            f"extractor {text!r}: write NAME, NAME:key=value,key=value or NAME@FINGERPRINT"
+        )
+    params = {key.strip(): value.strip() for key, _, value in pairs}
+    stream = params.pop("stream", "")
+    pool = tuple(params.pop("pool", "mean").split("+"))
+    return Selection(name, fingerprint, params, stream, pool)

@@ -1,0 +1,1 @@
+"""Tasks: dataset layouts become manifests, with their splits and metrics."""

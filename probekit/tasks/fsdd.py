@@ -1,0 +1,40 @@
+"""Free Spoken Digit Dataset: 3,000 recordings of ten digits by six speakers."""
+
+import re
+from pathlib import Path
+
+from probekit import manifest as manifests
+from probekit.cards import TaskCard
+from probekit.errors import DataError
+from probekit.manifest import Manifest
+from probekit.tasks.base import check_labels, need_root
+
+_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav")
+
+
+def build(card: TaskCard, root: Path | None) -> Manifest:
+    """Return the recordings, labelled by the option ``label``: ``digit`` or ``speaker``.
+
+    The official split is by the recording's index: 0 to 4 test, the others train. Folds and
+    groups are speakers.
+    """
+    folder = need_root(card, root, "recordings")
+    label = card.options["label"]
+    rows = []
+    for path in sorted(folder.glob("*.wav")):
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            raise DataError(f"{path}: file names are DIGIT_SPEAKER_INDEX.wav")
+        rows.append(
+            {
+                "clip_id": path.stem,
+                "path": f"{folder.name}/{path.name}",
+                "split": "test" if int(match["index"]) < 5 else "train",
+                "fold": match["speaker"] if label == "digit" else "",
+                "group": match["speaker"] if label == "digit" else "",
+                "labels": (check_labels(card, match[label]),),
+            }
+        )
+    return manifests.from_rows(
+        card.dataset, rows, root=root, names=card.labels, expected=card.counts.get("clips")
+    )

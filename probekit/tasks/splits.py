@@ -1,0 +1,183 @@
+"""Which clips train, which choose hyper-parameters, which are scored."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
+from probekit.cards import Protocol
+from probekit.errors import DataError
+from probekit.manifest import Manifest
+
+Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
+_SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One train / test division; all rows are places in the manifest.
+
+    Attributes
+    ----------
+    name : str
+        ``test`` for a fixed split, else the name of the fold that is scored.
+    train : numpy.ndarray
+        Clips to fit on, without the validation clips.
+    valid : numpy.ndarray
+        Official validation clips; empty where there are none.
+    test : numpy.ndarray
+        Clips to score, seen by nothing else.
+    """
+
+    name: str
+    train: Rows
+    valid: Rows
+    test: Rows
+
+
+def make(protocol: Protocol, clips: Manifest) -> list[Split]:
+    """Divide a manifest as a protocol says.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        From the task's card.
+    clips : Manifest
+        The clips.
+
+    Returns
+    -------
+    list of Split
+        One for a fixed split, else one a fold.
+
+    Raises
+    ------
+    DataError
+        If the manifest lacks the split or the folds that the protocol needs.
+    """
+    if protocol.kind == "split":
+        return [_fixed(clips)]
+    if protocol.kind == "made-folds":
+        folds = _made(protocol, clips)
+    else:
+        folds = clips.column("fold")
+        lacking = int((folds == "").sum())
+        if lacking:
+            raise DataError(f"{clips.name}: {lacking} of {len(clips)} clips have no fold")
+    names = sorted(set(folds), key=lambda text: (len(text), text) if text.isdigit() else (99, text))
+    if len(names) < 2:
+        raise DataError(f"{clips.name}: cross-validation needs at least two folds, found {names}")
+    none = np.array([], np.int64)
+    return [
+        Split(str(name), np.flatnonzero(folds != name), none, np.flatnonzero(folds == name))
+        for name in names
+    ]
+
+
+def inner(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows, Rows]]:
+    """Divide training clips again, to choose hyper-parameters without looking at test clips.
+
+    Official folds stay whole; otherwise groups do, where the manifest has them; classes are kept
+    in proportion.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        From the task's card; ``inner_folds`` is the number of divisions.
+    clips : Manifest
+        The clips.
+    rows : numpy.ndarray
+        Training clips of one split.
+
+    Returns
+    -------
+    list of (numpy.ndarray, numpy.ndarray)
+        Rows of the manifest to fit on and to score.
+
+    Raises
+    ------
+    DataError
+        If there are not enough clips or groups to divide.
+    """
+    groups = _units(protocol, clips)[rows]
+    stratify = _classes(clips)
+    count = min(protocol.inner_folds, len(set(groups)))
+    if count < 2:
+        raise DataError(
+            f"{clips.name}: the training clips are all of one group ({groups[0]!r}): none can be "
+            "held out to choose hyper-parameters"
+        )
+    together = groups if len(set(groups)) < len(groups) else None
+    classes = None if stratify is None else stratify[rows]
+    pairs = _divide(len(rows), count, protocol.seed, together, classes)
+    return [(rows[fit], rows[score]) for fit, score in pairs]
+
+
+def _fixed(clips: Manifest) -> Split:
+    column = clips.column("split")
+    strange = sorted(set(column) - {*_SPLITS, ""})
+    if strange:
+        raise DataError(
+            f"{clips.name}: split must be train, valid or test; found {', '.join(strange)}"
+        )
+    rows = {name: np.flatnonzero(column == name) for name in _SPLITS}
+    for name in ("train", "test"):
+        if not len(rows[name]):
+            raise DataError(f"{clips.name}: no clip has split {name!r}")
+    return Split("test", rows["train"], rows["valid"], rows["test"])
+
+
+def _made(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
+    """Make folds with a fixed seed: stratified, and whole groups together if asked for."""
+    assert protocol.folds is not None
+    groups = clips.column("group")
+    grouped = protocol.grouped and bool((groups != "").any())
+    classes = _classes(clips)
+    units = len(set(groups)) if grouped else len(clips)
+    if units < protocol.folds:
+        raise DataError(
+            f"{clips.name}: {protocol.folds} folds need as many {'groups' if grouped else 'clips'},"
+            f" there are {units}"
+        )
+    found = np.full(len(clips), "", dtype="U12")
+    pairs = _divide(len(clips), protocol.folds, protocol.seed, groups if grouped else None, classes)
+    for k, (_, held) in enumerate(pairs):
+        found[held] = str(k + 1)
+    return found
+
+
+def _divide(
+    clips: int, folds: int, seed: int, groups: Array | None, classes: Array | None
+) -> Iterator[tuple[Rows, Rows]]:
+    """Divide clips at random: groups whole and classes in proportion, where they are given."""
+    kind = {
+        (True, True): StratifiedGroupKFold,
+        (True, False): GroupKFold,
+        (False, True): StratifiedKFold,
+        (False, False): KFold,
+    }[groups is not None, classes is not None]
+    divider = kind(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # a class with fewer clips than folds is not in every fold; the results say so
+        warnings.filterwarnings("ignore", message="The least populated class")
+        yield from divider.split(np.zeros(clips), classes, groups)
+
+
+def _units(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
+    """Return what must stay together: the official fold, the group, or the clip itself."""
+    if protocol.kind == "folds":
+        return clips.column("fold")
+    groups = clips.column("group")
+    together = protocol.grouped or protocol.kind == "split"
+    ids = clips.column("clip_id")
+    return np.where(groups != "", groups, ids) if together else ids
+
+
+def _classes(clips: Manifest) -> npt.NDArray[np.int64] | None:
+    """Return class numbers to stratify by; None where a clip has several labels or numbers."""
+    return clips.targets() if clips.target == "single" else None

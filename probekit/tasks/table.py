@@ -1,0 +1,17 @@
+"""A user's own CSV as a dataset: the card's option ``csv`` says which."""
+
+from pathlib import Path
+
+from probekit import manifest as manifests
+from probekit.cards import TaskCard
+from probekit.errors import CardError
+from probekit.manifest import Manifest
+from probekit.tasks.base import need_root
+
+
+def build(card: TaskCard, root: Path | None) -> Manifest:
+    """Return the clips of a card whose option ``csv`` names a table inside ``root``."""
+    if "csv" not in card.options:
+        raise CardError(f"{card.name}: a task of module 'table' needs options: {{csv: FILE}}")
+    table = need_root(card, root, card.options["csv"])
+    return manifests.from_csv(table, root=root, name=card.dataset)

@@ -1,0 +1,62 @@
+"""Metadata and dependencies of probekit; build system and tools are in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+# The card folders stand at the top of the repository, where people edit them. In the wheel they
+# become data of the packages probekit._cards.{extractors,tasks,reports}.
+CARDS = {f"probekit._cards.{kind}": kind for kind in ("extractors", "tasks", "reports")}
+
+setup(
+    name="probekit",
+    version="0.1.0",
+    description="How much does this audio embedding know, what did the probe learn, "
+    "and can a small network inherit it?",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["probekit", "probekit.*"]), *CARDS],
+    package_dir=dict(CARDS),
+    package_data={**{name: ["*.yaml"] for name in CARDS}, "probekit": ["py.typed"]},
+    include_package_data=False,
+    install_requires=[
+        "numpy>=1.26",
+        "scipy>=1.12",
+        "scikit-learn>=1.5",
+        "torch>=2.4",
+        "h5py>=3.10",
+        "joblib>=1.4",
+        "matplotlib>=3.9",
+        "pandas>=2.2",
+        "pyarrow>=16",
+        "soundfile>=0.12.1",
+        "soxr>=0.4",
+        "pydantic>=2.7",
+        "PyYAML>=6",
+        "typer>=0.12",
+        "rich>=13",
+        "pooch>=1.8",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "pytest-xdist>=3.5", "librosa>=0.10.2", "torchvggish>=0.2"],
+        "check": [
+            "ruff>=0.6",
+            "mypy>=1.11",
+            "numpydoc>=1.8",
+            "import-linter>=2",
+            "pandas-stubs",
+            "types-PyYAML",
+            "build>=1.2",
+        ],
+    },
+    entry_points={"console_scripts": ["probekit=probekit.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
