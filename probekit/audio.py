@@ -4,9 +4,11 @@ libsndfile decodes (wav, flac, ogg, mp3) and soxr resamples; both leave Python's
 they work, so threads decode side by side.
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +30,15 @@ class Decoded:
     Attributes
     ----------
     wave : numpy.ndarray, shape (samples,), float32
-        Mono, at the rate that was asked for.
+        Mono, at :attr:`rate`.
+    rate : int
+        Sample rate in Hz: the one asked for, else the file's own.
     seconds : float
         Duration before resampling, in seconds.
     """
 
     wave: Waveform
+    rate: int
     seconds: float
 
 
@@ -56,7 +61,8 @@ def load(
     rate : int > 0, optional
         Sample rate of the result in Hz; the file's own where it is not given.
     start, end : float >= 0, optional
-        The stretch to read, in seconds from the file's begin; the whole file by default.
+        The stretch to read, in seconds from the file's begin; the whole file by default. An end
+        that passes the file's by less than 0.1 s means the file's end.
 
     Returns
     -------
@@ -67,21 +73,25 @@ def load(
     ------
     AudioError
         If the file is missing, unreadable, truncated, empty, holds NaN or infinite samples, or
-        does not reach to ``start``; the message names the file.
+        does not hold the stretch; the message names the file.
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise AudioError(f"{path}: is {'a folder' if path.is_dir() else 'no ordinary file'}")
         with path.open("rb") as stream:
-            _refuse_truncated_wav(path, stream.read(1 << 16))
+            _refuse_truncated(path, stream)
         with soundfile.SoundFile(str(path)) as sound:
             own_rate, total = sound.samplerate, sound.frames
             first, last = _span(path, own_rate, total, start, end)
             sound.seek(first) if first else None
             samples = sound.read(last - first, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: not audio that can be decoded ({_plain(error)})") from error
+        raise AudioError(f"{path}: not audio, or damaged ({_plain(error)})") from error
     except OSError as error:
-        raise AudioError(f"{path}: {error.strerror or error}") from error
+        raise AudioError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    except (TypeError, ValueError) as error:  # headerless formats, a NUL in the name
+        raise AudioError(f"{path}: cannot be opened ({error})") from error
     if len(samples) < last - first:
         raise AudioError(
             f"{path}: truncated: {len(samples)} of {last - first} samples could be read"
@@ -90,7 +100,7 @@ def load(
     if not np.isfinite(wave).all():
         bad = np.flatnonzero(~np.isfinite(wave))
         raise AudioError(
-            f"{path}: {len(bad)} samples are NaN or infinite, the first at "
+            f"{path}: {len(bad)} of {len(wave)} samples are NaN or infinite, the first at "
             f"{(first + bad[0]) / own_rate:.3f} s"
         )
     seconds = len(wave) / own_rate
@@ -98,7 +108,7 @@ def load(
         wave = soxr.resample(wave, own_rate, rate, quality="HQ")
         if not len(wave):  # shorter than one sample at the new rate
             wave = np.zeros(1, np.float32)
-    return Decoded(np.ascontiguousarray(wave, dtype=np.float32), seconds)
+    return Decoded(np.ascontiguousarray(wave, dtype=np.float32), rate or own_rate, seconds)
 
 
 def _span(
@@ -107,41 +117,59 @@ def _span(
     """Turn seconds into samples, and refuse what the file does not hold."""
     if total == 0:
         raise AudioError(f"{path}: holds no samples")
-    first = round((start or 0.0) * rate)
-    last = total if end is None else round(end * rate)
+    begin, stop = start or 0.0, total / rate if end is None else end
+    stretch = f"the clip asks for {begin:.3f} s to {'the end' if end is None else f'{end:.3f} s'}"
+    if not (math.isfinite(begin) and math.isfinite(stop)) or begin < 0:
+        raise AudioError(f"{path}: {stretch}; seconds count from 0, the file's begin")
+    first, last = round(begin * rate), total if end is None else round(stop * rate)
     if last > total + _SLACK * rate or first >= total:
-        raise AudioError(
-            f"{path}: is {total / rate:.3f} s long, the clip asks for "
-            f"{first / rate:.3f} to {last / rate:.3f} s"
-        )
+        raise AudioError(f"{path}: is {total / rate:.3f} s long, {stretch}")
     last = min(last, total)
     if last <= first:
-        raise AudioError(f"{path}: the clip's end ({end} s) is not after its start ({start} s)")
+        raise AudioError(f"{path}: {stretch}: the end must come after the start")
     return first, last
 
 
 def _plain(error: soundfile.LibsndfileError) -> str:
     """Return libsndfile's reason without its preamble."""
-    return str(error.error_string).rstrip(".").lower()
+    return str(error.error_string).lower().removeprefix("error : ").rstrip(".")
 
 
-def _refuse_truncated_wav(path: Path, head: bytes) -> None:
-    """Raise where a wav's data chunk promises more bytes than the file has.
+def _refuse_truncated(path: Path, stream: BinaryIO) -> None:
+    """Raise where a wav, aiff or au promises more bytes of samples than the file has.
 
     libsndfile silently shortens such a file. Sizes of 0 and near 2**32 are what programs that
     write to a pipe leave behind: they promise nothing.
     """
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+    length = path.stat().st_size
+    head = stream.read(12)
+    kind, form = head[:4], head[8:12]
+    if (kind, form) in ((b"RIFF", b"WAVE"), (b"RIFX", b"WAVE")):
+        promised, at = _chunk(stream, b"data", "<I" if kind == b"RIFF" else ">I")
+    elif kind == b"FORM" and form in (b"AIFF", b"AIFC"):
+        promised, at = _chunk(stream, b"SSND", ">I")
+    elif kind == b".snd" and len(head) == 12:
+        at, promised = struct.unpack(">4xII", head)
+    else:
         return
+    if 0 < promised < 0xFFFFF000 and length - at < promised:
+        raise AudioError(
+            f"{path}: truncated: the header promises {promised} bytes of samples, "
+            f"the file has {max(0, length - at)}"
+        )
+
+
+def _chunk(stream: BinaryIO, wanted: bytes, order: str) -> tuple[int, int]:
+    """Return the stated size of a chunk, 0 if there is none, and where its content begins."""
     at = 12
-    while at + 8 <= len(head):
-        name, size = head[at : at + 4], struct.unpack("<I", head[at + 4 : at + 8])[0]
-        if name == b"data":
-            there = path.stat().st_size - at - 8
-            if 0 < size < 0xFFFFF000 and there < size:
-                raise AudioError(
-                    f"{path}: truncated: the header promises {size} bytes of samples, "
-                    f"the file has {there}"
-                )
-            return
-        at += 8 + size + size % 2
+    for _ in range(1000):  # far more chunks than a sound file has
+        head = stream.read(8)
+        if len(head) < 8:
+            break
+        size: int = struct.unpack(order, head[4:])[0]
+        at += 8
+        if head[:4] == wanted:
+            return size, at
+        at += size + size % 2
+        stream.seek(at)
+    return 0, at

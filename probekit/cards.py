@@ -98,7 +98,7 @@ class ExtractorCard(Card):
     version: int = Field(ge=1)
     module: str
     sample_rate: int = Field(gt=0)
-    resampler: Literal["soxr_hq", "kaiser_best"] = "soxr_hq"
+    resampler: Literal["soxr_hq", "kaiser_best", "kaiser_best_0.4"] = "soxr_hq"
     downmix: str = "mean"
     padding: str = ""
     long_audio: Literal["windowed", "exact", "cropped"]

@@ -51,7 +51,6 @@ def run(
     reports: str | Path | None = None,
     clips: int = 360,
     seed: int = 0,
-    jobs: int = 2,
     step: Callable[[str], None] | None = None,
 ) -> Demo:
     """Synthesize a corpus, extract, evaluate, draw a dendrogram, and write a page.
@@ -64,8 +63,6 @@ def run(
         Clips to synthesize.
     seed : int >= 0
         Seed of the corpus.
-    jobs : int >= 1
-        Processes for the probes.
     step : callable, optional
         Called with the name of each step as it begins.
 
@@ -91,9 +88,9 @@ def run(
     tell(STEPS[1])
     extract(EXTRACTORS, task="synth", root=corpus, cache=where, weights=WEIGHTS)
     tell(STEPS[2])
-    found = evaluate("synth", EXTRACTORS, cache=where, reports=out, root=corpus, jobs=jobs)
+    found = evaluate("synth", EXTRACTORS, cache=where, reports=out, root=corpus)
     tell(STEPS[3])
-    tree = dendrogram("synth", EXTRACTORS[0], cache=where, root=corpus)
+    tree = dendrogram("synth", EXTRACTORS[0], cache=where, root=corpus, space="standardized")
     drawn = figures.save_dendrogram(tree, out / "figures")
     tell(STEPS[4])
     written = page.write(

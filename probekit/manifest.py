@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import posixpath
-from collections.abc import Iterable, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -220,9 +223,11 @@ def from_rows(
     Raises
     ------
     DataError
-        If ids repeat, or a path leaves the root.
+        If ids repeat, a path leaves the root, or a clip's end does not come after its start.
     """
-    table = pd.DataFrame(list(rows))
+    rows = list(rows)
+    _check_encoding(name, [str(row.get(key, "")) for row in rows for key in ("clip_id", "path")])
+    table = pd.DataFrame(rows)
     if table.empty:
         raise DataError(f"{name}: no clips")
     for column in ("split", "fold", "group"):
@@ -238,6 +243,7 @@ def from_rows(
         target = "none"
     table["labels"] = [(row,) if isinstance(row, str) else tuple(row) for row in table["labels"]]
     table["path"] = [_inside(name, str(path)) for path in table["path"]]
+    _check_stretches(name, table)
     if names is None and target in ("single", "multi"):
         names = sorted({label for row in table["labels"] for label in row})
     return Manifest(
@@ -256,7 +262,7 @@ def from_folder(root: Path, name: str | None = None) -> Manifest:
 
     Sub-folders are labels; recordings may lie deeper inside them. A folder with recordings but
     no sub-folders gives clips without labels, good for extraction. The clip id is the path
-    without suffix. Hidden files are left out.
+    without suffix. Hidden files are left out; links to folders are followed.
 
     Parameters
     ----------
@@ -277,15 +283,14 @@ def from_folder(root: Path, name: str | None = None) -> Manifest:
     """
     if not root.is_dir():
         raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}")
-    found = sorted(
-        path.relative_to(root)
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+    files = sorted(path.relative_to(root) for path in _walk(root))
+    found = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not found:
+        others = sorted({path.suffix.lower() or path.name for path in files})
+        there = f", found {_some(others)}" if others else ""
         raise DataError(
-            f"{root}: no recordings in it (looked for {', '.join(sorted(SUFFIXES))} at any depth)"
+            f"{root}: no recordings in it (looked for {', '.join(sorted(SUFFIXES))} at any "
+            f"depth{there})"
         )
     loose = [str(path) for path in found if len(path.parts) == 1]
     if loose and len(loose) < len(found):
@@ -293,12 +298,12 @@ def from_folder(root: Path, name: str | None = None) -> Manifest:
             f"{root}: sub-folders are labels, but {len(loose)} recordings lie beside them: "
             f"{_some(loose)}. Move them into a label's folder, or describe the clips in a CSV"
         )
-    stems = pd.Series([path.with_suffix("").as_posix() for path in found])
-    shared = set(stems[stems.duplicated(keep=False)])
+    stems = [path.with_suffix("").as_posix() for path in found]
+    counts = Counter(stems)
     rows: list[dict[str, Any]] = []
     for path, stem in zip(found, stems, strict=True):
         row: dict[str, Any] = {"path": path.as_posix()}
-        row["clip_id"] = path.as_posix() if stem in shared else stem
+        row["clip_id"] = path.as_posix() if counts[stem] > 1 else stem
         if not loose:
             row["labels"] = (path.parts[0],)
         rows.append(row)
@@ -341,8 +346,9 @@ def from_csv(
     Raises
     ------
     DataError
-        If the file cannot be read, lacks a column, repeats an id, has a value that is not a
-        number where one belongs, or has a path that leaves the root.
+        If the file cannot be read, lacks a column, has a row with more fields than the header,
+        lacks or repeats an id, lacks a path or has one that leaves the root, or has a value that
+        is not a number where one belongs.
     """
     table = _read_csv(path)
     column, _, how = clip_id.partition(":")
@@ -362,7 +368,11 @@ def from_csv(
     kinds = [c for c in ("label", "labels") if c in table] + values[:1]
     if len(kinds) > 1:
         raise DataError(f"{path}: columns {' and '.join(map(repr, kinds))}: only one kind of label")
-    clips: dict[str, Any] = {"clip_id": ids, "path": table["path"] if "path" in table else ids}
+    for c in needed:
+        lines = [k + 2 for k, text in enumerate(table[c]) if not text]
+        if lines:
+            raise DataError(f"{path}: row {lines[0]}, column {c!r} is empty")
+    clips: dict[str, Any] = {"clip_id": ids, "path": table.get("path", "")}
     for c in ("start", "end"):
         if c in table:
             clips[c] = _numbers(path, table, c)
@@ -381,13 +391,17 @@ def from_csv(
         numbers = [_numbers(path, table, c, blank=False) for c in values]
         target, clips["labels"] = "regression", list(zip(*numbers, strict=True))
     rows = pd.DataFrame(clips).to_dict("records")
-    return from_rows(
-        name or dataset_name(path.stem),
-        [{str(k): v for k, v in row.items()} for row in rows],
-        root=root or path.parent,
-        target=target,
-        names=[c.removeprefix(_VALUE) for c in values] if values else None,
-    )
+    name = name or dataset_name(path.stem)
+    try:
+        return from_rows(
+            name,
+            [{str(k): v for k, v in row.items()} for row in rows],
+            root=root or path.parent,
+            target=target,
+            names=[c.removeprefix(_VALUE) for c in values] if values else None,
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {str(error).removeprefix(f'{name}: ')}") from None
 
 
 def read(path: Path) -> Manifest:
@@ -431,30 +445,59 @@ def read(path: Path) -> Manifest:
 
 def dataset_name(text: str) -> str:
     """Return a name that is safe as a folder's: lower case letters, digits, dots and dashes."""
-    plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in text.lower())
-    return plain.strip("-") or "clips"
+    plain = "".join(c if c.isascii() and (c.isalnum() or c == ".") else "-" for c in text.lower())
+    return plain.strip("-.") or "clips"
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Yield all files that are not hidden; a folder that links lead to twice is walked once."""
+    seen: set[tuple[int, int]] = set()
+    for folder, inner, files in os.walk(root, followlinks=True):
+        stat = Path(folder).stat()
+        if (stat.st_dev, stat.st_ino) in seen:
+            inner.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        yield from (Path(folder, name) for name in files if not name.startswith("."))
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False,
+                skipinitialspace=True,
+            )
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: not a CSV file that can be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not text in UTF-8 ({error.reason}); save it as such") from error
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise DataError(
+            f"{path}: not a CSV file that can be read: a row has more fields than the header, or a "
+            f"quote is not closed ({error})"
+        ) from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path}: empty; needed is a header, then one row a clip") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if len(table.columns) == 1 and any(mark in table.columns[0] for mark in ";\t|"):
         raise DataError(f"{path}: columns must be separated by commas; the header is "
                         f"{table.columns[0]!r}")
     if table.empty:
         raise DataError(f"{path}: a header, but no clips")
-    return table
+    table.columns = table.columns.str.strip()
+    return table.apply(lambda column: column.str.strip())
 
 
 def _numbers(path: Path, table: pd.DataFrame, column: str, blank: bool = True) -> list[float]:
     text = table[column].replace("", "nan")
     numbers = pd.to_numeric(text, errors="coerce")
-    bad = [k for k in range(len(text)) if np.isnan(numbers[k]) and (text[k] != "nan" or not blank)]
-    if bad:
+    fine = np.isfinite(numbers) | ((text == "nan") & blank)
+    bad = np.flatnonzero(~fine)
+    if len(bad):
         raise DataError(
             f"{path}: row {bad[0] + 2}, column {column!r}: "
             f"{table[column][bad[0]]!r} is not a number"
@@ -474,13 +517,34 @@ def _several(path: Path, text: str) -> tuple[str, ...]:
 
 def _inside(name: str, path: str) -> str:
     """Return a path in normal form; refuse one that leaves its root."""
-    normal = posixpath.normpath(path.replace("\\", "/"))
+    normal = posixpath.normpath(path.replace("\\", "/")) if path else ""
     if posixpath.isabs(normal) or normal.split("/")[0] == ".." or normal[1:3] == ":/":
         raise DataError(
             f"{name}: path {path!r} leaves the root folder. Paths in a manifest are relative to "
             "its root: give the folder that holds all recordings as --root"
         )
     return normal
+
+
+def _check_encoding(name: str, texts: Sequence[str]) -> None:
+    """Refuse file names in another encoding, which Python cannot write down again."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{name}: {text!r}: file names must be UTF-8; rename it") from error
+
+
+def _check_stretches(name: str, table: pd.DataFrame) -> None:
+    """Refuse stretches that no recording can have."""
+    start, end = table["start"].fillna(0.0), table["end"].fillna(np.inf)
+    wrong = np.flatnonzero((start < 0) | np.isinf(start) | (end <= start))
+    if len(wrong):
+        clip_id, first, last = table.loc[wrong[0], ["clip_id", "start", "end"]]
+        raise DataError(
+            f"{name}: clip {clip_id!r} starts at {first:g} s and ends at {last:g} s: the start "
+            "must be at least 0 and the end after it (both empty: the whole recording)"
+        )
 
 
 def _check(name: str, table: pd.DataFrame) -> None:

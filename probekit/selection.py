@@ -1,4 +1,4 @@
-"""What a user writes after ``-e``: ``NAME[@FINGERPRINT][:key=value,…]``, several joined by ``+``."""
+"""What a user writes after ``-e``: ``NAME[@FINGERPRINT][:key=value,…]``."""
 
 from dataclasses import dataclass, field
 

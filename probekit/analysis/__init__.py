@@ -1,0 +1,1 @@
+"""What a probe learned: class weights, and how they relate."""

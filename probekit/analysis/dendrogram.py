@@ -54,13 +54,15 @@ class Dendrogram:
             "classes": "the mean row subtracted",
             "none": "rows not centred",
         }[self.center]
+        space = "embedding" if w.space == "embedding" else "standardized embedding"
         text = (
             f"Hierarchical clustering of the {len(w.names)} class weights of one linear probe on "
             f"{w.embedding} for {w.task}, fitted on {w.clips:,} clips (C = {w.c:.3g} for all "
-            f"classes; {centred}; {self.metric} distance, {self.method} linkage, optimal leaf "
-            f"order; cophenetic correlation {self.cophenetic:.2f})."
+            f"classes; weights on the {space}; {centred}; {self.metric} distance, {self.method} "
+            f"linkage, optimal leaf order; cophenetic correlation {self.cophenetic:.2f})."
         )
-        return text + (f" {'; '.join(w.provenance).capitalize()}." if w.provenance else "")
+        said = "; ".join(w.provenance)
+        return f"{text} {said[0].upper()}{said[1:]}." if said else text
 
 
 def dendrogram(
@@ -70,14 +72,15 @@ def dendrogram(
     cache: str | Path | None = None,
     root: str | Path | None = None,
     c: float | None = None,
+    space: str = "embedding",
     center: str = "rows",
     metric: str = "cosine",
     linkage: str = "average",
 ) -> Dendrogram:
     """Cluster the classes of a task by the weights of a probe fitted on all training clips.
 
-    kumar2021 does not establish centring, distance or linkage for its Figures 1 and 2; those here
-    are choices, and part of the caption.
+    kumar2021 does not establish centring, distance or linkage for its Figures 1 and 2, nor whether
+    weights act on standardized features; those here are choices, and part of the caption.
 
     Parameters
     ----------
@@ -87,6 +90,8 @@ def dendrogram(
         As for :func:`probekit.evaluate`.
     c : float > 0, optional
         The probe's C; chosen on held-out training clips by default.
+    space : {"embedding", "standardized"}
+        Weights on the embedding as it is, or on standardized features.
     center : {"rows", "classes", "none"}
         Subtract from each row its own mean, or the mean row, or nothing.
     metric : {"cosine", "euclidean"}
@@ -105,7 +110,7 @@ def dendrogram(
         If something asked for is not there, or fewer than two classes have weights.
     """
     return cluster(
-        class_weights(task, extractor, cache=cache, root=root, c=c),
+        class_weights(task, extractor, cache=cache, root=root, c=c, space=space),
         center=center,
         metric=metric,
         linkage=linkage,
@@ -148,14 +153,18 @@ def cluster(
     rows = weights.matrix
     if center != "none":
         rows = rows - rows.mean(axis=1 if center == "rows" else 0, keepdims=True)
-    if metric == "cosine" and (np.linalg.norm(rows, axis=1) == 0).any():
+    norms = np.linalg.norm(rows, axis=1)
+    nothing = norms <= 1e-12 * np.linalg.norm(weights.matrix, axis=1).max()  # but for rounding
+    if metric == "cosine" and nothing.any():
         raise DataError(
-            f"{weights.task}: a row of zeros has no cosine distance; try --center none"
+            f"{weights.task}: the row of {weights.names[int(nothing.argmax())]!r} is zero"
+            f"{' once centred' if center != 'none' else ''}, and has no cosine distance; try "
+            "another centring, or euclidean distance"
         )
     distances = pdist(rows, metric)
     tree = hierarchy.linkage(distances, linkage, optimal_ordering=True)
-    # two classes have one distance: nothing to correlate
-    fit = hierarchy.cophenet(tree, distances)[0] if len(distances) > 1 else 1.0
+    # where all distances are the same (two classes have one) there is nothing to correlate
+    fit = hierarchy.cophenet(tree, distances)[0] if np.ptp(distances) > 0 else 1.0
     return Dendrogram(
         weights=weights,
         linkage=tree,

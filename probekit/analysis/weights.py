@@ -11,25 +11,29 @@ from probekit.cache import layout, store
 from probekit.errors import DataError
 from probekit.probes import linear, selection
 from probekit.probes.evaluation import clips_of, features_of
+from probekit.registry import unknown
 from probekit.selection import parse
 from probekit.tasks import metrics, splits
 from probekit.tasks.splits import Split
 
 Array = npt.NDArray[Any]
+SPACES = ("embedding", "standardized")
 
 
 @dataclass(frozen=True)
 class ClassWeights:
-    """Class weights on the embedding itself, and how they came about.
+    """Class weights, and how they came about.
 
     Attributes
     ----------
     matrix : numpy.ndarray, shape (classes, dim)
-        Rows of the linear probe, mapped back through the standardization.
+        Rows of the linear probe, by default mapped back through the standardization.
     names : tuple of str
         The classes.
     task, embedding : str
         What was probed.
+    space : {"embedding", "standardized"}
+        What the rows act on.
     c : float
         The regularization, one value for all classes.
     clips : int
@@ -46,6 +50,7 @@ class ClassWeights:
     names: tuple[str, ...]
     task: str
     embedding: str
+    space: str
     c: float
     clips: int
     converged: bool
@@ -61,6 +66,7 @@ def class_weights(
     cache: str | Path | None = None,
     root: str | Path | None = None,
     c: float | None = None,
+    space: str = "embedding",
 ) -> ClassWeights:
     """Fit a linear probe on all training clips of a task and return its class weights.
 
@@ -75,6 +81,10 @@ def class_weights(
         As for :func:`probekit.evaluate`.
     c : float > 0, optional
         Use this C.
+    space : {"embedding", "standardized"}
+        Whether rows act on the embedding as it is, or on standardized features. A head's weights
+        can be compared in the first only; features of unlike scales, as statistics are, compare
+        better in the second.
 
     Returns
     -------
@@ -86,16 +96,18 @@ def class_weights(
     ProbekitError
         If the task or the embeddings are not there, or there are fewer than two classes.
     """
+    if space not in SPACES:
+        raise unknown("space", space, SPACES)
     where = layout.root(cache)
     card, clips = clips_of(task, where, root)
     chosen = parse(extractor)
     embeddings = store.find(where, chosen, card.dataset)
-    features, present, missing = features_of(embeddings, clips, chosen)
+    features, present, _ = features_of(embeddings, clips, chosen)
     targets = present.targets()
     if present.target == "regression":
         raise DataError(f"{card.name}: its targets are numbers, there are no classes to compare")
-    first = splits.make(card.protocol, present)[0]
     if card.protocol.kind == "split":
+        first = splits.make(card.protocol, present)[0]
         whole = Split("all training clips", first.train, first.valid, first.test)
     else:
         none = np.array([], np.int64)
@@ -106,17 +118,19 @@ def class_weights(
     ).probe
     there = np.isfinite(one.intercept) & (one.coef != 0).any(axis=1)
     said = [*present.provenance, *embeddings.layout.provenance]
-    if missing:
-        said.append(f"{len(present):,} of {len(clips):,} clips")
+    expected = max(len(clips), clips.expected or 0)
+    if len(present) < expected:
+        said.append(f"{len(present):,} of {expected:,} clips")
     if not one.converged:
         said.append("not converged")
     return ClassWeights(
-        matrix=(one.coef / one.scaler.scale)[there],
+        matrix=(one.coef / one.scaler.scale if space == "embedding" else one.coef)[there],
         names=tuple(name for name, keep in zip(present.names, there, strict=True) if keep),
         task=card.name,
         embedding=extractor,
+        space=space,
         c=one.c,
-        clips=len(whole.train) + len(whole.valid),
+        clips=len(whole.fitted(card.protocol)),
         converged=one.converged,
         fingerprint=embeddings.layout.fingerprint,
         manifest=clips.digest(),

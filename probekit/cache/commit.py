@@ -42,7 +42,7 @@ def commit(path: Path, write: Callable[[Path], None]) -> None:
         reached("before-flush")
         _flush(aside)
         reached("before-rename")
-        os.replace(aside, path)
+        aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
@@ -71,13 +71,23 @@ def create_once(path: Path, content: bytes) -> bytes:
         try:
             aside.write_bytes(content)
             _flush(aside)
-            os.link(aside, path)  # fails where the name exists, which replace() does not
+            _name(aside, path)
         except FileExistsError:
             pass
         finally:
             aside.unlink(missing_ok=True)
         _flush(path.parent)
     return path.read_bytes()
+
+
+def _name(aside: Path, path: Path) -> None:
+    """Give a file a second name; fails where that name is taken, as ``replace`` does not."""
+    try:
+        path.hardlink_to(aside)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links, such as exFAT
+        aside.replace(path)
 
 
 def _flush(path: Path) -> None:

@@ -31,20 +31,28 @@ class Index:
         self.table = table
         self.parts = parts
 
-    def holds(self, stream: str, array: str) -> bool:
-        """Tell whether every part holds an array (``mean``, ``frames`` …) of a stream."""
-        return bool(self.parts) and all(
-            array in facts["streams"].get(stream, ()) for facts in self.parts.values()
-        )
+    def arrays(self, stream: str) -> list[str]:
+        """Return the arrays (``mean``, ``frames`` …) of a stream that every part holds.
+
+        Parts of which all clips failed hold no arrays, and do not count.
+        """
+        held = [
+            set(facts["streams"].get(stream, ()))
+            for facts in self.parts.values()
+            if any(facts["streams"].values())
+        ]
+        return sorted(set.intersection(*held)) if held else []
 
 
-def load(where: Path) -> Index:
+def load(where: Path, *, keep: bool = True) -> Index:
     """Return the index of a folder, brought up to date and kept.
 
     Parameters
     ----------
     where : pathlib.Path
         A folder with parts.
+    keep : bool
+        Whether to write the index down where it changed.
 
     Returns
     -------
@@ -77,7 +85,8 @@ def load(where: Path) -> Index:
         parts[name] = {"size": now[name][0], "mtime": now[name][1], "streams": streams}
     tables = [table for table in tables if len(table)] or tables[:1]
     index = Index(pd.concat(tables, ignore_index=True), dict(sorted(parts.items())))
-    _write(where / NAME, index)
+    if keep:
+        _write(where / NAME, index)
     return index
 
 

@@ -22,7 +22,15 @@ def root(given: str | Path | None = None) -> Path:
 
 
 def folder(cache: Path, extractor: str, fingerprint: str, dataset: str) -> Path:
-    """Return the folder of one extractor's embeddings of one dataset."""
+    """Return the folder of one extractor's embeddings of one dataset.
+
+    Raises
+    ------
+    CacheError
+        If the dataset's name is none that a folder can have.
+    """
+    if not dataset.strip(". ") or any(c in dataset for c in "/\\\0"):
+        raise CacheError(f"dataset {dataset!r}: a name without slashes, such as 'my-clips'")
     return cache / f"{extractor}-{fingerprint[:8]}" / dataset
 
 
@@ -104,14 +112,23 @@ def settle(where: Path, wanted: Layout) -> Layout:
     Raises
     ------
     CacheError
-        If the folder holds embeddings of another fingerprint.
+        If the folder holds embeddings of another fingerprint, or cannot be written.
     """
-    where.mkdir(parents=True, exist_ok=True)
     content = json.dumps(asdict(wanted), indent=1, sort_keys=True).encode()
-    commit.create_once(where / "dataset.json", content)
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        commit.create_once(where / "dataset.json", content)
+    except OSError as error:
+        raise CacheError(not_writable(where, error)) from error
     found = load(where)
     refuse_mixture(where, found.fingerprint, found.identity, wanted.fingerprint, wanted.identity)
     return found
+
+
+def not_writable(path: Path, error: OSError) -> str:
+    """Say that something in a cache cannot be written, and what to do."""
+    reason = (error.strerror or str(error)).lower()
+    return f"{path}: cannot be written ({reason}). Name another folder with --cache"
 
 
 def load(where: Path) -> Layout:
@@ -136,7 +153,10 @@ def load(where: Path) -> Layout:
     try:
         return Layout(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
-        raise CacheError(f"{path}: not the description of a cache ({error})") from error
+        raise CacheError(
+            f"{path}: not the description of a cache ({error}). Move {where} out of the cache, or "
+            "put the file back"
+        ) from error
 
 
 def refuse_mixture(

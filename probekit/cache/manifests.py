@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from probekit import manifest as manifests
-from probekit.cache import commit
+from probekit.cache import commit, layout
+from probekit.errors import CacheError
 from probekit.manifest import Manifest
 
 
@@ -21,10 +22,18 @@ def keep(cache: Path, clips: Manifest) -> Path:
     -------
     pathlib.Path
         The file; its time of change is now, so that the newest is the one used last.
+
+    Raises
+    ------
+    CacheError
+        If it cannot be written.
     """
     path = cache / "manifests" / f"{clips.name}-{clips.digest()[:12]}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    commit.commit(path, clips.write)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        commit.commit(path, clips.write)
+    except OSError as error:
+        raise CacheError(layout.not_writable(path, error)) from error
     return path
 
 
@@ -46,7 +55,7 @@ def newest(cache: Path, name: str) -> Manifest | None:
     found = [
         path
         for path in (cache / "manifests").glob(f"{name}-*.parquet")
-        if path.stem[: -13] == name
+        if path.stem[:-13] == name
     ]
     if not found:
         return None

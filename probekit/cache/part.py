@@ -5,8 +5,9 @@ holds the SHA-256 of all that follows, so that any changed byte is found.
 """
 
 import hashlib
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probekit.cache import commit
-from probekit.errors import CacheError
+from probekit.errors import CacheError, ProbekitError
 
 FORMAT, VERSION = "probekit-embeddings", 1
 _BLOCK = 512
@@ -83,15 +84,22 @@ def write(path: Path, part: Part) -> None:
         Where; an older part there is replaced.
     part : Part
         Its content; clips are written in the order of their ids.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or not writable; an older part is then untouched.
     """
 
     def fill(aside: Path) -> None:
-        with h5py.File(aside, "w", userblock_size=_BLOCK, libver=("v110", "v110")) as file:
+        # in memory first: HDF5 ends the process with a segmentation fault where a disk is full
+        image = io.BytesIO()
+        with h5py.File(image, "w", userblock_size=_BLOCK, libver=("v110", "v110")) as file:
             _fill(file, part)
         commit.reached("before-digest")
-        block = _block(_digest(aside))
-        with aside.open("r+b") as stream:
-            stream.write(block)
+        content = image.getbuffer()
+        content[:_BLOCK] = _block(hashlib.sha256(content[_BLOCK:]).hexdigest())
+        aside.write_bytes(content)
 
     commit.commit(path, fill)
 
@@ -141,7 +149,7 @@ def read(path: Path, *, frames: bool = True) -> Part:
         return part
 
 
-class opened:  # noqa: N801 - reads as a verb: with opened(path) as file
+class opened:  # reads as a verb: with opened(path) as file
     """Open a part for reading; damage becomes a :class:`CacheError` that names the file.
 
     Parameters
@@ -158,23 +166,29 @@ class opened:  # noqa: N801 - reads as a verb: with opened(path) as file
             self.file = h5py.File(self.path, "r", locking=False)
         except OSError as error:
             reason = "no such file" if not self.path.exists() else str(error)
-            raise CacheError(f"{self.path}: cannot be read as HDF5 ({reason}). {_REPAIR}") from error
-        if self.file.attrs.get("format") != FORMAT:
-            self.file.close()
-            raise CacheError(f"{self.path}: not a part of a probekit cache")
-        version = int(self.file.attrs["version"])
-        if version > VERSION:
-            self.file.close()
-            raise CacheError(
-                f"{self.path}: written in format version {version}; this probekit reads up to "
-                f"{VERSION}. Upgrade probekit"
-            )
+            raise CacheError(f"{self.path}: not readable as HDF5 ({reason}). {_REPAIR}") from error
+        try:
+            self._check_format()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self.file
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.file.close()
-        if isinstance(error, (OSError, KeyError, RuntimeError, ValueError)):
+        # damaged files make h5py raise almost anything
+        if isinstance(error, Exception) and not isinstance(error, (ProbekitError, MemoryError)):
             raise CacheError(f"{self.path}: damaged ({error}). {_REPAIR}") from error
+
+    def _check_format(self) -> None:
+        if self.file.attrs.get("format") != FORMAT:
+            raise CacheError(f"{self.path}: not a part of a probekit cache")
+        version = int(self.file.attrs["version"])
+        if version > VERSION:
+            raise CacheError(
+                f"{self.path}: written in format version {version}; this probekit reads up to "
+                f"{VERSION}. Upgrade probekit"
+            )
 
 
 _REPAIR = "Run 'probekit cache verify'; delete the file and extract again to mend it"
@@ -209,8 +223,10 @@ def meta(file: h5py.File) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in file.attrs.items():
         text = value.decode() if isinstance(value, bytes) else value
-        is_json = isinstance(text, str) and text[:1] in "{["
-        found[name] = json.loads(text) if is_json else (text if isinstance(text, str) else int(text))
+        if not isinstance(text, str):
+            found[name] = int(text)
+        else:
+            found[name] = json.loads(text) if text.startswith(("{", "[")) else text
     return found
 
 
@@ -235,6 +251,22 @@ def contents(file: h5py.File) -> dict[str, list[str]]:
 def clip_ids(file: h5py.File) -> list[str]:
     """Return the ids of the clips that a part holds, in the order of its rows."""
     return _text(file["clip_id"])
+
+
+def rows_of(file: h5py.File, wanted: Sequence[str]) -> list[int]:
+    """Return the rows of some clips in a part, in the order asked for.
+
+    They are looked up in the part itself: another process may have written it anew since it was
+    indexed, with other clips between these.
+    """
+    rows = {clip_id: row for row, clip_id in enumerate(clip_ids(file))}
+    gone = [clip_id for clip_id in wanted if clip_id not in rows]
+    if gone:
+        raise CacheError(
+            f"{file.filename}: written anew without {gone[0]!r} while it was in use; open the "
+            "cache again"
+        )
+    return [rows[clip_id] for clip_id in wanted]
 
 
 def _fill(file: h5py.File, part: Part) -> None:

@@ -107,15 +107,16 @@ class Embeddings:
         """
         stream = self._stream(stream)
         names = ["clip"] if self.grids[stream]["kind"] == "clip" else list(pool)
+        held = self.index.arrays(stream)
         for name in names:
-            if not self.index.holds(stream, name):
-                held = next(iter(self.index.parts.values()))["streams"][stream]
+            if name not in held:
                 raise unknown(f"pooling of {self.layout.extractor}/{stream}", name,
                               [key for key in held if key != "frames"])
         dim = int(self.grids[stream]["dim"])
         found = np.empty((len(clip_ids), dim * len(names)), np.float32)
-        for path, places, rows in self._places(clip_ids):
+        for path, places in self._places(clip_ids):
             with part.opened(path) as file:
+                rows = part.rows_of(file, [clip_ids[place] for place in places])
                 group = file["streams"][stream]
                 for k, name in enumerate(names):
                     found[places, k * dim : (k + 1) * dim] = group[name][:][rows]
@@ -142,16 +143,16 @@ class Embeddings:
             If the clip is not in the cache, or frames were not kept.
         """
         stream = self._stream(stream)
-        if not self.index.holds(stream, "frames"):
+        if "frames" not in self.index.arrays(stream):
             raise CacheError(
                 f"{self.where}: frames of {stream!r} were not kept. Extract again with --frames"
             )
-        for path, _, rows in self._places([clip_id]):
-            with part.opened(path) as file:
-                group = file["streams"][stream]
-                first, last = group["offset"][rows[0] : rows[0] + 2]
-                return np.asarray(group["frames"][first:last], np.float32)
-        raise AssertionError
+        [(path, _)] = self._places([clip_id])
+        with part.opened(path) as file:
+            [row] = part.rows_of(file, [clip_id])
+            group = file["streams"][stream]
+            first, last = group["offset"][row : row + 2]
+            return np.asarray(group["frames"][first:last], np.float32)
 
     def _stream(self, name: str) -> str:
         if not name:
@@ -164,15 +165,12 @@ class Embeddings:
         return name
 
     @cached_property
-    def _where_is(self) -> dict[str, tuple[str, int]]:
+    def _where_is(self) -> dict[str, str]:
         table = self.index.table[~self.index.table["failed"].astype(bool)]
-        places = zip(table["part"], table["row"], strict=True)
-        return dict(zip(table["clip_id"], places, strict=True))
+        return dict(zip(table["clip_id"], table["part"], strict=True))
 
-    def _places(
-        self, clip_ids: Sequence[str]
-    ) -> list[tuple[Path, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """Group clips by part: the part, their places in the request, their rows in the part."""
+    def _places(self, clip_ids: Sequence[str]) -> list[tuple[Path, list[int]]]:
+        """Group clips by part: the part, and their places in the request."""
         lacking = [i for i in clip_ids if i not in self._where_is]
         if lacking:
             why = self.failures.get(lacking[0], "never extracted")
@@ -180,14 +178,10 @@ class Embeddings:
                 f"{self.where}: {len(lacking)} of {len(clip_ids)} clips are not in the cache, "
                 f"for example {lacking[0]!r} ({why})"
             )
-        groups: dict[str, list[tuple[int, int]]] = {}
+        groups: dict[str, list[int]] = {}
         for place, clip_id in enumerate(clip_ids):
-            name, row = self._where_is[clip_id]
-            groups.setdefault(name, []).append((place, row))
-        return [
-            (self.where / name, *np.array(pairs, dtype=np.int64).T)
-            for name, pairs in sorted(groups.items())
-        ]
+            groups.setdefault(self._where_is[clip_id], []).append(place)
+        return [(self.where / name, places) for name, places in sorted(groups.items())]
 
 
 def entries(cache: Path) -> list[Embeddings]:
@@ -247,7 +241,8 @@ def find(cache: Path, selection: Selection | str, dataset: str) -> Embeddings:
         listed = "\n".join(f"  {e.where.parent.name}   {describe(e)}" for e in named)
         raise CacheError(f"{cache}: no {selection} for {dataset}, only:\n{listed}")
     others = sorted({e.layout.extractor for e in own})
-    elsewhere = sorted({e.layout.dataset for e in everything if e.layout.extractor == selection.name})
+    same = [e for e in everything if e.layout.extractor == selection.name]
+    elsewhere = sorted({e.layout.dataset for e in same})
     hint = f" There is: {', '.join(others)}." if others else ""
     hint += f" {selection.name} is there for: {', '.join(elsewhere)}." if elsewhere else ""
     raise CacheError(

@@ -18,6 +18,9 @@ def dendrogram(
     root: options.Root = None,
     reports: options.Reports = None,
     c: Annotated[float | None, typer.Option(help="C of the probe; chosen if not given.")] = None,
+    space: Annotated[
+        str, typer.Option(help="Weights on the embedding, or on standardized features.")
+    ] = "embedding",
     center: Annotated[str, typer.Option(help="rows, classes or none.")] = "rows",
     metric: Annotated[str, typer.Option(help="cosine or euclidean.")] = "cosine",
     linkage: Annotated[str, typer.Option(help="average, complete, single or ward.")] = "average",
@@ -39,7 +42,8 @@ def dendrogram(
     made = []
     for name in embedding:
         tree = cluster(
-            task, name, cache=cache, root=root, c=c, center=center, metric=metric, linkage=linkage
+            task, name, cache=cache, root=root, c=c, space=space, center=center, metric=metric,
+            linkage=linkage,
         )
         folder = reports_root(reports) / "figures"
         files = figures.save_dendrogram(tree, Path(folder), width)

@@ -152,13 +152,14 @@ def import_(
     from probekit import manifest as manifests
     from probekit.cache import importing, layout
     from probekit.cache import manifests as kept
+    from probekit.tasks.base import siblings
 
     where = layout.root(cache)
     clips = manifests.from_csv(Path(manifest), name=dataset, clip_id=clip_id, need_path=False)
     made = importing.import_arrays(
         name, clips, [Path(path) for path in array], cache=where, dataset=dataset, note=note
     )
-    if clips.target != "none" and kept.newest(where, dataset) is None:
+    if clips.target != "none" and not siblings(dataset):  # a task's own clip table comes from it
         kept.keep(where, clips)
     output.say(
         f"{name}: {len(made.clip_ids):,} clips of {dataset}, "

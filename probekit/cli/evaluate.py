@@ -17,6 +17,7 @@ def evaluate(
     root: options.Root = None,
     reports: options.Reports = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; folds are spread over them.")] = 1,
+    solver: Annotated[str, typer.Option(help="probekit or scikit-learn.")] = "probekit",
     again: Annotated[bool, typer.Option("--again", help="Compute also what is kept.")] = False,
     json: bool = output.AsJson,
 ) -> None:
@@ -44,8 +45,8 @@ def evaluate(
             bar.update(lines[name], completed=done)
 
         found = evaluation.evaluate(
-            task, embedding, cache=cache, root=root, reports=reports, jobs=jobs, again=again,
-            progress=tick,
+            task, embedding, cache=cache, root=root, reports=reports, solver=solver, jobs=jobs,
+            again=again, progress=tick,
         )
     if json:
         output.as_json(found)
@@ -76,8 +77,8 @@ def show(found: "list[Result]") -> None:
         if r["solver"]["unconverged"]:
             output.warn(
                 f"{r['embedding']}: {r['solver']['unconverged']} of {r['solver']['fits']} fits "
-                f"stopped at {linear_limit()} iterations, {r['solver']['unconverged_final']} of the "
-                "probes that are scored among them"
+                f"did not reach a certified gap of {r['solver']['tolerance']:g}; "
+                f"{r['solver']['unconverged_final']} of them are of probes that are scored"
             )
         edges = [f["fold"] for f in r["folds"] if f["at_edge"]]
         if edges:
@@ -90,9 +91,3 @@ def show(found: "list[Result]") -> None:
             numbers=first["metric"],
         )
 
-
-def linear_limit() -> int:
-    """Return the most iterations that the solver is given."""
-    from probekit.probes import linear
-
-    return linear.ITERATIONS

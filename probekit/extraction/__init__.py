@@ -1,0 +1,1 @@
+"""Stage 1: recordings become embeddings in a cache."""

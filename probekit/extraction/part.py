@@ -22,6 +22,7 @@ from probekit.errors import AudioError, CacheError
 from probekit.extraction.plan import Clip, PartJob
 from probekit.extractors.base import Extractor, Outputs
 from probekit.extractors.pooling import pool
+from probekit.extractors.resampling import KAISER, resample
 from probekit.extractors.weights import sha256
 
 _BATCH_SECONDS = 60.0
@@ -180,10 +181,11 @@ def _decode(clip: Clip, card: ExtractorCard) -> _Source:
     facts: dict[str, Any] = {"start": clip.start, "end": clip.end, "duration": 0.0,
                              "size": -1, "mtime": -1, "sha256": b""}
     try:
-        stat = os.stat(clip.path)
+        stat = clip.path.stat()
         facts.update(size=stat.st_size, mtime=stat.st_mtime_ns)
         start, end = (None if np.isnan(s) else s for s in (clip.start, clip.end))
-        decoded = audio.load(clip.path, card.sample_rate, start=start, end=end)
+        by_soxr = card.sample_rate if card.resampler == "soxr_hq" else None
+        decoded = audio.load(clip.path, by_soxr, start=start, end=end)
         if card.max_seconds and decoded.seconds > card.max_seconds:
             raise AudioError(
                 f"{decoded.seconds:.1f} s long; {card.name} takes at most {card.max_seconds:g} s"
@@ -193,7 +195,10 @@ def _decode(clip: Clip, card: ExtractorCard) -> _Source:
         return _Source(clip, facts, reason=_without_path(clip.path, str(error)))
     except OSError as error:
         return _Source(clip, facts, reason=(error.strerror or str(error)).lower())
-    return _Source(clip, facts, torch.from_numpy(decoded.wave))
+    wave = torch.from_numpy(decoded.wave)
+    if by_soxr is None:
+        wave = resample(wave, decoded.rate, card.sample_rate, KAISER[card.resampler])
+    return _Source(clip, facts, wave)
 
 
 def _batches(sources: Iterable[_Source]) -> Iterator[list[_Source]]:
@@ -240,7 +245,7 @@ def _grid(stream: Stream) -> dict[str, Any]:
 
 
 def _provenance(extractor: Extractor) -> dict[str, str]:
-    """What is recorded beside the fingerprint: where and with what this was computed."""
+    """Return what is recorded beside the fingerprint: where and with what this was computed."""
     where = extractor._device()
     libraries = ("probekit", "torch", "numpy", "soundfile", "soxr", "h5py")
     return {

@@ -229,7 +229,7 @@ def _same(clip: Clip, there: Any, verify_audio: bool) -> bool:
         if not (own == kept or (math.isnan(own) and math.isnan(kept))):
             return False
     try:
-        stat = os.stat(clip.path)
+        stat = clip.path.stat()
     except OSError:
         # the recording is not here: what was computed stays, and a failure stays a failure
         return not there.failed or there.size < 0

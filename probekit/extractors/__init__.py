@@ -1,0 +1,1 @@
+"""Waveforms become embeddings: networks with their front-ends and weights."""

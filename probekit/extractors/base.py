@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params, Stream
 from probekit.errors import WeightsError
-from probekit.extractors.weights import fit
+from probekit.extractors.states import fit
 
 Outputs = dict[str, Tensor]
 

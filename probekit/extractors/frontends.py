@@ -1,7 +1,12 @@
 """Waveforms become spectra, mel bands, decibels and cepstra.
 
 Plain torch functions, one algorithm on CPU and GPU. Constants (windows, filterbanks, cosine bases)
-are computed in float64 and returned as float32; they are made once and kept by the caller.
+are computed in float64; they are made once and kept by the caller.
+
+A float32 transform is wrong by about 1e-7 of the loudest bin in every bin, and decibels make that
+visible in bands that are silent: there, two machines would disagree by whole decibels. So spectra
+are best computed with waveform and window in float64, as NumPy does for the originals;
+:func:`mel_spectrogram` returns float32 all the same if the filterbank is float32.
 """
 
 import math
@@ -10,26 +15,28 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-_BLOCK = 1 << 20  # samples in windows at once: bounds memory, and stays near the cache
+_BLOCK = 1 << 18  # samples in windows at once on a CPU: stays in the cache
 
 Scale = Literal["slaney", "htk"]
 
 
-def hann(length: int) -> Tensor:
+def hann(length: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return a periodic Hann window.
 
     Parameters
     ----------
     length : int >= 2
         Samples.
+    dtype : torch.dtype
+        Of the values.
 
     Returns
     -------
-    Tensor, shape (length,), float32
+    Tensor, shape (length,)
         ``0.5 - 0.5 cos(2 pi k / length)``: one full period, so that the last value is not zero.
     """
     phase = torch.arange(length, dtype=torch.float64) * (2 * math.pi / length)
-    return (0.5 - 0.5 * torch.cos(phase)).float()
+    return (0.5 - 0.5 * torch.cos(phase)).to(dtype)
 
 
 def stft_magnitude(
@@ -56,7 +63,7 @@ def stft_magnitude(
     Returns
     -------
     Tensor, shape (batch, frames, n_fft // 2 + 1)
-        ``frames`` is ``1 + (samples - len(window)) // hop``.
+        float64 if waveforms or window are; ``frames`` is ``1 + (samples - len(window)) // hop``.
 
     Raises
     ------
@@ -88,7 +95,8 @@ def mel_spectrogram(
     Returns
     -------
     Tensor, shape (batch, frames, bands)
-        The same numbers as the product of the whole spectrogram, up to rounding.
+        Of the filterbank's kind; the same numbers as the product of the whole spectrogram, up to
+        rounding.
 
     Raises
     ------
@@ -96,9 +104,11 @@ def mel_spectrogram(
         As for :func:`stft_magnitude`.
     """
     frames = _frames(waves, n_fft, hop, window, power)
-    at_once = max(1, _BLOCK // (n_fft * max(1, len(waves))))
+    samples = _BLOCK if waves.device.type == "cpu" else 16 * _BLOCK
+    at_once = max(1, samples // (n_fft * max(1, len(waves))))
     blocks = frames.split(at_once, dim=1)
-    return torch.cat([_spectra(block, n_fft, window, power) @ filterbank for block in blocks], 1)
+    spectra = (_spectra(block, n_fft, window, power).to(filterbank.dtype) for block in blocks)
+    return torch.cat([block @ filterbank for block in spectra], 1)
 
 
 def mel_filterbank(
@@ -199,7 +209,7 @@ def limit_range(levels: Tensor, span: float = 80.0) -> Tensor:
     return torch.maximum(levels, (peak - span).reshape(-1, *[1] * (levels.ndim - 1)))
 
 
-def cosine_basis(bands: int, count: int) -> Tensor:
+def cosine_basis(bands: int, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the first vectors of the orthonormal discrete cosine transform, type II.
 
     Parameters
@@ -208,17 +218,19 @@ def cosine_basis(bands: int, count: int) -> Tensor:
         Length of what is transformed.
     count : int, 1 <= count <= bands
         Number of coefficients.
+    dtype : torch.dtype
+        Of the values.
 
     Returns
     -------
-    Tensor, shape (bands, count), float32
+    Tensor, shape (bands, count)
         ``x @ cosine_basis(bands, count)`` gives the coefficients of the last axis of ``x``.
     """
     place = torch.arange(bands, dtype=torch.float64)[:, None] + 0.5
     basis = torch.cos(place * torch.arange(count, dtype=torch.float64) * (math.pi / bands))
     basis *= math.sqrt(2 / bands)
     basis[:, 0] /= math.sqrt(2)
-    return basis.float()
+    return basis.to(dtype)
 
 
 def _frames(waves: Tensor, n_fft: int, hop: int, window: Tensor, power: float) -> Tensor:

@@ -157,14 +157,17 @@ def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
     """
     import torch
 
+    from probekit.extractors import states
+
     module = import_module(f"probekit.extractors.networks.{spec.card.module}")
     extractor: Extractor = module.build(spec.card, spec.params, spec.streams)
-    states = {
-        role: weights_module.read(source, role, extractor.network)
+    hdf5 = getattr(module, "read_weights", None)
+    found = {
+        role: states.read(source, role, extractor.part(role), hdf5)
         for role, source in spec.sources.items()
     }
-    if states:
-        extractor.load_weights(states)
+    if found:
+        extractor.load_weights(found)
     extractor.precision = getattr(torch, PRECISIONS[spec.precision])
     return extractor.eval().requires_grad_(False).to(device)
 

@@ -1,13 +1,16 @@
-"""NumPy arrays inside PyTorch files, read without NumPy's own unpickling.
+"""NumPy arrays inside PyTorch files and pickles, read without NumPy's own unpickling.
 
-Some official checkpoints (VGGish's PCA, PANNs) hold arrays beside tensors, or instead of them, and
-``torch.load(weights_only=True)`` refuses those. The classes here stand in for what such a pickle
-names: they take numbers, a shape and raw bytes, check them, and call nothing else.
+Some official files (VGGish's PCA, PANNs, TALNet's normalizer) hold arrays beside tensors, or
+instead of them, and ``torch.load(weights_only=True)`` refuses those. The classes here stand in for
+what such a pickle names: they take numbers, a shape and raw bytes, check them, and call nothing
+else.
 """
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pickle import UnpicklingError
+from pathlib import Path
+from pickle import Unpickler, UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -50,6 +53,56 @@ def tensors(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: tensors(value) for key, value in content.items()}
     return content
+
+
+def read_pickle(path: Path) -> Any:
+    """Read a pickle of NumPy arrays, as Python 2 or 3 wrote it; it cannot call anything.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Holds one array, or a dictionary, list or tuple of arrays and numbers.
+
+    Returns
+    -------
+    object
+        Arrays are tensors; the items of a list or tuple are named ``"0"``, ``"1"`` …
+
+    Raises
+    ------
+    pickle.UnpicklingError
+        If the file asks for anything other than arrays, or is not a pickle.
+    """
+    with path.open("rb") as stream:
+        content = _ArrayUnpickler(stream, encoding="latin-1").load()
+    if isinstance(content, list | tuple):
+        content = {str(i): item for i, item in enumerate(content)}
+    return tensors(content)
+
+
+class _ArrayUnpickler(Unpickler):
+    """Knows the names that arrays need, and no others."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a stand-in that is thrown away afterwards: a pickle may write on what it names."""
+        whole = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
+        known: dict[str, Callable[..., Any]] = {
+            "numpy.ndarray": lambda *_: PlainArray(),
+            "numpy.dtype": lambda *rest: PlainType(*rest),
+            "numpy.core.multiarray._reconstruct": lambda *_: PlainArray(),
+            "numpy.core.multiarray.scalar": lambda *rest: _scalar(*rest),
+            "_codecs.encode": lambda *rest: _encode(*rest),
+        }
+        if whole not in known:
+            raise UnpicklingError(f"it asks for {whole[:80]}, which is not an array")
+        return known[whole]
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stand in for the way in which pickles of protocol 2 hold bytes."""
+    if encoding != "latin1":
+        raise UnpicklingError("bytes in an encoding that arrays do not use")
+    return text.encode("latin-1")
 
 
 class PlainType:

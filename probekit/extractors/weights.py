@@ -1,27 +1,18 @@
 """Where an extractor's weights come from: the official file, a path, or a seed.
 
-A weights file is read as tensors only (``torch.load(weights_only=True)``, safetensors or HDF5),
-never as a program. Random weights are never used unless they are asked for, and are recorded
-under their seed.
+Random weights are never used unless they are asked for, and are recorded under their seed. Reading
+the files is the matter of :mod:`probekit.extractors.states`; nothing here needs torch.
 """
 
 import hashlib
 import os
-import pickle
-import zlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from probekit.cards import ExtractorCard, WeightsFile
+from probekit.cards import ExtractorCard, Params, WeightsFile
 from probekit.errors import ProbekitError, WeightsError
-from probekit.extractors import plain_arrays
 
-_INITIALIZATION = 1  # version of the scheme below; a change of it changes fingerprints
+INITIALIZATION = 1  # version of how a seed becomes weights; a change of it changes fingerprints
 
 
 @dataclass(frozen=True)
@@ -46,7 +37,7 @@ class Source:
     def identity(self) -> str:
         """What the fingerprint covers: the file's hash, or the seed and how it is used."""
         if self.seed is not None:
-            return f"random:{self.seed} (initialization {_INITIALIZATION})"
+            return f"random:{self.seed} (initialization {INITIALIZATION})"
         return f"sha256:{self.sha256}"
 
 
@@ -89,8 +80,9 @@ def parse_overrides(texts: list[str] | tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def needed(card: ExtractorCard, params: dict[str, str | int | float | bool],
-           streams: tuple[str, ...]) -> dict[str, WeightsFile]:
+def needed(
+    card: ExtractorCard, params: Params, streams: tuple[str, ...]
+) -> dict[str, WeightsFile]:
     """Return the weights files that these parameters and streams need.
 
     Parameters
@@ -160,145 +152,6 @@ def resolve(card: ExtractorCard, role: str, facts: WeightsFile, override: str | 
     return Source(path=path, sha256=digest)
 
 
-def read(source: Source, role: str, network: nn.Module | None) -> dict[str, Tensor]:
-    """Read weights as a state dict, or make them from a seed.
-
-    Parameters
-    ----------
-    source : Source
-        From :func:`resolve`.
-    role : str
-        Which file of the card; used in messages.
-    network : torch.nn.Module or None
-        The network that random weights are made for.
-
-    Returns
-    -------
-    dict of str to Tensor
-        On the CPU.
-
-    Raises
-    ------
-    WeightsError
-        If the file is not a file of tensors.
-    """
-    if source.seed is not None:
-        if network is None:
-            raise WeightsError(f"the {role} weights cannot be random: there is no network")
-        return random_state(network, source.seed)
-    assert source.path is not None
-    path = source.path
-    with path.open("rb") as stream:
-        head = stream.read(512)
-    if head.lstrip()[:1] == b"<":
-        raise WeightsError(
-            f"{path}: an HTML or XML page, not weights; the download was probably refused"
-        )
-    try:
-        with plain_arrays.allowed():
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-        content = plain_arrays.tensors(loaded)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path}: holds more than tensors, or is damaged; it is not loaded, since such a file "
-            f"can run code. ({str(error).splitlines()[0]})"
-        ) from error
-    except Exception as error:  # a damaged pickle can raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(
-            f"{path}: not a file of weights that torch can read ({reason})"
-        ) from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path}: holds a {type(content).__name__}, not a state dict")
-    return content
-
-
-def fit(
-    network: nn.Module,
-    state: Mapping[str, Tensor],
-    label: str | Path,
-    optional: Callable[[str], bool] = lambda key: False,
-) -> None:
-    """Give a network its weights, if every tensor is there, known, and of the right shape.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Changed in place; not changed where something does not fit.
-    state : mapping of str to Tensor
-        A state dict in the network's keys.
-    label : str or pathlib.Path
-        What the weights are called in messages: a path, or ``"talnet: main weights"``.
-    optional : callable
-        Says of a key whether it may be absent; the network then keeps its own value. Nothing may
-        be absent by default.
-
-    Raises
-    ------
-    WeightsError
-        Names the missing, unexpected and misshapen tensors, a few of each.
-    """
-    own = network.state_dict()
-    missing = [
-        f"{key} {tuple(value.shape)}"
-        for key, value in own.items()
-        if key not in state and not optional(key)
-    ]
-    unexpected = [str(key) for key in state if key not in own]
-    misshapen = []
-    for key, value in state.items():
-        if key not in own:
-            continue
-        given = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        if given != tuple(own[key].shape):
-            misshapen.append(f"{key}: {given} given, {tuple(own[key].shape)} needed")
-    faults = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-    if any(faults.values()):
-        lines = [f"  {len(f)} {what}: {_some(f)}" for what, f in faults.items() if f]
-        raise WeightsError(f"{label}: they do not fit the network.\n" + "\n".join(lines))
-    network.load_state_dict(dict(state), strict=False)
-
-
-def _some(names: list[str], most: int = 4) -> str:
-    """Join a few names, and say how many more there are."""
-    more = f"; and {len(names) - most} more" if len(names) > most else ""
-    return "; ".join(names[:most]) + more
-
-
-def random_state(network: nn.Module, seed: int) -> dict[str, Tensor]:
-    """Return random weights for a network: the same for the same seed on every machine.
-
-    Matrices and kernels are normal with variance 2 / fan-in (He et al., 2015); biases are zero;
-    normalization layers, other vectors and buffers keep the values that the network starts with
-    where those are constants.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Names and shapes are taken from it.
-    seed : int >= 0
-        Together with each tensor's name it decides the tensor.
-
-    Returns
-    -------
-    dict of str to Tensor
-        A complete state dict.
-    """
-    state = network.state_dict()
-    trained = dict(network.named_parameters())
-    for name, value in state.items():
-        if name not in trained:
-            continue
-        if value.ndim >= 2:
-            rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-            fan_in = value[0].numel()
-            drawn = rng.standard_normal(tuple(value.shape), dtype=np.float32)
-            state[name] = torch.from_numpy(drawn * np.float32(np.sqrt(2.0 / fan_in)))
-        elif name.endswith("bias") or "bias_" in name:
-            state[name] = torch.zeros_like(value)
-    return state
-
-
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as stream:
@@ -322,8 +175,8 @@ def _check_hash(card: ExtractorCard, facts: WeightsFile, path: Path, digest: str
         expected, found = facts.git_blob, _git_blob(path)
     if not found.startswith(expected):
         raise WeightsError(
-            f"{path}: its hash is {found}, the card of {card.name} says {expected}. Delete the file "
-            f"and try again, or name your own file: --weights {card.name}=PATH"
+            f"{path}: its hash is {found}, the card of {card.name} says {expected}. Delete the "
+            f"file and try again, or name your own file: --weights {card.name}=PATH"
         )
 
 

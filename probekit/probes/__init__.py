@@ -1,0 +1,1 @@
+"""Stage 2: probes on cached embeddings, scored under the task's own protocol."""

@@ -1,7 +1,9 @@
 """Stage 2: a probe on cached embeddings, scored under the task's own protocol."""
 
+import hashlib
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,11 +20,12 @@ from probekit.cache import layout, store
 from probekit.cache import manifests as kept
 from probekit.cache.store import Embeddings
 from probekit.cards import TaskCard
-from probekit.errors import DataError, ProbekitError
+from probekit.errors import DataError, UnknownNameError
 from probekit.manifest import Manifest
 from probekit.probes import linear, results, selection, statistics
 from probekit.probes.results import Fold, Result
 from probekit.probes.selection import Chosen
+from probekit.registry import unknown
 from probekit.selection import Selection, parse
 from probekit.tasks import base as tasks
 from probekit.tasks import metrics, splits
@@ -42,6 +45,7 @@ def evaluate(
     cache: str | Path | None = None,
     root: str | Path | None = None,
     reports: str | Path | None = None,
+    solver: str = "probekit",
     jobs: int = 1,
     again: bool = False,
     progress: Progress | None = None,
@@ -65,6 +69,9 @@ def evaluate(
         The dataset's folder, where its clip table is not in the cache yet. Audio is not needed.
     reports : str or pathlib.Path, optional
         Where results are kept; by default ``PROBEKIT_REPORTS``, else ``reports/out``.
+    solver : {"probekit", "scikit-learn"}
+        What fits the probes. probekit's proves how close each fit came to its minimum;
+        scikit-learn's is there to compare with.
     jobs : int >= 1
         Processes; folds are spread over them.
     again : bool
@@ -83,6 +90,8 @@ def evaluate(
         If the task, the embeddings or the clip table are not there or do not fit.
     """
     names = [extractors] if isinstance(extractors, str) else list(extractors)
+    if solver not in linear.SOLVERS:
+        raise unknown("solver", solver, linear.SOLVERS)
     where = layout.root(cache)
     card, clips = clips_of(task, where, root)
     store_root = results.root(reports)
@@ -90,11 +99,12 @@ def evaluate(
     for name in names:
         chosen = parse(name)
         embeddings = store.find(where, chosen, card.dataset)
-        run = _Run.prepare(card, clips, embeddings, chosen)
+        run = _Run.prepare(card, clips, embeddings, chosen, solver)
         path = results.path_of(store_root, card.name, run.label, run.id)
         if path.exists() and not again:
-            found.append(results.load(path))
-            continue
+            with suppress(DataError):  # of another format: computed again
+                found.append(results.load(path))
+                continue
         result, arrays = run.compute(jobs, progress)
         results.save(path, result, arrays)
         found.append(result)
@@ -127,12 +137,12 @@ def clips_of(task: str, cache: Path, root: str | Path | None) -> tuple[TaskCard,
     """
     try:
         found = tasks.load_task(task)
-    except ProbekitError as error:
-        clips = kept.newest(cache, task)
+    except UnknownNameError as error:  # not a task, but a folder that was extracted
+        also = kept.names(cache)
+        clips = kept.newest(cache, task) if task in also else None
         if clips is None:
-            also = kept.names(cache)
             hint = f" Clip tables in {cache}: {', '.join(also)}." if also else ""
-            raise type(error)(f"{error}{hint}") from error
+            raise UnknownNameError(f"{error}{hint}") from error
         return tasks.infer_card(clips), clips
     if root is not None or task.endswith(".csv"):
         return found.card, found.manifest(Path(root) if root is not None else None)
@@ -173,20 +183,27 @@ def features_of(
     Raises
     ------
     DataError
-        If no clip has an embedding.
+        If no clip has an embedding, or one holds NaN or infinite values.
     """
     there = set(embeddings.clip_ids)
     ids = clips.clip_ids
     rows = [k for k, clip_id in enumerate(ids) if clip_id in there]
     if not rows:
         raise DataError(
-            f"none of the {len(ids)} clips of {clips.name} is in {embeddings.where}; clip ids there "
-            f"look like {embeddings.clip_ids[:2]}, the task's like {ids[:2]}"
+            f"none of the {len(ids)} clips of {clips.name} is in {embeddings.where}; clip ids "
+            f"there look like {embeddings.clip_ids[:2]}, the task's like {ids[:2]}"
         )
     failures = embeddings.failures
     missing = {i: failures.get(i, "not extracted") for i in ids if i not in there}
     present = clips if len(rows) == len(ids) else clips.subset(rows)
-    return embeddings.vectors(present.clip_ids, chosen.stream, chosen.pool), present, missing
+    features = embeddings.vectors(present.clip_ids, chosen.stream, chosen.pool)
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(bad):
+        raise DataError(
+            f"{len(bad)} of {len(rows)} embeddings in {embeddings.where} hold NaN or infinite "
+            f"values, for example that of {present.clip_ids[bad[0]]!r}"
+        )
+    return features, present, missing
 
 
 @dataclass
@@ -198,14 +215,21 @@ class _Run:
     chosen: Selection
     features: Array
     clips: Manifest
+    whole: Manifest
     missing: dict[str, str]
     expected: int
     manifest: str
+    solver: str
     id: str
 
     @classmethod
     def prepare(
-        cls, card: TaskCard, clips: Manifest, embeddings: Embeddings, chosen: Selection
+        cls,
+        card: TaskCard,
+        clips: Manifest,
+        embeddings: Embeddings,
+        chosen: Selection,
+        solver: str,
     ) -> "_Run":
         metric = metrics.get(card.metric)
         if clips.target != metric.target:
@@ -216,22 +240,26 @@ class _Run:
             )
         features, present, missing = features_of(embeddings, clips, chosen)
         digest = clips.digest()
+        expected = max(len(clips), clips.expected or 0)
         facts = {
             "task": card.name,
             "protocol": card.protocol.model_dump(mode="json"),
             "metric": card.metric,
             "manifest": digest,
             "clips": results.run_id({"ids": present.clip_ids}),
+            "expected": expected,
+            # recordings that changed are embedded again under the same fingerprint
+            "features": hashlib.sha256(features.data).hexdigest(),
+            "provenance": [*clips.provenance, *embeddings.layout.provenance],
             "fingerprint": embeddings.layout.fingerprint,
             "stream": chosen.stream or embeddings.default_stream,
             "pool": chosen.pool,
-            "probe": {"name": "linear", "grid": linear.GRID, "tolerance": linear.TOLERANCE,
-                      "iterations": linear.ITERATIONS},
+            "probe": {"name": "linear", "version": 1, "grid": linear.GRID, "solver": solver},
             "seed": card.protocol.seed,
+            "interval": [statistics.LEVEL, statistics.RESAMPLES, statistics.SEED],
         }
-        expected = max(len(clips), clips.expected or 0)
-        return cls(card, embeddings, chosen, features, present, missing, expected, digest,
-                   results.run_id(facts))
+        return cls(card, embeddings, chosen, features, present, clips, missing, expected, digest,
+                   solver, results.run_id(facts))
 
     @property
     def label(self) -> str:
@@ -242,9 +270,10 @@ class _Run:
         """Fit, score, and gather what is kept."""
         begin = perf_counter()
         metric = metrics.get(self.card.metric)
-        divisions = [s for s in splits.make(self.card.protocol, self.clips) if len(s.test)]
+        divisions = splits.make(self.card.protocol, self.clips, self.whole)
         targets = self.clips.targets()
-        work = partial(_one_split, self.features, targets, self.clips, self.card)
+        self._check_defined(divisions, targets)
+        work = partial(_one_split, self.features, targets, self.clips, self.card, self.solver)
         fitted: list[Chosen] = []
         for one in runtime.map_units(work, divisions, jobs=min(jobs, len(divisions))):
             fitted.append(one)
@@ -290,7 +319,7 @@ class _Run:
             per_class=self._per_class(targets[rows], scores, fold),
             per_group=self._per_group(targets[rows], scores, groups),
             grid=list(linear.GRID),
-            solver={"name": "scikit-learn lbfgs", "tolerance": linear.TOLERANCE,
+            solver={"name": self.solver, "tolerance": linear.CERTIFIED,
                     "fits": sum(c.fits for c in fitted), "unconverged": unconverged,
                     "unconverged_final": final},
             clips={"used": len(used), "of": self.expected,
@@ -305,12 +334,22 @@ class _Run:
         )
         return result, self._arrays(divisions, fitted, rows, fold, targets, scores)
 
+    def _check_defined(self, divisions: list[Split], targets: Array) -> None:
+        """Raise if a fold cannot be scored, before anything is fitted."""
+        metric = metrics.get(self.card.metric)
+        for split in divisions:
+            nothing = np.zeros((len(split.test), len(self.clips.names)))
+            if np.isnan(metric.score(targets[split.test], nothing)):
+                raise DataError(
+                    f"{self.card.name}, split {split.name!r}: {metric.title} is not defined on its "
+                    f"{len(split.test)} test clips"
+                )
+
     def _fold(self, split: Split, chosen: Chosen, targets: Array) -> Fold:
         metric = metrics.get(self.card.metric)
-        refit = len(split.valid) > 0 and self.card.protocol.refit
         return Fold(
             fold=split.name,
-            train=len(split.train) + (len(split.valid) if refit else 0),
+            train=len(split.fitted(self.card.protocol)),
             test=len(split.test),
             score=metric.score(targets[split.test], chosen.probe.scores(self.features[split.test])),
             c=chosen.probe.c,
@@ -318,6 +357,7 @@ class _Run:
             curve=chosen.curve,
             selected_on=chosen.selected_on,
             converged=chosen.probe.converged,
+            gap=None if np.isnan(chosen.probe.gap) else chosen.probe.gap,
             iterations=chosen.probe.iterations,
         )
 
@@ -332,8 +372,10 @@ class _Run:
             mean = np.nanmean(own, axis=0)
         if self.clips.target == "single":
             counts = np.bincount(targets, minlength=len(mean))
+        elif self.clips.target == "multi":
+            counts = targets.sum(axis=0)
         else:
-            counts = (targets > 0).sum(axis=0)
+            counts = np.full(len(mean), len(targets))
         return {
             name: {"score": None if np.isnan(mean[k]) else float(mean[k]), "clips": int(counts[k])}
             for k, name in enumerate(self.clips.names)
@@ -341,18 +383,20 @@ class _Run:
 
     def _per_group(
         self, targets: Array, scores: Array, groups: Array
-    ) -> dict[str, dict[str, float | int]]:
+    ) -> dict[str, dict[str, float | int | None]]:
         metric = metrics.get(self.card.metric)
         names = sorted(set(groups) - {""})
         if not 1 < len(names) <= _GROUPS_SHOWN:
             return {}
-        return {
-            str(name): {
-                "score": metric.score(targets[groups == name], scores[groups == name]),
-                "clips": int((groups == name).sum()),
+        found: dict[str, dict[str, float | int | None]] = {}
+        for name in names:
+            own = groups == name
+            score = metric.score(targets[own], scores[own])
+            found[str(name)] = {
+                "score": None if np.isnan(score) else score,
+                "clips": int(own.sum()),
             }
-            for name in names
-        }
+        return found
 
     def _provenance(
         self, divisions: list[Split], targets: Array, used: int, final: int, fitted: int
@@ -363,15 +407,24 @@ class _Run:
             said.append(f"{used:,} of {self.expected:,} clips")
         if final:
             said.append(f"not converged ({final} of {fitted} probes)")
-        if self.clips.target == "single":
-            unseen = {
-                self.clips.names[k]
-                for s in divisions
-                for k in set(targets[s.test]) - set(targets[s.train]) - set(targets[s.valid])
-            }
+        if self.clips.target != "regression":
+            unseen = sorted({name for s in divisions for name in self._unseen(s, targets)})
             if unseen:
-                said.append(f"never in training: {', '.join(sorted(unseen)[:5])}")
+                more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+                said.append(f"never in training: {', '.join(unseen[:5])}{more}")
         return list(dict.fromkeys(said))
+
+    def _unseen(self, split: Split, targets: Array) -> list[str]:
+        """Return the classes of a split's test clips that no clip it is fitted on has."""
+
+        def counts(rows: Array) -> Array:
+            if targets.ndim == 2:
+                return np.asarray(targets[rows].sum(axis=0))
+            return np.bincount(targets[rows], minlength=len(self.clips.names))
+
+        fitted = counts(split.fitted(self.card.protocol))
+        new = np.flatnonzero((counts(split.test) > 0) & (fitted == 0))
+        return [self.clips.names[k] for k in new]
 
     def _arrays(
         self,
@@ -402,9 +455,10 @@ class _Run:
 
 
 def _one_split(
-    features: Array, targets: Array, clips: Manifest, card: TaskCard, split: Split
+    features: Array, targets: Array, clips: Manifest, card: TaskCard, solver: str, split: Split
 ) -> Chosen:
+    metric = metrics.get(card.metric)
     return selection.choose(
-        features, targets, clips, split, card.protocol, metrics.get(card.metric)
+        features, targets, clips, split, card.protocol, metric, solver=solver
     )
 

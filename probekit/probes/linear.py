@@ -2,12 +2,13 @@
 
 scikit-learn defines what is fitted: multinomial logistic regression for one label a clip, one
 logistic regression a class for several, ridge regression for numbers. ``C`` is scikit-learn's: the
-loss is ``½‖w‖² + C · Σ loss``, the intercept is free.
+loss is ``½‖w‖² + C · Σ loss``, the intercept is free. What fits it is probekit's own solver, or
+scikit-learn's, as asked.
 """
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from probekit.errors import DataError
+from probekit.probes.solver import Solution, solve_path
 
 Array = npt.NDArray[Any]
 
 GRID = tuple(float(c) for c in np.logspace(-5, 6, 12))
-TOLERANCE = 1e-5
-ITERATIONS = 3000
+SOLVERS = ("probekit", "scikit-learn")
+CERTIFIED = 1e-5  # relative gap up to which a fit counts as converged
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def scaler(features: Array) -> Scaler:
     """
     wide = features.astype(np.float64)
     spread = wide.std(axis=0)
-    constant = spread <= 1e-9 * np.maximum(1.0, np.abs(wide).max(axis=0))
+    constant = spread <= 1e-9 * np.abs(wide).max(axis=0)  # but for rounding
     return Scaler(wide.mean(axis=0), np.where(constant, 1.0, spread))
 
 
@@ -78,7 +80,9 @@ class Probe:
     converged : bool
         Whether the solver reached its tolerance.
     iterations : int
-        The most that any of its problems took.
+        Steps of the solver.
+    gap : float
+        Upper bound of (objective - minimum) / objective; NaN where the solver proves none.
     """
 
     scaler: Scaler
@@ -87,6 +91,7 @@ class Probe:
     c: float
     converged: bool
     iterations: int
+    gap: float
 
     def scores(self, features: Array) -> Array:
         """Return the decision values.
@@ -105,7 +110,12 @@ class Probe:
 
 
 def fit_path(
-    features: Array, targets: Array, kind: str, classes: int, grid: Sequence[float]
+    features: Array,
+    targets: Array,
+    kind: str,
+    classes: int,
+    grid: Sequence[float],
+    solver: str = "probekit",
 ) -> list[Probe]:
     """Fit a probe for each C, from strong to weak regularization, each from the one before.
 
@@ -121,6 +131,8 @@ def fit_path(
         Columns of the result, also where some class has no training clip.
     grid : sequence of float > 0
         Values of C, ascending.
+    solver : {"probekit", "scikit-learn"}
+        What minimizes.
 
     Returns
     -------
@@ -139,68 +151,84 @@ def fit_path(
     wide = own(features)
     if kind == "regression":
         return [_ridge(own, wide, targets, c) for c in grid]
+    fit = _certified if solver == "probekit" else _by_scikit_learn
     if kind == "multi":
-        columns = [_logistic(wide, targets[:, k], grid) for k in range(classes)]
-        return [_joined(own, [column[i] for column in columns]) for i in range(len(grid))]
-    present = np.unique(targets)
-    if len(present) < 2:
+        hot = targets.astype(bool)
+        there = np.flatnonzero(hot.any(axis=0) & ~hot.all(axis=0))
+        always = np.where(hot.all(axis=0), np.inf, -np.inf)  # a tag of all clips, or of none
+        found = fit(wide, hot[:, there], grid, True) if len(there) else _constant(grid)
+        return [_placed(own, one, there, always) for one in found]
+    there, place = np.unique(targets, return_inverse=True)
+    if len(there) < 2:
         raise DataError("all training clips have the same label: there is nothing to tell apart")
-    return [_spread(own, one, present, classes) for one in _logistic(wide, targets, grid)]
+    if len(there) == 2:  # as scikit-learn: one regression, of the second class against the first
+        found = [_mirrored(one) for one in fit(wide, (place == 1)[:, None], grid, True)]
+    else:
+        found = fit(wide, place[:, None] == np.arange(len(there)), grid, False)
+    return [_placed(own, one, there, np.full(classes, -np.inf)) for one in found]
 
 
-@dataclass(frozen=True)
-class _One:
-    """What one logistic regression came to."""
-
-    coef: Array
-    intercept: Array
-    c: float
-    converged: bool
-    iterations: int
+def _certified(
+    wide: Array, hot: Array, grid: Sequence[float], independent: bool
+) -> list[Solution]:
+    """Fit with probekit's solver, which says how close it came."""
+    return solve_path(wide, hot, grid, independent=independent)
 
 
-def _logistic(wide: Array, targets: Array, grid: Sequence[float]) -> list[_One]:
-    """Fit along the grid with warm starts; a tag without both values is constant."""
-    if targets.min() == targets.max():
-        sure = np.full(1, -np.inf if targets[0] == 0 else np.inf)
-        return [_One(np.zeros((1, wide.shape[1])), sure, c, True, 0) for c in grid]
-    model = LogisticRegression(tol=TOLERANCE, max_iter=ITERATIONS, warm_start=True)
+def _by_scikit_learn(
+    wide: Array, hot: Array, grid: Sequence[float], independent: bool
+) -> list[Solution]:
+    """Fit with scikit-learn's L-BFGS and warm starts.
+
+    The gap is not known (NaN), or infinite where it says itself that it did not converge.
+    """
     found = []
+    columns = [hot[:, k] for k in range(hot.shape[1])] if independent else [hot.argmax(axis=1)]
+    models = [LogisticRegression(tol=1e-6, max_iter=5000, warm_start=True) for _ in columns]
     for c in grid:
-        model.set_params(C=c)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(wide, targets)
-        converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
-        coef, intercept = model.coef_.copy(), model.intercept_.copy()
-        found.append(_One(coef, intercept, c, converged, int(model.n_iter_.max())))
+            for model, column in zip(models, columns, strict=True):
+                model.set_params(C=c).fit(wide, column)
+        stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
+        found.append(
+            Solution(
+                coef=np.concatenate([model.coef_ for model in models]),
+                intercept=np.concatenate([model.intercept_ for model in models]),
+                c=c,
+                gap=float("inf") if stopped else float("nan"),
+                steps=max(int(model.n_iter_.max()) for model in models),
+            )
+        )
     return found
 
 
-def _spread(own: Scaler, one: _One, present: Array, classes: int) -> Probe:
-    """Give every class its row, also those without training clips."""
-    coef = np.zeros((classes, one.coef.shape[1]))
-    intercept = np.full(classes, -np.inf)
-    if len(present) == 2:  # scikit-learn keeps one row for two classes: the second against the first
-        coef[present] = np.concatenate([-one.coef, one.coef]) / 2
-        intercept[present] = np.concatenate([-one.intercept, one.intercept]) / 2
-    else:
-        coef[present], intercept[present] = one.coef, one.intercept
-    return Probe(own, coef, intercept, one.c, one.converged, one.iterations)
+def _constant(grid: Sequence[float]) -> list[Solution]:
+    """Return solutions for no classes at all."""
+    return [Solution(np.zeros((0, 0)), np.zeros(0), c, 0.0, 0) for c in grid]
 
 
-def _joined(own: Scaler, columns: list[_One]) -> Probe:
-    return Probe(
-        own,
-        np.concatenate([one.coef for one in columns]),
-        np.concatenate([one.intercept for one in columns]),
-        columns[0].c,
-        all(one.converged for one in columns),
-        max(one.iterations for one in columns),
+def _mirrored(one: Solution) -> Solution:
+    """Return two rows for two classes, whose difference is the one that was fitted."""
+    return replace(
+        one,
+        coef=np.concatenate([-one.coef, one.coef]) / 2,
+        intercept=np.concatenate([-one.intercept, one.intercept]) / 2,
     )
+
+
+def _placed(own: Scaler, one: Solution, there: Array, absent: Array) -> Probe:
+    """Give every class its row, also those that could not be fitted."""
+    coef = np.zeros((len(absent), len(own.mean)))
+    intercept = absent.copy()
+    if len(there):
+        coef[there], intercept[there] = one.coef, one.intercept
+    converged = not one.gap > CERTIFIED
+    return Probe(own, coef, intercept, one.c, converged, one.steps, one.gap)
 
 
 def _ridge(own: Scaler, wide: Array, targets: Array, c: float) -> Probe:
     """Fit numbers: ½‖w‖² + C · ½ Σ error², so that C means the same as for classes."""
     model = Ridge(alpha=1.0 / c).fit(wide, targets)
-    return Probe(own, np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_), c, True, 1)
+    coef, intercept = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
+    return Probe(own, coef, intercept, c, True, 1, 0.0)

@@ -43,6 +43,7 @@ class Fold(TypedDict):
     curve: list[float]  # the metric on held-out clips, for each C of the grid
     selected_on: str
     converged: bool  # of the final fit
+    gap: float | None  # bound of (objective - minimum) / objective; None where not proven
     iterations: int
 
 
@@ -67,12 +68,12 @@ class Result(TypedDict):
     classes: list[str]
     score: float
     spread: float  # population standard deviation over folds; 0 for a fixed split
-    interval: dict[str, Any]  # low, high, level, resamples, seed, unit
+    interval: dict[str, Any]  # low, high, unit, method, level, resamples, seed
     folds: list[Fold]
     per_class: dict[str, dict[str, float | int | None]]  # score and clips (or positives)
-    per_group: dict[str, dict[str, float | int]]  # where there are at most 200 groups
+    per_group: dict[str, dict[str, float | int | None]]  # where there are at most 200 groups
     grid: list[float]  # values of C
-    solver: dict[str, Any]  # name, tolerance, fits, unconverged
+    solver: dict[str, Any]  # name, tolerance of the gap, fits, unconverged, unconverged_final
     clips: Clips
     seconds: dict[str, float]
     provenance: list[str]  # shown wherever the score is: random weights, stand-in data …
@@ -150,7 +151,8 @@ def load(path: Path) -> Result:
         raise DataError(f"{path}: not a result of probekit") from error
     if version != FORMAT:
         raise DataError(
-            f"{path}: a result of format {version}, this probekit reads {FORMAT}; evaluate again"
+            f"{path}: a result of format {version}, this probekit reads {FORMAT}; evaluate again, "
+            "or delete it"
         )
     result: Result = content
     return result

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from probekit import runtime
 from probekit.cards import Protocol
 from probekit.errors import DataError
 from probekit.manifest import Manifest
@@ -52,13 +53,14 @@ def choose(
     protocol: Protocol,
     metric: Metric,
     grid: tuple[float, ...] = linear.GRID,
+    solver: str = "probekit",
 ) -> Chosen:
     """Choose C and fit the probe of one split, without a look at its test clips.
 
     With official validation clips, C is the one that scores best on them, and the probe is
     refitted on training and validation clips if the protocol says so. Otherwise the training clips
-    are divided again (whole folds or groups where there are some) and C has the best mean. Of
-    equal ones the strongest regularization wins.
+    are divided again (whole folds or groups where there are some) and C has the best mean over the
+    divisions in which the metric is defined. Of equal ones the strongest regularization wins.
 
     Parameters
     ----------
@@ -76,6 +78,8 @@ def choose(
         What is best.
     grid : tuple of float > 0
         Values of C, ascending.
+    solver : {"probekit", "scikit-learn"}
+        What fits the probes.
 
     Returns
     -------
@@ -85,31 +89,38 @@ def choose(
     Raises
     ------
     DataError
-        If the training clips cannot be fitted or divided; names the split.
+        If the training clips cannot be fitted or divided, or the metric is not defined on any that
+        are held out; names the split.
     """
     kind, classes = clips.target, len(clips.names)
-    if len(split.valid):
-        pairs, where = [(split.train, split.valid)], f"{len(split.valid)} validation clips"
-    else:
-        pairs = splits.inner(protocol, clips, split.train)
-        where = f"{len(pairs)} divisions of the training clips"
     tried: list[Probe] = []
     curves = []
+    step = ""
     try:
-        for fit, held in pairs:
-            path = linear.fit_path(features[fit], targets[fit], kind, classes, grid)
-            curves.append([metric.score(targets[held], p.scores(features[held])) for p in path])
+        if len(split.valid):
+            pairs, where = [(split.train, split.valid)], f"{len(split.valid)} validation clips"
+        else:
+            pairs = splits.inner(protocol, clips, split.train)
+            where = f"{len(pairs)} divisions of the training clips"
+        step = f", choosing C on {where}"
+        with runtime.single_threaded():
+            for fit, held in pairs:
+                path = linear.fit_path(features[fit], targets[fit], kind, classes, grid, solver)
+                curves.append([metric.score(targets[held], p.scores(features[held])) for p in path])
+                tried += path
+            defined = [scores for scores in curves if not np.isnan(scores).any()]
+            if not defined:
+                raise DataError(f"{metric.title} is not defined on the clips held out")
+            curve = np.mean(defined, axis=0)
+            best = int(np.argmax(curve))
+            step, rows = "", split.fitted(protocol)
+            # the whole path up to the chosen C: each start is the solution before it
+            path = linear.fit_path(
+                features[rows], targets[rows], kind, classes, grid[: best + 1], solver
+            )
             tried += path
-        curve = np.nanmean(curves, axis=0)
-        best = int(np.nanargmax(curve))
-        rows = split.train
-        if len(split.valid) and protocol.refit:
-            rows = np.concatenate([split.train, split.valid])
-        # the whole path up to the chosen C: each start is the solution before it
-        path = linear.fit_path(features[rows], targets[rows], kind, classes, grid[: best + 1])
     except DataError as error:
-        raise DataError(f"{clips.name}, split {split.name!r}: {error}") from error
-    tried += path
+        raise DataError(f"{clips.name}, split {split.name!r}{step}: {error}") from error
     return Chosen(
         probe=path[-1],
         curve=[float(value) for value in curve],

@@ -22,32 +22,15 @@ class Interval:
         Its ends.
     unit : str
         What was resampled: ``groups`` or ``clips``, within folds.
+    method : str
+        ``bootstrap``, or ``exact binomial`` where every clip is right (or wrong) and resampling
+        would claim certainty.
     """
 
     low: float
     high: float
     unit: str
-
-
-def fold_mean(metric: Metric, targets: Array, scores: Array, folds: Array) -> float:
-    """Return the mean of a metric over folds.
-
-    Parameters
-    ----------
-    metric : Metric
-        The metric.
-    targets, scores : numpy.ndarray
-        Of all scored clips.
-    folds : numpy.ndarray of int, shape (clips,)
-        Which fold each clip was scored in.
-
-    Returns
-    -------
-    float
-        Each fold counts the same, whatever its size.
-    """
-    values = [metric.score(targets[folds == k], scores[folds == k]) for k in np.unique(folds)]
-    return float(np.mean(values))
+    method: str = "bootstrap"
 
 
 def interval(
@@ -57,7 +40,8 @@ def interval(
 
     Groups (clips where there are none) are drawn with replacement within each fold, the metric is
     computed in each fold and averaged; the interval runs from the 2.5th to the 97.5th percentile of
-    1,000 such draws (seed 0). Where a fold has a single group, clips are drawn in all folds.
+    1,000 such draws (seed 0). Where a fold has a single group, clips are drawn in all folds; where
+    every fold is a single clip, they are drawn from all of them.
 
     Parameters
     ----------
@@ -78,8 +62,12 @@ def interval(
     """
     rng = np.random.default_rng(SEED)
     places = [np.flatnonzero(folds == k) for k in np.unique(folds)]
+    one_by_one = all(len(rows) == 1 for rows in places)
+    if one_by_one:
+        places = [np.arange(len(folds))]
     grouped = bool((groups != "").all()) and all(len(set(groups[p])) > 1 for p in places)
     means = np.zeros(RESAMPLES)
+    units = 0
     for rows in places:
         labels = groups[rows] if grouped else np.arange(len(rows))
         _, unit = np.unique(labels, return_inverse=True)
@@ -88,9 +76,15 @@ def interval(
             means += _resampled_shares(rng, right, unit)
         else:
             means += _resampled(rng, metric, targets[rows], scores[rows], unit)
+        units += int(unit.max()) + 1
     low, high = np.nanpercentile(means / len(places), [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Interval(float(low), float(high), "groups within folds" if grouped else
-                    "clips within folds")
+    what = ("groups" if grouped else "clips") + ("" if one_by_one else " within folds")
+    if metric.name == "accuracy" and low == high and low in (0.0, 1.0):
+        # Clopper and Pearson (1934) for as many units, all right or all wrong
+        reach = ((1 - LEVEL) / 2) ** (1 / units)
+        low, high = (reach, 1.0) if low == 1.0 else (0.0, 1.0 - reach)
+        return Interval(low, high, what, "exact binomial")
+    return Interval(float(low), float(high), what)
 
 
 def _resampled_shares(rng: np.random.Generator, right: Array, unit: Array) -> Array:
@@ -107,8 +101,7 @@ def _resampled(
 ) -> Array:
     """Draw units and score their clips, draw after draw."""
     order = np.argsort(unit, kind="stable")
-    starts = np.searchsorted(unit[order], np.arange(unit.max() + 2))
-    members = [order[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    members = np.split(order, np.flatnonzero(np.diff(unit[order])) + 1)
     found = np.empty(RESAMPLES)
     for k in range(RESAMPLES):
         drawn = rng.integers(0, len(members), len(members))

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ FORMATS = ("pdf", "svg", "png")
 
 # Okabe and Ito (2008), in an order whose luminance alternates
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#999933")
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 7,
@@ -30,6 +32,7 @@ STYLE: dict[str, Any] = {
     "axes.linewidth": 0.6,
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a label may hold dollar signs
     "figure.dpi": 100,
 }
 
@@ -54,8 +57,9 @@ def draw_dendrogram(tree: Dendrogram, width: float = ONE_COLUMN) -> "Figure":
     from scipy.cluster import hierarchy
 
     names = tree.weights.names
+    said = _wrapped("; ".join(tree.weights.provenance), width)
     with mpl.rc_context(STYLE):
-        height = 0.55 + 0.135 * len(names)
+        height = 0.55 + 0.135 * len(names) + 0.1 * len(said)
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         hierarchy.set_link_color_palette(list(PALETTE))
@@ -74,10 +78,8 @@ def draw_dendrogram(tree: Dendrogram, width: float = ONE_COLUMN) -> "Figure":
         axes.set_xlabel(f"{tree.metric} distance ({tree.method} linkage)")
         for collection in axes.collections:
             collection.set_linewidth(0.9)
-        if tree.weights.provenance:
-            figure.supxlabel(
-                _wrapped("; ".join(tree.weights.provenance), width), fontsize=6, color="#444444"
-            )
+        if said:
+            figure.supxlabel("\n".join(said), fontsize=6, color="#444444")
     return figure
 
 
@@ -137,7 +139,7 @@ def save(
         ("json", json.dumps(made, indent=1, ensure_ascii=False)),
     ):
         written.append(stem.with_name(f"{stem.name}.{suffix}"))
-        commit.commit(written[-1], lambda aside, text=text: aside.write_text(text, "utf-8"))
+        commit.commit(written[-1], partial(_write_text, text=text))
     return written
 
 
@@ -177,6 +179,7 @@ def save_dendrogram(tree: Dendrogram, folder: Path, width: float = ONE_COLUMN) -
         "fingerprint": w.fingerprint,
         "manifest": w.manifest,
         "c": w.c,
+        "space": w.space,
         "center": tree.center,
         "metric": tree.metric,
         "linkage": tree.method,
@@ -205,7 +208,10 @@ def _metadata(kind: str, caption: str) -> dict[str, Any]:
     return {"Subject": caption, "Creator": maker}
 
 
-def _wrapped(text: str, width: float) -> str:
-    import textwrap
+def _wrapped(text: str, width: float) -> list[str]:
+    """Return lines that fit into a figure of that width, in inches, at 6 points."""
+    return textwrap.wrap(text, max(20, int(width * 18)))
 
-    return textwrap.fill(text, max(20, int(width * 20)))
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -57,7 +57,8 @@ def write(
     said = list(dict.fromkeys(text for r in found for text in r["provenance"]))
     body = [f"<h1>{escape(title)}</h1>"]
     if said:
-        body.append(f'<p class="note" role="note">{escape("; ".join(said).capitalize())}.</p>')
+        text = "; ".join(said)
+        body.append(f'<p class="note" role="note">{escape(text[0].upper() + text[1:])}.</p>')
     for task in dict.fromkeys(r["task"] for r in found):
         own = [r for r in found if r["task"] == task]
         body += _task(own)
@@ -104,10 +105,11 @@ def _task(found: Sequence[Result]) -> list[str]:
         for name in first["classes"]
     ]
     metric = escape(first["metric"])
+    ways = (f"{r['interval']['method']} over {r['interval']['unit']}" for r in ranked)
+    how = ", or ".join(dict.fromkeys(ways))
     return [
         f"<h2>{escape(first['title'])}</h2>",
-        f'<p class="soft">{escape(first["protocol"])}. 95 % intervals by a bootstrap over '
-        f"{escape(first['interval']['unit'])}.</p>",
+        f'<p class="soft">{escape(first["protocol"])}. 95 % intervals: {escape(how)}.</p>',
         f'<div class="wide"><table><thead><tr><th>embedding</th><th class="n">{metric}</th>'
         '<th class="n">95 % interval</th><th></th><th class="n">clips</th><th>note</th></tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>",

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from probekit import cards
 from probekit import manifest as manifests
 from probekit.cards import Protocol, TaskCard
-from probekit.errors import DataError
+from probekit.errors import CardError, DataError
 from probekit.manifest import Manifest
 from probekit.registry import unknown
 
@@ -52,15 +53,15 @@ class Task:
         ------
         DataError
             If the folder is not laid out as the card says; names what was looked for.
+        CardError
+            If the card names a dataset module that does not exist.
         """
         if root is not None and not root.is_dir():
             what = "is not a folder" if root.exists() else "no such folder"
             raise DataError(f"--root {root}: {what}")
         if self._csv is not None:
             return manifests.from_csv(self._csv, root=root, name=self.name)
-        module = import_module(f"probekit.tasks.{self.card.module}")
-        build: Builder = module.build
-        found = build(self.card, root)
+        found = _builder(self.card)(self.card, root)
         shown = (*found.provenance, *([self.card.stand_in] if self.card.stand_in else []))
         return replace(found, name=self.name, provenance=shown)
 
@@ -96,9 +97,9 @@ def infer_card(clips: Manifest) -> TaskCard:
     """Return the card of a user's own table: protocol and metric as its columns suggest.
 
     A column ``fold`` gives cross-validation over those folds; a column ``split`` gives train,
-    valid and test; otherwise five stratified folds are made, keeping groups together where there
-    is a column ``group``. The metric is accuracy for one label a clip, macro PR-AUC for several,
-    R² for numbers.
+    valid and test, and goes before folds that not every clip has; otherwise five stratified folds
+    are made, keeping groups together where there is a column ``group``. The metric is accuracy for
+    one label a clip, macro PR-AUC for several, R² for numbers.
 
     Parameters
     ----------
@@ -110,8 +111,8 @@ def infer_card(clips: Manifest) -> TaskCard:
     TaskCard
         A card like any other.
     """
-    has = {name: bool((clips.column(name) != "").all()) for name in ("fold", "split", "group")}
-    if has["fold"]:
+    has = {name: bool((clips.column(name) != "").any()) for name in ("fold", "split", "group")}
+    if has["fold"] and not (has["split"] and (clips.column("fold") == "").any()):
         protocol = Protocol(kind="folds", description="the folds of the table")
     elif has["split"]:
         protocol = Protocol(kind="split", description="the split of the table")
@@ -133,6 +134,19 @@ def infer_card(clips: Manifest) -> TaskCard:
         protocol=protocol,
         metric=metric[clips.target],
     )
+
+
+def _builder(card: TaskCard) -> Builder:
+    """Return the function that makes the manifest, from the dataset module that a card names."""
+    place = f"probekit.tasks.{card.module}"
+    known = card.module.isidentifier() and find_spec(place) is not None
+    build: Builder | None = getattr(import_module(place), "build", None) if known else None
+    if build is None:
+        raise CardError(
+            f"{card.name}: there is no dataset module {card.module!r}. For a table of your own: "
+            "module: table, options: {csv: FILE}"
+        )
+    return build
 
 
 def siblings(dataset: str) -> list[Task]:

@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 from probekit.registry import unknown
 
 Array = npt.NDArray[Any]
+_FAR = 1e300  # scikit-learn takes finite scores only
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def _by_class(one: Callable[[Array, Array], float]) -> Callable[[Array, Array], 
         some = (targets.max(axis=0) > 0) & (targets.min(axis=0) == 0)
         found = np.full(targets.shape[1], np.nan)
         for k in np.flatnonzero(some):
-            found[k] = one(targets[:, k], scores[:, k])
+            # an infinite score (a tag never or always in training) ranks first or last
+            found[k] = one(targets[:, k], np.clip(scores[:, k], -_FAR, _FAR))
         return found
 
     return all_classes

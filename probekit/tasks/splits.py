@@ -1,7 +1,6 @@
 """Which clips train, which choose hyper-parameters, which are scored."""
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +38,12 @@ class Split:
     valid: Rows
     test: Rows
 
+    def fitted(self, protocol: Protocol) -> Rows:
+        """Return the clips that the scored probe is fitted on; with a refit, valid's too."""
+        return np.concatenate([self.train, self.valid]) if protocol.refit else self.train
 
-def make(protocol: Protocol, clips: Manifest) -> list[Split]:
+
+def make(protocol: Protocol, clips: Manifest, whole: Manifest | None = None) -> list[Split]:
     """Divide a manifest as a protocol says.
 
     Parameters
@@ -49,6 +52,9 @@ def make(protocol: Protocol, clips: Manifest) -> list[Split]:
         From the task's card.
     clips : Manifest
         The clips.
+    whole : Manifest, optional
+        All clips of the task, where ``clips`` are those with an embedding. Folds are made of these,
+        so that a clip is in the same fold whichever others are missing.
 
     Returns
     -------
@@ -58,12 +64,16 @@ def make(protocol: Protocol, clips: Manifest) -> list[Split]:
     Raises
     ------
     DataError
-        If the manifest lacks the split or the folds that the protocol needs.
+        If the manifest lacks the split, the folds or the groups that the protocol needs, or has too
+        few clips to make folds.
     """
     if protocol.kind == "split":
         return [_fixed(clips)]
     if protocol.kind == "made-folds":
-        folds = _made(protocol, clips)
+        folds = _made(protocol, clips if whole is None else whole)
+        if whole is not None:
+            made = dict(zip(whole.clip_ids, folds, strict=True))
+            folds = np.array([made[clip_id] for clip_id in clips.clip_ids])
     else:
         folds = clips.column("fold")
         lacking = int((folds == "").sum())
@@ -104,17 +114,22 @@ def inner(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows, R
     DataError
         If there are not enough clips or groups to divide.
     """
-    groups = _units(protocol, clips)[rows]
+    units = _units(protocol, clips)[rows]
     stratify = _classes(clips)
-    count = min(protocol.inner_folds, len(set(groups)))
+    classes = None if stratify is None else stratify[rows]
+    count = min(protocol.inner_folds, len(set(units)))
     if count < 2:
         raise DataError(
-            f"{clips.name}: the training clips are all of one group ({groups[0]!r}): none can be "
-            "held out to choose hyper-parameters"
+            f"the training clips are all of one {'fold' if protocol.kind == 'folds' else 'group'} "
+            f"({units[0]!r}): none can be held out to choose hyper-parameters"
         )
-    together = groups if len(set(groups)) < len(groups) else None
-    classes = None if stratify is None else stratify[rows]
-    pairs = _divide(len(rows), count, protocol.seed, together, classes)
+    if classes is not None:
+        count = min(count, _largest(classes))
+        if count < 2:
+            raise DataError(
+                "no class has two training clips: none can be held out to choose hyper-parameters"
+            )
+    pairs = _divide(units, count, protocol.seed, classes)
     return [(rows[fit], rows[score]) for fit, score in pairs]
 
 
@@ -135,26 +150,32 @@ def _fixed(clips: Manifest) -> Split:
 def _made(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
     """Make folds with a fixed seed: stratified, and whole groups together if asked for."""
     assert protocol.folds is not None
-    groups = clips.column("group")
-    grouped = protocol.grouped and bool((groups != "").any())
-    classes = _classes(clips)
-    units = len(set(groups)) if grouped else len(clips)
-    if units < protocol.folds:
+    if protocol.grouped and not (clips.column("group") != "").any():
+        raise DataError(f"{clips.name}: folds are to keep groups whole, but no clip has a group")
+    units, classes = _units(protocol, clips), _classes(clips)
+    there = len(set(units)) if classes is None else min(len(set(units)), _largest(classes))
+    if there < protocol.folds:
         raise DataError(
-            f"{clips.name}: {protocol.folds} folds need as many {'groups' if grouped else 'clips'},"
-            f" there are {units}"
+            f"{clips.name}: {protocol.folds} folds need as many "
+            f"{'groups' if protocol.grouped else 'clips'}, and a class of as many clips; there are "
+            f"{there}"
         )
     found = np.full(len(clips), "", dtype="U12")
-    pairs = _divide(len(clips), protocol.folds, protocol.seed, groups if grouped else None, classes)
+    pairs = _divide(units, protocol.folds, protocol.seed, classes)
+    if len(pairs) < protocol.folds:
+        raise DataError(
+            f"{clips.name}: the groups are too unlike in size for {protocol.folds} folds"
+        )
     for k, (_, held) in enumerate(pairs):
         found[held] = str(k + 1)
     return found
 
 
 def _divide(
-    clips: int, folds: int, seed: int, groups: Array | None, classes: Array | None
-) -> Iterator[tuple[Rows, Rows]]:
-    """Divide clips at random: groups whole and classes in proportion, where they are given."""
+    units: npt.NDArray[np.str_], folds: int, seed: int, classes: Array | None
+) -> list[tuple[Rows, Rows]]:
+    """Divide clips at random: units whole, and classes in proportion where they are given."""
+    groups = units if len(set(units)) < len(units) else None
     kind = {
         (True, True): StratifiedGroupKFold,
         (True, False): GroupKFold,
@@ -165,7 +186,14 @@ def _divide(
     with warnings.catch_warnings():
         # a class with fewer clips than folds is not in every fold; the results say so
         warnings.filterwarnings("ignore", message="The least populated class")
-        yield from divider.split(np.zeros(clips), classes, groups)
+        pairs = list(divider.split(np.zeros(len(units)), classes, groups))
+    # where a few groups hold nearly all clips, scikit-learn can leave a fold empty
+    return [(fit, held) for fit, held in pairs if len(fit) and len(held)]
+
+
+def _largest(classes: Array) -> int:
+    """Return the number of clips of the most frequent class."""
+    return int(np.bincount(classes).max())
 
 
 def _units(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:

@@ -1,12 +1,13 @@
 """A user's own CSV as a dataset: the card's option ``csv`` says which."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from probekit import manifest as manifests
 from probekit.cards import TaskCard
 from probekit.errors import CardError
 from probekit.manifest import Manifest
-from probekit.tasks.base import need_root
+from probekit.tasks.base import check_labels, need_root
 
 
 def build(card: TaskCard, root: Path | None) -> Manifest:
@@ -14,4 +15,9 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
     if "csv" not in card.options:
         raise CardError(f"{card.name}: a task of module 'table' needs options: {{csv: FILE}}")
     table = need_root(card, root, card.options["csv"])
-    return manifests.from_csv(table, root=root, name=card.dataset)
+    found = manifests.from_csv(table, root=root, name=card.dataset)
+    if card.labels is None or found.target not in ("single", "multi"):
+        return replace(found, expected=card.counts.get("clips"))
+    for label in found.names:
+        check_labels(card, label)
+    return replace(found, names=tuple(card.labels), expected=card.counts.get("clips"))

@@ -151,6 +151,15 @@ def test_weights_are_computed_once():
     assert resampling._matrix.cache_info().misses == before
 
 
+def test_gradients_pass():
+    resampling._matrix.cache_clear()
+    with torch.inference_mode():
+        resample(torch.zeros(1000), 8000, 16000)
+    x = torch.zeros(1000, requires_grad=True)
+    resample(x, 8000, 16000).sum().backward()
+    assert x.grad[500] == pytest.approx(2, abs=1e-3)  # each sample goes into two
+
+
 def test_ten_seconds_take_milliseconds():
     x = torch.from_numpy(noise(441_000)).float()
     resample(x, 44100, 16000)

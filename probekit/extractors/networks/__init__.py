@@ -1,0 +1,1 @@
+"""The networks: one module each, named as the card says."""

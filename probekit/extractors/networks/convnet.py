@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from probekit.cards import ExtractorCard
-from probekit.extractors import frontends, keras_h5
-from probekit.extractors.base import Extractor, Head, Outputs, Params
+from probekit.cards import ExtractorCard, Params
+from probekit.extractors import classes, frontends, keras_h5
+from probekit.extractors.base import Extractor, Head, Outputs
 
 RATE = 12000
 SAMPLES = 29 * RATE
@@ -31,6 +31,10 @@ class Melgram(nn.Module):
     They start as what the file holds, up to float32 rounding: a discrete Fourier transform under a
     periodic Hann window, and Slaney's mel filters of unit area.
     """
+
+    real_kernels: Tensor
+    imag_kernels: Tensor
+    Variable: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,10 +154,9 @@ class Convnet(Extractor):
 
     def head(self) -> Head:
         """Return the layer of 50 tags of the Million Song Dataset."""
-        path = Path(__file__).parents[1] / "classes" / str(self.card.classes_file)
-        classes = tuple(path.read_text(encoding="utf-8").splitlines())
         last = self.network.dense_1
-        return Head(classes, last.weight.detach(), last.bias.detach(), "max5")
+        names = classes.read("msd50.txt")
+        return Head(names, last.weight.detach(), last.bias.detach(), "max5")
 
 
 def _steps(maps: Tensor) -> Tensor:

@@ -31,12 +31,12 @@ class LogMel(nn.Module):
         bank = frontends.mel_filterbank(
             rate=RATE, n_fft=N_FFT, bands=bands, low=0, high=RATE / 2, scale="slaney", norm="slaney"
         )
-        self.register_buffer("hann", frontends.hann(N_FFT), persistent=False)
+        self.register_buffer("hann", frontends.hann(N_FFT, torch.float64), persistent=False)
         self.register_buffer("filterbank", bank, persistent=False)
 
     def forward(self, waves: Tensor) -> Tensor:
         """Transform waveforms, shape (batch, samples), to (batch, 1 + samples // 512, bands)."""
-        padded = nn.functional.pad(waves, (N_FFT // 2, N_FFT // 2))
+        padded = nn.functional.pad(waves.double(), (N_FFT // 2, N_FFT // 2))
         power = frontends.mel_spectrogram(
             padded, n_fft=N_FFT, hop=HOP, window=self.hann, filterbank=self.filterbank
         )
@@ -52,7 +52,8 @@ class MelStats(Extractor):
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)
         self.log_mel = LogMel(64)
-        self.register_buffer("cosines", frontends.cosine_basis(64, 20), persistent=False)
+        cosines = frontends.cosine_basis(64, 20, torch.float64)
+        self.register_buffer("cosines", cosines, persistent=False)
 
     def cut(self, wave: Tensor) -> Tensor:
         """Return the whole clip as one piece."""
@@ -60,13 +61,12 @@ class MelStats(Extractor):
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return the statistics, shape (pieces, 336)."""
-        levels = self.log_mel(pieces)
+        levels = self.log_mel(pieces).double()
         frames = torch.cat([levels, levels @ self.cosines], dim=2)
         changes = frames.diff(dim=1)
         if not changes.shape[1]:
             changes = torch.zeros_like(frames)
-        found = [*_summary(frames), *_summary(changes)]
-        return torch.cat(found, dim=1)
+        return torch.cat([*_summary(frames), *_summary(changes)], dim=1).float()
 
     def embed(self, features: Tensor) -> Outputs:
         """Return the statistics as they are: there is no network."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from probekit.cards import ExtractorCard, Params
@@ -19,7 +20,8 @@ class Mfcc(Extractor):
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)
         self.log_mel = LogMel(128)
-        self.register_buffer("cosines", frontends.cosine_basis(128, 20), persistent=False)
+        cosines = frontends.cosine_basis(128, 20, torch.float64)
+        self.register_buffer("cosines", cosines, persistent=False)
 
     def cut(self, wave: Tensor) -> Tensor:
         """Return the whole clip as one piece."""
@@ -27,7 +29,8 @@ class Mfcc(Extractor):
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return coefficients, shape (pieces, frames, 20), over a floor 80 dB below the maximum."""
-        return frontends.limit_range(self.log_mel(pieces), 80.0) @ self.cosines
+        levels = frontends.limit_range(self.log_mel(pieces), 80.0)
+        return (levels.double() @ self.cosines).float()
 
     def embed(self, features: Tensor) -> Outputs:
         """Return the coefficients as they are: there is no network."""

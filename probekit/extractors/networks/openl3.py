@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from probekit.cards import ExtractorCard, Stream
+from probekit.cards import ExtractorCard, Params, Stream
 from probekit.errors import ProbekitError
 from probekit.extractors import frontends, keras_h5
-from probekit.extractors.base import Outputs, Params, WindowedExtractor
+from probekit.extractors.base import Outputs, WindowedExtractor
 
 RATE = 48000
 WIDTHS = (64, 64, 128, 128, 256, 256, 512)  # of the convolutions before audio_embedding_layer
@@ -61,8 +61,7 @@ class Network(nn.Module):
         Tensor, shape (windows, size)
             Frequency varies slowest, the 512 channels fastest.
         """
-        pooled: Tensor = self.pool(self.maps(spectra))
-        return pooled.permute(0, 2, 3, 1).flatten(1)
+        return self.flatten(self.maps(spectra))
 
     def maps(self, spectra: Tensor) -> Tensor:
         """Return the last convolution's output, shape (windows, 512, frequency, time)."""
@@ -75,6 +74,11 @@ class Network(nn.Module):
         maps: Tensor = self.audio_embedding_layer(x)
         return maps
 
+    def flatten(self, maps: Tensor) -> Tensor:
+        """Pool the last convolution's output and return it as vectors, shape (windows, size)."""
+        pooled: Tensor = self.pool(maps)
+        return pooled.permute(0, 2, 3, 1).flatten(1)
+
 
 class OpenL3(WindowedExtractor):
     """OpenL3 on windows of one second.
@@ -85,6 +89,8 @@ class OpenL3(WindowedExtractor):
     """
 
     network: Network
+    hann: Tensor
+    filterbank: Tensor
     window = RATE
     keep_tail = True
     batch_pieces = 8  # the first maps take 13 MB a window
@@ -122,7 +128,7 @@ class OpenL3(WindowedExtractor):
             window=Fraction(self.window, RATE),
             description=self.card.streams["embedding"].description,
         )
-        return {name: stream for name in self.wanted}
+        return dict.fromkeys(self.wanted, stream)
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return spectra in decibels below each window's loudest point, floored at -80.

@@ -78,7 +78,7 @@ class VGGish(WindowedExtractor):
             rate=16000, n_fft=512, bands=64, low=125, high=7500,
             scale="htk", norm=None, linear_in="mel",
         )  # fmt: skip
-        self.register_buffer("hann", frontends.hann(400), persistent=False)
+        self.register_buffer("hann", frontends.hann(400, torch.float64), persistent=False)
         self.register_buffer("filterbank", bank, persistent=False)
 
     def part(self, role: str) -> nn.Module | None:
@@ -100,8 +100,9 @@ class VGGish(WindowedExtractor):
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return ln(mel + 0.01) of magnitude spectra, shape (pieces, 1, 96, 64)."""
         mel = frontends.mel_spectrogram(
-            pieces, n_fft=512, hop=160, window=self.hann, filterbank=self.filterbank, power=1.0
-        )
+            pieces.double(), n_fft=512, hop=160, window=self.hann, filterbank=self.filterbank,
+            power=1.0,
+        )  # fmt: skip
         return torch.log(mel + 0.01)[:, None]
 
     def embed(self, features: Tensor) -> Outputs:

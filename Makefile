@@ -1,0 +1,47 @@
+# make demo and make test set everything up on a machine that has Python and pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# tests run side by side; more threads in each only wait for one another
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check bench clean
+
+help:  ## say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/installed: setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) -e ".[test]"
+	touch $@
+
+$(VENV)/installed-check: $(VENV)/installed
+	$(PIP) -e ".[check]"
+	touch $@
+
+demo: $(VENV)/installed  ## the whole path on synthesized sounds; needs no data
+	$(BIN)/probekit demo
+
+test: $(VENV)/installed-test  ## all tests but the slow ones
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/installed-test  ## the slow tests
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(VENV)/installed-check  ## style, types, docstrings, who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python tests/check_docstrings.py
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/installed-test  ## time the real thing beside its peers
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove the environment and what was built (not cache/ and reports/out/)
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,206 @@
+"""CNN14 of PANNs (Kong et al., IEEE/ACM TASLP 28, 2020), with the keys of its checkpoint."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probekit.cards import ExtractorCard, Params
+from probekit.errors import WeightsError
+from probekit.extractors import classes, frontends
+from probekit.extractors.base import Extractor, Head, Outputs
+
+_N_FFT, _HOP = 1024, 320
+_SHORTEST = 31 * _HOP  # 32 spectra, one step of the network
+
+
+class Kernel(nn.Module):
+    """A constant kernel under the key ``weight``."""
+
+    weight: Tensor
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", values)
+
+
+class Transform(nn.Module):
+    """The windowed Fourier kernels that the checkpoint carries; they are checked, not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        bins = torch.arange(_N_FFT // 2 + 1)[:, None]
+        turns = bins * torch.arange(_N_FFT) % _N_FFT  # whole numbers: exact phases
+        phase = turns.double() * (2 * math.pi / _N_FFT)
+        window = frontends.hann(_N_FFT, torch.float64)
+        self.conv_real = Kernel((phase.cos() * window).float()[:, None])
+        self.conv_imag = Kernel((-phase.sin() * window).float()[:, None])
+
+
+class Spectrogram(nn.Module):
+    """Gives :class:`Transform` its place in the keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stft = Transform()
+
+
+class LogMel(nn.Module):
+    """The mel filterbank, shape (513, 64), under the checkpoint's key."""
+
+    melW: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        bank = frontends.mel_filterbank(
+            rate=32000, n_fft=_N_FFT, bands=64, low=50, high=14000, scale="slaney", norm="slaney"
+        )
+        self.register_buffer("melW", bank)
+
+
+class Block(nn.Module):
+    """Two convolutions, each with batch norm and ReLU, and average pooling."""
+
+    def __init__(self, before: int, after: int, pool: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(after)
+        self.bn2 = nn.BatchNorm2d(after)
+        self.pool = pool
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Transform maps of shape (pieces, channels, time, bands)."""
+        maps = self.bn1(self.conv1(maps)).relu_()
+        maps = self.bn2(self.conv2(maps)).relu_()
+        return nn.functional.avg_pool2d(maps, self.pool) if self.pool > 1 else maps
+
+
+class Network(nn.Module):
+    """Twelve convolutions and two linear layers; 80,753,615 parameters, and constant kernels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spectrogram_extractor = Spectrogram()
+        self.logmel_extractor = LogMel()
+        self.bn0 = nn.BatchNorm2d(64)
+        before = 1
+        for number in range(1, 7):
+            after = 32 * 2**number
+            self.add_module(f"conv_block{number}", Block(before, after, 2 if number < 6 else 1))
+            before = after
+        self.fc1 = nn.Linear(2048, 2048)
+        self.fc_audioset = nn.Linear(2048, 527)
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Run the convolutions.
+
+        Parameters
+        ----------
+        levels : Tensor, shape (pieces, frames, 64), frames >= 32
+            Log-mel spectra in dB, 100 a second.
+
+        Returns
+        -------
+        Tensor, shape (pieces, frames // 32, 2048)
+            The last maps, averaged over mel bands.
+        """
+        maps = self.bn0(levels[:, None].transpose(1, 3)).transpose(1, 3)
+        for number in range(1, 7):
+            maps = self.get_submodule(f"conv_block{number}")(maps)
+        steps: Tensor = maps.mean(3).transpose(1, 2)
+        return steps
+
+    def embedding(self, steps: Tensor) -> Tensor:
+        """Pool steps over time (maximum plus mean) and apply the first linear layer.
+
+        Parameters
+        ----------
+        steps : Tensor, shape (pieces, time, 2048)
+            From :meth:`forward`.
+
+        Returns
+        -------
+        Tensor, shape (pieces, 2048)
+            What the last layer reads.
+        """
+        embedding: Tensor = self.fc1(steps.amax(1) + steps.mean(1))
+        return embedding.relu()
+
+
+class CNN14(Extractor):
+    """CNN14 on whole clips, as they were given in training and for tagging."""
+
+    network: Network
+    hann: Tensor
+    batch_pieces = 8
+
+    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
+        super().__init__(card, params, wanted)
+        self.network = Network()
+        self.register_buffer("hann", frontends.hann(_N_FFT, torch.float64), persistent=False)
+
+    def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
+        """Take weights; the published file holds the state dict under ``model``.
+
+        Its Fourier kernels must be those of a Hann window of 1024 samples, since a fast transform
+        is used in their place; its mel filterbank is used as it is.
+        """
+        inner: Any = states["main"].get("model")
+        main = inner if isinstance(inner, dict) else states["main"]
+        super().load_weights({**states, "main": main})
+        given = self.network.spectrogram_extractor.stft.state_dict()
+        for name, kernel in Transform().state_dict().items():
+            if not torch.allclose(given[name].cpu(), kernel, rtol=0, atol=1e-4):
+                raise WeightsError(
+                    f"{self.card.name}: main weights: spectrogram_extractor.stft.{name} is not the "
+                    "Fourier transform of 1024 samples under a Hann window"
+                )
+
+    def cut(self, wave: Tensor) -> Tensor:
+        """Return the whole clip as one piece, of at least 0.31 s."""
+        return nn.functional.pad(wave, (0, max(0, _SHORTEST - len(wave))))[None]
+
+    def frontend(self, pieces: Tensor) -> Tensor:
+        """Return log-mel spectra in dB, shape (pieces, 1 + samples // 320, 64)."""
+        half = _N_FFT // 2
+        padded = nn.functional.pad(pieces.double()[:, None], (half, half), mode="reflect")[:, 0]
+        bank = self.network.logmel_extractor.melW
+        power = frontends.mel_spectrogram(
+            padded, n_fft=_N_FFT, hop=_HOP, window=self.hann, filterbank=bank
+        )
+        return frontends.decibels(power)
+
+    def embed(self, features: Tensor) -> Outputs:
+        """Run the network."""
+        found = {"frames": self.network(features)}
+        if "embedding" in self.wanted:
+            found["embedding"] = self.network.embedding(found["frames"])
+        return {name: found[name] for name in self.wanted}
+
+    def head(self) -> Head:
+        """Return the layer before the sigmoid, with the 527 AudioSet classes."""
+        last = self.network.fc_audioset
+        return Head(classes.read("audioset.csv"), last.weight, last.bias, "embedding")
+
+
+def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> CNN14:
+    """Return the extractor, without its weights yet.
+
+    Parameters
+    ----------
+    card : ExtractorCard
+        The card ``cnn14``.
+    params : dict
+        Empty: there are no parameters.
+    wanted : sequence of str
+        Of ``embedding``, ``frames``.
+
+    Returns
+    -------
+    CNN14
+        To be given weights through ``load_weights``.
+    """
+    return CNN14(card, params, wanted)
