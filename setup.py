@@ -48,7 +48,6 @@ setup(
             "mypy>=1.11",
             "numpydoc>=1.8",
             "import-linter>=2",
-            "pandas-stubs",
             "types-PyYAML",
             "build>=1.2",
         ],

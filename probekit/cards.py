@@ -25,7 +25,10 @@ Params = dict[str, Value]
 
 def _fraction(value: Any) -> Fraction:
     """Read ``24/25`` or ``0.96`` as an exact fraction."""
-    return Fraction(str(value))
+    try:
+        return Fraction(str(value))
+    except ZeroDivisionError as error:
+        raise ValueError("divides by zero") from error
 
 
 Seconds = Annotated[Fraction, BeforeValidator(_fraction)]
@@ -62,6 +65,8 @@ class Stream(BaseModel):
         grid = (self.hop, self.first_center, self.window)
         if self.kind == "frames" and None in grid:
             raise ValueError("a stream of frames needs hop, first_center and window")
+        if any(length is not None and length <= 0 for length in (self.hop, self.window)):
+            raise ValueError("hop and window must be longer than 0 s")
         return self
 
 
@@ -193,9 +198,16 @@ def folders(kind: Kind) -> list[Path]:
     -------
     list of pathlib.Path
         Existing folders.
+
+    Raises
+    ------
+    CardError
+        If ``PROBEKIT_CARDS`` names a folder that does not exist.
     """
     found: list[Path] = []
     for root in filter(None, os.environ.get("PROBEKIT_CARDS", "").split(os.pathsep)):
+        if not Path(root).is_dir():
+            raise CardError(f"PROBEKIT_CARDS names {root}: no such folder")
         found += [Path(root) / kind, Path(root)]
     for entry in metadata.entry_points(group=f"probekit.{kind}"):
         found.append(Path(str(entry.load())))

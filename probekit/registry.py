@@ -30,13 +30,16 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Unkno
         To be raised by the caller.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-    text = f"unknown {kind} {name!r}."
-    if near:
-        text += f" Did you mean {' or '.join(repr(n) for n in near)}?"
+    text = f"unknown {kind} {name!r}.{did_you_mean(name, names)}"
     if len(names) <= 40:
         text += f" Known: {', '.join(names) or 'none'}."
     return UnknownNameError(f"{text} {hint}".strip())
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the question that names the nearest of the known names; empty if none is near."""
+    near = difflib.get_close_matches(name.lower(), sorted(known), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 
 class Registry(Generic[T]):
@@ -82,4 +85,4 @@ class Registry(Generic[T]):
             raise unknown(self.kind, name, self._entries)
         module, _, attribute = self._entries[name].partition(":")
         found: Any = getattr(import_module(module), attribute)
-        return found  # type: ignore[no-any-return]
+        return found

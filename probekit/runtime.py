@@ -46,11 +46,17 @@ def device(name: str = "auto") -> "torch.device":
     try:
         found = torch.device(name)
     except RuntimeError as error:
-        raise ProbekitError(f"--device {name}: torch does not know this device") from error
+        raise ProbekitError(
+            f"--device {name}: torch does not know this device; for example auto, cpu or cuda:0"
+        ) from error
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ProbekitError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices"
         )
+    try:
+        torch.zeros(1, device=found).item()
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        raise ProbekitError(f"--device {name}: torch cannot use it on this machine") from error
     return found
 
 

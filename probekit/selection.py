@@ -1,10 +1,12 @@
-"""What a user writes after ``-e``: ``NAME[@FINGERPRINT][:key=value,…]``."""
+"""What a user writes after ``-e``: ``NAME[@FINGERPRINT][:key=value,…]``, or ``hear:MODULE``."""
 
 from dataclasses import dataclass, field
 
 from probekit.errors import ProbekitError
 
 CHOICES = ("stream", "pool")  # keys that choose among what a cache holds, not what is computed
+HEAR = "hear"  # the extractor that stands for all modules of the HEAR API
+KEYLESS = {HEAR: "module"}  # names whose first parameter is written without its key
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,10 @@ class Selection:
             keys["stream"] = self.stream
         if self.pool != ("mean",):
             keys["pool"] = "+".join(self.pool)
+        first = keys.pop(KEYLESS.get(self.name, ""), "")
+        words = [first] * bool(first) + [f"{k}={v}" for k, v in keys.items()]
         text = self.name + (f"@{self.fingerprint}" if self.fingerprint else "")
-        return text + (":" + ",".join(f"{k}={v}" for k, v in keys.items()) if keys else "")
+        return text + (":" + ",".join(words) if words else "")
 
 
 def parse(text: str) -> Selection:
@@ -47,8 +51,8 @@ def parse(text: str) -> Selection:
     Parameters
     ----------
     text : str
-        For example ``vggish``, ``vggish:stream=prerelu``, ``melstats@1a2b3c4d`` or
-        ``openl3:content=music,size=512,pool=mean+max``.
+        For example ``vggish``, ``vggish:stream=prerelu``, ``melstats@1a2b3c4d``,
+        ``openl3:content=music,size=512,pool=mean+max`` or ``hear:some.module,stream=scene``.
 
     Returns
     -------
@@ -62,7 +66,10 @@ def parse(text: str) -> Selection:
     """
     head, colon, tail = text.partition(":")
     name, _, fingerprint = head.partition("@")
-    pairs = [piece.partition("=") for piece in tail.split(",")] if colon else []
+    pieces = tail.split(",") if colon else []
+    if pieces and name in KEYLESS and "=" not in pieces[0]:
+        pieces[0] = f"{KEYLESS[name]}={pieces[0]}"
+    pairs = [piece.partition("=") for piece in pieces]
     bad = [key for key, equals, value in pairs if not (key and equals and value)]
     if not name or bad:
         raise ProbekitError(

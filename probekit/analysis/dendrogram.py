@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist
 
+from probekit.analysis.leaves import turned
 from probekit.analysis.weights import ClassWeights, class_weights
 from probekit.errors import DataError
 from probekit.registry import unknown
@@ -162,7 +163,7 @@ def cluster(
             "another centring, or euclidean distance"
         )
     distances = pdist(rows, metric)
-    tree = hierarchy.linkage(distances, linkage, optimal_ordering=True)
+    tree = turned(hierarchy.linkage(distances, linkage), distances)
     # where all distances are the same (two classes have one) there is nothing to correlate
     fit = hierarchy.cophenet(tree, distances)[0] if np.ptp(distances) > 0 else 1.0
     return Dendrogram(

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -61,9 +63,13 @@ def import_arrays(
         If the name is not usable.
     """
     if dataset_name(name) != name:
-        raise CacheError(f"name {name!r}: use lower case letters, digits, dots and dashes")
+        raise CacheError(
+            f"name {name!r}: use lower case letters, digits, dots and dashes, for example "
+            f"{dataset_name(name)!r}"
+        )
     columns = [_read(path, len(manifest)) for path in arrays]
-    matrix = np.concatenate(columns, axis=1).astype(dtype)
+    with np.errstate(over="ignore"):
+        matrix = np.concatenate(columns, axis=1).astype(dtype)
     if not np.isfinite(matrix).all():
         raise DataError(f"{name}: {dtype} cannot hold all values of {arrays[0].name}")
     sources = [
@@ -101,14 +107,18 @@ def import_arrays(
     }
     grids = {"embedding": {"kind": "clip", "dim": matrix.shape[1]}}
     parts: dict[int, part.Part] = {}
-    for i, row in enumerate(manifest.table.itertuples(index=False)):
-        number = layout.bucket(row.clip_id, settled.buckets)
-        source = {"start": row.start, "end": row.end, "duration": np.nan,
+    columns_of = (manifest.table[name] for name in ("clip_id", "start", "end"))
+    for (clip_id, start, end), vector in zip(zip(*columns_of, strict=True), matrix, strict=True):
+        number = layout.bucket(clip_id, settled.buckets)
+        source = {"start": start, "end": end, "duration": np.nan,
                   "size": -1, "mtime": -1, "sha256": b""}
         own = parts.setdefault(number, part.Part(meta, grids))
-        own.rows[row.clip_id] = part.Row(source, {"embedding": {"clip": matrix[i]}})
-    for number, content in parts.items():
-        part.write(where / layout.part_name(number), content)
+        own.rows[clip_id] = part.Row(source, {"embedding": {"clip": vector}})
+    try:
+        for number, content in parts.items():
+            part.write(where / layout.part_name(number), content)
+    except OSError as error:
+        raise CacheError(layout.not_writable(where, error)) from error
     return Embeddings(where)
 
 
@@ -116,17 +126,17 @@ def _read(path: Path, clips: int) -> Array:
     """Read one array and check that it fits the clips."""
     try:
         content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.lib.npyio.NpzFile):
+            if len(content.files) != 1:
+                raise DataError(
+                    f"{path}: holds {len(content.files)} arrays ({', '.join(content.files)}); save "
+                    "the one that is meant in a file of its own"
+                )
+            content = content[content.files[0]]
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a .npy or .npz file that can be read ({error})") from error
-    if isinstance(content, np.lib.npyio.NpzFile):
-        if len(content.files) != 1:
-            raise DataError(
-                f"{path}: holds {len(content.files)} arrays ({', '.join(content.files)}); save the "
-                "one that is meant in a file of its own"
-            )
-        content = content[content.files[0]]
     if not np.issubdtype(content.dtype, np.number) or np.iscomplexobj(content):
         raise DataError(f"{path}: holds {content.dtype}, not numbers")
     if content.ndim == 1:

@@ -12,7 +12,7 @@ from probekit.cache import index as index_module
 from probekit.cache import layout, part
 from probekit.cache.index import Index
 from probekit.errors import CacheError
-from probekit.registry import unknown
+from probekit.registry import did_you_mean, unknown
 from probekit.selection import Selection, parse
 
 Matrix = npt.NDArray[np.float32]
@@ -243,11 +243,12 @@ def find(cache: Path, selection: Selection | str, dataset: str) -> Embeddings:
     others = sorted({e.layout.extractor for e in own})
     same = [e for e in everything if e.layout.extractor == selection.name]
     elsewhere = sorted({e.layout.dataset for e in same})
-    hint = f" There is: {', '.join(others)}." if others else ""
+    hint = did_you_mean(selection.name, others) or did_you_mean(dataset, elsewhere)
+    hint += f" For {dataset} there is: {', '.join(others)}." if others else ""
     hint += f" {selection.name} is there for: {', '.join(elsewhere)}." if elsewhere else ""
     raise CacheError(
         f"{cache}: no embeddings of {selection.name!r} for {dataset!r}.{hint} "
-        f"Make them with: probekit extract -e {selection.name} --task {dataset} --root DIR"
+        f"Make them with: probekit extract -e {selection.name} …"
     )
 
 

@@ -1,10 +1,16 @@
 """The command ``probekit``: one file a command, imports inside the bodies, errors in one line."""
 
 import sys
+import traceback
+from typing import Any, NoReturn
 
 import typer
 
 from probekit.errors import ProbekitError
+
+_INTERRUPTED = 130  # what typer makes of Control-C
+# click's exception, or that of typer's own copy of click
+_WrongUsage: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="probekit",
@@ -18,16 +24,28 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from probekit.cli import analyze, cache, cards, demo, evaluate, extract, results
+    from probekit.cli import (
+        analyze,
+        cache,
+        cards,
+        demo,
+        doctor,
+        evaluate,
+        extract,
+        results,
+        weights,
+    )
 
     app.command("extract")(extract.extract)
     app.command("evaluate")(evaluate.evaluate)
     app.add_typer(analyze.app, name="analyze")
     app.add_typer(results.app, name="results")
     app.add_typer(cache.app, name="cache")
+    app.add_typer(weights.app, name="weights")
     app.add_typer(cards.tasks, name="tasks")
     app.add_typer(cards.extractors, name="extractors")
     app.command("demo")(demo.demo)
+    app.command("doctor")(doctor.doctor)
 
 
 @app.callback(invoke_without_command=True)
@@ -56,18 +74,40 @@ def _root(
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 done with failures listed, 2 could not be done."""
-    _register()
+    if not app.registered_commands:
+        _register()
     try:
-        app()
+        code = app(prog_name="probekit", standalone_mode=False)
     except ProbekitError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
-    except KeyboardInterrupt:
+        _fail(str(error))
+    except _WrongUsage as error:
+        _fail_usage(error)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(where + (error.strerror or str(error)).lower())
+    except Exception:
+        traceback.print_exc()
+        _fail("this is a fault in probekit; please report it with the lines above")
+    if code == _INTERRUPTED:
         print(  # noqa: T201
             "interrupted; what was finished is kept, the same command goes on from there",
             file=sys.stderr,
         )
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    if code:
+        sys.exit(code)
+
+
+def _fail(message: str) -> NoReturn:
+    """Print one line, and leave."""
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)
+
+
+def _fail_usage(error: Any) -> NoReturn:
+    """Say what is wrong with the arguments, and where to look; without arguments, show the help."""
+    if not error.ctx or type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(2)
+    message = error.format_message()
+    message += "" if message.endswith((".", "?")) else "."
+    _fail(f"{message} See {error.ctx.command_path} --help")

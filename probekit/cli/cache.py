@@ -44,7 +44,8 @@ def ls(cache: options.Cache = None, json: bool = output.AsJson) -> None:
     else:
         output.table(
             list(rows[0]),
-            [[output.size(v) if k == "size" else v for k, v in row.items()] for row in rows],
+            [[output.size(float(str(v))) if k == "size" else v for k, v in row.items()]
+             for row in rows],
             numbers="clips|failed|size",
         )
 
@@ -75,7 +76,7 @@ def info(
         "streams": {
             name: {
                 **{k: v if isinstance(v, str) else int(v) for k, v in grid.items()},
-                "kept": next(iter(entry.index.parts.values()))["streams"][name],
+                "kept": entry.index.arrays(name),
             }
             for name, grid in entry.grids.items()
         },
@@ -106,8 +107,11 @@ def verify(cache: options.Cache = None, json: bool = output.AsJson) -> None:
       probekit cache verify --cache /data/cache
     """
     from probekit.cache import layout, part
+    from probekit.errors import CacheError
 
     where = layout.root(cache)
+    if not where.is_dir():
+        raise CacheError(f"{where}: no such folder; name the cache with --cache DIR")
     paths = sorted(where.glob("*/*/part-*.h5"))
     damaged: dict[str, str] = {}
     with output.progress("parts") as bar:

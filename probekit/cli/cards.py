@@ -6,14 +6,13 @@ import typer
 
 from probekit.cli import output
 
-tasks = typer.Typer(help="Tasks: datasets with labels, protocol and metric.",
-                    invoke_without_command=True)
-extractors = typer.Typer(help="Extractors: networks and features.", invoke_without_command=True)
+tasks = typer.Typer(invoke_without_command=True)
+extractors = typer.Typer(invoke_without_command=True)
 
 
 @tasks.callback()
 def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
-    """List the tasks; show NAME tells all about one.
+    """List the tasks (datasets with labels, protocol and metric); show NAME tells all about one.
 
     [bold]Examples[/bold]
 
@@ -41,7 +40,7 @@ def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
 
 @extractors.callback()
 def list_extractors(context: typer.Context, json: bool = output.AsJson) -> None:
-    """List the extractors; show NAME tells all about one.
+    """List the extractors (networks and features); show NAME tells all about one.
 
     [bold]Examples[/bold]
 

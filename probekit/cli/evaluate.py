@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import TaskID
 
 from probekit.cli import options, output
 
@@ -37,7 +38,7 @@ def evaluate(
     from probekit.probes import evaluation
 
     with output.progress("folds") as bar:
-        lines: dict[str, int] = {}
+        lines: dict[str, TaskID] = {}
 
         def tick(name: str, done: int, total: int) -> None:
             if name not in lines:

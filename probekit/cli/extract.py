@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.progress import TaskID
 
 from probekit.cli import options, output
 
@@ -56,7 +57,7 @@ def extract(
     from probekit.extraction import run
 
     with output.progress("clips") as bar:
-        lines: dict[str, int] = {}
+        lines: dict[str, TaskID] = {}
         failed: dict[str, int] = {}
 
         def tick(name: str, clips: int, seconds: float, failures: int) -> None:
@@ -104,7 +105,7 @@ def _tell(summaries: "list[run.Summary]") -> None:  # type: ignore[name-defined]
                 f"{one.extractor}: {todo:,} of {one.total:,} clips to embed, {one.cached:,} cached; "
                 f"about {output.size(one.bytes)} in {one.where}"
             )
-        elif not one.done and one.cached + len(one.failed) == one.total:
+        elif not one.seconds:
             output.say(
                 f"{one.extractor}: nothing to do, {one.cached:,} of {one.total:,} clips are in "
                 f"{one.where}"

@@ -1,6 +1,5 @@
 """Do one part: decode, embed, pool, and write it whole."""
 
-import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,11 +18,10 @@ from probekit.cache import part as part_file
 from probekit.cache.part import Part, Row
 from probekit.cards import ExtractorCard, Stream
 from probekit.errors import AudioError, CacheError
-from probekit.extraction.plan import Clip, PartJob
+from probekit.extraction.plan import Clip, PartJob, recording_hash
 from probekit.extractors.base import Extractor, Outputs
 from probekit.extractors.pooling import pool
 from probekit.extractors.resampling import KAISER, resample
-from probekit.extractors.weights import sha256
 
 _BATCH_SECONDS = 60.0
 _BATCH_CLIPS = 64
@@ -78,11 +76,11 @@ def embed_part(
     Returns
     -------
     Part
-        What the part shall hold: what it held before, and these clips.
+        These clips, as the part shall hold them.
     Report
         How many there are, and which failed: those are recorded in the part.
     """
-    content = _existing(job, extractor)
+    content = _empty(job, extractor)
     report = Report(job.path.name)
     for batch in _batches(_decode_ahead(job.clips, extractor.card)):
         good = [source for source in batch if source.wave is not None]
@@ -108,7 +106,7 @@ def embed_part(
 
 
 def write_part(job: PartJob, content: Part, report: Report) -> Report:
-    """Write a part that was embedded.
+    """Write a part that was embedded, with the other clips that it holds already.
 
     Parameters
     ----------
@@ -127,20 +125,22 @@ def write_part(job: PartJob, content: Part, report: Report) -> Report:
     Raises
     ------
     CacheError
-        If the part cannot be written; an older one is untouched.
+        If the part cannot be written, or the older one is damaged; an older one is untouched.
     """
+    if job.path.exists():
+        _add_others(job, content)
     try:
         part_file.write(job.path, content)
     except OSError as error:
         raise CacheError(
-            f"{job.path}: cannot be written ({error.strerror or error}). Parts that were finished "
-            "stay; run the same command again to go on"
+            f"{job.path}: cannot be written ({(error.strerror or str(error)).lower()}). Parts that "
+            "were finished stay; run the same command again to go on"
         ) from error
     return report
 
 
-def _existing(job: PartJob, extractor: Extractor) -> Part:
-    """Return what the part holds already, or an empty one."""
+def _empty(job: PartJob, extractor: Extractor) -> Part:
+    """Return the part without clips."""
     spec = job.spec
     meta = {
         "extractor": spec.name,
@@ -153,13 +153,31 @@ def _existing(job: PartJob, extractor: Extractor) -> Part:
         "provenance": _provenance(extractor),
     }
     grids = {name: _grid(stream) for name, stream in extractor.streams.items()}
-    content = Part(meta, grids)
-    if job.path.exists():
-        old = part_file.read(job.path)
-        redone = {clip.clip_id for clip in job.clips}
-        content.rows = {i: row for i, row in old.rows.items() if i not in redone}
-        content.failed = {i: facts for i, facts in old.failed.items() if i not in redone}
-    return content
+    return Part(meta, grids)
+
+
+def _add_others(job: PartJob, content: Part) -> None:
+    """Add the clips that the part on the disk holds beside these.
+
+    It is read just before it is replaced, since another process may have written it meanwhile,
+    and checked, since its bytes are about to get a new digest.
+    """
+    fault = part_file.verify(job.path)
+    if fault is not None:
+        raise CacheError(
+            f"{job.path}: {fault}. Delete this file and run the same command again: only its clips "
+            "are embedded anew"
+        )
+    old = part_file.read(job.path)
+    redone = {clip.clip_id for clip in job.clips}
+    content.rows |= {i: row for i, row in old.rows.items() if i not in redone}
+    content.failed |= {i: facts for i, facts in old.failed.items() if i not in redone}
+    kept = [{name: set(own) for name, own in row.streams.items()} for row in content.rows.values()]
+    if any(own != kept[0] for own in kept):
+        raise CacheError(
+            f"{job.path}: another extraction is adding streams or frames to it. Run the same "
+            "command again when that is done"
+        )
 
 
 def _decode_ahead(clips: Iterable[Clip], card: ExtractorCard) -> Iterator[_Source]:
@@ -186,11 +204,13 @@ def _decode(clip: Clip, card: ExtractorCard) -> _Source:
         start, end = (None if np.isnan(s) else s for s in (clip.start, clip.end))
         by_soxr = card.sample_rate if card.resampler == "soxr_hq" else None
         decoded = audio.load(clip.path, by_soxr, start=start, end=end)
-        if card.max_seconds and decoded.seconds > card.max_seconds:
+        limit = None if card.long_audio == "cropped" else card.max_seconds
+        if limit is not None and decoded.seconds > limit:
             raise AudioError(
-                f"{decoded.seconds:.1f} s long; {card.name} takes at most {card.max_seconds:g} s"
+                f"{decoded.seconds:.1f} s long; {card.name} takes at most {limit:g} s"
             )
-        facts.update(duration=decoded.seconds, sha256=sha256(clip.path).encode())
+        digest = recording_hash(clip.path, stat.st_size, stat.st_mtime_ns)
+        facts.update(duration=decoded.seconds, sha256=digest.encode())
     except AudioError as error:
         return _Source(clip, facts, reason=_without_path(clip.path, str(error)))
     except OSError as error:

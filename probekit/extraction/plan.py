@@ -1,8 +1,8 @@
 """What is left to extract: which clips of which parts."""
 
 import math
-import os
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 from probekit.cache import index as index_module
 from probekit.cache import layout
 from probekit.cache.layout import Layout
-from probekit.errors import CacheError
+from probekit.errors import CacheError, DataError
 from probekit.extractors.load import Spec
 from probekit.extractors.weights import sha256
 from probekit.manifest import Manifest
@@ -146,7 +146,9 @@ def make(
     Raises
     ------
     CacheError
-        If the cache holds another fingerprint or storage type.
+        If the cache holds another fingerprint or storage type, or clips would be lost.
+    DataError
+        If nothing is cached and no recording is where the manifest says.
     """
     where = layout.folder(cache, spec.name, spec.fingerprint, dataset)
     size = _bytes_per_clip(spec, frames, dtype)
@@ -166,21 +168,25 @@ def make(
             f"{where}: numbers are stored as {settled.dtype}; ask for --dtype {settled.dtype}, or "
             "use another --cache"
         )
-    index = index_module.Index(pd.DataFrame(), {}) if fresh else index_module.load(where)
+    empty = index_module.Index(pd.DataFrame(), {})
+    index = empty if fresh else index_module.load(where, keep=not dry)
     spec, frames = _with_what_is_kept(spec, frames, index)
     lacking = {
         name
         for name, facts in index.parts.items()
-        if not _holds(facts["streams"], spec, frames)
+        if any(facts["streams"].values()) and not _holds(facts["streams"], spec, frames)
     }
     plan = Plan(spec, where, len(clips), bytes_per_clip=size)
-    known = (
-        {row.clip_id: row for row in index.table.itertuples(index=False)} if len(index.table) else {}
-    )
+    known: dict[str, Any] = {}
+    if len(index.table):
+        known = dict(zip(index.table["clip_id"], index.table.itertuples(index=False), strict=True))
+    if verify_audio:
+        recording_hash.cache_clear()
+    root = clips.root or Path()
     groups: dict[str, list[Clip]] = {}
-    for row in clips.table.itertuples(index=False):
-        path = clips.root / row.path if clips.root else Path(row.path)
-        clip = Clip(row.clip_id, path, row.start, row.end)
+    columns = (clips.table[name] for name in ("clip_id", "path", "start", "end"))
+    for clip_id, path, start, end in zip(*columns, strict=True):
+        clip = Clip(clip_id, root / path, start, end)
         there = known.get(clip.clip_id)
         if there is not None and there.part not in lacking and _same(clip, there, verify_audio):
             if not there.failed:
@@ -194,6 +200,7 @@ def make(
     for name, own in sorted(groups.items()):
         plan.jobs.append(PartJob(where / name, tuple(own), spec, frames, dtype))
     _refuse_loss(plan, lacking, index, where)
+    _refuse_wrong_root(plan, clips)
     return plan
 
 
@@ -230,31 +237,57 @@ def _same(clip: Clip, there: Any, verify_audio: bool) -> bool:
             return False
     try:
         stat = clip.path.stat()
+        if there.size < 0:
+            return bool(not there.failed)
+        if there.size == stat.st_size and there.mtime == stat.st_mtime_ns and not verify_audio:
+            return True
+        if there.size != stat.st_size or not there.sha256:
+            return False
+        own_hash = recording_hash(clip.path, stat.st_size, stat.st_mtime_ns)
     except OSError:
         # the recording is not here: what was computed stays, and a failure stays a failure
         return not there.failed or there.size < 0
-    if there.size < 0:
-        return bool(not there.failed)
-    if there.size == stat.st_size and there.mtime == stat.st_mtime_ns and not verify_audio:
-        return True
-    return bool(there.sha256) and there.size == stat.st_size and sha256(clip.path) == there.sha256
+    return bool(own_hash == there.sha256)
+
+
+@lru_cache(maxsize=4096)
+def recording_hash(path: Path, size: int, mtime: int) -> str:
+    """Return the SHA-256 of a recording, computed once for all its clips."""
+    return sha256(path)
 
 
 def _refuse_loss(
     plan: Plan, lacking: set[str], index: index_module.Index, where: Path
 ) -> None:
-    """Refuse to upgrade parts that hold clips of which no recording is known now."""
+    """Refuse to upgrade parts that hold clips of which no recording is known or there now."""
     for job in plan.jobs:
         if job.path.name not in lacking:
             continue
         rows = index.table[(index.table["part"] == job.path.name) & ~index.table["failed"]]
-        orphans = set(rows["clip_id"]) - {clip.clip_id for clip in job.clips}
+        held = set(rows["clip_id"])
+        orphans = held - {clip.clip_id for clip in job.clips}
         if orphans:
             raise CacheError(
                 f"{where}: adding streams or frames rewrites whole parts, but {len(orphans)} clips "
                 f"of {job.path.name} are not in this manifest, for example {min(orphans)!r}. "
                 "Extract with a manifest of all clips, without --limit"
             )
+        gone = [clip for clip in job.clips if clip.clip_id in held and not clip.path.exists()]
+        if gone:
+            raise CacheError(
+                f"{where}: adding streams or frames needs all recordings again, but {len(gone)} of "
+                f"{job.path.name} are not there, for example {gone[0].path}"
+            )
+
+
+def _refuse_wrong_root(plan: Plan, clips: Manifest) -> None:
+    """Refuse an extraction in which every clip would fail since its recording is not there."""
+    wanted = [clip.path for job in plan.jobs for clip in job.clips]
+    if wanted and not plan.cached and not any(path.exists() for path in wanted):
+        raise DataError(
+            f"{clips.root}: none of the {len(wanted)} recordings is in it, for example "
+            f"{wanted[0].name!r} would be {wanted[0]}. Is this the right --root?"
+        )
 
 
 def _bytes_per_clip(spec: Spec, frames: bool, dtype: str) -> float:

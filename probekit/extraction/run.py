@@ -12,7 +12,7 @@ from probekit import manifest as manifests
 from probekit import runtime
 from probekit.cache import layout
 from probekit.cache import manifests as kept
-from probekit.errors import ProbekitError
+from probekit.errors import DataError, ProbekitError
 from probekit.extraction import plan as planning
 from probekit.extraction.plan import Plan
 from probekit.extractors import load
@@ -224,6 +224,11 @@ def _clips(
             "say which recordings: --task TASK --root DIR, or --audio DIR, or --manifest FILE"
         )
     folder = Path(root) if root is not None else None
+    if audio is not None and folder is not None:
+        raise ProbekitError("--root belongs to --task or --manifest; leave it out with --audio")
+    if folder is not None and not folder.is_dir():
+        what = "not a folder" if folder.exists() else "no such folder"
+        raise DataError(f"--root {folder}: {what}")
     if task is not None:
         found = tasks.load_task(task)
         if folder is None and not task.endswith(".csv"):

@@ -210,15 +210,65 @@ class WindowedExtractor(Extractor):
     lead: int = 0
     keep_tail: bool = False
 
+    def windows(self, samples: int) -> int:
+        """Return how many windows a clip has.
+
+        Parameters
+        ----------
+        samples : int >= 1
+            Length of the clip.
+
+        Returns
+        -------
+        int >= 1
+            As many as :meth:`cut` makes.
+        """
+        beyond = max(0, self.lead + samples - self.window)
+        return 1 + (-(-beyond // self.hop) if self.keep_tail else beyond // self.hop)
+
+    def span(self, first: int, count: int, samples: int) -> tuple[int, int, int, int]:
+        """Say which samples a run of windows needs, so that a long clip can be read in pieces.
+
+        ``pad(wave[start:stop], (before, after)).unfold(0, self.window, self.hop)`` gives these
+        windows, the same as in :meth:`cut`.
+
+        Parameters
+        ----------
+        first : int >= 0
+            Number of the first window.
+        count : int >= 1
+            How many windows.
+        samples : int >= 1
+            Length of the whole clip.
+
+        Returns
+        -------
+        start, stop : int, 0 <= start <= stop <= samples
+            The samples of the clip.
+        before, after : int >= 0
+            How many zeros go in front of them and behind.
+
+        Raises
+        ------
+        ValueError
+            If the clip has no such windows.
+        """
+        if first < 0 or count < 1 or first + count > self.windows(samples):
+            raise ValueError(
+                f"windows {first} to {first + count - 1}: a clip of {samples} samples has "
+                f"{self.windows(samples)}"
+            )
+        begin = first * self.hop - self.lead
+        end = begin + (count - 1) * self.hop + self.window
+        start, stop = (min(max(place, 0), samples) for place in (begin, end))
+        before = min(end, 0) - min(begin, 0)
+        after = max(end, samples) - max(begin, samples)
+        return start, stop, before, after
+
     def cut(self, wave: Tensor) -> Tensor:
         """Cut a waveform into overlapping windows; see :class:`Extractor`."""
-        samples = self.lead + len(wave)
-        if samples <= self.window:
-            extra = self.window - samples
-        else:
-            extra = -(samples - self.window) % self.hop if self.keep_tail else 0
-        padded = nn.functional.pad(wave, (self.lead, extra))
-        return padded.unfold(0, self.window, self.hop)
+        start, stop, *zeros = self.span(0, self.windows(len(wave)), len(wave))
+        return nn.functional.pad(wave[start:stop], zeros).unfold(0, self.window, self.hop)
 
 
 def _by_length(cuts: Sequence[Tensor]) -> list[list[int]]:

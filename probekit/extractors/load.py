@@ -7,7 +7,7 @@ building the network; :func:`build` builds it.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from probekit.errors import ProbekitError
 from probekit.extractors import weights as weights_module
 from probekit.extractors.weights import Source, parse_overrides
 from probekit.registry import unknown
-from probekit.selection import parse
+from probekit.selection import HEAR, parse
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +45,9 @@ class Spec:
         Arithmetic of the network; the front-end is always float32.
     sources : dict of str to Source
         Where each weights file comes from.
+    code : dict
+        What else decides the values, where the network is somebody else's Python module: its name,
+        its distribution's version, the hash of its source, its sizes.
     """
 
     card: ExtractorCard
@@ -52,6 +55,7 @@ class Spec:
     streams: tuple[str, ...]
     precision: str
     sources: dict[str, Source]
+    code: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -71,6 +75,7 @@ class Spec:
             "downmix": self.card.downmix,
             "padding": self.card.padding,
             "precision": self.precision,
+            **({"module": self.code} if self.code else {}),
         }
 
     @property
@@ -98,7 +103,8 @@ def specify(
     Parameters
     ----------
     text : str
-        ``NAME`` or ``NAME:parameter=value,…``; ``stream=`` may be among them.
+        ``NAME`` or ``NAME:parameter=value,…``; ``stream=`` may be among them. ``hear:MODULE`` for
+        a module of the HEAR API, which is imported and loaded.
     weights : dict of str to str, optional
         ``extractor.file`` to a path or ``random:SEED``; from
         :func:`probekit.extractors.weights.parse_overrides`.
@@ -118,21 +124,29 @@ def specify(
         If a name or value is not known, or weights are missing.
     """
     selection = parse(text)
-    card = cards.extractor(selection.name)
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
+    overrides = weights or {}
+    sources: dict[str, Source] | None = None
+    code: dict[str, Any] = {}
+    if selection.name == HEAR:
+        from probekit.extractors import hear_modules
+
+        card, sources, code = hear_modules.describe(selection.params, overrides)
+    else:
+        card = cards.extractor(selection.name)
     params = _params(card, selection.params)
     asked = list(streams or ([selection.stream] if selection.stream else [card.default_stream]))
     for name in asked:
         if name not in card.streams:
             raise unknown(f"stream of {card.name}", name, card.streams)
     wanted = tuple(name for name in card.streams if name in asked)
-    overrides = weights or {}
-    sources = {
-        role: weights_module.resolve(card, role, facts, overrides.get(f"{card.name}.{role}"))
-        for role, facts in weights_module.needed(card, params, wanted).items()
-    }
-    return Spec(card, params, wanted, precision, sources)
+    if sources is None:
+        sources = {
+            role: weights_module.resolve(card, role, facts, overrides.get(f"{card.name}.{role}"))
+            for role, facts in weights_module.needed(card, params, wanted).items()
+        }
+    return Spec(card, params, wanted, precision, sources, code)
 
 
 def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
@@ -157,6 +171,18 @@ def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
     """
     import torch
 
+    if spec.name == HEAR:
+        from probekit.extractors import hear_modules
+
+        built: Extractor = hear_modules.build(spec.card, spec.params, spec.streams, spec.sources)
+    else:
+        built = _with_weights(spec)
+    built.precision = getattr(torch, PRECISIONS[spec.precision])
+    return built.eval().requires_grad_(False).to(device)
+
+
+def _with_weights(spec: Spec) -> "Extractor":
+    """Build the network of a card and give it its weights."""
     from probekit.extractors import states
 
     module = import_module(f"probekit.extractors.networks.{spec.card.module}")
@@ -168,8 +194,7 @@ def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
     }
     if found:
         extractor.load_weights(found)
-    extractor.precision = getattr(torch, PRECISIONS[spec.precision])
-    return extractor.eval().requires_grad_(False).to(device)
+    return extractor
 
 
 def _params(card: ExtractorCard, given: dict[str, str]) -> Params:

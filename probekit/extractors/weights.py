@@ -5,14 +5,23 @@ the files is the matter of :mod:`probekit.extractors.states`; nothing here needs
 """
 
 import hashlib
+import json
 import os
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from probekit.cards import ExtractorCard, Params, WeightsFile
 from probekit.errors import ProbekitError, WeightsError
+from probekit.extractors import download
+from probekit.extractors.download import Digests
+from probekit.extractors.transfer import Progress
 
 INITIALIZATION = 1  # version of how a seed becomes weights; a change of it changes fingerprints
+SETTLED = 2.0  # seconds: a file changed later than that might change again within its time stamp
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ def local_path(card: ExtractorCard, facts: WeightsFile) -> Path:
     return home() / "weights" / card.name / facts.file
 
 
-def parse_overrides(texts: list[str] | tuple[str, ...]) -> dict[str, str]:
+def parse_overrides(texts: Sequence[str]) -> dict[str, str]:
     """Read ``--weights`` options.
 
     Parameters
@@ -107,7 +116,13 @@ def needed(
     return found
 
 
-def resolve(card: ExtractorCard, role: str, facts: WeightsFile, override: str | None) -> Source:
+def resolve(
+    card: ExtractorCard,
+    role: str,
+    facts: WeightsFile,
+    override: str | None = None,
+    progress: Progress | None = None,
+) -> Source:
     """Find the weights for one role, downloading the official file where it is not here yet.
 
     Parameters
@@ -120,6 +135,8 @@ def resolve(card: ExtractorCard, role: str, facts: WeightsFile, override: str | 
         Where it is published.
     override : str, optional
         A path or ``random:SEED``, from the user.
+    progress : callable, optional
+        Told of a download: bytes that are here, bytes of the whole file or None.
 
     Returns
     -------
@@ -143,13 +160,18 @@ def resolve(card: ExtractorCard, role: str, facts: WeightsFile, override: str | 
         path = Path(override)
         if not path.is_file():
             raise WeightsError(f"--weights {card.name}={override}: no such file")
-        return Source(path=path, sha256=sha256(path))
+        return Source(path=path, sha256=digests(path).sha256)
     path = local_path(card, facts)
     if not path.is_file():
-        _download(card, role, facts, path)
-    digest = sha256(path)
-    _check_hash(card, facts, path, digest)
-    return Source(path=path, sha256=digest)
+        return Source(path=path, sha256=download.obtain(card, role, facts, path, progress).sha256)
+    found = digests(path)
+    wrong = download.fault(facts, path.stat().st_size, found)
+    if wrong:
+        raise WeightsError(
+            f"{path}: {wrong}. Delete the file and try again, or name your own file: "
+            f"--weights {card.name if role == 'main' else f'{card.name}.{role}'}=PATH"
+        )
+    return Source(path=path, sha256=found.sha256)
 
 
 def sha256(path: Path) -> str:
@@ -158,65 +180,63 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _git_blob(path: Path) -> str:
-    """Return the name that git gives to a file's content."""
-    sha = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            sha.update(block)
-    return sha.hexdigest()
+def digests(path: Path, *, again: bool = False) -> Digests:
+    """Return the hashes of a file; one that has not changed since the last time is not read again.
+
+    What is known is kept in ``hashes.json`` under :func:`home`, by path, size and time of change.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    again : bool
+        Read it in any case.
+
+    Returns
+    -------
+    Digests
+        SHA-256, and git's name of the content.
+    """
+    known = None if again else remembered(path)
+    if known is None:
+        before = path.stat()
+        known = download.digests(path)
+        _remember(path, before, known)
+    return known
 
 
-def _check_hash(card: ExtractorCard, facts: WeightsFile, path: Path, digest: str) -> None:
-    """Refuse a file whose hash is not the card's."""
-    expected = facts.sha256 or facts.sha256_prefix or ""
-    found = digest
-    if facts.git_blob:
-        expected, found = facts.git_blob, _git_blob(path)
-    if not found.startswith(expected):
-        raise WeightsError(
-            f"{path}: its hash is {found}, the card of {card.name} says {expected}. Delete the "
-            f"file and try again, or name your own file: --weights {card.name}=PATH"
-        )
+def remembered(path: Path) -> Digests | None:
+    """Return the hashes of a file as far as they are known without reading it."""
+    entry = _memory().get(str(path.resolve()))
+    with suppress(KeyError, TypeError):
+        if entry is not None and _stamp(path.stat()) == (entry["size"], entry["mtime_ns"]):
+            return Digests(entry["sha256"], entry["git_blob"])
+    return None
 
 
-def _how_to_get(card: ExtractorCard, role: str, facts: WeightsFile, path: Path) -> str:
-    """Say what a user can do about weights that are not here."""
-    option = card.name if role == "main" else f"{card.name}.{role}"
-    own = f"--weights {option}=PATH"
-    if facts.random:
-        own += f", or --weights {option}=random:0 for random weights"
-    if facts.url is None:
-        return f"{facts.missing or 'No public file is known.'} Give your own: {own}."
-    size = f"{facts.size:,} bytes" if facts.size else "size not established"
-    digest = facts.sha256 or facts.sha256_prefix or facts.git_blob or "not established"
-    return (
-        f"Get it where there is a network and put it here:\n  from  {facts.url}\n  to    {path}\n"
-        f"  ({size}; hash {digest})\nor name a file: {own}."
-    )
+def _remember(path: Path, before: os.stat_result, found: Digests) -> None:
+    """Keep the hashes of a file that did not change meanwhile; without a place for it, go on."""
+    size, mtime_ns = _stamp(before)
+    if _stamp(path.stat()) != (size, mtime_ns) or time.time() - mtime_ns / 1e9 < SETTLED:
+        return
+    kept = {name: entry for name, entry in _memory().items() if Path(name).is_file()}
+    kept[str(path.resolve())] = {"size": size, "mtime_ns": mtime_ns, **asdict(found)}
+    place = home() / "hashes.json"
+    aside = place.with_name(f".hashes-{os.getpid()}.tmp")
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        aside.replace(place)
 
 
-def _download(card: ExtractorCard, role: str, facts: WeightsFile, path: Path) -> None:
-    """Fetch a file under a temporary name, check its hash, and move it into place."""
-    help_text = _how_to_get(card, role, facts, path)
-    if facts.url is None:
-        raise WeightsError(f"{card.name}: no {role} weights. {help_text}")
-    import pooch
-    import requests
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
+def _memory() -> dict[str, Any]:
+    """Return what is known of files; nothing where that is damaged."""
     try:
-        pooch.retrieve(facts.url, known_hash=None, fname=partial.name, path=path.parent)
-    except (requests.RequestException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:160]
-        raise WeightsError(
-            f"{card.name}: the {role} weights are not on this machine and could not be downloaded "
-            f"({type(error).__name__}: {reason}). {help_text}"
-        ) from error
-    try:
-        _check_hash(card, facts, partial, sha256(partial))
-    except WeightsError:
-        partial.unlink()
-        raise
-    partial.rename(path)
+        content = json.loads((home() / "hashes.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _stamp(facts: os.stat_result) -> tuple[int, int]:
+    return facts.st_size, facts.st_mtime_ns

@@ -62,8 +62,8 @@ class Blocks:
 
     Parameters
     ----------
-    features : numpy.ndarray, shape (clips, dim + 1)
-        With a last column of ones.
+    features : numpy.ndarray, shape (clips, dim + 1), float32 or float64
+        With a last column of ones; its type is that of the products.
     chance : numpy.ndarray, shape (clips, classes)
         Predicted probabilities at that place.
     c : float
@@ -71,14 +71,13 @@ class Blocks:
     """
 
     def __init__(self, features: Array, chance: Array, c: float) -> None:
-        low = features.astype(np.float32)
         factors = []
         for column in chance.T:
-            hessian = _weighted(low, column * (1 - column), c)
-            factors.append(cholesky(_regular(hessian, c, len(features)), lower=True))
+            hessian = _weighted(features, column * (1 - column), c)
+            factors.append(_factor(_regular(hessian, c, len(features))))
         dim = features.shape[1]
         self.inverse = np.stack(
-            [solve_triangular(one, np.eye(dim), lower=True) for one in factors]
+            [solve_triangular(one, np.eye(dim), lower=True, check_finite=False) for one in factors]
         )
         self.factors = np.stack(factors)
 
@@ -101,8 +100,8 @@ class Whole:
 
     Parameters
     ----------
-    features : numpy.ndarray, shape (clips, dim + 1)
-        With a last column of ones.
+    features : numpy.ndarray, shape (clips, dim + 1), float32 or float64
+        With a last column of ones; its type is that of the products.
     chance : numpy.ndarray, shape (clips, classes)
         Predicted probabilities at that place.
     c : float
@@ -110,24 +109,23 @@ class Whole:
     """
 
     def __init__(self, features: Array, chance: Array, c: float) -> None:
-        low = features.astype(np.float32)
         dim, classes = features.shape[1], chance.shape[1]
-        hessian = np.empty((classes, dim, classes, dim), np.float32)
+        hessian = np.empty((classes, dim, classes, dim))
         for k in range(classes):
             for m in range(k + 1):
                 shared = chance[:, k] * ((k == m) - chance[:, m])
-                block = _weighted(low, shared, c)
+                block = _weighted(features, shared, c)
                 if k == m:
                     block = _regular(block, c, len(features))
                 hessian[k, :, m] = block
                 hessian[m, :, k] = block.T
-        flat = hessian.reshape(classes * dim, -1)
-        self.factor = cholesky(flat, lower=True, overwrite_a=True).astype(np.float64)
+        self.factor = _factor(hessian.reshape(classes * dim, -1))
         self.shape = (classes, dim)
 
     def weights(self, point: Array) -> Array:
         """Return weights of shape (classes, dim + 1) for a point."""
-        return solve_triangular(self.factor, point, lower=True, trans=1).reshape(self.shape)
+        found = solve_triangular(self.factor, point, lower=True, trans=1, check_finite=False)
+        return found.reshape(self.shape)
 
     def point(self, weights: Array) -> Array:
         """Return the point of weights."""
@@ -135,18 +133,23 @@ class Whole:
 
     def gradient(self, by_weights: Array) -> Array:
         """Return the gradient by the point, from that by the weights."""
-        return solve_triangular(self.factor, by_weights.ravel(), lower=True)
+        return solve_triangular(self.factor, by_weights.ravel(), lower=True, check_finite=False)
 
 
 def _weighted(features: Array, each: Array, c: float) -> Array:
     """Return c · Σ each · x xᵀ."""
-    return (features * (c * each).astype(np.float32)[:, None]).T @ features
+    weighted = features * (c * each).astype(features.dtype)[:, None]
+    return np.asarray(weighted.T @ features, np.float64)
 
 
 def _regular(hessian: Array, c: float, clips: int) -> Array:
-    """Add the penalty's curvature, and what float32 needs to stay positive definite."""
+    """Add the penalty's curvature, and what rounding needs to stay positive definite."""
     diagonal = np.einsum("ii->i", hessian)
-    diagonal *= 1 + 1e-5
+    diagonal *= 1 + 1e-12
     diagonal[:-1] += 1
-    diagonal[-1] += 1e-5 * c * clips
+    diagonal[-1] += 1e-8 * c * clips  # softmax does not change if all intercepts do
     return hessian
+
+
+def _factor(hessian: Array) -> Array:
+    return cholesky(hessian, lower=True, overwrite_a=True, check_finite=False)

@@ -17,6 +17,7 @@ from probekit.tasks.metrics import Metric
 from probekit.tasks.splits import Split
 
 Array = npt.NDArray[Any]
+_EQUAL = 1e-9  # means of the same values in another order differ by rounding
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def choose(
             if not defined:
                 raise DataError(f"{metric.title} is not defined on the clips held out")
             curve = np.mean(defined, axis=0)
-            best = int(np.argmax(curve))
+            best = int(np.argmax(curve > curve.max() - _EQUAL))
             step, rows = "", split.fitted(protocol)
             # the whole path up to the chosen C: each start is the solution before it
             path = linear.fit_path(

@@ -5,8 +5,8 @@ intercept; the loss is softmax cross-entropy, or one logistic loss a class.
 
 Embeddings are ill-conditioned, and plain L-BFGS takes thousands of steps on them. Here L-BFGS runs
 in better coordinates: first the eigenbasis of the features with each coordinate scaled; where that
-does not do, the Hessian of each class, or the whole Hessian, at the place reached so far. The
-Hessian may be rough (float32): it only shapes the coordinates, the objective is exact.
+does not do, the Hessian of each class, or the whole Hessian, at the place reached so far.
+It may be rough (float32) where C is small: it only shapes the coordinates, the objective is exact.
 
 For the best intercept the objective is strongly convex with modulus 1 in ``w``, so ``½‖gradient‖²``
 there bounds the distance to the minimum.
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import LinAlgError
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit, logsumexp
+from scipy.special import expit, log_expit
 
 from probekit.probes.precondition import Blocks, Coordinates, Diagonal, Whole
 
@@ -111,9 +111,11 @@ class _Problem:
         if self.independent:
             value = -log_expit(np.where(self.targets > 0, scores, -scores)).sum()
             return float(value), expit(scores) - self.targets
-        total = logsumexp(scores, axis=1, keepdims=True)
-        value = total.sum() - (scores * self.targets).sum()
-        return float(value), np.exp(scores - total) - self.targets
+        scores = scores - scores.max(axis=1, keepdims=True)
+        chance = np.exp(scores)
+        total = chance.sum(axis=1, keepdims=True)
+        value = np.log(total).sum() - (scores * self.targets).sum()
+        return float(value), chance / total - self.targets
 
     def chance(self, weights: Array) -> Array:
         """Return predicted probabilities."""
@@ -243,9 +245,12 @@ class _Turns:
         clips, classes = self.problem.targets.shape
         if self.level > 0:
             kind = Blocks if self.level == 1 else Whole
+            # rounding must stay small beside the penalty's curvature, which is one
+            rough = self.c * float(self.variances.max()) < 1e6
+            features = self.problem.features.astype(np.float32 if rough else np.float64)
             try:
-                return kind(self.problem.features, self.problem.chance(weights), self.c)
-            except LinAlgError:  # too flat for float32: the scaled ones must do
+                return kind(features, self.problem.chance(weights), self.c)
+            except LinAlgError:  # not positive definite by rounding: the scaled ones must do
                 self.best = self.level = 0
         return Diagonal(self.variances, self.c, clips, classes)
 

@@ -65,12 +65,12 @@ def interval(
     one_by_one = all(len(rows) == 1 for rows in places)
     if one_by_one:
         places = [np.arange(len(folds))]
-    grouped = bool((groups != "").all()) and all(len(set(groups[p])) > 1 for p in places)
+    numbers = _numbered(groups)
+    grouped = bool((groups != "").any()) and all(len(set(numbers[p])) > 1 for p in places)
     means = np.zeros(RESAMPLES)
     units = 0
     for rows in places:
-        labels = groups[rows] if grouped else np.arange(len(rows))
-        _, unit = np.unique(labels, return_inverse=True)
+        _, unit = np.unique(numbers[rows] if grouped else rows, return_inverse=True)
         if metric.name == "accuracy":
             right = scores[rows].argmax(axis=1) == targets[rows]
             means += _resampled_shares(rng, right, unit)
@@ -87,13 +87,20 @@ def interval(
     return Interval(float(low), float(high), what)
 
 
+def _numbered(groups: Array) -> Array:
+    """Return the number of each clip's group; a clip without one is on its own."""
+    names, numbers = np.unique(groups, return_inverse=True)
+    return np.where(groups == "", len(names) + np.arange(len(groups)), numbers)
+
+
 def _resampled_shares(rng: np.random.Generator, right: Array, unit: Array) -> Array:
-    """Draw units and return the share of right clips of each draw, all at once."""
-    units = int(unit.max()) + 1
-    sizes = np.bincount(unit, minlength=units)
-    hits = np.bincount(unit, weights=right, minlength=units)
-    times = rng.multinomial(units, np.full(units, 1 / units), size=RESAMPLES)
-    return (times @ hits) / (times @ sizes)
+    """Draw units and return the share of right clips of each draw."""
+    sizes, hits = np.bincount(unit), np.bincount(unit, weights=right)
+    found = np.empty(RESAMPLES)
+    for k in range(RESAMPLES):
+        drawn = rng.integers(0, len(sizes), len(sizes))
+        found[k] = hits[drawn].sum() / sizes[drawn].sum()
+    return found
 
 
 def _resampled(

@@ -97,13 +97,8 @@ def _task(found: Sequence[Result]) -> list[str]:
         for r in ranked
     ]
     heads = "".join(f'<th class="n">{escape(r["embedding"])}</th>' for r in ranked)
-    classes = [
-        f"<tr><td>{escape(name)}</td>"
-        f'<td class="n">{first["per_class"][name]["clips"]}</td>'
-        + "".join(f'<td class="n">{_number(r["per_class"][name]["score"])}</td>' for r in ranked)
-        + "</tr>"
-        for name in first["classes"]
-    ]
+    names = dict.fromkeys(name for r in ranked for name in r["classes"])
+    classes = [_class(name, ranked) for name in names]
     metric = escape(first["metric"])
     ways = (f"{r['interval']['method']} over {r['interval']['unit']}" for r in ranked)
     how = ", or ".join(dict.fromkeys(ways))
@@ -117,6 +112,14 @@ def _task(found: Sequence[Result]) -> list[str]:
         f'<th>class</th><th class="n">clips</th>{heads}</tr></thead><tbody>{"".join(classes)}'
         "</tbody></table></div></details>",
     ]
+
+
+def _class(name: str, ranked: Sequence[Result]) -> str:
+    """Return a row with a class's score in each run; a dash in runs that do not know it."""
+    own = [r["per_class"].get(name) for r in ranked]
+    clips = next(one["clips"] for one in own if one)
+    cells = (f'<td class="n">{_number(one["score"] if one else None)}</td>' for one in own)
+    return f'<tr><td>{escape(name)}</td><td class="n">{clips}</td>{"".join(cells)}</tr>'
 
 
 def _bar(r: Result) -> str:

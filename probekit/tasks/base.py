@@ -36,12 +36,12 @@ class Task:
         """The task's name."""
         return self.card.name
 
-    def manifest(self, root: Path | None = None) -> Manifest:
+    def manifest(self, root: str | Path | None = None) -> Manifest:
         """Return the task's clips.
 
         Parameters
         ----------
-        root : pathlib.Path, optional
+        root : str or pathlib.Path, optional
             The dataset's folder as downloaded. Audio itself is not opened.
 
         Returns
@@ -56,6 +56,7 @@ class Task:
         CardError
             If the card names a dataset module that does not exist.
         """
+        root = Path(root) if root is not None else None
         if root is not None and not root.is_dir():
             what = "is not a folder" if root.exists() else "no such folder"
             raise DataError(f"--root {root}: {what}")

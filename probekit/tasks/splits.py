@@ -81,7 +81,9 @@ def make(protocol: Protocol, clips: Manifest, whole: Manifest | None = None) -> 
             raise DataError(f"{clips.name}: {lacking} of {len(clips)} clips have no fold")
     names = sorted(set(folds), key=lambda text: (len(text), text) if text.isdigit() else (99, text))
     if len(names) < 2:
-        raise DataError(f"{clips.name}: cross-validation needs at least two folds, found {names}")
+        raise DataError(
+            f"{clips.name}: cross-validation needs at least two folds, found only {names[0]!s}"
+        )
     none = np.array([], np.int64)
     return [
         Split(str(name), np.flatnonzero(folds != name), none, np.flatnonzero(folds == name))
@@ -121,7 +123,7 @@ def inner(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows, R
     if count < 2:
         raise DataError(
             f"the training clips are all of one {'fold' if protocol.kind == 'folds' else 'group'} "
-            f"({units[0]!r}): none can be held out to choose hyper-parameters"
+            f"({str(units[0])!r}): none can be held out to choose hyper-parameters"
         )
     if classes is not None:
         count = min(count, _largest(classes))

@@ -1,0 +1,1 @@
+"""Timings of the real thing beside its peers, both sides in one run."""

@@ -1,0 +1,195 @@
+"""CF estimator (Lee et al., 2019, "Enhancing Music Features by Knowledge Transfer …").
+
+It predicts a song's 40 factors of collaborative filtering from 30 s of audio. Only a poster is
+public, with the layers' output shapes; what was filled in here is marked in the card.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probekit.cards import ExtractorCard, Params, Stream
+from probekit.errors import ProbekitError
+from probekit.extractors import frontends
+from probekit.extractors.base import Extractor, Outputs
+
+RATE = 16000
+SAMPLES = 30 * RATE
+FACTORS = 40
+REDUCTION = 8  # of the squeeze-and-excitation layers
+SHORTEST = 4 * 4 * 4 * 5 * 375  # samples of one step after all pooling
+
+_N_FFT, _HOP, _BANDS = 1024, 375, 96
+
+
+class MelSpectrogram(nn.Module):
+    """Mel power spectra in decibels, 128 for 3 s: 1,280 for 30 s."""
+
+    hann: Tensor
+    filterbank: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        bank = frontends.mel_filterbank(
+            rate=RATE, n_fft=_N_FFT, bands=_BANDS, low=0, high=RATE / 2, scale="slaney",
+            norm="slaney",
+        )  # fmt: skip
+        self.register_buffer("hann", frontends.hann(_N_FFT, torch.float64), persistent=False)
+        self.register_buffer("filterbank", bank, persistent=False)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """Transform waveforms, shape (clips, samples), to (clips, 1, 96, samples // 375)."""
+        padded = nn.functional.pad(waves.double(), (_N_FFT // 2, _N_FFT // 2))
+        power = frontends.mel_spectrogram(
+            padded, n_fft=_N_FFT, hop=_HOP, window=self.hann, filterbank=self.filterbank
+        )
+        levels = frontends.decibels(power[:, : waves.shape[1] // _HOP])
+        return levels.transpose(1, 2)[:, None]
+
+
+class SqueezeExcitation(nn.Module):
+    """Weights for the channels, from their means (Hu et al., CVPR 2018)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(width, width // REDUCTION)
+        self.excite = nn.Linear(width // REDUCTION, width)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Scale the channels of maps (clips, width, frequency, time)."""
+        scales = self.excite(self.squeeze(maps.mean((2, 3))).relu()).sigmoid()
+        return maps * scales[:, :, None, None]
+
+
+class DoubleConv(nn.Sequential):
+    """The poster's block: twice batch norm, ReLU and convolution, then squeeze-and-excitation."""
+
+    def __init__(self, width: int) -> None:
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)]
+        super().__init__(*layers, SqueezeExcitation(width))
+
+
+class Network(nn.Module):
+    """Mel spectrogram, a convolution, three double convolutions, mean, a linear layer.
+
+    ``forward`` is ``decode(encode(waves))``: the two halves of an encoder and a predictor, so that
+    the network can also be trained for another task.
+
+    Parameters
+    ----------
+    width : int >= 8, a multiple of 8
+        Channels of all maps: F of the poster.
+    outputs : int >= 1
+        Numbers predicted: 40 factors, or the classes of a task.
+    """
+
+    def __init__(self, width: int = 128, outputs: int = FACTORS) -> None:
+        super().__init__()
+        self.mel = MelSpectrogram()
+        self.bn = nn.BatchNorm2d(1)
+        self.conv = nn.Conv2d(1, width, 3, padding=1)
+        self.block1 = DoubleConv(width)
+        self.block2 = DoubleConv(width)
+        self.block3 = DoubleConv(width)
+        self.dense = nn.Linear(width, outputs)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """Return predictions, shape (clips, outputs), for waveforms, shape (clips, samples)."""
+        return self.decode(self.encode(waves))
+
+    def encode(self, waves: Tensor) -> Tensor:
+        """Embed waveforms.
+
+        Parameters
+        ----------
+        waves : Tensor, shape (clips, samples), samples >= 120,000
+            Waveforms at 16,000 Hz; 480,000 samples in the poster.
+
+        Returns
+        -------
+        Tensor, shape (clips, width)
+            The global average of the last maps: what the linear layer reads.
+        """
+        return self.encode_spectra(self.mel(waves))
+
+    def encode_spectra(self, spectra: Tensor) -> Tensor:
+        """Embed mel spectra, shape (clips, 1, 96, time >= 320), as :meth:`encode` does."""
+        x = nn.functional.max_pool2d(self.conv(self.bn(spectra)), (4, 5))
+        x = nn.functional.max_pool2d(self.block1(x), (3, 4))
+        x = nn.functional.max_pool2d(self.block2(x), (2, 4))
+        x = nn.functional.max_pool2d(self.block3(x), (2, 4))
+        return x.mean((2, 3))
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """Return predictions, shape (clips, outputs), for embeddings, shape (clips, width)."""
+        predictions: Tensor = self.dense(embedding)
+        return predictions
+
+
+class CFEstimator(Extractor):
+    """The network on the first 30 s of a clip."""
+
+    network: Network
+    batch_pieces = 4  # the first maps take 63 MB a clip
+
+    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
+        super().__init__(card, params, wanted)
+        width = int(params["width"])
+        if width < REDUCTION or width % REDUCTION:
+            raise ProbekitError(f"{card.name}: width={width}; it is a multiple of {REDUCTION}")
+        self.network = Network(width)
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """The streams; ``penultimate`` is as long as the parameter ``width`` says."""
+        streams = super().streams
+        if "penultimate" in streams:
+            width: dict[str, Any] = {"dim": int(self.params["width"])}
+            streams["penultimate"] = streams["penultimate"].model_copy(update=width)
+        return streams
+
+    def cut(self, wave: Tensor) -> Tensor:
+        """Return the first 30 s, shape (1, 480000); zeros follow a shorter clip."""
+        first = wave[:SAMPLES]
+        return nn.functional.pad(first, (0, SAMPLES - len(first)))[None]
+
+    def frontend(self, pieces: Tensor) -> Tensor:
+        """Return mel spectra in decibels, shape (clips, 1, 96, 1280)."""
+        spectra: Tensor = self.network.mel(pieces)
+        return spectra
+
+    def embed(self, features: Tensor) -> Outputs:
+        """Run the network."""
+        found = {"penultimate": self.network.encode_spectra(features)}
+        if "cf" in self.wanted:
+            found["cf"] = self.network.decode(found["penultimate"])
+        return {name: found[name] for name in self.wanted}
+
+
+def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> CFEstimator:
+    """Return the extractor, without its weights yet.
+
+    Parameters
+    ----------
+    card : ExtractorCard
+        The card ``cf``.
+    params : dict
+        ``width``: channels of the network.
+    wanted : sequence of str
+        Of ``cf``, ``penultimate``.
+
+    Returns
+    -------
+    CFEstimator
+        To be given weights through ``load_weights``.
+
+    Raises
+    ------
+    ProbekitError
+        If ``width`` is not a multiple of 8.
+    """
+    return CFEstimator(card, params, wanted)

@@ -1,0 +1,160 @@
+import errno
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from probekit.cache import commit, part
+
+KEPT = Path(__file__).parent / "data" / "part-v1.h5"
+POINTS = ["before-write", "before-digest", "before-flush", "before-rename", "after-rename",
+          "after-folder-flush"]
+
+
+class Stopped(BaseException):
+    """What a signal might raise."""
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    def choose(wanted, error):
+        def reached(point):
+            if point == wanted:
+                raise error
+
+        monkeypatch.setattr(commit, "reached", reached)
+
+    return choose
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), Stopped()])
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("older", [True, False])
+def test_a_fault_leaves_the_old_file_or_the_new_one(tmp_path, toy, stop_at, point, error, older):
+    path = tmp_path / "part-00000.h5"
+    before = None
+    if older:
+        part.write(path, toy([0, 1]))
+        before = path.read_bytes()
+    stop_at(point, error)
+    with pytest.raises(type(error)):
+        part.write(path, toy())
+    if point.startswith("before"):
+        assert (path.read_bytes() if path.exists() else None) == before
+    else:
+        assert len(part.read(path).rows) == 6
+        assert part.verify(path) is None
+    assert list(tmp_path.iterdir()) == ([path] if path.exists() else [])
+    stop_at("", error)
+    part.write(path, toy())
+    assert part.verify(path) is None
+    assert len(part.read(path).rows) == 6
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from probekit.cache import commit, part
+
+kept, path, wanted, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+def reached(point):
+    if point == wanted:
+        os._exit(77) if how == "exit" else os.kill(os.getpid(), signal.SIGKILL)
+commit.reached = reached
+part.write(path, part.read(kept))
+"""
+
+
+def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path, toy, same_part):
+    running = []
+    for number, point in enumerate(POINTS):
+        path = tmp_path / point / "part-00000.h5"
+        path.parent.mkdir()
+        part.write(path, toy([0, 1]))
+        how = ("kill", "exit")[number % 2]
+        code = -signal.SIGKILL if how == "kill" else 77
+        command = [sys.executable, "-c", KILLED, str(KEPT), str(path), point, how]
+        running.append((point, path, path.read_bytes(), code, subprocess.Popen(command)))
+    for point, path, before, code, process in running:
+        assert process.wait(60) == code, point
+        if point.startswith("before"):
+            assert path.read_bytes() == before
+        else:
+            same_part(part.read(path), toy())
+        assert part.verify(path) is None
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from probekit.cache import part
+
+kept, path = map(Path, sys.argv[1:])
+content = part.read(kept)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+try:
+    part.write(path, content)
+except OSError as error:
+    sys.exit(error.errno)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_a_disk_that_is_really_full_is_an_error_and_no_crash(tmp_path, cli):
+    # HDF5 itself ends the process here
+    path = tmp_path / "part-00000.h5"
+    path.write_bytes(b"older")
+    done = cli(KEPT, path, code=FULL)
+    assert done.returncode == errno.EFBIG, done.stderr
+    assert path.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_half_a_write_is_not_seen(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"older")
+
+    def write(aside):
+        aside.write_bytes(b"half of th")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        commit.commit(path, write)
+    assert path.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(commit, "_flush", lambda path: steps.append(("flush", path.is_dir())))
+    monkeypatch.setattr(commit, "reached", lambda point: steps.append((point, None)))
+    commit.commit(tmp_path / "a", lambda aside: aside.write_bytes(b"x"))
+    names = [step for step in steps if step[0] in ("flush", "before-rename", "after-rename")]
+    assert names == [
+        ("flush", False), ("before-rename", None), ("after-rename", None), ("flush", True)
+    ]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_first_writer_wins(tmp_path, monkeypatch, links):
+    if not links:
+
+        def refuse(self, target):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
+    path = tmp_path / "dataset.json"
+    assert commit.create_once(path, b"first") == b"first"
+    assert commit.create_once(path, b"second") == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_writer_that_comes_second_by_a_hair_gets_the_first_content(tmp_path, monkeypatch):
+    path = tmp_path / "dataset.json"
+    exists = Path.exists
+    monkeypatch.setattr("pathlib.Path.exists", lambda self: self != path and exists(self))
+    path.write_bytes(b"first")
+    assert commit.create_once(path, b"second") == b"first"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+
+from probekit import manifest as manifests
+from probekit.cache import importing, part, store
+from probekit.errors import CacheError, DataError
+
+CLIPS = 150
+
+
+@pytest.fixture
+def clips():
+    own = [{"clip_id": f"/data/{k}.wav", "path": f"{k}.wav", "start": k / 2} for k in range(CLIPS)]
+    return manifests.from_rows("songs", own)
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    def save(*contents):
+        paths = [tmp_path / f"layer{k}.npy" for k in range(len(contents))]
+        for path, content in zip(paths, contents, strict=True):
+            np.save(path, content)
+        return paths
+
+    return save
+
+
+def bring(clips, paths, cache, **changes):
+    options = {"cache": cache, "dataset": "songs", **changes}
+    return importing.import_arrays(options.pop("name", "mine"), clips, paths, **options)
+
+
+def test_row_i_is_clip_i(tmp_path, clips, arrays):
+    left = np.random.default_rng(0).normal(size=(CLIPS, 3))
+    right = np.arange(CLIPS)
+    made = bring(clips, arrays(left, right), tmp_path / "cache", note="epoch 12")
+    assert sorted(made.clip_ids) == sorted(clips.clip_ids)
+    assert len(made.index.parts) == 3
+    order = clips.clip_ids[::-1]
+    found = store.find(tmp_path / "cache", "mine", "songs").vectors(order)
+    expected = np.column_stack([left, right])[::-1].astype(np.float32)
+    np.testing.assert_array_equal(found, expected)
+    assert made.layout.provenance == ["imported embeddings"]
+    assert made.meta["card"]["note"] == "epoch 12"
+    assert [source["file"] for source in made.layout.identity["imported"]] == [
+        "layer0.npy", "layer1.npy"
+    ]
+    assert [part.verify(made.where / name) for name in made.index.parts] == [None] * 3
+
+
+def test_the_same_again_is_the_same_and_other_numbers_are_another(tmp_path, clips, arrays):
+    first = bring(clips, arrays(np.ones((CLIPS, 2))), tmp_path / "cache")
+    again = bring(clips, arrays(np.ones((CLIPS, 2))), tmp_path / "cache")
+    assert again.where == first.where
+    bring(clips, arrays(np.zeros((CLIPS, 2))), tmp_path / "cache")
+    with pytest.raises(CacheError, match="several embeddings called mine"):
+        store.find(tmp_path / "cache", "mine", "songs")
+
+
+def test_half_precision(tmp_path, clips, arrays):
+    values = np.linspace(-3, 3, CLIPS)
+    made = bring(clips, arrays(values), tmp_path / "cache", dtype="float16")
+    found = made.vectors(clips.clip_ids)[:, 0]
+    np.testing.assert_array_equal(found, values.astype(np.float16))
+    with pytest.raises(DataError, match="float16 cannot hold all values of layer0"):
+        bring(clips, arrays(values * 1e6), tmp_path / "cache", dtype="float16")
+
+
+def test_an_archive_of_one_array(tmp_path, clips):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.ones((CLIPS, 2)))
+    assert bring(clips, [path], tmp_path / "cache").grids["embedding"]["dim"] == 2
+    np.savez(path, x=np.ones((CLIPS, 2)), y=np.ones(2))
+    with pytest.raises(DataError, match=r"holds 2 arrays \(x, y\)"):
+        bring(clips, [path], tmp_path / "cache")
+
+
+def infinite():
+    values = np.ones((CLIPS, 2))
+    values[[4, 9], 1] = np.inf
+    return values
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (np.ones((CLIPS - 1, 2)), rf"shape \(149, 2\); needed is one row for each of the {CLIPS}"),
+        (np.ones((CLIPS, 2, 2)), r"shape \(150, 2, 2\)"),
+        (np.float64(3), r"shape \(\)"),
+        (infinite(), r"row 4 holds NaN or infinite values \(2 rows do\)"),
+        (np.array(["a"] * CLIPS), "not numbers"),
+        (np.ones(CLIPS, bool), "not numbers"),
+        (np.ones(CLIPS) * 1j, "not numbers"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(tmp_path, clips, arrays, content, reason):
+    paths = arrays(content)
+    with pytest.raises(DataError, match=reason) as caught:
+        bring(clips, paths, tmp_path / "cache")
+    assert str(paths[0]) in str(caught.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_files_that_are_no_arrays_are_named(tmp_path, clips):
+    whole = tmp_path / "whole.npz"
+    np.savez_compressed(whole, x=np.random.default_rng(0).normal(size=(CLIPS, 50)))
+    content = whole.read_bytes()
+    damaged = bytearray(content)
+    damaged[len(content) // 2] ^= 0xFF
+    np.save(tmp_path / "object.npy", np.array([{}, []], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "cut.npy", np.ones(CLIPS))
+    cut = (tmp_path / "cut.npy").read_bytes()[:-9]
+    files = {"text.npy": b"1,2,3", "empty.npy": b"", "cut.npz": content[:-30], "cut.npy": cut,
+             "damaged.npz": bytes(damaged)}
+    for name, own in files.items():
+        (tmp_path / name).write_bytes(own)
+    for name in (*files, "object.npy", "."):
+        with pytest.raises(DataError, match=r"that can be read|no such file"):
+            bring(clips, [tmp_path / name], tmp_path / "cache")
+    with pytest.raises(DataError, match="no such file"):
+        bring(clips, [tmp_path / "gone.npy"], tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["Mine", "a b", "../a", "", "é"])
+def test_names_are_checked(tmp_path, clips, arrays, name):
+    with pytest.raises(CacheError, match="lower case letters, digits, dots and dashes"):
+        bring(clips, arrays(np.ones(CLIPS)), tmp_path / "cache", name=name)
+
+
+def test_datasets_stay_inside_the_cache(tmp_path, clips, arrays):
+    with pytest.raises(CacheError, match="a name without slashes"):
+        bring(clips, arrays(np.ones(CLIPS)), tmp_path / "cache", dataset="../../elsewhere")
+    assert not (tmp_path / "elsewhere").exists()

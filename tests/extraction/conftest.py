@@ -1,0 +1,72 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from probekit.cache import layout, part, store
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)  # clips are tiny; threads would only wait for each other
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Cut even 24 clips into 6 parts."""
+    monkeypatch.setattr(layout, "_PART_CLIPS", (4, 1024))
+
+
+@pytest.fixture
+def audio(corpus, tmp_path):
+    """A copy of the corpus, to be changed."""
+    return shutil.copytree(corpus, tmp_path / "tiny")
+
+
+class Content:
+    """All that the parts of one folder hold, and nothing twice."""
+
+    def __init__(self, where):
+        self.rows, self.failed, self.metas = {}, {}, []
+        for path in sorted(where.glob("part-*.h5")):
+            assert part.verify(path) is None
+            own = part.read(path)
+            for clip_id in (*own.rows, *own.failed):
+                assert clip_id not in self.rows
+                assert clip_id not in self.failed
+                buckets = layout.load(where).buckets
+                assert path.name == layout.part_name(layout.bucket(clip_id, buckets))
+            self.rows |= own.rows
+            self.failed |= {clip_id: facts["reason"] for clip_id, facts in own.failed.items()}
+            self.metas.append(own.meta)
+
+    def __eq__(self, other):
+        assert self.rows.keys() == other.rows.keys()
+        assert self.failed == other.failed
+        for clip_id, row in self.rows.items():
+            np.testing.assert_equal(row.source, other.rows[clip_id].source)
+            assert row.streams.keys() == other.rows[clip_id].streams.keys()
+            for stream, arrays in row.streams.items():
+                theirs = other.rows[clip_id].streams[stream]
+                assert arrays.keys() == theirs.keys()
+                for key, array in arrays.items():
+                    scale = np.abs(array).max() + 1e-12
+                    np.testing.assert_allclose(array / scale, theirs[key] / scale, atol=1e-5)
+        return True
+
+
+@pytest.fixture
+def content():
+    """Read ``content(cache, "melstats", "tiny")``."""
+    return lambda cache, name, dataset="tiny": Content(store.find(cache, name, dataset).where)
+
+
+@pytest.fixture
+def files():
+    """All files below a folder, with their bytes and times."""
+    return lambda folder: {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

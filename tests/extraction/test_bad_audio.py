@@ -1,0 +1,202 @@
+import json
+import os
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from probekit import audio as decoding
+from probekit import extract
+from probekit.cache import store
+from probekit.errors import AudioError
+from probekit.extraction.part import _arrays
+from probekit.extraction.plan import PartJob
+from probekit.extractors import load
+
+pytestmark = pytest.mark.usefixtures("small_parts")
+RATE = 16000
+
+
+def wave(samples=4000, channels=1):
+    return np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels))
+
+
+def cut(path, share=0.6):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+BAD = {
+    "text.wav": "not audio, or damaged",
+    "empty.wav": "not audio, or damaged",
+    "cut.wav": "truncated: the header promises",
+    "cut.flac": "damaged",
+    "none.wav": "holds no samples",
+    "nan.wav": "1 of 4000 samples are NaN or infinite, the first at 0.100 s",
+    "link.wav": "no such file or directory",
+    "folder.wav": "is a folder",
+    "locked.wav": "permission denied",
+}
+GOOD = ("plain.wav", "wide.wav", "fast.flac", "one.wav", "silent.wav", "UPPER.WAV")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    root = tmp_path / "audio"
+    root.mkdir()
+    write = soundfile.write
+    write(root / "plain.wav", wave(), RATE)
+    write(root / "wide.wav", wave(4000, 8), RATE)
+    write(root / "fast.flac", wave(30000), 192000)
+    write(root / "one.wav", wave(1), RATE)
+    write(root / "silent.wav", np.zeros(4000), RATE)
+    write(root / "UPPER.WAV", wave(4001), RATE)
+    (root / "text.wav").write_text("hello")
+    (root / "empty.wav").touch()
+    for name in ("cut.wav", "cut.flac"):
+        write(root / name, wave(20000), RATE)
+        cut(root / name)
+    write(root / "none.wav", wave(0), RATE)
+    broken = wave()
+    broken[1600] = np.nan
+    write(root / "nan.wav", broken, RATE, "FLOAT")
+    (root / "link.wav").symlink_to(root / "gone.wav")
+    (root / "folder.wav").mkdir()
+    write(root / "locked.wav", wave(), RATE)
+    (root / "locked.wav").chmod(0)
+    if os.geteuid() == 0:  # root may read everything
+        opened = type(root).open
+
+        def refuse(self, *arguments, **keywords):
+            if self.name == "locked.wav":
+                raise PermissionError(13, "Permission denied", str(self))
+            return opened(self, *arguments, **keywords)
+
+        monkeypatch.setattr("pathlib.Path.open", refuse)
+    return root
+
+
+@pytest.fixture
+def table(folder, tmp_path):
+    path = tmp_path / "clips.csv"
+    lines = [f"{name},{name},,\n" for name in (*GOOD, *BAD)]
+    lines += ["late,plain.wav,9,10\n", "long,plain.wav,0.1,3\n", "fine,plain.wav,0.1,0.2\n"]
+    path.write_text("clip_id,path,start,end\n" + "".join(lines))
+    return path
+
+
+REASONS = {
+    **BAD,
+    "late": "is 0.250 s long, the clip asks for 9.000 s to 10.000 s",
+    "long": "is 0.250 s long, the clip asks for 0.100 s to 3.000 s",
+}
+
+
+def test_bad_recordings_are_counted_and_named_and_the_others_done(
+    main, folder, table, tmp_path, content
+):
+    arguments = ["extract", "-e", "melstats", "--manifest", table, "--root", folder,
+                 "--cache", tmp_path / "cache"]
+    done = main(*arguments)
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "7 clips embedded" in done.stdout
+    assert "11 of 18 clips have no embedding" in done.stdout
+    found = content(tmp_path / "cache", "melstats", "clips")
+    assert set(found.rows) == {*GOOD, "fine"}
+    assert found.failed.keys() == REASONS.keys()
+    for clip_id, reason in REASONS.items():
+        assert reason in found.failed[clip_id]
+        assert str(folder) not in found.failed[clip_id]  # a cache can move
+        assert f"    {clip_id}: {found.failed[clip_id]}\n" in done.stdout
+    for row in found.rows.values():
+        assert np.isfinite(row.streams["stats"]["clip"]).all()
+    again = main(*arguments, "--json")
+    assert again.returncode == 1
+    [summary] = json.loads(again.stdout)
+    assert (summary["done"], summary["cached"]) == (0, 7)
+    assert summary["failed"] == found.failed
+    assert "nothing to do, 7 of 18 clips" in main(*arguments).stdout
+
+
+def test_a_folder_is_walked_in_the_same_way(folder, tmp_path, content):
+    extract("melstats", audio=folder, cache=tmp_path / "cache")
+    found = content(tmp_path / "cache", "melstats", "audio")
+    assert set(found.rows) == {"plain", "wide", "fast", "one", "silent", "UPPER"}
+    assert set(found.failed) == {"text", "empty", "cut.wav", "cut.flac", "none", "nan", "link",
+                                 "locked"}
+
+
+def test_failures_are_tried_again_only_when_asked_or_changed(
+    folder, table, tmp_path, monkeypatch, content
+):
+    options = {"manifest": table, "root": folder, "cache": tmp_path / "cache"}
+    extract("melstats", **options)
+    tried = []
+    decode = decoding.load
+
+    def watch(path, *arguments, **keywords):
+        tried.append(path.name)
+        return decode(path, *arguments, **keywords)
+
+    monkeypatch.setattr(decoding, "load", watch)
+    extract("melstats", **options)
+    assert tried == []
+    [summary] = extract("melstats", **options, retry_failed=True)
+    assert len(tried) == len(REASONS) - 1  # of a link to nothing there is nothing to decode
+    assert (summary.done, summary.cached, len(summary.failed)) == (0, 7, len(REASONS))
+    tried.clear()
+    soundfile.write(folder / "text.wav", wave(), RATE)
+    soundfile.write(folder / "gone.wav", wave(), RATE)
+    [summary] = extract("melstats", **options)
+    assert sorted(tried) == ["link.wav", "text.wav"]
+    assert summary.done == 2
+    assert not {"text.wav", "link.wav"} & summary.failed.keys()
+    found = content(tmp_path / "cache", "melstats", "clips")
+    assert {"text.wav", "link.wav"} <= found.rows.keys()
+
+
+def test_a_recording_that_breaks_later_becomes_a_failure(audio, tmp_path, content):
+    extract("melstats", audio=audio, cache=tmp_path / "cache")
+    cut(audio / "tone/tone0.wav")
+    [summary] = extract("melstats", audio=audio, cache=tmp_path / "cache")
+    assert summary.cached == 23
+    assert list(summary.failed) == ["tone/tone0"]
+    found = content(tmp_path / "cache", "melstats")
+    assert (len(found.rows), list(found.failed)) == (23, ["tone/tone0"])
+
+
+def test_nothing_but_failures_is_no_obstacle(main, tmp_path):
+    root = tmp_path / "audio"
+    root.mkdir()
+    for number in range(25):
+        (root / f"{number}.wav").write_text("no")
+    arguments = ["extract", "-e", "mfcc", "--audio", root, "--cache", tmp_path / "cache"]
+    done = main(*arguments)
+    assert done.returncode == 1
+    assert "0 clips embedded" in done.stdout
+    assert "… and 5 more" in done.stdout
+    assert main("cache", "ls", "--cache", tmp_path / "cache").returncode == 0
+    info = main("cache", "info", "mfcc", "audio", "--cache", tmp_path / "cache", "--json")
+    assert len(json.loads(info.stdout)["failures"]) == 25
+    soundfile.write(root / "3.wav", wave(), RATE)
+    [summary] = extract("mfcc", audio=root, cache=tmp_path / "cache", frames=True)
+    assert (summary.done, len(summary.failed)) == (1, 24)
+    assert extract("mfcc", audio=root, cache=tmp_path / "cache", frames=True)[0].done == 0
+    found = store.find(tmp_path / "cache", "mfcc", "audio")
+    assert found.vectors(["3"]).shape == (1, 20)
+    assert found.frames("3").shape[1] == 20
+
+
+@pytest.mark.parametrize("value, dtype", [(np.nan, "float32"), (np.inf, "float32"),
+                                          (7e4, "float16")])
+def test_an_embedding_that_is_not_finite_is_a_failure(tmp_path, value, dtype):
+    spec = load.specify("melstats")
+    job = PartJob(tmp_path / "part-00000.h5", (), spec, False, dtype)
+    vector = torch.zeros(336)
+    extractor = load.build(spec)
+    assert set(_arrays({"stats": vector}, extractor, job)) == {"stats"}
+    vector[7] = value
+    with pytest.raises(AudioError, match=f"'stats' is not finite in {dtype}"):
+        _arrays({"stats": vector}, extractor, job)

@@ -1,0 +1,138 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from probekit import extract
+from probekit.cache import part, store
+
+# the command line with 6 parts; killed or slowed down at a point of a commit
+DRIVER = """
+import os, signal, sys, time
+from probekit import cli
+from probekit.cache import commit, layout
+
+layout._PART_CLIPS = (4, 1024)
+wanted, number, pause = sys.argv.pop(1), int(sys.argv.pop(1)), float(sys.argv.pop(1))
+count = 0
+
+def reached(point):
+    global count
+    if point == "before-digest":
+        count += 1
+        time.sleep(pause)
+    if point == wanted and count == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+commit.reached = reached
+cli.main()
+"""
+
+
+@pytest.fixture
+def start(corpus):
+    """Start an extraction that is killed at a point of the commit of some part, or is slow."""
+    running = []
+
+    def run(cache, point="", number=0, pause=0.0):
+        command = [sys.executable, "-c", DRIVER, point, str(number), str(pause), "extract",
+                   "-e", "melstats", "--audio", str(corpus), "--cache", str(cache)]
+        process = subprocess.Popen(
+            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def uninterrupted(corpus, tmp_path, small_parts, content):
+    extract("melstats", audio=corpus, cache=tmp_path / "whole")
+    return content(tmp_path / "whole", "melstats")
+
+
+def finished(cache):
+    return len(list(cache.glob("melstats-*/tiny/part-*.h5")))
+
+
+def test_killed_several_times_it_goes_on(corpus, tmp_path, start, uninterrupted, content):
+    cache = tmp_path / "cache"
+    counts = []
+    for point, number in (("before-rename", 2), ("after-rename", 2)):
+        process = start(cache, point, number)
+        assert process.wait(60) == -signal.SIGKILL
+        counts.append(finished(cache))
+    process = start(cache, pause=0.3)  # and once at a moment that nobody chose
+    while finished(cache) < counts[-1] + 1 and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    counts.append(finished(cache))
+    assert counts == [1, 3, 4]
+    [summary] = extract("melstats", audio=corpus, cache=cache)
+    assert 0 < summary.done < 24
+    assert summary.done + summary.cached == 24
+    assert content(cache, "melstats") == uninterrupted
+    assert len(store.find(cache, "melstats", "tiny").clip_ids) == 24
+
+
+def test_two_at_once_end_with_one_content(corpus, tmp_path, start, uninterrupted, content):
+    cache = tmp_path / "cache"
+    both = [start(cache, pause=pause) for pause in (0.0, 0.05)]
+    for process in both:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert "melstats: " in out
+    assert content(cache, "melstats") == uninterrupted
+    [summary] = extract("melstats", audio=corpus, cache=cache)
+    assert (summary.done, summary.cached) == (0, 24)
+    assert not list(cache.rglob("*.tmp"))
+
+
+def test_interrupted_by_the_user_it_says_so(corpus, tmp_path, start, uninterrupted, content):
+    cache = tmp_path / "cache"
+    process = start(cache, pause=0.3)
+    while not finished(cache) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; what was finished is kept" in err
+    assert "Traceback" not in err
+    assert 0 < finished(cache) < 6
+    extract("melstats", audio=corpus, cache=cache)
+    assert content(cache, "melstats") == uninterrupted
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_full_disk_is_said_and_costs_nothing(
+    main, corpus, tmp_path, monkeypatch, uninterrupted, content, after
+):
+    cache = tmp_path / "cache"
+    write, count = part.write, [0]
+
+    def full(path, own):
+        count[0] += 1
+        if count[0] > after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, own)
+
+    monkeypatch.setattr(part, "write", full)
+    done = main("extract", "-e", "melstats", "--audio", corpus, "--cache", cache)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "cannot be written (no space left on device). Parts that were finished stay" in line
+    assert finished(cache) == after
+    monkeypatch.setattr(part, "write", write)
+    extract("melstats", audio=corpus, cache=cache)
+    assert content(cache, "melstats") == uninterrupted

@@ -1,0 +1,259 @@
+"""The choice of C: it reads no test clip, sees no test label, and says what it saw."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from probekit import manifest as manifests
+from probekit.cards import Protocol
+from probekit.errors import DataError
+from probekit.probes import linear
+from probekit.probes.selection import choose
+from probekit.tasks import metrics, splits
+
+GRID = (1e-3, 1e-1, 10.0, 1000.0)
+ACCURACY = metrics.get("accuracy")
+PROTOCOLS = {
+    "split with validation clips": Protocol(kind="split"),
+    "split without refit": Protocol(kind="split", refit=False),
+    "split without validation clips": Protocol(kind="split", inner_folds=3),
+    "official folds": Protocol(kind="folds", inner_folds=3),
+    "made folds": Protocol(kind="made-folds", folds=4, inner_folds=3),
+    "made folds of groups": Protocol(kind="made-folds", folds=4, grouped=True, inner_folds=3),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def draw(clips=120, dim=6, classes=3, noise=2.0, valid=True):
+    """Clips of noisy classes with a split, folds and groups; and their features."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(clips) % classes
+    features = rng.normal(size=(classes, dim))[targets] + noise * rng.normal(size=(clips, dim))
+    parts = ["train", "train", "valid" if valid else "train", "test"]
+    rows = [
+        {"clip_id": f"c{k}", "path": "", "labels": (f"class {targets[k]}",),
+         "split": parts[k // classes % 4], "fold": str(k // classes % 4), "group": f"g{k // 5}"}
+        for k in range(clips)
+    ]
+    return manifests.from_rows("mine", rows), features.astype(np.float32)
+
+
+def same(one, other):
+    return (
+        np.array_equal(one.probe.coef, other.probe.coef)
+        and np.array_equal(one.probe.intercept, other.probe.intercept)
+        and np.array_equal(one.probe.scaler.mean, other.probe.scaler.mean)
+        and np.array_equal(one.probe.scaler.scale, other.probe.scaler.scale)
+        and one.curve == other.curve
+        and one.probe.c == other.probe.c
+    )
+
+
+# ---- no leak
+
+
+@pytest.fixture(params=PROTOCOLS, name="case")
+def case_(request):
+    protocol = PROTOCOLS[request.param]
+    clips, features = draw(valid="without validation" not in request.param)
+    return protocol, clips, features
+
+
+def test_test_clips_are_never_read(case):
+    """With NaN for features and nonsense for labels, every bit of the outcome is the same."""
+    protocol, clips, features = case
+    targets = clips.targets()
+    for split in splits.make(protocol, clips):
+        plain = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
+        blanked, unlabelled = features.copy(), targets.copy()
+        blanked[split.test], unlabelled[split.test] = np.nan, -(10**6)
+        blind = choose(blanked, unlabelled, clips, split, protocol, ACCURACY, GRID)
+        assert same(plain, blind)
+        changed = features.copy()
+        changed[split.train[0]] += 1  # and the comparison can tell: a training clip matters
+        assert not same(plain, choose(changed, targets, clips, split, protocol, ACCURACY, GRID))
+
+
+def test_feature_that_tells_only_the_test_labels_changes_nothing(case):
+    """A feature that is zero in training, and the answer in the test, gets no weight at all."""
+    protocol, clips, features = case
+    targets = clips.targets()
+    for split in splits.make(protocol, clips):
+        answers = np.zeros((len(clips), 3), np.float32)
+        answers[split.test] = 100 * np.eye(3)[targets[split.test]]
+        leaky, blank = np.hstack([features, answers]), np.hstack([features, 0 * answers])
+        found = choose(leaky, targets, clips, split, protocol, ACCURACY, GRID)
+        assert same(found, choose(blank, targets, clips, split, protocol, ACCURACY, GRID))
+        assert np.abs(found.probe.coef[:, 6:]).max() < 1e-9
+        test = split.test
+        scores, honest = (found.probe.scores(x[test]).argmax(axis=1) for x in (leaky, blank))
+        assert np.array_equal(scores, honest)
+
+
+def test_held_out_clips_have_no_part_in_the_fits_that_are_scored_on_them(monkeypatch):
+    clips, features = draw(valid=False)
+    protocol = PROTOCOLS["official folds"]
+    split = splits.make(protocol, clips)[0]
+    features[:, 0] = np.arange(len(clips))  # the first feature names the clip
+    seen = []
+    fit_path = linear.fit_path
+
+    def spy(rows, *others):
+        seen.append(set(rows[:, 0].astype(int)))
+        return fit_path(rows, *others)
+
+    monkeypatch.setattr(linear, "fit_path", spy)
+    choose(features, clips.targets(), clips, split, protocol, ACCURACY, GRID)
+    *inner, final = seen
+    assert final == set(split.train)
+    fold = clips.column("fold")
+    held = [{str(fold[k]) for k in set(split.train) - rows} for rows in inner]
+    assert sorted(map(sorted, held)) == [["1"], ["2"], ["3"]]
+
+
+# ---- the choice
+
+
+def test_best_mean_over_the_divisions_wins():
+    clips, features = draw(valid=False)
+    protocol, targets = PROTOCOLS["official folds"], clips.targets()
+    split = splits.make(protocol, clips)[1]
+    found = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
+    curves = []
+    for fit, held in splits.inner(protocol, clips, split.train):
+        path = linear.fit_path(features[fit], targets[fit], "single", 3, GRID)
+        curves.append([(p.scores(features[held]).argmax(1) == targets[held]).mean() for p in path])
+    assert np.array_equal(found.curve, np.mean(curves, axis=0))
+    assert found.probe.c == GRID[int(np.argmax(found.curve))]
+    assert found.selected_on == "3 divisions of the training clips"
+    assert found.fits == 3 * len(GRID) + GRID.index(found.probe.c) + 1
+    assert found.unconverged == 0
+
+
+def test_validation_clips_choose_where_there_are_some():
+    clips, features = draw()
+    protocol, targets = PROTOCOLS["split with validation clips"], clips.targets()
+    (split,) = splits.make(protocol, clips)
+    found = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
+    path = linear.fit_path(features[split.train], targets[split.train], "single", 3, GRID)
+    held = split.valid
+    assert found.curve == [
+        (probe.scores(features[held]).argmax(1) == targets[held]).mean() for probe in path]
+    assert found.selected_on == "30 validation clips"
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_probe_is_refitted_on_training_and_validation_clips_if_the_card_says_so(refit):
+    clips, features = draw()
+    targets, protocol = clips.targets(), Protocol(kind="split", refit=refit)
+    (split,) = splits.make(protocol, clips)
+    found = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
+    rows = np.flatnonzero(np.isin(clips.column("split"), ["train", "valid"] if refit else "train"))
+    (alone,) = linear.fit_path(features[rows], targets[rows], "single", 3, (found.probe.c,))
+    np.testing.assert_allclose(found.probe.scaler.mean, alone.scaler.mean, rtol=1e-12)
+    np.testing.assert_allclose(found.probe.coef, alone.coef, atol=5e-3 * np.abs(alone.coef).max())
+
+
+def test_of_equal_values_the_strongest_regularization_wins():
+    clips, features = draw(noise=0.01)  # every C recognizes every clip
+    protocol = PROTOCOLS["made folds"]
+    split = splits.make(protocol, clips)[0]
+    found = choose(features, clips.targets(), clips, split, protocol, ACCURACY, GRID)
+    assert found.curve == [1.0] * len(GRID)
+    assert found.probe.c == GRID[0]
+
+
+def test_means_that_differ_by_rounding_only_are_equal():
+    clips, features = draw(valid=False)
+    protocol = PROTOCOLS["official folds"]
+    split = splits.make(protocol, clips)[0]
+    assert np.mean([0.1, 0.2, 0.3]) > np.mean([0.3, 0.2, 0.1])
+    values = iter([0.3, 0.1, 0.2, 0.2, 0.1, 0.3])  # of both C on each of three divisions
+    metric = replace(ACCURACY, score=lambda targets, scores: next(values))
+    found = choose(features, clips.targets(), clips, split, protocol, metric, (0.1, 10.0))
+    assert found.probe.c == 0.1
+
+
+@pytest.mark.parametrize(
+    ("grid", "edge"),
+    [((1e-2, 1.0, 1e3), True), ((1e-9, 1e-8, 1e-3), True), ((1e-9, 1e-3, 1e3), False)],
+    ids=["first", "last", "between"],
+)
+def test_choice_at_the_edge_of_the_grid_is_flagged(grid, edge):
+    clips, features = draw(240, dim=60, noise=5.0)
+    protocol = PROTOCOLS["made folds"]
+    split = splits.make(protocol, clips)[0]
+    found = choose(features, clips.targets(), clips, split, protocol, ACCURACY, grid)
+    assert found.at_edge is edge
+    assert (found.probe.c in (grid[0], grid[-1])) is edge
+
+
+# ---- what cannot be done
+
+
+def test_one_class_in_training_names_the_split():
+    clips, features = draw()
+    targets = np.where(clips.column("split") == "test", clips.targets(), 1)
+    protocol = PROTOCOLS["split with validation clips"]
+    (split,) = splits.make(protocol, clips)
+    with pytest.raises(DataError, match=r"mine, split 'test'.*all training clips have the same"):
+        choose(features, targets, clips, split, protocol, ACCURACY, GRID)
+
+
+def test_division_without_two_classes_says_that_it_is_about_choosing_c():
+    clips, features = draw(valid=False)
+    # class 2 in fold 3 only: with that one held out, nothing is left to tell apart
+    targets = np.where(clips.column("fold") == "3", 2, 1)
+    protocol = PROTOCOLS["official folds"]
+    split = splits.make(protocol, clips)[0]
+    with pytest.raises(DataError, match=r"split '0', choosing C on 3 divisions .* same label"):
+        choose(features, targets, clips, split, protocol, ACCURACY, GRID)
+
+
+def tags(valid_positive):
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(60):
+        split = ["train", "valid", "test"][k % 3]
+        positive = k % 2 if split != "valid" else valid_positive and k < 30
+        rows.append({"clip_id": f"c{k}", "path": "", "split": split,
+                     "labels": ("tag",) if positive else ()})
+    clips = manifests.from_rows("tags", rows, target="multi")
+    return clips, rng.normal(size=(60, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["pr-auc", "roc-auc"])
+def test_metric_that_is_not_defined_on_held_out_clips_is_an_error(name):
+    clips, features = tags(valid_positive=False)
+    protocol = Protocol(kind="split")
+    (split,) = splits.make(protocol, clips)
+    with pytest.raises(DataError, match=r"tags, split 'test', choosing C on 20 validation clips: "
+                                        r".*not defined on the clips held out"):
+        choose(features, clips.targets(), clips, split, protocol, metrics.get(name), GRID)
+
+
+def test_divisions_in_which_the_metric_is_not_defined_are_left_out():
+    clips, features = tags(valid_positive=True)
+    table = clips.table.assign(fold=[str(k // 15) for k in range(60)])
+    table["labels"] = [("tag",) if k % 2 and k < 45 else () for k in range(60)]
+    clips = manifests.from_rows("tags", table.to_dict("records"), target="multi")
+    protocol = Protocol(kind="folds")
+    split = splits.make(protocol, clips)[0]
+    metric = metrics.get("roc-auc")
+    found = choose(features, clips.targets(), clips, split, protocol, metric, GRID)
+    curves = []
+    for fit, held in splits.inner(protocol, clips, split.train):
+        if clips.targets()[held].any():
+            path = linear.fit_path(features[fit], clips.targets()[fit], "multi", 1, GRID)
+            curves.append([metric.score(clips.targets()[held], p.scores(features[held]))
+                           for p in path])
+    assert len(curves) == 2
+    assert np.array_equal(found.curve, np.mean(curves, axis=0))

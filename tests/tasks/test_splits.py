@@ -1,0 +1,259 @@
+"""Divisions of clips: official ones as they are, made ones by groups, inner ones without a leak."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from probekit import manifest as manifests
+from probekit.cards import Protocol
+from probekit.errors import DataError
+from probekit.tasks import splits
+
+NONE = np.array([], np.int64)
+
+
+def make_clips(count: int = 60, classes: int = 3, target: str = "single", **columns):
+    """Clips c000, c001 … whose classes take turns; columns are lists of text."""
+    labels = {
+        "single": lambda k: (f"class {k % classes}",),
+        "multi": lambda k: tuple(f"tag {j}" for j in range(classes) if (k >> j) & 1),
+        "regression": lambda k: (float(k),),
+    }[target]
+    rows = [
+        {"clip_id": f"c{k:03d}", "path": f"c{k:03d}.wav", "labels": labels(k),
+         **{name: values[k] for name, values in columns.items()}}
+        for k in range(count)
+    ]
+    names = ["number"] if target == "regression" else None
+    return manifests.from_rows("mine", rows, target=target, names=names)
+
+
+def in_groups(count: int, size: int) -> list[str]:
+    return [f"g{k // size}" for k in range(count)]
+
+
+def same(found: list[splits.Split], expected: list[splits.Split]) -> bool:
+    return len(found) == len(expected) and all(
+        a.name == b.name and np.array_equal(a.train, b.train) and np.array_equal(a.test, b.test)
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+# ---- a fixed split
+
+
+def test_fixed_split_is_the_manifest_s_own():
+    column = ["train"] * 30 + ["valid"] * 10 + ["test"] * 15 + [""] * 5
+    (found,) = splits.make(Protocol(kind="split"), make_clips(split=column))
+    assert found.name == "test"
+    assert list(found.train) == list(range(30))
+    assert list(found.valid) == list(range(30, 40))
+    assert list(found.test) == list(range(40, 55))  # and clips of no split are in none
+
+
+@pytest.mark.parametrize(("refit", "rows"), [(True, [0, 1, 2, 3]), (False, [0, 1])])
+def test_scored_probe_is_fitted_on_validation_clips_with_a_refit_only(refit, rows):
+    split = splits.Split("test", np.array([0, 1]), np.array([2, 3]), np.array([4]))
+    assert list(split.fitted(Protocol(kind="split", refit=refit))) == rows
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (["train"] * 60, "mine: no clip has split 'test'"),
+        (["test"] * 60, "mine: no clip has split 'train'"),
+        (["valid", "test"] * 30, "mine: no clip has split 'train'"),
+        (["train", "dev"] * 30, "split must be train, valid or test; found dev"),
+    ],
+)
+def test_incomplete_split_is_refused(column, message):
+    with pytest.raises(DataError, match=message):
+        splits.make(Protocol(kind="split"), make_clips(split=column))
+
+
+# ---- official folds
+
+
+def test_official_folds_are_tested_one_after_another_in_the_order_of_their_numbers():
+    folds = [str(k % 12 + 1) for k in range(60)]
+    found = splits.make(Protocol(kind="folds"), make_clips(fold=folds))
+    assert [split.name for split in found] == [str(k) for k in range(1, 13)]
+    for split in found:
+        assert {folds[k] for k in split.test} == {split.name}
+        assert sorted([*split.train, *split.test]) == list(range(60))
+        assert not len(split.valid)
+
+
+def test_folds_with_names_keep_the_alphabet_s_order():
+    found = splits.make(Protocol(kind="folds"), make_clips(fold=["zoe", "10", "adam", "9"] * 15))
+    assert [split.name for split in found] == ["9", "10", "adam", "zoe"]
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        (["1"] * 60, "cross-validation needs at least two folds, found only 1$"),
+        (["1", "2", ""] * 20, "20 of 60 clips have no fold"),
+        ([""] * 60, "60 of 60 clips have no fold"),
+    ],
+)
+def test_folds_that_are_none_are_refused(folds, message):
+    with pytest.raises(DataError, match=f"mine: {message}"):
+        splits.make(Protocol(kind="folds"), make_clips(fold=folds))
+
+
+# ---- folds that are made
+
+
+def test_made_folds_keep_classes_in_proportion():
+    clips = make_clips(90, 3)
+    found = splits.make(Protocol(kind="made-folds", folds=5), clips)
+    assert [split.name for split in found] == ["1", "2", "3", "4", "5"]
+    for split in found:
+        assert Counter(clips.targets()[split.test]) == {0: 6, 1: 6, 2: 6}
+    assert sorted(np.concatenate([split.test for split in found])) == list(range(90))
+
+
+def test_made_folds_follow_from_the_seed():
+    clips = make_clips()
+    seeds = [splits.make(Protocol(kind="made-folds", folds=4, seed=s), clips) for s in (0, 0, 1)]
+    assert same(seeds[0], seeds[1])
+    assert not same(seeds[0], seeds[2])
+
+
+@pytest.mark.parametrize("target", ["single", "multi", "regression"])
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_never_cross_made_folds(target, seed):
+    rng = np.random.default_rng(seed)
+    groups = [f"g{k}" for k in rng.integers(0, 20, 120)]
+    clips = make_clips(120, target=target, group=groups)
+    protocol = Protocol(kind="made-folds", folds=4, seed=seed, grouped=True)
+    for split in splits.make(protocol, clips):
+        assert not {groups[k] for k in split.train} & {groups[k] for k in split.test}
+
+
+def test_clips_without_a_group_are_on_their_own_in_made_folds():
+    clips = make_clips(60, group=[*in_groups(20, 4), *[""] * 40])
+    found = splits.make(Protocol(kind="made-folds", folds=5, grouped=True), clips)
+    alone = [sum(k >= 20 for k in split.test) for split in found]
+    assert min(alone) > 0  # not one group of 40
+
+
+def test_groups_are_not_kept_together_unless_asked_for():
+    groups = in_groups(60, 6)
+    found = splits.make(Protocol(kind="made-folds", folds=5), make_clips(group=groups))
+    assert any({groups[k] for k in s.train} & {groups[k] for k in s.test} for s in found)
+
+
+def test_a_clip_stays_in_its_made_fold_whichever_others_are_missing():
+    whole = make_clips(90)
+    rows = np.delete(np.arange(90), [0, 17, 18, 40, 77])
+    protocol = Protocol(kind="made-folds", folds=5)
+    fold = {whole.clip_ids[k]: s.name for s in splits.make(protocol, whole) for k in s.test}
+    some = whole.subset(rows)
+    for split in splits.make(protocol, some, whole):
+        assert {fold[some.clip_ids[k]] for k in split.test} == {split.name}
+
+
+@pytest.mark.parametrize(
+    ("clips", "grouped", "message"),
+    [
+        (make_clips(60), True, "folds are to keep groups whole, but no clip has a group"),
+        (make_clips(60, group=in_groups(60, 20)), True, "7 folds need as many groups"),
+        (make_clips(6), False, "7 folds need as many clips"),
+        (make_clips(12, classes=6), False, "7 folds need as many clips, and a class of as many"),
+    ],
+)
+def test_folds_that_cannot_be_made_are_refused(clips, grouped, message):
+    with pytest.raises(DataError, match=f"mine: {message}"):
+        splits.make(Protocol(kind="made-folds", folds=7, grouped=grouped), clips)
+
+
+def test_groups_too_unlike_in_size_are_refused():
+    sizes = [373, 3, 6, 8, 1]  # scikit-learn leaves one of five folds empty here
+    groups = [f"g{k}" for k, size in enumerate(sizes) for _ in range(size)]
+    rows = [{"clip_id": f"c{k}", "path": "", "labels": (str(int(group[1:]) % 4),), "group": group}
+            for k, group in enumerate(groups)]
+    clips = manifests.from_rows("mine", rows)
+    protocol = Protocol(kind="made-folds", folds=5, grouped=True)
+    with pytest.raises(DataError, match="the groups are too unlike in size for 5 folds"):
+        splits.make(protocol, clips)
+    for fit, held in splits.inner(protocol, clips, np.arange(len(clips))):
+        assert len(fit) and len(held)
+
+
+# ---- inner divisions
+
+
+def check_inner(protocol, clips, rows, unit):
+    """All rows are held out once, none from outside, no unit on both sides."""
+    pairs = splits.inner(protocol, clips, rows)
+    assert sorted(np.concatenate([held for _, held in pairs])) == sorted(rows)
+    for fit, held in pairs:
+        assert sorted([*fit, *held]) == sorted(rows)
+        assert not {unit[k] for k in fit} & {unit[k] for k in held}
+    return pairs
+
+
+@pytest.mark.parametrize("target", ["single", "multi", "regression"])
+def test_inner_divisions_hold_out_whole_official_folds(target):
+    folds = [str(k % 7) for k in range(140)]
+    # groups that cross the folds must not matter
+    clips = make_clips(140, target=target, fold=folds, group=in_groups(140, 10))
+    protocol = Protocol(kind="folds", inner_folds=6)
+    for split in splits.make(protocol, clips):
+        pairs = check_inner(protocol, clips, split.train, folds)
+        assert [len({folds[k] for k in held}) for _, held in pairs] == [1] * 6
+
+
+@pytest.mark.parametrize("target", ["single", "multi", "regression"])
+@pytest.mark.parametrize("kind", ["split", "made-folds"])
+def test_inner_divisions_keep_groups_whole(target, kind):
+    groups = in_groups(120, 5)
+    column = ["train" if k % 10 < 5 else "test" for k in range(120)]
+    clips = make_clips(120, target=target, group=groups, split=column)
+    protocol = Protocol(kind=kind, folds=3, grouped=kind == "made-folds")
+    for split in splits.make(protocol, clips):
+        assert len(check_inner(protocol, clips, split.train, groups)) == 5
+
+
+def test_inner_divisions_of_single_clips_keep_classes_in_proportion():
+    clips = make_clips(150)
+    rows = np.arange(0, 75)
+    pairs = check_inner(Protocol(kind="made-folds", folds=2), clips, rows, clips.clip_ids)
+    for _, held in pairs:
+        assert Counter(clips.targets()[held]) == {0: 5, 1: 5, 2: 5}
+
+
+@pytest.mark.parametrize("kind", ["split", "folds", "made-folds"])
+def test_inner_divisions_never_hold_test_clips(kind):
+    clips = make_clips(60, split=["train", "train", "test"] * 20,
+                       fold=[str(k // 15) for k in range(60)])
+    protocol = Protocol(kind=kind, folds=4)
+    for split in splits.make(protocol, clips):
+        for pair in splits.inner(protocol, clips, split.train):
+            assert not set(np.concatenate(pair)) & set(split.test)
+
+
+def test_there_are_no_more_inner_divisions_than_units():
+    clips = make_clips(60, fold=["1", "2", "3", "4"] * 15)
+    for split in splits.make(Protocol(kind="folds", inner_folds=5), clips):
+        assert len(splits.inner(Protocol(kind="folds", inner_folds=5), clips, split.train)) == 3
+
+
+def test_small_classes_make_fewer_inner_divisions():
+    clips = make_clips(9, 3)
+    pairs = splits.inner(Protocol(kind="split"), clips, np.arange(9))
+    assert len(pairs) == 3
+    assert all(len(set(clips.targets()[fit])) == 3 for fit, _ in pairs)
+
+
+def test_training_clips_that_cannot_be_divided_are_refused():
+    clips = make_clips(60, group=["one"] * 60, fold=["1", "2"] * 30)
+    with pytest.raises(DataError, match=r"are all of one group \('one'\): none can be held out"):
+        splits.inner(Protocol(kind="split"), clips, np.arange(60))
+    with pytest.raises(DataError, match=r"are all of one fold \('2'\)"):
+        splits.inner(Protocol(kind="folds"), clips, np.arange(1, 60, 2))
+    with pytest.raises(DataError, match="no class has two training clips"):
+        splits.inner(Protocol(kind="split"), make_clips(3, 3), np.arange(3))

@@ -1,0 +1,126 @@
+import os
+from fractions import Fraction
+
+import pytest
+import yaml
+
+from probekit import cards
+from probekit.errors import CardError, UnknownNameError
+
+EXTRACTOR = {
+    "name": "mine", "title": "Mine", "version": 1, "module": "melstats", "sample_rate": 16000,
+    "long_audio": "windowed", "default_stream": "out",
+    "streams": {"out": {"dim": 3, "kind": "frames", "hop": "24/25", "first_center": 0.48,
+                        "window": "0.96"}},
+}
+
+
+def put(folder, content, name="mine"):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["extractors", "tasks"])
+def test_every_card_that_comes_along_is_valid(kind):
+    names = cards.names(kind)
+    assert len(names) >= 5
+    assert list(names) == sorted(names)
+    for name in names:
+        assert cards.load(kind, name).name == name
+
+
+@pytest.mark.parametrize("inside", ["extractors", "."])
+def test_a_user_s_own_card_is_found_first(tmp_path, monkeypatch, inside):
+    put(tmp_path / inside, EXTRACTOR)
+    put(tmp_path / inside, {**EXTRACTOR, "name": "vggish", "title": "Own"}, "vggish")
+    assert cards.extractor("vggish").title != "Own"
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
+    assert cards.extractor("vggish").title == "Own"
+    assert cards.extractor("mine").sample_rate == 16000
+    assert cards.extractor("melstats").sample_rate == 22050
+
+
+def test_a_folder_of_cards_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path / "gone"))
+    with pytest.raises(CardError, match=r"PROBEKIT_CARDS names .*gone: no such folder"):
+        cards.extractor("melstats")
+
+
+def test_a_changed_card_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
+    path = put(tmp_path, EXTRACTOR)
+    assert cards.extractor("mine").version == 1
+    put(tmp_path, {**EXTRACTOR, "version": 2})
+    os.utime(path, ns=(1, 1))
+    assert cards.extractor("mine").version == 2
+
+
+def test_times_are_exact(tmp_path):
+    stream = cards.read(put(tmp_path, EXTRACTOR), cards.ExtractorCard).streams["out"]
+    assert (stream.hop, stream.first_center) == (Fraction(24, 25), Fraction(12, 25))
+
+
+def without(key):
+    return {k: v for k, v in EXTRACTOR.items() if k != key}
+
+
+def with_stream(**changes):
+    return {**EXTRACTOR, "streams": {"out": {**EXTRACTOR["streams"]["out"], **changes}}}
+
+
+@pytest.mark.parametrize(
+    "content, faults",
+    [
+        ({**EXTRACTOR, "sampel_rate": 1}, ["sampel_rate: unknown field (misspelt?)"]),
+        (without("version"), ["version: this field is required"]),
+        ({**EXTRACTOR, "sample_rate": 0, "module": 3}, ["sample_rate: ", "(given: 0)", "module: "]),
+        ({**EXTRACTOR, "name": "My Card"}, ["name: ", "'My Card'"]),
+        ({**EXTRACTOR, "default_stream": "in"}, ["default_stream 'in' is not among the streams"]),
+        (with_stream(hop=None), ["streams.out: ", "needs hop, first_center and window"]),
+        (with_stream(hop="1/0"), ["streams.out.hop: ", "'1/0'"]),
+        (with_stream(hop=0), ["longer than 0 s"]),
+        (with_stream(window="-1/2"), ["longer than 0 s"]),
+        (with_stream(dim=0), ["streams.out.dim: "]),
+        ("[1, 2]", ["a card is a mapping of fields, this is list"]),
+        ("a: [1", ["not a YAML file"]),
+        ("!!python/object/apply:os.system [true]", ["not a YAML file"]),
+        ("", ["a card is a mapping"]),
+    ],
+)
+def test_faults_are_named_with_file_and_field(tmp_path, content, faults):
+    path = put(tmp_path, content)
+    with pytest.raises(CardError) as caught:
+        cards.read(path, cards.ExtractorCard)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    for fault in faults:
+        assert fault in text
+
+
+def test_a_card_that_is_no_text_or_not_there(tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"name: \xff")
+    with pytest.raises(CardError, match="not a YAML file"):
+        cards.read(tmp_path / "a.yaml", cards.TaskCard)
+    with pytest.raises(CardError, match="No such file"):
+        cards.read(tmp_path / "b.yaml", cards.TaskCard)
+
+
+def test_the_name_inside_is_the_file_s(tmp_path, monkeypatch):
+    put(tmp_path, EXTRACTOR, "other")
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
+    with pytest.raises(CardError, match="named 'mine' inside"):
+        cards.extractor("other")
+
+
+def test_made_folds_need_their_number():
+    with pytest.raises(ValueError, match="made-folds needs folds"):
+        cards.Protocol(kind="made-folds")
+
+
+@pytest.mark.parametrize("kind, name, near", [("extractors", "vgish", "vggish"),
+                                              ("tasks", "FSD", "fsdd")])
+def test_a_misspelt_card_brings_the_near_ones(kind, name, near):
+    with pytest.raises(UnknownNameError, match=f"Did you mean .*'{near}'"):
+        cards.load(kind, name)

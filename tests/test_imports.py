@@ -1,0 +1,50 @@
+import json
+
+import pytest
+
+HEAVY = ["torch", "sklearn", "pandas", "matplotlib", "lightning"]
+
+LOADED = f"""
+import json, sys
+try:
+    %s
+finally:
+    print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
+"""
+RUN = LOADED % "from probekit.cli import main; main()"
+
+
+def loaded(done):
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_import_loads_nothing_heavy(cli):
+    assert loaded(cli(code=LOADED % "import probekit; dir(probekit)")) == []
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_loads_nothing_heavy(cli, argument):
+    assert loaded(cli(argument, code=RUN)) == []
+
+
+def test_what_is_loaded_would_be_seen(cli):
+    assert loaded(cli(code=LOADED % "import probekit; probekit.Manifest")) == ["pandas"]
+
+
+def test_finding_nothing_to_do_loads_no_torch(cli, main, corpus, tmp_path):
+    arguments = ["extract", "-e", "melstats", "--audio", corpus, "--cache", tmp_path / "cache"]
+    assert main(*arguments).returncode == 0
+    done = cli(*arguments, code=RUN)
+    assert "nothing to do" in done.stdout
+    assert loaded(done) == ["pandas"]
+
+
+def test_every_public_name_is_there():
+    import probekit
+
+    for name in probekit.__all__:
+        assert callable(getattr(probekit, name))
+    assert set(probekit.__all__) <= set(dir(probekit))
+    with pytest.raises(AttributeError, match="no attribute 'extrakt'"):
+        _ = probekit.extrakt

@@ -1,0 +1,25 @@
+import pytest
+
+from probekit.errors import ProbekitError
+from probekit.selection import Selection, parse
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("vggish", Selection("vggish")),
+        ("vggish:stream=pca", Selection("vggish", stream="pca")),
+        ("melstats@1a2b3c4d", Selection("melstats", "1a2b3c4d")),
+        ("a@1f:pool=mean+max,x=1", Selection("a", "1f", {"x": "1"}, pool=("mean", "max"))),
+        ("a:x=b=c", Selection("a", params={"x": "b=c"})),
+    ],
+)
+def test_parts_of_a_selection(text, expected):
+    assert parse(text) == expected
+    assert parse(str(expected)) == expected
+
+
+@pytest.mark.parametrize("text", ["", ":x=1", "a:", "a:x", "a:x=", "a:=1", "a:x=1,", "@12"])
+def test_other_texts_are_refused_with_the_form(text):
+    with pytest.raises(ProbekitError, match="write NAME, NAME:key=value"):
+        parse(text)
