@@ -18,7 +18,7 @@ def main() -> None:
     from torchvggish import vggish_input
     from torchvggish.torchvggish import VGG, make_layers
 
-    network = VGG(make_layers()).eval()
+    network = VGG(make_layers(), postprocess=False).eval()
     ours = probekit.load_extractor("vggish", weights=["vggish=random:0"], device="cpu")
     network.load_state_dict(ours.network.state_dict())
     with tempfile.TemporaryDirectory() as place:

@@ -20,6 +20,7 @@ from probekit.errors import AudioError
 Waveform = npt.NDArray[np.float32]
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".opus"})
+_BLOCK = 1 << 22  # samples to decode at once
 _SLACK = 0.1  # seconds by which a stated end may pass the real one: metadata rounds
 
 
@@ -85,18 +86,17 @@ def load(
             own_rate, total = sound.samplerate, sound.frames
             first, last = _span(path, own_rate, total, start, end)
             sound.seek(first) if first else None
-            samples = sound.read(last - first, dtype="float32", always_2d=True)
+            wave = _read_mono(sound, last - first)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: not audio, or damaged ({_plain(error)})") from error
     except OSError as error:
         raise AudioError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except (TypeError, ValueError) as error:  # headerless formats, a NUL in the name
         raise AudioError(f"{path}: cannot be opened ({error})") from error
-    if len(samples) < last - first:
-        raise AudioError(
-            f"{path}: truncated: {len(samples)} of {last - first} samples could be read"
-        )
-    wave = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+    except MemoryError as error:
+        raise AudioError(f"{path}: does not fit into this machine's memory") from error
+    if len(wave) < last - first:
+        raise AudioError(f"{path}: truncated: {len(wave)} of {last - first} samples could be read")
     if not np.isfinite(wave).all():
         bad = np.flatnonzero(~np.isfinite(wave))
         raise AudioError(
@@ -109,6 +109,17 @@ def load(
         if not len(wave):  # shorter than one sample at the new rate
             wave = np.zeros(1, np.float32)
     return Decoded(np.ascontiguousarray(wave, dtype=np.float32), rate or own_rate, seconds)
+
+
+def _read_mono(sound: soundfile.SoundFile, count: int) -> Waveform:
+    """Read samples and average channels, block by block: a damaged header may promise terabytes."""
+    blocks: list[Waveform] = []
+    while count > 0:
+        block = sound.read(min(count, _BLOCK), dtype="float32", always_2d=True)
+        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        blocks.append(mono)
+        count = count - len(block) if len(block) else 0
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _span(

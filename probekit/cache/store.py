@@ -243,9 +243,9 @@ def find(cache: Path, selection: Selection | str, dataset: str) -> Embeddings:
     others = sorted({e.layout.extractor for e in own})
     same = [e for e in everything if e.layout.extractor == selection.name]
     elsewhere = sorted({e.layout.dataset for e in same})
-    hint = did_you_mean(selection.name, others) or did_you_mean(dataset, elsewhere)
-    hint += f" For {dataset} there is: {', '.join(others)}." if others else ""
+    hint = f" There is: {', '.join(others)}." if others else ""
     hint += f" {selection.name} is there for: {', '.join(elsewhere)}." if elsewhere else ""
+    hint += did_you_mean(selection.name, others) or did_you_mean(dataset, elsewhere)
     raise CacheError(
         f"{cache}: no embeddings of {selection.name!r} for {dataset!r}.{hint} "
         f"Make them with: probekit extract -e {selection.name} …"

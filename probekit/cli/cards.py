@@ -6,6 +6,11 @@ import typer
 
 from probekit.cli import output
 
+_LABELS = {
+    "parameter_count": "parameters of the network",
+    "gflop_per_second": "GFLOP per second of audio",
+}
+
 tasks = typer.Typer(invoke_without_command=True)
 extractors = typer.Typer(invoke_without_command=True)
 
@@ -89,15 +94,21 @@ def show_extractor(
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Only the citation.")] = False,
     json: bool = output.AsJson,
 ) -> None:
-    """Tell all about an extractor.
+    """Tell all about an extractor, and whether its weights are on this machine.
 
     [bold]Example[/bold]
 
       probekit extractors show vggish
     """
     from probekit import cards
+    from probekit.extractors import inventory
 
-    _show(cards.extractor(name), bibtex, json, hide={"module"})
+    card = cards.extractor(name)
+    weights = {
+        one.role: {"here": one.here, "state": one.state, "path": str(one.path)}
+        for one in inventory.held([name])
+    }
+    _show(card, bibtex, json, hide={"module"}, more={"weights_here": weights})
 
 
 def _list(rows: list[dict[str, Any]], json: bool) -> None:
@@ -108,18 +119,20 @@ def _list(rows: list[dict[str, Any]], json: bool) -> None:
                      numbers="classes|clips|rate|parameters")
 
 
-def _show(card: Any, bibtex: bool, json: bool, hide: set[str]) -> None:
+def _show(
+    card: Any, bibtex: bool, json: bool, hide: set[str], more: dict[str, Any] | None = None
+) -> None:
     if bibtex:
         output.say(card.bibtex.rstrip() or "no citation is known")
         return
-    facts = card.model_dump(mode="json")
+    facts = card.model_dump(mode="json") | (more or {})
     if json:
         output.as_json(facts)
         return
     for key, value in facts.items():
         if key in hide or value in (None, "", [], {}):
             continue
-        name = key.replace("_", " ")
+        name = _LABELS.get(key, key.replace("_", " "))
         if isinstance(value, dict):
             output.say(f"{name}:")
             for k, v in value.items():
@@ -129,11 +142,11 @@ def _show(card: Any, bibtex: bool, json: bool, hide: set[str]) -> None:
             for v in value if key != "labels" else ():
                 output.say(f"    {_line(v)}")
         else:
-            text = str(value).rstrip()
+            text = f"{value:,}" if key in _LABELS else str(value).rstrip()
             output.say(f"{name}: {text}" if "\n" not in text else f"{name}:\n{text}")
 
 
 def _line(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {_line(v)}" for k, v in value.items() if v not in (None, "", [], {}))
-    return str(value)
+    return str(value) if not isinstance(value, bool) else "yes" if value else "no"

@@ -69,6 +69,16 @@ def test_only_parts_that_changed_are_read_again(tmp_path, put, toy, scanned):
     assert "clip-77-ö" in set(found.table["clip_id"])
 
 
+def test_a_part_that_was_written_anew_is_noticed(tmp_path, put, toy, scanned):
+    where = put(tmp_path, range(20))
+    index.load(where)
+    scanned.clear()
+    path = min(where.glob("*.h5"))
+    part.write(path, toy([50]))
+    assert "clip-50-ö" in set(index.load(where).table["clip_id"])
+    assert scanned == [path.name]
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

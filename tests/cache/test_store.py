@@ -110,7 +110,7 @@ def test_finding(tmp_path, put, toy_settled):
 @pytest.mark.parametrize(
     "selection, dataset, reason",
     [
-        ("tony", "songs", r"'tony' for 'songs'. Did you mean 'toy'\? For songs there is: toy\. "),
+        ("tony", "songs", r"'tony' for 'songs'. There is: toy\. Did you mean 'toy'\? Make them"),
         ("toy", "films", r"'toy' for 'films'. toy is there for: songs\. Make them with: probekit"),
         ("toy", "song", r"Did you mean 'songs'\?"),
         ("toy@eeee", "songs", r"no toy@eeee for songs, only:\n  toy-ffffffff   size=3, float32"),

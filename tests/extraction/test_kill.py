@@ -77,7 +77,8 @@ def test_killed_several_times_it_goes_on(corpus, tmp_path, start, uninterrupted,
     process.kill()
     process.wait()
     counts.append(finished(cache))
-    assert counts == [1, 3, 4]
+    assert counts[:2] == [1, 3]
+    assert counts[2] in (4, 5)
     [summary] = extract("melstats", audio=corpus, cache=cache)
     assert 0 < summary.done < 24
     assert summary.done + summary.cached == 24

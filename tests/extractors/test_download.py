@@ -38,6 +38,7 @@ class Server:
     ranges: bool = True
     length: bool = True  # says how long the file is
     cuts: list[int] = field(default_factory=list)  # the next answers end after that many bytes
+    most: int = 0  # bytes in an answer to a range; 0: up to the end
     pause: float = 0.0  # seconds between the cut and the end of the connection
     drip: float = 0.0  # seconds between pieces
     status: int = 200
@@ -72,17 +73,19 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header("Content-Range", f"bytes */{total}")
                 self.end_headers()
                 return
+            end = min(total, start + (s.most or total))
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{total}")
         else:
+            end = total
             self.send_response(200)
         if s.length:
-            self.send_header("Content-Length", str(total - start))
+            self.send_header("Content-Length", str(end - start))
         if s.etag:
             self.send_header("ETag", s.etag)
         self.send_header("Content-Type", s.kind)
         self.end_headers()
-        body = s.content[start:]
+        body = s.content[start:end]
         if s.cuts:
             body = body[: s.cuts.pop(0)]
         for at in range(0, len(body), 20_000):
@@ -195,6 +198,12 @@ def test_a_connection_that_breaks_is_taken_up_where_it_was(server: Server, home:
     assert fetch(a_card(server.url, sha256=SHA256)).sha256 == SHA256
     assert server.asked == [None, "bytes=100000-", "bytes=150000-"]
     assert lies(home) == {"net.bin"}
+
+
+def test_an_answer_that_holds_less_than_was_asked_for_is_not_the_end(server: Server) -> None:
+    server.cuts, server.most = [100_000], 150_000
+    assert fetch(a_card(server.url, sha256=SHA256)).sha256 == SHA256
+    assert server.asked == [None, "bytes=100000-", "bytes=250000-"]
 
 
 def test_a_server_that_always_breaks_is_given_up_and_what_came_is_kept(
@@ -574,3 +583,18 @@ def test_a_stated_size_is_compared_without_reading(server: Server, home: Path) -
     facts = WeightsFile(file="f", size=5, sha256=SHA256)
     assert download.fault(facts, 5, None) == ""
     assert "4 bytes, the card says 5" in download.fault(facts, 4, None)
+
+
+def test_show_says_what_a_network_costs_and_whether_its_weights_are_here(main: Any) -> None:
+    done = main("extractors", "show", "vggish", "--json")
+    told = json.loads(done.stdout)
+    assert (told["parameter_count"], told["gflop_per_second"]) == (72_141_184, 1.8)
+    assert [told["weights_here"][role]["here"] for role in ("main", "pca")] == [False, False]
+    path = Path(told["weights_here"]["main"]["path"])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"something")
+    text = main("extractors", "show", "vggish").stdout
+    assert "parameters of the network: 72,141,184" in text
+    assert "GFLOP per second of audio: 1.8\n" in text
+    assert f"main: here yes, state not checked, path {path}" in text
+    assert "pca: here no, state absent" in text

@@ -1,0 +1,190 @@
+"""WEANet: its front-end against librosa, its layers against a second derivation.
+
+There is no original to compare with: no code and no weights are public.
+"""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from probekit import cards
+from probekit.errors import WeightsError
+from probekit.extractors import load, states
+from probekit.extractors.networks import weanet
+
+torch.set_num_threads(1)
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+LAYERS = (*(f"b{i}.{j}" for i in range(1, 5) for j in (0, 1)), "b5", "b6", "b7")
+KEYS = {
+    *(f"{layer}.0.weight" for layer in LAYERS),
+    *(f"{norm}.{name}" for norm in ("bn", *(f"{layer}.1" for layer in LAYERS)) for name in NORM),
+    *(f"{last}.{name}" for last in ("b8", "attention") for name in ("weight", "bias")),
+}
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    """Random weights, and statistics of batch norm that are not those of a new network."""
+    spec = load.specify("weanet", weights={"weanet.main": "random:0"})
+    built = load.build(spec)
+    generator = torch.Generator().manual_seed(0)
+    for name, value in built.network.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            value.copy_(0.5 + torch.rand(value.shape, generator=generator))
+    return built
+
+
+def sounds(samples=16000):
+    """Noise, a tone, silence, clicks, and a shorter clip."""
+    rng = np.random.default_rng(0)
+    clicks = np.zeros(samples)
+    clicks[::5000] = 1
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(samples) / 16000)
+    noise = rng.uniform(-1, 1, samples)
+    waves = [noise, tone, np.zeros(samples), clicks, 0.01 * noise[:12345]]
+    return [torch.from_numpy(wave.astype(np.float32)) for wave in waves]
+
+
+def test_spectra_are_librosa_s(extractor):
+    librosa = pytest.importorskip("librosa")
+    for wave in sounds():
+        mel = librosa.feature.melspectrogram(
+            y=wave.double().numpy(), sr=16000, n_fft=512, win_length=400, hop_length=160, n_mels=64
+        )
+        expected = librosa.power_to_db(mel, top_db=None).T
+        ours = extractor.frontend(wave[None])[0].numpy()
+        assert ours.shape == expected.shape
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=5e-5)  # dB: float32 mel product
+
+
+def test_network_is_what_the_card_says(extractor):
+    assert set(extractor.network.state_dict()) == KEYS
+    count = sum(p.numel() for p in extractor.network.parameters())
+    assert count == extractor.card.parameter_count
+
+
+def step_by_step(state, levels):
+    """Blocks B1 to B5 once more, from the card's words, in float64."""
+
+    def norm(x, name, axis):
+        shape = [1] * 4
+        shape[axis] = -1
+        mean, var, gain, bias = (
+            state[f"{name}.{part}"].double().reshape(shape)
+            for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (var + 1e-5).sqrt() * gain + bias
+
+    def layer(x, name, padding):
+        x = functional.conv2d(x, state[f"{name}.0.weight"].double(), padding=padding)
+        return norm(x, f"{name}.1", 1).clamp_min(0)
+
+    x = norm(levels.double()[:, None], "bn", 3)
+    for i in range(1, 5):
+        x = layer(layer(x, f"b{i}.0", 1), f"b{i}.1", 1)
+        x = x[:, :, : x.shape[2] // 2 * 2]
+        x = x.unflatten(3, (-1, 2)).amax(4).unflatten(2, (-1, 2)).amax(3)
+    assert x.shape[1:] == (512, levels.shape[1] // 16, 4)
+    return layer(x, "b5", 0).squeeze(3).transpose(1, 2)
+
+
+def test_b5_is_the_blocks_of_the_outline(extractor):
+    levels = extractor.frontend(torch.stack(sounds()[:4]))
+    expected = step_by_step(extractor.network.state_dict(), levels)
+    found = extractor.network(levels)
+    assert found.shape == (4, 6, 2048)
+    assert (found - expected).abs().max() / expected.std() < 1e-4
+
+
+def test_attention_weighs_the_steps_for_each_class(extractor):
+    network = extractor.network
+    steps = torch.rand(2, 5, 2048, generator=torch.Generator().manual_seed(1))
+    probabilities, attention = network.segments(steps)
+    assert probabilities.shape == attention.shape == (2, 5, 527)
+    torch.testing.assert_close(attention.sum(1), torch.ones(2, 527))
+    assert (attention.std(2) > 1e-3).all()  # another one for each class
+    torch.testing.assert_close(network.decode(steps), (probabilities * attention).sum(1))
+    moved = steps[:, [2, 0, 1, 4, 3]]
+    torch.testing.assert_close(network.decode(moved), network.decode(steps))
+    torch.testing.assert_close(network.decode(steps[:, :1]), probabilities[:, 0])
+
+
+def test_it_can_be_trained():
+    torch.manual_seed(0)
+    network = weanet.Network(classes=3).train()
+    chance = network.decode(network(torch.randn(2, 32, 64)))
+    loss = functional.binary_cross_entropy(chance, torch.eye(3)[:2])
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("samples", "steps"), [(1, 1), (2399, 1), (2400, 1), (4959, 1), (4960, 2), (160000, 62)]
+)
+def test_lengths(extractor, samples, steps):
+    assert extractor([torch.ones(samples)])[0]["b5"].shape == (steps, 2048)
+
+
+def test_clips_do_not_depend_on_their_companions(extractor):
+    waves = [*sounds(12000), torch.ones(1)]
+    together, backwards = extractor(waves), extractor(waves[::-1])[::-1]
+    for wave, *others in zip(waves, together, backwards, strict=True):
+        (alone,) = extractor([wave])
+        for other in others:
+            worst = (other["b5"] - alone["b5"]).abs().max()
+            assert worst <= 1e-5 * alone["b5"].abs().max()
+
+
+def test_frames_lie_where_the_card_says(extractor):
+    """What a click changes is centred on the click, in a network that is symmetric in time."""
+    stream = extractor.streams["b5"]
+    convolutions = [m for m in extractor.network.modules() if isinstance(m, torch.nn.Conv2d)]
+    before = [m.weight.clone() for m in convolutions]
+    for module in convolutions:
+        module.weight.copy_((module.weight + module.weight.flip(2)) / 2)
+    noise = 1e-2 * torch.from_numpy(np.random.default_rng(1).standard_normal(9 * 2560)).float()
+    quiet = extractor([noise])[0]["b5"]
+    for step in (3, 3.5, 5, 5.25):
+        wave = noise.clone()
+        wave[round((float(stream.first_center) + step * float(stream.hop)) * 16000)] += 1
+        moved = (extractor([wave])[0]["b5"] - quiet).double().square().sum(1)
+        centre = (moved * torch.arange(9)).sum() / moved.sum()
+        assert float(centre) == pytest.approx(step, abs=0.05)
+    for module, weight in zip(convolutions, before, strict=True):
+        module.weight.copy_(weight)
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+def test_loading_is_strict(extractor, change):
+    state = dict(extractor.network.state_dict())
+    if change == "missing":
+        del state["b5.0.weight"]
+    elif change == "extra":
+        state["b5.0.bias"] = torch.zeros(2048)
+    else:
+        state["b5.0.weight"] = torch.zeros(2048, 512, 3, 4)
+    with pytest.raises(WeightsError, match=r"(?s)weanet: main weights.*b5\.0\.(weight|bias)"):
+        extractor.load_weights({"main": state})
+
+
+def test_no_weights_are_public():
+    with pytest.raises(WeightsError, match=r"None are public.*cnn14.*--weights weanet=PATH"):
+        load.specify("weanet")
+    assert load.specify("weanet", weights={"weanet.main": "random:1"}).provenance == [
+        "random weights (seed 1)"
+    ]
+
+
+def test_own_weights_are_read(extractor, tmp_path):
+    file = tmp_path / "own.pth"
+    state = states.random_state(extractor.network, 5)
+    torch.save(state, file)
+    built = load.build(load.specify("weanet", weights={"weanet.main": str(file)}))
+    assert torch.equal(built.network.b8.weight, state["b8.weight"])
+
+
+def test_there_is_no_head(extractor):
+    """Between b5 and the classes lie two layers with ReLU: no linear layer reads the stream."""
+    assert extractor.head() is None
+    assert cards.extractor("weanet").classes_file is None
