@@ -19,7 +19,7 @@ setup(
     package_dir=dict(CARDS),
     package_data={
         **{name: ["*.yaml"] for name in CARDS},
-        "probekit": ["py.typed", "extractors/classes/*"],
+        "probekit": ["py.typed", "extractors/classes/*", "extractors/reference.json"],
     },
     include_package_data=False,
     install_requires=[
@@ -39,7 +39,7 @@ setup(
         "PyYAML>=6",
         "typer>=0.12",
         "rich>=13",
-        "pooch>=1.8",
+        "requests>=2.32",
     ],
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.5", "librosa>=0.10.2", "torchvggish>=0.2"],

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from probekit import mpeg
 from probekit.errors import AudioError
 
 Waveform = npt.NDArray[np.float32]
@@ -87,6 +88,7 @@ def load(
             first, last = _span(path, own_rate, total, start, end)
             sound.seek(first) if first else None
             wave = _read_mono(sound, last - first)
+            exact = sound.format != "MP3" or mpeg.states_length(path)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: not audio, or damaged ({_plain(error)})") from error
     except OSError as error:
@@ -95,7 +97,8 @@ def load(
         raise AudioError(f"{path}: cannot be opened ({error})") from error
     except MemoryError as error:
         raise AudioError(f"{path}: does not fit into this machine's memory") from error
-    if len(wave) < last - first:
+    missing = last - first - len(wave)
+    if missing > (0 if exact else _SLACK * own_rate if end is not None else last - first - 1):
         raise AudioError(f"{path}: truncated: {len(wave)} of {last - first} samples could be read")
     if not np.isfinite(wave).all():
         bad = np.flatnonzero(~np.isfinite(wave))

@@ -49,6 +49,9 @@ def device(name: str = "auto") -> "torch.device":
         raise ProbekitError(
             f"--device {name}: torch does not know this device; for example auto, cpu or cuda:0"
         ) from error
+    # float32 means float32: the tensor cores' shorter products would move embeddings by 1e-3
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ProbekitError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices"

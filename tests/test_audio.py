@@ -69,6 +69,39 @@ def test_a_header_that_promises_terabytes_is_a_truncated_file(tmp_path):
         audio.load(path)
 
 
+LOUD_FIRST = np.concatenate([noise(5 * RATE), np.zeros(5 * RATE, np.float32)])
+
+
+@pytest.mark.parametrize("rate", [44100, 48000, 22050, 8000])
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\x01\x02" + bytes(130)])
+def test_an_mp3_of_constant_rate_needs_no_table(tmp_path, rate, tag):
+    kind = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
+    path = written(tmp_path / "a.mp3", LOUD_FIRST, rate, **kind)
+    whole = audio.load(path).wave
+    assert len(whole) == len(LOUD_FIRST)
+    content = path.read_bytes()
+    second = content.index(content[:2], 60)
+    path.write_bytes(tag + content[second:])
+    found = audio.load(path).wave
+    assert abs(len(found) - len(whole)) < 3000  # an encoder's delay, and an incomplete last frame
+    part = audio.load(path, start=0.1, end=0.2).wave
+    np.testing.assert_allclose(part, found[round(0.1 * rate) : round(0.2 * rate)], atol=1e-6)
+    with pytest.raises(AudioError, match="long, the clip asks for"):
+        audio.load(path, end=len(LOUD_FIRST) / rate + 1)
+
+
+@pytest.mark.parametrize("wave", [LOUD_FIRST, LOUD_FIRST[::-1]], ids=["too short", "too long"])
+def test_an_mp3_of_varying_rate_needs_one(tmp_path, wave):
+    path = written(tmp_path / "a.mp3", wave, bitrate_mode="VARIABLE")
+    assert len(audio.load(path).wave) == len(wave)
+    content = path.read_bytes()
+    second = content.index(content[:2], 60)
+    path.write_bytes(content[second:])
+    assert abs(soundfile.info(path).frames - len(wave)) > RATE  # libsndfile guesses
+    with pytest.raises(AudioError, match=r"does not say how long it is .*ffmpeg"):
+        audio.load(path)
+
+
 @pytest.mark.parametrize("own, wanted", [(44100, 22050), (8000, 16000), (192000, 22050)])
 def test_other_rates_go_through_soxr_after_the_downmix(tmp_path, own, wanted):
     wave = noise(own // 10, 2)

@@ -24,6 +24,22 @@ def root(given: str | Path | None = None) -> Path:
 def folder(cache: Path, extractor: str, fingerprint: str, dataset: str) -> Path:
     """Return the folder of one extractor's embeddings of one dataset.
 
+    Parameters
+    ----------
+    cache : pathlib.Path
+        The cache's folder.
+    extractor : str
+        The extractor's name.
+    fingerprint : str
+        Its first eight digits go into the folder's name.
+    dataset : str
+        Whose clips.
+
+    Returns
+    -------
+    pathlib.Path
+        It need not exist yet.
+
     Raises
     ------
     CacheError

@@ -115,9 +115,13 @@ class HearModule(Extractor):
 
     Parameters
     ----------
-    card, params, wanted
-        As for :class:`Extractor`.
-    library : object
+    card : ExtractorCard
+        What :func:`describe` found.
+    params : dict
+        ``module``: its import name.
+    wanted : sequence of str
+        The streams to compute.
+    library : Library
         The module's functions.
     model : object
         What its ``load_model`` returned.

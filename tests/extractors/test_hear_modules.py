@@ -14,6 +14,7 @@ import probekit
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors import hear_modules, load
 from probekit.extractors.weights import parse_overrides
+from probekit.selection import Selection, parse
 
 torch.set_num_threads(1)
 
@@ -76,6 +77,27 @@ def sounds():
     rng = np.random.default_rng(0)
     return [torch.from_numpy(rng.uniform(-1, 1, n).astype(np.float32))
             for n in (3000, 1, 22050, 3000, 700)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "again", "expected"),
+    [
+        ("hear:some.Module", None, Selection("hear", params={"module": "some.Module"})),
+        ("hear:module=m", "hear:m", Selection("hear", params={"module": "m"})),
+        ("hear@12:m,stream=scene", None, Selection("hear", "12", {"module": "m"}, "scene")),
+        ("hear:m,x=1", None, Selection("hear", params={"module": "m", "x": "1"})),
+        ("hear:stream=scene", None, Selection("hear", stream="scene")),
+    ],
+)
+def test_how_a_module_is_named(text, again, expected):
+    assert parse(text) == expected
+    assert str(expected) == (again or text)
+
+
+@pytest.mark.parametrize("text", ["hear:", "hear:,stream=scene", "hear:a,b", "vggish:module"])
+def test_other_forms_are_refused(text):
+    with pytest.raises(ProbekitError, match="write NAME"):
+        parse(text)
 
 
 def test_card_is_learnt_from_the_module(module):
