@@ -36,6 +36,7 @@ test-slow: $(VENV)/installed-test  ## the slow tests
 
 check: $(VENV)/installed-check  ## style, types, docstrings, who imports whom
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/python tests/check_docstrings.py
 	$(BIN)/lint-imports --no-cache

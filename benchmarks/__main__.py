@@ -12,9 +12,13 @@ NAMES = ("start", "extraction", "solver")
 
 def main() -> None:
     names = sys.argv[1:] or NAMES
-    libraries = ", ".join(f"{n} {version(n)}" for n in ("probekit", "torch", "numpy", "scikit-learn"))
-    print(f"{platform.machine()}, {runtime.cpu_count()} cores, Python {platform.python_version()}, "
-          f"{libraries}\n")
+    libraries = ", ".join(
+        f"{n} {version(n)}" for n in ("probekit", "torch", "numpy", "scikit-learn")
+    )
+    print(
+        f"{platform.machine()}, {runtime.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{libraries}\n"
+    )
     for name in names:
         import_module(f"benchmarks.{name}").main()
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from benchmarks.timing import interleaved, table
 
 import probekit
+from benchmarks.timing import interleaved, table
 from probekit.extraction.run import extract
 
 CLIPS, SECONDS, RATE = 40, 10, 44100
@@ -48,11 +48,19 @@ def main() -> None:
                 for batch in examples.split(ours.batch_pieces):
                     ours.network(batch)
 
-        sides = {"torchvggish, file by file": package, "probekit extract": probekit_extract,
-                 "the network alone, in memory": bare}
+        sides = {
+            "torchvggish, file by file": package,
+            "probekit extract": probekit_extract,
+            "the network alone, in memory": bare,
+        }
         seconds = interleaved(sides, rounds=3)
     fastest = seconds["torchvggish, file by file"]
     rows: list[tuple[object, ...]] = [("", "seconds", "clips a second", "against torchvggish")]
-    rows += [(n, f"{s:.2f}", f"{CLIPS / s:.1f}", f"{fastest / s:.2f} ×") for n, s in seconds.items()]
-    table(f"VGGish, {CLIPS} wavs of {SECONDS} s at 44.1 kHz, float32, {torch.get_num_threads()} "
-          "threads", rows)
+    rows += [
+        (n, f"{s:.2f}", f"{CLIPS / s:.1f}", f"{fastest / s:.2f} ×") for n, s in seconds.items()
+    ]
+    table(
+        f"VGGish, {CLIPS} wavs of {SECONDS} s at 44.1 kHz, float32, {torch.get_num_threads()} "
+        "threads",
+        rows,
+    )

@@ -57,8 +57,9 @@ def main() -> None:
         extractor = build(card)
         short, long = rates(extractor)
         parameters = sum(tensor.numel() for tensor in extractor.network.parameters())
-        rows.append((name, f"{short:.3g}", f"{long:.3g}", card.gflop_per_second or "–",
-                     f"{parameters:,}"))
+        rows.append(
+            (name, f"{short:.3g}", f"{long:.3g}", card.gflop_per_second or "–", f"{parameters:,}")
+        )
     table("Arithmetic", rows)
 
 

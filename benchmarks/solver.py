@@ -4,9 +4,9 @@ import warnings
 from time import perf_counter
 
 import numpy as np
-from benchmarks.timing import table
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks.timing import table
 from probekit import runtime
 from probekit.probes import linear, solver
 
@@ -30,8 +30,9 @@ def _compare(clips: int, dim: int, classes: int) -> None:
     ours = solver.solve_path(x, hot, linear.GRID, independent=False)
     own = perf_counter() - begin
     model = LogisticRegression(tol=1e-8, max_iter=3000, warm_start=True)
-    rows: list[tuple[object, ...]] = [("C", "our steps", "our proven gap", "its steps",
-                                       "its gap against ours", "its seconds")]
+    rows: list[tuple[object, ...]] = [
+        ("C", "our steps", "our proven gap", "its steps", "its gap against ours", "its seconds")
+    ]
     theirs = 0.0
     for one in ours:
         begin = perf_counter()
@@ -42,10 +43,21 @@ def _compare(clips: int, dim: int, classes: int) -> None:
         theirs += took
         own_value = _objective(x, hot, one.coef, one.intercept, one.c)
         gap = _objective(x, hot, model.coef_, model.intercept_, one.c) / own_value - 1
-        rows.append((f"{one.c:.0e}", one.steps, f"{one.gap:.0e}", int(model.n_iter_.max()),
-                     f"{gap:+.0e}", f"{took:.2f}"))
-    table(f"{clips:,} clips × {dim} × {classes} classes, twelve C, one thread: probekit "
-          f"{own:.1f} s, scikit-learn (lbfgs, tol 1e-8, at most 3,000 steps) {theirs:.1f} s", rows)
+        rows.append(
+            (
+                f"{one.c:.0e}",
+                one.steps,
+                f"{one.gap:.0e}",
+                int(model.n_iter_.max()),
+                f"{gap:+.0e}",
+                f"{took:.2f}",
+            )
+        )
+    table(
+        f"{clips:,} clips × {dim} × {classes} classes, twelve C, one thread: probekit "
+        f"{own:.1f} s, scikit-learn (lbfgs, tol 1e-8, at most 3,000 steps) {theirs:.1f} s",
+        rows,
+    )
 
 
 def _objective(x: np.ndarray, hot: np.ndarray, w: np.ndarray, b: np.ndarray, c: float) -> float:

@@ -14,8 +14,17 @@ def main() -> None:
         corpus, cache = Path(place) / "corpus", Path(place) / "cache"
         synthesis.write_corpus(corpus, clips=3000)
         base = [sys.executable, "-m", "probekit", "extract"]
-        full = [*base, "-e", "melstats", "--task", "synth", "--root", str(corpus), "--cache",
-                str(cache)]
+        full = [
+            *base,
+            "-e",
+            "melstats",
+            "--task",
+            "synth",
+            "--root",
+            str(corpus),
+            "--cache",
+            str(cache),
+        ]
         seconds = interleaved(
             {
                 "probekit extract --help": lambda: _run([*base, "--help"]),

@@ -21,6 +21,8 @@ from probekit.errors import AudioError
 Waveform = npt.NDArray[np.float32]
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".opus"})
+FOREIGN = frozenset({".m4a", ".mp4", ".aac", ".wma", ".webm", ".mkv", ".mov", ".amr"})
+"""Recordings that libsndfile does not decode: they become failures, never left out in silence."""
 _BLOCK = 1 << 22  # samples to decode at once
 _SLACK = 0.1  # seconds by which a stated end may pass the real one: metadata rounds
 
@@ -90,6 +92,10 @@ def load(
             wave = _read_mono(sound, last - first)
             exact = sound.format != "MP3" or mpeg.states_length(path)
     except soundfile.LibsndfileError as error:
+        if path.suffix.lower() in FOREIGN:
+            raise AudioError(
+                f"{path}: {path.suffix} is not decoded; convert it, for example to flac"
+            ) from error
         raise AudioError(f"{path}: not audio, or damaged ({_plain(error)})") from error
     except OSError as error:
         raise AudioError(f"{path}: {(error.strerror or str(error)).lower()}") from error

@@ -93,7 +93,5 @@ def run(
     tree = dendrogram("synth", EXTRACTORS[0], cache=where, root=corpus, space="standardized")
     drawn = figures.save_dendrogram(tree, out / "figures")
     tell(STEPS[4])
-    written = page.write(
-        out / "index.html", "probekit demo", found, [(drawn[1], tree.caption)]
-    )
+    written = page.write(out / "index.html", "probekit demo", found, [(drawn[1], tree.caption)])
     return Demo(corpus, found, drawn, written, perf_counter() - begin)

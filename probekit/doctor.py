@@ -100,8 +100,15 @@ def examine(
         try:
             found += look()
         except Exception as error:  # whatever it is, the other findings are wanted too
-            found.append(Finding(name, name, "wrong", _line(error),
-                                 "If a library is wrong above, mend that first; else report this."))
+            found.append(
+                Finding(
+                    name,
+                    name,
+                    "wrong",
+                    _line(error),
+                    "If a library is wrong above, mend that first; else report this.",
+                )
+            )
     return found
 
 
@@ -109,16 +116,20 @@ def _versions() -> Iterator[Finding]:
     """Look at Python, and what probekit stands on."""
     python = platform.python_version()
     old = sys.version_info < (3, 11)
-    yield Finding("versions", "python", "wrong" if old else "right", python,
-                  "probekit needs Python 3.11 or newer." if old else "")
+    yield Finding(
+        "versions",
+        "python",
+        "wrong" if old else "right",
+        python,
+        "probekit needs Python 3.11 or newer." if old else "",
+    )
     for name in LIBRARIES:
         package = {"sklearn": "scikit-learn"}.get(name, name)
         try:
             module = importlib.import_module(name)
             version = metadata.version(package)
         except Exception as error:  # a broken library can raise anything
-            yield Finding("versions", name, "wrong", _line(error),
-                          REINSTALL.format(package))
+            yield Finding("versions", name, "wrong", _line(error), REINSTALL.format(package))
             continue
         if name == "soundfile":
             version += f", libsndfile {module.__libsndfile_version__}"
@@ -134,19 +145,29 @@ def _devices() -> Iterator[Finding]:
     bf16 = "not known"
     if hardware:
         bf16 = "in hardware" if any(hardware) else "emulated, slow"
-    yield Finding("devices", "cpu", "right",
-                  f"{runtime.cpu_count()} cores, {platform.machine()}; bf16 {bf16}")
+    yield Finding(
+        "devices", "cpu", "right", f"{runtime.cpu_count()} cores, {platform.machine()}; bf16 {bf16}"
+    )
     if not torch.cuda.is_available():
         if shutil.which("nvidia-smi") is None:
             yield Finding("devices", "cuda", "note", "no CUDA device")
         elif torch.version.cuda is None:
-            yield Finding("devices", "cuda", "note", "nvidia-smi is here, but torch has no CUDA",
-                          "To use the GPU, install torch for CUDA: https://pytorch.org")
+            yield Finding(
+                "devices",
+                "cuda",
+                "note",
+                "nvidia-smi is here, but torch has no CUDA",
+                "To use the GPU, install torch for CUDA: https://pytorch.org",
+            )
         else:
-            yield Finding("devices", "cuda", "note",
-                          f"torch has CUDA {torch.version.cuda}, but finds no device",
-                          "To use the GPU: nvidia-smi must list it, CUDA_VISIBLE_DEVICES must not "
-                          "hide it, and its driver must not be older than torch's CUDA.")
+            yield Finding(
+                "devices",
+                "cuda",
+                "note",
+                f"torch has CUDA {torch.version.cuda}, but finds no device",
+                "To use the GPU: nvidia-smi must list it, CUDA_VISIBLE_DEVICES must not "
+                "hide it, and its driver must not be older than torch's CUDA.",
+            )
         return
     for i in range(torch.cuda.device_count()):
         name = f"cuda:{i}"
@@ -157,14 +178,23 @@ def _devices() -> Iterator[Finding]:
             ones = torch.ones(64, 64, device=name)
             whole = bool((ones @ ones == 64).all())
         except RuntimeError as error:
-            yield Finding("devices", name, "wrong", _line(error),
-                          "Install a torch that was built for this GPU and its driver: "
-                          "https://pytorch.org; until then, --device cpu")
+            yield Finding(
+                "devices",
+                name,
+                "wrong",
+                _line(error),
+                "Install a torch that was built for this GPU and its driver: "
+                "https://pytorch.org; until then, --device cpu",
+            )
             continue
-        yield Finding("devices", name, "right" if whole else "wrong",
-                      f"{facts.name}, {facts.total_memory / 1e9:.0f} GB, CUDA "
-                      f"{torch.version.cuda}; bf16 {'in hardware' if native else 'emulated, slow'}",
-                      "" if whole else "It computes wrongly; use --device cpu.")
+        yield Finding(
+            "devices",
+            name,
+            "right" if whole else "wrong",
+            f"{facts.name}, {facts.total_memory / 1e9:.0f} GB, CUDA "
+            f"{torch.version.cuda}; bf16 {'in hardware' if native else 'emulated, slow'}",
+            "" if whole else "It computes wrongly; use --device cpu.",
+        )
 
 
 def _decoder(name: str) -> Finding:
@@ -183,16 +213,25 @@ def _decoder(name: str) -> Finding:
             soundfile.write(path, tone, own, subtype, format=name.upper())
             heard = audio.load(path, rate)
     except (AudioError, OSError, RuntimeError, TypeError, ValueError) as error:
-        return Finding("decoders", name, "wrong", _line(error),
-                       "libsndfile 1.1 or newer reads and writes it: pip install --upgrade "
-                       "soundfile; until then, convert such recordings to wav or flac.")
+        return Finding(
+            "decoders",
+            name,
+            "wrong",
+            _line(error),
+            "libsndfile 1.1 or newer reads and writes it: pip install --upgrade "
+            "soundfile; until then, convert such recordings to wav or flac.",
+        )
     turn = np.exp(-2j * np.pi * hertz / rate * np.arange(len(heard.wave)))
     measured = 2 * abs(np.mean(heard.wave * turn)) * heard.seconds / seconds
     if abs(measured - level) > 0.02 or abs(heard.seconds - seconds) > 0.1:
-        return Finding("decoders", name, "wrong",
-                       f"a tone of {seconds:g} s and level {level:g} was read back as "
-                       f"{heard.seconds:.3f} s and {measured:.3f}",
-                       REINSTALL.format("soundfile soxr"))
+        return Finding(
+            "decoders",
+            name,
+            "wrong",
+            f"a tone of {seconds:g} s and level {level:g} was read back as "
+            f"{heard.seconds:.3f} s and {measured:.3f}",
+            REINSTALL.format("soundfile soxr"),
+        )
     return Finding("decoders", name, "right", "written, read back, resampled")
 
 
@@ -213,15 +252,23 @@ def _folders(cache: str | Path | None, reports: str | Path | None) -> Iterator[F
             with tempfile.TemporaryFile(dir=nearest):
                 free = shutil.disk_usage(nearest).free
         except OSError as error:
-            yield Finding("folders", name, "wrong",
-                          f"{place}: cannot write in {nearest} ({error.strerror})",
-                          f"Make it a folder that you may write to, or name another by {setting}.")
+            yield Finding(
+                "folders",
+                name,
+                "wrong",
+                f"{place}: cannot write in {nearest} ({error.strerror})",
+                f"Make it a folder that you may write to, or name another by {setting}.",
+            )
             continue
         there = "is here" if place.exists() else "will be made"
         scarce = free < ROOM
-        yield Finding("folders", name, "note" if scarce else "right",
-                      f"{place}: {there}, writable, {free / 1e9:.1f} GB free",
-                      f"Make room, or name another folder by {setting}." if scarce else "")
+        yield Finding(
+            "folders",
+            name,
+            "note" if scarce else "right",
+            f"{place}: {there}, writable, {free / 1e9:.1f} GB free",
+            f"Make room, or name another folder by {setting}." if scarce else "",
+        )
 
 
 def _weights() -> Iterator[Finding]:
@@ -229,22 +276,35 @@ def _weights() -> Iterator[Finding]:
     for one in inventory.held():
         name = f"{one.extractor}/{one.role}"
         if one.state == "wrong":
-            yield Finding("weights", name, "wrong", f"{one.path}: {one.fault}",
-                          f"Delete it, then: probekit weights get {one.extractor}")
+            yield Finding(
+                "weights",
+                name,
+                "wrong",
+                f"{one.path}: {one.fault}",
+                f"Delete it, then: probekit weights get {one.extractor}",
+            )
         elif one.here:
             advice = "probekit weights verify reads it." if one.state == "not checked" else ""
             yield Finding("weights", name, "right", f"here, hash: {one.state}", advice)
         elif one.url is None:
-            yield Finding("weights", name, "note", "not here and not public",
-                          "probekit weights get NAME says what can be used instead.")
+            yield Finding(
+                "weights",
+                name,
+                "note",
+                "not here and not public",
+                "probekit weights get NAME says what can be used instead.",
+            )
         else:
-            yield Finding("weights", name, "note", "not here",
-                          "They come when they are needed, or by: probekit weights get NAME")
+            yield Finding(
+                "weights",
+                name,
+                "note",
+                "not here",
+                "They come when they are needed, or by: probekit weights get NAME",
+            )
 
 
-def _extractors(
-    everything: bool, device: str, tell: Callable[[str], None]
-) -> Iterator[Finding]:
+def _extractors(everything: bool, device: str, tell: Callable[[str], None]) -> Iterator[Finding]:
     """Run all extractors."""
     from probekit.extractors import reference
 
@@ -264,8 +324,9 @@ def _extractor(
     if expected is None or expected["version"] != card.version:
         return Finding("extractors", name, "note", f"no reference for version {card.version}")
     if large(card) and not everything:
-        return Finding("extractors", name, "note", "not run: a large network",
-                       "probekit doctor --all runs it.")
+        return Finding(
+            "extractors", name, "note", "not run: a large network", "probekit doctor --all runs it."
+        )
     advice = (
         f"Do not use {name} here before this is clear. Install torch, numpy and soxr again in the "
         "versions of constraints.txt; if it stays, report it with probekit doctor --json."
@@ -277,11 +338,20 @@ def _extractor(
     faults = reference.compare(found, expected["streams"])
     worst = max(faults, key=lambda stream: faults[stream])
     if faults[worst] > TOLERANCE:
-        return Finding("extractors", name, "wrong",
-                       f"stream {worst} is off by {faults[worst]:.2g} standard deviations "
-                       f"(allowed: {TOLERANCE:g})", advice)
-    return Finding("extractors", name, "right",
-                   f"on {device}: off by at most {faults[worst]:.1g} standard deviations")
+        return Finding(
+            "extractors",
+            name,
+            "wrong",
+            f"stream {worst} is off by {faults[worst]:.2g} standard deviations "
+            f"(allowed: {TOLERANCE:g})",
+            advice,
+        )
+    return Finding(
+        "extractors",
+        name,
+        "right",
+        f"on {device}: off by at most {faults[worst]:.1g} standard deviations",
+    )
 
 
 def _line(error: Exception) -> str:

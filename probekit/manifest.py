@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from probekit.audio import SUFFIXES
+from probekit.audio import FOREIGN, SUFFIXES
 from probekit.errors import DataError
 
 Target = Literal["none", "single", "multi", "regression"]
@@ -284,7 +284,7 @@ def from_folder(root: Path, name: str | None = None) -> Manifest:
     if not root.is_dir():
         raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}")
     files = sorted(path.relative_to(root) for path in _walk(root))
-    found = [path for path in files if path.suffix.lower() in SUFFIXES]
+    found = [path for path in files if path.suffix.lower() in SUFFIXES | FOREIGN]
     if not found:
         others = sorted({path.suffix.lower() or path.name for path in files})
         there = f", found {_some(others)}" if others else ""
@@ -467,7 +467,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
-                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False,
+                path,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                index_col=False,
                 skipinitialspace=True,
             )
     except FileNotFoundError as error:
@@ -484,8 +488,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if len(table.columns) == 1 and any(mark in table.columns[0] for mark in ";\t|"):
-        raise DataError(f"{path}: columns must be separated by commas; the header is "
-                        f"{table.columns[0]!r}")
+        raise DataError(
+            f"{path}: columns must be separated by commas; the header is {table.columns[0]!r}"
+        )
     if table.empty:
         raise DataError(f"{path}: a header, but no clips")
     table.columns = table.columns.str.strip()

@@ -10,8 +10,9 @@ import inspect
 import pkgutil
 import sys
 
-import probekit
 from numpydoc.validate import validate
+
+import probekit
 
 # what is asked of a docstring that has sections
 ERRORS = {
@@ -51,8 +52,12 @@ def described(thing: object) -> bool:
         return False
     text = inspect.getdoc(thing) or ""
     section = text.partition("Attributes\n----------\n")[2]
-    named = {word for line in section.splitlines() if " : " in line and line[0] != " "
-             for word in line.partition(" : ")[0].split(", ")}
+    named = {
+        word
+        for line in section.splitlines()
+        if " : " in line and line[0] != " "
+        for word in line.partition(" : ")[0].split(", ")
+    }
     return {field.name for field in dataclasses.fields(thing)} <= named
 
 

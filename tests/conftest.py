@@ -64,8 +64,12 @@ def corpus(tmp_path_factory):
     It is shared: copy it before changing anything.
     """
     root = tmp_path_factory.mktemp("corpus") / "tiny"
-    kinds = [("wav", "PCM_16", 22050, 1), ("flac", "PCM_16", 44100, 2),
-             ("wav", "FLOAT", 16000, 1), ("wav", "PCM_24", 22050, 2)]
+    kinds = [
+        ("wav", "PCM_16", 22050, 1),
+        ("flac", "PCM_16", 44100, 2),
+        ("wav", "FLOAT", 16000, 1),
+        ("wav", "PCM_24", 22050, 2),
+    ]
     for label in LABELS:
         (root / label).mkdir(parents=True)
         for number in range(8):
@@ -91,9 +95,7 @@ def cli():
             text=True,
             timeout=120,
         )
-        return SimpleNamespace(
-            returncode=done.returncode, stdout=done.stdout, stderr=done.stderr
-        )
+        return SimpleNamespace(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
     return run
 

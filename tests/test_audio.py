@@ -24,8 +24,14 @@ def written(path, wave, rate=RATE, **kind):
 
 @pytest.mark.parametrize(
     "name, subtype",
-    [("a.wav", "PCM_16"), ("a.wav", "PCM_24"), ("a.wav", "FLOAT"), ("a.flac", "PCM_16"),
-     ("a.aiff", "PCM_16"), ("a.au", "PCM_16")],
+    [
+        ("a.wav", "PCM_16"),
+        ("a.wav", "PCM_24"),
+        ("a.wav", "FLOAT"),
+        ("a.flac", "PCM_16"),
+        ("a.aiff", "PCM_16"),
+        ("a.au", "PCM_16"),
+    ],
 )
 def test_samples_are_those_of_soundfile(tmp_path, name, subtype):
     path = written(tmp_path / name, noise(5000), subtype=subtype)

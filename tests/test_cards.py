@@ -8,10 +8,16 @@ from probekit import cards
 from probekit.errors import CardError, UnknownNameError
 
 EXTRACTOR = {
-    "name": "mine", "title": "Mine", "version": 1, "module": "melstats", "sample_rate": 16000,
-    "long_audio": "windowed", "default_stream": "out",
-    "streams": {"out": {"dim": 3, "kind": "frames", "hop": "24/25", "first_center": 0.48,
-                        "window": "0.96"}},
+    "name": "mine",
+    "title": "Mine",
+    "version": 1,
+    "module": "melstats",
+    "sample_rate": 16000,
+    "long_audio": "windowed",
+    "default_stream": "out",
+    "streams": {
+        "out": {"dim": 3, "kind": "frames", "hop": "24/25", "first_center": 0.48, "window": "0.96"}
+    },
 }
 
 
@@ -119,8 +125,9 @@ def test_made_folds_need_their_number():
         cards.Protocol(kind="made-folds")
 
 
-@pytest.mark.parametrize("kind, name, near", [("extractors", "vgish", "vggish"),
-                                              ("tasks", "FSD", "fsdd")])
+@pytest.mark.parametrize(
+    "kind, name, near", [("extractors", "vgish", "vggish"), ("tasks", "FSD", "fsdd")]
+)
 def test_a_misspelt_card_brings_the_near_ones(kind, name, near):
     with pytest.raises(UnknownNameError, match=f"Did you mean .*'{near}'"):
         cards.load(kind, name)

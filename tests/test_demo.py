@@ -22,8 +22,7 @@ CLIPS = 300  # the fewest that it takes
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("demo")
     steps = []
-    found = demo.run(
-        cache=root / "cache", reports=root / "reports", clips=CLIPS, step=steps.append)
+    found = demo.run(cache=root / "cache", reports=root / "reports", clips=CLIPS, step=steps.append)
     return root, found, steps
 
 

@@ -65,7 +65,8 @@ def test_healthy_with_every_shipped_extractor(main):
 def test_every_shipped_extractor_has_a_reference():
     known = reference.read()
     lacking = [
-        name for name in cards.names("extractors")
+        name
+        for name in cards.names("extractors")
         if known.get(name, {}).get("version") != cards.extractor(name).version
     ]
     assert not lacking, (
@@ -136,7 +137,9 @@ def test_an_extractor_that_fails_does_not_hide_the_others(few, monkeypatch):
     monkeypatch.setattr(states, "random_state", fail)
     found = doctor.examine()
     assert states_of(found, "extractors") == {
-        "convnet": "wrong", "melstats": "right", "mfcc": "right"
+        "convnet": "wrong",
+        "melstats": "right",
+        "mfcc": "right",
     }
     assert only_fault(found).found == "no kernel for this machine"
 
@@ -240,12 +243,14 @@ def test_compare():
     one = {"shape": [2, 8], "mean": 1.0, "std": 2.0, "first": [0.0] * 8}
     assert reference.compare({"a": one}, {"a": one}) == {"a": 0.0}
     for change in ({"mean": 1.01}, {"std": 1.99}, {"first": [0.0] * 7 + [-0.01]}):
-        assert reference.compare({"a": one | change}, {"a": one})["a"] == pytest.approx(
-            0.01 / 2.0
-        )
-    infinite = [({"a": one | {"shape": [16]}}, {"a": one}), ({}, {"a": one}), ({"a": one}, {}),
-                ({"a": one | {"mean": float("nan")}}, {"a": one}),
-                ({"a": one | {"first": [0.0] * 7 + [float("inf")]}}, {"a": one})]
+        assert reference.compare({"a": one | change}, {"a": one})["a"] == pytest.approx(0.01 / 2.0)
+    infinite = [
+        ({"a": one | {"shape": [16]}}, {"a": one}),
+        ({}, {"a": one}),
+        ({"a": one}, {}),
+        ({"a": one | {"mean": float("nan")}}, {"a": one}),
+        ({"a": one | {"first": [0.0] * 7 + [float("inf")]}}, {"a": one}),
+    ]
     for found, expected in infinite:
         assert reference.compare(found, expected) == {"a": float("inf")}
     still = one | {"std": 0.0}

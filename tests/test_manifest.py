@@ -35,8 +35,14 @@ def test_columns_of_a_csv(tmp_path):
     assert clips.root == tmp_path
     first, second = rows(clips)
     assert first == {
-        "clip_id": "a", "path": "x/a.wav", "start": 0.5, "end": 1.5, "split": "train",
-        "fold": "1", "group": "g", "labels": ("dog, big",),
+        "clip_id": "a",
+        "path": "x/a.wav",
+        "start": 0.5,
+        "end": 1.5,
+        "split": "train",
+        "fold": "1",
+        "group": "g",
+        "labels": ("dog, big",),
     }
     assert np.isnan([second["start"], second["end"]]).all()
     assert list(clips.targets()) == [1, 0]
@@ -144,8 +150,16 @@ def test_without_audio_any_text_is_an_id(tmp_path):
 
 
 def test_folders_are_labels(tmp_path):
-    touch(tmp_path, "dog/b.wav", "dog/deep/a.FLAC", "cat/a.mp3", "cat/a.wav", "cat/._a.wav",
-          ".git/x.wav", "cat/notes.txt")
+    touch(
+        tmp_path,
+        "dog/b.wav",
+        "dog/deep/a.FLAC",
+        "cat/a.mp3",
+        "cat/a.wav",
+        "cat/._a.wav",
+        ".git/x.wav",
+        "cat/notes.txt",
+    )
     clips = manifests.from_folder(tmp_path)
     assert list(zip(clips.clip_ids, clips.table["labels"], strict=True)) == [
         ("cat/a.mp3", ("cat",)),  # two files would share the id cat/a
@@ -213,11 +227,26 @@ def test_file_names_in_another_encoding_are_refused(tmp_path):
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
 def test_a_manifest_survives_its_file(tmp_path, target, suffix):
     labels = {"none": (), "single": ("b; ü",), "multi": ("a", "b; ü"), "regression": (0.1, 2.0)}
-    own = [{"clip_id": f"é{k}", "path": f"{k}.wav", "start": 0.1 * k, "split": "train",
-            "labels": labels[target]} for k in range(3)]
+    own = [
+        {
+            "clip_id": f"é{k}",
+            "path": f"{k}.wav",
+            "start": 0.1 * k,
+            "split": "train",
+            "labels": labels[target],
+        }
+        for k in range(3)
+    ]
     names = None if target in ("none", "single") else ("a", "b; ü")
-    clips = manifests.from_rows("mine", own, target=target, names=names, root=tmp_path,
-                                provenance=["stand-in data"], expected=4)
+    clips = manifests.from_rows(
+        "mine",
+        own,
+        target=target,
+        names=names,
+        root=tmp_path,
+        provenance=["stand-in data"],
+        expected=4,
+    )
     path = tmp_path / f"mine{suffix}"
     clips.write(path)
     again = manifests.read(path) if suffix == ".parquet" else manifests.from_csv(path)
@@ -235,10 +264,26 @@ def test_other_files_are_not_manifests(tmp_path):
 
 
 def test_the_digest_sees_every_field():
-    own = {"clip_id": "a", "path": "a.wav", "start": 0.0, "end": 1.0, "split": "train", "fold": "1",
-           "group": "g", "labels": "x"}
-    other = {"clip_id": "b", "path": "b.wav", "start": 0.5, "end": 2.0, "split": "test",
-             "fold": "2", "group": "h", "labels": "y"}
+    own = {
+        "clip_id": "a",
+        "path": "a.wav",
+        "start": 0.0,
+        "end": 1.0,
+        "split": "train",
+        "fold": "1",
+        "group": "g",
+        "labels": "x",
+    }
+    other = {
+        "clip_id": "b",
+        "path": "b.wav",
+        "start": 0.5,
+        "end": 2.0,
+        "split": "test",
+        "fold": "2",
+        "group": "h",
+        "labels": "y",
+    }
     digests = {manifests.from_rows("m", [own]).digest()}
     digests |= {manifests.from_rows("m", [{**own, key: other[key]}]).digest() for key in own}
     assert len(digests) == 1 + len(own)

@@ -58,10 +58,7 @@ def test_wheel_holds_exactly_the_cards_of_git(wheel: Path) -> None:
 
 def test_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    held = {
-        n for n in names
-        if n.startswith("probekit/") and not n.startswith("probekit/_cards/")
-    }
+    held = {n for n in names if n.startswith("probekit/") and not n.startswith("probekit/_cards/")}
     assert held == {n for n in known_to_git() if n.startswith("probekit/")}
     assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"probekit"}
 

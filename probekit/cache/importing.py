@@ -110,8 +110,14 @@ def import_arrays(
     columns_of = (manifest.table[name] for name in ("clip_id", "start", "end"))
     for (clip_id, start, end), vector in zip(zip(*columns_of, strict=True), matrix, strict=True):
         number = layout.bucket(clip_id, settled.buckets)
-        source = {"start": start, "end": end, "duration": np.nan,
-                  "size": -1, "mtime": -1, "sha256": b""}
+        source = {
+            "start": start,
+            "end": end,
+            "duration": np.nan,
+            "size": -1,
+            "mtime": -1,
+            "sha256": b"",
+        }
         own = parts.setdefault(number, part.Part(meta, grids))
         own.rows[clip_id] = part.Row(source, {"embedding": {"clip": vector}})
     try:

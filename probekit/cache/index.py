@@ -118,8 +118,9 @@ def _scan(path: Path, settled: layout.Layout) -> tuple[pd.DataFrame, dict[str, l
     )
     table = pd.concat([t for t in (good, lost) if len(t)] or [good], ignore_index=True)
     table["part"] = path.name
-    return table[list(COLUMNS)].astype({"row": "int64", "size": "int64", "mtime": "int64",
-                                        "failed": bool}), streams
+    return table[list(COLUMNS)].astype(
+        {"row": "int64", "size": "int64", "mtime": "int64", "failed": bool}
+    ), streams
 
 
 def _read(path: Path) -> Index:

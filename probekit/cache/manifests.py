@@ -53,9 +53,7 @@ def newest(cache: Path, name: str) -> Manifest | None:
         As it was kept.
     """
     found = [
-        path
-        for path in (cache / "manifests").glob(f"{name}-*.parquet")
-        if path.stem[:-13] == name
+        path for path in (cache / "manifests").glob(f"{name}-*.parquet") if path.stem[:-13] == name
     ]
     if not found:
         return None

@@ -131,8 +131,11 @@ def read(path: Path, *, frames: bool = True) -> Part:
         arrays: dict[str, dict[str, Array]] = {}
         offsets: dict[str, Array] = {}
         for name, group in file["streams"].items():
-            arrays[name] = {key: group[key][:] for key in group if key != "offset"
-                            and (frames or key != "frames")}
+            arrays[name] = {
+                key: group[key][:]
+                for key in group
+                if key != "offset" and (frames or key != "frames")
+            }
             if "offset" in group:
                 offsets[name] = group["offset"][:]
         for i, clip_id in enumerate(ids):
@@ -292,9 +295,7 @@ def _fill(file: h5py.File, part: Part) -> None:
             group[key] = array
 
 
-def _columns(
-    stream: str, part: Part, ids: list[str], dtype: str
-) -> Iterator[tuple[str, Array]]:
+def _columns(stream: str, part: Part, ids: list[str], dtype: str) -> Iterator[tuple[str, Array]]:
     """Yield a stream's arrays over all clips."""
     dim = part.grids[stream]["dim"]
     keys = list(part.rows[ids[0]].streams[stream]) if ids else []

@@ -110,8 +110,11 @@ class Embeddings:
         held = self.index.arrays(stream)
         for name in names:
             if name not in held:
-                raise unknown(f"pooling of {self.layout.extractor}/{stream}", name,
-                              [key for key in held if key != "frames"])
+                raise unknown(
+                    f"pooling of {self.layout.extractor}/{stream}",
+                    name,
+                    [key for key in held if key != "frames"],
+                )
         dim = int(self.grids[stream]["dim"])
         found = np.empty((len(clip_ids), dim * len(names)), np.float32)
         for path, places in self._places(clip_ids):
@@ -159,7 +162,9 @@ class Embeddings:
             return self.default_stream
         if name not in self.grids:
             raise unknown(
-                f"stream of {self.layout.extractor} in the cache", name, self.grids,
+                f"stream of {self.layout.extractor} in the cache",
+                name,
+                self.grids,
                 f"To add one: probekit extract -e {self.layout.extractor} --streams …",
             )
         return name

@@ -42,7 +42,14 @@ def dendrogram(
     made = []
     for name in embedding:
         tree = cluster(
-            task, name, cache=cache, root=root, c=c, space=space, center=center, metric=metric,
+            task,
+            name,
+            cache=cache,
+            root=root,
+            c=c,
+            space=space,
+            center=center,
+            metric=metric,
             linkage=linkage,
         )
         folder = reports_root(reports) / "figures"

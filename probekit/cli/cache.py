@@ -7,8 +7,9 @@ import typer
 
 from probekit.cli import options, output
 
-app = typer.Typer(help="What is in the embedding cache, and whether it is whole.",
-                  no_args_is_help=True)
+app = typer.Typer(
+    help="What is in the embedding cache, and whether it is whole.", no_args_is_help=True
+)
 
 
 @app.command("ls")
@@ -44,8 +45,10 @@ def ls(cache: options.Cache = None, json: bool = output.AsJson) -> None:
     else:
         output.table(
             list(rows[0]),
-            [[output.size(float(str(v))) if k == "size" else v for k, v in row.items()]
-             for row in rows],
+            [
+                [output.size(float(str(v))) if k == "size" else v for k, v in row.items()]
+                for row in rows
+            ],
             numbers="clips|failed|size",
         )
 
@@ -136,9 +139,13 @@ def verify(cache: options.Cache = None, json: bool = output.AsJson) -> None:
 @app.command("import")
 def import_(
     name: Annotated[str, typer.Argument(help="What to call the embedding.")],
-    manifest: Annotated[str, typer.Option(metavar="FILE", help="CSV; row i is row i of the arrays.")],
-    array: Annotated[list[str], typer.Option(metavar="FILE", help=".npy or .npz; repeat to put "
-                                             "several side by side.")],
+    manifest: Annotated[
+        str, typer.Option(metavar="FILE", help="CSV; row i is row i of the arrays.")
+    ],
+    array: Annotated[
+        list[str],
+        typer.Option(metavar="FILE", help=".npy or .npz; repeat to put several side by side."),
+    ],
     dataset: Annotated[str, typer.Option(help="Whose clips these are, as tasks name it.")],
     clip_id: Annotated[
         str, typer.Option(help="Column of the clip ids; COLUMN:stem takes a path's file name.")

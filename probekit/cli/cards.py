@@ -115,8 +115,11 @@ def _list(rows: list[dict[str, Any]], json: bool) -> None:
     if json:
         output.as_json(rows)
     else:
-        output.table(list(rows[0]), [list(row.values()) for row in rows],
-                     numbers="classes|clips|rate|parameters")
+        output.table(
+            list(rows[0]),
+            [list(row.values()) for row in rows],
+            numbers="classes|clips|rate|parameters",
+        )
 
 
 def _show(

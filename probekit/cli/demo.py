@@ -31,8 +31,10 @@ def demo(
 
         made = demonstration.run(cache=cache, reports=reports, clips=clips, seed=seed, step=step)
     show(made.results)
-    output.say(f"\nThe corpus is synthetic ({clips} clips, seed {seed}); vggish has random weights: "
-               "these scores say nothing about real sounds.")
+    output.say(
+        f"\nThe corpus is synthetic ({clips} clips, seed {seed}); vggish has random weights: "
+        "these scores say nothing about real sounds."
+    )
     output.say(f"audio   {made.corpus}")
     output.say(f"figure  {made.figures[0]}")
     output.say(f"page    {made.page}")

@@ -32,7 +32,10 @@ def doctor(
     with output.progress("") as bar:
         line = bar.add_task("doctor", total=None, note="")
         found = examination.examine(
-            everything=everything, device=device, cache=cache, reports=reports,
+            everything=everything,
+            device=device,
+            cache=cache,
+            reports=reports,
             step=lambda name: bar.update(line, description=name, advance=1),
         )
     wrong = [one for one in found if one.state == "wrong"]

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    task: Annotated[str, typer.Option(help="A task's name, card or CSV; or an extracted folder's.")],
+    task: Annotated[
+        str, typer.Option(help="A task's name, card or CSV; or an extracted folder's.")
+    ],
     embedding: options.Embedding,
     cache: options.Cache = None,
     root: options.Root = None,
@@ -46,8 +48,15 @@ def evaluate(
             bar.update(lines[name], completed=done)
 
         found = evaluation.evaluate(
-            task, embedding, cache=cache, root=root, reports=reports, solver=solver, jobs=jobs,
-            again=again, progress=tick,
+            task,
+            embedding,
+            cache=cache,
+            root=root,
+            reports=reports,
+            solver=solver,
+            jobs=jobs,
+            again=again,
+            progress=tick,
         )
     if json:
         output.as_json(found)
@@ -88,7 +97,9 @@ def show(found: "list[Result]") -> None:
     if published:
         output.table(
             ("published", first["metric"], "where", "what differs"),
-            [(p["method"], f"{p['score']:.3f}", p["where"], p["differs"] or "–") for p in published],
+            [
+                (p["method"], f"{p['score']:.3f}", p["where"], p["differs"] or "–")
+                for p in published
+            ],
             numbers=first["metric"],
         )
-

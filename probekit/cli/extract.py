@@ -7,19 +7,6 @@ from rich.progress import TaskID
 
 from probekit.cli import options, output
 
-_HELP = """Embed recordings and keep the embeddings in an HDF5 cache.
-
-What is there already is not computed again; an interrupted run goes on where it was.
-
-[bold]Examples[/bold]
-
-  probekit extract -e melstats --task fsdd --root ~/data/free-spoken-digit-dataset
-
-  probekit extract -e vggish -e melstats --audio ~/recordings
-
-  probekit extract -e vggish --manifest clips.csv --weights vggish=random:0 --limit 100
-"""
-
 
 def extract(
     embedding: options.Embedding,
@@ -31,16 +18,23 @@ def extract(
     manifest: Annotated[
         str | None, typer.Option(metavar="FILE", help="CSV: clip_id, path, start, end, label …")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name for --audio or --manifest; else the folder's or file's."),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="That many clips only, spread over all.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
     cache: options.Cache = None,
     weights: Annotated[
         list[str] | None, typer.Option(metavar="NAME=PATH", help="Or NAME=random:SEED.")
     ] = None,
     streams: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Streams to keep; the default one if not given.")
+        str | None,
+        typer.Option(metavar="A,B", help="Streams to keep; the default one if not given."),
     ] = None,
     frames: Annotated[bool, typer.Option("--frames", help="Keep frames, not only pooled.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
@@ -54,6 +48,18 @@ def extract(
     ] = False,
     json: bool = output.AsJson,
 ) -> None:
+    """Embed recordings and keep the embeddings in an HDF5 cache.
+
+    What is there already is not computed again; an interrupted run goes on where it was.
+
+    [bold]Examples[/bold]
+
+      probekit extract -e melstats --task fsdd --root ~/data/free-spoken-digit-dataset
+
+      probekit extract -e vggish -e melstats --audio ~/recordings
+
+      probekit extract -e vggish --manifest clips.csv --weights vggish=random:0 --limit 100
+    """
     from probekit.extraction import run
 
     with output.progress("clips") as bar:
@@ -74,6 +80,7 @@ def extract(
             root=root,
             audio=audio,
             manifest=manifest,
+            name=name,
             cache=cache,
             weights=weights or (),
             streams=streams.split(",") if streams else None,
@@ -102,8 +109,8 @@ def _tell(summaries: "list[run.Summary]") -> None:  # type: ignore[name-defined]
         todo = one.total - one.cached - len(one.failed)
         if one.dry:
             output.say(
-                f"{one.extractor}: {todo:,} of {one.total:,} clips to embed, {one.cached:,} cached; "
-                f"about {output.size(one.bytes)} in {one.where}"
+                f"{one.extractor}: {todo:,} of {one.total:,} clips to embed, "
+                f"{one.cached:,} cached; about {output.size(one.bytes)} in {one.where}"
             )
         elif not one.seconds:
             output.say(
@@ -125,6 +132,3 @@ def _tell(summaries: "list[run.Summary]") -> None:  # type: ignore[name-defined]
                 output.say(f"    {clip_id}: {reason}")
             if len(one.failed) > 20:
                 output.say(f"    … and {len(one.failed) - 20:,} more (probekit cache info)")
-
-
-extract.__doc__ = _HELP

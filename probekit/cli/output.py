@@ -38,11 +38,21 @@ def table(
         Heads of columns to align right, separated by ``|``.
     """
     right = set(numbers.split("|"))
-    made = Table(title=escape(title) or None, title_justify="left", header_style="bold", box=None,
-                 pad_edge=False, title_style="bold")
+    made = Table(
+        title=escape(title) or None,
+        title_justify="left",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+        title_style="bold",
+    )
     for name in columns:
-        made.add_column(name, justify="right" if name in right else "left",
-                        overflow="fold", no_wrap=name in right)
+        made.add_column(
+            name,
+            justify="right" if name in right else "left",
+            overflow="fold",
+            no_wrap=name in right,
+        )
     for row in rows:
         made.add_row(*(escape(str(cell)) for cell in row))
     _console().print(made)

@@ -33,11 +33,20 @@ def ls(
         output.say(f"no results in {results.root(reports)}; probekit evaluate makes them")
         return
     rows = [
-        (r.task, r.embedding, r.metric, f"{r.score:.3f}", f"{r.low:.3f} – {r.high:.3f}",
-         f"{r.clips:,} of {r.of:,}", r.provenance or "–", r.run[:12])
+        (
+            r.task,
+            r.embedding,
+            r.metric,
+            f"{r.score:.3f}",
+            f"{r.low:.3f} – {r.high:.3f}",
+            f"{r.clips:,} of {r.of:,}",
+            r.provenance or "–",
+            r.run[:12],
+        )
         for r in table.itertuples(index=False)
     ]
     output.table(
-        ("task", "embedding", "metric", "score", "95 % interval", "clips", "note", "run"), rows,
+        ("task", "embedding", "metric", "score", "95 % interval", "clips", "note", "run"),
+        rows,
         numbers="score|clips",
     )

@@ -26,9 +26,14 @@ def list_(json: bool = output.AsJson) -> None:
     output.table(
         ("extractor", "file", "here", "size", "hash", "from"),
         [
-            (f.extractor, f.role, "yes" if f.here else "no",
-             "–" if f.size is None else output.size(f.size),
-             f.state if f.here else "–", f.url or "not public: probekit weights get says more")
+            (
+                f.extractor,
+                f.role,
+                "yes" if f.here else "no",
+                "–" if f.size is None else output.size(f.size),
+                f.state if f.here else "–",
+                f.url or "not public: probekit weights get says more",
+            )
             for f in found
         ],
         title=f"weights files, in {weights.home() / 'weights'}",
@@ -72,8 +77,13 @@ def get(
         raise ProbekitError("weights get: name extractors, or say --all")
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-        console=console, disable=not console.is_terminal, transient=True,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
     )
 
     def begin(name: str) -> Tick:
@@ -89,8 +99,9 @@ def get(
     else:
         for one in found:
             output.say(f"{one.extractor}/{one.role}: {one.state}")
-            output.say("  " + (one.note.replace("\n", "\n  ") or
-                               f"{one.path}\n  SHA-256 {one.sha256}"))
+            output.say(
+                "  " + (one.note.replace("\n", "\n  ") or f"{one.path}\n  SHA-256 {one.sha256}")
+            )
     bad = ("failed",) if all_ else ("failed", "not public")
     if any(one.state in bad for one in found):
         raise typer.Exit(1)
@@ -120,7 +131,9 @@ def verify(json: bool = output.AsJson) -> None:
             if one.fault:
                 output.say(f"  {one.fault}. Delete it, then: probekit weights get {one.extractor}")
         counts = Counter(one.state for one in found)
-        output.say(f"{len(found)} files here: "
-                   f"{', '.join(f'{n} {state}' for state, n in counts.items()) or 'none'}")
+        output.say(
+            f"{len(found)} files here: "
+            f"{', '.join(f'{n} {state}' for state, n in counts.items()) or 'none'}"
+        )
     if wrong:
         raise typer.Exit(1)

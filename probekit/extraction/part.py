@@ -196,8 +196,14 @@ def _decode_ahead(clips: Iterable[Clip], card: ExtractorCard) -> Iterator[_Sourc
 
 def _decode(clip: Clip, card: ExtractorCard) -> _Source:
     """Decode one clip; whatever is wrong with the recording becomes its reason."""
-    facts: dict[str, Any] = {"start": clip.start, "end": clip.end, "duration": 0.0,
-                             "size": -1, "mtime": -1, "sha256": b""}
+    facts: dict[str, Any] = {
+        "start": clip.start,
+        "end": clip.end,
+        "duration": 0.0,
+        "size": -1,
+        "mtime": -1,
+        "sha256": b"",
+    }
     try:
         stat = clip.path.stat()
         facts.update(size=stat.st_size, mtime=stat.st_mtime_ns)
@@ -206,9 +212,7 @@ def _decode(clip: Clip, card: ExtractorCard) -> _Source:
         decoded = audio.load(clip.path, by_soxr, start=start, end=end)
         limit = None if card.long_audio == "cropped" else card.max_seconds
         if limit is not None and decoded.seconds > limit:
-            raise AudioError(
-                f"{decoded.seconds:.1f} s long; {card.name} takes at most {limit:g} s"
-            )
+            raise AudioError(f"{decoded.seconds:.1f} s long; {card.name} takes at most {limit:g} s")
         digest = recording_hash(clip.path, stat.st_size, stat.st_mtime_ns)
         facts.update(duration=decoded.seconds, sha256=digest.encode())
     except AudioError as error:

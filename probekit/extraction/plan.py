@@ -204,9 +204,7 @@ def make(
     return plan
 
 
-def _with_what_is_kept(
-    spec: Spec, frames: bool, index: index_module.Index
-) -> tuple[Spec, bool]:
+def _with_what_is_kept(spec: Spec, frames: bool, index: index_module.Index) -> tuple[Spec, bool]:
     """Add the streams and frames that the parts hold already: all clips of a part have the same."""
     held = {
         (name, array)
@@ -256,9 +254,7 @@ def recording_hash(path: Path, size: int, mtime: int) -> str:
     return sha256(path)
 
 
-def _refuse_loss(
-    plan: Plan, lacking: set[str], index: index_module.Index, where: Path
-) -> None:
+def _refuse_loss(plan: Plan, lacking: set[str], index: index_module.Index, where: Path) -> None:
     """Refuse to upgrade parts that hold clips of which no recording is known or there now."""
     for job in plan.jobs:
         if job.path.name not in lacking:

@@ -71,6 +71,7 @@ def extract(
     root: str | Path | None = None,
     audio: str | Path | None = None,
     manifest: str | Path | Manifest | None = None,
+    name: str | None = None,
     cache: str | Path | None = None,
     weights: Sequence[str] = (),
     streams: Sequence[str] | None = None,
@@ -102,6 +103,9 @@ def extract(
         A folder of recordings, sub-folders being labels; instead of ``task``.
     manifest : str, pathlib.Path or Manifest, optional
         A table of clips (CSV); instead of ``task``.
+    name : str, optional
+        What to call the dataset of ``audio`` or ``manifest``; the folder's or file's name by
+        default.
     cache : str or pathlib.Path, optional
         The cache's folder; by default ``PROBEKIT_CACHE``, else ``cache``.
     weights : sequence of str
@@ -142,13 +146,13 @@ def extract(
     names = [extractors] if isinstance(extractors, str) else list(extractors)
     if dtype not in ("float32", "float16"):
         raise ProbekitError(f"dtype {dtype!r}: float32 or float16")
-    clips, dataset = _clips(task, root, audio, manifest)
+    clips, dataset = _clips(task, root, audio, manifest, name)
     cache = layout.root(cache)
     few = clips if limit is None else _spread(clips, limit)
     overrides = load.parse_overrides(weights)
     specs = [
-        load.specify(name, weights=overrides, streams=streams, precision=precision)
-        for name in names
+        load.specify(text, weights=overrides, streams=streams, precision=precision)
+        for text in names
     ]
     if not dry_run:
         for own in _worth_keeping(clips, dataset, task, root):
@@ -176,8 +180,16 @@ def extract(
 def _run(plan: Plan, device: str, progress: Progress | None, dry: bool) -> Summary:
     """Do a plan's parts, one after another; the finished one is written behind the next."""
     spec = plan.spec
-    summary = Summary(spec.name, spec.fingerprint, plan.where, plan.total, plan.cached,
-                      failed=dict(plan.failed), provenance=spec.provenance, dry=dry)
+    summary = Summary(
+        spec.name,
+        spec.fingerprint,
+        plan.where,
+        plan.total,
+        plan.cached,
+        failed=dict(plan.failed),
+        provenance=spec.provenance,
+        dry=dry,
+    )
     if dry:
         summary.bytes = round(plan.todo * plan.bytes_per_clip)
         return summary
@@ -216,12 +228,17 @@ def _clips(
     root: str | Path | None,
     audio: str | Path | None,
     manifest: str | Path | Manifest | None,
+    name: str | None,
 ) -> tuple[Manifest, str]:
     """Return the clips that are meant, and the name of their dataset."""
     given = [value for value in (task, audio, manifest) if value is not None]
     if len(given) != 1:
         raise ProbekitError(
             "say which recordings: --task TASK --root DIR, or --audio DIR, or --manifest FILE"
+        )
+    if name is not None and (task is not None or name != manifests.dataset_name(name)):
+        raise ProbekitError(
+            f"--name {name}: for --audio and --manifest; lower case letters, digits, dots, dashes"
         )
     folder = Path(root) if root is not None else None
     if audio is not None and folder is not None:
@@ -239,10 +256,10 @@ def _clips(
     if isinstance(manifest, Manifest):
         return manifest, manifest.name
     if audio is not None:
-        clips = manifests.from_folder(Path(audio))
+        clips = manifests.from_folder(Path(audio), name)
     else:
         assert manifest is not None
-        clips = manifests.from_csv(Path(manifest), root=folder)
+        clips = manifests.from_csv(Path(manifest), root=folder, name=name)
     return clips, clips.name
 
 

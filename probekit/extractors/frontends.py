@@ -87,10 +87,18 @@ def mel_spectrogram(
 
     Parameters
     ----------
-    waves, n_fft, hop, window, power
+    waves : Tensor, shape (batch, samples)
+        As for :func:`stft_magnitude`.
+    n_fft : int
+        As for :func:`stft_magnitude`.
+    hop : int
+        As for :func:`stft_magnitude`.
+    window : Tensor, shape (window length,)
         As for :func:`stft_magnitude`.
     filterbank : Tensor, shape (n_fft // 2 + 1, bands)
         For example from :func:`mel_filterbank`.
+    power : float
+        As for :func:`stft_magnitude`.
 
     Returns
     -------

@@ -161,9 +161,7 @@ def fetch(texts: Sequence[str], begin: Callable[[str], Progress]) -> list[Fetche
         One for each file, each once.
     """
     wanted = {
-        (card.name, role): (card, facts)
-        for text in texts
-        for card, role, facts in files(text)
+        (card.name, role): (card, facts) for text in texts for card, role, facts in files(text)
     }
     found = []
     for (name, key), (card, facts) in wanted.items():

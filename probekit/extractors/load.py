@@ -146,7 +146,13 @@ def specify(
             role: weights_module.resolve(card, role, facts, overrides.get(f"{card.name}.{role}"))
             for role, facts in weights_module.needed(card, params, wanted).items()
         }
-    return Spec(card, params, wanted, precision, sources, code)
+    spec = Spec(card, params, wanted, precision, sources, code)
+    if not spec.fingerprint.startswith(selection.fingerprint):
+        raise ProbekitError(
+            f"{text}: these parameters and weights give fingerprint {spec.fingerprint[:8]}, not "
+            f"{selection.fingerprint}. Leave out the @, or name other weights"
+        )
+    return spec
 
 
 def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":

@@ -157,8 +157,10 @@ def _go_on(
             raise RefusedError(f"{host} sends a web page instead of the file")
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "")
         if total is None and not chunked and not measured:
-            raise RefusedError(f"{host} does not say how long the file is, nor is its size or hash "
-                               "known: one could not tell whether it is whole")
+            raise RefusedError(
+                f"{host} does not say how long the file is, nor is its size or hash "
+                "known: one could not tell whether it is whole"
+            )
         if start == 0:
             partial.begin(_version(response))
         with partial.path.open("ab") as out:

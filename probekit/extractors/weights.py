@@ -89,9 +89,7 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def needed(
-    card: ExtractorCard, params: Params, streams: tuple[str, ...]
-) -> dict[str, WeightsFile]:
+def needed(card: ExtractorCard, params: Params, streams: tuple[str, ...]) -> dict[str, WeightsFile]:
     """Return the weights files that these parameters and streams need.
 
     Parameters
@@ -151,8 +149,9 @@ def resolve(
     if override is not None and override.startswith("random"):
         _, _, text = override.partition(":")
         if not text.isdigit():
-            raise WeightsError(f"--weights {card.name}={override}: write random:SEED, "
-                               "for example random:0")
+            raise WeightsError(
+                f"--weights {card.name}={override}: write random:SEED, for example random:0"
+            )
         if not facts.random:
             raise WeightsError(f"{card.name}: its {role} weights cannot be random")
         return Source(seed=int(text))

@@ -258,13 +258,27 @@ class _Run:
             "seed": card.protocol.seed,
             "interval": [statistics.LEVEL, statistics.RESAMPLES, statistics.SEED],
         }
-        return cls(card, embeddings, chosen, features, present, clips, missing, expected, digest,
-                   solver, results.run_id(facts))
+        return cls(
+            card,
+            embeddings,
+            chosen,
+            features,
+            present,
+            clips,
+            missing,
+            expected,
+            digest,
+            solver,
+            results.run_id(facts),
+        )
 
     @property
     def label(self) -> str:
-        return str(Selection(self.chosen.name, "", self.chosen.params, self.chosen.stream,
-                             self.chosen.pool))
+        return str(
+            Selection(
+                self.chosen.name, "", self.chosen.params, self.chosen.stream, self.chosen.pool
+            )
+        )
 
     def compute(self, jobs: int, progress: Progress | None) -> tuple[Result, dict[str, Any]]:
         """Fit, score, and gather what is kept."""
@@ -291,8 +305,9 @@ class _Run:
         certain = statistics.interval(metric, targets[rows], scores, fold, groups)
         unconverged = sum(c.unconverged for c in fitted)
         final = sum(not c.probe.converged for c in fitted)
-        used = np.unique(np.concatenate([np.concatenate([s.train, s.valid, s.test])
-                                         for s in divisions]))
+        used = np.unique(
+            np.concatenate([np.concatenate([s.train, s.valid, s.test]) for s in divisions])
+        )
         settled = self.embeddings.layout
         result = Result(
             format=results.FORMAT,
@@ -313,18 +328,29 @@ class _Run:
             classes=list(self.clips.names),
             score=float(np.mean(own)),
             spread=float(np.std(own)),
-            interval={**asdict(certain), "level": statistics.LEVEL,
-                      "resamples": statistics.RESAMPLES, "seed": statistics.SEED},
+            interval={
+                **asdict(certain),
+                "level": statistics.LEVEL,
+                "resamples": statistics.RESAMPLES,
+                "seed": statistics.SEED,
+            },
             folds=folds,
             per_class=self._per_class(targets[rows], scores, fold),
             per_group=self._per_group(targets[rows], scores, groups),
             grid=list(linear.GRID),
-            solver={"name": self.solver, "tolerance": linear.CERTIFIED,
-                    "fits": sum(c.fits for c in fitted), "unconverged": unconverged,
-                    "unconverged_final": final},
-            clips={"used": len(used), "of": self.expected,
-                   "missing": dict(list(self.missing.items())[:_MISSING_SHOWN]),
-                   "missing_count": self.expected - len(used)},
+            solver={
+                "name": self.solver,
+                "tolerance": linear.CERTIFIED,
+                "fits": sum(c.fits for c in fitted),
+                "unconverged": unconverged,
+                "unconverged_final": final,
+            },
+            clips={
+                "used": len(used),
+                "of": self.expected,
+                "missing": dict(list(self.missing.items())[:_MISSING_SHOWN]),
+                "missing_count": self.expected - len(used),
+            },
             seconds={"fit": fit_seconds, "all": perf_counter() - begin},
             provenance=self._provenance(divisions, targets, len(used), final, len(fitted)),
             manifest=self.manifest,
@@ -458,7 +484,4 @@ def _one_split(
     features: Array, targets: Array, clips: Manifest, card: TaskCard, solver: str, split: Split
 ) -> Chosen:
     metric = metrics.get(card.metric)
-    return selection.choose(
-        features, targets, clips, split, card.protocol, metric, solver=solver
-    )
-
+    return selection.choose(features, targets, clips, split, card.protocol, metric, solver=solver)

@@ -168,9 +168,7 @@ def fit_path(
     return [_placed(own, one, there, np.full(classes, -np.inf)) for one in found]
 
 
-def _certified(
-    wide: Array, hot: Array, grid: Sequence[float], independent: bool
-) -> list[Solution]:
+def _certified(wide: Array, hot: Array, grid: Sequence[float], independent: bool) -> list[Solution]:
     """Fit with probekit's solver, which says how close it came."""
     return solve_path(wide, hot, grid, independent=independent)
 

@@ -188,8 +188,21 @@ def frame(reports: str | Path | None = None) -> pd.DataFrame:
     pandas.DataFrame
         One row a run: task, embedding, probe, metric, score, low, high, clips, of, provenance, run.
     """
-    columns = ["task", "embedding", "probe", "metric", "score", "low", "high", "spread", "clips",
-               "of", "provenance", "created", "run"]
+    columns = [
+        "task",
+        "embedding",
+        "probe",
+        "metric",
+        "score",
+        "low",
+        "high",
+        "spread",
+        "clips",
+        "of",
+        "provenance",
+        "created",
+        "run",
+    ]
     rows = [
         {
             **{key: r.get(key) for key in columns if key in r},

@@ -203,8 +203,13 @@ def _minimize(
             jac=True,
             method="L-BFGS-B",
             callback=stop,
-            options={"maxiter": _STEPS, "maxfun": 3 * _STEPS, "maxcor": _MEMORY,
-                     "ftol": 0.0, "gtol": 0.0},
+            options={
+                "maxiter": _STEPS,
+                "maxfun": 3 * _STEPS,
+                "maxcor": _MEMORY,
+                "ftol": 0.0,
+                "gtol": 0.0,
+            },
         )
         steps += int(result.nit)
         weights = problem.centred(place.weights(result.x).reshape(classes, -1))

@@ -188,9 +188,7 @@ def save_dendrogram(tree: Dendrogram, folder: Path, width: float = ONE_COLUMN) -
         "provenance": list(w.provenance),
     }
     stem = folder / f"dendrogram-{dataset_name(w.task)}-{dataset_name(w.embedding)}"
-    return save(
-        draw_dendrogram(tree, width), stem, caption=tree.caption, facts=facts, rows=rows
-    )
+    return save(draw_dendrogram(tree, width), stem, caption=tree.caption, facts=facts, rows=rows)
 
 
 def _member(tree: Dendrogram, number: int) -> str:

@@ -29,9 +29,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
         suffix = ".wav"
         if root is not None and not (root / f"{path}.wav").exists():
             suffix = ".au"
-        rows.append(
-            {"clip_id": name, "path": path + suffix, "split": split, "labels": (genre,)}
-        )
+        rows.append({"clip_id": name, "path": path + suffix, "split": split, "labels": (genre,)})
     return manifests.from_rows(
         card.dataset, rows, root=root, names=card.labels, expected=card.counts.get("clips")
     )

@@ -28,9 +28,17 @@ def no_warnings():
 
 def weights_of(matrix, **others) -> ClassWeights:
     facts = {
-        "names": tuple(f"class {k}" for k in range(len(matrix))), "task": "mine",
-        "embedding": "made", "space": "embedding", "c": 0.01, "clips": 1234, "converged": True,
-        "fingerprint": "f" * 64, "manifest": "m" * 64, "provenance": (), **others,
+        "names": tuple(f"class {k}" for k in range(len(matrix))),
+        "task": "mine",
+        "embedding": "made",
+        "space": "embedding",
+        "c": 0.01,
+        "clips": 1234,
+        "converged": True,
+        "fingerprint": "f" * 64,
+        "manifest": "m" * 64,
+        "provenance": (),
+        **others,
     }
     return ClassWeights(matrix=np.asarray(matrix, dtype=float), **facts)
 
@@ -163,10 +171,22 @@ def test_unknown_choices_are_answered_with_near_names(choice, message):
 def test_caption_says_how_the_figure_was_made():
     found = cluster(
         weights_of(draw(), provenance=("VGGish on stand-in data", "not converged")),
-        center="classes", metric="euclidean", linkage="ward")
-    for said in ("9 class weights", "made for mine", "1,234 clips", "C = 0.01", "the embedding;",
-                 "mean row subtracted", "euclidean distance", "ward linkage", "optimal leaf order",
-                 f"cophenetic correlation {found.cophenetic:.2f}"):
+        center="classes",
+        metric="euclidean",
+        linkage="ward",
+    )
+    for said in (
+        "9 class weights",
+        "made for mine",
+        "1,234 clips",
+        "C = 0.01",
+        "the embedding;",
+        "mean row subtracted",
+        "euclidean distance",
+        "ward linkage",
+        "optimal leaf order",
+        f"cophenetic correlation {found.cophenetic:.2f}",
+    ):
         assert said in found.caption
     assert found.caption.endswith(" VGGish on stand-in data; not converged.")
     assert cluster(weights_of(draw())).caption.endswith(").")
@@ -181,14 +201,22 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("weights")
     rng = np.random.default_rng(0)
     split = ["train", "train", "valid", "test"]
-    rows = [{"clip_id": f"c{k}", "path": f"{k}.wav", "labels": (f"class {k % 3}",),
-             "split": split[k // 3 % 4]} for k in range(96)]
+    rows = [
+        {
+            "clip_id": f"c{k}",
+            "path": f"{k}.wav",
+            "labels": (f"class {k % 3}",),
+            "split": split[k // 3 % 4],
+        }
+        for k in range(96)
+    ]
     clips = manifests.from_rows("mine", rows)
     features = rng.normal(size=(3, 5))[clips.targets()] + rng.normal(size=(96, 5))
     features = (features * [1, 10, 0.1, 100, 1]).astype(np.float32)
     np.save(root / "made.npy", features)
     importing.import_arrays(
-        "made", clips, [root / "made.npy"], cache=root / "cache", dataset="mine")
+        "made", clips, [root / "made.npy"], cache=root / "cache", dataset="mine"
+    )
     kept.keep(root / "cache", clips)
     return root, clips, features
 
@@ -226,11 +254,11 @@ def test_test_clips_have_no_part_in_the_weights(made, tmp_path):
     root, clips, features = made
     others = np.where((clips.column("split") == "test")[:, None], 1e6, features)
     np.save(tmp_path / "made.npy", others)
-    importing.import_arrays(
-        "made", clips, [tmp_path / "made.npy"], cache=tmp_path, dataset="mine")
+    importing.import_arrays("made", clips, [tmp_path / "made.npy"], cache=tmp_path, dataset="mine")
     kept.keep(tmp_path, clips)
-    one, other = (class_weights("mine", "made", cache=cache) for cache in
-                  (root / "cache", tmp_path))
+    one, other = (
+        class_weights("mine", "made", cache=cache) for cache in (root / "cache", tmp_path)
+    )
     assert np.array_equal(one.matrix, other.matrix)
     assert one.c == other.c
 
@@ -238,8 +266,9 @@ def test_test_clips_have_no_part_in_the_weights(made, tmp_path):
 def test_missing_clips_and_classes_without_weights_are_said(made, tmp_path):
     _, clips, features = made
     np.save(tmp_path / "made.npy", features[:90])
-    importing.import_arrays("made", clips.subset(range(90)), [tmp_path / "made.npy"],
-                            cache=tmp_path, dataset="mine")
+    importing.import_arrays(
+        "made", clips.subset(range(90)), [tmp_path / "made.npy"], cache=tmp_path, dataset="mine"
+    )
     kept.keep(tmp_path, replace(clips, expected=100, names=(*clips.names, "never")))
     found = dendrogram("mine", "made", cache=tmp_path, c=0.1)
     assert found.weights.names == ("class 0", "class 1", "class 2")
@@ -250,10 +279,19 @@ def test_missing_clips_and_classes_without_weights_are_said(made, tmp_path):
 def test_without_refit_the_validation_clips_are_not_counted(made):
     root, clips, _ = made
     clips.write(root / "mine.csv")
-    (root / "mine.yaml").write_text(json.dumps({
-        "name": "mine", "title": "T", "dataset": "mine", "module": "table",
-        "options": {"csv": "mine.csv"}, "metric": "accuracy",
-        "protocol": {"kind": "split", "refit": False}}))
+    (root / "mine.yaml").write_text(
+        json.dumps(
+            {
+                "name": "mine",
+                "title": "T",
+                "dataset": "mine",
+                "module": "table",
+                "options": {"csv": "mine.csv"},
+                "metric": "accuracy",
+                "protocol": {"kind": "split", "refit": False},
+            }
+        )
+    )
     found = class_weights(str(root / "mine.yaml"), "made", cache=root / "cache", root=root, c=0.1)
     assert found.clips == 48
 
@@ -263,8 +301,9 @@ def test_numbers_have_no_classes(made, tmp_path):
     rows = [{**row, "labels": (0.5,)} for row in clips.table.to_dict("records")]
     np.save(tmp_path / "made.npy", features)
     numbers = manifests.from_rows("mine", rows, target="regression", names=["valence"])
-    importing.import_arrays("made", numbers, [tmp_path / "made.npy"], cache=tmp_path,
-                            dataset="mine")
+    importing.import_arrays(
+        "made", numbers, [tmp_path / "made.npy"], cache=tmp_path, dataset="mine"
+    )
     kept.keep(tmp_path, numbers)
     with pytest.raises(DataError, match="targets are numbers, there are no classes"):
         class_weights("mine", "made", cache=tmp_path)

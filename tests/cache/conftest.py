@@ -11,13 +11,19 @@ def row(number, dtype="float32", frames=True):
     """One clip with a stream over time and one without; every value says where it belongs."""
     time = np.arange(number + 1)[:, None]
     values = (number + 0.25 * time + 0.125 * np.arange(3)).astype(dtype)
-    arrays = {"mean": values.mean(0, dtype=dtype), "std": values.std(0, dtype=dtype),
-              "max": values.max(0)}
+    arrays = {
+        "mean": values.mean(0, dtype=dtype),
+        "std": values.std(0, dtype=dtype),
+        "max": values.max(0),
+    }
     if frames:
         arrays["frames"] = values
     source = {
-        "start": np.nan if number % 2 else 0.5 * number, "end": np.nan if number % 2 else 9.0,
-        "duration": 1.0 + number, "size": 1000 + number, "mtime": 10**18 + number,
+        "start": np.nan if number % 2 else 0.5 * number,
+        "end": np.nan if number % 2 else 9.0,
+        "duration": 1.0 + number,
+        "size": 1000 + number,
+        "mtime": 10**18 + number,
         "sha256": f"{number:064x}".encode(),
     }
     return part.Row(source, {"seq": arrays, "vec": {"clip": np.arange(4, dtype=dtype) - number}})
@@ -30,17 +36,28 @@ def toy_part(numbers=range(6), *, failed=(7,), dtype="float32", frames=True, **m
         "vec": {"kind": "clip", "dim": 4},
     }
     facts = {
-        "extractor": "toy", "fingerprint": FINGERPRINT, "identity": IDENTITY,
-        "card": {"name": "toy", "default_stream": "seq"}, "weights": {}, "precision": "float32",
-        "dtype": dtype, "provenance": {"device": "cpu"}, **meta,
+        "extractor": "toy",
+        "fingerprint": FINGERPRINT,
+        "identity": IDENTITY,
+        "card": {"name": "toy", "default_stream": "seq"},
+        "weights": {},
+        "precision": "float32",
+        "dtype": dtype,
+        "provenance": {"device": "cpu"},
+        **meta,
     }
     return part.Part(
         facts,
         grids,
         {f"clip-{n:02d}-ö": row(n, dtype, frames) for n in numbers},
         {
-            f"clip-{n:02d}-ö": {"reason": f"née {n}", "start": np.nan, "end": 2.0, "size": n,
-                                "mtime": n}
+            f"clip-{n:02d}-ö": {
+                "reason": f"née {n}",
+                "start": np.nan,
+                "end": 2.0,
+                "size": n,
+                "mtime": n,
+            }
             for n in failed
         },
     )
@@ -48,8 +65,14 @@ def toy_part(numbers=range(6), *, failed=(7,), dtype="float32", frames=True, **m
 
 def toy_layout(dataset="songs", buckets=4, **changes):
     facts = {
-        "extractor": "toy", "fingerprint": FINGERPRINT, "identity": IDENTITY, "dataset": dataset,
-        "buckets": buckets, "dtype": "float32", "provenance": [], **changes,
+        "extractor": "toy",
+        "fingerprint": FINGERPRINT,
+        "identity": IDENTITY,
+        "dataset": dataset,
+        "buckets": buckets,
+        "dtype": "float32",
+        "provenance": [],
+        **changes,
     }
     return layout.Layout(**facts)
 
@@ -78,8 +101,9 @@ def put():
             groups.setdefault(name, []).append(number)
         for name, own in groups.items():
             good, bad = [n for n in own if n in numbers], [n for n in own if n in failed]
-            content = toy_part(good, failed=bad, fingerprint=settled.fingerprint,
-                               identity=settled.identity, **kind)
+            content = toy_part(
+                good, failed=bad, fingerprint=settled.fingerprint, identity=settled.identity, **kind
+            )
             part.write(where / name, content)
         return where
 

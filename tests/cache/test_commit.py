@@ -9,8 +9,14 @@ import pytest
 from probekit.cache import commit, part
 
 KEPT = Path(__file__).parent / "data" / "part-v1.h5"
-POINTS = ["before-write", "before-digest", "before-flush", "before-rename", "after-rename",
-          "after-folder-flush"]
+POINTS = [
+    "before-write",
+    "before-digest",
+    "before-flush",
+    "before-rename",
+    "after-rename",
+    "after-folder-flush",
+]
 
 
 class Stopped(BaseException):
@@ -133,7 +139,10 @@ def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
     commit.commit(tmp_path / "a", lambda aside: aside.write_bytes(b"x"))
     names = [step for step in steps if step[0] in ("flush", "before-rename", "after-rename")]
     assert names == [
-        ("flush", False), ("before-rename", None), ("after-rename", None), ("flush", True)
+        ("flush", False),
+        ("before-rename", None),
+        ("after-rename", None),
+        ("flush", True),
     ]
 
 

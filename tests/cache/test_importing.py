@@ -43,7 +43,8 @@ def test_row_i_is_clip_i(tmp_path, clips, arrays):
     assert made.layout.provenance == ["imported embeddings"]
     assert made.meta["card"]["note"] == "epoch 12"
     assert [source["file"] for source in made.layout.identity["imported"]] == [
-        "layer0.npy", "layer1.npy"
+        "layer0.npy",
+        "layer1.npy",
     ]
     assert [part.verify(made.where / name) for name in made.index.parts] == [None] * 3
 
@@ -110,8 +111,13 @@ def test_files_that_are_no_arrays_are_named(tmp_path, clips):
     np.save(tmp_path / "object.npy", np.array([{}, []], dtype=object), allow_pickle=True)
     np.save(tmp_path / "cut.npy", np.ones(CLIPS))
     cut = (tmp_path / "cut.npy").read_bytes()[:-9]
-    files = {"text.npy": b"1,2,3", "empty.npy": b"", "cut.npz": content[:-30], "cut.npy": cut,
-             "damaged.npz": bytes(damaged)}
+    files = {
+        "text.npy": b"1,2,3",
+        "empty.npy": b"",
+        "cut.npz": content[:-30],
+        "cut.npy": cut,
+        "damaged.npz": bytes(damaged),
+    }
     for name, own in files.items():
         (tmp_path / name).write_bytes(own)
     for name in (*files, "object.npy", "."):

@@ -30,7 +30,8 @@ def test_poolings_stand_side_by_side(songs):
     np.testing.assert_array_equal(found[:, 3:], [mean(4), mean(2)])
     np.testing.assert_array_equal(found[:, :3], [mean(n) + 0.125 * n for n in (4, 2)])
     np.testing.assert_array_equal(
-        songs.vectors(ids([5]), "vec", ["std"]), [np.arange(4) - 5]  # one vector already
+        songs.vectors(ids([5]), "vec", ["std"]),
+        [np.arange(4) - 5],  # one vector already
     )
 
 

@@ -120,16 +120,29 @@ def test_what_cannot_be_done(main, corpus, tmp_path, monkeypatch, arguments, wor
     (tmp_path / "file").touch()
     (tmp_path / "table.csv").write_text("clip_id\na\n")
     np.save(tmp_path / "a.npy", np.ones((1, 2)))
-    places = {"CORPUS": corpus, "EMPTY": "empty", "FILE": "file", "TABLE": "table.csv",
-              "ARRAY": "a.npy"}
+    places = {
+        "CORPUS": corpus,
+        "EMPTY": "empty",
+        "FILE": "file",
+        "TABLE": "table.csv",
+        "ARRAY": "a.npy",
+    }
     assert_error(main(*(places.get(word, word) for word in arguments.split())), *words)
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
     "arguments",
-    ["cache ls", "cache info melstats tiny", "cache verify", "tasks", "tasks show fsdd",
-     "extractors", "extractors show vggish", "results ls"],
+    [
+        "cache ls",
+        "cache info melstats tiny",
+        "cache verify",
+        "tasks",
+        "tasks show fsdd",
+        "extractors",
+        "extractors show vggish",
+        "results ls",
+    ],
 )
 def test_json_is_json(main, extracted, monkeypatch, arguments):
     monkeypatch.setenv("PROBEKIT_CACHE", str(extracted))
@@ -145,7 +158,10 @@ def test_json_is_json(main, extracted, monkeypatch, arguments):
 def test_the_cache_is_listed(main, extracted):
     [row] = json.loads(main("cache", "ls", "--cache", extracted, "--json").stdout)
     assert (row["extractor"], row["dataset"], row["clips"], row["failed"]) == (
-        "melstats", "tiny", 4, 0
+        "melstats",
+        "tiny",
+        4,
+        0,
     )
     assert row["fingerprint"] in main("cache", "ls", "--cache", extracted).stdout
     info = json.loads(
@@ -153,10 +169,12 @@ def test_the_cache_is_listed(main, extracted):
     )
     assert (info["clips"], info["failures"]) == (4, {})
     assert info["streams"]["stats"] == {"kind": "clip", "dim": 336, "kept": ["clip"]}
-    assert_error(main("cache", "info", "melstat", "tiny", "--cache", extracted),
-                 "Did you mean 'melstats'?")
-    assert_error(main("cache", "info", "melstats", "tini", "--cache", extracted),
-                 "Did you mean 'tiny'?")
+    assert_error(
+        main("cache", "info", "melstat", "tiny", "--cache", extracted), "Did you mean 'melstats'?"
+    )
+    assert_error(
+        main("cache", "info", "melstats", "tini", "--cache", extracted), "Did you mean 'tiny'?"
+    )
 
 
 def test_an_empty_cache_says_what_to_do(main, tmp_path):
@@ -200,9 +218,25 @@ def test_arrays_from_elsewhere(main, tmp_path):
     )
     np.save(tmp_path / "a.npy", np.arange(10).reshape(5, 2))
     np.save(tmp_path / "b.npy", -np.arange(5))
-    done = main("cache", "import", "mine", "--manifest", tmp_path / "clips.csv", "--clip-id",
-                "file:stem", "--array", tmp_path / "a.npy", "--array", tmp_path / "b.npy",
-                "--dataset", "songs", "--note", "ours", "--cache", tmp_path / "cache")
+    done = main(
+        "cache",
+        "import",
+        "mine",
+        "--manifest",
+        tmp_path / "clips.csv",
+        "--clip-id",
+        "file:stem",
+        "--array",
+        tmp_path / "a.npy",
+        "--array",
+        tmp_path / "b.npy",
+        "--dataset",
+        "songs",
+        "--note",
+        "ours",
+        "--cache",
+        tmp_path / "cache",
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "mine: 5 clips of songs, 3 numbers each" in done.stdout
     found = store.find(tmp_path / "cache", "mine", "songs")
@@ -229,8 +263,10 @@ def test_own_cards_by_option(main, tmp_path):
     [
         (PermissionError(13, "Permission denied", "/x/y"), "error: /x/y: permission denied"),
         (OSError(28, "No space left on device"), "error: no space left on device"),
-        (RuntimeError("boom"), "error: this is a fault in probekit; please report it with the "
-                               "lines above"),
+        (
+            RuntimeError("boom"),
+            "error: this is a fault in probekit; please report it with the lines above",
+        ),
     ],
 )
 def test_what_nobody_thought_of_is_exit_code_2(main, monkeypatch, error, last):

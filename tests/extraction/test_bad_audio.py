@@ -96,8 +96,17 @@ REASONS = {
 def test_bad_recordings_are_counted_and_named_and_the_others_done(
     main, folder, table, tmp_path, content
 ):
-    arguments = ["extract", "-e", "melstats", "--manifest", table, "--root", folder,
-                 "--cache", tmp_path / "cache"]
+    arguments = [
+        "extract",
+        "-e",
+        "melstats",
+        "--manifest",
+        table,
+        "--root",
+        folder,
+        "--cache",
+        tmp_path / "cache",
+    ]
     done = main(*arguments)
     assert done.returncode == 1
     assert done.stderr == ""
@@ -124,8 +133,16 @@ def test_a_folder_is_walked_in_the_same_way(folder, tmp_path, content):
     extract("melstats", audio=folder, cache=tmp_path / "cache")
     found = content(tmp_path / "cache", "melstats", "audio")
     assert set(found.rows) == {"plain", "wide", "fast", "one", "silent", "UPPER"}
-    assert set(found.failed) == {"text", "empty", "cut.wav", "cut.flac", "none", "nan", "link",
-                                 "locked"}
+    assert set(found.failed) == {
+        "text",
+        "empty",
+        "cut.wav",
+        "cut.flac",
+        "none",
+        "nan",
+        "link",
+        "locked",
+    }
 
 
 @pytest.fixture
@@ -198,8 +215,9 @@ def test_nothing_but_failures_is_no_obstacle(main, tmp_path, tried):
     assert found.frames("3").shape[1] == 20
 
 
-@pytest.mark.parametrize("value, dtype", [(np.nan, "float32"), (np.inf, "float32"),
-                                          (7e4, "float16")])
+@pytest.mark.parametrize(
+    "value, dtype", [(np.nan, "float32"), (np.inf, "float32"), (7e4, "float16")]
+)
 def test_an_embedding_that_is_not_finite_is_a_failure(tmp_path, value, dtype):
     spec = load.specify("melstats")
     job = PartJob(tmp_path / "part-00000.h5", (), spec, False, dtype)

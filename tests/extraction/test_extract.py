@@ -93,8 +93,9 @@ def test_stretches_are_clips(corpus, tmp_path, content):
         np.testing.assert_allclose(
             found.rows[name].streams["stats"]["clip"], alone["stats"], rtol=1e-4, atol=1e-4
         )
-        assert found.rows[name].source["duration"] == pytest.approx(0.1 if name == "first" else 0.2,
-                                                                    abs=0.051)
+        assert found.rows[name].source["duration"] == pytest.approx(
+            0.1 if name == "first" else 0.2, abs=0.051
+        )
     assert len({row.streams["stats"]["clip"].tobytes() for row in found.rows.values()}) == 4
 
 
@@ -125,8 +126,9 @@ def test_a_dry_run_writes_nothing(main, corpus, tmp_path, files):
 
 
 def test_several_extractors_in_one_call(main, corpus, tmp_path):
-    done = main("extract", "-e", "melstats", "-e", "mfcc", "--audio", corpus, "--cache", tmp_path,
-                "--json")
+    done = main(
+        "extract", "-e", "melstats", "-e", "mfcc", "--audio", corpus, "--cache", tmp_path, "--json"
+    )
     first, second = json.loads(done.stdout)
     assert (first["extractor"], second["extractor"]) == ("melstats", "mfcc")
     assert first["done"] == second["done"] == 24
@@ -151,8 +153,12 @@ def test_new_clips_and_other_manifests_share_a_folder(audio, tmp_path, content):
     [summary] = extract("melstats", audio=audio, cache=cache)
     assert (summary.cached, summary.done) == (10, 15)
     clips = manifests.from_rows(
-        "tiny", [{"clip_id": "other", "path": "click/click0.wav"},
-                 {"clip_id": "tone/new", "path": "tone/new.wav"}], root=audio,
+        "tiny",
+        [
+            {"clip_id": "other", "path": "click/click0.wav"},
+            {"clip_id": "tone/new", "path": "tone/new.wav"},
+        ],
+        root=audio,
     )
     [summary] = extract("melstats", manifest=clips, cache=cache)
     assert (summary.cached, summary.done) == (1, 1)
@@ -178,8 +184,10 @@ def test_changed_recordings_are_embedded_again_and_touched_ones_are_not(audio, t
     [summary] = extract("melstats", audio=audio, cache=cache)
     assert (summary.done, summary.cached) == (1, 23)
     after = content(cache, "melstats").rows
-    vectors = [{i: row.streams["stats"]["clip"].tobytes() for i, row in rows.items()}
-               for rows in (before, after)]
+    vectors = [
+        {i: row.streams["stats"]["clip"].tobytes() for i, row in rows.items()}
+        for rows in (before, after)
+    ]
     assert {i for i in before if vectors[0][i] != vectors[1][i]} == {"tone/tone0"}
 
 
@@ -270,8 +278,9 @@ def test_a_network_that_crops_takes_long_recordings(tmp_path):
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, 31 * 8000)
     soundfile.write(tmp_path / "audio" / "long.wav", wave, 8000)
     soundfile.write(tmp_path / "audio" / "same.wav", wave[: 30 * 8000], 8000)
-    [summary] = extract("convnet", audio=tmp_path / "audio", cache=tmp_path / "cache",
-                        weights=["convnet=random:0"])
+    [summary] = extract(
+        "convnet", audio=tmp_path / "audio", cache=tmp_path / "cache", weights=["convnet=random:0"]
+    )
     assert (summary.done, summary.failed) == (2, {})
     long, same = store.find(tmp_path / "cache", "convnet", "audio").vectors(["long", "same"])
     np.testing.assert_allclose(long, same, rtol=1e-4)

@@ -39,11 +39,27 @@ def start(corpus):
     running = []
 
     def run(cache, point="", number=0, pause=0.0):
-        command = [sys.executable, "-c", DRIVER, point, str(number), str(pause), "extract",
-                   "-e", "melstats", "--audio", str(corpus), "--cache", str(cache)]
+        command = [
+            sys.executable,
+            "-c",
+            DRIVER,
+            point,
+            str(number),
+            str(pause),
+            "extract",
+            "-e",
+            "melstats",
+            "--audio",
+            str(corpus),
+            "--cache",
+            str(cache),
+        ]
         process = subprocess.Popen(
-            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            command,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         running.append(process)
         return process

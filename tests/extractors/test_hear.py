@@ -108,6 +108,17 @@ def test_frames_are_the_stream_s():
     assert times[0].tolist() == [75 + 160 * k for k in range(6)]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(1, [1000]), (4, [2500]), (6, [2500]), (8, [2500, 7500])]
+)
+def test_frames_past_the_end_are_left_out(seconds, expected):
+    """Chunks of 5 s: the middle of the last one may lie behind the clip's end."""
+    model = hear.load_model("harmonic-cnn", weights=weights("harmonic-cnn"))
+    frames, times = hear.get_timestamp_embeddings(noise(1, 16_000 * seconds), model)
+    assert times.tolist() == [expected]
+    assert frames.shape == (1, len(expected), 256)
+
+
 def test_windows_are_centred():
     model = hear.load_model("melstats", window=0.5, hop=0.1)
     audio = noise(2, 22_050 + 1)

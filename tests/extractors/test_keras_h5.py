@@ -66,8 +66,10 @@ def test_order_is_the_files_order(tmp_path):
 def test_state_dict_has_torchs_names_and_axes(tmp_path):
     kernel = np.arange(2 * 3 * 4 * 5, dtype="f4").reshape(2, 3, 4, 5)
     dense = np.arange(6, dtype="f4").reshape(3, 2)
-    vectors = {n: np.full(5, i, "f4") for i, n in enumerate(
-        ["gamma", "beta", "moving_mean", "moving_variance"])}
+    vectors = {
+        n: np.full(5, i, "f4")
+        for i, n in enumerate(["gamma", "beta", "moving_mean", "moving_variance"])
+    }
     layers = [
         ("a", {"kernel": kernel, "bias": np.zeros(5)}),
         ("b", vectors),
@@ -78,7 +80,8 @@ def test_state_dict_has_torchs_names_and_axes(tmp_path):
     assert state["conv.weight"][4, 1, 0, 2] == kernel[0, 2, 1, 4]
     np.testing.assert_array_equal(state["fc.weight"], dense.T)
     torch.nn.BatchNorm2d(5).load_state_dict(
-        {k.removeprefix("bn."): v for k, v in state.items() if k.startswith("bn.")}, strict=True)
+        {k.removeprefix("bn."): v for k, v in state.items() if k.startswith("bn.")}, strict=True
+    )
     assert state["bn.running_var"][0] == 3
     assert all(v.dtype == torch.float32 for k, v in state.items() if "tracked" not in k)
 
@@ -182,7 +185,8 @@ def test_values_in_another_file_are_not_read(tmp_path):
     with h5py.File(path, "a") as file:
         del file["dense/dense/kernel:0"]
         file["dense/dense"].create_dataset(
-            "kernel:0", (3, 2), "f8", external=[(str(tmp_path / "secret"), 0, 48)])
+            "kernel:0", (3, 2), "f8", external=[(str(tmp_path / "secret"), 0, 48)]
+        )
     refused(path, "lie in another file")
 
 
@@ -202,7 +206,8 @@ def test_absurd_shapes_are_not_read(tmp_path):
     with h5py.File(path, "a") as file:
         del file["dense/dense/kernel:0"]
         file["dense/dense"].create_dataset(
-            "kernel:0", (10**6, 10**6), "f4", chunks=(1000, 1000), compression="gzip")
+            "kernel:0", (10**6, 10**6), "f4", chunks=(1000, 1000), compression="gzip"
+        )
     assert path.stat().st_size < 10**5
     refused(path, "more than 512 MB")
 

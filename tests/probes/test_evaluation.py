@@ -35,12 +35,14 @@ class Place:
     def embed(self, clips, features, name="made"):
         np.save(self.root / f"{name}.npy", features)
         return importing.import_arrays(
-            name, clips, [self.root / f"{name}.npy"], cache=self.cache, dataset="mine")
+            name, clips, [self.root / f"{name}.npy"], cache=self.cache, dataset="mine"
+        )
 
     def evaluate(self, extractors="made", task=None, **others):
         task = str(self.csv) if task is None else task
         return evaluation.evaluate(
-            task, extractors, cache=self.cache, reports=self.reports, **others)
+            task, extractors, cache=self.cache, reports=self.reports, **others
+        )
 
     def files(self, ending="*"):
         return sorted(self.reports.glob(f"results/*/{ending}"))
@@ -48,8 +50,11 @@ class Place:
     def arrays(self, number=0) -> dict[str, np.ndarray]:
         found = {}
         with h5py.File(self.files("*.h5")[number]) as file:
-            file.visititems(lambda name, item: found.update({name: item[()]})
-                            if isinstance(item, h5py.Dataset) else None)
+            file.visititems(
+                lambda name, item: (
+                    found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+                )
+            )
         return found
 
 
@@ -65,8 +70,12 @@ def draw(clips=90, dim=5, classes=CLASSES, seed=0, noise=1.5, **columns):
     features = rng.normal(size=(len(classes), dim))[targets] + noise * rng.normal(size=(clips, dim))
     columns = columns or {"fold": [str(k // len(classes) % 3 + 1) for k in range(clips)]}
     rows = [
-        {"clip_id": f"clip {k:03d}", "path": f"{k}.wav", "labels": (classes[targets[k]],),
-         **{name: values[k] for name, values in columns.items()}}
+        {
+            "clip_id": f"clip {k:03d}",
+            "path": f"{k}.wav",
+            "labels": (classes[targets[k]],),
+            **{name: values[k] for name, values in columns.items()},
+        }
         for k in range(clips)
     ]
     return manifests.from_rows("mine", rows), features.astype(np.float32)
@@ -76,8 +85,9 @@ def draw(clips=90, dim=5, classes=CLASSES, seed=0, noise=1.5, **columns):
 def done(tmp_path_factory):
     """One run that many tests look at, and what went into it."""
     place = Place(tmp_path_factory.mktemp("done"))
-    clips, features = draw(fold=[f"fold {k // 3 % 3}" for k in range(90)],
-                           group=[f"g{k // 9}" for k in range(90)])
+    clips, features = draw(
+        fold=[f"fold {k // 3 % 3}" for k in range(90)], group=[f"g{k // 9}" for k in range(90)]
+    )
     place.task(clips)
     place.embed(clips, features)
     (result,) = place.evaluate()
@@ -93,8 +103,9 @@ def test_score_follows_from_the_stored_predictions_to_the_last_digit(done):
     fold = arrays["predictions/fold"]
     metric = metrics.get("accuracy")
     own = [
-        metric.score(arrays["predictions/target"][fold == name],
-                     arrays["predictions/scores"][fold == name])
+        metric.score(
+            arrays["predictions/target"][fold == name], arrays["predictions/scores"][fold == name]
+        )
         for name in (b"fold 0", b"fold 1", b"fold 2")
     ]
     assert [one["score"] for one in result["folds"]] == own
@@ -124,12 +135,17 @@ def test_stored_probes_give_the_stored_scores(done):
     own = dict(zip(clips.clip_ids, features.astype(np.float64), strict=True))
     for name in (b"fold 0", b"fold 1", b"fold 2"):
         rows = np.flatnonzero(arrays["predictions/fold"] == name)
-        probe = {part: arrays[f"probe/{name.decode()}/{part}"]
-                 for part in ("coef", "intercept", "mean", "scale")}
+        probe = {
+            part: arrays[f"probe/{name.decode()}/{part}"]
+            for part in ("coef", "intercept", "mean", "scale")
+        }
         wide = (np.array([own[ids[k]] for k in rows]) - probe["mean"]) / probe["scale"]
         np.testing.assert_allclose(
-            wide @ probe["coef"].T + probe["intercept"], arrays["predictions/scores"][rows],
-            rtol=1e-12, atol=1e-12)
+            wide @ probe["coef"].T + probe["intercept"],
+            arrays["predictions/scores"][rows],
+            rtol=1e-12,
+            atol=1e-12,
+        )
 
 
 def test_probe_of_a_fold_is_standardized_on_its_training_clips_alone(done):
@@ -137,9 +153,11 @@ def test_probe_of_a_fold_is_standardized_on_its_training_clips_alone(done):
     for name in ("fold 0", "fold 1", "fold 2"):
         train = features[clips.column("fold") != name].astype(np.float64)
         np.testing.assert_allclose(
-            place.arrays()[f"probe/{name}/mean"], train.mean(axis=0), rtol=1e-12)
+            place.arrays()[f"probe/{name}/mean"], train.mean(axis=0), rtol=1e-12
+        )
         np.testing.assert_allclose(
-            place.arrays()[f"probe/{name}/scale"], train.std(axis=0), rtol=1e-12)
+            place.arrays()[f"probe/{name}/scale"], train.std(axis=0), rtol=1e-12
+        )
 
 
 def test_result_says_what_was_done(done):
@@ -204,7 +222,8 @@ def test_two_processes_give_the_same_as_one(done):
     (again,) = other.evaluate(jobs=2)
     moving = {"seconds", "created"}
     assert {k: v for k, v in again.items() if k not in moving} == {
-        k: v for k, v in result.items() if k not in moving}
+        k: v for k, v in result.items() if k not in moving
+    }
     ours, theirs = place.arrays(), other.arrays()
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
@@ -220,8 +239,11 @@ def test_clips_lacking_in_the_cache_are_counted(place):
     place.embed(clips.subset(some), features[some])
     (result,) = place.evaluate()
     assert result["clips"] == {
-        "used": 87, "of": 90, "missing_count": 3,
-        "missing": dict.fromkeys(["clip 003", "clip 050", "clip 077"], "not extracted")}
+        "used": 87,
+        "of": 90,
+        "missing_count": 3,
+        "missing": dict.fromkeys(["clip 003", "clip 050", "clip 077"], "not extracted"),
+    }
     assert "87 of 90 clips" in result["provenance"]
     assert len(place.arrays()["predictions/clip_id"]) == 87
 
@@ -269,7 +291,8 @@ def test_stand_in_data_and_random_weights_are_shown(place):
     described.write_text(json.dumps(settled))
     (place.root / "mine.yaml").write_text(
         "{name: mine, title: T, dataset: mine, module: table, options: {csv: mine.csv}, "
-        "stand_in: synthetic corpus, protocol: {kind: folds}, metric: accuracy}")
+        "stand_in: synthetic corpus, protocol: {kind: folds}, metric: accuracy}"
+    )
     (result,) = place.evaluate(task=str(place.root / "mine.yaml"), root=place.root)
     assert result["provenance"] == ["synthetic corpus", "random weights (seed 0)"]
 
@@ -289,7 +312,8 @@ def test_label_never_in_training_is_said(place, refit):
     place.embed(clips, features)
     (place.root / "mine.yaml").write_text(
         "{name: mine, title: T, dataset: mine, module: table, options: {csv: mine.csv}, "
-        f"protocol: {{kind: split, refit: {refit}}}, metric: accuracy}}")
+        f"protocol: {{kind: split, refit: {refit}}}, metric: accuracy}}"
+    )
     (result,) = place.evaluate(task=str(place.root / "mine.yaml"), root=place.root)
     expected = "test only" if refit else "test only, valid only"
     assert f"never in training: {expected}" in result["provenance"]
@@ -301,14 +325,17 @@ def test_many_labels_never_in_training_are_counted(place):
     names = [f"rare {k}" for k in range(8)]
     clips, features = draw(split=["train", "test"] * 45)
     table = clips.table.copy()
-    table["labels"] = [(names[k // 2],) if k % 2 and k < 16 else (CLASSES[k // 2 % 3],)
-                       for k in range(90)]
+    table["labels"] = [
+        (names[k // 2],) if k % 2 and k < 16 else (CLASSES[k // 2 % 3],) for k in range(90)
+    ]
     clips = manifests.from_rows("mine", table.to_dict("records"))
     place.task(clips)
     place.embed(clips, features)
     (result,) = place.evaluate()
-    assert "never in training: rare 0, rare 1, rare 2, rare 3, rare 4 and 3 more" in (
-        result["provenance"])
+    assert (
+        "never in training: rare 0, rare 1, rare 2, rare 3, rare 4 and 3 more"
+        in (result["provenance"])
+    )
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -316,8 +343,10 @@ def test_training_clips_of_one_class_are_one_error_that_names_the_fold(place, jo
     rng = np.random.default_rng(0)
     # with fold 4, which has all clips of b, held out, nothing is left to tell apart
     labels = ["b" if k % 4 == 3 else "a" for k in range(40)]
-    rows = [{"clip_id": f"c{k}", "path": f"{k}.wav", "labels": (labels[k],),
-             "fold": str(k % 4 + 1)} for k in range(40)]
+    rows = [
+        {"clip_id": f"c{k}", "path": f"{k}.wav", "labels": (labels[k],), "fold": str(k % 4 + 1)}
+        for k in range(40)
+    ]
     clips = manifests.from_rows("mine", rows)
     place.task(clips)
     place.embed(clips, rng.normal(size=(40, 4)))
@@ -326,7 +355,9 @@ def test_training_clips_of_one_class_are_one_error_that_names_the_fold(place, jo
         place.evaluate(jobs=jobs)
     assert re.fullmatch(
         f"mine, split '{fold}', choosing C on 3 divisions of the training clips: "
-        "all training clips have the same label: there is nothing to tell apart", str(caught.value))
+        "all training clips have the same label: there is nothing to tell apart",
+        str(caught.value),
+    )
     assert not place.files()
 
 
@@ -345,8 +376,13 @@ def draw_tags(clips=90):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(clips, 4)).astype(np.float32)
     rows = [
-        {"clip_id": f"c{k}", "path": f"{k}.wav", "fold": str(k % 3), "group": f"g{k}",
-         "labels": tuple(f"tag, {j}" for j in range(3) if features[k, j] + rng.normal() > 0)}
+        {
+            "clip_id": f"c{k}",
+            "path": f"{k}.wav",
+            "fold": str(k % 3),
+            "group": f"g{k}",
+            "labels": tuple(f"tag, {j}" for j in range(3) if features[k, j] + rng.normal() > 0),
+        }
         for k in range(clips)
     ]
     return rows, features
@@ -368,8 +404,9 @@ def test_several_labels_with_commas(place, monkeypatch):
     assert result["score"] > 0.5
     arrays = place.arrays()
     own = [
-        metrics.get("pr-auc").score(arrays["predictions/target"][rows],
-                                    arrays["predictions/scores"][rows])
+        metrics.get("pr-auc").score(
+            arrays["predictions/target"][rows], arrays["predictions/scores"][rows]
+        )
         for rows in (arrays["predictions/fold"] == name for name in (b"0", b"1", b"2"))
     ]
     assert result["score"] == np.mean(own)
@@ -382,8 +419,10 @@ def test_numbers(place):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(60, 4)).astype(np.float32)
     values = features[:, :2] * 3 - 10 + 0.5 * rng.normal(size=(60, 2))
-    rows = [{"clip_id": f"c{k}", "path": f"{k}.wav", "labels": tuple(values[k]), "fold": str(k % 3)}
-            for k in range(60)]
+    rows = [
+        {"clip_id": f"c{k}", "path": f"{k}.wav", "labels": tuple(values[k]), "fold": str(k % 3)}
+        for k in range(60)
+    ]
     clips = manifests.from_rows("mine", rows, target="regression", names=["arousal", "valence"])
     place.task(clips)
     place.embed(clips, features)
@@ -412,7 +451,8 @@ def test_metric_for_another_kind_of_target_is_refused(place):
     place.embed(clips, features)
     (place.root / "mine.yaml").write_text(
         "{name: mine, title: T, dataset: mine, module: table, options: {csv: mine.csv}, "
-        "protocol: {kind: folds}, metric: roc-auc}")
+        "protocol: {kind: folds}, metric: roc-auc}"
+    )
     with pytest.raises(DataError, match="metric 'roc-auc' is for multi targets, the clips have si"):
         place.evaluate(task=str(place.root / "mine.yaml"), root=place.root)
 

@@ -71,7 +71,8 @@ def test_weights_are_those_of_scikit_learn(clips, dim, classes, apart, solver):
         assert (probe.scores(features).argmax(axis=1) == expected.predict(wide)).mean() > 0.99
         chance = np.exp(probe.scores(features))
         np.testing.assert_allclose(
-            chance / chance.sum(axis=1, keepdims=True), expected.predict_proba(wide), atol=close)
+            chance / chance.sum(axis=1, keepdims=True), expected.predict_proba(wide), atol=close
+        )
 
 
 @pytest.mark.parametrize("apart", [0.3, 10.0])
@@ -135,8 +136,11 @@ def test_all_clips_of_one_class_are_refused():
 def test_nan_and_infinity_are_counted_and_refused(bad, kind):
     features, targets = draw()
     features[3, 1] = features[3, 2] = features[77, 0] = bad
-    targets = {"single": targets, "multi": np.eye(4, dtype=np.int8)[targets],
-               "regression": targets[:, None].astype(float)}[kind]
+    targets = {
+        "single": targets,
+        "multi": np.eye(4, dtype=np.int8)[targets],
+        "regression": targets[:, None].astype(float),
+    }[kind]
     with pytest.raises(DataError, match="2 of 120 embeddings hold NaN or infinite values"):
         linear.fit_path(features, targets, kind, 4, SOME)
 
@@ -200,8 +204,9 @@ def test_each_tag_is_a_regression_of_its_own(solver):
             margin = np.where(targets[:, k] > 0, 1, -1)
 
             def objective(coef, intercept, margin=margin, c=probe.c):
-                return 0.5 * (coef**2).sum() - c * log_expit(
-                    margin * (wide @ coef + intercept)).sum()
+                return (
+                    0.5 * (coef**2).sum() - c * log_expit(margin * (wide @ coef + intercept)).sum()
+                )
 
             least = objective(expected.coef_[0], expected.intercept_[0])
             assert objective(probe.coef[k], probe.intercept[k]) / least - 1 < 1e-5
@@ -243,4 +248,5 @@ def test_numbers_are_fitted_by_the_closed_form(dim):
         np.testing.assert_allclose(probe.coef, expected, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(probe.intercept, middle, rtol=1e-9)
         np.testing.assert_allclose(
-            probe.scores(features), wide @ expected.T + middle, rtol=1e-6, atol=1e-6)
+            probe.scores(features), wide @ expected.T + middle, rtol=1e-6, atol=1e-6
+        )

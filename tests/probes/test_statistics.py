@@ -85,10 +85,12 @@ def test_interval_is_that_of_a_plain_loop(name, score, grouped, monkeypatch):
     folds = np.sort(np.arange(clips) % 2)  # with groups of another size in each
     groups = np.array([f"g{k // (3 if folds[k] else 4):02d}" for k in range(clips)])
     units = groups if grouped else np.array([f"clip {k:02d}" for k in range(clips)])
-    found = statistics.interval(metrics.get(name), targets, scores, folds,
-                                groups if grouped else none(clips))
+    found = statistics.interval(
+        metrics.get(name), targets, scores, folds, groups if grouped else none(clips)
+    )
     assert (found.low, found.high) == pytest.approx(
-        slow_interval(score, targets, scores, folds, units, draws=150), abs=1e-12)
+        slow_interval(score, targets, scores, folds, units, draws=150), abs=1e-12
+    )
     assert found.unit == ("groups within folds" if grouped else "clips within folds")
     assert found.method == "bootstrap"
 

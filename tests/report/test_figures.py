@@ -17,8 +17,16 @@ from probekit.analysis.dendrogram import cluster
 from probekit.analysis.weights import ClassWeights
 from probekit.report import figures
 
-LABELS = ("<script>alert(1)</script>", "Domestic animals, pets", "a & b", "$5 to $10", '"quoted"',
-          "ünïcode", "under_score^2", "plain")
+LABELS = (
+    "<script>alert(1)</script>",
+    "Domestic animals, pets",
+    "a & b",
+    "$5 to $10",
+    '"quoted"',
+    "ünïcode",
+    "under_score^2",
+    "plain",
+)
 SAID = ("random weights (seed 0)", "stand-in data")
 
 
@@ -32,9 +40,18 @@ def no_warnings():
 def tree_of(names, provenance=SAID, seed=0):
     matrix = np.random.default_rng(seed).normal(size=(len(names), 12))
     weights = ClassWeights(
-        matrix=matrix, names=tuple(names), task="mine", embedding="made:pool=mean+std",
-        space="embedding", c=0.1, clips=100, converged=True, fingerprint="f" * 64,
-        manifest="m" * 64, provenance=tuple(provenance))
+        matrix=matrix,
+        names=tuple(names),
+        task="mine",
+        embedding="made:pool=mean+std",
+        space="embedding",
+        c=0.1,
+        clips=100,
+        converged=True,
+        fingerprint="f" * 64,
+        manifest="m" * 64,
+        provenance=tuple(provenance),
+    )
     return cluster(weights)
 
 
@@ -177,8 +194,11 @@ def boxes_of(figure):
     axes = figure.axes[0]
     labels = [text.get_window_extent(renderer) for text in axes.get_yticklabels()]
     others = [axes.xaxis.label.get_window_extent(renderer)]
-    below = [text for text in figure.findobj(match=lambda item: hasattr(item, "get_text"))
-             if text.get_text() == figure.get_supxlabel() != ""]
+    below = [
+        text
+        for text in figure.findobj(match=lambda item: hasattr(item, "get_text"))
+        if text.get_text() == figure.get_supxlabel() != ""
+    ]
     return labels, others + [text.get_window_extent(renderer) for text in below]
 
 

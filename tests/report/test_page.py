@@ -14,14 +14,23 @@ NASTY = '<script>alert("1")</script>'
 def result(embedding="vggish", score=0.5, **others):
     classes = others.pop("classes", ["bell", NASTY])
     return {
-        "task": "mine", "title": "Sounds & <b>more</b>", "embedding": embedding,
-        "metric": "accuracy", "protocol": "5 folds <of mine>", "score": score, "classes": classes,
-        "interval": {"low": score - 0.1, "high": score + 0.1, "unit": "groups within folds",
-                     "method": "bootstrap"},
+        "task": "mine",
+        "title": "Sounds & <b>more</b>",
+        "embedding": embedding,
+        "metric": "accuracy",
+        "protocol": "5 folds <of mine>",
+        "score": score,
+        "classes": classes,
+        "interval": {
+            "low": score - 0.1,
+            "high": score + 0.1,
+            "unit": "groups within folds",
+            "method": "bootstrap",
+        },
         "clips": {"used": 1234, "of": 5678},
-        "per_class": {name: {"score": 0.25 * k, "clips": 10 + k} for k, name in
-                      enumerate(classes)},
-        "provenance": [], **others,
+        "per_class": {name: {"score": 0.25 * k, "clips": 10 + k} for k, name in enumerate(classes)},
+        "provenance": [],
+        **others,
     }
 
 
@@ -102,7 +111,19 @@ def test_class_without_a_score_and_class_of_another_run_show_a_dash(written):
     one["per_class"]["bell"]["score"] = None
     _, read = written(one, other)
     assert read.text["td"][-12:] == [
-        "bell", "10", "–", "0.000", "rain", "11", "0.250", "–", "wind", "11", "–", "0.250"]
+        "bell",
+        "10",
+        "–",
+        "0.000",
+        "rain",
+        "11",
+        "0.250",
+        "–",
+        "wind",
+        "11",
+        "–",
+        "0.250",
+    ]
 
 
 def test_tasks_stand_apart(written):
@@ -116,13 +137,40 @@ def test_tasks_stand_apart(written):
 
 def test_everything_is_escaped(written, svg):
     found = result(
-        NASTY, provenance=[NASTY], protocol=NASTY, title=NASTY, metric=NASTY,
-        interval={"low": 0, "high": 1, "unit": NASTY, "method": NASTY})
+        NASTY,
+        provenance=[NASTY],
+        protocol=NASTY,
+        title=NASTY,
+        metric=NASTY,
+        interval={"low": 0, "high": 1, "unit": NASTY, "method": NASTY},
+    )
     text, read = written(found, title=NASTY, figures=[(svg, f'{NASTY}" onload="alert(2)')])
     assert "<script" not in text
     assert {tag for tag, _ in read.elements} <= {
-        "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "table", "thead",
-        "tbody", "tr", "th", "td", "i", "b", "details", "summary", "figure", "img", "figcaption"}
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "h1",
+        "h2",
+        "p",
+        "div",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "i",
+        "b",
+        "details",
+        "summary",
+        "figure",
+        "img",
+        "figcaption",
+    }
     assert not any(name.startswith("on") for _, own in read.elements for name in own)
     assert read.shown.count(NASTY) >= 8  # and it is still there to be read
 
@@ -132,8 +180,12 @@ def test_everything_is_escaped(written, svg):
 
 def test_page_asks_for_nothing(written, svg):
     text, read = written(result(), figures=[(svg, "a caption")])
-    addresses = [own[name] for _, own in read.elements
-                 for name in ("src", "href", "srcset", "data", "action", "poster") if name in own]
+    addresses = [
+        own[name]
+        for _, own in read.elements
+        for name in ("src", "href", "srcset", "data", "action", "poster")
+        if name in own
+    ]
     assert len(addresses) == 1 and addresses[0].startswith("data:image/svg+xml;base64,")
     assert not re.search(r"(https?:)?//[a-z]|@import|url\(", text, re.IGNORECASE)
     assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in read.elements}
@@ -153,7 +205,9 @@ def test_figure_is_in_the_page_as_an_image_with_its_caption(written, svg):
 def test_provenance_stands_first_and_beside_each_result(written):
     _, read = written(
         result("a", provenance=["VGGish of another", "stand-in data"]),
-        result("b", 0.4, provenance=["stand-in data"]), result("c", 0.3))
+        result("b", 0.4, provenance=["stand-in data"]),
+        result("c", 0.3),
+    )
     (banner,) = [k for k, (_, own) in enumerate(read.elements) if own.get("role") == "note"]
     assert banner < [tag for tag, _ in read.elements].index("table")
     assert "VGGish of another; stand-in data." in read.shown

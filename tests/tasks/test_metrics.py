@@ -38,21 +38,24 @@ def test_accuracies_are_those_of_scikit_learn(seed, seen):
     targets, scores = draw_single(seed, seen=seen)
     predicted = scores.argmax(axis=1)
     assert metrics.get("accuracy").score(targets, scores) == pytest.approx(
-        sk.accuracy_score(targets, predicted), abs=1e-15)
+        sk.accuracy_score(targets, predicted), abs=1e-15
+    )
     # scikit-learn warns of predicted classes that do not occur; the number is the same
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = sk.balanced_accuracy_score(targets, predicted)
     assert metrics.get("balanced-accuracy").score(targets, scores) == pytest.approx(
-        expected, abs=1e-15)
+        expected, abs=1e-15
+    )
 
 
 @pytest.mark.parametrize("name", ["accuracy", "balanced-accuracy"])
 def test_score_of_a_class_is_its_recall_and_nan_without_clips(name):
     targets, scores = draw_single(seen=[0, 2, 5])
     found = metrics.get(name).per_class(targets, scores)
-    expected = sk.recall_score(targets, scores.argmax(axis=1), average=None, labels=[0, 2, 5],
-                               zero_division=np.nan)
+    expected = sk.recall_score(
+        targets, scores.argmax(axis=1), average=None, labels=[0, 2, 5], zero_division=np.nan
+    )
     np.testing.assert_allclose(found[[0, 2, 5]], expected, rtol=0, atol=1e-15)
     assert np.isnan(found[[1, 3, 4]]).all()
 
@@ -82,7 +85,8 @@ def test_areas_are_those_of_scikit_learn(name, reference, seed, ties):
     expected = reference(targets, scores, average=None)
     np.testing.assert_allclose(metric.per_class(targets, scores), expected, rtol=0, atol=1e-15)
     assert metric.score(targets, scores) == pytest.approx(
-        reference(targets, scores, average="macro"), abs=1e-15)
+        reference(targets, scores, average="macro"), abs=1e-15
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,8 @@ def test_tag_that_no_training_clip_has_scores_as_chance(infinite):
     scores[:, 2] = infinite
     assert metrics.get("roc-auc").per_class(targets, scores)[2] == 0.5
     assert metrics.get("pr-auc").per_class(targets, scores)[2] == pytest.approx(
-        targets[:, 2].mean(), abs=1e-15)
+        targets[:, 2].mean(), abs=1e-15
+    )
 
 
 def test_infinite_scores_rank_first_and_last():

@@ -21,8 +21,12 @@ def make_clips(count: int = 60, classes: int = 3, target: str = "single", **colu
         "regression": lambda k: (float(k),),
     }[target]
     rows = [
-        {"clip_id": f"c{k:03d}", "path": f"c{k:03d}.wav", "labels": labels(k),
-         **{name: values[k] for name, values in columns.items()}}
+        {
+            "clip_id": f"c{k:03d}",
+            "path": f"c{k:03d}.wav",
+            "labels": labels(k),
+            **{name: values[k] for name, values in columns.items()},
+        }
         for k in range(count)
     ]
     names = ["number"] if target == "regression" else None
@@ -173,8 +177,10 @@ def test_folds_that_cannot_be_made_are_refused(clips, grouped, message):
 def test_groups_too_unlike_in_size_are_refused():
     sizes = [373, 3, 6, 8, 1]  # scikit-learn leaves one of five folds empty here
     groups = [f"g{k}" for k, size in enumerate(sizes) for _ in range(size)]
-    rows = [{"clip_id": f"c{k}", "path": "", "labels": (str(int(group[1:]) % 4),), "group": group}
-            for k, group in enumerate(groups)]
+    rows = [
+        {"clip_id": f"c{k}", "path": "", "labels": (str(int(group[1:]) % 4),), "group": group}
+        for k, group in enumerate(groups)
+    ]
     clips = manifests.from_rows("mine", rows)
     protocol = Protocol(kind="made-folds", folds=5, grouped=True)
     with pytest.raises(DataError, match="the groups are too unlike in size for 5 folds"):
@@ -228,8 +234,9 @@ def test_inner_divisions_of_single_clips_keep_classes_in_proportion():
 
 @pytest.mark.parametrize("kind", ["split", "folds", "made-folds"])
 def test_inner_divisions_never_hold_test_clips(kind):
-    clips = make_clips(60, split=["train", "train", "test"] * 20,
-                       fold=[str(k // 15) for k in range(60)])
+    clips = make_clips(
+        60, split=["train", "train", "test"] * 20, fold=[str(k // 15) for k in range(60)]
+    )
     protocol = Protocol(kind=kind, folds=4)
     for split in splits.make(protocol, clips):
         for pair in splits.inner(protocol, clips, split.train):

@@ -13,8 +13,18 @@ from probekit.errors import CardError, DataError, UnknownNameError
 from probekit.tasks.base import infer_card, load_task, siblings
 
 FOLD_SIZES = [873, 888, 925, 990, 936, 823, 838, 806, 816, 837]
-GENRES = ["blues", "classical", "country", "disco", "hiphop",
-          "jazz", "metal", "pop", "reggae", "rock"]
+GENRES = [
+    "blues",
+    "classical",
+    "country",
+    "disco",
+    "hiphop",
+    "jazz",
+    "metal",
+    "pop",
+    "reggae",
+    "rock",
+]
 GTZAN_TABLE = (  # train / valid / test, as counted in the published lists
     "46/23/31 48/20/31 45/23/30 42/22/29 47/18/27 43/17/27 44/20/27 41/13/30 43/17/26 44/24/32"
 )
@@ -94,8 +104,9 @@ def test_gtzan_has_the_published_counts_of_each_genre():
     counts = Counter(zip(clips.targets(), clips.column("split"), strict=True))
     table = [tuple(map(int, cell.split("/"))) for cell in GTZAN_TABLE.split()]
     assert clips.names == tuple(GENRES)
-    assert [tuple(counts[k, split] for split in ("train", "valid", "test"))
-            for k in range(10)] == table
+    assert [
+        tuple(counts[k, split] for split in ("train", "valid", "test")) for k in range(10)
+    ] == table
 
 
 def test_gtzan_10fold_has_all_thousand():
@@ -148,8 +159,12 @@ def test_urbansound8k_with_another_header_says_so(tmp_path):
 
 @pytest.mark.parametrize(
     ("task", "looked_for"),
-    [("fsdd", "recordings"), ("gtzan", "genres or genres_original"), ("synth", "clips.csv"),
-     ("urbansound8k", "metadata/UrbanSound8K.csv")],
+    [
+        ("fsdd", "recordings"),
+        ("gtzan", "genres or genres_original"),
+        ("synth", "clips.csv"),
+        ("urbansound8k", "metadata/UrbanSound8K.csv"),
+    ],
 )
 def test_wrong_root_says_what_was_looked_for_and_found(tmp_path, task, looked_for):
     (tmp_path / "holiday.jpg").touch()
@@ -196,8 +211,11 @@ def test_unknown_task_is_answered_with_near_names():
 
 def test_table_with_a_split(tmp_path):
     table = write_csv(
-        tmp_path / "Dogs and cats.csv", "clip_id,path,label,split",
-        'a,a.wav,"Domestic animals, pets",train', "b,b.wav,wild,test", "c,c.wav,wild,valid",
+        tmp_path / "Dogs and cats.csv",
+        "clip_id,path,label,split",
+        'a,a.wav,"Domestic animals, pets",train',
+        "b,b.wav,wild,test",
+        "c,c.wav,wild,valid",
     )
     task = load_task(str(table))
     clips = task.manifest()
@@ -254,8 +272,12 @@ def test_own_card_is_found_by_its_name(tmp_path, monkeypatch, place):
     (tmp_path / place).mkdir(exist_ok=True)
     (tmp_path / place / "mine.yaml").write_text(CARD)
     (tmp_path / "data").mkdir()
-    write_csv(tmp_path / "data/clips.csv", "clip_id,path,label,split", "a,a.wav,cat,train",
-              "b,b.wav,cat,test")
+    write_csv(
+        tmp_path / "data/clips.csv",
+        "clip_id,path,label,split",
+        "a,a.wav,cat,train",
+        "b,b.wav,cat,test",
+    )
     monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
     task = load_task("mine")
     clips = task.manifest(tmp_path / "data")
