@@ -205,13 +205,18 @@ def test_a_link_to_nothing_is_a_clip_that_will_fail(tmp_path):
 def test_folders_without_recordings(tmp_path):
     with pytest.raises(DataError, match="no recordings in it"):
         manifests.from_folder(tmp_path)
-    touch(tmp_path, "a/x.m4a", "a/y.M4A", "b/readme")
-    with pytest.raises(DataError, match=r"found '\.m4a', 'readme'"):
+    touch(tmp_path, "a/x.txt", "a/y.TXT", "b/readme")
+    with pytest.raises(DataError, match=r"found '\.txt', 'readme'"):
         manifests.from_folder(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         manifests.from_folder(tmp_path / "gone")
     with pytest.raises(DataError, match="not a folder"):
         manifests.from_folder(tmp_path / "b/readme")
+
+
+def test_recordings_that_cannot_be_decoded_are_clips_that_will_fail(tmp_path):
+    touch(tmp_path, "a/x.wav", "a/y.M4A", "a/notes.txt")
+    assert manifests.from_folder(tmp_path).clip_ids == ["a/x", "a/y"]
 
 
 def test_file_names_in_another_encoding_are_refused(tmp_path):

@@ -17,7 +17,7 @@ from probekit import audio, runtime
 from probekit.cache import part as part_file
 from probekit.cache.part import Part, Row
 from probekit.cards import ExtractorCard, Stream
-from probekit.errors import AudioError, CacheError
+from probekit.errors import AudioError, CacheError, ProbekitError
 from probekit.extraction.plan import Clip, PartJob, recording_hash
 from probekit.extractors.base import Extractor, Outputs
 from probekit.extractors.pooling import pool
@@ -85,8 +85,10 @@ def embed_part(
     for batch in _batches(_decode_ahead(job.clips, extractor.card)):
         good = [source for source in batch if source.wave is not None]
         waves = [source.wave for source in good if source.wave is not None]
-        outputs = extractor(waves) if waves else []
-        for source, streams in zip(good, outputs, strict=True):
+        for source, streams in zip(good, _outputs(extractor, waves), strict=True):
+            if isinstance(streams, Exception):
+                source.reason = f"{extractor.card.name} failed ({_first_line(streams)})"
+                continue
             try:
                 arrays = _arrays(streams, extractor, job)
             except AudioError as error:
@@ -103,6 +105,33 @@ def embed_part(
         if tick:
             tick(len(batch) - len(bad), seconds, len(bad))
     return content, report
+
+
+def _outputs(extractor: Extractor, waves: list[torch.Tensor]) -> list[Outputs | Exception]:
+    """Embed a batch; where that fails, clip by clip, so that only the guilty ones fail."""
+    if not waves:
+        return []
+    try:
+        return [*extractor(waves)]
+    except Exception as error:
+        found: list[Outputs | Exception] = []
+        for wave in waves if len(waves) > 1 else ():
+            try:
+                found += extractor([wave])
+            except Exception as own:
+                found.append(own)
+        if any(not isinstance(one, Exception) for one in found):
+            return found
+        # nothing works: the extractor is at fault, not a clip
+        if isinstance(error, ProbekitError):
+            raise
+        raise ProbekitError(
+            f"{extractor.card.name}: cannot embed ({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def write_part(job: PartJob, content: Part, report: Report) -> Report:

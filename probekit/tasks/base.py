@@ -207,4 +207,3 @@ def check_labels(card: TaskCard, label: str) -> str:
     if card.labels is not None and label not in card.labels:
         raise unknown(f"label in {card.name}", label, card.labels)
     return label
-

@@ -127,12 +127,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def a_card(url: str | None, **facts: Any) -> ExtractorCard:
-    return ExtractorCard.model_validate({
-        "name": "net", "title": "A network", "version": 1, "module": "net", "sample_rate": 8000,
-        "long_audio": "exact", "default_stream": "out",
-        "streams": {"out": {"dim": 2, "kind": "clip"}},
-        "weights": {"main": {"file": "net.bin", "url": url, **facts}},
-    })
+    return ExtractorCard.model_validate(
+        {
+            "name": "net",
+            "title": "A network",
+            "version": 1,
+            "module": "net",
+            "sample_rate": 8000,
+            "long_audio": "exact",
+            "default_stream": "out",
+            "streams": {"out": {"dim": 2, "kind": "clip"}},
+            "weights": {"main": {"file": "net.bin", "url": url, **facts}},
+        }
+    )
 
 
 def fetch(card: ExtractorCard, progress: transfer.Progress | None = None) -> weights.Source:
@@ -325,8 +332,14 @@ def test_a_refusal_names_status_address_size_hash_and_place(
     server.status = status
     with pytest.raises(WeightsError) as caught:
         fetch(a_card(server.url, sha256=SHA256, size=400_000))
-    for part in (str(status), server.url, "400,000 bytes", SHA256, "--weights net=PATH",
-                 str(home / "weights/net/net.bin")):
+    for part in (
+        str(status),
+        server.url,
+        "400,000 bytes",
+        SHA256,
+        "--weights net=PATH",
+        str(home / "weights/net/net.bin"),
+    ):
         assert part in str(caught.value)
     assert len(server.asked) == 1  # asking again would not help
     assert lies(home) == set()
@@ -338,8 +351,14 @@ def test_offline_says_what_to_do_at_once(home: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         fetch(card)
     assert time.perf_counter() - begin < 2
-    for part in ("no connection to 127.0.0.1", "http://127.0.0.1:9/net.bin", "5 bytes",
-                 "SHA-256 1234abcd", str(home / "weights/net/net.bin"), "--weights net=random:0"):
+    for part in (
+        "no connection to 127.0.0.1",
+        "http://127.0.0.1:9/net.bin",
+        "5 bytes",
+        "SHA-256 1234abcd",
+        str(home / "weights/net/net.bin"),
+        "--weights net=random:0",
+    ):
         assert part in str(caught.value)
 
 
@@ -437,8 +456,12 @@ def test_a_file_is_read_again_only_when_it_changed(
         assert fetch(card).sha256 == SHA256
     assert reads == [path]
     entry = json.loads((home / "hashes.json").read_text())[str(path.resolve())]
-    assert entry == {"size": 400_000, "mtime_ns": path.stat().st_mtime_ns, "sha256": SHA256,
-                     "git_blob": GIT_BLOB}
+    assert entry == {
+        "size": 400_000,
+        "mtime_ns": path.stat().st_mtime_ns,
+        "sha256": SHA256,
+        "git_blob": GIT_BLOB,
+    }
     changed = path.stat().st_mtime + 1
     path.write_bytes(CONTENT[:-1] + b"!")  # the same size
     os.utime(path, (changed, changed))
@@ -485,11 +508,18 @@ def own_cards(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             f"extra: {{dim: 2, kind: clip}}}}, parameters: {parameters}, weights: {files}}}"
         )
 
-    write("aa", "{}", f"{{main: {{file: a.bin, url: '{server.url}', sha256: {SHA256}}}, "
-          f"more: {{file: b.bin, url: '{server.url}', streams: [extra]}}}}")
-    write("bb", "{kind: {default: x, choices: [x, y]}}",
-          f"{{main/x: {{file: x.bin, url: '{server.url}', when: {{kind: x}}}}, "
-          f"main/y: {{file: y.bin, url: '{server.url}', when: {{kind: y}}}}}}")
+    write(
+        "aa",
+        "{}",
+        f"{{main: {{file: a.bin, url: '{server.url}', sha256: {SHA256}}}, "
+        f"more: {{file: b.bin, url: '{server.url}', streams: [extra]}}}}",
+    )
+    write(
+        "bb",
+        "{kind: {default: x, choices: [x, y]}}",
+        f"{{main/x: {{file: x.bin, url: '{server.url}', when: {{kind: x}}}}, "
+        f"main/y: {{file: y.bin, url: '{server.url}', when: {{kind: y}}}}}}",
+    )
     write("cc", "{}", "{main: {file: c.bin, missing: Ask the author.}}")
     write("dd", "{}", "{}")
     monkeypatch.setenv("PROBEKIT_CARDS", str(folder))
@@ -548,8 +578,11 @@ def test_list_get_and_verify(own_cards: Path, server: Server, home: Path) -> Non
     code, out = command("get", "aa", "bb:kind=y", "--json")
     got = {(r["extractor"], r["role"]): r["state"] for r in json.loads(out)}
     assert code == 0
-    assert got == {("aa", "main"): "was here", ("aa", "more"): "was here",
-                   ("bb", "main/y"): "fetched"}
+    assert got == {
+        ("aa", "main"): "was here",
+        ("aa", "more"): "was here",
+        ("bb", "main/y"): "fetched",
+    }
     code, out = command("get", "cc")
     assert code == 1 and "Ask the author." in out
     code, out = command("get", "dd")

@@ -18,7 +18,7 @@ from probekit.selection import Selection, parse
 
 torch.set_num_threads(1)
 
-GOOD = '''
+GOOD = """
 import torch
 
 HOP = 512  # samples at 22,050 Hz
@@ -52,7 +52,7 @@ def get_timestamp_embeddings(audio, model):
     times = torch.arange(frames.shape[1]) * (1000 * HOP / model.sample_rate)
     embeddings = torch.stack([frames.mean(2), frames.abs().amax(2)], 2)
     return model.gain * embeddings, times.expand(len(audio), -1)
-'''
+"""
 _NUMBERS = count()
 
 

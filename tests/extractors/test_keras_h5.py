@@ -117,7 +117,7 @@ def test_truncated_gzip(tmp_path):
     ("content", "reason"),
     [
         (b"\n<!DOCTYPE html><html>Not found</html>", "HTML or XML page"),
-        (gzip.compress(b"<html>Not found</html>"), "HTML or XML page"),
+        (gzip.compress(b"<html>Not found</html>", mtime=0), "HTML or XML page"),
         (pickle.dumps({"kernel": [1.0]}), "not an HDF5 file"),
         (b"", "not an HDF5 file"),
         (b"\x1f\x8b", "damaged gzip file"),

@@ -39,8 +39,14 @@ def draw(clips=120, dim=6, classes=3, noise=2.0, valid=True):
     features = rng.normal(size=(classes, dim))[targets] + noise * rng.normal(size=(clips, dim))
     parts = ["train", "train", "valid" if valid else "train", "test"]
     rows = [
-        {"clip_id": f"c{k}", "path": "", "labels": (f"class {targets[k]}",),
-         "split": parts[k // classes % 4], "fold": str(k // classes % 4), "group": f"g{k // 5}"}
+        {
+            "clip_id": f"c{k}",
+            "path": "",
+            "labels": (f"class {targets[k]}",),
+            "split": parts[k // classes % 4],
+            "fold": str(k // classes % 4),
+            "group": f"g{k // 5}",
+        }
         for k in range(clips)
     ]
     return manifests.from_rows("mine", rows), features.astype(np.float32)
@@ -146,7 +152,8 @@ def test_validation_clips_choose_where_there_are_some():
     path = linear.fit_path(features[split.train], targets[split.train], "single", 3, GRID)
     held = split.valid
     assert found.curve == [
-        (probe.scores(features[held]).argmax(1) == targets[held]).mean() for probe in path]
+        (probe.scores(features[held]).argmax(1) == targets[held]).mean() for probe in path
+    ]
     assert found.selected_on == "30 validation clips"
 
 
@@ -224,8 +231,9 @@ def tags(valid_positive):
     for k in range(60):
         split = ["train", "valid", "test"][k % 3]
         positive = k % 2 if split != "valid" else valid_positive and k < 30
-        rows.append({"clip_id": f"c{k}", "path": "", "split": split,
-                     "labels": ("tag",) if positive else ()})
+        rows.append(
+            {"clip_id": f"c{k}", "path": "", "split": split, "labels": ("tag",) if positive else ()}
+        )
     clips = manifests.from_rows("tags", rows, target="multi")
     return clips, rng.normal(size=(60, 3)).astype(np.float32)
 
@@ -235,8 +243,11 @@ def test_metric_that_is_not_defined_on_held_out_clips_is_an_error(name):
     clips, features = tags(valid_positive=False)
     protocol = Protocol(kind="split")
     (split,) = splits.make(protocol, clips)
-    with pytest.raises(DataError, match=r"tags, split 'test', choosing C on 20 validation clips: "
-                                        r".*not defined on the clips held out"):
+    with pytest.raises(
+        DataError,
+        match=r"tags, split 'test', choosing C on 20 validation clips: "
+        r".*not defined on the clips held out",
+    ):
         choose(features, clips.targets(), clips, split, protocol, metrics.get(name), GRID)
 
 
@@ -253,7 +264,8 @@ def test_divisions_in_which_the_metric_is_not_defined_are_left_out():
     for fit, held in splits.inner(protocol, clips, split.train):
         if clips.targets()[held].any():
             path = linear.fit_path(features[fit], clips.targets()[fit], "multi", 1, GRID)
-            curves.append([metric.score(clips.targets()[held], p.scores(features[held]))
-                           for p in path])
+            curves.append(
+                [metric.score(clips.targets()[held], p.scores(features[held])) for p in path]
+            )
     assert len(curves) == 2
     assert np.array_equal(found.curve, np.mean(curves, axis=0))
