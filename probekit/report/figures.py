@@ -50,7 +50,7 @@ def draw_dendrogram(tree: Dendrogram, width: float = ONE_COLUMN) -> "Figure":
     Returns
     -------
     matplotlib.figure.Figure
-        Clusters below 70 % of the greatest height share a colour; provenance is written below.
+        Colours are those of about √classes clusters; provenance is written below.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -68,7 +68,7 @@ def draw_dendrogram(tree: Dendrogram, width: float = ONE_COLUMN) -> "Figure":
             labels=list(names),
             orientation="left",
             ax=axes,
-            color_threshold=0.7 * float(tree.linkage[:, 2].max()),
+            color_threshold=_height_of_clusters(tree),
             above_threshold_color="#555555",
             leaf_font_size=6.5,
         )
@@ -189,6 +189,15 @@ def save_dendrogram(tree: Dendrogram, folder: Path, width: float = ONE_COLUMN) -
     }
     stem = folder / f"dendrogram-{dataset_name(w.task)}-{dataset_name(w.embedding)}"
     return save(draw_dendrogram(tree, width), stem, caption=tree.caption, facts=facts, rows=rows)
+
+
+def _height_of_clusters(tree: Dendrogram) -> float:
+    """Return the height at which the tree falls into about as many clusters as they are large."""
+    heights = sorted(float(height) for height in tree.linkage[:, 2])
+    clusters = round((len(heights) + 1) ** 0.5)
+    if clusters < 2:
+        return 0.0
+    return (heights[-clusters] + heights[-clusters + 1]) / 2
 
 
 def _member(tree: Dendrogram, number: int) -> str:
