@@ -10,7 +10,7 @@ import numpy.typing as npt
 from probekit.cache import layout, store
 from probekit.errors import DataError
 from probekit.probes import linear, selection
-from probekit.probes.evaluation import clips_of, features_of
+from probekit.probes.inputs import clips_of, features_of
 from probekit.registry import unknown
 from probekit.selection import parse
 from probekit.tasks import metrics, splits

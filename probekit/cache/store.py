@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from probekit.cache import heads, layout, part
 from probekit.cache import index as index_module
-from probekit.cache import layout, part
+from probekit.cache.heads import KeptHead
 from probekit.cache.index import Index
 from probekit.errors import CacheError
 from probekit.registry import did_you_mean, unknown
@@ -73,6 +74,11 @@ class Embeddings:
             with part.opened(self.where / name) as file:
                 return {stream: dict(group.attrs) for stream, group in file["streams"].items()}
         return {}
+
+    @cached_property
+    def head(self) -> KeptHead | None:
+        """The network's own classifier, or None where it has none."""
+        return heads.load(self.where.parent)
 
     @property
     def default_stream(self) -> str:

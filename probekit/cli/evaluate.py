@@ -20,6 +20,9 @@ def evaluate(
     root: options.Root = None,
     reports: options.Reports = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; folds are spread over them.")] = 1,
+    probe: Annotated[
+        str, typer.Option(help="linear, or head: the network's own classifier, nothing fitted.")
+    ] = "linear",
     solver: Annotated[str, typer.Option(help="probekit or scikit-learn.")] = "probekit",
     again: Annotated[bool, typer.Option("--again", help="Compute also what is kept.")] = False,
     json: bool = output.AsJson,
@@ -53,6 +56,7 @@ def evaluate(
             cache=cache,
             root=root,
             reports=reports,
+            probe=probe,
             solver=solver,
             jobs=jobs,
             again=again,
@@ -74,7 +78,7 @@ def show(found: "list[Result]") -> None:
             f"{r['score']:.3f}",
             f"{r['interval']['low']:.3f} – {r['interval']['high']:.3f}",
             f"{r['spread']:.3f}" if folds > 1 else "–",
-            ", ".join(f"{c:.2g}" for c in sorted({f["c"] for f in r["folds"]})),
+            ", ".join(f"{c:.2g}" for c in sorted({f["c"] for f in r["folds"] if f["c"]})) or "–",
             f"{r['clips']['used']:,} of {r['clips']['of']:,}",
             "; ".join(r["provenance"]) or "–",
         )

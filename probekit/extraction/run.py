@@ -5,12 +5,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from probekit import manifest as manifests
 from probekit import runtime
-from probekit.cache import layout
+from probekit.cache import heads, layout
 from probekit.cache import manifests as kept
 from probekit.errors import DataError, ProbekitError
 from probekit.extraction import plan as planning
@@ -18,6 +19,9 @@ from probekit.extraction.plan import Plan
 from probekit.extractors import load
 from probekit.manifest import Manifest
 from probekit.tasks import base as tasks
+
+if TYPE_CHECKING:
+    from probekit.extractors.base import Extractor
 
 Progress = Callable[[str, int, float, int], None]
 
@@ -199,6 +203,7 @@ def _run(plan: Plan, device: str, progress: Progress | None, dry: bool) -> Summa
 
     begin = perf_counter()
     extractor = load.build(plan.jobs[0].spec, runtime.device(device))
+    _keep_head(extractor, plan.where.parent)
 
     def tick(clips: int, seconds: float, failures: int) -> None:
         if progress:
@@ -221,6 +226,14 @@ def _run(plan: Plan, device: str, progress: Progress | None, dry: bool) -> Summa
             collect(pending)
     summary.seconds = perf_counter() - begin
     return summary
+
+
+def _keep_head(extractor: "Extractor", folder: Path) -> None:
+    """Keep the network's own classifier beside the embeddings, where it has one."""
+    head = extractor.head()
+    if head is not None:
+        arrays = (head.weight.cpu().numpy(), head.bias.cpu().numpy())
+        heads.keep(folder, heads.KeptHead(head.classes, *arrays, head.stream, head.pooling))
 
 
 def _clips(

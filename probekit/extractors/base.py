@@ -27,12 +27,16 @@ class Head:
         Its intercepts.
     stream : str
         The stream that the layer reads.
+    pooling : {"none", "mean", "lin", "attention"}
+        How a clip's probabilities come from those of frames: ``none`` where the stream is one
+        vector a clip, ``lin`` is Σp² / Σp.
     """
 
     classes: tuple[str, ...]
     weight: Tensor
     bias: Tensor
     stream: str
+    pooling: str = "none"
 
 
 class Extractor(nn.Module):

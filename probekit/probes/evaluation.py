@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -17,23 +17,23 @@ import numpy.typing as npt
 
 from probekit import runtime
 from probekit.cache import layout, store
-from probekit.cache import manifests as kept
 from probekit.cache.store import Embeddings
 from probekit.cards import TaskCard
-from probekit.errors import DataError, UnknownNameError
+from probekit.errors import DataError
 from probekit.manifest import Manifest
-from probekit.probes import linear, results, selection, statistics
+from probekit.probes import head, linear, results, selection, statistics
+from probekit.probes.inputs import clips_of, features_of
 from probekit.probes.results import Fold, Result
 from probekit.probes.selection import Chosen
 from probekit.registry import unknown
 from probekit.selection import Selection, parse
-from probekit.tasks import base as tasks
 from probekit.tasks import metrics, splits
 from probekit.tasks.splits import Split
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int], None]
 
+PROBES = ("linear", "head")
 _GROUPS_SHOWN = 200
 _MISSING_SHOWN = 50
 
@@ -45,6 +45,7 @@ def evaluate(
     cache: str | Path | None = None,
     root: str | Path | None = None,
     reports: str | Path | None = None,
+    probe: str = "linear",
     solver: str = "probekit",
     jobs: int = 1,
     again: bool = False,
@@ -69,6 +70,9 @@ def evaluate(
         The dataset's folder, where its clip table is not in the cache yet. Audio is not needed.
     reports : str or pathlib.Path, optional
         Where results are kept; by default ``PROBEKIT_REPORTS``, else ``reports/out``.
+    probe : {"linear", "head"}
+        ``head`` fits nothing: it scores the network's own classifier, on a task whose classes are
+        among the network's.
     solver : {"probekit", "scikit-learn"}
         What fits the probes. probekit's proves how close each fit came to its minimum;
         scikit-learn's is there to compare with.
@@ -90,8 +94,9 @@ def evaluate(
         If the task, the embeddings or the clip table are not there or do not fit.
     """
     names = [extractors] if isinstance(extractors, str) else list(extractors)
-    if solver not in linear.SOLVERS:
-        raise unknown("solver", solver, linear.SOLVERS)
+    for kind, value, known in (("solver", solver, linear.SOLVERS), ("probe", probe, PROBES)):
+        if value not in known:
+            raise unknown(kind, value, known)
     where = layout.root(cache)
     card, clips = clips_of(task, where, root)
     store_root = results.root(reports)
@@ -99,7 +104,7 @@ def evaluate(
     for name in names:
         chosen = parse(name)
         embeddings = store.find(where, chosen, card.dataset)
-        run = _Run.prepare(card, clips, embeddings, chosen, solver)
+        run = _Run.prepare(card, clips, embeddings, chosen, probe, solver)
         path = results.path_of(store_root, card.name, run.label, run.id)
         if path.exists() and not again:
             with suppress(DataError):  # of another format: computed again
@@ -109,101 +114,6 @@ def evaluate(
         results.save(path, result, arrays)
         found.append(result)
     return found
-
-
-def clips_of(task: str, cache: Path, root: str | Path | None) -> tuple[TaskCard, Manifest]:
-    """Return a task's card and clips: from its folder if given, else as kept in the cache.
-
-    Parameters
-    ----------
-    task : str
-        A task's name, card or table, or the name of a dataset that was extracted.
-    cache : pathlib.Path
-        The cache's folder.
-    root : str or pathlib.Path, optional
-        The dataset's folder.
-
-    Returns
-    -------
-    card : TaskCard
-        The task's facts.
-    clips : Manifest
-        Its clips.
-
-    Raises
-    ------
-    ProbekitError
-        If the task is not known, or its clips are neither in the cache nor in a folder.
-    """
-    try:
-        found = tasks.load_task(task)
-    except UnknownNameError as error:  # not a task, but a folder that was extracted
-        also = kept.names(cache)
-        clips = kept.newest(cache, task) if task in also else None
-        if clips is None:
-            hint = f" Clip tables in {cache}: {', '.join(also)}." if also else ""
-            raise UnknownNameError(f"{error}{hint}") from error
-        return tasks.infer_card(clips), clips
-    if root is not None or task.endswith(".csv"):
-        return found.card, found.manifest(Path(root) if root is not None else None)
-    clips = kept.newest(cache, found.name)
-    if clips is None:
-        try:
-            clips = found.manifest(None)  # some tasks know their clips without a folder
-        except DataError as error:
-            raise DataError(
-                f"{task}: its clip table is not in {cache} (extraction keeps it there). {error}"
-            ) from error
-    return found.card, clips
-
-
-def features_of(
-    embeddings: Embeddings, clips: Manifest, chosen: Selection
-) -> tuple[Array, Manifest, dict[str, str]]:
-    """Return the embeddings of a manifest's clips, and which clips have none.
-
-    Parameters
-    ----------
-    embeddings : Embeddings
-        From the cache.
-    clips : Manifest
-        The task's clips.
-    chosen : Selection
-        Stream and pooling.
-
-    Returns
-    -------
-    features : numpy.ndarray, shape (clips, dim), float32
-        Of the clips that have an embedding.
-    present : Manifest
-        Those clips, in the same order.
-    missing : dict of str to str
-        The others, with the reason.
-
-    Raises
-    ------
-    DataError
-        If no clip has an embedding, or one holds NaN or infinite values.
-    """
-    there = set(embeddings.clip_ids)
-    ids = clips.clip_ids
-    rows = [k for k, clip_id in enumerate(ids) if clip_id in there]
-    if not rows:
-        raise DataError(
-            f"none of the {len(ids)} clips of {clips.name} is in {embeddings.where}; clip ids "
-            f"there look like {embeddings.clip_ids[:2]}, the task's like {ids[:2]}"
-        )
-    failures = embeddings.failures
-    missing = {i: failures.get(i, "not extracted") for i in ids if i not in there}
-    present = clips if len(rows) == len(ids) else clips.subset(rows)
-    features = embeddings.vectors(present.clip_ids, chosen.stream, chosen.pool)
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(bad):
-        raise DataError(
-            f"{len(bad)} of {len(rows)} embeddings in {embeddings.where} hold NaN or infinite "
-            f"values, for example that of {present.clip_ids[bad[0]]!r}"
-        )
-    return features, present, missing
 
 
 @dataclass
@@ -219,6 +129,7 @@ class _Run:
     missing: dict[str, str]
     expected: int
     manifest: str
+    probe: str
     solver: str
     id: str
 
@@ -229,6 +140,7 @@ class _Run:
         clips: Manifest,
         embeddings: Embeddings,
         chosen: Selection,
+        probe: str,
         solver: str,
     ) -> "_Run":
         metric = metrics.get(card.metric)
@@ -238,7 +150,11 @@ class _Run:
                 f"{card.name}: metric {card.metric!r} is for {metric.target} targets, the clips "
                 f"have {clips.target}"
             )
+        if probe == "head":
+            chosen = _for_head(embeddings, chosen)
         features, present, missing = features_of(embeddings, clips, chosen)
+        if probe == "head":
+            features = head.scores(embeddings, present.clip_ids, present.names)
         digest = clips.digest()
         expected = max(len(clips), clips.expected or 0)
         facts = {
@@ -254,7 +170,9 @@ class _Run:
             "fingerprint": embeddings.layout.fingerprint,
             "stream": chosen.stream or embeddings.default_stream,
             "pool": chosen.pool,
-            "probe": {"name": "linear", "version": 1, "grid": linear.GRID, "solver": solver},
+            "probe": {"name": probe, "version": 1}
+            if probe == "head"
+            else {"name": probe, "version": 1, "grid": linear.GRID, "solver": solver},
             "seed": card.protocol.seed,
             "interval": [statistics.LEVEL, statistics.RESAMPLES, statistics.SEED],
         }
@@ -268,6 +186,7 @@ class _Run:
             missing,
             expected,
             digest,
+            probe,
             solver,
             results.run_id(facts),
         )
@@ -288,6 +207,8 @@ class _Run:
         targets = self.clips.targets()
         self._check_defined(divisions, targets)
         work = partial(_one_split, self.features, targets, self.clips, self.card, self.solver)
+        if self.probe == "head":
+            jobs, work = 1, partial(_as_it_is, len(self.clips.names))
         fitted: list[Chosen] = []
         for one in runtime.map_units(work, divisions, jobs=min(jobs, len(divisions))):
             fitted.append(one)
@@ -321,7 +242,7 @@ class _Run:
             stream=self.chosen.stream or self.embeddings.default_stream,
             pool=list(self.chosen.pool),
             dim=int(self.features.shape[1]),
-            probe="linear",
+            probe=self.probe,
             seed=self.card.protocol.seed,
             protocol=self.card.protocol.description or self.card.protocol.kind,
             metric=self.card.metric,
@@ -337,7 +258,7 @@ class _Run:
             folds=folds,
             per_class=self._per_class(targets[rows], scores, fold),
             per_group=self._per_group(targets[rows], scores, groups),
-            grid=list(linear.GRID),
+            grid=[] if self.probe == "head" else list(linear.GRID),
             solver={
                 "name": self.solver,
                 "tolerance": linear.CERTIFIED,
@@ -378,7 +299,7 @@ class _Run:
             train=len(split.fitted(self.card.protocol)),
             test=len(split.test),
             score=metric.score(targets[split.test], chosen.probe.scores(self.features[split.test])),
-            c=chosen.probe.c,
+            c=None if np.isnan(chosen.probe.c) else chosen.probe.c,
             at_edge=chosen.at_edge,
             curve=chosen.curve,
             selected_on=chosen.selected_on,
@@ -478,6 +399,18 @@ class _Run:
                 f"{where}/scale": probe.scaler.scale,
             }
         return arrays
+
+
+def _for_head(embeddings: Embeddings, chosen: Selection) -> Selection:
+    """Return the selection of the stream that the head reads."""
+    own = head.of(embeddings).stream
+    if chosen.stream not in ("", own):
+        raise DataError(f"{chosen.name}: its head reads the stream {own!r}, not {chosen.stream!r}")
+    return replace(chosen, stream=own)
+
+
+def _as_it_is(classes: int, split: Split) -> Chosen:
+    return head.as_it_is(classes)
 
 
 def _one_split(

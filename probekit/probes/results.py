@@ -38,7 +38,7 @@ class Fold(TypedDict):
     train: int  # clips the final probe was fitted on
     test: int
     score: float
-    c: float  # the C that was chosen
+    c: float | None  # the C that was chosen; None where nothing was
     at_edge: bool  # it is the grid's first or last
     curve: list[float]  # the metric on held-out clips, for each C of the grid
     selected_on: str

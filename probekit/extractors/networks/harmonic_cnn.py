@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params
-from probekit.extractors import frontends
-from probekit.extractors.base import Outputs, WindowedExtractor
+from probekit.extractors import classes, frontends
+from probekit.extractors.base import Head, Outputs, WindowedExtractor
 
 RATE = 16000
 N_FFT = 512
@@ -211,6 +211,12 @@ class HarmonicCNN(WindowedExtractor):
         if "dense1" in self.wanted:
             found["dense1"] = self.network.hidden(found["encoder"])
         return {name: found[name] for name in self.wanted}
+
+    def head(self) -> Head:
+        """Return the layer before the sigmoid, with 50 tags of MagnaTagATune."""
+        last = self.network.dense2
+        names = classes.read("mtat50.txt")
+        return Head(names, last.weight.detach(), last.bias.detach(), "dense1", "mean")
 
 
 def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> HarmonicCNN:

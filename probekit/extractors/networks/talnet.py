@@ -167,7 +167,7 @@ class TALNet(Extractor):
     def head(self) -> Head:
         """Return the layer before the sigmoid, with the 527 AudioSet classes."""
         last = self.network.fc_prob
-        return Head(classes.read("audioset.csv"), last.weight, last.bias, "gru")
+        return Head(classes.read("audioset.csv"), last.weight, last.bias, "gru", "lin")
 
 
 def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> TALNet:

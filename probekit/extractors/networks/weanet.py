@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params
-from probekit.extractors import frontends
-from probekit.extractors.base import Extractor, Outputs
+from probekit.extractors import classes, frontends
+from probekit.extractors.base import Extractor, Head, Outputs
 
 _N_FFT, _WINDOW, _HOP = 512, 400, 160
 _SHORTEST = 15 * _HOP  # 16 spectra, one step of the network
@@ -72,8 +72,24 @@ class Network(nn.Module):
         steps: Tensor = maps[..., 0].transpose(1, 2)
         return steps
 
+    def hidden(self, steps: Tensor) -> Tensor:
+        """Run blocks B6 and B7, which are linear layers with ReLU at each step.
+
+        Parameters
+        ----------
+        steps : Tensor, shape (pieces, time, 2048)
+            From :meth:`forward`.
+
+        Returns
+        -------
+        Tensor, shape (pieces, time, 1024)
+            Output of B7, after its ReLU: what B8 and the attention read.
+        """
+        maps: Tensor = self.b7(self.b6(steps.transpose(1, 2)[..., None]))
+        return maps[..., 0].transpose(1, 2)
+
     def segments(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Run blocks B6 to B8, which are linear layers with ReLU between them at each step.
+        """Run blocks B6 to B8 and the attention.
 
         Parameters
         ----------
@@ -87,7 +103,7 @@ class Network(nn.Module):
         attention : Tensor, shape (pieces, time, classes)
             How much each step counts for each class; the sum over time is 1.
         """
-        maps = self.b7(self.b6(steps.transpose(1, 2)[..., None]))
+        maps = self.hidden(steps).transpose(1, 2)[..., None]
         logits, weights = (part(maps)[..., 0].mT for part in (self.b8, self.attention))
         return logits.float().sigmoid(), weights.float().softmax(1)
 
@@ -109,7 +125,7 @@ class Network(nn.Module):
 
 
 class WEANet(Extractor):
-    """Blocks B1 to B5 on whole clips."""
+    """Blocks B1 to B7 on whole clips."""
 
     network: Network
     hann: Tensor
@@ -138,8 +154,17 @@ class WEANet(Extractor):
         return frontends.decibels(power)
 
     def embed(self, features: Tensor) -> Outputs:
-        """Run the network up to B5."""
-        return {"b5": self.network(features)}
+        """Run the network up to the last block that is wanted."""
+        found = {"b5": self.network(features)}
+        if "b7" in self.wanted:
+            found["b7"] = self.network.hidden(found["b5"])
+        return {name: found[name] for name in self.wanted}
+
+    def head(self) -> Head:
+        """Return B8 before its sigmoid: the 527 AudioSet classes at each step."""
+        last = self.network.b8
+        names = classes.read("audioset.csv")
+        return Head(names, last.weight.detach().flatten(1), last.bias.detach(), "b7", "attention")
 
 
 def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> WEANet:
@@ -152,7 +177,7 @@ def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> WEANet:
     params : dict
         Empty: there are no parameters.
     wanted : sequence of str
-        ``b5``.
+        Of ``b5``, ``b7``.
 
     Returns
     -------

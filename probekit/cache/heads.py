@@ -1,0 +1,101 @@
+"""A network's own classifier, kept beside its embeddings as ``head.h5``.
+
+So its class weights can be compared with a probe's, and its scores computed, without the network.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from probekit.cache import commit
+from probekit.errors import CacheError
+
+NAME = "head.h5"
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class KeptHead:
+    """A network's own classifier.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Source classes, one a row of ``weight``.
+    weight : numpy.ndarray, shape (classes, dim)
+        Rows of the last linear layer.
+    bias : numpy.ndarray, shape (classes,)
+        Its intercepts.
+    stream : str
+        The stream that the layer reads.
+    pooling : str
+        How the network makes a clip's probabilities of those of frames; ``none`` where the stream
+        is one vector a clip.
+    """
+
+    classes: tuple[str, ...]
+    weight: Array
+    bias: Array
+    stream: str
+    pooling: str
+
+
+def keep(folder: Path, head: KeptHead) -> None:
+    """Keep a head in the folder of an extractor's embeddings, once.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        ``<extractor>-<fingerprint>`` of a cache.
+    head : KeptHead
+        Of the very weights that the fingerprint covers.
+    """
+    path = folder / NAME
+    if path.exists():
+        return
+
+    def fill(aside: Path) -> None:
+        with h5py.File(aside, "w") as file:
+            file["classes"] = [name.encode() for name in head.classes]
+            file["weight"], file["bias"] = head.weight, head.bias
+            file.attrs["stream"], file.attrs["pooling"] = head.stream, head.pooling
+
+    commit.commit(path, fill)
+
+
+def load(folder: Path) -> KeptHead | None:
+    """Return the head that is kept in a folder, or None.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        ``<extractor>-<fingerprint>`` of a cache.
+
+    Returns
+    -------
+    KeptHead or None
+        None where the network has no head.
+
+    Raises
+    ------
+    CacheError
+        If the file is damaged.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return KeptHead(
+                classes=tuple(name.decode() for name in file["classes"][:]),
+                weight=np.asarray(file["weight"][:]),
+                bias=np.asarray(file["bias"][:]),
+                stream=str(file.attrs["stream"]),
+                pooling=str(file.attrs["pooling"]),
+            )
+    except (OSError, KeyError, RuntimeError) as error:
+        raise CacheError(f"{path}: damaged ({error}). Delete it and extract again") from error

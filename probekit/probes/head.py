@@ -1,0 +1,111 @@
+"""A network's own classifier as the probe: nothing is fitted (kumar2021, Table 1)."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from probekit.cache.heads import KeptHead
+from probekit.cache.store import Embeddings
+from probekit.errors import DataError
+from probekit.probes.linear import Probe, Scaler
+from probekit.probes.selection import Chosen
+
+Array = npt.NDArray[Any]
+
+# how networks make clips of frames: TALNet's "linear softmax" (Wang et al., 2019), and the mean
+_OVER_TIME = {
+    "lin": lambda p: (p * p).sum(axis=0) / np.maximum(p.sum(axis=0), 1e-12),
+    "mean": lambda p: p.mean(axis=0),
+}
+
+
+def of(embeddings: Embeddings) -> KeptHead:
+    """Return the head of the network that made these embeddings.
+
+    Parameters
+    ----------
+    embeddings : Embeddings
+        From the cache.
+
+    Returns
+    -------
+    KeptHead
+        With the stream that it reads.
+
+    Raises
+    ------
+    DataError
+        If the network has none, or its way over time needs more than the cache holds.
+    """
+    head = embeddings.head
+    name = embeddings.layout.extractor
+    if head is None:
+        raise DataError(
+            f"{name}: no head is kept with {embeddings.where}: the network has none (probekit "
+            f"extractors show {name}), or the embeddings were not made by extraction"
+        )
+    if head.pooling not in ("none", *_OVER_TIME):
+        raise DataError(
+            f"{name}: its head combines frames by {head.pooling}, which needs the network itself"
+        )
+    return head
+
+
+def scores(embeddings: Embeddings, clip_ids: list[str], classes: tuple[str, ...]) -> Array:
+    """Return the head's scores for a task's classes.
+
+    Parameters
+    ----------
+    embeddings : Embeddings
+        Must hold the stream that the head reads; with frames, where the head reads frames.
+    clip_ids : list of str
+        Which clips.
+    classes : tuple of str
+        The task's classes, each of which must be one of the head's, by name.
+
+    Returns
+    -------
+    numpy.ndarray, shape (clips, classes)
+        Logits, or probabilities where the network pools those over time.
+
+    Raises
+    ------
+    ProbekitError
+        If a class is not one of the head's, or the stream or its frames are not in the cache.
+    """
+    head = of(embeddings)
+    lacking = sorted(set(classes) - set(head.classes))
+    if lacking:
+        raise DataError(
+            f"the head of {embeddings.layout.extractor} tells {len(head.classes)} classes apart; "
+            f"{len(lacking)} of the task's {len(classes)} are not among them, for example "
+            f"{lacking[0]!r}"
+        )
+    rows = [head.classes.index(name) for name in classes]
+    weight, bias = head.weight[rows].astype(np.float64), head.bias[rows].astype(np.float64)
+    if head.pooling == "none":
+        return embeddings.vectors(clip_ids, head.stream) @ weight.T + bias
+    pool = _OVER_TIME[head.pooling]
+    return np.stack(
+        [pool(expit(embeddings.frames(i, head.stream) @ weight.T + bias)) for i in clip_ids]
+    )
+
+
+def as_it_is(classes: int) -> Chosen:
+    """Return a probe that hands scores through: there is nothing to choose or to fit.
+
+    Parameters
+    ----------
+    classes : int
+        Columns of the scores.
+
+    Returns
+    -------
+    Chosen
+        With an empty curve.
+    """
+    same = Scaler(np.zeros(classes), np.ones(classes))
+    probe = Probe(same, np.eye(classes), np.zeros(classes), float("nan"), True, 0, float("nan"))
+    return Chosen(probe, [], False, "nothing: the network's own head", 0, 0)

@@ -1,0 +1,126 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from probekit import manifest as manifests
+from probekit.cache import heads, importing
+from probekit.errors import DataError
+from probekit.probes import head
+from probekit.probes.evaluation import evaluate
+
+CLASSES = ("bark", "meow", "moo", "neigh")  # the head's; the task has two of them
+
+
+@pytest.fixture
+def made(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 5)).astype(np.float32)
+    weight, bias = rng.standard_normal((4, 5)), rng.standard_normal(4)
+    noisy = x @ weight.T + bias + rng.standard_normal((60, 4))
+    labels = [
+        ";".join(c for k, c in enumerate(CLASSES) if row[k] > 0 and k in (0, 2)) for row in noisy
+    ]
+    table = pd.DataFrame(
+        {
+            "clip_id": [f"c{k}" for k in range(60)],
+            "path": "x.wav",
+            "labels": labels,
+            "split": ["train"] * 30 + ["test"] * 30,
+        }
+    )
+    table.to_csv(tmp_path / "farm.csv", index=False)
+    np.save(tmp_path / "x.npy", x)
+    clips = manifests.from_csv(tmp_path / "farm.csv")
+    found = importing.import_arrays(
+        "net", clips, [tmp_path / "x.npy"], cache=tmp_path / "cache", dataset="farm"
+    )
+    return tmp_path, found, x, weight, bias
+
+
+def keep(found, weight, bias, pooling="none", stream="embedding"):
+    kept = heads.KeptHead(CLASSES, weight, bias, stream, pooling)
+    heads.keep(found.where.parent, kept)
+
+
+def run(place, **options):
+    (result,) = evaluate(
+        str(place / "farm.csv"),
+        "net",
+        cache=place / "cache",
+        reports=place / "out",
+        probe="head",
+        **options,
+    )
+    return result
+
+
+def test_the_score_is_that_of_the_networks_own_classes(made):
+    place, found, x, weight, bias = made
+    keep(found, weight, bias)
+    result = run(place)
+    clips = manifests.from_csv(place / "farm.csv")
+    assert clips.names == ("bark", "moo")
+    scores = (x @ weight.T + bias)[30:, [0, 2]]
+    truth = clips.targets()[30:]
+    assert result["probe"] == "head"
+    assert result["metric"] == "pr-auc"
+    assert result["score"] == pytest.approx(average_precision_score(truth, scores, average="macro"))
+    assert result["folds"][0]["c"] is None
+    assert roc_auc_score(truth, scores) > 0.7  # the fixture is learnable at all
+
+
+def test_the_head_is_a_run_of_its_own(made):
+    place, found, _, weight, bias = made
+    keep(found, weight, bias)
+    (linear,) = evaluate(
+        str(place / "farm.csv"), "net", cache=place / "cache", reports=place / "out"
+    )
+    assert run(place)["run"] != linear["run"]
+    assert run(place)["run"] == run(place)["run"]
+
+
+def test_without_a_head_it_says_so(made):
+    with pytest.raises(DataError, match="net: no head is kept"):
+        run(made[0])
+
+
+def test_a_head_that_needs_the_network_is_refused(made):
+    place, found, _, weight, bias = made
+    keep(found, weight, bias, pooling="attention")
+    with pytest.raises(DataError, match="combines frames by attention"):
+        run(place)
+
+
+def test_classes_that_the_head_does_not_know_are_named(made):
+    _, found, _, weight, bias = made
+    keep(found, weight, bias)
+    with pytest.raises(DataError, match=r"1 of the task's 2 are not among them.*'quack'"):
+        head.scores(found, ["c0"], ("bark", "quack"))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [("lin", lambda p: (p**2).sum(0) / p.sum(0)), ("mean", lambda p: p.mean(0))],
+)
+def test_frames_are_pooled_as_the_network_does(made, monkeypatch, pooling, expected):
+    _, found, _, weight, bias = made
+    keep(found, weight, bias, pooling=pooling)
+    frames = np.random.default_rng(1).standard_normal((7, 5)).astype(np.float32)
+    monkeypatch.setattr(type(found), "frames", lambda self, clip_id, stream: frames)
+    scores = head.scores(found, ["c0"], CLASSES)
+    np.testing.assert_allclose(scores[0], expected(expit(frames @ weight.T + bias)), rtol=1e-6)
+
+
+def test_another_stream_than_the_heads_is_refused(made):
+    place, found, _, weight, bias = made
+    keep(found, weight, bias)
+    with pytest.raises(DataError, match="reads the stream 'embedding', not 'other'"):
+        evaluate(
+            str(place / "farm.csv"),
+            "net:stream=other",
+            cache=place / "cache",
+            reports=place / "out",
+            probe="head",
+        )
