@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench clean
+.PHONY: help demo test test-slow parity check bench clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) -e ".[test]"
 	touch $@
 
+$(VENV)/installed-parity: $(VENV)/installed
+	$(PIP) -e ".[parity]"
+	touch $@
+
 $(VENV)/installed-check: $(VENV)/installed
 	$(PIP) -e ".[check]"
 	touch $@
@@ -29,10 +33,13 @@ demo: $(VENV)/installed  ## the whole path on synthesized sounds; needs no data
 	$(BIN)/probekit demo
 
 test: $(VENV)/installed-test  ## all tests but the slow ones
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not parity" $(ARGS)
 
 test-slow: $(VENV)/installed-test  ## the slow tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+parity: $(VENV)/installed-parity  ## compare whole embeddings with the original packages
+	$(BIN)/python -m pytest -m parity -rA $(ARGS)
 
 check: $(VENV)/installed-check  ## style, types, docstrings, who imports whom
 	$(BIN)/ruff check .

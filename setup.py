@@ -43,6 +43,9 @@ setup(
     ],
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.5", "librosa>=0.10.2", "torchvggish>=0.2"],
+        # openl3 0.4.2 is not here: it needs TensorFlow 2.15, so Python 3.11 at most, and resampy
+        # below 0.3; it is compared only where it can be imported with these
+        "parity": ["pytest>=8", "torchvggish>=0.2", "resampy>=0.4.3"],
         "check": [
             "ruff>=0.6",
             "mypy>=1.11",

@@ -6,13 +6,13 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.timing import interleaved, table
-from probekit.tasks import synthesis
+from probekit.tasks.corpus import write_corpus
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         corpus, cache = Path(place) / "corpus", Path(place) / "cache"
-        synthesis.write_corpus(corpus, clips=3000)
+        write_corpus(corpus, clips=3000)
         base = [sys.executable, "-m", "probekit", "extract"]
         full = [
             *base,

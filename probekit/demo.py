@@ -13,7 +13,7 @@ from probekit.probes import results
 from probekit.probes.evaluation import evaluate
 from probekit.probes.results import Result
 from probekit.report import figures, page
-from probekit.tasks import synthesis
+from probekit.tasks.corpus import write_corpus
 
 EXTRACTORS = ("melstats", "vggish")
 WEIGHTS = ("vggish=random:0",)
@@ -82,7 +82,7 @@ def run(
     corpus = out / f"corpus-{clips}-{seed}"
     tell(STEPS[0])
     try:
-        synthesis.write_corpus(corpus, clips=clips, seed=seed)
+        write_corpus(corpus, clips=clips, seed=seed)
     except ValueError as error:
         raise DataError(f"{corpus}: {error}") from error
     tell(STEPS[1])

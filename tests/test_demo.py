@@ -12,7 +12,7 @@ import pytest
 from probekit import demo
 from probekit.errors import DataError
 from probekit.probes import results
-from probekit.tasks import synthesis
+from probekit.tasks import corpus, synthesis
 
 SYNTHETIC, RANDOM = "synthetic corpus", "random weights (seed 0)"
 CLIPS = 300  # the fewest that it takes
@@ -51,7 +51,7 @@ def test_results_are_far_above_chance_and_say_what_they_are_of(made):
     assert 0.4 < vggish["score"] < 1
     for one in found.results:
         assert one["clips"]["used"] == one["clips"]["of"] == CLIPS
-        assert len(one["folds"]) == synthesis.FOLDS
+        assert len(one["folds"]) == corpus.FOLDS
         assert one["interval"]["unit"] == "groups within folds"
         assert one["interval"]["low"] < one["score"] < one["interval"]["high"]
         assert one["solver"]["unconverged"] == 0
@@ -103,6 +103,6 @@ def test_second_time_finds_everything_done(made):
 
 def test_folder_with_another_corpus_is_refused(made, tmp_path):
     folder = tmp_path / "demo" / f"corpus-{CLIPS}-0"
-    synthesis.write_corpus(folder, clips=12, seed=3)
+    corpus.write_corpus(folder, clips=12, seed=3)
     with pytest.raises(DataError, match=r"corpus-300-0: .*holds another corpus"):
         demo.run(cache=tmp_path / "cache", reports=tmp_path, clips=CLIPS)

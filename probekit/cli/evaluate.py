@@ -80,13 +80,24 @@ def show(found: "list[Result]") -> None:
             f"{r['spread']:.3f}" if folds > 1 else "–",
             ", ".join(f"{c:.2g}" for c in sorted({f["c"] for f in r["folds"] if f["c"]})) or "–",
             f"{r['clips']['used']:,} of {r['clips']['of']:,}",
+            _weights(r),
             "; ".join(r["provenance"]) or "–",
         )
         for r in found
     ]
     title = f"{first['task']}: {first['title']}\n{first['protocol']}"
-    columns = ("embedding", first["metric"], "95 % interval", "sd over folds", "C", "clips", "note")
-    output.table(columns, rows, title=title, numbers=f"{first['metric']}|sd over folds|clips")
+    metric = first["metric"]
+    columns = (
+        "embedding",
+        metric,
+        "95 % interval",
+        "sd over folds",
+        "C",
+        "clips",
+        "weights",
+        "note",
+    )
+    output.table(columns, rows, title=title, numbers=f"{metric}|sd over folds|clips")
     for r in found:
         if r["solver"]["unconverged"]:
             output.warn(
@@ -107,3 +118,14 @@ def show(found: "list[Result]") -> None:
             ],
             numbers=first["metric"],
         )
+
+
+def _weights(result: "Result") -> str:
+    """Say which weights made an embedding: the first digits of each file's hash, or the seed."""
+    said = []
+    for text in result["identity"].get("weights", {}).values():
+        kind, _, value = text.partition(":")
+        said.append(value[:8] if kind == "sha256" else f"random:{value.split()[0]}")
+    if result["probe"] == "head":
+        said.append("own head")
+    return ", ".join(said) or "–"

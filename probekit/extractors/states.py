@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from probekit.errors import WeightsError
-from probekit.extractors import plain_arrays
+from probekit.extractors import lookalike, plain_arrays
 from probekit.extractors.weights import Source
 
 _HDF5 = (b"\x89HDF\r\n\x1a\n", b"\x1f\x8b")  # as it is, and gzip'ed
@@ -120,7 +120,8 @@ def fit(
     Raises
     ------
     WeightsError
-        Names the missing, unexpected and misshapen tensors, a few of each.
+        Names the missing, unexpected and misshapen tensors, a few of each; says, where the names
+        do not fit, whose weights they look like, and what else the names tell.
     """
     own = network.state_dict()
     missing = [
@@ -139,6 +140,8 @@ def fit(
     faults = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
     if any(faults.values()):
         lines = [f"  {len(f)} {what}: {_some(f)}" for what, f in faults.items() if f]
+        if missing or unexpected:
+            lines += [f"  {hint}" for hint in lookalike.hints(network, state)]
         raise WeightsError(f"{label}: they do not fit the network.\n" + "\n".join(lines))
     network.load_state_dict(dict(state), strict=False)
 

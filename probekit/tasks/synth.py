@@ -9,6 +9,6 @@ from probekit.tasks.base import need_root
 
 
 def build(card: TaskCard, root: Path | None) -> Manifest:
-    """Return the clips of a corpus that :func:`probekit.tasks.synthesis.write_corpus` wrote."""
+    """Return the clips of a corpus that :func:`probekit.tasks.corpus.write_corpus` wrote."""
     table = need_root(card, root, "clips.csv")
     return manifests.from_csv(table, root=root, name=card.dataset)

@@ -10,7 +10,7 @@ from torch import nn
 
 from probekit import cards
 from probekit.errors import WeightsError
-from probekit.extractors import classes, load, states
+from probekit.extractors import classes, load, lookalike, states
 from probekit.extractors.base import WindowedExtractor
 from probekit.extractors.weights import needed
 
@@ -19,6 +19,13 @@ NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "extractors").
 SMALL = {  # parameters with which the same code runs faster
     "cf": "cf:width=16",
     "openl3": "openl3:input=mel128,size=512,hop=0.5",
+}
+PUBLISHED = {  # trained parameters, counted in the originals; the other networks have none
+    "vggish": 72_141_184,
+    "openl3": 4_687_042,
+    "talnet": 9_980_527,
+    "cnn14": 80_753_615,
+    "harmonic-cnn": 3_631_551,
 }
 STEP = {("vggish", "pca8"): 1.0}  # whole numbers: rounding may move one to its neighbour
 LARGE = 20_000_000  # parameters from which on random weights are not drawn once more
@@ -164,6 +171,17 @@ def test_parameter_count_is_the_card_s(default):
     assert count == default.card.parameter_count
 
 
+def test_parameter_count_is_the_original_s(default):
+    if default.card.name not in PUBLISHED:
+        return
+    network = default.network
+    trained = sum(p.numel() for p in network.parameters())
+    assert trained == PUBLISHED[default.card.name]
+    if default.card.name == "openl3":  # Keras counts the statistics of batch norm as well
+        running = [b for name, b in network.named_buffers() if ".running_" in name]
+        assert trained + sum(b.numel() for b in running) == 4_689_860
+
+
 def test_clips(extractor):
     """Finite, of the stated shape; the same alone, in a batch, at another place in it."""
     waves = clips(extractor.card.sample_rate)
@@ -251,3 +269,8 @@ def test_loading_is_strict(extractor, change):
     for role, part in parts(extractor).items():
         now = part.state_dict()
         assert all(torch.equal(now[k].flatten()[:9], v) for k, v in before[role].items()), role
+
+
+def test_weights_are_recognised(extractor):
+    if extractor.network is not None:
+        assert lookalike.recognise(set(extractor.network.state_dict())) == [extractor.card.name]

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from probekit.errors import WeightsError
+from probekit.extractors.networks import cnn14, vggish
 from probekit.extractors.states import fit
 
 
@@ -58,3 +59,64 @@ def test_a_number_of_another_kind_is_converted():
     net = network()
     fit(net, {key: value.double() for key, value in network().state_dict().items()}, "x")
     assert net[0].weight.dtype == torch.float32
+
+
+# --- what the names tell --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def names():
+    """The names of CNN14's tensors; the tensors do not matter."""
+    return [*cnn14.Network().state_dict()]
+
+
+def refusal(state):
+    with torch.device("meta"):  # it will not get any weights
+        network = vggish.Network()
+    with pytest.raises(WeightsError) as raised:
+        fit(network, state, "vggish: main weights")
+    return str(raised.value)
+
+
+def test_weights_of_another_network_are_recognised(names):
+    text = refusal(dict.fromkeys(names, torch.zeros(1)))
+    assert text.endswith("\n  it looks like weights of cnn14")
+    other_classes = [key for key in names if not key.startswith("fc_audioset")]
+    assert "weights of cnn14" in refusal(dict.fromkeys([*other_classes, "top.weight"], 0))
+
+
+def test_unknown_names_tell_nothing(names):
+    for keys in (["blocks.0.weight"], names[:4], [f"net.{key}" for key in names], []):
+        text = refusal(dict.fromkeys(keys, torch.zeros(1)))
+        assert "18 missing" in text and "looks like" not in text
+
+
+def test_names_of_the_network_itself_tell_nothing():
+    with torch.device("meta"):
+        state = vggish.Network().state_dict()
+    del state["features.0.bias"]
+    assert "\n  1 missing: features.0.bias (64,)" in refusal(state)
+    assert "looks like" not in refusal(state)
+
+
+def test_names_from_data_parallel():
+    with torch.device("meta"):
+        state = vggish.Network().state_dict()
+    text = refusal({f"module.{key}": value for key, value in state.items()})
+    assert "its names begin with 'module.'" in text and "model.module.state_dict()" in text
+    assert "looks like" not in text
+
+
+@pytest.mark.parametrize("where", ["state_dict", "model"])
+def test_a_state_dict_inside_another_dictionary(names, where):
+    inner = {f"module.{key}": torch.zeros(1) for key in names}
+    text = refusal({"epoch": 3, where: inner})
+    assert f"its tensors lie under '{where}'" in text
+    assert "its names begin with 'module.'" in text
+    assert "it looks like weights of cnn14" in text
+
+
+def test_a_card_that_cannot_be_built_does_not_hide_the_fault(names, tmp_path, monkeypatch):
+    (tmp_path / "broken.yaml").write_text("name: [")
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
+    assert "weights of cnn14" in refusal(dict.fromkeys(names, torch.zeros(1)))

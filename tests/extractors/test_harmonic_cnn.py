@@ -91,6 +91,27 @@ def test_dense1_is_what_the_last_layer_reads(filled, vectors):
     assert np.abs(clip["dense1"][0].numpy() - x).max() / x.std() < 1e-4
 
 
+def test_head_gives_the_original_tags(filled, vectors):
+    head = filled.head()
+    assert head.stream == "dense1" and head.pooling == "mean"
+    (clip,) = filled([torch.from_numpy(vectors["noise.wave"])])
+    tags = (clip["dense1"][0] @ head.weight.T + head.bias).sigmoid()
+    np.testing.assert_allclose(tags, vectors["noise.tags"], rtol=0, atol=1e-5)
+
+
+def test_tags_are_in_the_order_of_their_counts(random):
+    head = random.head()
+    assert head.weight.shape == (50, 256) and head.bias.shape == (50,)
+    assert len(set(head.classes)) == 50
+    assert head.classes[:4] == ("guitar", "classical", "slow", "techno")
+    assert head.classes[-4:] == ("country", "metal", "female voice", "choral")
+    text = " ".join(random.card.not_established)
+    for pair in (("no vocal", "pop"), ("male voice", "female vocal"), ("metal", "female voice")):
+        first, second = (head.classes.index(name) for name in pair)
+        assert second == first + 1
+        assert " and ".join(pair) in text  # equally frequent: the card says so
+
+
 # --- front-end ------------------------------------------------------------------------------------
 
 

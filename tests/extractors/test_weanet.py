@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from probekit import cards
 from probekit.errors import WeightsError
-from probekit.extractors import load, states
+from probekit.extractors import classes, load, states
 from probekit.extractors.networks import weanet
 
 torch.set_num_threads(1)
+STREAMS = {"b5": 2048, "b7": 1024}
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 LAYERS = (*(f"b{i}.{j}" for i in range(1, 5) for j in (0, 1)), "b5", "b6", "b7")
 KEYS = {
@@ -26,7 +26,7 @@ KEYS = {
 @pytest.fixture(scope="module")
 def extractor():
     """Random weights, and statistics of batch norm that are not those of a new network."""
-    spec = load.specify("weanet", weights={"weanet.main": "random:0"})
+    spec = load.specify("weanet", weights={"weanet.main": "random:0"}, streams=list(STREAMS))
     built = load.build(spec)
     generator = torch.Generator().manual_seed(0)
     for name, value in built.network.state_dict().items():
@@ -65,7 +65,7 @@ def test_network_is_what_the_card_says(extractor):
 
 
 def step_by_step(state, levels):
-    """Blocks B1 to B5 once more, from the card's words, in float64."""
+    """B5 and B7 once more, from the card's words, in float64."""
 
     def norm(x, name, axis):
         shape = [1] * 4
@@ -86,15 +86,18 @@ def step_by_step(state, levels):
         x = x[:, :, : x.shape[2] // 2 * 2]
         x = x.unflatten(3, (-1, 2)).amax(4).unflatten(2, (-1, 2)).amax(3)
     assert x.shape[1:] == (512, levels.shape[1] // 16, 4)
-    return layer(x, "b5", 0).squeeze(3).transpose(1, 2)
+    b5 = layer(x, "b5", 0)
+    b7 = layer(layer(b5, "b6", 0), "b7", 0)
+    return {"b5": b5.squeeze(3).transpose(1, 2), "b7": b7.squeeze(3).transpose(1, 2)}
 
 
-def test_b5_is_the_blocks_of_the_outline(extractor):
+def test_streams_are_the_blocks_of_the_outline(extractor):
     levels = extractor.frontend(torch.stack(sounds()[:4]))
     expected = step_by_step(extractor.network.state_dict(), levels)
-    found = extractor.network(levels)
-    assert found.shape == (4, 6, 2048)
-    assert (found - expected).abs().max() / expected.std() < 1e-4
+    found = extractor.embed(levels)
+    for name, dim in STREAMS.items():
+        assert found[name].shape == (4, 6, dim)
+        assert (found[name] - expected[name]).abs().max() / expected[name].std() < 1e-4
 
 
 def test_attention_weighs_the_steps_for_each_class(extractor):
@@ -123,7 +126,10 @@ def test_it_can_be_trained():
     ("samples", "steps"), [(1, 1), (2399, 1), (2400, 1), (4959, 1), (4960, 2), (160000, 62)]
 )
 def test_lengths(extractor, samples, steps):
-    assert extractor([torch.ones(samples)])[0]["b5"].shape == (steps, 2048)
+    (found,) = extractor([torch.ones(samples)])
+    assert {name: found[name].shape for name in found} == {
+        name: (steps, dim) for name, dim in STREAMS.items()
+    }
 
 
 def test_clips_do_not_depend_on_their_companions(extractor):
@@ -132,23 +138,25 @@ def test_clips_do_not_depend_on_their_companions(extractor):
     for wave, *others in zip(waves, together, backwards, strict=True):
         (alone,) = extractor([wave])
         for other in others:
-            worst = (other["b5"] - alone["b5"]).abs().max()
-            assert worst <= 1e-5 * alone["b5"].abs().max()
+            for name in STREAMS:
+                worst = (other[name] - alone[name]).abs().max()
+                assert worst <= 1e-5 * alone[name].abs().max()
 
 
-def test_frames_lie_where_the_card_says(extractor):
+@pytest.mark.parametrize("name", STREAMS)
+def test_frames_lie_where_the_card_says(extractor, name):
     """What a click changes is centred on the click, in a network that is symmetric in time."""
-    stream = extractor.streams["b5"]
+    stream = extractor.streams[name]
     convolutions = [m for m in extractor.network.modules() if isinstance(m, torch.nn.Conv2d)]
     before = [m.weight.clone() for m in convolutions]
     for module in convolutions:
         module.weight.copy_((module.weight + module.weight.flip(2)) / 2)
     noise = 1e-2 * torch.from_numpy(np.random.default_rng(1).standard_normal(9 * 2560)).float()
-    quiet = extractor([noise])[0]["b5"]
+    quiet = extractor([noise])[0][name]
     for step in (3, 3.5, 5, 5.25):
         wave = noise.clone()
         wave[round((float(stream.first_center) + step * float(stream.hop)) * 16000)] += 1
-        moved = (extractor([wave])[0]["b5"] - quiet).double().square().sum(1)
+        moved = (extractor([wave])[0][name] - quiet).double().square().sum(1)
         centre = (moved * torch.arange(9)).sum() / moved.sum()
         assert float(centre) == pytest.approx(step, abs=0.05)
     for module, weight in zip(convolutions, before, strict=True):
@@ -184,7 +192,20 @@ def test_own_weights_are_read(extractor, tmp_path):
     assert torch.equal(built.network.b8.weight, state["b8.weight"])
 
 
-def test_there_is_no_head(extractor):
-    """Between b5 and the classes lie two layers with ReLU: no linear layer reads the stream."""
-    assert extractor.head() is None
-    assert cards.extractor("weanet").classes_file is None
+def test_only_what_is_wanted():
+    spec = load.specify("weanet", weights={"weanet.main": "random:0"}, streams=["b7"])
+    (found,) = load.build(spec)([torch.zeros(100)])
+    assert {name: found[name].shape for name in found} == {"b7": (1, 1024)}
+
+
+def test_head_gives_the_classes_at_each_step(extractor):
+    head = extractor.head()
+    assert head.stream == "b7" and head.pooling == "attention"
+    assert head.weight.shape == (527, 1024) and head.bias.shape == (527,)
+    assert head.classes == classes.read(extractor.card.classes_file)
+    assert (head.classes[0], head.classes[-1]) == ("Speech", "Field recording")
+    extractor.network.b8.bias[:3] = torch.tensor([1.0, -2.0, 3.0])  # random ones are 0
+    for found in extractor(sounds()[:2]):
+        expected, _ = extractor.network.segments(found["b5"][None])
+        ours = (found["b7"] @ head.weight.T + head.bias).sigmoid()
+        torch.testing.assert_close(ours, expected[0], rtol=1e-4, atol=1e-6)

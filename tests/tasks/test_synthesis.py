@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from probekit.tasks import synthesis
-from probekit.tasks.synthesis import CLASSES, synthesize, write_corpus
+from probekit.tasks import corpus, synthesis
+from probekit.tasks.corpus import write_corpus
+from probekit.tasks.synthesis import CLASSES, synthesize
 
 CLIPS = 240
 
@@ -107,8 +108,8 @@ def test_bad_number_is_refused(bad, said):
 @pytest.mark.parametrize("count", [12, 61, 300, 360, 1000])
 @pytest.mark.parametrize("seed", [0, 7])
 def test_plan_is_balanced(count, seed):
-    plan = synthesis._plan(count, seed)
-    rows = [dict(zip(synthesis.COLUMNS, row, strict=True)) for r in plan for row in r.rows()]
+    plan = corpus._plan(count, seed)
+    rows = [dict(zip(corpus.COLUMNS, row, strict=True)) for r in plan for row in r.rows()]
     assert len(rows) == count
     assert len({row["clip_id"] for row in rows}) == count
     per_class = Counter(row["label"] for row in rows)
@@ -126,7 +127,7 @@ def test_plan_is_balanced(count, seed):
 
 
 def test_table_of_the_written_corpus(rows):
-    assert tuple(rows[0]) == synthesis.COLUMNS
+    assert tuple(rows[0]) == corpus.COLUMNS
     assert len(rows) == CLIPS
     assert len({row["clip_id"] for row in rows}) == CLIPS
 
@@ -198,7 +199,7 @@ def test_same_arguments_give_the_same_bytes(tmp_path):
 def test_interrupted_run_is_completed_identically(tmp_path, monkeypatch):
     write_corpus(tmp_path / "whole", clips=24)
     whole = files_of(tmp_path / "whole")
-    encode = synthesis._Recording.encode
+    encode = corpus._Recording.encode
 
     def interrupted(recording):
         if recording.label == "kick":
@@ -206,7 +207,7 @@ def test_interrupted_run_is_completed_identically(tmp_path, monkeypatch):
         return encode(recording)
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthesis._Recording, "encode", interrupted)
+        patch.setattr(corpus._Recording, "encode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             write_corpus(tmp_path / "cut", clips=24)
     part = files_of(tmp_path / "cut")
@@ -228,12 +229,12 @@ def test_failed_write_leaves_no_temporary_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space left"):
-        synthesis._write(tmp_path / "clips.csv", b"")
+        corpus._write(tmp_path / "clips.csv", b"")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_whole_corpus_is_left_as_it_is(root, monkeypatch):
-    monkeypatch.setattr(synthesis, "_write", lambda *_: pytest.fail("wrote again"))
+    monkeypatch.setattr(corpus, "_write", lambda *_: pytest.fail("wrote again"))
     assert write_corpus(root, clips=CLIPS, seed=0) == root / "clips.csv"
 
 
@@ -248,7 +249,7 @@ def test_other_corpus_in_the_folder_is_refused(root, other):
 
 
 def test_other_version_is_refused(root, monkeypatch):
-    monkeypatch.setattr(synthesis, "VERSION", synthesis.VERSION + 1)
+    monkeypatch.setattr(corpus, "VERSION", corpus.VERSION + 1)
     with pytest.raises(ValueError, match="holds another corpus"):
         write_corpus(root, clips=CLIPS)
 

@@ -163,6 +163,7 @@ class WEANet(Extractor):
     def head(self) -> Head:
         """Return B8 before its sigmoid: the 527 AudioSet classes at each step."""
         last = self.network.b8
+        assert last.bias is not None
         names = classes.read("audioset.csv")
         return Head(names, last.weight.detach().flatten(1), last.bias.detach(), "b7", "attention")
 
