@@ -115,6 +115,7 @@ class ExtractorCard(Card):
     parameter_count: int | None = None
     gflop_per_second: float | None = None
     classes_file: str | None = None
+    caveat: str = ""  # shown beside every score from this extractor
 
     @model_validator(mode="after")
     def _default(self) -> "ExtractorCard":

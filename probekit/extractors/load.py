@@ -87,8 +87,11 @@ class Spec:
     @property
     def provenance(self) -> list[str]:
         """What every number from these embeddings must show."""
+        said = [self.card.caveat] if self.card.caveat else []
         seeds = sorted({s.seed for s in self.sources.values() if s.seed is not None})
-        return [f"random weights (seed {', '.join(map(str, seeds))})"] if seeds else []
+        if seeds:
+            said.append(f"random weights (seed {', '.join(map(str, seeds))})")
+        return said
 
 
 def specify(

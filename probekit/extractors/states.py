@@ -5,6 +5,7 @@ A file is read as tensors only: ``torch.load(weights_only=True)``, arrays in a p
 """
 
 import pickle
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -92,7 +93,8 @@ def _content(path: Path) -> Any:
     """Read a file of tensors or arrays without running anything in it."""
     if path.suffix == ".pkl":
         return plain_arrays.read_pickle(path)
-    with plain_arrays.allowed():
+    with plain_arrays.allowed(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of pickle protocols: no matter of the user's
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     return plain_arrays.tensors(loaded)
 

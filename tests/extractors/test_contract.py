@@ -152,7 +152,8 @@ def test_fingerprint_tells_everything_apart(card):
         others.append(settle(card.name, seed=1))
     prints = [spec.fingerprint for spec in (base, *others)]
     assert len(set(prints)) == len(prints)
-    assert base.provenance == (["random weights (seed 0)"] if card.weights else [])
+    shown = ["random weights (seed 0)"] if card.weights else []
+    assert base.provenance == ([card.caveat] if card.caveat else []) + shown
 
 
 # --- what is built --------------------------------------------------------------------------------
@@ -274,3 +275,12 @@ def test_loading_is_strict(extractor, change):
 def test_weights_are_recognised(extractor):
     if extractor.network is not None:
         assert lookalike.recognise(set(extractor.network.state_dict())) == [extractor.card.name]
+
+
+def test_a_caveat_is_shown_wherever_the_numbers_are():
+    overrides = {"weanet.main": "random:0"}
+    said = load.specify("weanet", weights=overrides).provenance
+    assert said == [
+        "rebuilt from kumar2021's outline, not the authors' network",
+        "random weights (seed 0)",
+    ]
