@@ -242,7 +242,10 @@ def test_nothing_is_silently_missing(extractor, monkeypatch, tmp_path):
 def test_random_weights_by_name():
     names = {"talnet.main": "random:1", "talnet.normalizer": "random:1"}
     spec = load.specify("talnet", weights=names)
-    assert spec.provenance == ["random weights (seed 1)"]
+    assert spec.provenance == [
+        "the public TALNet, not the one retrained for kumar2021",
+        "random weights (seed 1)",
+    ]
     extractor = load.build(spec)
     found = extractor(sounds()[:1])[0]
     assert found["gru"].shape == (18, 1024)

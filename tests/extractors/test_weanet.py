@@ -180,7 +180,8 @@ def test_no_weights_are_public():
     with pytest.raises(WeightsError, match=r"None are public.*cnn14.*--weights weanet=PATH"):
         load.specify("weanet")
     assert load.specify("weanet", weights={"weanet.main": "random:1"}).provenance == [
-        "random weights (seed 1)"
+        "rebuilt from kumar2021's outline, not the authors' network",
+        "random weights (seed 1)",
     ]
 
 
