@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from probekit import listing
 from probekit import manifest as manifests
 from probekit.errors import DataError
 
@@ -30,7 +31,7 @@ def test_columns_of_a_csv(tmp_path):
         'a,x/a.wav,0.5,1.5,train,1,g,"dog, big",?\n'
         "b,b.wav,,,test,2,h,cat,?\n",
     )
-    clips = manifests.from_csv(path)
+    clips = listing.from_csv(path)
     assert (clips.name, clips.target, clips.names) == ("clips", "single", ("cat", "dog, big"))
     assert clips.root == tmp_path
     first, second = rows(clips)
@@ -51,14 +52,14 @@ def test_columns_of_a_csv(tmp_path):
 
 def test_several_labels_are_one_column_of_zeros_and_ones_each(tmp_path):
     path = csv(tmp_path, 'clip_id,path,labels\na,a,x; y\nb,b,\nc,c,"[""z;1"", ""x""]"\n')
-    clips = manifests.from_csv(path)
+    clips = listing.from_csv(path)
     assert clips.names == ("x", "y", "z;1")
     np.testing.assert_array_equal(clips.targets(), [[1, 1, 0], [0, 0, 0], [1, 0, 1]])
 
 
 def test_numbers_to_predict(tmp_path):
     path = csv(tmp_path, "clip_id,path,target:valence,target:arousal\na,a,0.5,-1\nb,b,1e-3,2\n")
-    clips = manifests.from_csv(path)
+    clips = listing.from_csv(path)
     assert (clips.target, clips.names) == ("regression", ("valence", "arousal"))
     np.testing.assert_array_equal(clips.targets(), [[0.5, -1], [1e-3, 2]])
 
@@ -74,12 +75,12 @@ def test_numbers_to_predict(tmp_path):
     ids=["byte order mark", "blanks", "blanks behind", "windows"],
 )
 def test_harmless_differences_do_not_matter(tmp_path, text):
-    [row] = rows(manifests.from_csv(csv(tmp_path, text)))
+    [row] = rows(listing.from_csv(csv(tmp_path, text)))
     assert (row["clip_id"], row["path"], row["labels"]) == ("a", "a.wav", ("dog",))
 
 
 def test_paths_come_in_normal_form(tmp_path):
-    clips = manifests.from_csv(csv(tmp_path, "clip_id,path\na,x\\y\\..\\a.wav\nb,./b.wav\n"))
+    clips = listing.from_csv(csv(tmp_path, "clip_id,path\na,x\\y\\..\\a.wav\nb,./b.wav\n"))
     assert list(clips.column("path")) == ["x/a.wav", "b.wav"]
 
 
@@ -115,7 +116,7 @@ def test_paths_come_in_normal_form(tmp_path):
 def test_a_csv_that_cannot_be_used_says_why(tmp_path, text, reason):
     path = csv(tmp_path, text)
     with pytest.raises(DataError) as caught:
-        manifests.from_csv(path)
+        listing.from_csv(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert reason in str(caught.value)
 
@@ -125,7 +126,7 @@ def test_a_csv_that_cannot_be_used_says_why(tmp_path, text, reason):
 )
 def test_paths_do_not_leave_the_root(tmp_path, path):
     with pytest.raises(DataError, match="leaves the root folder") as caught:
-        manifests.from_csv(csv(tmp_path, f"clip_id,path\na,{path}\n"))
+        listing.from_csv(csv(tmp_path, f"clip_id,path\na,{path}\n"))
     assert repr(path) in str(caught.value)
     assert "--root" in str(caught.value)
 
@@ -133,19 +134,19 @@ def test_paths_do_not_leave_the_root(tmp_path, path):
 @pytest.mark.parametrize("name, reason", [("gone.csv", "no such file"), ("", "directory")])
 def test_a_csv_that_is_not_there(tmp_path, name, reason):
     with pytest.raises(DataError, match=reason):
-        manifests.from_csv(tmp_path / name)
+        listing.from_csv(tmp_path / name)
 
 
 def test_ids_from_file_names(tmp_path):
     path = csv(tmp_path, "file,path\n/data/x/a.b.wav,a\ny/c.flac,c\n")
-    assert manifests.from_csv(path, clip_id="file:stem").clip_ids == ["a.b", "c"]
+    assert listing.from_csv(path, clip_id="file:stem").clip_ids == ["a.b", "c"]
     with pytest.raises(DataError, match="only 'stem' is known"):
-        manifests.from_csv(path, clip_id="file:name")
+        listing.from_csv(path, clip_id="file:name")
 
 
 def test_without_audio_any_text_is_an_id(tmp_path):
     path = csv(tmp_path, "clip_id\n/data/a.wav\n../b.wav\n")
-    clips = manifests.from_csv(path, need_path=False)
+    clips = listing.from_csv(path, need_path=False)
     assert clips.clip_ids == ["/data/a.wav", "../b.wav"]
 
 
@@ -160,7 +161,7 @@ def test_folders_are_labels(tmp_path):
         ".git/x.wav",
         "cat/notes.txt",
     )
-    clips = manifests.from_folder(tmp_path)
+    clips = listing.from_folder(tmp_path)
     assert list(zip(clips.clip_ids, clips.table["labels"], strict=True)) == [
         ("cat/a.mp3", ("cat",)),  # two files would share the id cat/a
         ("cat/a.wav", ("cat",)),
@@ -172,7 +173,7 @@ def test_folders_are_labels(tmp_path):
 
 def test_a_flat_folder_has_no_labels(tmp_path):
     touch(tmp_path, "b.wav", "a.wav")
-    clips = manifests.from_folder(tmp_path, "mine")
+    clips = listing.from_folder(tmp_path, "mine")
     assert (clips.name, clips.clip_ids, clips.target) == ("mine", ["a", "b"], "none")
     with pytest.raises(DataError, match="no labels"):
         clips.targets()
@@ -181,42 +182,42 @@ def test_a_flat_folder_has_no_labels(tmp_path):
 def test_recordings_beside_label_folders_are_refused(tmp_path):
     touch(tmp_path, "dog/a.wav", "b.wav")
     with pytest.raises(DataError, match=r"1 recordings lie beside them: 'b\.wav'"):
-        manifests.from_folder(tmp_path)
+        listing.from_folder(tmp_path)
 
 
 def test_links_to_folders_are_followed_and_circles_end(tmp_path):
     touch(tmp_path, "elsewhere/z.wav", "root/dog/a.wav")
     (tmp_path / "root/cat").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root/dog/up").symlink_to(tmp_path / "root")
-    assert manifests.from_folder(tmp_path / "root").clip_ids == ["cat/z", "dog/a"]
+    assert listing.from_folder(tmp_path / "root").clip_ids == ["cat/z", "dog/a"]
 
 
 def test_a_folder_called_like_a_recording_is_a_label(tmp_path):
     touch(tmp_path, "x.wav/a.wav")
-    [row] = rows(manifests.from_folder(tmp_path))
+    [row] = rows(listing.from_folder(tmp_path))
     assert (row["clip_id"], row["labels"]) == ("x.wav/a", ("x.wav",))
 
 
 def test_a_link_to_nothing_is_a_clip_that_will_fail(tmp_path):
     (tmp_path / "a.wav").symlink_to(tmp_path / "gone.wav")
-    assert manifests.from_folder(tmp_path).clip_ids == ["a"]
+    assert listing.from_folder(tmp_path).clip_ids == ["a"]
 
 
 def test_folders_without_recordings(tmp_path):
     with pytest.raises(DataError, match="no recordings in it"):
-        manifests.from_folder(tmp_path)
+        listing.from_folder(tmp_path)
     touch(tmp_path, "a/x.txt", "a/y.TXT", "b/readme")
     with pytest.raises(DataError, match=r"found '\.txt', 'readme'"):
-        manifests.from_folder(tmp_path)
+        listing.from_folder(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
-        manifests.from_folder(tmp_path / "gone")
+        listing.from_folder(tmp_path / "gone")
     with pytest.raises(DataError, match="not a folder"):
-        manifests.from_folder(tmp_path / "b/readme")
+        listing.from_folder(tmp_path / "b/readme")
 
 
 def test_recordings_that_cannot_be_decoded_are_clips_that_will_fail(tmp_path):
     touch(tmp_path, "a/x.wav", "a/y.M4A", "a/notes.txt")
-    assert manifests.from_folder(tmp_path).clip_ids == ["a/x", "a/y"]
+    assert listing.from_folder(tmp_path).clip_ids == ["a/x", "a/y"]
 
 
 def test_file_names_in_another_encoding_are_refused(tmp_path):
@@ -225,7 +226,7 @@ def test_file_names_in_another_encoding_are_refused(tmp_path):
     except OSError:
         pytest.skip("this file system takes no such names")
     with pytest.raises(DataError, match=r"caf.*must be UTF-8"):
-        manifests.from_folder(tmp_path)
+        listing.from_folder(tmp_path)
 
 
 @pytest.mark.parametrize("target", ["none", "single", "multi", "regression"])
@@ -254,7 +255,7 @@ def test_a_manifest_survives_its_file(tmp_path, target, suffix):
     )
     path = tmp_path / f"mine{suffix}"
     clips.write(path)
-    again = manifests.read(path) if suffix == ".parquet" else manifests.from_csv(path)
+    again = manifests.read(path) if suffix == ".parquet" else listing.from_csv(path)
     assert again.digest() == clips.digest()
     assert (again.name, again.root) == ("mine", tmp_path)
     if suffix == ".parquet":

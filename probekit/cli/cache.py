@@ -160,13 +160,13 @@ def import_(
       probekit cache import mine --manifest clips.csv --clip-id filename:stem
       --array layer1.npy --array layer2.npy --dataset urbansound8k --note "our network, epoch 12"
     """
-    from probekit import manifest as manifests
+    from probekit import listing
     from probekit.cache import importing, layout
     from probekit.cache import manifests as kept
     from probekit.tasks.base import siblings
 
     where = layout.root(cache)
-    clips = manifests.from_csv(Path(manifest), name=dataset, clip_id=clip_id, need_path=False)
+    clips = listing.from_csv(Path(manifest), name=dataset, clip_id=clip_id, need_path=False)
     made = importing.import_arrays(
         name, clips, [Path(path) for path in array], cache=where, dataset=dataset, note=note
     )

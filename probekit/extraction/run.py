@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probekit import listing, runtime
 from probekit import manifest as manifests
-from probekit import runtime
 from probekit.cache import heads, layout
 from probekit.cache import manifests as kept
 from probekit.errors import DataError, ProbekitError
@@ -269,10 +269,10 @@ def _clips(
     if isinstance(manifest, Manifest):
         return manifest, manifest.name
     if audio is not None:
-        clips = manifests.from_folder(Path(audio), name)
+        clips = listing.from_folder(Path(audio), name)
     else:
         assert manifest is not None
-        clips = manifests.from_csv(Path(manifest), root=folder, name=name)
+        clips = listing.from_csv(Path(manifest), root=folder, name=name)
     return clips, clips.name
 
 

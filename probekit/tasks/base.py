@@ -6,8 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from probekit import cards
-from probekit import manifest as manifests
+from probekit import cards, listing
 from probekit.cards import Protocol, TaskCard
 from probekit.errors import CardError, DataError
 from probekit.manifest import Manifest
@@ -61,7 +60,7 @@ class Task:
             what = "is not a folder" if root.exists() else "no such folder"
             raise DataError(f"--root {root}: {what}")
         if self._csv is not None:
-            return manifests.from_csv(self._csv, root=root, name=self.name)
+            return listing.from_csv(self._csv, root=root, name=self.name)
         found = _builder(self.card)(self.card, root)
         shown = (*found.provenance, *([self.card.stand_in] if self.card.stand_in else []))
         return replace(found, name=self.name, provenance=shown)
@@ -89,7 +88,7 @@ def load_task(text: str) -> Task:
     if path.suffix in (".yaml", ".yml"):
         return Task(cards.read(path, TaskCard))
     if path.suffix == ".csv":
-        clips = manifests.from_csv(path)
+        clips = listing.from_csv(path)
         return Task(infer_card(clips), path)
     return Task(cards.task(text))
 

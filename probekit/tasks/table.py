@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from probekit import manifest as manifests
+from probekit import listing
 from probekit.cards import TaskCard
 from probekit.errors import CardError
 from probekit.manifest import Manifest
@@ -15,7 +15,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
     if "csv" not in card.options:
         raise CardError(f"{card.name}: a task of module 'table' needs options: {{csv: FILE}}")
     table = need_root(card, root, card.options["csv"])
-    found = manifests.from_csv(table, root=root, name=card.dataset)
+    found = listing.from_csv(table, root=root, name=card.dataset)
     if card.labels is None or found.target not in ("single", "multi"):
         return replace(found, expected=card.counts.get("clips"))
     for label in found.names:

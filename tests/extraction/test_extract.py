@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from probekit import audio as decoding
-from probekit import cards, extract
+from probekit import cards, extract, listing
 from probekit import manifest as manifests
 from probekit.cache import layout, part, store
 from probekit.cache import manifests as kept
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def clip_ids(corpus):
-    return manifests.from_folder(corpus).clip_ids
+    return listing.from_folder(corpus).clip_ids
 
 
 def test_embeddings_are_those_of_the_extractor_on_each_clip_alone(corpus, tmp_path):
@@ -30,7 +30,7 @@ def test_embeddings_are_those_of_the_extractor_on_each_clip_alone(corpus, tmp_pa
     assert (summary.done, summary.total, summary.cached) == (24, 24, 0)
     mfcc = load.build(load.specify("mfcc"))
     found = store.find(tmp_path, "mfcc", "tiny")
-    clips = manifests.from_folder(corpus)
+    clips = listing.from_folder(corpus)
     seconds = 0.0
     for clip_id, path in zip(clips.clip_ids, clips.column("path"), strict=True):
         decoded = decoding.load(corpus / path, 22050)
@@ -138,10 +138,10 @@ def test_several_extractors_in_one_call(main, corpus, tmp_path):
 def test_the_manifest_is_kept(corpus, tmp_path):
     extract("melstats", audio=corpus, cache=tmp_path, limit=3)
     clips = kept.newest(tmp_path, "tiny")
-    assert clips.digest() == manifests.from_folder(corpus).digest()
+    assert clips.digest() == listing.from_folder(corpus).digest()
     assert kept.names(tmp_path) == ["tiny"]
     assert kept.newest(tmp_path, "tin") is None
-    other = manifests.from_folder(corpus).subset(range(4))
+    other = listing.from_folder(corpus).subset(range(4))
     extract("melstats", manifest=other, cache=tmp_path)
     assert len(kept.newest(tmp_path, "tiny")) == 4
 
@@ -206,7 +206,7 @@ def test_hashes_see_what_size_and_time_do_not(audio, tmp_path):
 
 def test_recordings_that_are_gone_keep_their_embeddings(audio, tmp_path, content):
     cache = tmp_path / "cache"
-    clips = manifests.from_folder(audio)
+    clips = listing.from_folder(audio)
     extract("melstats", manifest=clips, cache=cache)
     before = content(cache, "melstats")
     (audio / "tone/tone0.wav").unlink()
@@ -251,7 +251,7 @@ def test_adding_frames_never_loses_clips(audio, tmp_path, content):
     before = content(cache, "mfcc")
     with pytest.raises(CacheError, match=r"clips of part-.* are not in this manifest.*--limit"):
         extract("mfcc", audio=audio, cache=cache, frames=True, limit=5)
-    clips = manifests.from_folder(audio)
+    clips = listing.from_folder(audio)
     (audio / "tone/tone0.wav").unlink()
     with pytest.raises(CacheError, match=r"not there, for example .*tone0\.wav"):
         extract("mfcc", manifest=clips, cache=cache, frames=True)

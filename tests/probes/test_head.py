@@ -4,7 +4,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from probekit import manifest as manifests
+from probekit import listing
 from probekit.cache import heads, importing
 from probekit.errors import DataError
 from probekit.probes import head
@@ -32,7 +32,7 @@ def made(tmp_path):
     )
     table.to_csv(tmp_path / "farm.csv", index=False)
     np.save(tmp_path / "x.npy", x)
-    clips = manifests.from_csv(tmp_path / "farm.csv")
+    clips = listing.from_csv(tmp_path / "farm.csv")
     found = importing.import_arrays(
         "net", clips, [tmp_path / "x.npy"], cache=tmp_path / "cache", dataset="farm"
     )
@@ -60,7 +60,7 @@ def test_the_score_is_that_of_the_networks_own_classes(made):
     place, found, x, weight, bias = made
     keep(found, weight, bias)
     result = run(place)
-    clips = manifests.from_csv(place / "farm.csv")
+    clips = listing.from_csv(place / "farm.csv")
     assert clips.names == ("bark", "moo")
     scores = (x @ weight.T + bias)[30:, [0, 2]]
     truth = clips.targets()[30:]

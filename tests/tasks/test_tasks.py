@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probekit import cards
+from probekit import cards, listing
 from probekit import manifest as manifests
 from probekit.errors import CardError, DataError, UnknownNameError
 from probekit.tasks.base import infer_card, load_task, siblings
@@ -260,7 +260,7 @@ def test_folder_of_folders_is_a_task(tmp_path):
         (tmp_path / label).mkdir()
         for k in range(3):
             (tmp_path / label / f"{k}.wav").touch()
-    clips = manifests.from_folder(tmp_path)
+    clips = listing.from_folder(tmp_path)
     card = infer_card(clips)
     assert (card.protocol.kind, card.protocol.folds, card.metric) == ("made-folds", 5, "accuracy")
     assert clips.names == ("kick", "snare")
