@@ -170,26 +170,4 @@ class CFEstimator(Extractor):
         return {name: found[name] for name in self.wanted}
 
 
-def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> CFEstimator:
-    """Return the extractor, without its weights yet.
-
-    Parameters
-    ----------
-    card : ExtractorCard
-        The card ``cf``.
-    params : dict
-        ``width``: channels of the network.
-    wanted : sequence of str
-        Of ``cf``, ``penultimate``.
-
-    Returns
-    -------
-    CFEstimator
-        To be given weights through ``load_weights``.
-
-    Raises
-    ------
-    ProbekitError
-        If ``width`` is not a multiple of 8.
-    """
-    return CFEstimator(card, params, wanted)
+build = CFEstimator

@@ -186,21 +186,4 @@ class CNN14(Extractor):
         return Head(classes.read("audioset.csv"), last.weight, last.bias, "embedding")
 
 
-def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> CNN14:
-    """Return the extractor, without its weights yet.
-
-    Parameters
-    ----------
-    card : ExtractorCard
-        The card ``cnn14``.
-    params : dict
-        Empty: there are no parameters.
-    wanted : sequence of str
-        Of ``embedding``, ``frames``.
-
-    Returns
-    -------
-    CNN14
-        To be given weights through ``load_weights``.
-    """
-    return CNN14(card, params, wanted)
+build = CNN14

@@ -193,21 +193,4 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return keras_h5.state_dict(path, keras_h5.read_layers(path), _LAYERS)
 
 
-def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> Convnet:
-    """Return the extractor, without its weights yet.
-
-    Parameters
-    ----------
-    card : ExtractorCard
-        The card ``convnet``.
-    params : dict
-        Empty: there are no parameters.
-    wanted : sequence of str
-        Of ``layers``, ``max5``, ``frames``.
-
-    Returns
-    -------
-    Convnet
-        To be given weights through ``load_weights``.
-    """
-    return Convnet(card, params, wanted)
+build = Convnet

@@ -219,21 +219,4 @@ class HarmonicCNN(WindowedExtractor):
         return Head(names, last.weight.detach(), last.bias.detach(), "dense1", "mean")
 
 
-def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> HarmonicCNN:
-    """Return the extractor, without its weights yet.
-
-    Parameters
-    ----------
-    card : ExtractorCard
-        The card ``harmonic-cnn``.
-    params : dict
-        Empty: there are no parameters.
-    wanted : sequence of str
-        Of ``encoder``, ``dense1``.
-
-    Returns
-    -------
-    HarmonicCNN
-        To be given weights through ``load_weights``.
-    """
-    return HarmonicCNN(card, params, wanted)
+build = HarmonicCNN

@@ -79,21 +79,4 @@ def _summary(frames: Tensor) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> MelStats:
-    """Return the extractor.
-
-    Parameters
-    ----------
-    card : ExtractorCard
-        The card ``melstats``.
-    params : dict
-        Empty: there are no parameters.
-    wanted : sequence of str
-        ``stats``.
-
-    Returns
-    -------
-    MelStats
-        Ready to run.
-    """
-    return MelStats(card, params, wanted)
+build = MelStats

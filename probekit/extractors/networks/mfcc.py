@@ -37,21 +37,4 @@ class Mfcc(Extractor):
         return {"mfcc": features}
 
 
-def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> Mfcc:
-    """Return the extractor.
-
-    Parameters
-    ----------
-    card : ExtractorCard
-        The card ``mfcc``.
-    params : dict
-        Empty: there are no parameters.
-    wanted : sequence of str
-        ``mfcc``.
-
-    Returns
-    -------
-    Mfcc
-        Ready to run.
-    """
-    return Mfcc(card, params, wanted)
+build = Mfcc

@@ -192,26 +192,4 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return keras_h5.state_dict(path, [x for x in layers if "real_kernels" not in x[1]], _LAYERS)
 
 
-def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> OpenL3:
-    """Return the extractor, without its weights yet.
-
-    Parameters
-    ----------
-    card : ExtractorCard
-        The card ``openl3``.
-    params : dict
-        ``content``, ``input``, ``size``, ``hop``, ``frontend``, ``center``; see the card.
-    wanted : sequence of str
-        ``embedding``.
-
-    Returns
-    -------
-    OpenL3
-        To be given weights through ``load_weights``.
-
-    Raises
-    ------
-    ProbekitError
-        If ``hop`` is shorter than one sample, or no number.
-    """
-    return OpenL3(card, params, wanted)
+build = OpenL3

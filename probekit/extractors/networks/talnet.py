@@ -170,21 +170,4 @@ class TALNet(Extractor):
         return Head(classes.read("audioset.csv"), last.weight, last.bias, "gru", "lin")
 
 
-def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> TALNet:
-    """Return the extractor, without its weights yet.
-
-    Parameters
-    ----------
-    card : ExtractorCard
-        The card ``talnet``.
-    params : dict
-        Empty: there are no parameters.
-    wanted : sequence of str
-        Of ``gru``, ``probabilities``.
-
-    Returns
-    -------
-    TALNet
-        To be given weights through ``load_weights``.
-    """
-    return TALNet(card, params, wanted)
+build = TALNet

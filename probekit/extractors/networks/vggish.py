@@ -121,21 +121,4 @@ class VGGish(WindowedExtractor):
         return scaled.round() if self.params["quantize"] == "round" else scaled.trunc()
 
 
-def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> VGGish:
-    """Return the extractor, without its weights yet.
-
-    Parameters
-    ----------
-    card : ExtractorCard
-        The card ``vggish``.
-    params : dict
-        ``quantize``: ``"round"`` or ``"truncate"``.
-    wanted : sequence of str
-        Of ``relu``, ``prerelu``, ``pca``, ``pca8``.
-
-    Returns
-    -------
-    VGGish
-        To be given weights through ``load_weights``.
-    """
-    return VGGish(card, params, wanted)
+build = VGGish

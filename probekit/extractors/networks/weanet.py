@@ -168,21 +168,4 @@ class WEANet(Extractor):
         return Head(names, last.weight.detach().flatten(1), last.bias.detach(), "b7", "attention")
 
 
-def build(card: ExtractorCard, params: Params, wanted: Sequence[str]) -> WEANet:
-    """Return the extractor, without its weights yet.
-
-    Parameters
-    ----------
-    card : ExtractorCard
-        The card ``weanet``.
-    params : dict
-        Empty: there are no parameters.
-    wanted : sequence of str
-        Of ``b5``, ``b7``.
-
-    Returns
-    -------
-    WEANet
-        To be given weights through ``load_weights``.
-    """
-    return WEANet(card, params, wanted)
+build = WEANet
