@@ -51,6 +51,15 @@ def commit(path: Path, write: Callable[[Path], None]) -> None:
     reached("after-folder-flush")
 
 
+def commit_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, whole or not at all; see :func:`commit`."""
+
+    def write(aside: Path) -> None:
+        aside.write_text(text, encoding="utf-8")
+
+    commit(path, write)
+
+
 def create_once(path: Path, content: bytes) -> bytes:
     """Write a file that is never changed again; the first writer wins.
 

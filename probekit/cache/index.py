@@ -1,5 +1,6 @@
 """Which clip is in which part: derived from the parts, rebuilt where it is missing or stale."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -145,5 +146,5 @@ def _write(path: Path, index: Index) -> None:
     except PermissionError:
         return
     except OSError as error:
-        if error.errno != 30:  # read-only file system
+        if error.errno != errno.EROFS:
             raise CacheError(f"{path}: {error.strerror}") from error

@@ -299,7 +299,7 @@ def _grid(stream: Stream) -> dict[str, Any]:
 
 def _provenance(extractor: Extractor) -> dict[str, str]:
     """Return what is recorded beside the fingerprint: where and with what this was computed."""
-    where = extractor._device()
+    where = extractor.device
     libraries = ("probekit", "torch", "numpy", "soundfile", "soxr", "h5py")
     return {
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else str(where),

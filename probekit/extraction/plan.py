@@ -13,10 +13,9 @@ from probekit.cache import layout
 from probekit.cache.layout import Layout
 from probekit.errors import CacheError, DataError
 from probekit.extractors.load import Spec
+from probekit.extractors.pooling import POOLINGS
 from probekit.extractors.weights import sha256
 from probekit.manifest import Manifest
-
-POOLED = ("mean", "std", "max")
 
 
 @dataclass(frozen=True)
@@ -291,7 +290,7 @@ def _bytes_per_clip(spec: Spec, frames: bool, dtype: str) -> float:
     item = 2 if dtype == "float16" else 4
     total = 0.0
     for stream in (spec.card.streams[name] for name in spec.streams):
-        vectors = 1.0 if stream.kind == "clip" else float(len(POOLED))
+        vectors = 1.0 if stream.kind == "clip" else float(len(POOLINGS))
         if frames and stream.hop:
             vectors += 10 / float(stream.hop)
         total += vectors * stream.dim * item

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params, Stream
 from probekit.errors import WeightsError
+from probekit.extractors import classes
 from probekit.extractors.states import fit
 
 Outputs = dict[str, Tensor]
@@ -154,6 +155,11 @@ class Extractor(nn.Module):
                 raise WeightsError(f"{self.card.name} has no use for {role} weights")
             fit(part, state, f"{self.card.name}: {role} weights")
 
+    def source_classes(self) -> tuple[str, ...]:
+        """Return what the head tells apart, from the list that the card names."""
+        file = self.card.classes_file
+        return classes.read(file) if file else ()
+
     def head(self) -> Head | None:
         """Return the network's own classifier, or None where it has none."""
         return None
@@ -174,7 +180,7 @@ class Extractor(nn.Module):
             For each clip and stream: float32 of shape (time, dim) for frames, (dim,) for kind
             ``clip``.
         """
-        where = self._device()
+        where = self.device
         cuts = [self.cut(wave.to(where, torch.float32)) for wave in waves]
         results: list[Outputs] = [{} for _ in cuts]
         for same in _by_length(cuts):
@@ -195,7 +201,9 @@ class Extractor(nn.Module):
         with torch.autocast(pieces.device.type, dtype=self.precision):
             return {name: out.float() for name, out in self.embed(features).items()}
 
-    def _device(self) -> torch.device:
+    @property
+    def device(self) -> torch.device:
+        """Where the network and the front-end are, and so where a call runs."""
         for tensor in (*self.parameters(), *self.buffers()):
             return tensor.device
         return torch.device("cpu")

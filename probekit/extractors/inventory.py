@@ -141,7 +141,7 @@ def files(text: str) -> list[tuple[ExtractorCard, str, WeightsFile]]:
     if selection.stream and selection.stream not in card.streams:
         raise unknown(f"stream of {card.name}", selection.stream, card.streams)
     streams = (selection.stream,) if selection.stream else tuple(card.streams)
-    wanted = weights.needed(card, load._params(card, selection.params), streams)
+    wanted = weights.needed(card, load.parameters(card, selection.params), streams)
     return [(card, role, facts) for role, facts in card.weights.items() if facts in wanted.values()]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from probekit.extractors.base import Extractor
 
-__all__ = ["Spec", "build", "parse_overrides", "specify"]
+__all__ = ["Spec", "build", "parameters", "parse_overrides", "specify"]
 
 PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -138,7 +138,7 @@ def specify(
         card, sources, code = hear_modules.describe(selection.params, overrides)
     else:
         card = cards.extractor(selection.name)
-    params = _params(card, selection.params)
+    params = parameters(card, selection.params)
     asked = list(streams or ([selection.stream] if selection.stream else [card.default_stream]))
     for name in asked:
         if name not in card.streams:
@@ -206,8 +206,26 @@ def _with_weights(spec: Spec) -> "Extractor":
     return extractor
 
 
-def _params(card: ExtractorCard, given: dict[str, str]) -> Params:
-    """Fill in defaults, and turn what the user wrote into values of the card's kinds."""
+def parameters(card: ExtractorCard, given: dict[str, str]) -> Params:
+    """Fill in defaults, and turn what the user wrote into values of the card's kinds.
+
+    Parameters
+    ----------
+    card : ExtractorCard
+        Says which parameters there are.
+    given : dict of str to str
+        What the user wrote.
+
+    Returns
+    -------
+    dict
+        A value for every parameter.
+
+    Raises
+    ------
+    ProbekitError
+        If a parameter is not known, or a value is not one that it takes.
+    """
     for name in given:
         if name not in card.parameters:
             raise unknown(f"parameter of {card.name}", name, card.parameters)

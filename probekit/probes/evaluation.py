@@ -28,6 +28,7 @@ from probekit.probes.selection import Chosen
 from probekit.registry import unknown
 from probekit.selection import Selection, parse
 from probekit.tasks import metrics, splits
+from probekit.tasks.metrics import Metric
 from probekit.tasks.splits import Split
 
 Array = npt.NDArray[Any]
@@ -154,7 +155,7 @@ class _Run:
             chosen = _for_head(embeddings, chosen)
         features, present, missing = features_of(embeddings, clips, chosen)
         if probe == "head":
-            features = head.scores(embeddings, present.clip_ids, present.names)
+            features = head.scores(embeddings, present.clip_ids, present.names, features)
         digest = clips.digest()
         expected = max(len(clips), clips.expected or 0)
         facts = {
@@ -199,10 +200,13 @@ class _Run:
             )
         )
 
+    @property
+    def metric(self) -> Metric:
+        return metrics.get(self.card.metric)
+
     def compute(self, jobs: int, progress: Progress | None) -> tuple[Result, dict[str, Any]]:
         """Fit, score, and gather what is kept."""
         begin = perf_counter()
-        metric = metrics.get(self.card.metric)
         divisions = splits.make(self.card.protocol, self.clips, self.whole)
         targets = self.clips.targets()
         self._check_defined(divisions, targets)
@@ -217,13 +221,13 @@ class _Run:
         fit_seconds = perf_counter() - begin
         rows = np.concatenate([s.test for s in divisions])
         fold = np.concatenate([np.full(len(s.test), k) for k, s in enumerate(divisions)])
-        scores = np.concatenate(
-            [c.probe.scores(self.features[s.test]) for c, s in zip(fitted, divisions, strict=True)]
-        )
-        folds = [self._fold(s, c, targets) for s, c in zip(divisions, fitted, strict=True)]
+        both = list(zip(divisions, fitted, strict=True))
+        each = [c.probe.scores(self.features[s.test]) for s, c in both]
+        scores = np.concatenate(each)
+        folds = [self._fold(s, c, targets, x) for (s, c), x in zip(both, each, strict=True)]
         groups = self.clips.column("group")[rows]
         own = [one["score"] for one in folds]
-        certain = statistics.interval(metric, targets[rows], scores, fold, groups)
+        certain = statistics.interval(self.metric, targets[rows], scores, fold, groups)
         unconverged = sum(c.unconverged for c in fitted)
         final = sum(not c.probe.converged for c in fitted)
         used = np.unique(
@@ -283,22 +287,20 @@ class _Run:
 
     def _check_defined(self, divisions: list[Split], targets: Array) -> None:
         """Raise if a fold cannot be scored, before anything is fitted."""
-        metric = metrics.get(self.card.metric)
         for split in divisions:
             nothing = np.zeros((len(split.test), len(self.clips.names)))
-            if np.isnan(metric.score(targets[split.test], nothing)):
+            if np.isnan(self.metric.score(targets[split.test], nothing)):
                 raise DataError(
-                    f"{self.card.name}, split {split.name!r}: {metric.title} is not defined on its "
-                    f"{len(split.test)} test clips"
+                    f"{self.card.name}, split {split.name!r}: {self.metric.title} is not defined "
+                    f"on its {len(split.test)} test clips"
                 )
 
-    def _fold(self, split: Split, chosen: Chosen, targets: Array) -> Fold:
-        metric = metrics.get(self.card.metric)
+    def _fold(self, split: Split, chosen: Chosen, targets: Array, scores: Array) -> Fold:
         return Fold(
             fold=split.name,
             train=len(split.fitted(self.card.protocol)),
             test=len(split.test),
-            score=metric.score(targets[split.test], chosen.probe.scores(self.features[split.test])),
+            score=self.metric.score(targets[split.test], scores),
             c=None if np.isnan(chosen.probe.c) else chosen.probe.c,
             at_edge=chosen.at_edge,
             curve=chosen.curve,
@@ -312,8 +314,9 @@ class _Run:
         self, targets: Array, scores: Array, fold: Array
     ) -> dict[str, dict[str, float | int | None]]:
         """Return each class's score: the mean over the folds in which it is defined."""
-        metric = metrics.get(self.card.metric)
-        own = [metric.per_class(targets[fold == k], scores[fold == k]) for k in np.unique(fold)]
+        own = [
+            self.metric.per_class(targets[fold == k], scores[fold == k]) for k in np.unique(fold)
+        ]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Mean of empty slice")
             mean = np.nanmean(own, axis=0)
@@ -331,14 +334,13 @@ class _Run:
     def _per_group(
         self, targets: Array, scores: Array, groups: Array
     ) -> dict[str, dict[str, float | int | None]]:
-        metric = metrics.get(self.card.metric)
         names = sorted(set(groups) - {""})
         if not 1 < len(names) <= _GROUPS_SHOWN:
             return {}
         found: dict[str, dict[str, float | int | None]] = {}
         for name in names:
             own = groups == name
-            score = metric.score(targets[own], scores[own])
+            score = self.metric.score(targets[own], scores[own])
             found[str(name)] = {
                 "score": None if np.isnan(score) else score,
                 "clips": int(own.sum()),

@@ -53,7 +53,9 @@ def of(embeddings: Embeddings) -> KeptHead:
     return head
 
 
-def scores(embeddings: Embeddings, clip_ids: list[str], classes: tuple[str, ...]) -> Array:
+def scores(
+    embeddings: Embeddings, clip_ids: list[str], classes: tuple[str, ...], vectors: Array
+) -> Array:
     """Return the head's scores for a task's classes.
 
     Parameters
@@ -64,6 +66,8 @@ def scores(embeddings: Embeddings, clip_ids: list[str], classes: tuple[str, ...]
         Which clips.
     classes : tuple of str
         The task's classes, each of which must be one of the head's, by name.
+    vectors : numpy.ndarray, shape (clips, dim)
+        The clips' vectors of the head's stream; of no use where the head reads frames.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def scores(embeddings: Embeddings, clip_ids: list[str], classes: tuple[str, ...]
     rows = [head.classes.index(name) for name in classes]
     weight, bias = head.weight[rows].astype(np.float64), head.bias[rows].astype(np.float64)
     if head.pooling == "none":
-        return embeddings.vectors(clip_ids, head.stream) @ weight.T + bias
+        return np.asarray(vectors @ weight.T + bias)
     pool = _OVER_TIME[head.pooling]
     return np.stack(
         [pool(expit(embeddings.frames(i, head.stream) @ weight.T + bias)) for i in clip_ids]

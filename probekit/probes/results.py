@@ -123,7 +123,7 @@ def save(path: Path, result: Result, arrays: dict[str, Any]) -> None:
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     commit.commit(path.with_suffix(".h5"), fill)
-    commit.commit(path, lambda aside: _write_text(aside, text))
+    commit.commit_text(path, text)
 
 
 def load(path: Path) -> Result:
@@ -215,7 +215,3 @@ def frame(reports: str | Path | None = None) -> pd.DataFrame:
         for r in everything(reports)
     ]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -6,7 +6,6 @@ import json
 import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,7 +138,7 @@ def save(
         ("json", json.dumps(made, indent=1, ensure_ascii=False)),
     ):
         written.append(stem.with_name(f"{stem.name}.{suffix}"))
-        commit.commit(written[-1], partial(_write_text, text=text))
+        commit.commit_text(written[-1], text)
     return written
 
 
@@ -218,7 +217,3 @@ def _metadata(kind: str, caption: str) -> dict[str, Any]:
 def _wrapped(text: str, width: float) -> list[str]:
     """Return lines that fit into a figure of that width, in inches, at 6 points."""
     return textwrap.wrap(text, max(20, int(width * 18)))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

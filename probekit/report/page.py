@@ -78,7 +78,7 @@ def write(
         + "\n</body></html>\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    commit.commit(path, lambda aside: _write_text(aside, text))
+    commit.commit_text(path, text)
     return path
 
 
@@ -142,7 +142,3 @@ def _embedded(file: Path) -> str:
 
     kind = {".svg": "svg+xml", ".png": "png"}[file.suffix]
     return f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

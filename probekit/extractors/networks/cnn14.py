@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params
 from probekit.errors import WeightsError
-from probekit.extractors import classes, frontends
+from probekit.extractors import frontends
 from probekit.extractors.base import Extractor, Head, Outputs
 
 _N_FFT, _HOP = 1024, 320
@@ -183,7 +183,7 @@ class CNN14(Extractor):
     def head(self) -> Head:
         """Return the layer before the sigmoid, with the 527 AudioSet classes."""
         last = self.network.fc_audioset
-        return Head(classes.read("audioset.csv"), last.weight, last.bias, "embedding")
+        return Head(self.source_classes(), last.weight, last.bias, "embedding")
 
 
 build = CNN14

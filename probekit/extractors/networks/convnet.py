@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params
-from probekit.extractors import classes, frontends, keras_h5
+from probekit.extractors import frontends, keras_h5
 from probekit.extractors.base import Extractor, Head, Outputs
 
 RATE = 12000
@@ -155,7 +155,7 @@ class Convnet(Extractor):
     def head(self) -> Head:
         """Return the layer of 50 tags of the Million Song Dataset."""
         last = self.network.dense_1
-        names = classes.read("msd50.txt")
+        names = self.source_classes()
         return Head(names, last.weight.detach(), last.bias.detach(), "max5")
 
 

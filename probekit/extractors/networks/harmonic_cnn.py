@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params
-from probekit.extractors import classes, frontends
+from probekit.extractors import frontends
 from probekit.extractors.base import Head, Outputs, WindowedExtractor
 
 RATE = 16000
@@ -215,7 +215,7 @@ class HarmonicCNN(WindowedExtractor):
     def head(self) -> Head:
         """Return the layer before the sigmoid, with 50 tags of MagnaTagATune."""
         last = self.network.dense2
-        names = classes.read("mtat50.txt")
+        names = self.source_classes()
         return Head(names, last.weight.detach(), last.bias.detach(), "dense1", "mean")
 
 

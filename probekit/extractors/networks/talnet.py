@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params
 from probekit.errors import WeightsError
-from probekit.extractors import classes, frontends
+from probekit.extractors import frontends
 from probekit.extractors.base import Extractor, Head, Outputs
 from probekit.extractors.states import fit
 
@@ -167,7 +167,7 @@ class TALNet(Extractor):
     def head(self) -> Head:
         """Return the layer before the sigmoid, with the 527 AudioSet classes."""
         last = self.network.fc_prob
-        return Head(classes.read("audioset.csv"), last.weight, last.bias, "gru", "lin")
+        return Head(self.source_classes(), last.weight, last.bias, "gru", "lin")
 
 
 build = TALNet

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params
-from probekit.extractors import classes, frontends
+from probekit.extractors import frontends
 from probekit.extractors.base import Extractor, Head, Outputs
 
 _N_FFT, _WINDOW, _HOP = 512, 400, 160
@@ -164,7 +164,7 @@ class WEANet(Extractor):
         """Return B8 before its sigmoid: the 527 AudioSet classes at each step."""
         last = self.network.b8
         assert last.bias is not None
-        names = classes.read("audioset.csv")
+        names = self.source_classes()
         return Head(names, last.weight.detach().flatten(1), last.bias.detach(), "b7", "attention")
 
 
