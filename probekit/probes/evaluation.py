@@ -1,7 +1,6 @@
 """Stage 2: a probe on cached embeddings, scored under the task's own protocol."""
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,7 @@ from probekit.cache.store import Embeddings
 from probekit.cards import TaskCard
 from probekit.errors import DataError
 from probekit.manifest import Manifest
-from probekit.probes import head, linear, results, selection, statistics
+from probekit.probes import breakdown, head, linear, results, selection, statistics
 from probekit.probes.inputs import clips_of, features_of
 from probekit.probes.results import Fold, Result
 from probekit.probes.selection import Chosen
@@ -35,7 +34,6 @@ Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int], None]
 
 PROBES = ("linear", "head")
-_GROUPS_SHOWN = 200
 _MISSING_SHOWN = 50
 
 
@@ -260,8 +258,8 @@ class _Run:
                 "seed": statistics.SEED,
             },
             folds=folds,
-            per_class=self._per_class(targets[rows], scores, fold),
-            per_group=self._per_group(targets[rows], scores, groups),
+            per_class=breakdown.per_class(self.metric, self.clips, targets[rows], scores, fold),
+            per_group=breakdown.per_group(self.metric, targets[rows], scores, groups),
             grid=[] if self.probe == "head" else list(linear.GRID),
             solver={
                 "name": self.solver,
@@ -310,43 +308,6 @@ class _Run:
             iterations=chosen.probe.iterations,
         )
 
-    def _per_class(
-        self, targets: Array, scores: Array, fold: Array
-    ) -> dict[str, dict[str, float | int | None]]:
-        """Return each class's score: the mean over the folds in which it is defined."""
-        own = [
-            self.metric.per_class(targets[fold == k], scores[fold == k]) for k in np.unique(fold)
-        ]
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Mean of empty slice")
-            mean = np.nanmean(own, axis=0)
-        if self.clips.target == "single":
-            counts = np.bincount(targets, minlength=len(mean))
-        elif self.clips.target == "multi":
-            counts = targets.sum(axis=0)
-        else:
-            counts = np.full(len(mean), len(targets))
-        return {
-            name: {"score": None if np.isnan(mean[k]) else float(mean[k]), "clips": int(counts[k])}
-            for k, name in enumerate(self.clips.names)
-        }
-
-    def _per_group(
-        self, targets: Array, scores: Array, groups: Array
-    ) -> dict[str, dict[str, float | int | None]]:
-        names = sorted(set(groups) - {""})
-        if not 1 < len(names) <= _GROUPS_SHOWN:
-            return {}
-        found: dict[str, dict[str, float | int | None]] = {}
-        for name in names:
-            own = groups == name
-            score = self.metric.score(targets[own], scores[own])
-            found[str(name)] = {
-                "score": None if np.isnan(score) else score,
-                "clips": int(own.sum()),
-            }
-        return found
-
     def _provenance(
         self, divisions: list[Split], targets: Array, used: int, final: int, fitted: int
     ) -> list[str]:
@@ -357,23 +318,19 @@ class _Run:
         if final:
             said.append(f"not converged ({final} of {fitted} probes)")
         if self.clips.target != "regression":
-            unseen = sorted({name for s in divisions for name in self._unseen(s, targets)})
+            unseen = sorted(
+                {
+                    name
+                    for s in divisions
+                    for name in breakdown.unseen(
+                        self.clips, targets, s.fitted(self.card.protocol), s.test
+                    )
+                }
+            )
             if unseen:
                 more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
                 said.append(f"never in training: {', '.join(unseen[:5])}{more}")
         return list(dict.fromkeys(said))
-
-    def _unseen(self, split: Split, targets: Array) -> list[str]:
-        """Return the classes of a split's test clips that no clip it is fitted on has."""
-
-        def counts(rows: Array) -> Array:
-            if targets.ndim == 2:
-                return np.asarray(targets[rows].sum(axis=0))
-            return np.bincount(targets[rows], minlength=len(self.clips.names))
-
-        fitted = counts(split.fitted(self.card.protocol))
-        new = np.flatnonzero((counts(split.test) > 0) & (fitted == 0))
-        return [self.clips.names[k] for k in new]
 
     def _arrays(
         self,
