@@ -141,8 +141,9 @@ class Protocol(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["split", "folds", "made-folds"]
+    kind: Literal["split", "made-split", "folds", "made-folds"]
     folds: int | None = Field(default=None, ge=2)
+    test_share: float | None = Field(default=None, gt=0, lt=1)
     seed: int = 0
     grouped: bool = False
     refit: bool = True
@@ -153,6 +154,8 @@ class Protocol(BaseModel):
     def _made(self) -> "Protocol":
         if self.kind == "made-folds" and self.folds is None:
             raise ValueError("made-folds needs folds: how many to make")
+        if self.kind == "made-split" and self.test_share is None:
+            raise ValueError("made-split needs test_share: which share of the clips is test")
         return self
 
 
@@ -167,7 +170,8 @@ class TaskCard(Card):
     group: str | None = None
     protocol: Protocol
     metric: str
-    counts: dict[str, int] = {}
+    also: list[str] = []  # further metrics, reported beside the main one
+    counts: dict[str, int] = {}  # clips in all, and of each split or fold by its name
     size: str = ""
     download: str = ""
     layout: str = ""
@@ -176,8 +180,30 @@ class TaskCard(Card):
     published: list[Published] = []
 
 
+class Preset(BaseModel):
+    """What a paper does to one extractor's embeddings, and with which probe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    probe: str = "linear"
+    steps: list[str] = ["standardize"]
+    stream: str = ""
+    pool: list[str] = ["mean"]
+    description: str = ""
+
+
+class PaperCard(Card):
+    """The facts of one paper: how it probes, and what its tables and figures consist of."""
+
+    presets: dict[str, Preset] = {}
+
+
 C = TypeVar("C", bound=Card)
-_SCHEMAS: dict[str, type[Card]] = {"extractors": ExtractorCard, "tasks": TaskCard}
+_SCHEMAS: dict[str, type[Card]] = {
+    "extractors": ExtractorCard,
+    "tasks": TaskCard,
+    "reports": PaperCard,
+}
 
 
 def _shipped(kind: Kind) -> Path:
@@ -293,7 +319,7 @@ def load(kind: Kind, name: str) -> Card:
 
     Parameters
     ----------
-    kind : {"extractors", "tasks"}
+    kind : {"extractors", "tasks", "reports"}
         What the card describes.
     name : str
         The card's name (its file name without ``.yaml``).
@@ -301,7 +327,7 @@ def load(kind: Kind, name: str) -> Card:
     Returns
     -------
     Card
-        An :class:`ExtractorCard` or a :class:`TaskCard`.
+        An :class:`ExtractorCard`, a :class:`TaskCard` or a :class:`PaperCard`.
 
     Raises
     ------
@@ -330,4 +356,11 @@ def task(name: str) -> TaskCard:
     """Return the card of a task; see :func:`load`."""
     card = load("tasks", name)
     assert isinstance(card, TaskCard)
+    return card
+
+
+def paper(name: str) -> PaperCard:
+    """Return the card of a paper; see :func:`load`."""
+    card = load("reports", name)
+    assert isinstance(card, PaperCard)
     return card

@@ -1,5 +1,9 @@
-"""What a user writes after ``-e``: ``NAME[@FINGERPRINT][:key=value,…]``, or ``hear:MODULE``."""
+"""What a user writes after ``-e``: ``NAME[@FINGERPRINT][:key=value,…]``, or ``hear:MODULE``.
 
+Several embeddings side by side are written ``A+B``.
+"""
+
+import re
 from dataclasses import dataclass, field
 
 from probekit.errors import ProbekitError
@@ -7,6 +11,8 @@ from probekit.errors import ProbekitError
 CHOICES = ("stream", "pool")  # keys that choose among what a cache holds, not what is computed
 HEAR = "hear"  # the extractor that stands for all modules of the HEAR API
 KEYLESS = {HEAR: "module"}  # names whose first parameter is written without its key
+# a plus sign joins embeddings, but for those between poolings: vggish:pool=mean+std+melstats
+_JOIN = re.compile(r"\+(?!(?:mean|std|max)(?:[+,]|$))")
 
 
 @dataclass(frozen=True)
@@ -79,3 +85,28 @@ def parse(text: str) -> Selection:
     stream = params.pop("stream", "")
     pool = tuple(params.pop("pool", "mean").split("+"))
     return Selection(name, fingerprint, params, stream, pool)
+
+
+def parse_joined(text: str) -> tuple[Selection, ...]:
+    """Read what a user wrote after ``-e`` where several embeddings may stand side by side.
+
+    Parameters
+    ----------
+    text : str
+        As for :func:`parse`, or several of these joined by ``+``: ``vggish+melstats``,
+        ``vggish:pool=mean+std+melstats``.
+
+    Returns
+    -------
+    tuple of Selection
+        One for each embedding, in the order given.
+
+    Raises
+    ------
+    ProbekitError
+        If one is not of that form, or is there twice.
+    """
+    found = tuple(parse(piece.strip()) for piece in _JOIN.split(text))
+    if len({str(one) for one in found}) < len(found):
+        raise ProbekitError(f"-e {text}: the same embedding twice")
+    return found

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probekit.cache import layout, store
+from probekit.cache import layout
 from probekit.errors import DataError
-from probekit.probes import linear, selection
-from probekit.probes.inputs import clips_of, features_of
+from probekit.probes import features, linear, selection
+from probekit.probes.inputs import clips_of
 from probekit.registry import unknown
-from probekit.selection import parse
 from probekit.tasks import metrics, splits
 from probekit.tasks.splits import Split
 
@@ -100,9 +99,8 @@ def class_weights(
         raise unknown("space", space, SPACES)
     where = layout.root(cache)
     card, clips = clips_of(task, where, root)
-    chosen = parse(extractor)
-    embeddings = store.find(where, chosen, card.dataset)
-    features, present, _ = features_of(embeddings, clips, chosen)
+    found = features.find(where, extractor, card.dataset, clips)
+    present = found.clips
     targets = present.targets()
     if present.target == "regression":
         raise DataError(f"{card.name}: its targets are numbers, there are no classes to compare")
@@ -114,13 +112,13 @@ def class_weights(
         whole = Split("all clips", np.arange(len(present)), none, none)
     grid = linear.GRID if c is None else (c,)
     one = selection.choose(
-        features, targets, present, whole, card.protocol, metrics.get(card.metric), grid
+        found.matrix(), targets, present, whole, card.protocol, metrics.get(card.metric), grid
     ).probe
+    assert isinstance(one, linear.Probe)
     there = np.isfinite(one.intercept) & (one.coef != 0).any(axis=1)
-    said = [*present.provenance, *embeddings.layout.provenance]
-    expected = max(len(clips), clips.expected or 0)
-    if len(present) < expected:
-        said.append(f"{len(present):,} of {expected:,} clips")
+    said = [*found.provenance]
+    if len(present) < found.expected:
+        said.append(f"{len(present):,} of {found.expected:,} clips")
     if not one.converged:
         said.append("not converged")
     return ClassWeights(
@@ -132,7 +130,7 @@ def class_weights(
         c=one.c,
         clips=len(whole.fitted(card.protocol)),
         converged=one.converged,
-        fingerprint=embeddings.layout.fingerprint,
+        fingerprint="+".join(source["fingerprint"] for source in found.sources),
         manifest=clips.digest(),
         provenance=tuple(said),
     )

@@ -1,5 +1,6 @@
 """A network's own classifier as the probe: nothing is fitted (kumar2021, Table 1)."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ from scipy.special import expit
 from probekit.cache.heads import KeptHead
 from probekit.cache.store import Embeddings
 from probekit.errors import DataError
-from probekit.probes.linear import Probe, Scaler
-from probekit.probes.selection import Chosen
+from probekit.probes.base import Chosen
+from probekit.probes.features import Features
 
 Array = npt.NDArray[Any]
 
@@ -97,19 +98,66 @@ def scores(
     )
 
 
-def as_it_is(classes: int) -> Chosen:
-    """Return a probe that hands scores through: there is nothing to choose or to fit.
+@dataclass(frozen=True)
+class AsItIs:
+    """A probe that hands scores through: there is nothing to choose or to fit.
+
+    Attributes
+    ----------
+    probabilities : bool
+        Whether the head's scores are probabilities.
+    """
+
+    probabilities: bool
+
+    def scores(self, features: Array) -> Array:
+        """Return the scores that it is given."""
+        return features
+
+    def arrays(self) -> dict[str, Array]:
+        """Return nothing: there are no weights but the network's own."""
+        return {}
+
+
+def as_it_is(embeddings: Embeddings) -> Chosen:
+    """Return the head as a probe.
 
     Parameters
     ----------
-    classes : int
-        Columns of the scores.
+    embeddings : Embeddings
+        Whose head.
 
     Returns
     -------
     Chosen
         With an empty curve.
     """
-    same = Scaler(np.zeros(classes), np.ones(classes))
-    probe = Probe(same, np.eye(classes), np.zeros(classes), float("nan"), True, 0, float("nan"))
-    return Chosen(probe, [], False, "nothing: the network's own head", 0, 0)
+    probe = AsItIs(of(embeddings).pooling != "none")
+    return Chosen(probe, selected_on="nothing: the network's own head")
+
+
+def only(features: Features) -> Features:
+    """Return the features that the head reads.
+
+    Parameters
+    ----------
+    features : Features
+        Of one extractor.
+
+    Returns
+    -------
+    Features
+        The stream that the head reads.
+
+    Raises
+    ------
+    DataError
+        If there are several extractors, or another stream was asked for.
+    """
+    if len(features.members) > 1:
+        raise DataError(f"{features.label}: the head is that of one extractor, not of several")
+    [(chosen, embeddings)] = features.members
+    own = of(embeddings).stream
+    if chosen.stream not in ("", own):
+        raise DataError(f"{chosen.name}: its head reads the stream {own!r}, not {chosen.stream!r}")
+    return replace(features, members=((replace(chosen, stream=own), embeddings),))

@@ -93,6 +93,11 @@ class Probe:
     iterations: int
     gap: float
 
+    @property
+    def probabilities(self) -> bool:
+        """Whether the scores are probabilities: they are logits, or numbers."""
+        return False
+
     def scores(self, features: Array) -> Array:
         """Return the decision values.
 
@@ -107,6 +112,21 @@ class Probe:
             Logits, or predicted numbers for regression.
         """
         return self.scaler(features) @ self.coef.T + self.intercept
+
+    def arrays(self) -> dict[str, Array]:
+        """Return weights and scaler.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            ``coef`` and ``intercept``, on features less ``mean`` over ``scale``.
+        """
+        return {
+            "coef": self.coef,
+            "intercept": self.intercept,
+            "mean": self.scaler.mean,
+            "scale": self.scaler.scale,
+        }
 
 
 def fit_path(

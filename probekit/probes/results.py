@@ -1,8 +1,8 @@
 """The results store: one JSON a run, with predictions and weights beside it in HDF5.
 
 ``<reports>/results/<task>/<embedding>-<run>.json`` holds everything a person reads;
-``….h5`` of the same name holds ``predictions`` (clip_id, fold, target, scores) and ``probe/<fold>``
-(coef, intercept, mean, scale).
+``….h5`` of the same name holds ``predictions`` (clip_id, fold, target, scores, group) and
+``probe/<fold>`` (for linear probes coef, intercept, mean, scale).
 """
 
 import hashlib
@@ -18,8 +18,9 @@ import pandas as pd
 from probekit.cache import commit
 from probekit.errors import DataError
 from probekit.manifest import dataset_name
+from probekit.probes.features import Source
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Clips(TypedDict):
@@ -38,13 +39,22 @@ class Fold(TypedDict):
     train: int  # clips the final probe was fitted on
     test: int
     score: float
-    c: float | None  # the C that was chosen; None where nothing was
-    at_edge: bool  # it is the grid's first or last
-    curve: list[float]  # the metric on held-out clips, for each C of the grid
+    params: dict[str, Any]  # the settings that were chosen; empty where there was no choice
+    at_edge: bool  # they are at an end of their range
+    curve: list[float]  # the metric on held-out clips, for each of the grid
     selected_on: str
+    selected_score: float | None  # that of the chosen settings on those clips, before a refit
     converged: bool  # of the final fit
     gap: float | None  # bound of (objective - minimum) / objective; None where not proven
     iterations: int
+
+
+class Also(TypedDict):
+    """A further metric of the task; None where it is not defined in every fold."""
+
+    score: float | None
+    low: float | None
+    high: float | None
 
 
 class Result(TypedDict):
@@ -54,25 +64,28 @@ class Result(TypedDict):
     run: str  # SHA-256 of what went in
     task: str
     title: str
-    embedding: str  # what a person calls it: name, stream, pooling
-    extractor: str
-    fingerprint: str
-    identity: dict[str, Any]
-    stream: str
-    pool: list[str]
+    embedding: str  # what a person calls it: names, streams, poolings
+    sources: list[Source]  # the embeddings, side by side
     dim: int
     probe: str
+    settings: dict[str, Any]  # what the probe is told, grids included
+    steps: list[str]  # what is done to features first
+    preset: str  # the paper's recipe; empty for none
+    fraction: float  # share of the training labels
     seed: int
     protocol: str
+    target: str  # single, multi or regression
+    probabilities: bool  # whether the stored scores are
     metric: str
     classes: list[str]
     score: float
     spread: float  # population standard deviation over folds; 0 for a fixed split
     interval: dict[str, Any]  # low, high, unit, method, level, resamples, seed
+    also: dict[str, Also]  # further metrics of the card
     folds: list[Fold]
     per_class: dict[str, dict[str, float | int | None]]  # score and clips (or positives)
     per_group: dict[str, dict[str, float | int | None]]  # where there are at most 200 groups
-    grid: list[float]  # values of C
+    grid: list[dict[str, Any]]  # the settings that were tried
     solver: dict[str, Any]  # name, tolerance of the gap, fits, unconverged, unconverged_final
     clips: Clips
     seconds: dict[str, float]
@@ -192,6 +205,8 @@ def frame(reports: str | Path | None = None) -> pd.DataFrame:
         "task",
         "embedding",
         "probe",
+        "fraction",
+        "seed",
         "metric",
         "score",
         "low",

@@ -1,6 +1,5 @@
 """Choose C on clips that are not scored, then refit."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,40 +10,13 @@ from probekit.cards import Protocol
 from probekit.errors import DataError
 from probekit.manifest import Manifest
 from probekit.probes import linear
+from probekit.probes.base import Chosen, best
 from probekit.probes.linear import Probe
 from probekit.tasks import splits
 from probekit.tasks.metrics import Metric
 from probekit.tasks.splits import Split
 
 Array = npt.NDArray[Any]
-_EQUAL = 1e-9  # means of the same values in another order differ by rounding
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A fitted probe and how its C was chosen.
-
-    Attributes
-    ----------
-    probe : Probe
-        Fitted on all clips that the protocol allows.
-    curve : list of float
-        The metric on held-out training or validation clips, for each C of the grid.
-    at_edge : bool
-        Whether the best C is the first or last of the grid.
-    selected_on : str
-        Which clips chose it.
-    fits, unconverged : int
-        Solver runs, and those that stopped before their tolerance.
-    """
-
-    probe: Probe
-    curve: list[float]
-    at_edge: bool
-    selected_on: str
-    fits: int
-    unconverged: int
-
 
 def choose(
     features: Array,
@@ -113,20 +85,25 @@ def choose(
             if not defined:
                 raise DataError(f"{metric.title} is not defined on the clips held out")
             curve = np.mean(defined, axis=0)
-            best = int(np.argmax(curve > curve.max() - _EQUAL))
+            place = best(list(curve), getattr(metric, "higher", True))
             step, rows = "", split.fitted(protocol)
             # the whole path up to the chosen C: each start is the solution before it
             path = linear.fit_path(
-                features[rows], targets[rows], kind, classes, grid[: best + 1], solver
+                features[rows], targets[rows], kind, classes, grid[: place + 1], solver
             )
             tried += path
     except DataError as error:
         raise DataError(f"{clips.name}, split {split.name!r}{step}: {error}") from error
     return Chosen(
         probe=path[-1],
+        params={"C": grid[place]},
+        grid=[{"C": c} for c in grid],
         curve=[float(value) for value in curve],
-        at_edge=best in (0, len(grid) - 1),
+        at_edge=place in (0, len(grid) - 1),
         selected_on=where,
         fits=len(tried),
         unconverged=sum(not one.converged for one in tried),
+        converged=path[-1].converged,
+        gap=path[-1].gap,
+        iterations=path[-1].iterations,
     )

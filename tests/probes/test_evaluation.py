@@ -14,6 +14,7 @@ import pytest
 
 from probekit import manifest as manifests
 from probekit.cache import importing, store
+from probekit.cache import index as index_module
 from probekit.cache import manifests as kept
 from probekit.errors import CacheError, CardError, DataError, UnknownNameError
 from probekit.probes import evaluation, linear, results, selection, statistics
@@ -168,12 +169,12 @@ def test_result_says_what_was_done(done):
     assert result["provenance"] == ["imported embeddings"]
     assert result["interval"]["unit"] == "groups within folds"
     assert result["interval"]["low"] < result["score"] < result["interval"]["high"]
-    assert result["grid"] == list(linear.GRID)
+    assert result["grid"] == [{"C": c} for c in linear.GRID]
     for one in result["folds"]:
         assert (one["train"], one["test"], len(one["curve"])) == (60, 30, len(linear.GRID))
-        assert one["c"] in linear.GRID and one["converged"]
-        assert one["at_edge"] == (one["c"] in (linear.GRID[0], linear.GRID[-1]))
-    fits = [2 * 12 + linear.GRID.index(one["c"]) + 1 for one in result["folds"]]
+        assert one["params"]["C"] in linear.GRID and one["converged"]
+        assert one["at_edge"] == (one["params"]["C"] in (linear.GRID[0], linear.GRID[-1]))
+    fits = [2 * 12 + linear.GRID.index(one["params"]["C"]) + 1 for one in result["folds"]]
     assert result["solver"]["fits"] == sum(fits)
     assert set(result["versions"]) == {"probekit", "numpy", "scipy", "scikit-learn"}
 
@@ -488,14 +489,21 @@ def test_same_run_is_not_computed_twice(small, calls):
     assert len(place.files("*.json")) == 1
 
 
-def test_features_that_changed_under_the_same_fingerprint_are_another_run(small, monkeypatch):
-    """As where recordings were replaced and embedded again."""
+def test_recordings_that_changed_under_the_same_fingerprint_are_another_run(small, monkeypatch):
+    """They are embedded again: the index has their hashes."""
     place, _, _ = small
     (first,) = place.evaluate()
-    vectors = store.Embeddings.vectors
-    monkeypatch.setattr(store.Embeddings, "vectors", lambda *a: vectors(*a) + np.float32(1e-3))
+    load = index_module.load
+
+    def changed(where, **options):
+        found = load(where, **options)
+        table = found.table.copy()
+        table.loc[0, "sha256"] = "0" * 64
+        return index_module.Index(table, found.parts)
+
+    monkeypatch.setattr(index_module, "load", changed)
     (second,) = place.evaluate()
-    assert second["fingerprint"] == first["fingerprint"]
+    assert second["sources"] == first["sources"]
     assert second["run"] != first["run"]
 
 
@@ -602,8 +610,8 @@ def test_embedding_that_is_not_there_names_those_that_are(small):
     place, _, _ = small
     with pytest.raises(CacheError, match=r"no embeddings of 'maid' for 'mine'.*\bmade\b"):
         place.evaluate("maid")
-    with pytest.raises(UnknownNameError, match="unknown solver 'sklearn'"):
-        place.evaluate(solver="sklearn")
+    with pytest.raises(UnknownNameError, match="unknown solver 'sklern'"):
+        place.evaluate(solver="sklern")
 
 
 def test_embedding_with_nan_names_a_clip(small, monkeypatch):

@@ -67,7 +67,7 @@ def test_the_score_is_that_of_the_networks_own_classes(made):
     assert result["probe"] == "head"
     assert result["metric"] == "pr-auc"
     assert result["score"] == pytest.approx(average_precision_score(truth, scores, average="macro"))
-    assert result["folds"][0]["c"] is None
+    assert result["folds"][0]["params"] == {}
     assert roc_auc_score(truth, scores) > 0.7  # the fixture is learnable at all
 
 

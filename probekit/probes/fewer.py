@@ -1,0 +1,62 @@
+"""Label efficiency: the same task with some of the training labels only."""
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probekit.errors import ProbekitError
+from probekit.manifest import Manifest
+from probekit.tasks.splits import Split
+
+Array = npt.NDArray[Any]
+
+
+def check(fraction: float) -> float:
+    """Return a fraction if it is above 0 and at most 1; raise a ProbekitError otherwise."""
+    if not 0 < fraction <= 1:
+        raise ProbekitError(f"--fraction {fraction:g}: above 0 and at most 1")
+    return fraction
+
+
+def fewer(split: Split, fraction: float, targets: Array, clips: Manifest, seed: int) -> Split:
+    """Keep a share of the training clips; validation and test clips stay.
+
+    Clips are drawn at random: of each class that share, at least one, where a clip has one label
+    (lee2021: 3 of 32 are 10 %); of all training clips otherwise (hung2022 draws training files). A
+    smaller fraction's clips are among a larger one's, and a clip's luck depends on its id and the
+    seed alone.
+
+    Parameters
+    ----------
+    split : Split
+        With all training clips.
+    fraction : float, 0 < fraction <= 1
+        The share to keep.
+    targets : numpy.ndarray
+        Of all clips.
+    clips : Manifest
+        The clips.
+    seed : int
+        Another seed draws other clips.
+
+    Returns
+    -------
+    Split
+        With fewer training clips.
+    """
+    if fraction == 1:
+        return split
+    ids = clips.column("clip_id")[split.train]
+    luck = np.array([hashlib.sha256(f"{seed} {i}".encode()).hexdigest() for i in ids])
+    order = np.argsort(luck)
+    kinds = targets[split.train] if clips.target == "single" else np.zeros(len(ids), np.int64)
+    keep = np.concatenate([_first(order[kinds[order] == k], fraction) for k in np.unique(kinds)])
+    return replace(split, train=split.train[np.sort(keep)])
+
+
+def _first(order: Array, fraction: float) -> Array:
+    """Return the first part of an order, at least one."""
+    return order[: max(1, round(fraction * len(order)))]

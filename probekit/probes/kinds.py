@@ -1,0 +1,210 @@
+"""The kinds of probes, by name: what each one fits and how it chooses its settings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from probekit.cards import Protocol as TaskProtocol
+from probekit.manifest import Manifest
+from probekit.probes import linear, selection, steps
+from probekit.probes.base import Chosen
+from probekit.registry import unknown
+from probekit.tasks.metrics import Metric
+from probekit.tasks.splits import Split
+
+Array = npt.NDArray[Any]
+NAMES = ("linear", "mlp", "knn", "head")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a probe is fitted on; one for all folds of a run.
+
+    Attributes
+    ----------
+    features : numpy.ndarray, shape (clips, dim), float32
+        As in the cache.
+    targets : numpy.ndarray
+        As :meth:`probekit.manifest.Manifest.targets` gives them.
+    clips : Manifest
+        The clips, row for row.
+    divisions : list of Split
+        One for a fixed split, else one a fold; test rows are for nothing but scoring.
+    protocol : Protocol
+        Of the task's card.
+    metric : Metric
+        What is best.
+    steps : tuple of str
+        What is done to features first.
+    seed : int
+        Of whatever is random.
+    jobs : int
+        Processes that may be used.
+    progress : callable, optional
+        Called with folds done and folds in all.
+    """
+
+    features: Array
+    targets: Array
+    clips: Manifest
+    divisions: list[Split]
+    protocol: TaskProtocol
+    metric: Metric
+    steps: tuple[str, ...] = ("standardize",)
+    seed: int = 0
+    jobs: int = 1
+    progress: Callable[[int, int], None] | None = None
+
+
+class Kind(Protocol):
+    """A kind of probe.
+
+    Attributes
+    ----------
+    name : str
+        As after ``--probe``.
+    seeded : bool
+        Whether the seed changes what is fitted.
+    """
+
+    @property
+    def name(self) -> str:
+        """As after ``--probe``."""
+        ...
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the seed changes what is fitted."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides the fit besides the data: it names the run."""
+        ...
+
+    def choose_all(self, job: Job) -> list[Chosen]:
+        """Choose settings and fit, for every fold, without a look at its test clips."""
+        ...
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The linear probe; see :mod:`probekit.probes.linear`.
+
+    Attributes
+    ----------
+    solver : {"probekit", "scikit-learn"}
+        What minimizes.
+    device : str
+        Where probekit's solver runs.
+    """
+
+    solver: str = "probekit"
+    device: str = "cpu"
+    name: str = "linear"
+    seeded: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """Return the grid of C and the solver."""
+        return {"version": 2, "grid": list(linear.GRID), "solver": self.solver}
+
+    def choose_all(self, job: Job) -> list[Chosen]:
+        """Choose C and fit, all folds together where features are standardized only."""
+        if not hasattr(selection, "choose_all"):  # XXX until it is there
+            return [
+                selection.choose(
+                    job.features, job.targets, job.clips, s, job.protocol, job.metric,
+                    solver=self.solver,
+                )
+                for s in job.divisions
+            ]
+        common = {"solver": self.solver, "device": self.device, "jobs": job.jobs}
+        if job.steps == ("standardize",):
+            return selection.choose_all(
+                job.features,
+                job.targets,
+                job.clips,
+                job.divisions,
+                job.protocol,
+                job.metric,
+                progress=job.progress,
+                **common,
+            )
+        found = []
+        for split in job.divisions:
+            # fitted on the training clips' features; labels and test clips are not looked at
+            transform = steps.fit(job.steps, job.features[split.train])
+            [one] = selection.choose_all(
+                transform(job.features),
+                job.targets,
+                job.clips,
+                [split],
+                job.protocol,
+                job.metric,
+                standardize=False,
+                **common,
+            )
+            found.append(replace(one, probe=steps.Stepped(transform, one.probe)))
+            if job.progress:
+                job.progress(len(found), len(job.divisions))
+        return found
+
+
+@dataclass(frozen=True)
+class Head:
+    """The network's own classifier: its scores are handed through; see :mod:`.head`."""
+
+    name: str = "head"
+    seeded: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """Return its version: there is nothing to choose."""
+        return {"version": 1}
+
+    def choose_all(self, job: Job) -> list[Chosen]:
+        """Raise: a run takes the head from the network (see :mod:`probekit.probes.head`)."""
+        raise NotImplementedError
+
+
+def get(text: str, *, solver: str = "probekit", device: str = "cpu") -> Kind:
+    """Return the kind of probe of a name.
+
+    Parameters
+    ----------
+    text : str
+        ``linear``, ``mlp``, ``mlp:hear`` (its grid), ``knn``, ``head``, or a scikit-learn estimator
+        ``MODULE:CLASS`` with parameters, several values of which are chosen from:
+        ``sklearn.svm:SVC:kernel=rbf,C=0.1|1|10``.
+    solver : {"probekit", "scikit-learn"}
+        Of the linear probe.
+    device : str
+        Of the linear probe's solver.
+
+    Returns
+    -------
+    Kind
+        Ready to fit.
+
+    Raises
+    ------
+    ProbekitError
+        If there is none of that name, or the class cannot be imported.
+    """
+    solver = {"sklearn": "scikit-learn"}.get(solver, solver)
+    if solver not in linear.SOLVERS:
+        raise unknown("solver", solver, linear.SOLVERS)
+    name, colon, tail = text.partition(":")
+    if name == "linear" and not colon:
+        return Linear(solver, device)
+    if name == "head" and not colon:
+        return Head()
+    places = {"mlp": "mlp", "knn": "neighbours"}
+    if name in places:
+        made: Kind = import_module(f"probekit.probes.{places[name]}").parse(tail)
+        return made
+    if not colon:
+        raise unknown("probe", text, NAMES, "Or MODULE:CLASS of scikit-learn's kind")
+    made = import_module("probekit.probes.estimators").parse(text)
+    return made

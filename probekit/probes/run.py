@@ -1,0 +1,319 @@
+"""One run: a task, its embeddings, a probe, a share of the labels, a seed; and what it scored."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probekit.cards import TaskCard
+from probekit.errors import DataError
+from probekit.probes import breakdown, fewer, head, linear, results, statistics
+from probekit.probes.base import Chosen
+from probekit.probes.features import Features
+from probekit.probes.kinds import Head, Job, Kind
+from probekit.probes.predictions import Predictions
+from probekit.probes.results import Also, Fold, Result
+from probekit.tasks import metrics, splits
+from probekit.tasks.metrics import Metric
+from probekit.tasks.splits import Split
+
+Array = npt.NDArray[Any]
+_MISSING_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is asked for; it can travel to another process.
+
+    Attributes
+    ----------
+    card : TaskCard
+        The task.
+    features : Features
+        The embeddings, and the clips that have them.
+    kind : Kind
+        The probe.
+    steps : tuple of str
+        What is done to features first.
+    preset : str
+        The name of the recipe that chose stream, pooling, steps and probe; empty for none.
+    fraction : float
+        Share of the training labels.
+    seed : int
+        Of whatever is random; 0 where nothing is.
+    """
+
+    card: TaskCard
+    features: Features
+    kind: Kind
+    steps: tuple[str, ...] = ("standardize",)
+    preset: str = ""
+    fraction: float = 1.0
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise a DataError if the task's metric does not fit its clips."""
+        clips = self.features.clips
+        for name in (self.card.metric, *self.card.also):
+            metric = metrics.get(name)
+            if clips.target not in metric.targets:
+                clips.targets()  # says so where there are no labels at all
+                raise DataError(
+                    f"{self.card.name}: metric {name!r} is for "
+                    f"{' or '.join(metric.targets)} targets, the clips have {clips.target}"
+                )
+
+    @property
+    def label(self) -> str:
+        """What people call it: the embedding, and what differs from the usual."""
+        words = [self.features.label]
+        if self.fraction < 1:
+            words.append(f"{100 * self.fraction:g} % of the labels")
+        return ", ".join(words)
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of what goes in."""
+        clips, whole = self.features.clips, self.features.whole
+        return results.run_id(
+            {
+                "task": self.card.name,
+                "protocol": self.card.protocol.model_dump(mode="json", exclude={"description"}),
+                "metric": [self.card.metric, *self.card.also],
+                "manifest": whole.digest(),
+                "clips": results.run_id({"ids": clips.clip_ids}),
+                "expected": self.features.expected,
+                "features": self.features.digest,
+                "provenance": self.features.provenance,
+                "probe": {"name": self.kind.name, **self.kind.facts()},
+                "steps": list(self.steps),
+                "fraction": self.fraction,
+                "seed": self.seed,
+                "interval": [statistics.LEVEL, statistics.RESAMPLES, statistics.SEED],
+            }
+        )
+
+    def path(self, reports: Path) -> Path:
+        """Return where the result is, or will be."""
+        return results.path_of(reports, self.card.name, self.features.label, self.id)
+
+    def compute(
+        self, jobs: int = 1, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[Result, dict[str, Any]]:
+        """Fit, score, and gather what is kept.
+
+        Parameters
+        ----------
+        jobs : int >= 1
+            Processes that may be used.
+        progress : callable, optional
+            Called with folds done and folds in all.
+
+        Returns
+        -------
+        Result
+            What a person reads.
+        dict of str to numpy.ndarray
+            Predictions and the probes' weights.
+
+        Raises
+        ------
+        DataError
+            If a fold cannot be fitted or scored; names it.
+        """
+        begin = perf_counter()
+        clips = self.features.clips
+        targets = clips.targets()
+        metric = metrics.get(self.card.metric)
+        divisions = splits.make(self.card.protocol, clips, self.features.whole)
+        divisions = [fewer.fewer(s, self.fraction, targets, clips, self.seed) for s in divisions]
+        self._check_defined(divisions, targets, metric)
+        job = Job(
+            features=self._scored() if self._by_head else self.features.matrix(),
+            targets=targets,
+            clips=clips,
+            divisions=divisions,
+            protocol=self.card.protocol,
+            metric=metric,
+            steps=self.steps,
+            seed=self.seed,
+            jobs=jobs,
+            progress=progress,
+        )
+        fitted = self._fitted(job)
+        fit_seconds = perf_counter() - begin
+        rows = np.concatenate([s.test for s in divisions])
+        found = Predictions(
+            clip_ids=clips.column("clip_id")[rows],
+            fold=np.concatenate([np.full(len(s.test), k) for k, s in enumerate(divisions)]),
+            folds=tuple(s.name for s in divisions),
+            targets=targets[rows],
+            scores=np.concatenate(
+                [
+                    c.probe.scores(job.features[s.test])
+                    for s, c in zip(divisions, fitted, strict=True)
+                ]
+            ),
+            groups=clips.column("group")[rows],
+            target=clips.target,
+            probabilities=fitted[0].probe.probabilities,
+        )
+        own = found.by_fold(metric)
+        used = np.unique(np.concatenate([np.concatenate([s.train, s.valid, s.test])
+                                         for s in divisions]))  # fmt: skip
+        final = sum(not c.converged for c in fitted)
+        scores = found.scores_for(metric)
+        result = Result(
+            format=results.FORMAT,
+            run=self.id,
+            task=self.card.name,
+            title=self.card.title,
+            embedding=self.features.label,
+            sources=self.features.sources,
+            dim=int(job.features.shape[1]),
+            probe=self.kind.name,
+            settings=self.kind.facts(),
+            steps=list(self.steps),
+            preset=self.preset,
+            fraction=self.fraction,
+            seed=self.seed,
+            protocol=self.card.protocol.description or self.card.protocol.kind,
+            target=clips.target,
+            probabilities=found.probabilities,
+            metric=metric.name,
+            classes=list(clips.names),
+            score=float(np.mean(own)),
+            spread=float(np.std(own)),
+            interval=_interval(found, metric),
+            also={name: _also(found, metrics.get(name)) for name in self.card.also},
+            folds=[
+                self._fold(s, c, score) for s, c, score in zip(divisions, fitted, own, strict=True)
+            ],
+            per_class=breakdown.per_class(metric, clips, found.targets, scores, found.fold),
+            per_group=breakdown.per_group(metric, found.targets, scores, found.groups),
+            grid=fitted[0].grid,
+            solver={
+                "name": self.kind.facts().get("solver", self.kind.name),
+                "tolerance": linear.CERTIFIED,
+                "fits": sum(c.fits for c in fitted),
+                "unconverged": sum(c.unconverged for c in fitted),
+                "unconverged_final": final,
+            },
+            clips={
+                "used": len(used) if self.fraction == 1 else len(clips),
+                "of": self.features.expected,
+                "missing": dict(list(self.features.missing.items())[:_MISSING_SHOWN]),
+                "missing_count": self.features.expected - len(clips),
+            },
+            seconds={"fit": fit_seconds, "all": perf_counter() - begin},
+            provenance=self._provenance(divisions, targets, len(used), final, len(fitted)),
+            manifest=self.features.whole.digest(),
+            versions={n: version(n) for n in ("probekit", "numpy", "scipy", "scikit-learn")},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            published=[p.model_dump() for p in self.card.published],
+        )
+        return result, {**found.arrays(), **_weights(divisions, fitted)}
+
+    @property
+    def _by_head(self) -> bool:
+        return isinstance(self.kind, Head)
+
+    def _scored(self) -> Array:
+        """Return the scores of the network's own head."""
+        [(_, embeddings)] = self.features.members
+        clips = self.features.clips
+        return head.scores(embeddings, clips.clip_ids, clips.names, self.features.matrix())
+
+    def _fitted(self, job: Job) -> list[Chosen]:
+        if self._by_head:
+            [(_, embeddings)] = self.features.members
+            return [head.as_it_is(embeddings) for _ in job.divisions]
+        return self.kind.choose_all(job)
+
+    def _check_defined(self, divisions: list[Split], targets: Array, metric: Metric) -> None:
+        """Raise if a fold cannot be scored, before anything is fitted."""
+        for split in divisions:
+            even = np.full((len(split.test), len(self.features.clips.names)), 0.5)
+            if np.isnan(metric.score(targets[split.test], even)):
+                raise DataError(
+                    f"{self.card.name}, split {split.name!r}: {metric.title} is not defined on "
+                    f"its {len(split.test)} test clips"
+                )
+
+    def _fold(self, split: Split, chosen: Chosen, score: float) -> Fold:
+        return Fold(
+            fold=split.name,
+            train=len(split.fitted(self.card.protocol)),
+            test=len(split.test),
+            score=score,
+            params=chosen.params,
+            at_edge=chosen.at_edge,
+            curve=chosen.curve,
+            selected_on=chosen.selected_on,
+            selected_score=_number(chosen.selected_score),
+            converged=chosen.converged,
+            gap=_number(chosen.gap),
+            iterations=chosen.iterations,
+        )
+
+    def _provenance(
+        self, divisions: list[Split], targets: Array, used: int, final: int, fitted: int
+    ) -> list[str]:
+        """Return what must be shown beside the score."""
+        features = self.features
+        said = list(features.provenance)
+        whole = used if self.fraction == 1 else len(features.clips)
+        if whole < features.expected:
+            said.append(f"{whole:,} of {features.expected:,} clips")
+        if final:
+            said.append(f"not converged ({final} of {fitted} probes)")
+        if features.clips.target != "regression":
+            unseen = sorted(
+                {
+                    name
+                    for s in divisions
+                    for name in breakdown.unseen(
+                        features.clips, targets, s.fitted(self.card.protocol), s.test
+                    )
+                }
+            )
+            if unseen:
+                more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+                said.append(f"never in training: {', '.join(unseen[:5])}{more}")
+        return list(dict.fromkeys(said))
+
+
+def _interval(found: Predictions, metric: Metric) -> dict[str, Any]:
+    return {
+        **asdict(found.interval(metric)),
+        "level": statistics.LEVEL,
+        "resamples": statistics.RESAMPLES,
+        "seed": statistics.SEED,
+    }
+
+
+def _also(found: Predictions, metric: Metric) -> Also:
+    """Return a further metric; None where it is not defined on a fold."""
+    own = found.by_fold(metric)
+    if np.isnan(own).any():
+        return Also(score=None, low=None, high=None)
+    certain = found.interval(metric)
+    return Also(score=float(np.mean(own)), low=certain.low, high=certain.high)
+
+
+def _weights(divisions: list[Split], fitted: list[Chosen]) -> dict[str, Array]:
+    return {
+        f"probe/{split.name.replace('/', '-')}/{name}": values
+        for split, chosen in zip(divisions, fitted, strict=True)
+        for name, values in chosen.probe.arrays().items()
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
