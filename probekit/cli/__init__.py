@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+import warnings
 from typing import Any, NoReturn
 
 import typer
@@ -28,6 +29,8 @@ def _register() -> None:
         analyze,
         cache,
         cards,
+        compare,
+        data,
         demo,
         doctor,
         evaluate,
@@ -38,12 +41,14 @@ def _register() -> None:
 
     app.command("extract")(extract.extract)
     app.command("evaluate")(evaluate.evaluate)
+    app.command("compare")(compare.compare)
     app.add_typer(analyze.app, name="analyze")
     app.add_typer(results.app, name="results")
     app.add_typer(cache.app, name="cache")
     app.add_typer(weights.app, name="weights")
     app.add_typer(cards.tasks, name="tasks")
     app.add_typer(cards.extractors, name="extractors")
+    app.add_typer(data.app, name="data")
     app.command("demo")(demo.demo)
     app.command("doctor")(doctor.doctor)
 
@@ -74,6 +79,7 @@ def _root(
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 done with failures listed, 2 could not be done."""
+    warnings.formatwarning = _one_line
     if not app.registered_commands:
         _register()
     try:
@@ -95,6 +101,11 @@ def main() -> None:
         )
     if code:
         sys.exit(code)
+
+
+def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:
+    """Show a warning as people read it: where in the code it comes from is no matter to them."""
+    return f"warning: {message}\n"
 
 
 def _fail(message: str) -> NoReturn:

@@ -7,14 +7,11 @@ import typer
 from probekit.cli import options, output
 
 app = typer.Typer(help="What was scored.", no_args_is_help=True)
+_Task = Annotated[str | None, typer.Option(help="Only this task.")]
 
 
 @app.command("ls")
-def ls(
-    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
-    reports: options.Reports = None,
-    json: bool = output.AsJson,
-) -> None:
+def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.AsJson) -> None:
     """List all results, by task, best first.
 
     [bold]Example[/bold]
@@ -36,6 +33,8 @@ def ls(
         (
             r.task,
             r.embedding,
+            r.probe,
+            f"{100 * r.fraction:g} %",
             r.metric,
             f"{r.score:.3f}",
             f"{r.low:.3f} – {r.high:.3f}",
@@ -46,7 +45,149 @@ def ls(
         for r in table.itertuples(index=False)
     ]
     output.table(
-        ("task", "embedding", "metric", "score", "95 % interval", "clips", "note", "run"),
+        (
+            "task",
+            "embedding",
+            "probe",
+            "labels",
+            "metric",
+            "score",
+            "95 % interval",
+            "clips",
+            "note",
+            "run",
+        ),
         rows,
-        numbers="score|clips",
+        numbers="labels|score|clips",
     )
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="First digits of a run, or an embedding.")],
+    task: Annotated[str, typer.Option(help="The task, where the name does not tell.")] = "",
+    reports: options.Reports = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Tell all about one run: scores, folds, classes, what was chosen and how sure it is.
+
+    [bold]Example[/bold]
+
+      probekit results show vggish --task fsdd
+    """
+    from probekit.cli.evaluate import show as table
+    from probekit.probes import comparison
+
+    found = list(comparison.find(run, task, reports).results)
+    if json:
+        output.as_json(found)
+        return
+    table(found)
+    for r in found:
+        names = r["folds"][0]["params"]
+        output.table(
+            ("fold", "train", "test", r["metric"], *names, "chosen on", "gap", "steps"),
+            [
+                (
+                    f["fold"],
+                    f"{f['train']:,}",
+                    f"{f['test']:,}",
+                    f"{f['score']:.3f}",
+                    *(_plain(f["params"][name]) for name in names),
+                    f["selected_on"],
+                    "–" if f["gap"] is None else f"{f['gap']:.0e}",
+                    f["iterations"],
+                )
+                for f in r["folds"]
+            ],
+            title=f"run {r['run'][:12]}, {r['created']}",
+            numbers=f"train|test|{r['metric']}|gap|steps",
+        )
+        ranked = sorted(r["per_class"].items(), key=lambda pair: -(pair[1]["score"] or 0))
+        output.table(
+            ("class", "clips", r["metric"]),
+            [
+                (
+                    name,
+                    f"{own['clips']:,}",
+                    "–" if own["score"] is None else f"{own['score']:.3f}",
+                )
+                for name, own in ranked
+            ],
+            numbers=f"clips|{r['metric']}",
+        )
+
+
+@app.command()
+def best(
+    task: Annotated[str, typer.Argument(help="A task with results.")],
+    reports: options.Reports = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Show a task's best run, and which others cannot be told from it.
+
+    Each run is tested against the best one (see probekit compare), p-values adjusted (Holm).
+
+    [bold]Example[/bold]
+
+      probekit results best gtzan
+    """
+    from probekit.errors import DataError
+    from probekit.probes import comparison, results
+
+    entries = comparison.entries(task, reports)
+    if not entries:
+        raise DataError(f"{results.root(reports)}: no results of {task!r}; see probekit results ls")
+    top, tests = comparison.against_best(entries)
+    if json:
+        output.as_json({"best": top.label, "score": top.score, "tests": [vars(t) for t in tests]})
+        return
+    rows = [
+        (
+            one.second,
+            f"{one.scores[1]:.3f}",
+            f"{one.difference:+.3f}",
+            f"{one.low:+.3f} – {one.high:+.3f}",
+            f"{one.adjusted:.3f}",
+            one.verdict if one.verdict == "not distinguishable" else "",
+        )
+        for one in tests
+    ]
+    metric = top.results[0]["metric"]
+    output.table(
+        ("", metric, "best - this", "95 % interval", "p (Holm)", ""),
+        [(top.label, f"{top.score:.3f}", "", "", "", "best"), *rows],
+        title=task,
+        numbers=f"{metric}|p (Holm)|best - this",
+    )
+
+
+@app.command()
+def verify(reports: options.Reports = None, json: bool = output.AsJson) -> None:
+    """Recompute every score and interval from the stored predictions.
+
+    [bold]Example[/bold]
+
+      probekit results verify
+    """
+    from probekit.probes import results, verification
+
+    found = verification.verify(reports)
+    bad = [one for one in found if one.faults]
+    if json:
+        output.as_json([vars(one) for one in found])
+    else:
+        for one in bad:
+            output.say(f"{one.path}:")
+            for text in one.faults:
+                output.say(f"    {text}")
+        output.say(
+            f"{len(found) - len(bad):,} of {len(found):,} results in {results.root(reports)} "
+            "follow from their predictions to the last digit"
+        )
+    if bad:
+        raise typer.Exit(1)
+
+
+def _plain(value: object) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else str(value)

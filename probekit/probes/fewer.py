@@ -22,7 +22,9 @@ def check(fraction: float) -> float:
 
 
 def fewer(split: Split, fraction: float, targets: Array, clips: Manifest, seed: int) -> Split:
-    """Keep a share of the training clips; validation and test clips stay.
+    """Keep a share of the training clips, and of the validation clips; test clips stay.
+
+    Validation clips are labelled clips, too: they choose settings, and with a refit are trained on.
 
     Clips are drawn at random: of each class that share, at least one, where a clip has one label
     (lee2021: 3 of 32 are 10 %); of all training clips otherwise (hung2022 draws training files). A
@@ -45,16 +47,25 @@ def fewer(split: Split, fraction: float, targets: Array, clips: Manifest, seed: 
     Returns
     -------
     Split
-        With fewer training clips.
+        With fewer clips to learn from.
     """
     if fraction == 1:
         return split
-    ids = clips.column("clip_id")[split.train]
+    train, valid = (
+        _drawn(rows, fraction, targets, clips, seed) for rows in (split.train, split.valid)
+    )
+    return replace(split, train=train, valid=valid)
+
+
+def _drawn(rows: Array, fraction: float, targets: Array, clips: Manifest, seed: int) -> Array:
+    if not len(rows):
+        return rows
+    ids = clips.column("clip_id")[rows]
     luck = np.array([hashlib.sha256(f"{seed} {i}".encode()).hexdigest() for i in ids])
     order = np.argsort(luck)
-    kinds = targets[split.train] if clips.target == "single" else np.zeros(len(ids), np.int64)
+    kinds = targets[rows] if clips.target == "single" else np.zeros(len(ids), np.int64)
     keep = np.concatenate([_first(order[kinds[order] == k], fraction) for k in np.unique(kinds)])
-    return replace(split, train=split.train[np.sort(keep)])
+    return np.asarray(rows[np.sort(keep)])
 
 
 def _first(order: Array, fraction: float) -> Array:

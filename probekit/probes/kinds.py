@@ -115,7 +115,12 @@ class Linear:
         if not hasattr(selection, "choose_all"):  # XXX until it is there
             return [
                 selection.choose(
-                    job.features, job.targets, job.clips, s, job.protocol, job.metric,
+                    job.features,
+                    job.targets,
+                    job.clips,
+                    s,
+                    job.protocol,
+                    job.metric,
                     solver=self.solver,
                 )
                 for s in job.divisions

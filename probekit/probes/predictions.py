@@ -1,6 +1,6 @@
 """What a run predicted, clip by clip: every score follows from it, now or later."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,20 @@ class Predictions:
         """Return the interval of the mean over folds."""
         return statistics.interval(
             metric, self.targets, self.scores_for(metric), self.fold, self.groups
+        )
+
+    def subset(self, rows: Array) -> "Predictions":
+        """Return some of the clips, in the order given; folds without any of them are left out."""
+        fold = self.fold[rows]
+        there, number = np.unique(fold, return_inverse=True)
+        return replace(
+            self,
+            clip_ids=self.clip_ids[rows],
+            fold=number,
+            folds=tuple(self.folds[k] for k in there),
+            targets=self.targets[rows],
+            scores=self.scores[rows],
+            groups=self.groups[rows],
         )
 
     def arrays(self) -> dict[str, Any]:

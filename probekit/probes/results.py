@@ -19,6 +19,7 @@ from probekit.cache import commit
 from probekit.errors import DataError
 from probekit.manifest import dataset_name
 from probekit.probes.features import Source
+from probekit.tasks import metrics
 
 FORMAT = 2
 
@@ -171,6 +172,27 @@ def load(path: Path) -> Result:
     return result
 
 
+def files(reports: str | Path | None = None) -> list[tuple[Path, Result]]:
+    """Return all results of a store with their files.
+
+    Parameters
+    ----------
+    reports : str or pathlib.Path, optional
+        The reports folder; see :func:`root`.
+
+    Returns
+    -------
+    list of (pathlib.Path, Result)
+        Empty where there is no store yet.
+
+    Raises
+    ------
+    DataError
+        If one is not a result of this version.
+    """
+    return [(path, load(path)) for path in sorted(root(reports).glob("results/*/*.json"))]
+
+
 def everything(reports: str | Path | None = None) -> list[Result]:
     """Return all results of a store, by task, best first.
 
@@ -184,8 +206,13 @@ def everything(reports: str | Path | None = None) -> list[Result]:
     list of Result
         Empty where there is no store yet.
     """
-    found = [load(path) for path in sorted(root(reports).glob("results/*/*.json"))]
-    return sorted(found, key=lambda r: (r["task"], -r["score"]))
+    found = [result for _, result in files(reports)]
+    return sorted(found, key=lambda r: (r["task"], -(r["score"] if higher(r) else -r["score"])))
+
+
+def higher(result: Result) -> bool:
+    """Tell whether a higher score is better under a result's metric."""
+    return metrics.get(result["metric"]).higher
 
 
 def frame(reports: str | Path | None = None) -> pd.DataFrame:

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from probekit.probes import bootstrap
 from probekit.tasks.metrics import Metric
 
 Array = npt.NDArray[Any]
 RESAMPLES, LEVEL, SEED = 1000, 0.95, 0
+FEW = 10  # units a fold below which a percentile interval is known to be too narrow
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class Interval:
         Its ends.
     unit : str
         What was resampled: ``groups`` or ``clips``, within folds.
+    units : int
+        How many of them there are in the fold that has fewest. With fewer than ten a percentile
+        interval is too narrow.
     method : str
         ``bootstrap``, or ``exact binomial`` where every clip is right (or wrong) and resampling
         would claim certainty.
@@ -30,6 +35,7 @@ class Interval:
     low: float
     high: float
     unit: str
+    units: int
     method: str = "bootstrap"
 
 
@@ -60,58 +66,87 @@ def interval(
         It says how sure the score is for clips (or groups) like these; not what another training
         set would change.
     """
-    rng = np.random.default_rng(SEED)
-    places = [np.flatnonzero(folds == k) for k in np.unique(folds)]
-    one_by_one = all(len(rows) == 1 for rows in places)
-    if one_by_one:
-        places = [np.arange(len(folds))]
-    numbers = _numbered(groups)
-    grouped = bool((groups != "").any()) and all(len(set(numbers[p])) > 1 for p in places)
-    means = np.zeros(RESAMPLES)
-    units = 0
-    for rows in places:
-        _, unit = np.unique(numbers[rows] if grouped else rows, return_inverse=True)
-        if metric.name == "accuracy":
-            right = scores[rows].argmax(axis=1) == targets[rows]
-            means += _resampled_shares(rng, right, unit)
-        else:
-            means += _resampled(rng, metric, targets[rows], scores[rows], unit)
-        units += int(unit.max()) + 1
-    low, high = np.nanpercentile(means / len(places), [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    what = ("groups" if grouped else "clips") + ("" if one_by_one else " within folds")
+    units = Units.of(folds, groups)
+    means = units.resampled(metric, targets, [scores])[:, 0]
+    low, high = np.nanpercentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     if metric.name == "accuracy" and low == high and low in (0.0, 1.0):
         # Clopper and Pearson (1934) for as many units, all right or all wrong
-        reach = ((1 - LEVEL) / 2) ** (1 / units)
+        reach = ((1 - LEVEL) / 2) ** (1 / sum(units.counts))
         low, high = (reach, 1.0) if low == 1.0 else (0.0, 1.0 - reach)
-        return Interval(low, high, what, "exact binomial")
-    return Interval(float(low), float(high), what)
+        return Interval(low, high, units.name, min(units.counts), "exact binomial")
+    return Interval(float(low), float(high), units.name, min(units.counts))
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is drawn in a bootstrap.
+
+    Attributes
+    ----------
+    folds : list of numpy.ndarray
+        Rows of each fold.
+    unit : list of numpy.ndarray
+        For each fold, the number of each row's unit.
+    name : str
+        In words.
+    """
+
+    folds: list[Array]
+    unit: list[Array]
+    name: str
+
+    @property
+    def counts(self) -> list[int]:
+        """The number of units of each fold."""
+        return [int(own.max()) + 1 for own in self.unit]
+
+    @classmethod
+    def of(cls, folds: Array, groups: Array) -> "Units":
+        """Return what to draw: groups, or clips, within folds; see :func:`interval`."""
+        places = [np.flatnonzero(folds == k) for k in np.unique(folds)]
+        one_by_one = all(len(rows) == 1 for rows in places)
+        if one_by_one:
+            places = [np.arange(len(folds))]
+        numbers = _numbered(groups)
+        grouped = bool((groups != "").any()) and all(len(set(numbers[p])) > 1 for p in places)
+        each = [
+            np.unique(numbers[rows] if grouped else rows, return_inverse=True)[1] for rows in places
+        ]
+        what = ("groups" if grouped else "clips") + ("" if one_by_one else " within folds")
+        return cls(places, each, what)
+
+    def resampled(self, metric: Metric, targets: Array, several: list[Array]) -> Array:
+        """Return the mean over folds of each resample, for several scores of the same clips.
+
+        Parameters
+        ----------
+        metric : Metric
+            The metric.
+        targets : numpy.ndarray
+            Of all clips.
+        several : list of numpy.ndarray
+            Scores of as many runs, row for row the same clips: the same draws for each.
+
+        Returns
+        -------
+        numpy.ndarray, shape (1000, runs)
+            NaN where the metric is not defined on a draw.
+        """
+        rng = np.random.default_rng(SEED)
+        means = np.zeros((RESAMPLES, len(several)))
+        for rows, unit in zip(self.folds, self.unit, strict=True):
+            rescore = [
+                bootstrap.rescorer(metric, targets[rows], scores[rows]) for scores in several
+            ]
+            first = 0
+            for counts in bootstrap.draws(rng, unit, RESAMPLES):
+                own = np.stack([one(counts) for one in rescore], axis=1)
+                means[first : first + len(counts)] += own
+                first += len(counts)
+        return means / len(self.folds)
 
 
 def _numbered(groups: Array) -> Array:
     """Return the number of each clip's group; a clip without one is on its own."""
     names, numbers = np.unique(groups, return_inverse=True)
     return np.where(groups == "", len(names) + np.arange(len(groups)), numbers)
-
-
-def _resampled_shares(rng: np.random.Generator, right: Array, unit: Array) -> Array:
-    """Draw units and return the share of right clips of each draw."""
-    sizes, hits = np.bincount(unit), np.bincount(unit, weights=right)
-    found = np.empty(RESAMPLES)
-    for k in range(RESAMPLES):
-        drawn = rng.integers(0, len(sizes), len(sizes))
-        found[k] = hits[drawn].sum() / sizes[drawn].sum()
-    return found
-
-
-def _resampled(
-    rng: np.random.Generator, metric: Metric, targets: Array, scores: Array, unit: Array
-) -> Array:
-    """Draw units and score their clips, draw after draw."""
-    order = np.argsort(unit, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(unit[order])) + 1)
-    found = np.empty(RESAMPLES)
-    for k in range(RESAMPLES):
-        drawn = rng.integers(0, len(members), len(members))
-        rows = np.concatenate([members[u] for u in drawn])
-        found[k] = metric.score(targets[rows], scores[rows])
-    return found
