@@ -95,6 +95,7 @@ class Result(TypedDict):
     versions: dict[str, str]
     created: str
     published: list[dict[str, Any]]
+    history: list[dict[str, Any]]  # scores of every epoch, of what is trained epoch by epoch
 
 
 def root(given: str | Path | None = None) -> Path:

@@ -217,6 +217,7 @@ class Run:
             versions={n: version(n) for n in ("probekit", "numpy", "scipy", "scikit-learn")},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             published=[p.model_dump() for p in self.card.published],
+            history=[],
         )
         return result, {**found.arrays(), **_weights(divisions, fitted)}
 
