@@ -27,9 +27,9 @@ def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from probekit import cards
+    from probekit.tasks import base
 
-    found = [cards.task(name) for name in cards.names("tasks")]
+    found = base.valid_cards()
     rows = [
         {
             "task": c.name,

@@ -300,12 +300,12 @@ def _interval(found: Predictions, metric: Metric) -> dict[str, Any]:
 
 
 def _also(found: Predictions, metric: Metric) -> Also:
-    """Return a further metric; None where it is not defined on a fold."""
+    """Return a further metric; None where it is not defined, or not finite, on a fold."""
     own = found.by_fold(metric)
-    if np.isnan(own).any():
+    if not np.isfinite(own).all():
         return Also(score=None, low=None, high=None)
     certain = found.interval(metric)
-    return Also(score=float(np.mean(own)), low=certain.low, high=certain.high)
+    return Also(score=float(np.mean(own)), low=_number(certain.low), high=_number(certain.high))
 
 
 def _weights(divisions: list[Split], fitted: list[Chosen]) -> dict[str, Array]:
@@ -317,4 +317,4 @@ def _weights(divisions: list[Split], fitted: list[Chosen]) -> dict[str, Array]:
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return float(value) if np.isfinite(value) else None

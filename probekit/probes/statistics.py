@@ -68,7 +68,8 @@ def interval(
     """
     units = Units.of(folds, groups)
     means = units.resampled(metric, targets, [scores])[:, 0]
-    low, high = np.nanpercentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    with np.errstate(invalid="ignore"):  # between two infinite d′
+        low, high = np.nanpercentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     if metric.name == "accuracy" and low == high and low in (0.0, 1.0):
         # Clopper and Pearson (1934) for as many units, all right or all wrong
         reach = ((1 - LEVEL) / 2) ** (1 / sum(units.counts))

@@ -74,7 +74,7 @@ def _faults(path: Path, result: Result) -> list[str]:
             faults.append(f"interval: {end} {result['interval'][end]!r} kept, {value!r} again")
     for name, kept in result["also"].items():
         values = own.by_fold(metrics.get(name))
-        again = None if np.isnan(values).any() else float(np.mean(values))
+        again = float(np.mean(values)) if np.isfinite(values).all() else None
         if kept["score"] != again:
             faults.append(f"{name}: {kept['score']!r} kept, {again!r} from predictions")
     return faults

@@ -116,8 +116,8 @@ def _segments(
     card: TaskCard, table: Path, classes: dict[str, str]
 ) -> Iterator[tuple[dict[str, Any], Iterator[str]]]:
     """Yield each segment of a list as a row of the manifest, with the names its file may have."""
-    with table.open("rb") as stream:
-        comments = sum(1 for _ in takewhile(lambda line: line.startswith(b"# "), stream))
+    with table.open(encoding="utf-8-sig", errors="replace") as stream:
+        comments = sum(1 for _ in takewhile(lambda line: line.startswith("# "), stream))
     lines = reading.rows(table, _COLUMNS, header=False, skip=comments, skipinitialspace=True)
     reading.refuse_mangled(table, (line["ytid"] for line in lines))
     split = "test" if table.name.startswith("eval") else "train"

@@ -1,18 +1,20 @@
 """A task: a card, and the clips that its dataset module finds in a folder."""
 
-from collections.abc import Callable
+import warnings
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from probekit import cards, listing
 from probekit.cards import Protocol, TaskCard
-from probekit.errors import CardError, DataError
+from probekit.errors import CardError, DataError, ProbekitError
 from probekit.manifest import Manifest
 from probekit.registry import unknown
+from probekit.tasks import counting, rehearsal
 
-Builder = Callable[[TaskCard, Path | None], Manifest]
+STAND_IN = "stand-in data"
 
 
 class Task:
@@ -35,18 +37,21 @@ class Task:
         """The task's name."""
         return self.card.name
 
-    def manifest(self, root: str | Path | None = None) -> Manifest:
+    def manifest(self, root: str | Path | None = None, *, audio: bool = False) -> Manifest:
         """Return the task's clips.
 
         Parameters
         ----------
         root : str or pathlib.Path, optional
             The dataset's folder as downloaded. Audio itself is not opened.
+        audio : bool
+            Whether recordings are to be read: a table of the user's needs a column ``path`` then.
 
         Returns
         -------
         Manifest
-            With labels, splits or folds, and groups.
+            With labels, splits or folds, and groups. Its provenance says where counts differ from
+            the card's, and that data is a stand-in's.
 
         Raises
         ------
@@ -60,10 +65,40 @@ class Task:
             what = "is not a folder" if root.exists() else "no such folder"
             raise DataError(f"--root {root}: {what}")
         if self._csv is not None:
-            return listing.from_csv(self._csv, root=root, name=self.name)
-        found = _builder(self.card)(self.card, root)
-        shown = (*found.provenance, *([self.card.stand_in] if self.card.stand_in else []))
-        return replace(found, name=self.name, provenance=shown)
+            return listing.from_csv(self._csv, root=root, name=self.name, need_path=audio)
+        found: Manifest = _function(self.card, "build")(self.card, root)
+        if self.card.stand_in:
+            said = [self.card.stand_in]
+        elif rehearsal.is_stand_in(root):
+            found, said = replace(found, expected=None), [STAND_IN]
+        else:
+            said = counting.deviations(self.card, found)
+        return replace(found, name=self.name, provenance=(*found.provenance, *said))
+
+    def rehearse(self, root: str | Path, clips: int = 60, seed: int = 0) -> None:
+        """Write stand-in data: the dataset's exact layout with synthetic sounds.
+
+        Parameters
+        ----------
+        root : str or pathlib.Path
+            A new or empty folder, or one with an earlier rehearsal, which is replaced.
+        clips : int >= 1
+            About how many clips; where a task needs more to fill its splits, more are written.
+        seed : int >= 0
+            Of everything that is drawn.
+
+        Raises
+        ------
+        DataError
+            If the folder holds other files.
+        CardError
+            If the task's dataset module cannot be rehearsed.
+        """
+        play = _function(self.card, "rehearse")
+        stage = rehearsal.Stage(Path(root), clips, seed)
+        rehearsal.begin(stage.root, self.name, self.card.dataset)
+        play(self.card, stage)
+        rehearsal.finish(stage)
 
 
 def load_task(text: str) -> Task:
@@ -88,7 +123,7 @@ def load_task(text: str) -> Task:
     if path.suffix in (".yaml", ".yml"):
         return Task(cards.read(path, TaskCard))
     if path.suffix == ".csv":
-        clips = listing.from_csv(path)
+        clips = listing.from_csv(path, need_path=False)
         return Task(infer_card(clips), path)
     return Task(cards.task(text))
 
@@ -136,21 +171,25 @@ def infer_card(clips: Manifest) -> TaskCard:
     )
 
 
-def _builder(card: TaskCard) -> Builder:
-    """Return the function that makes the manifest, from the dataset module that a card names."""
+def _function(card: TaskCard, name: str) -> Any:
+    """Return a function of the dataset module that a card names: ``build`` or ``rehearse``."""
     place = f"probekit.tasks.{card.module}"
     known = card.module.isidentifier() and find_spec(place) is not None
-    build: Builder | None = getattr(import_module(place), "build", None) if known else None
-    if build is None:
+    module = import_module(place) if known else None
+    if not hasattr(module, "build"):
         raise CardError(
             f"{card.name}: there is no dataset module {card.module!r}. For a table of your own: "
             "module: table, options: {csv: FILE}"
         )
-    return build
+    if not hasattr(module, name):
+        raise CardError(f"{card.name}: tasks of module {card.module!r} cannot be rehearsed")
+    return getattr(module, name)
 
 
 def siblings(dataset: str) -> list[Task]:
     """Return all tasks whose clips are those of a dataset.
+
+    A card that is not valid is left out, with a warning that names it.
 
     Parameters
     ----------
@@ -162,43 +201,24 @@ def siblings(dataset: str) -> list[Task]:
     list of Task
         By name.
     """
-    found = [cards.task(name) for name in cards.names("tasks")]
-    return [Task(card) for card in found if card.dataset == dataset]
+    return [Task(card) for card in valid_cards() if card.dataset == dataset]
 
 
-def need_root(card: TaskCard, root: Path | None, *inside: str) -> Path:
-    """Return the dataset's folder, or raise an error that says what was looked for.
-
-    Parameters
-    ----------
-    card : TaskCard
-        The task.
-    root : pathlib.Path or None
-        What the user gave.
-    *inside : str
-        Files or folders, one of which must be in ``root``.
+def valid_cards() -> list[TaskCard]:
+    """Return the cards of all tasks; one that is not valid is left out, with a warning.
 
     Returns
     -------
-    pathlib.Path
-        The first of ``inside`` that exists.
-
-    Raises
-    ------
-    DataError
-        If no root was given or none of them is there.
+    list of TaskCard
+        By name.
     """
-    get = f" {card.download}" if card.download else ""
-    if root is None:
-        raise DataError(f"{card.name}: give the dataset's folder with --root DIR.{get}")
-    for name in inside:
-        if (root / name).exists():
-            return root / name
-    there = sorted(path.name for path in root.iterdir())[:6]
-    raise DataError(
-        f"{root}: not the folder of {card.name}: looked for {' or '.join(inside)}, found "
-        f"{', '.join(there) or 'nothing'}. Expected layout: {card.layout.strip()}{get}"
-    )
+    found = []
+    for name in cards.names("tasks"):
+        try:
+            found.append(cards.task(name))
+        except ProbekitError as error:
+            warnings.warn(f"this task is left out: {error}", stacklevel=2)
+    return found
 
 
 def check_labels(card: TaskCard, label: str) -> str:

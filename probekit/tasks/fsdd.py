@@ -7,7 +7,9 @@ from probekit import manifest as manifests
 from probekit.cards import TaskCard
 from probekit.errors import DataError
 from probekit.manifest import Manifest
-from probekit.tasks.base import check_labels, need_root
+from probekit.tasks import reading
+from probekit.tasks.base import check_labels
+from probekit.tasks.rehearsal import Stage
 
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav")
 
@@ -18,7 +20,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
     The official split is by the recording's index: 0 to 4 test, the others train. Folds and
     groups are speakers.
     """
-    folder = need_root(card, root, "recordings")
+    folder = reading.inside(root, "recordings", card=card)
     label = card.options["label"]
     rows = []
     for path in sorted(folder.glob("*.wav")):
@@ -38,3 +40,15 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
     return manifests.from_rows(
         card.dataset, rows, root=root, names=card.labels, expected=card.counts.get("clips")
     )
+
+
+def rehearse(card: TaskCard, stage: Stage) -> None:
+    """Write recordings in which digit and speaker can be heard; half of the indices are test."""
+    speakers = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+    per_speaker = max(stage.clips // len(speakers), 8)
+    digits = max(2, min(10, per_speaker // 4))
+    for voice, speaker in enumerate(speakers):
+        for k in range(per_speaker):
+            digit, index = k % digits, (k // digits * 3) % 10 + k // digits // 10 * 10
+            name = f"recordings/{digit}_{speaker}_{index}.wav"
+            stage.sound(name, [digit, 10 + voice], seconds=0.4, rate=8000)

@@ -5,7 +5,8 @@ from pathlib import Path
 from probekit import manifest as manifests
 from probekit.cards import TaskCard
 from probekit.manifest import Manifest
-from probekit.tasks.base import need_root
+from probekit.tasks import reading
+from probekit.tasks.rehearsal import Stage
 
 _FOLDERS = ("genres", "genres_original", "Data/genres_original")
 
@@ -20,7 +21,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
     folder = "genres"
     if root is not None:
         beside = [genre for genre in card.labels if (root / genre).is_dir()]
-        found = root if beside else need_root(card, root, *_FOLDERS)
+        found = root if beside else reading.inside(root, *_FOLDERS, card=card)
         folder = found.relative_to(root).as_posix()
     rows = []
     for split, genre, number in _listed(card):
@@ -33,6 +34,17 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
     return manifests.from_rows(
         card.dataset, rows, root=root, names=card.labels, expected=card.counts.get("clips")
     )
+
+
+def rehearse(card: TaskCard, stage: Stage) -> None:
+    """Write every excerpt of the task: its list is in the card, so there are never fewer.
+
+    Excerpts last 0.3 s instead of 30 s; ``stage.clips`` is not looked at.
+    """
+    assert card.labels is not None
+    for _, genre, number in _listed(card):
+        path = f"genres/{genre}/{genre}.{number:05d}.au"
+        stage.sound(path, [card.labels.index(genre)], seconds=0.3, rate=22050)
 
 
 def _listed(card: TaskCard) -> list[tuple[str, str, int]]:

@@ -1,100 +1,38 @@
-"""Scores of predictions: each metric by its definition, with what it says of each class."""
+"""Scores of predictions: metrics by their names, and probabilities where one needs these."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics as sk
+from scipy.special import expit, softmax
 
 from probekit.registry import unknown
+from probekit.tasks.measures import F1, METRICS, Metric, f1_at, top_k
+
+__all__ = ["METRICS", "Metric", "get", "probabilities"]
 
 Array = npt.NDArray[Any]
-_FAR = 1e300  # scikit-learn takes finite scores only
+_FAR = 1e300  # stands for infinity where a difference is taken
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A way to score predictions; higher is better.
+def probabilities(scores: Array, target: str) -> Array:
+    """Return the probabilities that a linear model's decision values stand for.
 
-    Attributes
+    Parameters
     ----------
-    name, title : str
-        As in cards, and as printed.
+    scores : numpy.ndarray, shape (clips, classes)
+        Decision values; infinite ones are allowed.
     target : {"single", "multi", "regression"}
-        What it scores.
-    score : callable
-        Targets of shape (clips,) or (clips, classes) and scores of shape (clips, classes) to one
-        number.
-    per_class : callable
-        The same to one number a class, NaN where it is not defined.
+        Softmax over classes, sigmoid of each, or the numbers as they are.
+
+    Returns
+    -------
+    numpy.ndarray, shape (clips, classes)
+        From 0 to 1 in float64; for ``single`` rows sum to 1.
     """
-
-    name: str
-    title: str
-    target: str
-    score: Callable[[Array, Array], float]
-    per_class: Callable[[Array, Array], Array]
-
-
-def _recall(targets: Array, scores: Array) -> Array:
-    """Return the share of each class's clips that are recognised."""
-    right = scores.argmax(axis=1) == targets
-    counts = np.bincount(targets, minlength=scores.shape[1])
-    with np.errstate(invalid="ignore"):
-        return np.bincount(targets, weights=right, minlength=scores.shape[1]) / counts
-
-
-def _accuracy(targets: Array, scores: Array) -> float:
-    return float((scores.argmax(axis=1) == targets).mean())
-
-
-def _balanced(targets: Array, scores: Array) -> float:
-    return float(np.nanmean(_recall(targets, scores)))
-
-
-def _by_class(one: Callable[[Array, Array], float]) -> Callable[[Array, Array], Array]:
-    def all_classes(targets: Array, scores: Array) -> Array:
-        some = (targets.max(axis=0) > 0) & (targets.min(axis=0) == 0)
-        found = np.full(targets.shape[1], np.nan)
-        for k in np.flatnonzero(some):
-            # an infinite score (a tag never or always in training) ranks first or last
-            found[k] = one(targets[:, k], np.clip(scores[:, k], -_FAR, _FAR))
-        return found
-
-    return all_classes
-
-
-def _macro(per_class: Callable[[Array, Array], Array]) -> Callable[[Array, Array], float]:
-    def score(targets: Array, scores: Array) -> float:
-        values = per_class(targets, scores)
-        return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-    return score
-
-
-def _r2(targets: Array, scores: Array) -> Array:
-    """Return the coefficient of determination of each target; NaN where it does not vary."""
-    error = ((targets - scores) ** 2).sum(axis=0)
-    spread = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(spread > 0, 1 - error / spread, np.nan)
-
-
-_roc = _by_class(sk.roc_auc_score)
-_pr = _by_class(sk.average_precision_score)
-
-METRICS = {
-    m.name: m
-    for m in (
-        Metric("accuracy", "accuracy", "single", _accuracy, _recall),
-        Metric("balanced-accuracy", "balanced accuracy", "single", _balanced, _recall),
-        Metric("roc-auc", "ROC-AUC (macro)", "multi", _macro(_roc), _roc),
-        Metric("pr-auc", "PR-AUC (macro average precision)", "multi", _macro(_pr), _pr),
-        Metric("r2", "R²", "regression", _macro(_r2), _r2),
-    )
-}
+    if target == "single":
+        return np.asarray(softmax(np.clip(scores.astype(np.float64), -_FAR, _FAR), axis=1))
+    return np.asarray(expit(scores.astype(np.float64))) if target == "multi" else scores
 
 
 def get(name: str) -> Metric:
@@ -103,7 +41,10 @@ def get(name: str) -> Metric:
     Parameters
     ----------
     name : str
-        As in cards, for example ``"accuracy"``.
+        As in cards, for example ``"accuracy"``. Two kinds take a number: ``"top-5"`` (a clip is
+        right if its label is among its five best; any whole number from 1) and ``"f1-samples@0.1"``
+        (a label is predicted if its probability is above 0.1; from 0 to 1, 0.5 where not given;
+        also ``f1-macro`` and ``f1-weighted``).
 
     Returns
     -------
@@ -115,6 +56,18 @@ def get(name: str) -> Metric:
     UnknownNameError
         If there is none.
     """
-    if name not in METRICS:
-        raise unknown("metric", name, METRICS)
-    return METRICS[name]
+    if name in METRICS:
+        return METRICS[name]
+    if name.startswith("top-") and name[4:].isdecimal() and int(name[4:]) >= 1:
+        return top_k(int(name[4:]))
+    kind, _, threshold = name.partition("@")
+    if kind in F1 and _is_share(threshold):
+        return f1_at(kind, float(threshold), name)
+    raise unknown("metric", name, [*METRICS, "top-5", "f1-samples@0.1"])
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False

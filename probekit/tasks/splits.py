@@ -1,12 +1,12 @@
 """Which clips train, which choose hyper-parameters, which are scored."""
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from probekit.cards import Protocol
 from probekit.errors import DataError
@@ -68,18 +68,18 @@ def make(protocol: Protocol, clips: Manifest, whole: Manifest | None = None) -> 
         few clips to make folds.
     """
     if protocol.kind == "split":
-        return [_fixed(clips)]
-    if protocol.kind == "made-folds":
-        folds = _made(protocol, clips if whole is None else whole)
-        if whole is not None:
-            made = dict(zip(whole.clip_ids, folds, strict=True))
-            folds = np.array([made[clip_id] for clip_id in clips.clip_ids])
-    else:
-        folds = clips.column("fold")
-        lacking = int((folds == "").sum())
-        if lacking:
-            raise DataError(f"{clips.name}: {lacking} of {len(clips)} clips have no fold")
-    names = sorted(set(folds), key=lambda text: (len(text), text) if text.isdigit() else (99, text))
+        return [_fixed(clips, clips.column("split"))]
+    own = sides(protocol, clips if whole is None else whole)
+    if whole is not None:
+        side = dict(zip(whole.clip_ids, own, strict=True))
+        own = np.array([side[clip_id] for clip_id in clips.clip_ids])
+    if protocol.kind == "made-split":
+        return [_fixed(clips, own)]
+    folds = own
+    lacking = int((folds == "").sum())
+    if lacking:
+        raise DataError(f"{clips.name}: {lacking} of {len(clips)} clips have no fold")
+    names = in_order(folds)
     if len(names) < 2:
         raise DataError(
             f"{clips.name}: cross-validation needs at least two folds, found only {names[0]!s}"
@@ -89,6 +89,55 @@ def make(protocol: Protocol, clips: Manifest, whole: Manifest | None = None) -> 
         Split(str(name), np.flatnonzero(folds != name), none, np.flatnonzero(folds == name))
         for name in names
     ]
+
+
+def sides(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
+    """Return on which side of the evaluation each clip is.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        From the task's card.
+    clips : Manifest
+        All clips of the task.
+
+    Returns
+    -------
+    numpy.ndarray of str, shape (clips,)
+        Its split (train, valid, test) or its fold, official or made; empty where it has none.
+
+    Raises
+    ------
+    DataError
+        If folds or a split cannot be made of these clips.
+    """
+    if protocol.kind == "made-folds":
+        return _made(protocol, clips)
+    if protocol.kind == "made-split":
+        return _made_split(protocol, clips)
+    return clips.column("split" if protocol.kind == "split" else "fold")
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return the names of splits or folds, each once, in the order in which people list them.
+
+    Parameters
+    ----------
+    names : iterable of str
+        For example ``10``, ``2``, ``train``.
+
+    Returns
+    -------
+    list of str
+        Splits first (train, valid, test), then numbers, then other names.
+    """
+
+    def key(name: str) -> tuple[int, int, str]:
+        if name in _SPLITS:
+            return 0, _SPLITS.index(name), name
+        return (1, len(name), name) if name.isdigit() else (2, 0, name)
+
+    return sorted({str(name) for name in names}, key=key)
 
 
 def inner(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows, Rows]]:
@@ -135,8 +184,7 @@ def inner(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows, R
     return [(rows[fit], rows[score]) for fit, score in pairs]
 
 
-def _fixed(clips: Manifest) -> Split:
-    column = clips.column("split")
+def _fixed(clips: Manifest, column: npt.NDArray[np.str_]) -> Split:
     strange = sorted(set(column) - {*_SPLITS, ""})
     if strange:
         raise DataError(
@@ -173,10 +221,49 @@ def _made(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
     return found
 
 
+def _made_split(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
+    """Draw the test clips with a fixed seed: classes in proportion, whole groups if asked for."""
+    from sklearn.model_selection import (  # slow to import, and listing clips needs none of it
+        GroupShuffleSplit,
+        ShuffleSplit,
+        StratifiedShuffleSplit,
+    )
+
+    assert protocol.test_share is not None
+    count = round(protocol.test_share * len(clips))
+    if protocol.grouped and not (clips.column("group") != "").any():
+        raise DataError(f"{clips.name}: the split is to keep groups whole, but no clip has a group")
+    units, classes = _units(protocol, clips), _classes(clips)
+    whole = len(set(units)) < len(units)
+    nothing = np.zeros(len(clips))
+    try:
+        if whole and classes is not None:  # the first of as many folds as the share asks for
+            [(_, test), *_] = _divide(units, round(1 / protocol.test_share), protocol.seed, classes)
+        elif whole:
+            one = GroupShuffleSplit(1, test_size=protocol.test_share, random_state=protocol.seed)
+            [(_, test)] = one.split(nothing, groups=units)
+        else:
+            kind = ShuffleSplit if classes is None else StratifiedShuffleSplit
+            drawn = kind(1, test_size=count, random_state=protocol.seed)
+            [(_, test)] = drawn.split(nothing, classes)
+    except ValueError as error:
+        raise DataError(f"{clips.name}: {count} test clips cannot be drawn: {error}") from error
+    side = np.full(len(clips), "train", dtype="U5")
+    side[test] = "test"
+    return side
+
+
 def _divide(
     units: npt.NDArray[np.str_], folds: int, seed: int, classes: Array | None
 ) -> list[tuple[Rows, Rows]]:
     """Divide clips at random: units whole, and classes in proportion where they are given."""
+    from sklearn.model_selection import (
+        GroupKFold,
+        KFold,
+        StratifiedGroupKFold,
+        StratifiedKFold,
+    )
+
     groups = units if len(set(units)) < len(units) else None
     kind = {
         (True, True): StratifiedGroupKFold,

@@ -7,14 +7,15 @@ from probekit import listing
 from probekit.cards import TaskCard
 from probekit.errors import CardError
 from probekit.manifest import Manifest
-from probekit.tasks.base import check_labels, need_root
+from probekit.tasks import reading
+from probekit.tasks.base import check_labels
 
 
 def build(card: TaskCard, root: Path | None) -> Manifest:
     """Return the clips of a card whose option ``csv`` names a table inside ``root``."""
     if "csv" not in card.options:
         raise CardError(f"{card.name}: a task of module 'table' needs options: {{csv: FILE}}")
-    table = need_root(card, root, card.options["csv"])
+    table = reading.inside(root, str(card.options["csv"]), card=card)
     found = listing.from_csv(table, root=root, name=card.dataset)
     if card.labels is None or found.target not in ("single", "multi"):
         return replace(found, expected=card.counts.get("clips"))

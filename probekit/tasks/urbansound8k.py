@@ -1,37 +1,61 @@
 """UrbanSound8K: 8,732 slices of 1,297 field recordings in ten classes and ten official folds."""
 
-import csv
 from pathlib import Path
 
 from probekit import manifest as manifests
 from probekit.cards import TaskCard
-from probekit.errors import DataError
 from probekit.manifest import Manifest
-from probekit.tasks.base import check_labels, need_root
+from probekit.tasks import reading
+from probekit.tasks.base import check_labels
+from probekit.tasks.rehearsal import Stage
 
+_TABLE = "metadata/UrbanSound8K.csv"
 _COLUMNS = ("slice_file_name", "fsID", "fold", "class")
 
 
 def build(card: TaskCard, root: Path | None) -> Manifest:
     """Return the slices with their official folds; a group is one source recording."""
-    table = need_root(card, root, "metadata/UrbanSound8K.csv")
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        lacking = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if lacking:
-            raise DataError(
-                f"{table}: no column {', '.join(lacking)}; the header is {reader.fieldnames}"
-            )
-        rows = [
-            {
-                "clip_id": row["slice_file_name"].removesuffix(".wav"),
-                "path": f"audio/fold{row['fold']}/{row['slice_file_name']}",
-                "fold": row["fold"],
-                "group": row["fsID"],
-                "labels": (check_labels(card, row["class"]),),
-            }
-            for row in reader
-        ]
+    table = reading.inside(root, _TABLE, card=card)
+    found = reading.rows(table, _COLUMNS)
+    reading.refuse_mangled(table, (row["slice_file_name"] for row in found))
+    rows = [
+        {
+            "clip_id": row["slice_file_name"].removesuffix(".wav"),
+            "path": f"audio/fold{row['fold']}/{row['slice_file_name']}",
+            "fold": row["fold"],
+            "group": row["fsID"],
+            "labels": (check_labels(card, row["class"]),),
+        }
+        for row in found
+    ]
     return manifests.from_rows(
         card.dataset, rows, root=root, names=card.labels, expected=card.counts.get("clips")
     )
+
+
+def rehearse(card: TaskCard, stage: Stage) -> None:
+    """Write ten folds of slices: two of each recording, of mixed rates, channels and lengths."""
+    assert card.labels is not None
+    classes = max(2, min(len(card.labels), stage.clips // 20))
+    kinds = ((44100, 2, "PCM_16"), (48000, 1, "PCM_24"), (8000, 1, "PCM_16"), (96000, 2, "FLOAT"))
+    rows = []
+    for k in range(max(stage.clips // 2, 10 * classes)):
+        number, fold = k % classes, k // classes % 10 + 1
+        recording = 100_000 + k
+        rate, channels, subtype = kinds[k % len(kinds)]
+        for piece in range(2):
+            name = f"{recording}-{number}-0-{piece}.wav"
+            seconds = round(float(stage.rng.uniform(0.3, 1.0)), 3)
+            stage.sound(
+                f"audio/fold{fold}/{name}",
+                [number],
+                seconds=seconds,
+                rate=rate,
+                channels=channels,
+                subtype=subtype,
+            )
+            start = piece * 0.5
+            row = (name, recording, start, start + seconds, 1, fold, number, card.labels[number])
+            rows.append(row)
+    header = ("slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class")
+    stage.table(_TABLE, rows, header=header)

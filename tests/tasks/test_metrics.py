@@ -146,3 +146,224 @@ def test_r2_of_a_number_that_does_not_vary_is_left_out():
 def test_unknown_metric_is_answered_with_near_names():
     with pytest.raises(UnknownNameError, match=r"unknown metric 'acuracy'.*'accuracy'"):
         metrics.get("acuracy")
+
+
+# ---- ranks
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("k", [1, 2, 5, 6, 9])
+def test_top_k_is_that_of_scikit_learn(seed, k):
+    targets, scores = draw_single(seed)
+    expected = sk.top_k_accuracy_score(targets, scores, k=k, labels=range(6)) if k < 6 else 1
+    metric = metrics.get(f"top-{k}")
+    assert metric.score(targets, scores) == pytest.approx(expected, abs=1e-15)
+    per_class = metric.per_class(targets, scores)
+    shares = np.bincount(targets, minlength=6) / len(targets)
+    assert per_class @ shares == pytest.approx(expected, abs=1e-12)
+
+
+def test_top_1_is_accuracy_also_with_ties():
+    targets, scores = draw_single(classes=4)
+    scores = np.round(scores)
+    assert metrics.get("top-1").score(targets, scores) == metrics.get("accuracy").score(
+        targets, scores
+    )
+    even = np.zeros((4, 4))
+    assert metrics.get("top-2").score(np.arange(4), even) == 0.5  # of equal ones the first two
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_lwlrap_is_scikit_learns_ranking_precision_weighted_by_labels(seed, ties):
+    targets, scores = draw_multi(seed, ties=ties)
+    targets[:5] = 0  # clips without labels do not count
+    some = targets.any(axis=1)
+    expected = sk.label_ranking_average_precision_score(
+        targets[some], scores[some], sample_weight=targets[some].sum(axis=1)
+    )
+    metric = metrics.get("lwlrap")
+    assert metric.score(targets, scores) == pytest.approx(expected, abs=1e-12)
+    # the challenge's definition: class scores weighted by how many labels are theirs
+    weights = targets.sum(axis=0) / targets.sum()
+    assert metric.per_class(targets, scores) @ weights == pytest.approx(expected, abs=1e-12)
+
+
+def test_lwlrap_by_hand_and_where_nothing_is_labelled():
+    targets, scores = np.array([[1, 0, 1], [0, 0, 0]]), np.array([[0.2, 0.9, 0.5], [1, 2, 3]])
+    metric = metrics.get("lwlrap")  # ranks 3 and 2: (2/3 + 1/2) / 2
+    assert metric.score(targets, scores) == pytest.approx(7 / 12, abs=1e-15)
+    np.testing.assert_allclose(metric.per_class(targets, scores), [2 / 3, np.nan, 1 / 2])
+    assert np.isnan(metric.score(targets * 0, scores))
+    infinite = np.array([[-np.inf, -np.inf, np.inf], [0, 0, 0]])
+    assert metric.score(targets, infinite) == pytest.approx((1 + 2 / 3) / 2, abs=1e-15)
+
+
+def test_d_prime_is_that_of_the_macro_area():
+    from statistics import NormalDist
+
+    targets, scores = draw_multi()
+    area = sk.roc_auc_score(targets, scores, average="macro")
+    metric = metrics.get("d-prime")
+    assert metric.score(targets, scores) == pytest.approx(
+        2**0.5 * NormalDist().inv_cdf(area), abs=1e-12
+    )
+    areas = sk.roc_auc_score(targets, scores, average=None)
+    each = [2**0.5 * NormalDist().inv_cdf(area) for area in areas]
+    np.testing.assert_allclose(metric.per_class(targets, scores), each, rtol=0, atol=1e-12)
+    assert np.isnan(metric.score(targets, targets.astype(float)))  # an area of 1: no finite d'
+
+
+def test_areas_of_many_tags_are_fast_enough_to_resample():
+    """A thousand draws of 50 tags and 5,000 clips are made for an interval."""
+    import time
+
+    rng = np.random.default_rng(0)
+    targets = (rng.random((5000, 50)) < 0.05).astype(np.int8)
+    scores = rng.normal(size=(5000, 50)) + targets
+    for name in ("pr-auc", "roc-auc"):
+        metric, reference = metrics.get(name), getattr(sk, _SLOW[name])
+        begin = time.perf_counter()
+        found = metric.score(targets, scores)
+        middle = time.perf_counter()
+        expected = reference(targets, scores, average="macro")
+        assert found == pytest.approx(expected, abs=1e-12)
+        # about twenty times faster; a third leaves room for whatever else runs here
+        assert middle - begin < (time.perf_counter() - middle) / 3
+
+
+_SLOW = {"pr-auc": "average_precision_score", "roc-auc": "roc_auc_score"}
+
+
+# ---- F1
+
+
+def draw_probabilities(seed=0, clips=120, classes=5):
+    targets, scores = draw_multi(seed, clips, classes)
+    targets[:4] = 0
+    scores[:2] = -9  # nothing true, nothing predicted
+    return targets, metrics.probabilities(scores, "multi")
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_f1_of_clips_is_that_of_scikit_learn(seed, threshold):
+    targets, given = draw_probabilities(seed)
+    metric = metrics.get(f"f1-samples@{threshold}")
+    expected = sk.f1_score(targets, given > threshold, average="samples", zero_division=0)
+    assert metric.score(targets, given) == pytest.approx(expected, abs=1e-12)
+    each = sk.f1_score(targets, given > threshold, average=None)
+    np.testing.assert_allclose(metric.per_class(targets, given), each, rtol=0, atol=1e-12)
+
+
+def test_threshold_itself_is_not_above_the_threshold():
+    targets, given = np.array([[1, 0]]), np.array([[0.1, 0.2]])
+    assert metrics.get("f1-samples@0.1").score(targets, given) == 0
+    assert metrics.get("f1-samples@0.09").score(targets, given) == pytest.approx(2 / 3)
+    assert metrics.get("f1-samples").score(targets, given) == 0
+
+
+@pytest.mark.parametrize("average", ["macro", "weighted"])
+def test_f1_of_classes_is_that_of_scikit_learn(average):
+    metric = metrics.get(f"f1-{average}")
+    targets, scores = draw_single(seen=[0, 2, 5])
+    scores[:, 3] = -np.inf  # class 3 is neither true nor predicted: left out
+    predicted = scores.argmax(axis=1)
+    expected = sk.f1_score(targets, predicted, average=average, zero_division=0)
+    assert metric.score(targets, scores) == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(metric.per_class(targets, scores)[3])
+    targets, given = draw_probabilities()
+    expected = sk.f1_score(targets, given > 0.5, average=average)
+    assert metric.score(targets, given) == pytest.approx(expected, abs=1e-12)
+    higher = metrics.get(f"f1-{average}@0.8")
+    expected = sk.f1_score(targets, given > 0.8, average=average, zero_division=0)
+    assert higher.score(targets, given) == pytest.approx(expected, abs=1e-12)
+
+
+def test_weighted_f1_of_unlabelled_clips_is_nan():
+    assert np.isnan(metrics.get("f1-weighted").score(np.zeros((3, 2), int), np.full((3, 2), 0.1)))
+
+
+# ---- probabilities and numbers
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_log_loss_is_that_of_scikit_learn(seed):
+    targets, scores = draw_single(seed)
+    given = metrics.probabilities(scores, "single")
+    metric = metrics.get("log-loss")
+    assert (metric.higher, metric.probabilities) == (False, True)
+    assert metric.score(targets, given) == pytest.approx(
+        sk.log_loss(targets, given, labels=range(6)), abs=1e-12
+    )
+    own = [
+        -np.log(given[targets == k, k]).mean() if (targets == k).any() else np.nan for k in range(6)
+    ]
+    np.testing.assert_allclose(metric.per_class(targets, given), own, rtol=1e-12)
+    targets, given = draw_probabilities(seed)
+    each = [sk.log_loss(targets[:, k], given[:, k], labels=[0, 1]) for k in range(5)]
+    np.testing.assert_allclose(metric.per_class(targets, given), each, rtol=1e-9)
+    assert metric.score(targets, given) == pytest.approx(np.mean(each), rel=1e-9)
+
+
+def test_log_loss_of_what_was_held_impossible_is_large_but_finite():
+    given = np.array([[0.0, 1.0]])
+    found = metrics.get("log-loss").score(np.array([0]), given)
+    assert found == pytest.approx(sk.log_loss([0], given, labels=[0, 1]), rel=1e-12)
+    assert 36 < found < 37
+
+
+def test_mean_absolute_error_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    targets, scores = rng.normal(size=(2, 50, 3))
+    metric = metrics.get("mae")
+    assert not metric.higher
+    expected = sk.mean_absolute_error(targets, scores, multioutput="raw_values")
+    np.testing.assert_allclose(metric.per_class(targets, scores), expected, rtol=1e-12)
+    assert metric.score(targets, scores) == pytest.approx(expected.mean(), rel=1e-12)
+
+
+def test_probabilities_are_softmax_sigmoid_or_the_numbers():
+    scores = np.array([[0.0, np.log(3), -np.inf]], np.float32)
+    for target, expected in (("single", [[0.25, 0.75, 0]]), ("multi", [[0.5, 0.75, 0]])):
+        found = metrics.probabilities(scores, target)
+        np.testing.assert_allclose(found, expected, atol=1e-7)  # float32's log 3
+    assert metrics.probabilities(scores, "regression") is scores
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([-np.inf, -np.inf], [0.5, 0.5]),
+        ([np.inf, 0.0], [1, 0]),
+        ([np.inf, np.inf], [0.5, 0.5]),
+        ([1e5, 0.0], [1, 0]),
+    ],
+)
+def test_softmax_of_infinite_scores(scores, expected):
+    np.testing.assert_array_equal(metrics.probabilities(np.array([scores]), "single"), [expected])
+
+
+# ---- names
+
+
+def test_every_metric_says_what_it_fits_and_is_found_by_its_name():
+    for name in [*metrics.METRICS, "top-3", "f1-macro@0.2"]:
+        metric = metrics.get(name)
+        assert metric.name == name
+        assert metric.title
+        assert set(metric.targets) <= {"single", "multi", "regression"}
+        assert metric.targets
+
+
+def test_metrics_travel_to_other_processes():
+    import pickle
+
+    for name in [*metrics.METRICS, "top-3", "f1-samples@0.2"]:
+        assert pickle.loads(pickle.dumps(metrics.get(name))).name == name  # noqa: S301
+
+
+@pytest.mark.parametrize("name", ["top-0", "top-", "top-x", "f1-samples@2", "f1-macro@x", "r2@0.1"])
+def test_parameters_out_of_range_are_unknown_names(name):
+    with pytest.raises(UnknownNameError, match="unknown metric"):
+        metrics.get(name)

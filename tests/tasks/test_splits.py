@@ -264,3 +264,65 @@ def test_training_clips_that_cannot_be_divided_are_refused():
         splits.inner(Protocol(kind="folds"), clips, np.arange(1, 60, 2))
     with pytest.raises(DataError, match="no class has two training clips"):
         splits.inner(Protocol(kind="split"), make_clips(3, 3), np.arange(3))
+
+
+# ---- a split made at random
+
+
+def random_clips(labels, groups=None, target="single"):
+    rows = [
+        {
+            "clip_id": f"c{k}",
+            "path": f"c{k}.wav",
+            "labels": own,
+            "group": groups[k] if groups else "",
+        }
+        for k, own in enumerate(labels)
+    ]
+    return manifests.from_rows("t", rows, target=target)
+
+
+def made_split(**more):
+    return Protocol(kind="made-split", **{"test_share": 0.15, **more})
+
+
+def test_made_split_keeps_classes_in_proportion():
+    clips = random_clips([("x",)] * 200 + [("y",)] * 60 + [("z",)] * 20)
+    [split] = splits.make(made_split(), clips)
+    assert (len(split.train), len(split.valid), len(split.test)) == (238, 0, 42)
+    assert sorted([*split.train, *split.test]) == list(range(280))
+    assert list(np.bincount(clips.targets()[split.test])) == [30, 9, 3]
+
+
+def test_made_split_follows_from_its_seed_and_not_from_missing_clips():
+    clips = random_clips([("x",), ("y",)] * 50)
+    [one], [same], [other] = (splits.make(made_split(seed=s), clips) for s in (1, 1, 2))
+    assert list(one.test) == list(same.test) != list(other.test)
+    few = clips.subset(range(5, 100))
+    [part] = splits.make(made_split(seed=1), few, clips)
+    ids = clips.column("clip_id")
+    assert set(few.column("clip_id")[part.test]) == set(ids[one.test]) - {f"c{k}" for k in range(5)}
+
+
+@pytest.mark.parametrize("target", ["single", "multi"])
+def test_made_split_keeps_groups_whole(target):
+    groups = [f"g{k // 5}" for k in range(200)]
+    clips = random_clips([("xy"[k % 2],) for k in range(200)], groups, target)
+    [split] = splits.make(made_split(test_share=0.2, grouped=True), clips)
+    names = clips.column("group")
+    assert not set(names[split.train]) & set(names[split.test])
+    assert len(split.test) == 40
+
+
+def test_made_split_of_too_few_clips_says_so():
+    with pytest.raises(DataError, match="test clips cannot be drawn"):
+        splits.make(made_split(), random_clips([("x",), ("y",), ("y",)]))
+    with pytest.raises(DataError, match="no clip has a group"):
+        splits.make(made_split(grouped=True), random_clips([("x",), ("y",)] * 20))
+    with pytest.raises(ValueError, match="made-split needs test_share"):
+        Protocol(kind="made-split")
+
+
+def test_names_of_sides_are_listed_as_people_do():
+    names = ["test", "10", "2", "theo", "train", "a", "valid", "2"]
+    assert splits.in_order(names) == ["train", "valid", "test", "2", "10", "a", "theo"]

@@ -1,0 +1,111 @@
+"""Every task: rehearse it, check it, extract, evaluate. What a task's card promises holds."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from probekit import cards
+from probekit.extraction import run
+from probekit.probes import evaluation
+from probekit.tasks import checking, metrics, splits
+from probekit.tasks.base import load_task
+from probekit.tasks.rehearsal import MARKER
+
+TASKS = list(cards.names("tasks"))
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory):
+    """Each task's stand-in data, made when it is first asked for."""
+    made = {}
+
+    def one(name):
+        if name not in made:
+            root = tmp_path_factory.mktemp(name)
+            task = load_task(name)
+            task.rehearse(root, clips=48, seed=1)
+            made[name] = SimpleNamespace(task=task, root=root, clips=task.manifest(root))
+        return made[name]
+
+    return one
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_rehearsal_passes_the_check(rehearsed, name):
+    own = rehearsed(name)
+    assert (own.root / MARKER).exists()
+    found = checking.check(own.task, own.root)
+    assert found.faults == []
+    assert found.stand_in or own.task.card.stand_in
+    # 48 asked for; a task whose list is in its card, or with many folds, has more
+    assert 30 <= found.counts["clips"]["found"] <= 1000
+    assert own.clips.expected is None
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_splits_make_sense(rehearsed, name):
+    own = rehearsed(name)
+    card = own.task.card
+    divisions = splits.make(card.protocol, own.clips)
+    targets = own.clips.targets()
+    tested = np.concatenate([split.test for split in divisions])
+    assert len(set(tested)) == len(tested)
+    if "folds" in card.protocol.kind:
+        assert len(tested) == len(own.clips)
+    for split in divisions:
+        sides = [set(split.train), set(split.valid), set(split.test)]
+        assert sides[0] and sides[2]
+        assert len(set.union(*sides)) == sum(map(len, sides))
+        if own.clips.target == "single":
+            assert len(set(targets[split.train])) >= 2
+            assert set(targets[split.test]) <= set(targets[split.train])
+    named = set(card.counts) - {"clips"}
+    assert named <= set(splits.sides(card.protocol, own.clips))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_card_names_metrics_that_fit_it(name):
+    card = cards.task(name)
+    for metric in (card.metric, *card.also):
+        assert card.target in metrics.get(metric).targets
+    if set(card.counts) > {"clips"}:
+        assert sum(n for side, n in card.counts.items() if side != "clips") == card.counts["clips"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_extraction_and_evaluation_beat_chance(rehearsed, tmp_path, name):
+    own = rehearsed(name)
+    # GTZAN's list is in its cards, so all of it is there; a fifth of it will do
+    few = 200 if len(own.clips) > 500 else None
+    [summary] = run.extract(
+        "melstats", task=name, root=own.root, cache=tmp_path / "cache", limit=few
+    )
+    assert summary.failed == {}
+    assert summary.done == (few or len(own.clips))
+    [result] = evaluation.evaluate(
+        name, "melstats", cache=tmp_path / "cache", reports=tmp_path / "reports"
+    )
+    said = own.task.card.stand_in or "stand-in data"
+    assert said in result["provenance"]
+    notes = [note for note in result["provenance"] if re.search(r"[\d,]+ of [\d,]+ clips", note)]
+    assert notes == ([f"200 of {len(own.clips):,} clips"] if few else [])
+    metric = metrics.get(own.task.card.metric)
+    blind = np.mean([ignorant(metric, own, split) for split in divided(own)])
+    gain = result["score"] - blind
+    assert (gain if metric.higher else -gain) > 0.05, (result["score"], blind)
+
+
+def divided(own):
+    return splits.make(own.task.card.protocol, own.clips)
+
+
+def ignorant(metric, own, split):
+    """The score of one who knows how frequent classes are in training, and nothing else."""
+    targets = own.clips.targets()
+    train = targets[split.train]
+    if own.clips.target == "single":
+        train = train[:, None] == np.arange(len(own.clips.names))
+    even = np.tile(train.mean(axis=0), (len(split.test), 1))
+    return metric.score(targets[split.test], even)
