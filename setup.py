@@ -19,7 +19,14 @@ setup(
     package_dir=dict(CARDS),
     package_data={
         **{name: ["*.yaml"] for name in CARDS},
-        "probekit": ["py.typed", "extractors/classes/*", "extractors/reference.json"],
+        "probekit": [
+            "py.typed",
+            "extractors/classes/*",
+            "extractors/reference.json",
+            "report/probekit.mplstyle",
+            "report/page/*.css",
+            "report/page/*.js",
+        ],
     },
     include_package_data=False,
     install_requires=[
@@ -40,9 +47,19 @@ setup(
         "typer>=0.12",
         "rich>=13",
         "requests>=2.32",
+        "filelock>=3.12",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "librosa>=0.10.2", "torchvggish>=0.2"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "librosa>=0.10.2",
+            "torchvggish>=0.2",
+            "av>=18",
+            "dask[distributed]>=2025.1",
+        ],
+        "video": ["av>=18"],
+        "cluster": ["dask[distributed]>=2025.1"],
         # openl3 0.4.2 is not here: it needs TensorFlow 2.15, so Python 3.11 at most, and resampy
         # below 0.3; it is compared only where it can be imported with these
         "parity": ["pytest>=8", "torchvggish>=0.2", "resampy>=0.4.3"],

@@ -5,10 +5,12 @@ from statistics import median
 from time import perf_counter
 
 
-def interleaved(sides: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
+def interleaved(
+    sides: dict[str, Callable[[], object]], rounds: int = 5, *, warm: bool = True
+) -> dict[str, float]:
     """Return the median seconds of each side, timed in turn so that both see the same machine."""
-    for run in sides.values():
-        run()  # warm
+    for run in sides.values() if warm else ():
+        run()
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, run in sides.items():

@@ -9,10 +9,11 @@ from probekit.analysis.dendrogram import dendrogram
 from probekit.cache import layout
 from probekit.errors import DataError
 from probekit.extraction.run import extract
-from probekit.probes import results
+from probekit.probes import entry, results
 from probekit.probes.evaluation import evaluate
 from probekit.probes.results import Result
-from probekit.report import figures, page
+from probekit.report import page
+from probekit.report.figures import dendrogram as figure
 from probekit.tasks.corpus import write_corpus
 
 EXTRACTORS = ("melstats", "vggish")
@@ -91,7 +92,20 @@ def run(
     found = evaluate("synth", EXTRACTORS, cache=where, reports=out, root=corpus)
     tell(STEPS[3])
     tree = dendrogram("synth", EXTRACTORS[0], cache=where, root=corpus, space="standardized")
-    drawn = figures.save_dendrogram(tree, out / "figures")
+    drawn = figure.save(tree, out / "figures")
     tell(STEPS[4])
-    written = page.write(out / "index.html", "probekit demo", found, [(drawn[1], tree.caption)])
-    return Demo(corpus, found, drawn, written, perf_counter() - begin)
+    runs = {result["run"] for result in found}
+    entries = [
+        one
+        for one in entry.entries("synth", out)
+        if runs.issuperset(result["run"] for result in one.results)
+    ]
+    written = page.write(
+        out / "index.html",
+        entries,
+        title="probekit demo",
+        figures=out / "figures",
+        cache=where,
+        audio=[corpus],
+    )
+    return Demo(corpus, found, drawn, written.path, perf_counter() - begin)

@@ -1,6 +1,8 @@
 """Whether an MP3 says how long it is: where it does not, libsndfile guesses."""
 
 from collections.abc import Iterator
+from functools import lru_cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from probekit.errors import AudioError
@@ -35,7 +37,21 @@ def states_length(path: Path) -> bool:
     AudioError
         If the bit rate varies and there is no table.
     """
-    data = path.read_bytes()
+    stat = path.stat()
+    return _states_length(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _states_length(path: Path, size: int, mtime: int) -> bool:
+    """Look into the file, once for all clips that are cut from it."""
+    if not size:
+        return False
+    with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+        return _has_table(path, data)
+
+
+def _has_table(path: Path, data: mmap) -> bool:
+    """Look for a table in the first frame; where there is none, compare all frames' bit rates."""
     first: tuple[int, int, int] | None = None
     for at, length, kbps in _frames(data):
         if first is None:
@@ -50,7 +66,7 @@ def states_length(path: Path) -> bool:
     return False
 
 
-def _frames(data: bytes) -> Iterator[tuple[int, int, int]]:
+def _frames(data: mmap) -> Iterator[tuple[int, int, int]]:
     """Yield each frame's place, its length in bytes and its bit rate."""
     at = 0
     if data[:3] == b"ID3":  # 7 bits a byte
@@ -66,7 +82,7 @@ def _frames(data: bytes) -> Iterator[tuple[int, int, int]]:
         at += found[0]
 
 
-def _header(data: bytes, at: int) -> tuple[int, int] | None:
+def _header(data: mmap, at: int) -> tuple[int, int] | None:
     """Return length in bytes and bit rate of the layer III frame at a place, if there is one."""
     if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] & 0xE6 != 0xE2:
         return None

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 import soxr
 
-from probekit import audio
+from probekit import audio, mpeg
 from probekit.errors import AudioError
 
 RATE = 44100
@@ -304,3 +304,76 @@ def test_damage_anywhere_gives_a_waveform_or_an_audio_error(tmp_path, name):
             assert str(path) in str(error)
             refused += 1
     assert refused > 5
+
+
+@pytest.mark.parametrize("rate", [1, 999, 1_000_001])
+@pytest.mark.parametrize("wanted", [None, 16000])
+def test_a_sample_rate_that_nobody_uses_is_refused(tmp_path, rate, wanted):
+    path = written(tmp_path / "a.wav", noise(2000), rate)
+    with pytest.raises(AudioError, match=rf"states a sample rate of {rate:,} Hz; from 1,000 to"):
+        audio.load(path, wanted)
+
+
+@pytest.mark.parametrize("rate", [1000, 1_000_000])
+def test_sample_rates_that_somebody_uses_are_fine(tmp_path, rate):
+    path = written(tmp_path / "a.wav", noise(2000), rate)
+    assert len(audio.load(path, 16000).wave) == pytest.approx(2000 * 16000 / rate, abs=1)
+
+
+@pytest.mark.parametrize("suffix", sorted(audio.SUFFIXES))
+def test_every_suffix_is_decoded(tmp_path, suffix):
+    kinds = {
+        ".aif": "AIFF", ".aifc": "AIFF", ".oga": "OGG", ".opus": "OGG", ".snd": "AU",
+    }  # fmt: skip
+    kind = kinds.get(suffix, suffix[1:].upper())
+    subtype = "OPUS" if suffix == ".opus" else None
+    path = tmp_path / f"a{suffix}"
+    written(path, noise(48000), 48000, format=kind, subtype=subtype)
+    assert audio.load(path).seconds == 1
+
+
+def test_a_crop_is_the_begin_of_the_whole(tmp_path):
+    path = written(tmp_path / "a.wav", noise(5 * RATE))
+    whole, cropped = audio.load(path, 16000), audio.load(path, 16000, crop=1.5)
+    assert 24000 <= len(cropped.wave) < 48000
+    assert cropped.seconds == whole.seconds == 5
+    np.testing.assert_allclose(cropped.wave[:24000], whole.wave[:24000], atol=1e-6)
+    stretch = audio.load(path, 16000, start=1, end=4.5, crop=1.5)
+    assert stretch.seconds == 3.5
+    np.testing.assert_allclose(stretch.wave[100:23900], whole.wave[16100:39900], atol=1e-3)
+    assert len(audio.load(path, 16000, crop=9).wave) == len(whole.wave)
+
+
+def test_an_mp3_is_searched_once_for_all_its_clips(tmp_path, monkeypatch):
+    kind = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
+    path = written(tmp_path / "a.mp3", noise(3 * RATE), **kind)
+    searched = []
+    search = mpeg._has_table
+    monkeypatch.setattr(mpeg, "_has_table", lambda *a: searched.append(1) or search(*a))
+    for start in range(3):
+        audio.load(path, start=start, end=start + 0.5)
+    assert len(searched) == 1
+    written(path, noise(2 * RATE), **kind)
+    os.utime(path, ns=(1, 1))
+    audio.load(path)
+    assert len(searched) == 2
+
+
+def test_blocks_are_those_of_the_whole(tmp_path):
+    path = written(tmp_path / "a.flac", noise(5000, 2))
+    with audio.opened(path, start=0.01) as recording:
+        assert recording.seconds == (5000 - 441) / RATE
+        blocks = [*recording.blocks(1000)]
+    assert {len(block) for block in blocks} == {1000, 559}
+    np.testing.assert_array_equal(np.concatenate(blocks), audio.load(path, start=0.01).wave)
+
+
+def test_blocks_with_nan_are_not_handed_out(tmp_path):
+    wave = noise(5000)
+    wave[[2500, 4500]] = np.nan
+    path = written(tmp_path / "a.wav", wave, 1000, subtype="FLOAT")
+    with audio.opened(path) as recording:
+        blocks = recording.blocks(1000)
+        assert len(next(blocks)) + len(next(blocks)) == 2000
+        with pytest.raises(AudioError, match=r"2 of 5000 samples .* the first at 2\.500 s"):
+            next(blocks)

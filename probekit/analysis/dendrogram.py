@@ -6,18 +6,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist
 
-from probekit.analysis.leaves import turned
+from probekit.analysis import base, tree
+from probekit.analysis.tree import LINKAGES, METRICS, Tree
 from probekit.analysis.weights import ClassWeights, class_weights
 from probekit.errors import DataError
 from probekit.registry import unknown
 
 Array = npt.NDArray[Any]
 CENTERS = ("rows", "classes", "none")
-METRICS = ("cosine", "euclidean")
-LINKAGES = ("average", "complete", "single", "ward")
+SAID = {
+    "rows": "each row centred",
+    "classes": "the mean row subtracted",
+    "none": "rows not centred",
+}
+__all__ = ["CENTERS", "LINKAGES", "METRICS", "Dendrogram", "cluster", "dendrogram"]
 
 
 @dataclass(frozen=True)
@@ -28,42 +32,124 @@ class Dendrogram:
     ----------
     weights : ClassWeights
         What was clustered.
-    linkage : numpy.ndarray, shape (classes - 1, 4)
-        As scipy defines it, with optimal leaf order.
-    order : tuple of int
-        Classes from one end of the figure to the other.
-    cophenetic : float
-        Correlation of the distances in the tree with those between the classes.
+    tree : Tree
+        The clustering.
     center, metric, method : str
         How rows were centred, compared and joined.
+    asked : int, optional
+        Clusters that were asked for.
     """
 
     weights: ClassWeights
-    linkage: Array
-    order: tuple[int, ...]
-    cophenetic: float
+    tree: Tree
     center: str
     metric: str
     method: str
+    asked: int | None = None
+
+    @property
+    def linkage(self) -> Array:
+        """The tree as scipy defines it, with optimal leaf order."""
+        return self.tree.linkage
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Classes from one end of the figure to the other."""
+        return self.tree.order
+
+    @property
+    def cophenetic(self) -> float:
+        """Correlation of the distances in the tree with those between the classes."""
+        return self.tree.cophenetic
+
+    @property
+    def clusters(self) -> Array:
+        """The cluster of each class, which the figure shows as its colour."""
+        return self.tree.clusters(self.asked or max(2, round(len(self.order) ** 0.5)))
+
+    def vectors(self) -> Array:
+        """Return the rows that were compared: those of the weights, centred as was chosen.
+
+        Returns
+        -------
+        numpy.ndarray, shape (classes, dim)
+            In the order of the classes.
+        """
+        return centred(self.weights.matrix, self.center)
+
+    @property
+    def name(self) -> str:
+        """Stem of the files."""
+        w = self.weights
+        return base.stem(
+            "dendrogram",
+            w.task,
+            w.embedding,
+            center=(self.center, "rows"),
+            metric=(self.metric, "cosine"),
+            linkage=(self.method, "average"),
+            clusters=(self.asked, None),
+            **w.choices(),
+        )
 
     @property
     def caption(self) -> str:
         """What a paper's caption has to say about how the figure was made."""
-        w = self.weights
-        centred = {
-            "rows": "each row centred",
-            "classes": "the mean row subtracted",
-            "none": "rows not centred",
-        }[self.center]
-        space = "embedding" if w.space == "embedding" else "standardized embedding"
-        text = (
-            f"Hierarchical clustering of the {len(w.names)} class weights of one linear probe on "
-            f"{w.embedding} for {w.task}, fitted on {w.clips:,} clips (C = {w.c:.3g} for all "
-            f"classes; weights on the {space}; {centred}; {self.metric} distance, {self.method} "
-            f"linkage, optimal leaf order; cophenetic correlation {self.cophenetic:.2f})."
+        return (
+            f"Hierarchical clustering of the class weights of {self.weights.described()}. "
+            f"{SAID[self.center].capitalize()}; {self.metric} distance, {self.method} linkage, "
+            f"optimal leaf order; cophenetic correlation {self.cophenetic:.2f}. Colours: the tree "
+            f"cut into {int(self.clusters.max()) + 1} clusters. kumar2021 does not state C, the "
+            "space of the weights, centring, distance, linkage and the number of clusters."
+            f"{base.sentence(self.weights.provenance)}"
         )
-        said = "; ".join(w.provenance)
-        return f"{text} {said[0].upper()}{said[1:]}." if said else text
+
+    def facts(self) -> dict[str, Any]:
+        """Return what produced it.
+
+        Returns
+        -------
+        dict
+            The probe, the choices, and the clusters from one end of the figure to the other.
+        """
+        names, found = self.weights.names, self.clusters
+        groups: list[list[str]] = [[] for _ in range(int(found.max()) + 1)]
+        for leaf in self.order:
+            groups[found[leaf]].append(names[leaf])
+        return {
+            **self.weights.facts(),
+            "center": self.center,
+            "metric": self.metric,
+            "linkage": self.method,
+            "cophenetic": self.cophenetic,
+            "leaves": [names[k] for k in self.order],
+            "clusters": groups,
+            "not_established": ["C", "space", "center", "metric", "linkage", "clusters"],
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the merges.
+
+        Returns
+        -------
+        list of dict
+            Step, the two that were joined, their distance, and the classes below.
+        """
+        return [
+            {
+                "step": k,
+                "left": self._member(int(left)),
+                "right": self._member(int(right)),
+                "distance": float(distance),
+                "classes": int(size),
+            }
+            for k, (left, right, distance, size) in enumerate(self.linkage)
+        ]
+
+    def _member(self, number: int) -> str:
+        """Name a class, or a cluster by the step that made it."""
+        names = self.weights.names
+        return names[number] if number < len(names) else f"step {number - len(names)}"
 
 
 def dendrogram(
@@ -77,6 +163,9 @@ def dendrogram(
     center: str = "rows",
     metric: str = "cosine",
     linkage: str = "average",
+    clusters: int | None = None,
+    probe: str = "linear",
+    preset: str = "",
 ) -> Dendrogram:
     """Cluster the classes of a task by the weights of a probe fitted on all training clips.
 
@@ -99,11 +188,15 @@ def dendrogram(
         Distance between rows.
     linkage : {"average", "complete", "single", "ward"}
         How clusters are joined; ward needs euclidean.
+    clusters : int >= 1, optional
+        Clusters to be told apart by colour; by default the root of the number of classes.
+    probe, preset : str
+        As for :func:`probekit.analysis.weights.class_weights`.
 
     Returns
     -------
     Dendrogram
-        To be drawn by ``probekit.report.figures``.
+        To be drawn by :func:`probekit.report.figures.dendrogram.draw`.
 
     Raises
     ------
@@ -111,15 +204,30 @@ def dendrogram(
         If something asked for is not there, or fewer than two classes have weights.
     """
     return cluster(
-        class_weights(task, extractor, cache=cache, root=root, c=c, space=space),
+        class_weights(
+            task,
+            extractor,
+            cache=cache,
+            root=root,
+            c=c,
+            space=space,
+            probe=probe,
+            preset=preset,
+        ),
         center=center,
         metric=metric,
         linkage=linkage,
+        clusters=clusters,
     )
 
 
 def cluster(
-    weights: ClassWeights, *, center: str = "rows", metric: str = "cosine", linkage: str = "average"
+    weights: ClassWeights,
+    *,
+    center: str = "rows",
+    metric: str = "cosine",
+    linkage: str = "average",
+    clusters: int | None = None,
 ) -> Dendrogram:
     """Cluster class weights; see :func:`dendrogram`.
 
@@ -128,6 +236,8 @@ def cluster(
     weights : ClassWeights
         The rows to cluster.
     center, metric, linkage : str
+        As for :func:`dendrogram`.
+    clusters : int >= 1, optional
         As for :func:`dendrogram`.
 
     Returns
@@ -140,20 +250,14 @@ def cluster(
     DataError
         If there are fewer than two rows, or a choice does not fit another.
     """
-    for kind, value, known in (
-        ("centring", center, CENTERS),
-        ("distance", metric, METRICS),
-        ("linkage", linkage, LINKAGES),
-    ):
-        if value not in known:
-            raise unknown(kind, value, known)
-    if linkage == "ward" and metric != "euclidean":
-        raise DataError("ward linkage is defined for euclidean distance only")
+    if center not in CENTERS:
+        raise unknown("centring", center, CENTERS)
+    tree.check(metric, linkage)
+    if clusters is not None and clusters < 1:
+        raise DataError(f"{clusters} clusters: at least one is needed")
     if len(weights.names) < 2:
         raise DataError(f"{weights.task}: a dendrogram needs at least two classes")
-    rows = weights.matrix
-    if center != "none":
-        rows = rows - rows.mean(axis=1 if center == "rows" else 0, keepdims=True)
+    rows = centred(weights.matrix, center)
     norms = np.linalg.norm(rows, axis=1)
     nothing = norms <= 1e-12 * np.linalg.norm(weights.matrix, axis=1).max()  # but for rounding
     if metric == "cosine" and nothing.any():
@@ -162,16 +266,25 @@ def cluster(
             f"{' once centred' if center != 'none' else ''}, and has no cosine distance; try "
             "another centring, or euclidean distance"
         )
-    distances = pdist(rows, metric)
-    tree = turned(hierarchy.linkage(distances, linkage), distances)
-    # where all distances are the same (two classes have one) there is nothing to correlate
-    fit = hierarchy.cophenet(tree, distances)[0] if np.ptp(distances) > 0 else 1.0
-    return Dendrogram(
-        weights=weights,
-        linkage=tree,
-        order=tuple(int(k) for k in hierarchy.leaves_list(tree)),
-        cophenetic=float(fit),
-        center=center,
-        metric=metric,
-        method=linkage,
-    )
+    found = tree.grow(pdist(rows, metric), linkage)
+    return Dendrogram(weights, found, center, metric, linkage, clusters)
+
+
+def centred(matrix: Array, center: str) -> Array:
+    """Return rows less their own means, or less the mean row, or as they are.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (classes, dim)
+        Class weights.
+    center : {"rows", "classes", "none"}
+        Which.
+
+    Returns
+    -------
+    numpy.ndarray, shape (classes, dim)
+        New, but for "none".
+    """
+    if center == "none":
+        return matrix
+    return np.asarray(matrix - matrix.mean(axis=1 if center == "rows" else 0, keepdims=True))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from probekit.cache import layout
 from probekit.errors import DataError
-from probekit.probes import features, linear, selection
+from probekit.probes import features, linear, recipes, selection, steps
 from probekit.probes.inputs import clips_of
 from probekit.registry import unknown
 from probekit.tasks import metrics, splits
@@ -17,6 +17,8 @@ from probekit.tasks.splits import Split
 
 Array = npt.NDArray[Any]
 SPACES = ("embedding", "standardized")
+STANDARD = ("standardize",)
+_STEPS = {"standardize": "standardized", "unit-l2": "put to unit length clip by clip"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ class ClassWeights:
         Of the embeddings and the clip table.
     provenance : tuple of str
         What every figure must show.
+    chosen : bool
+        Whether C was chosen on held-out clips; otherwise it was given.
+    steps : tuple of {"standardize", "unit-l2"}
+        What was done to features before the probe.
+    preset : str
+        The paper whose recipe it is; empty for none.
     """
 
     matrix: Array
@@ -56,6 +64,58 @@ class ClassWeights:
     fingerprint: str
     manifest: str
     provenance: tuple[str, ...]
+    chosen: bool = True
+    steps: tuple[str, ...] = STANDARD
+    preset: str = ""
+
+    def described(self) -> str:
+        """Return what a caption says of the probe.
+
+        Returns
+        -------
+        str
+            Without an article at its beginning and a full stop at its end.
+        """
+        how = "chosen on held-out training clips" if self.chosen else "given"
+        space = "embedding" if self.space == "embedding" else "standardized embedding"
+        before = " and ".join(_STEPS[step] for step in self.steps) or "as they are"
+        recipe = f" with the recipe of {self.preset}" if self.preset else ""
+        return (
+            f"one linear probe for the {len(self.names)} classes of {self.task} on "
+            f"{self.embedding}{recipe}, fitted once on {self.clips:,} training clips (C = "
+            f"{self.c:.3g} for all classes, {how}; features {before}, weights on the {space})"
+        )
+
+    def choices(self) -> dict[str, tuple[object, object]]:
+        """Return what was chosen and what is the default, for the names of files."""
+        return {
+            "space": (self.space, "embedding"),
+            "c": (None if self.chosen else f"{self.c:g}", None),
+            "preset": (self.preset, ""),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Return what produced the weights.
+
+        Returns
+        -------
+        dict
+            For the JSON beside a figure.
+        """
+        return {
+            "task": self.task,
+            "embedding": self.embedding,
+            "fingerprint": self.fingerprint,
+            "manifest": self.manifest,
+            "c": self.c,
+            "c_chosen": self.chosen,
+            "space": self.space,
+            "steps": list(self.steps),
+            "preset": self.preset,
+            "training_clips": self.clips,
+            "converged": self.converged,
+            "provenance": list(self.provenance),
+        }
 
 
 def class_weights(
@@ -66,6 +126,8 @@ def class_weights(
     root: str | Path | None = None,
     c: float | None = None,
     space: str = "embedding",
+    probe: str = "linear",
+    preset: str = "",
 ) -> ClassWeights:
     """Fit a linear probe on all training clips of a task and return its class weights.
 
@@ -84,6 +146,10 @@ def class_weights(
         Whether rows act on the embedding as it is, or on standardized features. A head's weights
         can be compared in the first only; features of unlike scales, as statistics are, compare
         better in the second.
+    probe : {"linear"}
+        Others have no class weights.
+    preset : str
+        A paper whose recipe to follow (stream, pooling, steps), for example ``"kumar2021"``.
 
     Returns
     -------
@@ -93,10 +159,14 @@ def class_weights(
     Raises
     ------
     ProbekitError
-        If the task or the embeddings are not there, or there are fewer than two classes.
+        If the task or the embeddings are not there, there are fewer than two classes, or the probe
+        is not a linear one.
     """
+    if c is not None and not 0 < c < np.inf:
+        raise DataError(f"C = {c:g}: must be above 0 and finite")
     if space not in SPACES:
         raise unknown("space", space, SPACES)
+    extractor, before = followed(extractor, preset, probe)
     where = layout.root(cache)
     card, clips = clips_of(task, where, root)
     found = features.find(where, extractor, card.dataset, clips)
@@ -111,10 +181,22 @@ def class_weights(
         none = np.array([], np.int64)
         whole = Split("all clips", np.arange(len(present)), none, none)
     grid = linear.GRID if c is None else (c,)
+    matrix, scale = found.matrix(), None
+    if before != STANDARD:
+        transform = steps.fit(before, matrix[whole.train])
+        matrix, scale = transform(matrix), transform.scale if STANDARD[0] in before else 1.0
     one = selection.choose(
-        found.matrix(), targets, present, whole, card.protocol, metrics.get(card.metric), grid
+        matrix,
+        targets,
+        present,
+        whole,
+        card.protocol,
+        metrics.get(card.metric),
+        grid,
+        standardize=before == STANDARD,
     ).probe
     assert isinstance(one, linear.Probe)
+    scale = one.scaler.scale if scale is None else scale
     there = np.isfinite(one.intercept) & (one.coef != 0).any(axis=1)
     said = [*found.provenance]
     if len(present) < found.expected:
@@ -122,7 +204,7 @@ def class_weights(
     if not one.converged:
         said.append("not converged")
     return ClassWeights(
-        matrix=(one.coef / one.scaler.scale if space == "embedding" else one.coef)[there],
+        matrix=(one.coef / scale if space == "embedding" else one.coef)[there],
         names=tuple(name for name, keep in zip(present.names, there, strict=True) if keep),
         task=card.name,
         embedding=extractor,
@@ -133,4 +215,42 @@ def class_weights(
         fingerprint="+".join(source["fingerprint"] for source in found.sources),
         manifest=clips.digest(),
         provenance=tuple(said),
+        chosen=c is None,
+        steps=before,
+        preset=preset,
     )
+
+
+def followed(extractor: str, preset: str, probe: str = "linear") -> tuple[str, tuple[str, ...]]:
+    """Return an embedding and what is done to it, as a paper's recipe has them.
+
+    Parameters
+    ----------
+    extractor : str
+        As after ``-e``.
+    preset : str
+        A paper; empty for none.
+    probe : str
+        The kind of probe that was asked for.
+
+    Returns
+    -------
+    extractor : str
+        With stream and pooling, where it names none.
+    steps : tuple of {"standardize", "unit-l2"}
+        What is done before the probe.
+
+    Raises
+    ------
+    ProbekitError
+        If there is no such preset, or a probe has no class weights.
+    """
+    recipe = recipes.of(preset, extractor) if preset else recipes.Recipe(steps=STANDARD)
+    kind = (recipe.probe if preset and probe == "linear" else probe).partition(":")[0]
+    if kind != "linear":
+        raise DataError(
+            f"{f'--preset {preset}: ' if preset else ''}a probe of kind {kind!r} has no linear "
+            "class weights. Dendrogram, correlation and projection of classes need them (--probe "
+            "linear); confusion, differences and projection of clips do not"
+        )
+    return (recipe.applied(extractor) if preset else extractor), recipe.steps

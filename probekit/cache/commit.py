@@ -1,6 +1,8 @@
 """A file is there whole, or not at all: write aside, flush, rename, flush the folder."""
 
+import errno
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Callable
@@ -17,6 +19,24 @@ def temporary(path: Path) -> Path:
     """Return a name beside ``path`` that no other writer uses."""
     mark = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     return path.with_name(f".{path.name}.{mark}{TEMPORARY}")
+
+
+def writer(path: Path) -> int | None:
+    """Return which process of this machine writes, or wrote, a file that is not finished.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        From :func:`temporary`.
+
+    Returns
+    -------
+    int or None
+        The process's id; None where it ran on another machine.
+    """
+    head, _, rest = path.name.removesuffix(TEMPORARY).rpartition(f".{socket.gethostname()}-")
+    number = rest.partition("-")[0]
+    return int(number) if head and number.isdigit() else None
 
 
 def commit(path: Path, write: Callable[[Path], None]) -> None:
@@ -56,6 +76,15 @@ def commit_text(path: Path, text: str) -> None:
 
     def write(aside: Path) -> None:
         aside.write_text(text, encoding="utf-8")
+
+    commit(path, write)
+
+
+def copy(source: Path, path: Path) -> None:
+    """Copy a file with its times, whole or not at all; see :func:`commit`."""
+
+    def write(aside: Path) -> None:
+        shutil.copy2(source, aside)
 
     commit(path, write)
 
@@ -106,5 +135,9 @@ def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # some network file systems flush names by themselves, and refuse to be asked
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
     finally:
         os.close(handle)

@@ -86,16 +86,43 @@ def load(folder: Path) -> KeptHead | None:
         If the file is damaged.
     """
     path = folder / NAME
-    if not path.exists():
-        return None
+    return _read(path) if path.exists() else None
+
+
+def packed(path: Path) -> KeptHead | None:
+    """Return the head in a packed file, or None.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        From :func:`probekit.cache.packing.pack`.
+
+    Returns
+    -------
+    KeptHead or None
+        None where the network has no head.
+
+    Raises
+    ------
+    CacheError
+        If the file is damaged.
+    """
+    return _read(path, "head")
+
+
+def _read(path: Path, group: str = "/") -> KeptHead | None:
+    """Read a head from a group of a file; None where there is no such group."""
     try:
         with h5py.File(path, "r", locking=False) as file:
+            if group not in file:
+                return None
+            found = file[group]
             return KeptHead(
-                classes=tuple(name.decode() for name in file["classes"][:]),
-                weight=np.asarray(file["weight"][:]),
-                bias=np.asarray(file["bias"][:]),
-                stream=str(file.attrs["stream"]),
-                pooling=str(file.attrs["pooling"]),
+                classes=tuple(name.decode() for name in found["classes"][:]),
+                weight=np.asarray(found["weight"][:]),
+                bias=np.asarray(found["bias"][:]),
+                stream=str(found.attrs["stream"]),
+                pooling=str(found.attrs["pooling"]),
             )
     except (OSError, KeyError, RuntimeError) as error:
         raise CacheError(f"{path}: damaged ({error}). Delete it and extract again") from error

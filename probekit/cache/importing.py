@@ -14,6 +14,7 @@ import numpy as np
 from probekit.cache import layout, part
 from probekit.cache.store import Embeddings
 from probekit.errors import CacheError, DataError
+from probekit.hashing import sha256
 from probekit.manifest import Manifest, dataset_name
 
 Array = Any
@@ -72,10 +73,7 @@ def import_arrays(
         matrix = np.concatenate(columns, axis=1).astype(dtype)
     if not np.isfinite(matrix).all():
         raise DataError(f"{name}: {dtype} cannot hold all values of {arrays[0].name}")
-    sources = [
-        {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        for path in arrays
-    ]
+    sources = [{"file": path.name, "sha256": sha256(path)} for path in arrays]
     identity = {
         "extractor": name,
         "imported": sources,

@@ -11,6 +11,7 @@ from typing import Any
 from probekit.cache import commit
 from probekit.errors import CacheError
 
+NAME = "dataset.json"
 _PART_BYTES = 256 << 20
 _PART_CLIPS = (64, 1024)  # fewest and most clips of a part
 _PARTS = 16  # how many parts a small dataset is cut into, so that little is lost by a kill
@@ -43,11 +44,13 @@ def folder(cache: Path, extractor: str, fingerprint: str, dataset: str) -> Path:
     Raises
     ------
     CacheError
-        If the dataset's name is none that a folder can have.
+        If a name is none that a folder can have.
     """
-    if not dataset.strip(". ") or any(c in dataset for c in "/\\\0"):
-        raise CacheError(f"dataset {dataset!r}: a name without slashes, such as 'my-clips'")
-    return cache / f"{extractor}-{fingerprint[:8]}" / dataset
+    home = f"{extractor}-{fingerprint[:8]}"
+    for kind, name in (("extractor", home), ("dataset", dataset)):
+        if not name.strip(". ") or any(c in name for c in "/\\\0"):
+            raise CacheError(f"{kind} {name!r}: a name without slashes, such as 'my-clips'")
+    return cache / home / dataset
 
 
 def bucket(clip_id: str, buckets: int) -> int:
@@ -133,7 +136,7 @@ def settle(where: Path, wanted: Layout) -> Layout:
     content = json.dumps(asdict(wanted), indent=1, sort_keys=True).encode()
     try:
         where.mkdir(parents=True, exist_ok=True)
-        commit.create_once(where / "dataset.json", content)
+        commit.create_once(where / NAME, content)
     except OSError as error:
         raise CacheError(not_writable(where, error)) from error
     found = load(where)
@@ -165,7 +168,7 @@ def load(where: Path) -> Layout:
     CacheError
         If ``dataset.json`` is missing or not readable.
     """
-    path = where / "dataset.json"
+    path = where / NAME
     try:
         return Layout(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:

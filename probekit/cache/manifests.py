@@ -1,10 +1,12 @@
 """Manifests kept in a cache, so that evaluating needs no audio and no dataset folder."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from probekit import manifest as manifests
 from probekit.cache import commit, layout
-from probekit.errors import CacheError
+from probekit.errors import CacheError, DataError
 from probekit.manifest import Manifest
 
 
@@ -58,6 +60,50 @@ def newest(cache: Path, name: str) -> Manifest | None:
     if not found:
         return None
     return manifests.read(max(found, key=lambda path: path.stat().st_mtime_ns))
+
+
+def every(cache: Path, names: Iterable[str]) -> list[Manifest]:
+    """Return all manifests of some names that were kept, the newest first.
+
+    Parameters
+    ----------
+    cache : pathlib.Path
+        The cache's folder.
+    names : iterable of str
+        Of tasks or datasets.
+
+    Returns
+    -------
+    list of Manifest
+        Those that can be read.
+    """
+    wanted = set(names)
+    found = [path for path in (cache / "manifests").glob("*.parquet") if path.stem[:-13] in wanted]
+    kept = []
+    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        with suppress(DataError):
+            kept.append(manifests.read(path))
+    return kept
+
+
+def readable(path: Path) -> bool:
+    """Tell whether a kept manifest can be read.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    bool
+        False if it is damaged.
+    """
+    try:
+        manifests.read(path)
+    except DataError:
+        return False
+    return True
 
 
 def names(cache: Path) -> list[str]:

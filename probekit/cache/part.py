@@ -7,7 +7,7 @@ holds the SHA-256 of all that follows, so that any changed byte is found.
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from probekit.cache import commit
+from probekit.cache import commit, digest
 from probekit.errors import CacheError, ProbekitError
 
 FORMAT, VERSION = "probekit-embeddings", 1
-_BLOCK = 512
 Array = npt.NDArray[Any]
 
 # what is kept about each clip's source, with its type in the file
@@ -94,18 +93,19 @@ def write(path: Path, part: Part) -> None:
     def fill(aside: Path) -> None:
         # in memory first: HDF5 ends the process with a segmentation fault where a disk is full
         image = io.BytesIO()
-        with h5py.File(image, "w", userblock_size=_BLOCK, libver=("v110", "v110")) as file:
+        with h5py.File(image, "w", userblock_size=digest.BLOCK, libver=("v110", "v110")) as file:
             _fill(file, part)
         commit.reached("before-digest")
         content = image.getbuffer()
-        content[:_BLOCK] = _block(hashlib.sha256(content[_BLOCK:]).hexdigest())
+        sha256 = hashlib.sha256(content[digest.BLOCK :]).hexdigest()
+        content[: digest.BLOCK] = digest.block(sha256)
         aside.write_bytes(content)
 
     commit.commit(path, fill)
 
 
-def read(path: Path, *, frames: bool = True) -> Part:
-    """Read a whole part into memory.
+def read(path: Path, *, frames: bool = True, only: Collection[str] | None = None) -> Part:
+    """Read a whole part into memory, or some of its clips.
 
     Parameters
     ----------
@@ -113,6 +113,8 @@ def read(path: Path, *, frames: bool = True) -> Part:
         The part.
     frames : bool
         Whether to read frames too, where they are kept.
+    only : collection of str, optional
+        Ids of the clips to read; all by default.
 
     Returns
     -------
@@ -125,31 +127,39 @@ def read(path: Path, *, frames: bool = True) -> Part:
         If the file is not a part that this version of probekit reads.
     """
     with opened(path) as file:
-        ids = _text(file["clip_id"])
-        sources = {name: file[name][:] for name in CLIP_FIELDS}
         part = Part(meta(file), {name: _grid(group) for name, group in file["streams"].items()})
-        arrays: dict[str, dict[str, Array]] = {}
-        offsets: dict[str, Array] = {}
-        for name, group in file["streams"].items():
-            arrays[name] = {
-                key: group[key][:]
-                for key in group
-                if key != "offset" and (frames or key != "frames")
-            }
-            if "offset" in group:
-                offsets[name] = group["offset"][:]
-        for i, clip_id in enumerate(ids):
-            streams: dict[str, dict[str, Array]] = {}
-            for name, held in arrays.items():
-                streams[name] = {
-                    key: array[offsets[name][i] : offsets[name][i + 1]]
-                    if key == "frames"
-                    else array[i]
-                    for key, array in held.items()
-                }
-            part.rows[clip_id] = Row({name: values[i] for name, values in sources.items()}, streams)
-        part.failed = failures(file)
+        part.failed = {
+            clip_id: facts
+            for clip_id, facts in failures(file).items()
+            if only is None or clip_id in only
+        }
+        ids = clip_ids(file)
+        rows = [row for row, clip_id in enumerate(ids) if only is None or clip_id in only]
+        sources = {name: file[name][:] for name in CLIP_FIELDS}
+        columns = {
+            (name, key): _rows(group, key, rows)
+            for name, group in file["streams"].items()
+            for key in group
+            if key != "offset" and (frames or key != "frames")
+        }
+        for place, row in enumerate(rows):
+            streams: dict[str, dict[str, Array]] = {name: {} for name in part.grids}
+            for (name, key), held in columns.items():
+                streams[name][key] = held[place]
+            own = {name: values[row] for name, values in sources.items()}
+            part.rows[ids[row]] = Row(own, streams)
         return part
+
+
+def _rows(group: h5py.Group, key: str, rows: list[int]) -> Sequence[Array]:
+    """Read an array's share of some clips; all at once where most are wanted."""
+    array = group[key]
+    some = 4 * len(rows) < len(array if key != "frames" else group["offset"])
+    held = array if some else array[:]
+    if key != "frames":
+        return [held[row] for row in rows]
+    offset = group["offset"][:]
+    return [held[offset[row] : offset[row + 1]] for row in rows]
 
 
 class opened:  # reads as a verb: with opened(path) as file
@@ -169,7 +179,7 @@ class opened:  # reads as a verb: with opened(path) as file
             self.file = h5py.File(self.path, "r", locking=False)
         except OSError as error:
             reason = "no such file" if not self.path.exists() else str(error)
-            raise CacheError(f"{self.path}: not readable as HDF5 ({reason}). {_REPAIR}") from error
+            raise CacheError(f"{self.path}: not readable as HDF5 ({reason}). {REPAIR}") from error
         try:
             self._check_format()
         except BaseException as error:
@@ -181,7 +191,7 @@ class opened:  # reads as a verb: with opened(path) as file
         self.file.close()
         # damaged files make h5py raise almost anything
         if isinstance(error, Exception) and not isinstance(error, (ProbekitError, MemoryError)):
-            raise CacheError(f"{self.path}: damaged ({error}). {_REPAIR}") from error
+            raise CacheError(f"{self.path}: damaged ({error}). {REPAIR}") from error
 
     def _check_format(self) -> None:
         if self.file.attrs.get("format") != FORMAT:
@@ -194,7 +204,7 @@ class opened:  # reads as a verb: with opened(path) as file
             )
 
 
-_REPAIR = "Run 'probekit cache verify'; delete the file and extract again to mend it"
+REPAIR = "'probekit cache repair' embeds its clips anew"
 
 
 def verify(path: Path) -> str | None:
@@ -211,14 +221,29 @@ def verify(path: Path) -> str | None:
         What is wrong, or None if every byte is as it was written.
     """
     try:
-        with path.open("rb") as stream:
-            block = stream.read(_BLOCK)
-        if len(block) < _BLOCK or block != _block(_digest(path)):
+        if not digest.agrees(path):
             return "its bytes are not those that were written (SHA-256 differs)"
         with opened(path):
             return None
     except (OSError, CacheError) as error:
         return str(error)
+
+
+def write_meta(file: h5py.File, facts: dict[str, Any]) -> None:
+    """Write a part's attributes: texts and whole numbers as they are, all else as JSON.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open for writing.
+    facts : dict
+        Attributes; format and version are added.
+    """
+    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+    for name, value in sorted(facts.items()):
+        if name not in ("format", "version"):
+            plain = isinstance(value, (str, int))
+            file.attrs[name] = value if plain else json.dumps(value, sort_keys=True)
 
 
 def meta(file: h5py.File) -> dict[str, Any]:
@@ -251,6 +276,28 @@ def contents(file: h5py.File) -> dict[str, list[str]]:
     }
 
 
+def places(file: h5py.File) -> dict[str, tuple[int, str, list[int]]]:
+    """Return where the arrays of the streams lie in a part, for readers that need no HDF5.
+
+    Parameters
+    ----------
+    file : h5py.File
+        From :class:`opened`.
+
+    Returns
+    -------
+    dict of str to tuple
+        ``STREAM/ARRAY`` to its first byte in the file, type and shape. Arrays without elements
+        take no place, and are not in it.
+    """
+    return {
+        f"{name}/{key}": (held.id.get_offset(), held.dtype.str, list(held.shape))
+        for name, group in file["streams"].items()
+        for key, held in group.items()
+        if held.chunks is None and held.id.get_offset() is not None
+    }
+
+
 def clip_ids(file: h5py.File) -> list[str]:
     """Return the ids of the clips that a part holds, in the order of its rows."""
     return _text(file["clip_id"])
@@ -273,24 +320,20 @@ def rows_of(file: h5py.File, wanted: Sequence[str]) -> list[int]:
 
 
 def _fill(file: h5py.File, part: Part) -> None:
-    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-    for name, value in sorted(part.meta.items()):
-        if name not in ("format", "version"):
-            plain = isinstance(value, (str, int))
-            file.attrs[name] = value if plain else json.dumps(value, sort_keys=True)
+    write_meta(file, part.meta)
     ids = sorted(part.rows)
-    file["clip_id"] = _bytes(ids)
+    file["clip_id"] = as_bytes(ids)
     for name, kind in CLIP_FIELDS.items():
         file[name] = np.array([part.rows[i].source[name] for i in ids], dtype=kind)
     bad = sorted(part.failed)
-    file["failed_id"] = _bytes(bad)
-    file["failed_reason"] = _bytes([part.failed[i]["reason"] for i in bad])
+    file["failed_id"] = as_bytes(bad)
+    file["failed_reason"] = as_bytes([part.failed[i]["reason"] for i in bad])
     for name, kind in FAILED_FIELDS.items():
         file[f"failed_{name}"] = np.array([part.failed[i][name] for i in bad], dtype=kind)
     streams = file.create_group("streams")
     for name, grid in sorted(part.grids.items()):
         group = streams.create_group(name)
-        group.attrs.update(grid)
+        group.attrs.update(dict(sorted(grid.items())))  # the same bytes whoever writes
         for key, array in _columns(name, part, ids, part.meta["dtype"]):
             group[key] = array
 
@@ -312,25 +355,22 @@ def _grid(group: h5py.Group) -> dict[str, Any]:
     return {k: (v if isinstance(v, str) else int(v)) for k, v in group.attrs.items()}
 
 
-def _bytes(texts: list[str]) -> Array:
-    """Return texts as UTF-8 of fixed width; an empty list keeps a width of one."""
+def as_bytes(texts: list[str]) -> Array:
+    """Return texts as UTF-8 of fixed width; an empty list keeps a width of one.
+
+    Parameters
+    ----------
+    texts : list of str
+        Any texts without trailing NULs.
+
+    Returns
+    -------
+    numpy.ndarray, shape (texts,)
+        Of a type such as ``S11``.
+    """
     raw = [text.encode() for text in texts]
     return np.array(raw, dtype=f"S{max([1, *map(len, raw)])}")
 
 
 def _text(dataset: h5py.Dataset) -> list[str]:
     return [raw.decode() for raw in dataset[:]]
-
-
-def _digest(path: Path) -> str:
-    sha = hashlib.sha256()
-    with path.open("rb") as stream:
-        stream.seek(_BLOCK)
-        for chunk in iter(lambda: stream.read(1 << 20), b""):
-            sha.update(chunk)
-    return sha.hexdigest()
-
-
-def _block(digest: str) -> bytes:
-    text = f"probekit embedding cache, part, format {VERSION}\nsha256 of what follows: {digest}\n"
-    return text.encode().ljust(_BLOCK, b"\0")

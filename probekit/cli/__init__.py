@@ -35,6 +35,7 @@ def _register() -> None:
         doctor,
         evaluate,
         extract,
+        report,
         results,
         weights,
     )
@@ -43,6 +44,7 @@ def _register() -> None:
     app.command("evaluate")(evaluate.evaluate)
     app.command("compare")(compare.compare)
     app.add_typer(analyze.app, name="analyze")
+    app.command("report")(report.report)
     app.add_typer(results.app, name="results")
     app.add_typer(cache.app, name="cache")
     app.add_typer(weights.app, name="weights")

@@ -1,14 +1,13 @@
-"""``probekit cache``: what is in the cache, and whether it is whole."""
-
-from pathlib import Path
-from typing import Annotated
+"""``probekit cache``: what is in the cache; its other commands are registered here."""
 
 import typer
 
-from probekit.cli import options, output
+from probekit.cli import cache_care, cache_move, options, output
+from probekit.cli.cache_care import Dataset, Name
 
 app = typer.Typer(
-    help="What is in the embedding cache, and whether it is whole.", no_args_is_help=True
+    help="What is in the embedding cache, whether it is whole, and how it travels.",
+    no_args_is_help=True,
 )
 
 
@@ -55,8 +54,8 @@ def ls(cache: options.Cache = None, json: bool = output.AsJson) -> None:
 
 @app.command()
 def info(
-    embedding: Annotated[str, typer.Argument(metavar="NAME", help="As after -e.")],
-    dataset: Annotated[str, typer.Argument(help="The dataset's name.")],
+    embedding: Name,
+    dataset: Dataset,
     cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:
@@ -75,6 +74,7 @@ def info(
         "identity": entry.layout.identity,
         "clips": len(entry.clip_ids),
         "parts": len(entry.index.parts),
+        "size": sum(facts["size"] for facts in entry.index.parts.values()),
         "storage": entry.layout.dtype,
         "streams": {
             name: {
@@ -95,84 +95,16 @@ def info(
             output.say(f"{name}:" if value else f"{name}: none")
             for key, inner in value.items():
                 output.say(f"    {key}: {inner}")
+        elif name == "size":
+            output.say(f"size: {output.size(float(str(value)))}")
         else:
             output.say(f"{name}: {value}")
 
 
-@app.command()
-def verify(cache: options.Cache = None, json: bool = output.AsJson) -> None:
-    """Read every byte of every part and compare with its digest.
-
-    Exit code 1 if something is damaged.
-
-    [bold]Example[/bold]
-
-      probekit cache verify --cache /data/cache
-    """
-    from probekit.cache import layout, part
-    from probekit.errors import CacheError
-
-    where = layout.root(cache)
-    if not where.is_dir():
-        raise CacheError(f"{where}: no such folder; name the cache with --cache DIR")
-    paths = sorted(where.glob("*/*/part-*.h5"))
-    damaged: dict[str, str] = {}
-    with output.progress("parts") as bar:
-        line = bar.add_task("verify", total=len(paths), note="")
-        for path in paths:
-            fault = part.verify(path)
-            if fault is not None:
-                damaged[str(path)] = fault
-            bar.advance(line)
-    if json:
-        output.as_json({"parts": len(paths), "damaged": damaged})
-    else:
-        output.say(f"{len(paths) - len(damaged)} of {len(paths)} parts in {where} are whole")
-        for name, fault in damaged.items():
-            output.say(f"  {name}: {fault}")
-        if damaged:
-            output.say("Delete these files and run the extraction again: only they are made anew.")
-    if damaged:
-        raise typer.Exit(1)
-
-
-@app.command("import")
-def import_(
-    name: Annotated[str, typer.Argument(help="What to call the embedding.")],
-    manifest: Annotated[
-        str, typer.Option(metavar="FILE", help="CSV; row i is row i of the arrays.")
-    ],
-    array: Annotated[
-        list[str],
-        typer.Option(metavar="FILE", help=".npy or .npz; repeat to put several side by side."),
-    ],
-    dataset: Annotated[str, typer.Option(help="Whose clips these are, as tasks name it.")],
-    clip_id: Annotated[
-        str, typer.Option(help="Column of the clip ids; COLUMN:stem takes a path's file name.")
-    ] = "clip_id",
-    note: Annotated[str, typer.Option(help="Where the arrays come from, in your words.")] = "",
-    cache: options.Cache = None,
-) -> None:
-    """Bring in embeddings that were made elsewhere.
-
-    [bold]Example[/bold]
-
-      probekit cache import mine --manifest clips.csv --clip-id filename:stem
-      --array layer1.npy --array layer2.npy --dataset urbansound8k --note "our network, epoch 12"
-    """
-    from probekit import listing
-    from probekit.cache import importing, layout
-    from probekit.cache import manifests as kept
-    from probekit.tasks.base import siblings
-
-    where = layout.root(cache)
-    clips = listing.from_csv(Path(manifest), name=dataset, clip_id=clip_id, need_path=False)
-    made = importing.import_arrays(
-        name, clips, [Path(path) for path in array], cache=where, dataset=dataset, note=note
-    )
-    if clips.target != "none" and not siblings(dataset):  # a task's own clip table comes from it
-        kept.keep(where, clips)
-    output.say(
-        f"{name}: {len(made.clip_ids):,} clips of {dataset}, "
-        f"{made.grids['embedding']['dim']} numbers each, in {made.where}"
-    )
+app.command("verify")(cache_care.verify)
+app.command("repair")(cache_care.repair)
+app.command("gc")(cache_care.gc)
+app.command("merge")(cache_move.merge)
+app.command("pack")(cache_move.pack)
+app.command("export")(cache_move.export)
+app.command("import")(cache_move.import_)

@@ -15,8 +15,8 @@ def compare(
         list[str],
         typer.Argument(
             metavar="RUN RUN …",
-            help="First digits of a run, or an embedding (with --task); NAME/PROBE for another "
-            "probe than the linear one.",
+            help="First digits of a run, or an embedding (with --task): NAME, NAME@FINGERPRINT, or "
+            "NAME/PROBE for another probe than the linear one.",
         ),
     ],
     task: Annotated[str, typer.Option(help="The task, where names do not tell.")] = "",
@@ -26,9 +26,9 @@ def compare(
 ) -> None:
     """Test whether runs differ, each with each, on the clips that both scored.
 
-    A paired bootstrap over test clips (or groups), and over folds and seeds the corrected resampled
-    t-test of Nadeau and Bengio; the more cautious counts. With more than two runs p-values are
-    adjusted (Holm). "Not distinguishable" does not mean equal.
+    A paired bootstrap over test clips (or groups), and over folds the corrected resampled t-test of
+    Nadeau and Bengio (over the seeds of a fixed split the plain one); the more cautious counts.
+    With more than two runs p-values are adjusted (Holm). "Not distinguishable" does not mean equal.
 
     [bold]Examples[/bold]
 
@@ -57,22 +57,27 @@ def _show(found: "list[Comparison]") -> None:
             f"{one.scores[1]:.3f}",
             f"{one.difference:+.3f}",
             f"{one.low:+.3f} – {one.high:+.3f}",
-            f"{one.p_bootstrap:.3f}",
-            "–" if one.p_t is None else f"{one.p_t:.3f}",
-            f"{one.adjusted:.3f}",
+            p_value(one.p_bootstrap),
+            "–" if one.p_t is None else p_value(one.p_t),
+            p_value(one.adjusted),
             _said(one),
         )
         for one in found
     ]
     holm = "p (Holm)" if len(found) > 1 else "p"
     output.table(
-        ("A", "B", "A's", "B's", "A - B", "95 % interval", "bootstrap", "over folds", holm, ""),
+        ("A", "B", "A's", "B's", "A - B", "95 % interval", "p bootstrap", "p t-test", holm, ""),
         rows,
         title=f"{first.task}: {first.metric}, {first.clips:,} test clips",
-        numbers="A's|B's|A - B|bootstrap|over folds|p|p (Holm)",
+        numbers="A's|B's|A - B|p bootstrap|p t-test|p|p (Holm)",
     )
     for text in dict.fromkeys(note for one in found for note in one.notes):
         output.say(f"note: {text}")
+
+
+def p_value(value: float) -> str:
+    """Return a p-value as papers print it: never zero."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _said(one: "Comparison") -> str:

@@ -143,8 +143,7 @@ def show(found: "list[Result]") -> None:
         numbers="|".join([metric, "sd over folds", "clips", "on validation", *also]),
     )
     _warn(found)
-    published = [p for p in first["published"] if p["metric"] in ("", metric, *also)]
-    if published:
+    if first["published"]:
         output.table(
             ("published", "metric", "score", "where", "what differs"),
             [
@@ -155,7 +154,7 @@ def show(found: "list[Result]") -> None:
                     p["where"],
                     p["differs"] or "–",
                 )
-                for p in published
+                for p in first["published"]
             ],
             numbers="score",
         )
@@ -163,18 +162,20 @@ def show(found: "list[Result]") -> None:
 
 def _warn(found: "list[Result]") -> None:
     """Say which fits did not converge, where a choice lies at an edge, where groups are few."""
+    from probekit.probes.entry import label
+
     for r in found:
+        called = label(r) + (f", seed {r['seed']}" if r["seed"] or r["fraction"] < 1 else "")
         if r["solver"]["unconverged"]:
             output.warn(
-                f"{r['embedding']}: {r['solver']['unconverged']} of {r['solver']['fits']} fits did "
+                f"{called}: {r['solver']['unconverged']} of {r['solver']['fits']} fits did "
                 f"not converge (linear probes: a certified gap of {r['solver']['tolerance']:g}); "
                 f"{r['solver']['unconverged_final']} of them are of probes that are scored"
             )
         edges = [f["fold"] for f in r["folds"] if f["at_edge"]]
         if edges:
             output.warn(
-                f"{r['embedding']}: the choice is at the edge of what was tried in fold "
-                f"{', '.join(edges)}"
+                f"{called}: the choice is at the edge of what was tried in fold {', '.join(edges)}"
             )
     few = {r["interval"]["units"] for r in found if r["interval"]["units"] < 10}
     if few:
@@ -207,7 +208,7 @@ def _chosen(result: "Result") -> str:
     for name in names:
         values: list[Any] = [f["params"].get(name) for f in result["folds"]]
         if all(isinstance(v, (int, float)) for v in values):
-            values = [f"{v:.2g}" for v in sorted(values)]
+            values = [f"{v:.4g}" for v in sorted(values)]
         said.append(f"{name} " + ", ".join(dict.fromkeys(map(str, values))))
     return "; ".join(said) or "–"
 

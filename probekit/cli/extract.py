@@ -3,9 +3,8 @@
 from typing import Annotated
 
 import typer
-from rich.progress import TaskID
 
-from probekit.cli import options, output
+from probekit.cli import options, output, progress
 
 
 def extract(
@@ -38,6 +37,20 @@ def extract(
     ] = None,
     frames: Annotated[bool, typer.Option("--frames", help="Keep frames, not only pooled.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Worker processes, which survive recordings that crash their decoder."),
+    ] = None,
+    devices: Annotated[
+        str | None, typer.Option(metavar="A,B", help="A worker process for each: cuda:0,cuda:1.")
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler's, or local.")
+    ] = None,
+    share: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="One of N independent shares, for job arrays."),
+    ] = None,
     precision: Annotated[str, typer.Option(help="float32, bf16 or fp16.")] = "float32",
     dtype: Annotated[str, typer.Option(help="Storage: float32 or float16.")] = "float32",
     retry_failed: Annotated[
@@ -59,21 +72,12 @@ def extract(
       probekit extract -e vggish -e melstats --audio ~/recordings
 
       probekit extract -e vggish --manifest clips.csv --weights vggish=random:0 --limit 100
+
+      probekit extract -e vggish --audio /data/recordings --devices cuda:0,cuda:1
     """
     from probekit.extraction import run
 
-    with output.progress("clips") as bar:
-        lines: dict[str, TaskID] = {}
-        failed: dict[str, int] = {}
-
-        def tick(name: str, clips: int, seconds: float, failures: int) -> None:
-            failed[name] = failed.get(name, 0) + failures
-            note = f"({failed[name]} failed)" if failed[name] else ""
-            bar.update(lines[name], advance=clips + failures, note=note)
-
-        def begin(name: str, clips: int) -> None:
-            lines[name] = bar.add_task(name, total=clips, note="")
-
+    with progress.Extraction() as shown:
         summaries = run.extract(
             embedding,
             task=task,
@@ -86,14 +90,18 @@ def extract(
             streams=streams.split(",") if streams else None,
             frames=frames,
             device=device,
+            jobs=jobs,
+            devices=devices.split(",") if devices is not None else (),
+            dask=dask,
+            share=share,
             precision=precision,
             dtype=dtype,
             limit=limit,
             retry_failed=retry_failed,
             verify_audio=verify_audio,
             dry_run=dry_run,
-            begin=begin,
-            progress=tick,
+            begin=shown.begin,
+            progress=shown.tick,
         )
     if json:
         output.as_json([vars(summary) for summary in summaries])
@@ -106,23 +114,25 @@ def extract(
 def _tell(summaries: "list[run.Summary]") -> None:  # type: ignore[name-defined]  # noqa: F821
     """Print what was done, and what failed."""
     for one in summaries:
-        todo = one.total - one.cached - len(one.failed)
+        share = f" (share {one.share})" if one.share else ""
         if one.dry:
             output.say(
-                f"{one.extractor}: {todo:,} of {one.total:,} clips to embed, "
+                f"{one.extractor}: {one.todo:,} of {one.total:,} clips to embed{share}, "
                 f"{one.cached:,} cached; about {output.size(one.bytes)} in {one.where}"
             )
-        elif not one.seconds:
+            if one.todo:
+                output.say(f"  {_forecast(one)}")
+        elif not one.todo:
             output.say(
-                f"{one.extractor}: nothing to do, {one.cached:,} of {one.total:,} clips are in "
-                f"{one.where}"
+                f"{one.extractor}: nothing to do{share}, {one.cached:,} of {one.total:,} clips are "
+                f"in {one.where}"
             )
         else:
             speed = one.audio_seconds / max(one.seconds, 1e-9)
             output.say(
                 f"{one.extractor}: {one.done:,} clips embedded in {output.duration(one.seconds)} "
                 f"({output.duration(one.audio_seconds)} of audio, {speed:,.0f} times real time), "
-                f"{one.cached:,} were cached; in {one.where}"
+                f"{one.cached:,} were cached{share}; in {one.where}"
             )
         if one.provenance:
             output.say(f"  {'; '.join(one.provenance)}")
@@ -132,3 +142,13 @@ def _tell(summaries: "list[run.Summary]") -> None:  # type: ignore[name-defined]
                 output.say(f"    {clip_id}: {reason}")
             if len(one.failed) > 20:
                 output.say(f"    … and {len(one.failed) - 20:,} more (probekit cache info)")
+
+
+def _forecast(one: "run.Summary") -> str:  # type: ignore[name-defined]  # noqa: F821
+    """Say about how much audio there is, and how long it takes where that is known."""
+    if one.about_audio_seconds is None:
+        return "no recording says how long it is; time: unknown until the first clips are done"
+    audio = f"about {output.duration(one.about_audio_seconds)} of audio"
+    if one.about_seconds is None:
+        return f"{audio}; time: unknown until the first clips are done"
+    return f"{audio}; about {output.duration(one.about_seconds)} in one process ({one.like})"

@@ -29,12 +29,13 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
     if table.empty:
         output.say(f"no results in {results.root(reports)}; probekit evaluate makes them")
         return
+    seeds = bool(table["seed"].any())
     rows = [
         (
             r.task,
             r.embedding,
             r.probe,
-            f"{100 * r.fraction:g} %",
+            f"{100 * r.fraction:g} %" + (f", seed {r.seed}" if seeds else ""),
             r.metric,
             f"{r.score:.3f}",
             f"{r.low:.3f} – {r.high:.3f}",
@@ -58,7 +59,7 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
             "run",
         ),
         rows,
-        numbers="labels|score|clips",
+        numbers="score|clips",
     )
 
 
@@ -75,8 +76,10 @@ def show(
 
       probekit results show vggish --task fsdd
     """
+    import numpy as np
+
     from probekit.cli.evaluate import show as table
-    from probekit.probes import comparison
+    from probekit.probes import comparison, results
 
     found = list(comparison.find(run, task, reports).results)
     if json:
@@ -103,7 +106,11 @@ def show(
             title=f"run {r['run'][:12]}, {r['created']}",
             numbers=f"train|test|{r['metric']}|gap|steps",
         )
-        ranked = sorted(r["per_class"].items(), key=lambda pair: -(pair[1]["score"] or 0))
+        sign = -1 if results.higher(r) else 1
+        ranked = sorted(
+            r["per_class"].items(),
+            key=lambda pair: np.inf if pair[1]["score"] is None else sign * pair[1]["score"],
+        )
         output.table(
             ("class", "clips", r["metric"]),
             [
@@ -132,6 +139,7 @@ def best(
 
       probekit results best gtzan
     """
+    from probekit.cli.compare import p_value
     from probekit.errors import DataError
     from probekit.probes import comparison, results
 
@@ -148,8 +156,8 @@ def best(
             f"{one.scores[1]:.3f}",
             f"{one.difference:+.3f}",
             f"{one.low:+.3f} – {one.high:+.3f}",
-            f"{one.adjusted:.3f}",
-            one.verdict if one.verdict == "not distinguishable" else "",
+            p_value(one.adjusted),
+            one.verdict if one.verdict == "not distinguishable" else "worse",
         )
         for one in tests
     ]
@@ -160,6 +168,9 @@ def best(
         title=task,
         numbers=f"{metric}|p (Holm)|best - this",
     )
+    notes = [text for one in tests for text in one.notes] or top.results[0]["provenance"]
+    for text in dict.fromkeys(notes):
+        output.say(f"note: {text}")
 
 
 @app.command()
@@ -190,4 +201,4 @@ def verify(reports: options.Reports = None, json: bool = output.AsJson) -> None:
 
 
 def _plain(value: object) -> str:
-    return f"{value:.2g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,30 +1,35 @@
 """Do one part: decode, embed, pool, and write it whole."""
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import islice
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 
-from probekit import audio, runtime
+from probekit import audio
+from probekit.cache import lock
 from probekit.cache import part as part_file
 from probekit.cache.part import Part, Row
-from probekit.cards import ExtractorCard, Stream
+from probekit.cards import Stream
 from probekit.errors import AudioError, CacheError, ProbekitError
-from probekit.extraction.plan import Clip, PartJob, recording_hash
+from probekit.extraction import long
+from probekit.extraction.decoding import (
+    Source,
+    batches,
+    decode_ahead,
+    given,
+    waves,
+    without_path,
+)
+from probekit.extraction.plan import PartJob
+from probekit.extractors import memory
 from probekit.extractors.base import Extractor, Outputs
 from probekit.extractors.pooling import pool
-from probekit.extractors.resampling import KAISER, resample
-
-_BATCH_SECONDS = 60.0
-_BATCH_CLIPS = 64
 
 
 @dataclass
@@ -47,16 +52,6 @@ class Report:
     done: int = 0
     seconds: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class _Source:
-    """A decoded clip, or why it could not be decoded."""
-
-    clip: Clip
-    facts: dict[str, Any]
-    wave: torch.Tensor | None = None
-    reason: str = ""
 
 
 def embed_part(
@@ -82,10 +77,10 @@ def embed_part(
     """
     content = _empty(job, extractor)
     report = Report(job.path.name)
-    for batch in _batches(_decode_ahead(job.clips, extractor.card)):
+    memory.keep_freed()
+    for batch in batches(decode_ahead(job.clips, extractor), extractor):
         good = [source for source in batch if source.wave is not None]
-        waves = [source.wave for source in good if source.wave is not None]
-        for source, streams in zip(good, _outputs(extractor, waves), strict=True):
+        for source, streams in zip(good, _outputs(extractor, good), strict=True):
             if isinstance(streams, Exception):
                 source.reason = f"{extractor.card.name} failed ({_first_line(streams)})"
                 continue
@@ -95,6 +90,10 @@ def embed_part(
                 source.reason = str(error)
             else:
                 content.rows[source.clip.clip_id] = Row(source.facts, arrays)
+        for source in (source for source in batch if source.long):
+            long_arrays = _embed_long(source, extractor, job)
+            if long_arrays is not None:
+                content.rows[source.clip.clip_id] = Row(source.facts, long_arrays)
         bad = [source for source in batch if source.reason]
         for source in bad:
             content.failed[source.clip.clip_id] = {**source.facts, "reason": source.reason}
@@ -107,27 +106,51 @@ def embed_part(
     return content, report
 
 
-def _outputs(extractor: Extractor, waves: list[torch.Tensor]) -> list[Outputs | Exception]:
+def _outputs(extractor: Extractor, sources: list[Source]) -> list[Outputs | Exception]:
     """Embed a batch; where that fails, clip by clip, so that only the guilty ones fail."""
-    if not waves:
+    if not sources:
         return []
     try:
-        return [*extractor(waves)]
+        return [*extractor(waves(sources, extractor.card, extractor.device))]
     except Exception as error:
-        found: list[Outputs | Exception] = []
-        for wave in waves if len(waves) > 1 else ():
-            try:
-                found += extractor([wave])
-            except Exception as own:
-                found.append(own)
-        if any(not isinstance(one, Exception) for one in found):
-            return found
-        # nothing works: the extractor is at fault, not a clip
-        if isinstance(error, ProbekitError):
-            raise
-        raise ProbekitError(
-            f"{extractor.card.name}: cannot embed ({_first_line(error)})"
-        ) from error
+        together = error.with_traceback(None)  # which would keep what did not fit into memory
+    memory.release(extractor.device)
+    found: list[Outputs | Exception] = [together]
+    if len(sources) > 1:
+        found = [_alone(extractor, source) for source in sources]
+    if any(not isinstance(one, Exception) or memory.ran_out(one) for one in found):
+        return found
+    # nothing works: the extractor is at fault, not a clip
+    if isinstance(together, ProbekitError):
+        raise together
+    raise ProbekitError(
+        f"{extractor.card.name}: cannot embed ({_first_line(together)})"
+    ) from together
+
+
+def _alone(extractor: Extractor, source: Source) -> Outputs | Exception:
+    """Embed one clip, or say why that fails."""
+    try:
+        outputs: Outputs = extractor(waves([source], extractor.card, extractor.device))[0]
+    except Exception as error:
+        return error.with_traceback(None)
+    return outputs
+
+
+def _embed_long(source: Source, extractor: Extractor, job: PartJob) -> long.Arrays | None:
+    """Embed a long clip while it is decoded; if that fails, note the reason."""
+    clip = source.clip
+    try:
+        with audio.opened(clip.path, start=given(clip.start), end=given(clip.end)) as recording:
+            arrays, source.facts["duration"] = long.embed(extractor, recording, frames=job.frames)
+        _refuse_not_finite(arrays, job)
+    except AudioError as error:
+        source.reason = without_path(clip.path, str(error))
+    except Exception as error:
+        source.reason = f"{extractor.card.name} failed ({_first_line(error)})"
+    else:
+        return arrays
+    return None
 
 
 def _first_line(error: Exception) -> str:
@@ -156,15 +179,17 @@ def write_part(job: PartJob, content: Part, report: Report) -> Report:
     CacheError
         If the part cannot be written, or the older one is damaged; an older one is untouched.
     """
-    if job.path.exists():
-        _add_others(job, content)
-    try:
-        part_file.write(job.path, content)
-    except OSError as error:
-        raise CacheError(
-            f"{job.path}: cannot be written ({(error.strerror or str(error)).lower()}). Parts that "
-            "were finished stay; run the same command again to go on"
-        ) from error
+    with lock.writing(job.path.parent):
+        if job.path.exists():
+            _add_others(job, content)
+        try:
+            part_file.write(job.path, content)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise CacheError(
+                f"{job.path}: cannot be written ({reason}). Parts that were finished stay; run the "
+                "same command again to go on"
+            ) from error
     return report
 
 
@@ -188,8 +213,8 @@ def _empty(job: PartJob, extractor: Extractor) -> Part:
 def _add_others(job: PartJob, content: Part) -> None:
     """Add the clips that the part on the disk holds beside these.
 
-    It is read just before it is replaced, since another process may have written it meanwhile,
-    and checked, since its bytes are about to get a new digest.
+    It is read under the lock under which it is replaced, since another process may have written
+    it meanwhile, and checked, since its bytes are about to get a new digest.
     """
     fault = part_file.verify(job.path)
     if fault is not None:
@@ -209,65 +234,6 @@ def _add_others(job: PartJob, content: Part) -> None:
         )
 
 
-def _decode_ahead(clips: Iterable[Clip], card: ExtractorCard) -> Iterator[_Source]:
-    """Decode in threads, some clips ahead of the network, in order."""
-    threads = runtime.cpu_count()
-    clips = iter(clips)
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool_of_threads:
-        ahead: list[Future[_Source]] = [
-            pool_of_threads.submit(_decode, clip, card) for clip in islice(clips, 4 * threads)
-        ]
-        while ahead:
-            source = ahead.pop(0).result()
-            ahead += [pool_of_threads.submit(_decode, clip, card) for clip in islice(clips, 1)]
-            yield source
-
-
-def _decode(clip: Clip, card: ExtractorCard) -> _Source:
-    """Decode one clip; whatever is wrong with the recording becomes its reason."""
-    facts: dict[str, Any] = {
-        "start": clip.start,
-        "end": clip.end,
-        "duration": 0.0,
-        "size": -1,
-        "mtime": -1,
-        "sha256": b"",
-    }
-    try:
-        stat = clip.path.stat()
-        facts.update(size=stat.st_size, mtime=stat.st_mtime_ns)
-        start, end = (None if np.isnan(s) else s for s in (clip.start, clip.end))
-        by_soxr = card.sample_rate if card.resampler == "soxr_hq" else None
-        decoded = audio.load(clip.path, by_soxr, start=start, end=end)
-        limit = None if card.long_audio == "cropped" else card.max_seconds
-        if limit is not None and decoded.seconds > limit:
-            raise AudioError(f"{decoded.seconds:.1f} s long; {card.name} takes at most {limit:g} s")
-        digest = recording_hash(clip.path, stat.st_size, stat.st_mtime_ns)
-        facts.update(duration=decoded.seconds, sha256=digest.encode())
-    except AudioError as error:
-        return _Source(clip, facts, reason=_without_path(clip.path, str(error)))
-    except OSError as error:
-        return _Source(clip, facts, reason=(error.strerror or str(error)).lower())
-    wave = torch.from_numpy(decoded.wave)
-    if by_soxr is None:
-        wave = resample(wave, decoded.rate, card.sample_rate, KAISER[card.resampler])
-    return _Source(clip, facts, wave)
-
-
-def _batches(sources: Iterable[_Source]) -> Iterator[list[_Source]]:
-    """Group clips by seconds of audio, so that long clips do not make huge batches."""
-    batch: list[_Source] = []
-    seconds = 0.0
-    for source in sources:
-        batch.append(source)
-        seconds += source.facts["duration"]
-        if seconds >= _BATCH_SECONDS or len(batch) >= _BATCH_CLIPS:
-            yield batch
-            batch, seconds = [], 0.0
-    if batch:
-        yield batch
-
-
 def _arrays(
     streams: Outputs, extractor: Extractor, job: PartJob
 ) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
@@ -281,11 +247,17 @@ def _arrays(
             kept[name] = pool(values)
             if job.frames:
                 kept[name]["frames"] = values
+    _refuse_not_finite(kept, job)
+    return kept
+
+
+def _refuse_not_finite(kept: long.Arrays, job: PartJob) -> None:
+    """Raise where an embedding cannot be stored as a number."""
+    for name, arrays in kept.items():
         with np.errstate(over="ignore"):
-            finite = all(np.isfinite(a.astype(job.dtype)).all() for a in kept[name].values())
+            finite = all(np.isfinite(a.astype(job.dtype)).all() for a in arrays.values())
         if not finite:
             raise AudioError(f"the embedding {name!r} is not finite in {job.dtype}")
-    return kept
 
 
 def _grid(stream: Stream) -> dict[str, Any]:
@@ -300,7 +272,8 @@ def _grid(stream: Stream) -> dict[str, Any]:
 def _provenance(extractor: Extractor) -> dict[str, str]:
     """Return what is recorded beside the fingerprint: where and with what this was computed."""
     where = extractor.device
-    libraries = ("probekit", "torch", "numpy", "soundfile", "soxr", "h5py")
+    libraries = ["probekit", "torch", "numpy", "soundfile", "soxr", "h5py"]
+    libraries += ["av"] if find_spec("av") else []
     return {
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else str(where),
         "machine": platform.machine(),
@@ -308,8 +281,3 @@ def _provenance(extractor: Extractor) -> dict[str, str]:
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         **{name: version(name) for name in libraries},
     }
-
-
-def _without_path(path: Path, message: str) -> str:
-    """Take the path out of a message that is kept beside the clip's id."""
-    return message.removeprefix(f"{path}: ")

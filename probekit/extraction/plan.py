@@ -1,20 +1,22 @@
 """What is left to extract: which clips of which parts."""
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from probekit.cache import index as index_module
 from probekit.cache import layout
 from probekit.cache.layout import Layout
 from probekit.errors import CacheError, DataError
+from probekit.extraction import unchanged
 from probekit.extractors.load import Spec
 from probekit.extractors.pooling import POOLINGS
-from probekit.extractors.weights import sha256
+from probekit.hashing import sha256
 from probekit.manifest import Manifest
 
 
@@ -54,6 +56,11 @@ class PartJob:
         Whether to keep frames.
     dtype : {"float32", "float16"}
         How numbers are stored.
+    lost : dict of str to str
+        Clips that are not tried, since they end the process, with the reason: they are recorded
+        as failures.
+    journal : pathlib.Path or None
+        Where to write each clip's id before it is tried; clips are then done one by one.
     """
 
     path: Path
@@ -61,6 +68,21 @@ class PartJob:
     spec: Spec
     frames: bool
     dtype: str
+    lost: dict[str, str] = field(default_factory=dict)
+    journal: Path | None = None
+
+    def absolute(self) -> "PartJob":
+        """Return the same job, for a process that may work in another folder."""
+        sources = {
+            role: replace(source, path=source.path.absolute()) if source.path else source
+            for role, source in self.spec.sources.items()
+        }
+        return replace(
+            self,
+            path=self.path.absolute(),
+            clips=tuple(replace(clip, path=clip.path.absolute()) for clip in self.clips),
+            spec=replace(self.spec, sources=sources),
+        )
 
 
 @dataclass
@@ -81,8 +103,8 @@ class Plan:
         Clips that failed before and are not tried again, with the reason.
     jobs : list of PartJob
         Parts to write.
-    bytes_per_clip : float
-        About what a clip takes on the disk.
+    parts : int
+        Into how many parts the whole dataset is cut.
     """
 
     spec: Spec
@@ -91,12 +113,31 @@ class Plan:
     cached: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     jobs: list[PartJob] = field(default_factory=list)
-    bytes_per_clip: float = 0.0
+    parts: int = 0
 
     @property
     def todo(self) -> int:
         """The number of clips to embed."""
         return sum(len(job.clips) for job in self.jobs)
+
+    def share(self, number: int, of: int) -> "Plan":
+        """Return the plan of one of several independent processes; together they do all of it.
+
+        Parameters
+        ----------
+        number : int
+            Which one, from 1 to ``of``.
+        of : int >= 1
+            How many there are.
+
+        Returns
+        -------
+        Plan
+            With every ``of``-th part of the dataset, whether there is something to do in it or not:
+            so shares stay the same while others work.
+        """
+        own = {layout.part_name(k) for k in range(number - 1, self.parts, of)}
+        return replace(self, jobs=[job for job in self.jobs if job.path.name in own])
 
 
 def make(
@@ -150,7 +191,7 @@ def make(
         If nothing is cached and no recording is where the manifest says.
     """
     where = layout.folder(cache, spec.name, spec.fingerprint, dataset)
-    size = _bytes_per_clip(spec, frames, dtype)
+    size = bytes_per_clip(spec, frames, dtype)
     wanted = Layout(
         extractor=spec.name,
         fingerprint=spec.fingerprint,
@@ -175,25 +216,18 @@ def make(
         for name, facts in index.parts.items()
         if any(facts["streams"].values()) and not _holds(facts["streams"], spec, frames)
     }
-    plan = Plan(spec, where, len(clips), bytes_per_clip=size)
-    known: dict[str, Any] = {}
-    if len(index.table):
-        known = dict(zip(index.table["clip_id"], index.table.itertuples(index=False), strict=True))
+    plan = Plan(spec, where, len(clips), parts=settled.buckets)
     if verify_audio:
         recording_hash.cache_clear()
-    root = clips.root or Path()
+    there = unchanged.find(clips, index, lacking, recording_hash, verify_audio=verify_audio)
+    failed = (there >= 0) & (index.failed[there] if len(index.table) else False)
+    plan.cached = int((there >= 0).sum() - failed.sum())
+    if not retry_failed:
+        ids = clips.table["clip_id"].to_numpy(object)[failed]
+        reasons = index.table["reason"].to_numpy(object)[there[failed]] if len(ids) else []
+        plan.failed = dict(zip(ids, reasons, strict=True))
     groups: dict[str, list[Clip]] = {}
-    columns = (clips.table[name] for name in ("clip_id", "path", "start", "end"))
-    for clip_id, path, start, end in zip(*columns, strict=True):
-        clip = Clip(clip_id, root / path, start, end)
-        there = known.get(clip.clip_id)
-        if there is not None and there.part not in lacking and _same(clip, there, verify_audio):
-            if not there.failed:
-                plan.cached += 1
-                continue
-            if not retry_failed:
-                plan.failed[clip.clip_id] = there.reason
-                continue
+    for clip in _clips(clips, (there < 0) | (failed & retry_failed)):
         name = layout.part_name(layout.bucket(clip.clip_id, settled.buckets))
         groups.setdefault(name, []).append(clip)
     for name, own in sorted(groups.items()):
@@ -227,24 +261,16 @@ def _holds(held: dict[str, list[str]], spec: Spec, frames: bool) -> bool:
     return True
 
 
-def _same(clip: Clip, there: Any, verify_audio: bool) -> bool:
-    """Tell whether a clip in the cache comes from this very stretch of this very recording."""
-    for own, kept in ((clip.start, there.start), (clip.end, there.end)):
-        if not (own == kept or (math.isnan(own) and math.isnan(kept))):
-            return False
-    try:
-        stat = clip.path.stat()
-        if there.size < 0:
-            return bool(not there.failed)
-        if there.size == stat.st_size and there.mtime == stat.st_mtime_ns and not verify_audio:
-            return True
-        if there.size != stat.st_size or not there.sha256:
-            return False
-        own_hash = recording_hash(clip.path, stat.st_size, stat.st_mtime_ns)
-    except OSError:
-        # the recording is not here: what was computed stays, and a failure stays a failure
-        return not there.failed or there.size < 0
-    return bool(own_hash == there.sha256)
+def _clips(clips: Manifest, wanted: npt.NDArray[np.bool_]) -> Iterator[Clip]:
+    """Yield some of a manifest's clips."""
+    root = clips.root or Path()
+    table = clips.table[wanted]
+    columns = (table[name].tolist() for name in ("clip_id", "path", "start", "end"))
+    last, recording = None, root
+    for clip_id, path, start, end in zip(*columns, strict=True):
+        if path != last:  # clips of one recording mostly stand together
+            last, recording = path, root / path
+        yield Clip(clip_id, recording, start, end)
 
 
 @lru_cache(maxsize=4096)
@@ -285,13 +311,31 @@ def _refuse_wrong_root(plan: Plan, clips: Manifest) -> None:
         )
 
 
-def _bytes_per_clip(spec: Spec, frames: bool, dtype: str) -> float:
-    """Estimate what one clip takes; clips are taken to be of ten seconds."""
+def bytes_per_clip(spec: Spec, frames: bool, dtype: str, seconds: float = 10.0) -> float:
+    """Estimate what one clip takes on the disk.
+
+    Parameters
+    ----------
+    spec : Spec
+        Its streams are kept.
+    frames : bool
+        Whether frames are kept.
+    dtype : {"float32", "float16"}
+        How numbers are stored.
+    seconds : float > 0
+        How long clips are. Parts are always cut for ten seconds: the layout must not depend on
+        the recordings, which need not all be there.
+
+    Returns
+    -------
+    float
+        Bytes.
+    """
     item = 2 if dtype == "float16" else 4
     total = 0.0
     for stream in (spec.card.streams[name] for name in spec.streams):
         vectors = 1.0 if stream.kind == "clip" else float(len(POOLINGS))
         if frames and stream.hop:
-            vectors += 10 / float(stream.hop)
+            vectors += seconds / float(stream.hop)
         total += vectors * stream.dim * item
     return total

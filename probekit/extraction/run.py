@@ -1,27 +1,19 @@
 """Stage 1: recordings become embeddings in a cache."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from probekit import listing, runtime
-from probekit import manifest as manifests
-from probekit.cache import heads, layout
+from probekit.cache import index, layout
 from probekit.cache import manifests as kept
-from probekit.errors import DataError, ProbekitError
+from probekit.errors import ProbekitError
+from probekit.extraction import asked, forecast, places
 from probekit.extraction import plan as planning
+from probekit.extraction.places import Place
 from probekit.extraction.plan import Plan
 from probekit.extractors import load
 from probekit.manifest import Manifest
-from probekit.tasks import base as tasks
-
-if TYPE_CHECKING:
-    from probekit.extractors.base import Extractor
 
 Progress = Callable[[str, int, float, int], None]
 
@@ -40,6 +32,8 @@ class Summary:
         Clips asked for.
     cached : int
         Clips that were there before.
+    todo : int
+        Clips to embed; of this share, where it is one of several.
     done : int
         Clips embedded now.
     failed : dict of str to str
@@ -49,9 +43,17 @@ class Summary:
     provenance : list of str
         What every result from these embeddings will show.
     bytes : int
-        For a dry run, the size of what would be written.
+        For a dry run, about the size of what would be written.
+    about_audio_seconds : float or None
+        For a dry run, about the duration of what would be embedded; None where no recording says.
+    about_seconds : float or None
+        For a dry run, about how long that takes in one process, where an earlier extraction tells.
+    like : str
+        The earlier extraction that tells it.
     dry : bool
         Whether nothing was done.
+    share : str
+        ``"3/16"`` where this was one share of several.
     """
 
     extractor: str
@@ -59,13 +61,18 @@ class Summary:
     where: Path
     total: int
     cached: int = 0
+    todo: int = 0
     done: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     audio_seconds: float = 0.0
     seconds: float = 0.0
     provenance: list[str] = field(default_factory=list)
     bytes: int = 0
+    about_audio_seconds: float | None = None
+    about_seconds: float | None = None
+    like: str = ""
     dry: bool = False
+    share: str = ""
 
 
 def extract(
@@ -81,6 +88,10 @@ def extract(
     streams: Sequence[str] | None = None,
     frames: bool = False,
     device: str = "auto",
+    jobs: int | None = None,
+    devices: Sequence[str] = (),
+    dask: str | None = None,
+    share: str | None = None,
     precision: str = "float32",
     dtype: str = "float32",
     limit: int | None = None,
@@ -120,6 +131,16 @@ def extract(
         Keep frames besides the vectors pooled over time.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
+    jobs : int >= 1, optional
+        Number of worker processes, which share the cores; by default this process does all. A
+        recording that crashes a worker becomes a failure of that clip; 1 is good for that, too.
+    devices : sequence of str
+        One worker process for each of these devices; instead of ``device`` and ``jobs``.
+    dask : str, optional
+        Address of a Dask scheduler, or ``"local"`` for a cluster of ``jobs`` processes here. Its
+        workers must see cache, recordings and weights under the same paths.
+    share : str, optional
+        ``"3/16"``: the third of sixteen independent extractions that together do everything.
     precision : {"float32", "bf16", "fp16"}
         Arithmetic of the network.
     dtype : {"float32", "float16"}
@@ -135,7 +156,8 @@ def extract(
     begin : callable, optional
         Called with an extractor's name and the number of clips to embed.
     progress : callable, optional
-        Called with the extractor's name, clips done, seconds of audio and failures.
+        Called with the extractor's name, clips done, seconds of audio and failures: after each
+        batch in this process, after each part elsewhere.
 
     Returns
     -------
@@ -150,16 +172,17 @@ def extract(
     names = [extractors] if isinstance(extractors, str) else list(extractors)
     if dtype not in ("float32", "float16"):
         raise ProbekitError(f"dtype {dtype!r}: float32 or float16")
-    clips, dataset = _clips(task, root, audio, manifest, name)
+    place = places.parse(device, jobs, devices, dask, share)
+    clips, dataset = asked.clips(task, root, audio, manifest, name)
     cache = layout.root(cache)
-    few = clips if limit is None else _spread(clips, limit)
+    few = clips if limit is None else asked.spread(clips, limit)
     overrides = load.parse_overrides(weights)
     specs = [
         load.specify(text, weights=overrides, streams=streams, precision=precision)
         for text in names
     ]
     if not dry_run:
-        for own in _worth_keeping(clips, dataset, task, root):
+        for own in asked.worth_keeping(clips, dataset, task, root):
             kept.keep(cache, own)
     summaries = []
     for spec in specs:
@@ -174,121 +197,60 @@ def extract(
             retry_failed=retry_failed,
             verify_audio=verify_audio,
             dry=dry_run,
-        )
+        ).share(*place.share)
+        if dry_run:
+            summaries.append(_look(plan, place))
+            continue
         if begin and plan.todo:
             begin(spec.name, plan.todo)
-        summaries.append(_run(plan, device, progress, dry_run))
+        summaries.append(_run(plan, place, progress))
+    for one in summaries:
+        one.provenance = [*clips.provenance, *one.provenance]
     return summaries
 
 
-def _run(plan: Plan, device: str, progress: Progress | None, dry: bool) -> Summary:
-    """Do a plan's parts, one after another; the finished one is written behind the next."""
-    spec = plan.spec
-    summary = Summary(
-        spec.name,
-        spec.fingerprint,
+def _summary(plan: Plan, place: Place) -> Summary:
+    """Return what is known before anything is done."""
+    number, of = place.share
+    return Summary(
+        plan.spec.name,
+        plan.spec.fingerprint,
         plan.where,
         plan.total,
         plan.cached,
+        plan.todo,
         failed=dict(plan.failed),
-        provenance=spec.provenance,
-        dry=dry,
+        provenance=plan.spec.provenance,
+        share=f"{number}/{of}" if of > 1 else "",
     )
-    if dry:
-        summary.bytes = round(plan.todo * plan.bytes_per_clip)
-        return summary
-    if not plan.jobs:
-        return summary
-    from probekit.extraction.part import Report, embed_part, write_part
 
-    begin = perf_counter()
-    extractor = load.build(plan.jobs[0].spec, runtime.device(device))
-    _keep_head(extractor, plan.where.parent)
 
-    def tick(clips: int, seconds: float, failures: int) -> None:
-        if progress:
-            progress(spec.name, clips, seconds, failures)
-
-    def collect(written: Future[Report]) -> None:
-        report = written.result()
-        summary.done += report.done
-        summary.audio_seconds += report.seconds
-        summary.failed.update(report.failed)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
-        pending: Future[Report] | None = None
-        for job in plan.jobs:
-            content, report = embed_part(job, extractor, tick)
-            if pending:
-                collect(pending)
-            pending = writer.submit(write_part, job, content, report)
-        if pending:
-            collect(pending)
-    summary.seconds = perf_counter() - begin
+def _look(plan: Plan, place: Place) -> Summary:
+    """Say what a plan would do."""
+    summary = _summary(plan, place)
+    summary.dry = True
+    about = forecast.make(plan)
+    summary.bytes = about.bytes
+    summary.about_audio_seconds = about.audio_seconds
+    summary.about_seconds, summary.like = about.seconds, about.like
     return summary
 
 
-def _keep_head(extractor: "Extractor", folder: Path) -> None:
-    """Keep the network's own classifier beside the embeddings, where it has one."""
-    head = extractor.head()
-    if head is not None:
-        arrays = (head.weight.cpu().numpy(), head.bias.cpu().numpy())
-        heads.keep(folder, heads.KeptHead(head.classes, *arrays, head.stream, head.pooling))
+def _run(plan: Plan, place: Place, progress: Progress | None) -> Summary:
+    """Do a plan's parts."""
+    summary = _summary(plan, place)
+    if not plan.jobs:
+        return summary
 
+    def tick(clips: int, seconds: float, failures: int) -> None:
+        if progress:
+            progress(plan.spec.name, clips, seconds, failures)
 
-def _clips(
-    task: str | None,
-    root: str | Path | None,
-    audio: str | Path | None,
-    manifest: str | Path | Manifest | None,
-    name: str | None,
-) -> tuple[Manifest, str]:
-    """Return the clips that are meant, and the name of their dataset."""
-    given = [value for value in (task, audio, manifest) if value is not None]
-    if len(given) != 1:
-        raise ProbekitError(
-            "say which recordings: --task TASK --root DIR, or --audio DIR, or --manifest FILE"
-        )
-    if name is not None and (task is not None or name != manifests.dataset_name(name)):
-        raise ProbekitError(
-            f"--name {name}: for --audio and --manifest; lower case letters, digits, dots, dashes"
-        )
-    folder = Path(root) if root is not None else None
-    if audio is not None and folder is not None:
-        raise ProbekitError("--root belongs to --task or --manifest; leave it out with --audio")
-    if folder is not None and not folder.is_dir():
-        what = "not a folder" if folder.exists() else "no such folder"
-        raise DataError(f"--root {folder}: {what}")
-    if task is not None:
-        found = tasks.load_task(task)
-        if folder is None and not task.endswith(".csv"):
-            raise ProbekitError(
-                f"--task {task} needs --root DIR: the dataset's folder. {found.card.download}"
-            )
-        return found.manifest(folder), found.card.dataset
-    if isinstance(manifest, Manifest):
-        return manifest, manifest.name
-    if audio is not None:
-        clips = listing.from_folder(Path(audio), name)
-    else:
-        assert manifest is not None
-        clips = listing.from_csv(Path(manifest), root=folder, name=name)
-    return clips, clips.name
-
-
-def _worth_keeping(
-    clips: Manifest, dataset: str, task: str | None, root: str | Path | None
-) -> list[Manifest]:
-    """Return the manifests to keep: this one, and those of other tasks on the same dataset."""
-    if task is None or root is None:
-        return [clips]
-    others = [own for own in tasks.siblings(dataset) if own.name != clips.name]
-    return [clips, *(own.manifest(Path(root)) for own in others)]
-
-
-def _spread(clips: Manifest, limit: int) -> Manifest:
-    """Return a few clips, spread evenly over the manifest."""
-    if limit < 1:
-        raise ProbekitError(f"--limit {limit}: at least 1")
-    count = min(limit, len(clips))
-    return clips.subset(np.unique(np.linspace(0, len(clips) - 1, count).round().astype(int)))
+    begin = perf_counter()
+    for report in places.reports(plan.jobs, place, tick):
+        summary.done += report.done
+        summary.audio_seconds += report.seconds
+        summary.failed.update(report.failed)
+    summary.seconds = perf_counter() - begin
+    index.load(plan.where)  # kept now: a repair goes by what it knows of parts that get lost
+    return summary

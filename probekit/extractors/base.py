@@ -1,5 +1,6 @@
 """Waveforms become streams: the contract that every extractor keeps."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,9 +10,12 @@ from torch import Tensor, nn
 from probekit.cards import ExtractorCard, Params, Stream
 from probekit.errors import WeightsError
 from probekit.extractors import classes
+from probekit.extractors.batching import in_batches
 from probekit.extractors.states import fit
 
 Outputs = dict[str, Tensor]
+
+_MORE_ON_A_DEVICE = 8  # times the audio: thousands of cores want more to do
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Extractor(nn.Module):
     """
 
     network: nn.Module | None
-    batch_pieces: int = 32
+    batch_seconds: float = 60.0  # of audio that goes through the network at once, on a CPU
+    batch_pieces: int = 1024  # at most
 
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__()
@@ -69,6 +74,7 @@ class Extractor(nn.Module):
         self.params = params
         self.wanted = tuple(wanted)
         self.precision = torch.float32
+        self._longest = math.inf  # samples of a batch, once memory did not suffice for more
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -184,21 +190,72 @@ class Extractor(nn.Module):
         cuts = [self.cut(wave.to(where, torch.float32)) for wave in waves]
         results: list[Outputs] = [{} for _ in cuts]
         for same in _by_length(cuts):
-            pieces = torch.cat([cuts[i] for i in same])
+            outputs = self.run(torch.cat([cuts[i] for i in same]))
             counts = [len(cuts[i]) for i in same]
-            batches = [self._run(batch) for batch in pieces.split(self.batch_pieces)]
             for name, stream in self.streams.items():
-                whole = torch.cat([batch[name] for batch in batches])
-                for i, own in zip(same, whole.split(counts), strict=True):
+                for i, own in zip(same, outputs[name].split(counts), strict=True):
                     flat = own.reshape(-1, stream.dim)
                     results[i][name] = flat if stream.kind == "frames" else flat[0]
         return results
 
+    @torch.inference_mode()
+    def run(self, pieces: Tensor) -> Outputs:
+        """Run front-end and network on pieces, some at a time.
+
+        Parameters
+        ----------
+        pieces : Tensor, shape (pieces, samples of a piece)
+            From :meth:`cut`, of one or several clips, on the extractor's device.
+
+        Returns
+        -------
+        dict of str to Tensor
+            What :meth:`embed` returns for all of them, float32.
+        """
+        samples = pieces.shape[1]
+        size = self.at_once(samples)
+        outputs, fitted = in_batches(self._run, pieces, size)
+        if fitted < size:
+            self._longest = fitted * samples
+        return outputs
+
     def _run(self, pieces: Tensor) -> Outputs:
-        features = self.frontend(pieces)
+        return self.apply_network(self.frontend(pieces))
+
+    def at_once(self, samples: int) -> int:
+        """Return how many pieces go through the network together.
+
+        Parameters
+        ----------
+        samples : int >= 1
+            Length of a piece.
+
+        Returns
+        -------
+        int >= 1
+            About :attr:`batch_seconds` of audio, eight times that on a GPU, and no more than
+            memory sufficed for so far.
+        """
+        seconds = self.batch_seconds * (1 if self.device.type == "cpu" else _MORE_ON_A_DEVICE)
+        fitting = int(min(seconds * self.card.sample_rate, self._longest)) // samples
+        return max(1, min(fitting, self.batch_pieces))
+
+    def apply_network(self, features: Tensor) -> Outputs:
+        """Run :meth:`embed` at the extractor's precision.
+
+        Parameters
+        ----------
+        features : Tensor, shape (pieces, …)
+            From :meth:`frontend`.
+
+        Returns
+        -------
+        dict of str to Tensor
+            What :meth:`embed` returns, float32.
+        """
         if self.precision == torch.float32:
             return self.embed(features)
-        with torch.autocast(pieces.device.type, dtype=self.precision):
+        with torch.autocast(features.device.type, dtype=self.precision):
             return {name: out.float() for name, out in self.embed(features).items()}
 
     @property

@@ -20,7 +20,8 @@ from probekit.cards import ExtractorCard, Parameter, Params, Stream
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors.base import Extractor, Outputs
 from probekit.extractors.hear_api import EXACT_MS, TOLERANCE_MS, Library
-from probekit.extractors.weights import Source, sha256
+from probekit.extractors.weights import Source
+from probekit.hashing import sha256
 from probekit.selection import HEAR
 
 

@@ -180,13 +180,17 @@ def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
     """
     import torch
 
+    from probekit.extractors import fast
+
+    precision = getattr(torch, PRECISIONS[spec.precision])
     if spec.name == HEAR:
         from probekit.extractors import hear_modules
 
         built: Extractor = hear_modules.build(spec.card, spec.params, spec.streams, spec.sources)
+        built.precision = precision
     else:
         built = _with_weights(spec)
-    built.precision = getattr(torch, PRECISIONS[spec.precision])
+        fast.arrange(built, precision)
     return built.eval().requires_grad_(False).to(device)
 
 

@@ -4,7 +4,6 @@ Random weights are never used unless they are asked for, and are recorded under 
 the files is the matter of :mod:`probekit.extractors.states`; nothing here needs torch.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -171,12 +170,6 @@ def resolve(
             f"--weights {card.name if role == 'main' else f'{card.name}.{role}'}=PATH"
         )
     return Source(path=path, sha256=found.sha256)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digests(path: Path, *, again: bool = False) -> Digests:

@@ -150,7 +150,9 @@ def _curves(kind: str, targets: Array, scores: Array) -> Rescore:
         there = np.isfinite(found)
         with np.errstate(invalid="ignore"):
             mean = np.where(there, found, 0).sum(axis=1) / there.sum(axis=1)
-            return np.asarray(np.sqrt(2) * ndtri(mean) if kind == "d-prime" else mean)
+            if kind == "d-prime":  # infinite for an area of 0 or 1: not defined, as in the metric
+                mean = np.sqrt(2) * ndtri(np.where((mean > 0) & (mean < 1), mean, np.nan))
+            return np.asarray(mean)
 
     return rescore
 

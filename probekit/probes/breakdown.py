@@ -1,6 +1,7 @@
 """What a score consists of: classes, groups, and classes that nothing was learnt about."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ _GROUPS_SHOWN = 200
 
 
 def per_class(
-    metric: Metric, clips: Manifest, targets: Array, scores: Array, fold: Array
+    metric: Metric,
+    names: Sequence[str],
+    target: str,
+    targets: Array,
+    scores: Array,
+    fold: Array,
 ) -> Scores:
     """Return each class's score: the mean over the folds in which it is defined.
 
@@ -24,8 +30,10 @@ def per_class(
     ----------
     metric : Metric
         Scores the classes.
-    clips : Manifest
-        Says what the targets are, and the classes' names.
+    names : sequence of str
+        The classes in their order, or what the numbers are called.
+    target : {"single", "multi", "regression"}
+        What the targets are.
     targets, scores : numpy.ndarray
         Of all scored clips.
     fold : numpy.ndarray of int, shape (clips,)
@@ -40,13 +48,13 @@ def per_class(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice")
         mean = np.nanmean(own, axis=0)
-    if clips.target == "single":
+    if target == "single":
         counts = np.bincount(targets, minlength=len(mean))
-    elif clips.target == "multi":
+    elif target == "multi":
         counts = targets.sum(axis=0)
     else:
         counts = np.full(len(mean), len(targets))
-    return {name: _entry(mean[k], counts[k]) for k, name in enumerate(clips.names)}
+    return {name: _entry(mean[k], counts[k]) for k, name in enumerate(names)}
 
 
 def per_group(metric: Metric, targets: Array, scores: Array, groups: Array) -> Scores:

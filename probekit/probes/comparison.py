@@ -1,9 +1,10 @@
 """Paired tests of runs on the same clips: is one better than another.
 
 Two tests, each with its own question. The bootstrap draws test clips (or groups): would the
-difference hold for other clips? Over folds or seeds the corrected resampled t-test (Nadeau and
-Bengio, Machine Learning 52, 2003) asks whether it would hold for other training sets, too: plain
-t-tests over folds are far too sure, since folds share most of their training clips. Where both
+difference hold for other clips? Over folds or repeated splits the corrected resampled t-test
+(Nadeau and Bengio, Machine Learning 52, 2003) asks whether it would hold for other training sets,
+too: plain t-tests over folds are far too sure, since folds share most of their training clips. With
+a fixed split and several seeds a plain t-test asks whether it would hold for other seeds. Where two
 apply, the more cautious one counts.
 """
 
@@ -15,15 +16,28 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
 
 from probekit.errors import DataError
-from probekit.probes import predictions, results
+from probekit.probes import pairing, results
+from probekit.probes.entry import Entry, distinct, entries, find
 from probekit.probes.predictions import Predictions
 from probekit.probes.results import Result
-from probekit.probes.statistics import LEVEL, RESAMPLES, Units
+from probekit.probes.significance import bootstrap_p, corrected_t, holm
+from probekit.probes.statistics import LEVEL, Units
 from probekit.tasks import metrics
 from probekit.tasks.metrics import Metric
+
+__all__ = [
+    "Comparison",
+    "Entry",
+    "against_best",
+    "among",
+    "compare",
+    "corrected_t",
+    "entries",
+    "find",
+    "holm",
+]
 
 Array = npt.NDArray[Any]
 
@@ -43,12 +57,11 @@ class Comparison:
     difference, low, high : float
         First less second, with its 95 % bootstrap interval.
     p_bootstrap : float
-        Two-sided, from the paired bootstrap; at least 2 / 1,001.
+        Two-sided, from the paired bootstrap; at least 2 / 1,001 (0.002).
     p_t : float or None
-        Two-sided, from the corrected resampled t-test over ``repeats`` differences; None where
-        there is one only.
+        Two-sided, from the t-test over ``repeats`` differences; None where there is one only.
     repeats : int
-        Folds times seeds.
+        Folds, each with the mean over its seeds; with a fixed split, seeds.
     p : float
         The greater of the two.
     adjusted : float
@@ -79,30 +92,6 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Runs that are compared as one: the same but for their seeds.
-
-    Attributes
-    ----------
-    label : str
-        What to call them.
-    results : tuple of Result
-        By seed.
-    paths : tuple of pathlib.Path
-        Their files.
-    """
-
-    label: str
-    results: tuple[Result, ...]
-    paths: tuple[Path, ...]
-
-    @property
-    def score(self) -> float:
-        """The mean over seeds."""
-        return float(np.mean([result["score"] for result in self.results]))
-
-
 def compare(
     names: Sequence[str],
     *,
@@ -115,8 +104,8 @@ def compare(
     Parameters
     ----------
     names : sequence of str, at least two
-        Runs: first digits of their names, or embeddings (``"vggish"``) that have one run of the
-        task, or several that differ in the seed. ``"vggish/mlp"`` says which probe.
+        Runs, as :func:`probekit.probes.entry.find` takes them: first digits of their names, or
+        embeddings (``"vggish"``; ``"vggish/mlp"`` for another probe than the linear one).
     task : str
         The task; needed where a name does not tell.
     metric : str
@@ -136,128 +125,35 @@ def compare(
     """
     if len(names) < 2:
         raise DataError("compare needs at least two runs; see probekit results ls")
-    entries = [find(name, task, reports) for name in names]
-    return among(entries, metric)
+    return among([find(name, task, reports) for name in names], metric)
 
 
-def among(entries: Sequence[Entry], metric: str = "") -> list[Comparison]:
-    """Compare each with each; see :func:`compare`."""
-    found = [_pair(a, b, metric) for a, b in combinations(entries, 2)]
-    adjusted = holm([one.p for one in found])
-    return [_judged(one, p) for one, p in zip(found, adjusted, strict=True)]
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for being several (Holm, Scand. J. Statistics 6, 1979).
+def among(found: Sequence[Entry], metric: str = "") -> list[Comparison]:
+    """Compare each with each.
 
     Parameters
     ----------
-    p : sequence of float, each from 0 to 1
-        Of as many tests.
+    found : sequence of Entry
+        Of one task.
+    metric : str
+        Which metric; by default the task's first.
 
     Returns
     -------
-    list of float
-        In the same order; at most 1.
-    """
-    order = np.argsort(p)
-    steps = np.asarray(p)[order] * np.arange(len(p), 0, -1)
-    found = np.empty(len(p))
-    found[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return [float(value) for value in found]
-
-
-def corrected_t(differences: Array, test_over_train: float) -> float:
-    """Return the two-sided p-value of the corrected resampled t-test.
-
-    Parameters
-    ----------
-    differences : numpy.ndarray, shape (repeats,), at least two
-        Of two learners, fold by fold or split by split.
-    test_over_train : float > 0
-        Test clips for each training clip.
-
-    Returns
-    -------
-    float
-        1 where all differences are 0, 0 where they are all the same and not 0.
-    """
-    repeats = len(differences)
-    mean, variance = float(np.mean(differences)), float(np.var(differences, ddof=1))
-    if variance == 0:
-        return 1.0 if mean == 0 else 0.0
-    statistic = mean / np.sqrt((1 / repeats + test_over_train) * variance)
-    return float(2 * student.sf(abs(statistic), repeats - 1))
-
-
-def find(name: str, task: str = "", reports: str | Path | None = None) -> Entry:
-    """Return the runs that a user names.
-
-    Parameters
-    ----------
-    name : str
-        See :func:`compare`.
-    task : str
-        Only of this task.
-    reports : str or pathlib.Path, optional
-        Where results are.
-
-    Returns
-    -------
-    Entry
-        One run, or several that differ in their seeds.
+    list of Comparison
+        Of all pairs, in the order of ``found``, p-values adjusted for all of them (Holm).
 
     Raises
     ------
     DataError
-        If there is none, or several that differ in more than the seed; lists them.
+        If one is there twice, or two cannot be compared.
     """
-    every = [(p, r) for p, r in results.files(reports) if task in ("", r["task"])]
-    if len(name) >= 6 and all(c in "0123456789abcdef" for c in name):
-        own = [(p, r) for p, r in every if r["run"].startswith(name)]
-    else:
-        embedding, _, probe = name.partition("/")
-        own = [
-            (p, r)
-            for p, r in every
-            if r["embedding"] == embedding and (r["probe"] == probe or not probe)
-        ]
-    kinds = {_kind(r) for _, r in own}
-    if len(kinds) == 1:
-        return _entry(own)
-    where = results.root(reports)
-    if not own:
-        there = ", ".join(sorted({r["embedding"] for _, r in every})) or "none"
-        raise DataError(
-            f"{where}: no run {name!r}{f' of {task}' if task else ''}; there is {there}"
-        )
-    listed = "\n".join(
-        f"  {r['run'][:12]}  {r['task']}  {_label(r)}  {r['score']:.3f}  {r['created']}"
-        for _, r in own
-    )
-    raise DataError(f"{where}: several runs are {name!r}; say which by its first digits:\n{listed}")
-
-
-def entries(task: str, reports: str | Path | None = None) -> list[Entry]:
-    """Return all runs of a task, those that differ in their seeds alone as one.
-
-    Parameters
-    ----------
-    task : str
-        The task.
-    reports : str or pathlib.Path, optional
-        Where results are.
-
-    Returns
-    -------
-    list of Entry
-        In no particular order.
-    """
-    groups: dict[tuple[Any, ...], list[tuple[Path, Result]]] = {}
-    for path, result in results.files(reports):
-        if result["task"] == task:
-            groups.setdefault(_kind(result), []).append((path, result))
-    return [_entry(own) for own in groups.values()]
+    runs = [path for one in found for path in one.paths]
+    twice = sorted({path.stem for path in runs if runs.count(path) > 1})
+    if twice:
+        raise DataError(f"the same run twice: {', '.join(twice)}")
+    tests = [_pair(a, b, metric) for a, b in combinations(distinct(found), 2)]
+    return _adjusted(tests)
 
 
 def against_best(found: Sequence[Entry]) -> tuple[Entry, list[Comparison]]:
@@ -274,43 +170,21 @@ def against_best(found: Sequence[Entry]) -> tuple[Entry, list[Comparison]]:
         The best one.
     list of Comparison
         Best against each other one, from the nearest on, p-values adjusted (Holm).
+
+    Raises
+    ------
+    DataError
+        If they are of different metrics, or two cannot be compared.
     """
+    scored = sorted({one.results[0]["metric"] for one in found})
+    if len(scored) > 1:
+        raise DataError(
+            f"{found[0].results[0]['task']}: results are of different metrics "
+            f"({', '.join(scored)}): evaluate again, and delete those of old"
+        )
     sign = 1 if results.higher(found[0].results[0]) else -1
-    ranked = sorted(found, key=lambda one: -sign * one.score)
-    tests = [_pair(ranked[0], other, "") for other in ranked[1:]]
-    adjusted = holm([one.p for one in tests])
-    return ranked[0], [_judged(one, p) for one, p in zip(tests, adjusted, strict=True)]
-
-
-def _entry(own: list[tuple[Path, Result]]) -> Entry:
-    own = sorted(own, key=lambda pair: pair[1]["seed"])
-    return Entry(_label(own[0][1]), tuple(r for _, r in own), tuple(p for p, _ in own))
-
-
-def _kind(result: Result) -> tuple[Any, ...]:
-    """Return what runs of one entry have in common: all but the seed and when they were made."""
-    fingerprints = tuple(source["fingerprint"] for source in result["sources"])
-    return (
-        result["task"],
-        result["embedding"],
-        fingerprints,
-        result["probe"],
-        str(result["settings"]),
-        tuple(result["steps"]),
-        result["fraction"],
-        result["manifest"],
-    )
-
-
-def _label(result: Result) -> str:
-    words = [result["embedding"]]
-    if result["probe"] != "linear":
-        words.append(result["probe"])
-    if result["preset"]:
-        words.append(result["preset"])
-    if result["fraction"] < 1:
-        words.append(f"{100 * result['fraction']:g} % of labels")
-    return " / ".join(words)
+    ranked = sorted(distinct(found), key=lambda one: -sign * one.score)
+    return ranked[0], _adjusted([_pair(ranked[0], other, "") for other in ranked[1:]])
 
 
 def _pair(first: Entry, second: Entry, name: str) -> Comparison:
@@ -327,29 +201,32 @@ def _pair(first: Entry, second: Entry, name: str) -> Comparison:
             f"({len(one['classes'])} and {len(other['classes'])}); evaluate again"
         )
     metric = metrics.get(name or one["metric"])
-    notes: list[str] = []
-    pairs = _aligned(first, second, notes)
+    if one["target"] not in metric.targets:
+        raise DataError(
+            f"--metric {metric.name}: for {' or '.join(metric.targets)} targets; those of "
+            f"{one['task']} are {one['target']}"
+        )
+    pairs = pairing.aligned(first, second)
     drawn = [_differences(metric, a, b) for a, b in pairs]
-    means = np.mean([one[0] for one in drawn], axis=0)
-    each = np.concatenate([own[1] for own in drawn])
-    low, high = np.nanpercentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    finite = means[np.isfinite(means)]
-    tail = min((finite <= 0).sum(), (finite >= 0).sum()) + 1
-    p_bootstrap = min(1.0, 2 * tail / (RESAMPLES + 1))
-    p_t = None
-    if len(each) > 1:
-        p_t = corrected_t(each, _test_over_train(one))
+    means = np.mean([own[0] for own in drawn], axis=0)
+    means = means[np.isfinite(means)]
+    if not len(means):
+        raise DataError(f"{metric.title} is not defined on any resample of the test clips")
+    low, high = np.percentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    p_bootstrap = bootstrap_p(means)
+    by_fold = [own[1] for own in drawn]
+    if len(by_fold[0]) > 1:
+        each = [float(np.mean([own[f] for own in by_fold if f in own])) for f in by_fold[0]]
+        # of two shares of the labels the smaller one is the more cautious
+        share = max(_test_over_train(one), _test_over_train(other))
+    else:  # seeds of a fixed split: no training clips are exchanged for test clips
+        each, share = [value for own in by_fold for value in own.values()], 0.0
+    p_t = corrected_t(np.array(each), share) if len(each) > 1 else None
     scores = [
         float(np.mean([np.mean(side.by_fold(metric)) for side in sides]))
         for sides in zip(*pairs, strict=True)
     ]
     clips = len(pairs[0][0].clip_ids)
-    most = max(r["clips"]["used"] for r in (*first.results, *second.results))
-    if any(len(a.clip_ids) < _scored(r) for (a, _), r in zip(pairs, first.results, strict=False)):
-        notes.append(f"on the {clips:,} test clips that both scored (of up to {most:,} clips)")
-    notes += dict.fromkeys(
-        text for r in (*first.results, *second.results) for text in r["provenance"]
-    )
     p = max(p_bootstrap, p_t or 0.0)
     return Comparison(
         task=one["task"],
@@ -367,8 +244,33 @@ def _pair(first: Entry, second: Entry, name: str) -> Comparison:
         adjusted=p,
         clips=clips,
         verdict="",
-        notes=tuple(notes),
+        notes=_notes(first, second, clips, len(pairs)),
     )
+
+
+def _notes(first: Entry, second: Entry, clips: int, repeats: int) -> tuple[str, ...]:
+    """Return what has to be said beside a comparison: seeds, missing clips, provenance."""
+    notes = []
+    for one in (first, second):
+        if len(one.results) > 1:
+            cut = "" if len(one.results) == repeats else "the first "
+            notes.append(f"{one.label}: mean of {cut}{repeats} seeds")
+    most = max(_scored(r) for r in (*first.results, *second.results))
+    if clips < most:
+        notes.append(
+            f"{first.label}, {second.label}: on the {clips:,} test clips that both scored, of up "
+            f"to {most:,}"
+        )
+    said = {e.label: dict.fromkeys(t for r in e.results for t in r["provenance"])
+            for e in (first, second)}  # fmt: skip
+    shared = [text for text in said[first.label] if text in said[second.label]]
+    own = [f"{name}: {text}" for name in said for text in said[name] if text not in shared]
+    return (*notes, *shared, *own)
+
+
+def _adjusted(tests: list[Comparison]) -> list[Comparison]:
+    adjusted = holm([one.p for one in tests])
+    return [_judged(one, p) for one, p in zip(tests, adjusted, strict=True)]
 
 
 def _judged(one: Comparison, adjusted: float) -> Comparison:
@@ -379,61 +281,21 @@ def _judged(one: Comparison, adjusted: float) -> Comparison:
     return replace(one, adjusted=adjusted, verdict=verdict)
 
 
-def _aligned(
-    first: Entry, second: Entry, notes: list[str]
-) -> list[tuple[Predictions, Predictions]]:
-    """Return predictions of both on the same clips, seed by seed."""
-    pairs = []
-    repeats = max(len(first.results), len(second.results))
-    if len(first.results) != len(second.results):
-        if 1 not in (len(first.results), len(second.results)):
-            repeats = min(len(first.results), len(second.results))
-        notes.append(f"{len(first.results)} and {len(second.results)} seeds")
-    for k in range(repeats):
-        one, other = (_load(e, min(k, len(e.results) - 1)) for e in (first, second))
-        pairs.append(_common(one, other, first.label, second.label))
-    return pairs
-
-
-def _load(entry: Entry, k: int) -> Predictions:
-    result = entry.results[k]
-    folds = tuple(one["fold"] for one in result["folds"])
-    return predictions.load(
-        entry.paths[k].with_suffix(".h5"), folds, result["target"], result["probabilities"]
-    )
-
-
-def _common(
-    one: Predictions, other: Predictions, first: str, second: str
-) -> tuple[Predictions, Predictions]:
-    """Keep the clips that both scored in the same fold."""
-    if set(one.folds) != set(other.folds):
-        raise DataError(
-            f"{first} and {second} were scored in other folds ({', '.join(one.folds[:4])} … and "
-            f"{', '.join(other.folds[:4])} …): evaluate both under one protocol"
-        )
-    keys = [
-        {(i, p.folds[f]): row for row, (i, f) in enumerate(zip(p.clip_ids, p.fold, strict=True))}
-        for p in (one, other)
-    ]
-    both = [key for key in keys[0] if key in keys[1]]
-    if not both:
-        raise DataError(f"{first} and {second} have no test clip in common")
-    rows = [np.array([own[key] for key in both]) for own in keys]
-    kept = one.subset(rows[0]), other.subset(rows[1])
-    if not np.array_equal(kept[0].targets, kept[1].targets):
-        raise DataError(f"{first} and {second}: the labels of some clips differ; evaluate again")
-    return kept
-
-
-def _differences(metric: Metric, one: Predictions, other: Predictions) -> tuple[Array, Array]:
+def _differences(
+    metric: Metric, one: Predictions, other: Predictions
+) -> tuple[Array, dict[str, float]]:
     """Return the difference of each resample, and that of each fold."""
     units = Units.of(one.fold, one.groups)
     several = [side.scores_for(metric) for side in (one, other)]
     drawn = units.resampled(metric, one.targets, several)
-    aligned = dict(zip(other.folds, other.by_fold(metric), strict=True))
-    each = [a - aligned[name] for name, a in zip(one.folds, one.by_fold(metric), strict=True)]
-    return drawn[:, 0] - drawn[:, 1], np.array(each)
+    scores = zip(one.folds, one.by_fold(metric), other.by_fold(metric), strict=True)
+    each = {name: a - b for name, a, b in scores}
+    undefined = [name for name, value in each.items() if np.isnan(value)]
+    if undefined:
+        raise DataError(
+            f"{metric.title} is not defined on the clips that both scored in fold {undefined[0]}"
+        )
+    return drawn[:, 0] - drawn[:, 1], each
 
 
 def _test_over_train(result: Result) -> float:

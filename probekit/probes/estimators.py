@@ -47,30 +47,44 @@ class Estimated:
         """Return probabilities where the estimator has them, else decision values or votes."""
         if self.target == "regression":
             return np.asarray(self.model.predict(features), np.float64).reshape(len(features), -1)
-        if self.probabilities and hasattr(self.model, "predict_proba"):
-            found = self.model.predict_proba(features)
-        elif hasattr(self.model, "decision_function"):
-            found = self.model.decision_function(features)
-        else:
-            return self._votes(features)
-        if isinstance(found, list):  # one array of two columns a label
-            found = np.stack([one[:, -1] for one in found], axis=1)
-        if self.target == "multi":
-            return np.asarray(found, np.float64)
-        if found.ndim == 1:
-            found = np.stack([-found, found], axis=1)
-        wide = np.full((len(features), self.classes), 0.0 if self.probabilities else -np.inf)
-        wide[:, self.model.classes_] = found
-        return wide
+        if self.target == "single":
+            return self._of_classes(features, self.classes)
+        if self.classes == 1:  # a single tag: the model tells its two classes apart
+            return self._of_classes(features, 2)[:, 1:]
+        if self.probabilities:
+            return self._of_tags(self.model.predict_proba(features))
+        if hasattr(self.model, "decision_function"):
+            return np.asarray(self.model.decision_function(features), np.float64)
+        return np.asarray(self.model.predict(features), np.float64)
 
     def arrays(self) -> dict[str, Array]:
         """Return coefficients, where the estimator has some."""
         found = {name: getattr(self.model, f"{name}_", None) for name in ("coef", "intercept")}
         return {k: v for k, v in found.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
 
-    def _votes(self, features: Array) -> Array:
-        found = np.asarray(self.model.predict(features))
-        return np.eye(self.classes)[found] if self.target == "single" else found.astype(float)
+    def _of_classes(self, features: Array, classes: int) -> Array:
+        """Return a score for each class, also for those that the model was not fitted on."""
+        if self.probabilities:
+            found, absent = self.model.predict_proba(features), 0.0
+        elif hasattr(self.model, "decision_function"):
+            found, absent = self.model.decision_function(features), -np.inf
+        else:
+            return np.eye(classes)[self.model.predict(features)]
+        if found.ndim == 1:
+            found = np.stack([-found, found], axis=1)
+        wide = np.full((len(features), classes), absent)
+        wide[:, self.model.classes_] = found
+        return wide
+
+    def _of_tags(self, found: Any) -> Array:
+        """Return the probability of each tag, of one array or of a list of one array a tag."""
+        if not isinstance(found, list):
+            return np.asarray(found, np.float64)
+        columns = [
+            one[:, list(own).index(1)] if 1 in own else np.zeros(len(one))  # never, in training
+            for one, own in zip(found, self.model.classes_, strict=True)
+        ]
+        return np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,13 @@ class Estimator:
 
     def choose_all(self, job: Job) -> list[Chosen]:
         """Choose parameters on validation clips or all inner divisions, and fit."""
+        wanted = "regressor" if job.clips.target == "regression" else "classifier"
+        made = self.made().__sklearn_tags__().estimator_type
+        if made not in (wanted, None):
+            raise ProbekitError(
+                f"--probe {self.name}: {self.made.__name__} is a {made}; {job.clips.name} needs a "
+                f"{wanted}"
+            )
         fitter = _Fitter(self.made, job.clips.target, len(job.clips.names))
         return choose_all(job, self.grid, fitter)
 
@@ -139,6 +160,8 @@ def parse(text: str) -> Estimator:
         ) from error
     if not (isinstance(made, type) and issubclass(made, BaseEstimator)):
         raise ProbekitError(f"--probe {text}: {name} is not an estimator of scikit-learn's kind")
+    if not hasattr(made, "predict"):
+        raise ProbekitError(f"--probe {text}: {name} predicts nothing")
     pairs = [piece.partition("=") for piece in parameters.split(",") if piece]
     try:
         known = made().get_params()
@@ -151,9 +174,23 @@ def parse(text: str) -> Estimator:
             raise ProbekitError(
                 f"--probe {text}: {name} has no parameter {key!r}; it has {', '.join(known)}"
             )
-    values = {key: [yaml.safe_load(v) for v in value.split("|")] for key, _, value in pairs}
+    values = {key: [_value(text, v) for v in value.split("|")] for key, _, value in pairs}
     grid = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
     return Estimator(text, made, tuple(grid))
+
+
+def _value(text: str, value: str) -> Any:
+    """Return what a user wrote as a number, a truth value, None or text."""
+    if value == "None":
+        return None
+    try:
+        found = yaml.safe_load(value)
+        # YAML takes 1e-3 for text
+        return float(found) if isinstance(found, str) and "e" in found.lower() else found
+    except yaml.YAMLError as error:
+        raise ProbekitError(f"--probe {text}: {value!r} is neither number nor text") from error
+    except ValueError:
+        return found
 
 
 @dataclass(frozen=True)
@@ -177,7 +214,11 @@ class _Fitter:
         if "random_state" in model.get_params() and "random_state" not in settings:
             model.set_params(random_state=seed)
         tags = model.__sklearn_tags__()
-        if self.target == "multi" and not (
+        # of the class itself: a tag that no training clip has gets a stand-in with probabilities
+        sure = self.target != "regression" and hasattr(model, "predict_proba")
+        if self.target == "multi" and self.classes == 1:
+            targets = targets[:, 0]
+        elif self.target == "multi" and not (
             tags.classifier_tags and tags.classifier_tags.multi_label
         ):
             model = OneVsRestClassifier(model)
@@ -185,8 +226,7 @@ class _Fitter:
             model = MultiOutputRegressor(model)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            warnings.filterwarnings("ignore", "Label not .* is present in all training")
+            warnings.filterwarnings("ignore", "Label .* is present in all training")
             model.fit(features, targets)
         stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-        sure = self.target != "regression" and hasattr(model, "predict_proba")
         return Fit(Estimated(model, self.target, self.classes, sure), converged=not stopped)

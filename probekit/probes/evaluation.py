@@ -99,6 +99,8 @@ def evaluate(
     """
     if seeds < 1:
         raise ProbekitError(f"--seeds {seeds}: at least 1")
+    if preset and probe != "linear":
+        raise ProbekitError(f"--preset {preset} has a probe of its own: leave out --probe {probe}")
     where, store_root = layout.root(cache), results.root(reports)
     runs = [
         run
@@ -107,7 +109,9 @@ def evaluate(
             where, one, [extractors] if isinstance(extractors, str) else extractors, root
         )
     ]
-    todo = [run for run in runs if again or _kept(run.path(store_root)) is None]
+    paths = [run.path(store_root) for run in runs]
+    wanted = dict(zip(paths, runs, strict=True))  # what was asked for twice is computed once
+    todo = [run for path, run in wanted.items() if again or _kept(path) is None]
     if (jobs > 1 and len(todo) > 1) or dask:
         work = partial(_compute, store_root, 1, None)
         done = runtime.map_units(work, todo, jobs=jobs, dask=dask)
@@ -118,7 +122,7 @@ def evaluate(
         for run in todo:
             tick = partial(progress, run.label) if progress else None
             _compute(store_root, jobs, tick, run)
-    return [results.load(run.path(store_root)) for run in runs]
+    return [results.load(path) for path in paths]
 
 
 def _compute(reports: Path, jobs: int, tick: Callable[[int, int], None] | None, run: Run) -> None:
@@ -128,8 +132,8 @@ def _compute(reports: Path, jobs: int, tick: Callable[[int, int], None] | None, 
 
 
 def _kept(path: Path) -> Result | None:
-    """Return a result that is there; None for none, or for one of another format."""
-    if path.exists():
+    """Return a result that is there with its predictions; None for none, or another format."""
+    if path.exists() and path.with_suffix(".h5").exists():
         with suppress(DataError):
             return results.load(path)
     return None

@@ -195,5 +195,15 @@ def of(members: list[tuple[Selection, Embeddings]], clips: Manifest) -> Features
 
 def _width(chosen: Selection, embeddings: Embeddings) -> int:
     """Return the number of features of one member."""
-    grid = embeddings.grids[chosen.stream or embeddings.default_stream]
-    return int(grid["dim"]) * (1 if grid["kind"] == "clip" else len(chosen.pool))
+    if chosen.stream and chosen.stream not in embeddings.grids:
+        raise DataError(
+            f"{chosen.name}: no stream {chosen.stream!r} in {embeddings.where}; it holds "
+            f"{', '.join(embeddings.grids)}"
+        )
+    stream = chosen.stream or embeddings.default_stream
+    grid = embeddings.grids[stream]
+    if grid["kind"] != "clip":
+        return int(grid["dim"]) * len(chosen.pool)
+    if chosen.pool != ("mean",):  # what no word means
+        raise DataError(f"{chosen.name}: its stream {stream} is one vector a clip: leave out pool=")
+    return int(grid["dim"])

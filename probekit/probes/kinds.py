@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -112,45 +113,19 @@ class Linear:
 
     def choose_all(self, job: Job) -> list[Chosen]:
         """Choose C and fit, all folds together where features are standardized only."""
-        if not hasattr(selection, "choose_all"):  # XXX until it is there
-            return [
-                selection.choose(
-                    job.features,
-                    job.targets,
-                    job.clips,
-                    s,
-                    job.protocol,
-                    job.metric,
-                    solver=self.solver,
-                )
-                for s in job.divisions
-            ]
-        common = {"solver": self.solver, "device": self.device, "jobs": job.jobs}
+        choose = partial(
+            selection.choose_all, solver=self.solver, device=self.device, jobs=job.jobs
+        )
+        data = (job.targets, job.clips)
+        rules = (job.protocol, job.metric)
         if job.steps == ("standardize",):
-            return selection.choose_all(
-                job.features,
-                job.targets,
-                job.clips,
-                job.divisions,
-                job.protocol,
-                job.metric,
-                progress=job.progress,
-                **common,
-            )
+            return choose(job.features, *data, job.divisions, *rules, progress=job.progress)
         found = []
         for split in job.divisions:
             # fitted on the training clips' features; labels and test clips are not looked at
             transform = steps.fit(job.steps, job.features[split.train])
-            [one] = selection.choose_all(
-                transform(job.features),
-                job.targets,
-                job.clips,
-                [split],
-                job.protocol,
-                job.metric,
-                standardize=False,
-                **common,
-            )
+            own = transform(job.features)
+            [one] = choose(own, *data, [split], *rules, standardize=False)
             found.append(replace(one, probe=steps.Stepped(transform, one.probe)))
             if job.progress:
                 job.progress(len(found), len(job.divisions))

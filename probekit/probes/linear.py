@@ -6,24 +6,24 @@ loss is ``½‖w‖² + C · Σ loss``, the intercept is free. What fits it is p
 scikit-learn's, as asked.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
 
 from probekit.errors import DataError
-from probekit.probes.solver import Solution, solve_path
+from probekit.probes import peer, plan, ridge
+from probekit.probes.plan import Plan
+from probekit.probes.solution import Solution
 
 Array = npt.NDArray[Any]
 
 GRID = tuple(float(c) for c in np.logspace(-5, 6, 12))
 SOLVERS = ("probekit", "scikit-learn")
 CERTIFIED = 1e-5  # relative gap up to which a fit counts as converged
+_BLOCK = 4_000_000  # numbers that are looked at at a time
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,9 @@ def fit_path(
     classes: int,
     grid: Sequence[float],
     solver: str = "probekit",
+    *,
+    standardize: bool = True,
+    device: str = "cpu",
 ) -> list[Probe]:
     """Fit a probe for each C, from strong to weak regularization, each from the one before.
 
@@ -153,6 +156,10 @@ def fit_path(
         Values of C, ascending.
     solver : {"probekit", "scikit-learn"}
         What minimizes.
+    standardize : bool
+        Whether features are brought to zero mean and unit variance first.
+    device : str
+        Where probekit's solver runs.
 
     Returns
     -------
@@ -164,89 +171,122 @@ def fit_path(
     DataError
         If features are not finite, or all training clips have the same label.
     """
-    if not np.isfinite(features).all():
-        rows = int((~np.isfinite(features).all(axis=1)).sum())
-        raise DataError(f"{rows} of {len(features)} embeddings hold NaN or infinite values")
-    own = scaler(features)
-    wide = own(features)
-    if kind == "regression":
-        return [_ridge(own, wide, targets, c) for c in grid]
-    fit = _certified if solver == "probekit" else _by_scikit_learn
-    if kind == "multi":
-        hot = targets.astype(bool)
-        there = np.flatnonzero(hot.any(axis=0) & ~hot.all(axis=0))
-        always = np.where(hot.all(axis=0), np.inf, -np.inf)  # a tag of all clips, or of none
-        found = fit(wide, hot[:, there], grid, True) if len(there) else _constant(grid)
-        return [_placed(own, one, there, always) for one in found]
-    there, place = np.unique(targets, return_inverse=True)
-    if len(there) < 2:
-        raise DataError("all training clips have the same label: there is nothing to tell apart")
-    if len(there) == 2:  # as scikit-learn: one regression, of the second class against the first
-        found = [_mirrored(one) for one in fit(wide, (place == 1)[:, None], grid, True)]
-    else:
-        found = fit(wide, place[:, None] == np.arange(len(there)), grid, False)
-    return [_placed(own, one, there, np.full(classes, -np.inf)) for one in found]
+    everything = np.arange(len(features))
+    return fit_paths(
+        features,
+        targets,
+        [everything],
+        kind,
+        classes,
+        grid,
+        solver,
+        standardize=standardize,
+        device=device,
+    )[0]
 
 
-def _certified(wide: Array, hot: Array, grid: Sequence[float], independent: bool) -> list[Solution]:
-    """Fit with probekit's solver, which says how close it came."""
-    return solve_path(wide, hot, grid, independent=independent)
+def fit_paths(
+    features: Any,
+    targets: Array,
+    divisions: Sequence[Array],
+    kind: str,
+    classes: int,
+    grid: Sequence[float],
+    solver: str = "probekit",
+    *,
+    standardize: bool = True,
+    device: str = "cpu",
+) -> list[list[Probe]]:
+    """Fit a probe for each C on each of several sets of training clips, in one job.
 
+    Parameters
+    ----------
+    features : numpy.ndarray or probekit.probes.rows.Source, shape (clips, dim)
+        Of all clips; those in no division are not read. What is no array in memory (a memory map,
+        :class:`probekit.probes.streaming.CachedRows`) is read block by block.
+    targets : numpy.ndarray
+        Of all clips.
+    divisions : sequence of numpy.ndarray
+        Rows to fit on. Each division is standardized by its own.
+    kind, classes, grid, solver, standardize, device
+        As for :func:`fit_path`.
 
-def _by_scikit_learn(
-    wide: Array, hot: Array, grid: Sequence[float], independent: bool
-) -> list[Solution]:
-    """Fit with scikit-learn's L-BFGS and warm starts.
+    Returns
+    -------
+    list of list of Probe
+        For each division, one for each C.
 
-    The gap is not known (NaN), or infinite where it says itself that it did not converge.
+    Raises
+    ------
+    DataError
+        If features are not finite, or all clips of a division have the same label.
     """
-    found = []
-    columns = [hot[:, k] for k in range(hot.shape[1])] if independent else [hot.argmax(axis=1)]
-    models = [LogisticRegression(tol=1e-6, max_iter=5000, warm_start=True) for _ in columns]
-    for c in grid:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            for model, column in zip(models, columns, strict=True):
-                model.set_params(C=c).fit(wide, column)
-        stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-        found.append(
-            Solution(
-                coef=np.concatenate([model.coef_ for model in models]),
-                intercept=np.concatenate([model.intercept_ for model in models]),
-                c=c,
-                gap=float("inf") if stopped else float("nan"),
-                steps=max(int(model.n_iter_.max()) for model in models),
-            )
+    used = np.unique(np.concatenate(list(divisions)))
+    source = features if len(used) == len(features) else _subset(features, used)
+    _check_finite(source)
+    targets = np.asarray(targets)[used]
+    masks = np.stack([np.isin(used, rows) for rows in divisions])
+    plans = [plan.make(targets[mask], kind, classes) for mask in masks]
+    if kind != "regression" and solver == "probekit":
+        from probekit.probes import batched  # torch takes a second to load
+
+        found = batched.solve(
+            source, targets, masks, plans, grid, standardize=standardize, device=device
         )
-    return found
+        return [
+            [_probe(Scaler(mean, scale), own, one, c) for one, c in zip(path, grid, strict=True)]
+            for (mean, scale, path), own in zip(found, plans, strict=True)
+        ]
+    return [
+        _alone(np.asarray(source[np.flatnonzero(mask)]), targets[mask], own, grid, standardize)
+        for mask, own in zip(masks, plans, strict=True)
+    ]
 
 
-def _constant(grid: Sequence[float]) -> list[Solution]:
-    """Return solutions for no classes at all."""
-    return [Solution(np.zeros((0, 0)), np.zeros(0), c, 0.0, 0) for c in grid]
+def _alone(
+    features: Array, targets: Array, own: Plan, grid: Sequence[float], standardize: bool
+) -> list[Probe]:
+    """Fit one division by scikit-learn, or numbers in closed form."""
+    scale = scaler(features)
+    if not standardize:
+        scale = Scaler(np.zeros_like(scale.mean), np.ones_like(scale.scale))
+    wide = scale(features)
+    if own.form == "numbers":
+        centre = wide.mean(axis=0)
+        paths = [[_moved(one, centre) for one in ridge.solve(wide - centre, targets, grid)]]
+    elif own.form == "tags":
+        paths = [peer.solve(wide, targets[:, tag] != 0, grid) for tag in own.there]
+    else:
+        paths = [peer.solve(wide, targets, grid)]
+    return [_probe(scale, own, [path[k] for path in paths], c) for k, c in enumerate(grid)]
 
 
-def _mirrored(one: Solution) -> Solution:
-    """Return two rows for two classes, whose difference is the one that was fitted."""
-    return replace(
-        one,
-        coef=np.concatenate([-one.coef, one.coef]) / 2,
-        intercept=np.concatenate([-one.intercept, one.intercept]) / 2,
+def _moved(one: Solution, centre: Array) -> Solution:
+    """Return the same on features that were not centred."""
+    return replace(one, intercept=one.intercept - one.coef @ centre)
+
+
+def _probe(own: Scaler, wanted: Plan, found: Sequence[Solution], c: float) -> Probe:
+    one = wanted.place(found, len(own.mean))
+    return Probe(own, one.coef, one.intercept, c, not one.gap > CERTIFIED, one.steps, one.gap)
+
+
+def _subset(features: Any, rows: Array) -> Any:
+    """Return some rows: at once where all are in memory, else when they are asked for."""
+    if isinstance(features, np.ndarray) and not isinstance(features, np.memmap):
+        return features[rows]
+    from probekit.probes.rows import Subset
+
+    return Subset(features, rows)
+
+
+def _check_finite(source: Any) -> None:
+    """Raise if an embedding holds NaN or infinite values."""
+    count = source.shape[0]
+    step = max(1, _BLOCK // source.shape[1])
+    bad = sum(
+        int((~np.isfinite(source[start : start + step]).all(axis=1)).sum())
+        for start in range(0, count, step)
     )
-
-
-def _placed(own: Scaler, one: Solution, there: Array, absent: Array) -> Probe:
-    """Give every class its row, also those that could not be fitted."""
-    coef = np.zeros((len(absent), len(own.mean)))
-    intercept = absent.copy()
-    if len(there):
-        coef[there], intercept[there] = one.coef, one.intercept
-    converged = not one.gap > CERTIFIED
-    return Probe(own, coef, intercept, one.c, converged, one.steps, one.gap)
-
-
-def _ridge(own: Scaler, wide: Array, targets: Array, c: float) -> Probe:
-    """Fit numbers: ½‖w‖² + C · ½ Σ error², so that C means the same as for classes."""
-    model = Ridge(alpha=1.0 / c).fit(wide, targets)
-    coef, intercept = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
-    return Probe(own, coef, intercept, c, True, 1, 0.0)
+    if bad:
+        raise DataError(f"{bad} of {count} embeddings hold NaN or infinite values")

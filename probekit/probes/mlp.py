@@ -81,11 +81,14 @@ class Network:
         scikit-learn's.
     mean, scale : numpy.ndarray or None
         Of the numbers to predict, for regression: the model was fitted to standardized ones.
+    single_tag : bool
+        Whether there is one tag only, so that the model tells its two classes apart.
     """
 
     model: Any
     mean: Array | None = None
     scale: Array | None = None
+    single_tag: bool = False
 
     @property
     def probabilities(self) -> bool:
@@ -95,7 +98,8 @@ class Network:
     def scores(self, features: Array) -> Array:
         """Return probabilities of classes, or predicted numbers; shape (clips, classes)."""
         if self.mean is None:
-            return np.asarray(self.model.predict_proba(features), np.float64)
+            found = np.asarray(self.model.predict_proba(features), np.float64)
+            return found[:, 1:] if self.single_tag else found
         found = self.model.predict(features).reshape(len(features), -1)
         return np.asarray(found * self.scale + self.mean, np.float64)
 
@@ -131,7 +135,7 @@ class MLP:
         """Return the grid and how training goes."""
         own = RECIPES[self.recipe]
         training = {name: getattr(own, name) for name in ("batch", "epochs", "every", "patience")}
-        return {"version": 1, "solver": "scikit-learn adam", "grid": own.grid(), **training}
+        return {"version": 2, "solver": "scikit-learn adam", "grid": own.grid(), **training}
 
     def choose_all(self, job: Job) -> list[Chosen]:
         """Choose settings on one division of the training clips (or validation clips), and fit."""
@@ -178,7 +182,8 @@ def _fit(
         "learning_rate_init": settings["rate"],
         "alpha": settings["decay"],
         "batch_size": min(recipe.batch, len(features)),
-        "random_state": seed,
+        # not the number: scikit-learn would start from it in every epoch, and draw the same batches
+        "random_state": np.random.RandomState(seed),
     }
     if job.clips.target == "regression":
         mean, scale = targets.mean(axis=0), np.maximum(targets.std(axis=0), 1e-12)
@@ -187,8 +192,10 @@ def _fit(
         # scikit-learn wants one column flat
         wanted = ((targets - mean) / scale).squeeze(axis=1 if targets.shape[1] == 1 else ())
     else:
-        network, wanted = Network(MLPClassifier(**common)), targets
-        more = {"classes": np.arange(len(job.clips.names))}
+        single_tag = targets.ndim == 2 and targets.shape[1] == 1
+        network = Network(MLPClassifier(**common), single_tag=single_tag)
+        wanted = targets[:, 0] if single_tag else targets
+        more = {"classes": np.arange(2 if single_tag else len(job.clips.names))}
     kept, top, since, at = None, -np.inf, 0, 0
     for epoch in range(1, (epochs or recipe.epochs) + 1):
         network.model.partial_fit(features, wanted, **more)

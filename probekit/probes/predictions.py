@@ -124,7 +124,9 @@ def load(path: Path, folds: tuple[str, ...], target: str, probabilities: bool) -
             targets, scores = group["target"][:], group["scores"][:]
         number = {name: k for k, name in enumerate(folds)}
         fold = np.array([number[name] for name in text["fold"]], np.int64)
-    except (OSError, KeyError, TypeError) as error:
+        if {len(fold), len(text["clip_id"]), len(text["group"]), len(targets)} != {len(scores)}:
+            raise ValueError("of some clips there is no score or no label")
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not the predictions of a result ({error})") from error
     return Predictions(
         text["clip_id"], fold, folds, targets, scores, text["group"], target, probabilities

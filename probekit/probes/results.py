@@ -18,6 +18,7 @@ import pandas as pd
 from probekit.cache import commit
 from probekit.errors import DataError
 from probekit.manifest import dataset_name
+from probekit.probes.evidence import Also
 from probekit.probes.features import Source
 from probekit.tasks import metrics
 
@@ -48,14 +49,6 @@ class Fold(TypedDict):
     converged: bool  # of the final fit
     gap: float | None  # bound of (objective - minimum) / objective; None where not proven
     iterations: int
-
-
-class Also(TypedDict):
-    """A further metric of the task; None where it is not defined in every fold."""
-
-    score: float | None
-    low: float | None
-    high: float | None
 
 
 class Result(TypedDict):
@@ -191,7 +184,16 @@ def files(reports: str | Path | None = None) -> list[tuple[Path, Result]]:
     DataError
         If one is not a result of this version.
     """
-    return [(path, load(path)) for path in sorted(root(reports).glob("results/*/*.json"))]
+    found, faults = [], []
+    for path in sorted(root(reports).glob("results/*/*.json")):
+        try:
+            found.append((path, load(path)))
+        except DataError as error:
+            faults.append(str(error))
+    if faults:
+        more = f" ({len(faults) - 1:,} more such files)" if len(faults) > 1 else ""
+        raise DataError(faults[0] + more)
+    return found
 
 
 def everything(reports: str | Path | None = None) -> list[Result]:

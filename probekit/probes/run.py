@@ -1,7 +1,7 @@
 """One run: a task, its embeddings, a probe, a share of the labels, a seed; and what it scored."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from probekit.cards import TaskCard
 from probekit.errors import DataError
-from probekit.probes import breakdown, fewer, head, linear, results, statistics
+from probekit.probes import breakdown, evidence, fewer, head, linear, results, statistics
 from probekit.probes.base import Chosen
 from probekit.probes.features import Features
 from probekit.probes.kinds import Head, Job, Kind
 from probekit.probes.predictions import Predictions
-from probekit.probes.results import Also, Fold, Result
+from probekit.probes.results import Fold, Result
 from probekit.tasks import metrics, splits
 from probekit.tasks.metrics import Metric
 from probekit.tasks.splits import Split
@@ -164,11 +164,10 @@ class Run:
             target=clips.target,
             probabilities=fitted[0].probe.probabilities,
         )
-        own = found.by_fold(metric)
+        scored = evidence.of(found, metric.name, self.card.also, clips.names)
         used = np.unique(np.concatenate([np.concatenate([s.train, s.valid, s.test])
                                          for s in divisions]))  # fmt: skip
         final = sum(not c.converged for c in fitted)
-        scores = found.scores_for(metric)
         result = Result(
             format=results.FORMAT,
             run=self.id,
@@ -188,15 +187,15 @@ class Run:
             probabilities=found.probabilities,
             metric=metric.name,
             classes=list(clips.names),
-            score=float(np.mean(own)),
-            spread=float(np.std(own)),
-            interval=_interval(found, metric),
-            also={name: _also(found, metrics.get(name)) for name in self.card.also},
+            score=scored["score"],
+            spread=scored["spread"],
+            interval=scored["interval"],
+            also=scored["also"],
             folds=[
-                self._fold(s, c, score) for s, c, score in zip(divisions, fitted, own, strict=True)
+                self._fold(*one) for one in zip(divisions, fitted, scored["folds"], strict=True)
             ],
-            per_class=breakdown.per_class(metric, clips, found.targets, scores, found.fold),
-            per_group=breakdown.per_group(metric, found.targets, scores, found.groups),
+            per_class=scored["per_class"],
+            per_group=scored["per_group"],
             grid=fitted[0].grid,
             solver={
                 "name": self.kind.facts().get("solver", self.kind.name),
@@ -288,24 +287,6 @@ class Run:
                 more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
                 said.append(f"never in training: {', '.join(unseen[:5])}{more}")
         return list(dict.fromkeys(said))
-
-
-def _interval(found: Predictions, metric: Metric) -> dict[str, Any]:
-    return {
-        **asdict(found.interval(metric)),
-        "level": statistics.LEVEL,
-        "resamples": statistics.RESAMPLES,
-        "seed": statistics.SEED,
-    }
-
-
-def _also(found: Predictions, metric: Metric) -> Also:
-    """Return a further metric; None where it is not defined, or not finite, on a fold."""
-    own = found.by_fold(metric)
-    if not np.isfinite(own).all():
-        return Also(score=None, low=None, high=None)
-    certain = found.interval(metric)
-    return Also(score=float(np.mean(own)), low=_number(certain.low), high=_number(certain.high))
 
 
 def _weights(divisions: list[Split], fitted: list[Chosen]) -> dict[str, Array]:

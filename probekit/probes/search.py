@@ -161,9 +161,14 @@ def scored(job: Job, probe: Fitted, features: Array, targets: Array) -> float:
 
 
 def _at_edge(grid: list[Settings], chosen: Settings) -> bool:
-    """Tell whether a number is the least or greatest of at least three that were tried."""
+    """Tell whether a number is the least or greatest of at least three that were tried.
+
+    Below a whole number of 1, such as one neighbour, there is nothing that could be tried.
+    """
     for name, value in chosen.items():
         tried = {one[name] for one in grid if isinstance(one[name], (int, float))}
-        if len(tried) >= 3 and value in (min(tried), max(tried)):
+        if len(tried) < 3 or value not in (min(tried), max(tried)):
+            continue
+        if not (isinstance(value, int) and value == min(tried) == 1):
             return True
     return False

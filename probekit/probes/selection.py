@@ -1,5 +1,7 @@
 """Choose C on clips that are not scored, then refit."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,38 +14,48 @@ from probekit.manifest import Manifest
 from probekit.probes import linear
 from probekit.probes.base import Chosen, best
 from probekit.probes.linear import Probe
-from probekit.tasks import splits
+from probekit.tasks import metrics, splits
 from probekit.tasks.metrics import Metric
 from probekit.tasks.splits import Split
 
 Array = npt.NDArray[Any]
 
-def choose(
-    features: Array,
+
+def choose_all(
+    features: Any,
     targets: Array,
     clips: Manifest,
-    split: Split,
+    divisions: list[Split],
     protocol: Protocol,
     metric: Metric,
+    *,
     grid: tuple[float, ...] = linear.GRID,
     solver: str = "probekit",
-) -> Chosen:
-    """Choose C and fit the probe of one split, without a look at its test clips.
+    device: str = "cpu",
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    standardize: bool = True,
+) -> list[Chosen]:
+    """Choose C and fit the probe of every split, without a look at its test clips.
 
     With official validation clips, C is the one that scores best on them, and the probe is
     refitted on training and validation clips if the protocol says so. Otherwise the training clips
     are divided again (whole folds or groups where there are some) and C has the best mean over the
     divisions in which the metric is defined. Of equal ones the strongest regularization wins.
 
+    All inner divisions, classes and values of C of one split are one job over the same rows. Splits
+    do not share rows: what one split tests, another trains on, and not even the rounding of a
+    common mean may pass from there.
+
     Parameters
     ----------
-    features : numpy.ndarray, shape (clips, dim)
-        Of all clips of the manifest; test rows are not read.
+    features : numpy.ndarray or probekit.probes.rows.Source, shape (clips, dim)
+        Of all clips of the manifest; a split's test rows are not read for it.
     targets : numpy.ndarray
         Of all clips.
     clips : Manifest
         The clips.
-    split : Split
+    divisions : list of Split
         Which rows are what.
     protocol : Protocol
         From the task's card.
@@ -53,6 +65,67 @@ def choose(
         Values of C, ascending.
     solver : {"probekit", "scikit-learn"}
         What fits the probes.
+    device : str
+        Where probekit's solver runs: ``"cpu"``, ``"cuda"`` …
+    jobs : int >= 1
+        Processes; splits are spread over them.
+    progress : callable, optional
+        Called with splits done and splits in all.
+    standardize : bool
+        Whether features are brought to zero mean and unit variance on the clips fitted on.
+
+    Returns
+    -------
+    list of Chosen
+        For each split the probe, and the evidence.
+
+    Raises
+    ------
+    DataError
+        If the training clips cannot be fitted or divided, or the metric is not defined on any that
+        are held out; names the split.
+    """
+    work = partial(
+        choose,
+        features,
+        targets,
+        clips,
+        protocol=protocol,
+        metric=metric,
+        grid=grid,
+        solver=solver,
+        device=device,
+        standardize=standardize,
+    )
+    found: list[Chosen] = []
+    for one in runtime.map_units(work, divisions, jobs=min(jobs, len(divisions))):
+        found.append(one)
+        if progress:
+            progress(len(found), len(divisions))
+    return found
+
+
+def choose(
+    features: Any,
+    targets: Array,
+    clips: Manifest,
+    split: Split,
+    protocol: Protocol,
+    metric: Metric,
+    grid: tuple[float, ...] = linear.GRID,
+    solver: str = "probekit",
+    *,
+    device: str = "cpu",
+    standardize: bool = True,
+) -> Chosen:
+    """Choose C and fit the probe of one split; see :func:`choose_all`.
+
+    Parameters
+    ----------
+    features, targets, clips, protocol, metric, grid, solver, device, standardize
+        As there.
+    split : Split
+        Which rows are what.
 
     Returns
     -------
@@ -62,12 +135,22 @@ def choose(
     Raises
     ------
     DataError
-        If the training clips cannot be fitted or divided, or the metric is not defined on any that
-        are held out; names the split.
+        As there.
     """
-    kind, classes = clips.target, len(clips.names)
-    tried: list[Probe] = []
-    curves = []
+
+    def fit(rows: list[Array], values: tuple[float, ...]) -> list[list[Probe]]:
+        return linear.fit_paths(
+            features,
+            targets,
+            rows,
+            clips.target,
+            len(clips.names),
+            values,
+            solver,
+            standardize=standardize,
+            device=device,
+        )
+
     step = ""
     try:
         if len(split.valid):
@@ -76,34 +159,45 @@ def choose(
             pairs = splits.inner(protocol, clips, split.train)
             where = f"{len(pairs)} divisions of the training clips"
         step = f", choosing C on {where}"
+        paths = fit([rows for rows, _ in pairs], grid)
         with runtime.single_threaded():
-            for fit, held in pairs:
-                path = linear.fit_path(features[fit], targets[fit], kind, classes, grid, solver)
-                curves.append([metric.score(targets[held], p.scores(features[held])) for p in path])
-                tried += path
-            defined = [scores for scores in curves if not np.isnan(scores).any()]
-            if not defined:
-                raise DataError(f"{metric.title} is not defined on the clips held out")
-            curve = np.mean(defined, axis=0)
-            place = best(list(curve), getattr(metric, "higher", True))
-            step, rows = "", split.fitted(protocol)
+            curves = [
+                [_score(metric, clips.target, targets[held], one, features[held]) for one in path]
+                for path, (_, held) in zip(paths, pairs, strict=True)
+            ]
+        defined = [scores for scores in curves if not np.isnan(scores).any()]
+        if not defined:
+            raise DataError(f"{metric.title} is not defined on the clips held out")
+        curve = [float(value) for value in np.mean(defined, axis=0)]
+        place = best(curve, getattr(metric, "higher", True))
+        step, rows = "", split.fitted(protocol)
+        tried = [probe for path in paths for probe in path]
+        if len(pairs) == 1 and np.array_equal(rows, pairs[0][0]):  # no refit: it is there already
+            final = paths[0][place]
+        else:
             # the whole path up to the chosen C: each start is the solution before it
-            path = linear.fit_path(
-                features[rows], targets[rows], kind, classes, grid[: place + 1], solver
-            )
-            tried += path
+            [path] = fit([rows], grid[: place + 1])
+            tried, final = tried + path, path[-1]
     except DataError as error:
         raise DataError(f"{clips.name}, split {split.name!r}{step}: {error}") from error
     return Chosen(
-        probe=path[-1],
+        probe=final,
         params={"C": grid[place]},
         grid=[{"C": c} for c in grid],
-        curve=[float(value) for value in curve],
+        curve=curve,
         at_edge=place in (0, len(grid) - 1),
         selected_on=where,
         fits=len(tried),
         unconverged=sum(not one.converged for one in tried),
-        converged=path[-1].converged,
-        gap=path[-1].gap,
-        iterations=path[-1].iterations,
+        converged=final.converged,
+        gap=final.gap,
+        iterations=final.iterations,
     )
+
+
+def _score(metric: Metric, target: str, targets: Array, probe: Probe, features: Array) -> float:
+    """Return the metric of one probe on held-out clips."""
+    scores = probe.scores(features)
+    if getattr(metric, "probabilities", False):
+        scores = metrics.probabilities(scores, target)
+    return metric.score(targets, scores)

@@ -1,266 +1,279 @@
-"""L2-regularized logistic regression along a path of C, with a proof of how close it came.
+"""L2-regularized logistic regression for many folds, classes and values of C in one job.
 
-The problem is scikit-learn's: minimize ``½‖w‖² + C · Σ loss`` over the weights, with a free
-intercept; the loss is softmax cross-entropy, or one logistic loss a class.
+The problem is scikit-learn's: minimize ``½‖w‖² + C · Σ loss`` over the weights of standardized
+features, with a free intercept; the loss is softmax cross-entropy, or one logistic loss a tag.
 
-Embeddings are ill-conditioned, and plain L-BFGS takes thousands of steps on them. Here L-BFGS runs
-in better coordinates: first the eigenbasis of the features with each coordinate scaled; where that
-does not do, the Hessian of each class, or the whole Hessian, at the place reached so far.
-It may be rough (float32) where C is small: it only shapes the coordinates, the objective is exact.
-
-For the best intercept the objective is strongly convex with modulus 1 in ``w``, so ``½‖gradient‖²``
-there bounds the distance to the minimum.
+Each fold's softmax, and each tag of each fold, is a *group* that goes its own way along C, by
+Newton's method from the solution before. What costs time is done for all groups at once: two
+products with all rows for the objective, in float64, and two for each step of conjugate gradients,
+in float32 (:mod:`.curvature`). A group is done when its bound of the distance to the minimum, from
+the float64 sums at the very weights that are returned (:mod:`.objective`), is small; it then leaves,
+or goes on to the next C, for which those sums serve as well.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import LinAlgError
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
 
-from probekit.probes.precondition import Blocks, Coordinates, Diagonal, Whole
+from probekit.probes.curvature import Newton
+from probekit.probes.objective import Objective, Sums
+from probekit.probes.rows import Rows
+from probekit.probes.solution import Solution
 
 Array = npt.NDArray[Any]
 
 TOLERANCE = 1e-6  # of the certified gap, relative to the objective
-_MEMORY = 20
-_STEPS = 80  # of L-BFGS between two changes of coordinates
-_ROUNDS = 12  # changes of coordinates for one C, at most
-_WHOLE = 4000  # parameters up to which the whole Hessian is worth it
-_BLOCKS = 1e11  # operations up to which the Hessians of the classes are
+_DIRECTIONS = 60  # of Newton for one C, at most
+_HALVINGS = 30  # of one direction
+_MEMORY = 1.5e9  # bytes for rotated rows and what is computed for them
+_BLOCKS = 0.5e9  # bytes for the Hessians of single classes
+_ALONE = 1e8  # operations of a product up to which waiting for other threads costs more
+_STALLED = 0.5  # of the gap before: more, after a whole step, is no progress
+_LARGE = 1e9  # operations of a pass from which float32 leads the way
 
 
-@dataclass(frozen=True)
-class Solution:
-    """The minimum for one C.
-
-    Attributes
-    ----------
-    coef : numpy.ndarray, shape (classes, dim)
-        Weights.
-    intercept : numpy.ndarray, shape (classes,)
-        Free, and optimal for the weights.
-    c : float
-        As in scikit-learn.
-    gap : float
-        Upper bound of (objective - minimum) / objective.
-    steps : int
-        Of L-BFGS.
-    """
-
-    coef: Array
-    intercept: Array
-    c: float
-    gap: float
-    steps: int
-
-
-def solve_path(
-    features: Array,
+def solve(
+    rows: Rows,
     targets: Array,
     grid: Sequence[float],
+    folds: Sequence[int],
     *,
-    independent: bool,
+    tags: Sequence[int] | None = None,
+    classes: int = 1,
     tolerance: float = TOLERANCE,
-) -> list[Solution]:
-    """Minimize for each C, starting from the solution of the one before.
+    most: int = _DIRECTIONS,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[Solution]]:
+    """Minimize for every group and every C.
 
     Parameters
     ----------
-    features : numpy.ndarray, shape (clips, dim)
-        Centred.
-    targets : numpy.ndarray, shape (clips, classes)
-        0 and 1. Every class has both; each row has exactly one 1 unless ``independent``.
+    rows : Rows
+        Features, with the folds' masks. With fewer rows than features, of one fold only.
+    targets : numpy.ndarray
+        Class numbers of shape (rows,), or 0 and 1 of shape (rows, tags).
     grid : sequence of float > 0
         Values of C, ascending.
-    independent : bool
-        One logistic regression a class, instead of one softmax over classes.
+    folds : sequence of int
+        The fold of each group.
+    tags : sequence of int, optional
+        The tag of each group: one logistic regression each, with both values in its fold.
+        Without, each group is a softmax over all classes that have rows in its fold.
+    classes : int
+        Of the softmax.
     tolerance : float > 0
         The certified relative gap at which to stop.
+    most : int >= 1
+        Newton directions for one C.
+    progress : callable, optional
+        Called with solutions found and solutions in all.
 
     Returns
     -------
-    list of Solution
-        One for each C. Where ``gap`` is above the tolerance the solver gave up.
+    list of list of Solution
+        For each group, one for each C. Where ``gap`` is above the tolerance the solver gave up.
     """
-    rotation, variances = _eigenbasis(features)
-    problem = _Problem(features @ rotation, targets.astype(np.float64), independent)
-    weights = np.column_stack([np.zeros((targets.shape[1], len(variances))), problem.prior()])
-    level = 0
-    found = []
-    for c in grid:
-        weights, gap, steps, level = _minimize(problem, variances, c, weights, tolerance, level)
-        found.append(Solution(weights[:, :-1] @ rotation.T, weights[:, -1].copy(), c, gap, steps))
+    found: list[list[Solution]] = []
+    width = 1 if tags is not None else classes
+    batch, kept = _sizes(rows, len(folds), width)
+    with _threads(rows, min(batch, len(folds)) * width), torch.no_grad():
+        for start in range(0, len(folds), batch):
+            part = slice(start, start + batch)
+            own = None if tags is None else tags[part]
+            objective = Objective(rows, targets, folds[part], own, classes)
+            newton = Newton(objective, kept, _BLOCKS)
+            path = _Path(objective, newton, grid, tolerance, most)
+            for done in path.run():
+                if progress:
+                    progress(start * len(grid) + done, len(folds) * len(grid))
+            found += path.found
     return found
 
 
-class _Problem:
-    """Losses and gradients of all clips and classes together."""
-
-    def __init__(self, features: Array, targets: Array, independent: bool) -> None:
-        self.features = np.column_stack([features, np.ones(len(features))])
-        self.targets = targets
-        self.independent = independent
-
-    def loss(self, scores: Array) -> tuple[float, Array]:
-        """Return the summed loss, and its derivative by the scores."""
-        if self.independent:
-            value = -log_expit(np.where(self.targets > 0, scores, -scores)).sum()
-            return float(value), expit(scores) - self.targets
-        scores = scores - scores.max(axis=1, keepdims=True)
-        chance = np.exp(scores)
-        total = chance.sum(axis=1, keepdims=True)
-        value = np.log(total).sum() - (scores * self.targets).sum()
-        return float(value), chance / total - self.targets
-
-    def chance(self, weights: Array) -> Array:
-        """Return predicted probabilities."""
-        return self.loss(self.features @ weights.T)[1] + self.targets
-
-    def prior(self) -> Array:
-        """Return the intercepts that are optimal without weights, to start from."""
-        shares = self.targets.mean(axis=0)
-        if self.independent:
-            return np.asarray(np.log(shares / (1 - shares)))
-        return np.asarray(np.log(shares) - np.log(shares).mean())
-
-    def centred(self, weights: Array) -> Array:
-        """Return the weights with the best intercepts for them (Newton's method)."""
-        weights = weights.copy()
-        fixed = self.features[:, :-1] @ weights[:, :-1].T
-        for _ in range(30):
-            _, slope = self.loss(fixed + weights[:, -1])
-            gradient = slope.sum(axis=0)
-            if np.abs(gradient).max() < 1e-10 * len(fixed):
-                break
-            chance = slope + self.targets
-            if self.independent:
-                step = gradient / np.maximum((chance * (1 - chance)).sum(axis=0), 1e-12)
-            else:
-                hessian = np.diag(chance.sum(axis=0)) - chance.T @ chance
-                step = np.linalg.pinv(hessian, rcond=1e-12, hermitian=True) @ gradient
-            weights[:, -1] -= np.clip(step, -3, 3)
-        return weights
+def _sizes(rows: Rows, groups: int, width: int) -> tuple[int, int]:
+    """Return how many groups go together, and how many rotated rows are kept."""
+    used = min(rows.dim, rows.count)
+    wanted = min(groups, max(1, 128 // width)) * width
+    kept = int(_MEMORY / 4 / (used + 6 * wanted))
+    if kept >= rows.count:
+        most = (_MEMORY / 4 / rows.count - used) / 6
+        return max(1, int(min(most, 512) / width)), rows.count
+    # a sample then; all columns at once, since each pass reads all rows
+    together = max(1, 1024 // width)
+    return together, int(_MEMORY / 4 / (used + 6 * min(groups, together) * width))
 
 
-def _eigenbasis(features: Array) -> tuple[Array, Array]:
-    """Return the directions in which features vary, and the sum of squares along each.
+@contextmanager
+def _threads(rows: Rows, columns: int) -> Iterator[None]:
+    """Use one thread for small problems: waiting for others costs more than they save."""
+    before = torch.get_num_threads()
+    small = 2.0 * rows.count * rows.dim * columns < _ALONE
+    with threadpool_limits(1 if small else before):
+        torch.set_num_threads(1 if small else before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
-    With fewer clips than features the weights lie in the span of the clips: the problem shrinks.
-    """
-    if len(features) < features.shape[1]:
-        _, singular, transposed = np.linalg.svd(features, full_matrices=False)
-        keep = singular > 1e-12 * max(float(singular.max()), 1e-300)
-        return transposed[keep].T, singular[keep] ** 2
-    variances, vectors = np.linalg.eigh(features.T @ features)
-    return vectors, np.maximum(variances, 0.0)
 
+class _Path:
+    """The way of each group along C."""
 
-def _minimize(
-    problem: _Problem, variances: Array, c: float, weights: Array, tolerance: float, level: int
-) -> tuple[Array, float, int, int]:
-    """Run L-BFGS in ever better coordinates until the certified gap is small.
+    def __init__(
+        self,
+        objective: Objective,
+        newton: Newton,
+        grid: Sequence[float],
+        tolerance: float,
+        most: int,
+    ) -> None:
+        self.objective, self.newton, self.grid = objective, newton, grid
+        self.tolerance, self.most = tolerance, most
+        count, width, dim = len(objective), objective.classes, objective.rows.dim
+        device = objective.rows.device
+        self.levels = torch.tensor(list(grid), dtype=torch.float64, device=device)
+        self.weights = torch.zeros(count, width, dim, dtype=torch.float64, device=device)
+        self.intercepts = objective.prior()
+        self.turn, self.drift = torch.zeros_like(self.weights), torch.zeros_like(self.intercepts)
+        self.length = torch.ones(count, dtype=torch.float64, device=device)
+        self.fall = torch.zeros_like(self.length)  # derivative of the objective along the direction
+        self.value = torch.full_like(self.length, torch.inf)
+        self.at = torch.zeros(count, dtype=torch.int64, device=device)
+        self.steps, self.tries, self.halvings = (torch.zeros_like(self.at) for _ in range(3))
+        self.before = torch.full_like(self.length, torch.inf)  # the gap a direction ago
+        self.promise = torch.full_like(self.length, torch.inf)  # what a direction would gain
+        self.deep = torch.zeros_like(self.at, dtype=torch.bool)  # float32 does not do any more
+        flops = 4.0 * objective.rows.count * dim * count * width
+        self.rough = flops > _LARGE
+        self.found: list[list[Solution]] = [[] for _ in range(count)]
 
-    Returns the weights, the gap, the number of steps, and the level of coordinates reached, where
-    the next C begins.
-    """
-    latest: dict[str, Any] = {}
-    classes = problem.targets.shape[1]
+    def run(self) -> Iterator[int]:
+        """Go; yields how many solutions there are so far."""
+        going = torch.arange(len(self.objective), device=self.at.device)
+        precise = torch.full_like(self.at, not self.rough, dtype=torch.bool)
+        done = 0
+        while len(going):
+            sums, weights, intercepts = self._look(going, precise)
+            taken = self._judge(going, sums, weights, intercepts)
+            here = going[taken]
+            own = sums[taken]
+            gap, exact = self._advance(here, own, precise)
+            now = sum(len(path) for path in self.found)
+            if now > done:
+                done = now
+                yield done
+            left = self.at[here] < len(self.grid)
+            ready = torch.nonzero(left & ~exact)[:, 0]
+            if len(ready):
+                self._turn(here[ready], own[ready], gap[ready])
+            going = going[self.at[going] < len(self.grid)]
 
-    def look(own: Array) -> tuple[float, Array]:
-        """Return objective and gradient by the weights, and note how far it may be."""
-        loss, slope = problem.loss(problem.features @ own.T)
-        value = 0.5 * float((own[:, :-1] ** 2).sum()) + c * loss
-        gradient = c * (slope.T @ problem.features)
-        gradient[:, :-1] += own[:, :-1]
-        latest["gap"] = 0.5 * float((gradient[:, :-1] ** 2).sum()) / value
-        # the bound holds where the intercept is optimal: ask what that would still gain
-        chance = slope + problem.targets
-        curvature = c * (chance * (1 - chance)).sum(axis=0) + 1e-300
-        gain = float((gradient[:, -1] ** 2 / curvature).sum()) / value
-        latest["near"] = latest["gap"] < tolerance / 2 and gain < tolerance / 10
-        return value, gradient
-
-    def stop(intermediate_result: Any) -> None:
-        if latest["near"]:
-            raise StopIteration
-
-    steps, turns = 0, _Turns(problem, variances, c, level)
-    for _ in range(_ROUNDS):
-        place = turns.coordinates(weights)
-
-        def objective(point: Array, place: Coordinates = place) -> tuple[float, Array]:
-            value, gradient = look(place.weights(point))
-            return value, place.gradient(gradient)
-
-        result = minimize(
-            objective,
-            place.point(weights),
-            jac=True,
-            method="L-BFGS-B",
-            callback=stop,
-            options={
-                "maxiter": _STEPS,
-                "maxfun": 3 * _STEPS,
-                "maxcor": _MEMORY,
-                "ftol": 0.0,
-                "gtol": 0.0,
-            },
+    def _look(self, going: Tensor, precise: Tensor) -> tuple[Sums, Tensor, Tensor]:
+        """Return the sums where groups now try to be."""
+        length = self.length[going]
+        weights = self.weights[going] + length[:, None, None] * self.turn[going]
+        intercepts = self.intercepts[going] + length[:, None] * self.drift[going]
+        parts = [torch.nonzero(precise[going])[:, 0], torch.nonzero(~precise[going])[:, 0]]
+        kinds = (torch.float64, torch.float32)
+        if not len(parts[0]) or not len(parts[1]):
+            kind = kinds[0] if len(parts[0]) else kinds[1]
+            return self.objective.sums(going, weights, intercepts, kind), weights, intercepts
+        found = [
+            self.objective.sums(going[p], weights[p], intercepts[p], kind)
+            for p, kind in zip(parts, kinds, strict=True)
+        ]
+        order = torch.argsort(torch.cat(parts))
+        both = Sums(
+            torch.cat([f.loss for f in found]),
+            torch.cat([f.slope for f in found]),
+            torch.cat([f.lean for f in found]),
         )
-        steps += int(result.nit)
-        weights = problem.centred(place.weights(result.x).reshape(classes, -1))
-        look(weights)
-        if latest["gap"] <= tolerance:
-            break
-        turns.better()
-    return weights, latest["gap"], steps, turns.level
+        return both[order], weights, intercepts
 
+    def _judge(self, going: Tensor, sums: Sums, weights: Tensor, intercepts: Tensor) -> Tensor:
+        """Take the tries that lower the objective, halve the others; return places of the taken."""
+        c = self.levels[self.at[going]]
+        value = 0.5 * (weights**2).sum(dim=(1, 2)) + c * sums.loss
+        slack = (1e-6 if self.rough else 1e-11) * value.abs()
+        allowed = self.value[going] + 1e-4 * self.length[going] * self.fall[going] + slack
+        fine = (value <= allowed) | (self.halvings[going] >= _HALVINGS)
+        taken, missed = torch.nonzero(fine)[:, 0], going[~fine]
+        self.length[missed] /= 2
+        self.halvings[missed] += 1
+        here = going[taken]
+        self.weights[here], self.intercepts[here] = weights[taken], intercepts[taken]
+        self.turn[here], self.drift[here], self.length[here] = 0.0, 0.0, 1.0
+        return taken
 
-class _Turns:
-    """Coordinates from cheap to good: scaled, then each class's Hessian, then the whole.
+    def _advance(self, here: Tensor, own: Sums, precise: Tensor) -> tuple[Tensor, Tensor]:
+        """Write down what is good enough; return gaps, and who must be looked at exactly first."""
+        exact = torch.zeros(len(here), dtype=torch.bool, device=here.device)
+        gap = torch.full((len(here),), torch.inf, dtype=torch.float64, device=here.device)
+        while True:
+            open_ = torch.nonzero((self.at[here] < len(self.grid)) & ~exact)[:, 0]
+            groups = here[open_]
+            c = self.levels[self.at[groups]]
+            value, bound = self.objective.gap(
+                groups, self.weights[groups], self.intercepts[groups], own[open_], c
+            )
+            self.value[groups], self.fall[groups] = value, 0.0
+            gap[open_] = bound / value.clamp(min=1e-300)
+            lost = (self.tries[groups] >= self.most) | (self.halvings[groups] >= _HALVINGS)
+            good = (gap[open_] <= self.tolerance * torch.where(precise[groups], 1.0, 3.0)) | lost
+            unsure = good & ~precise[groups]
+            exact[open_[unsure]] = True
+            precise[groups[unsure]] = True
+            sure = torch.nonzero(good & ~unsure)[:, 0]
+            if not len(sure):
+                return gap, exact
+            for place in sure.tolist():
+                self._write(int(groups[place]), float(gap[open_[place]]))
+            self.at[groups[sure]] += 1
+            self.before[groups[sure]] = self.promise[groups[sure]] = torch.inf
+            for counter in (self.steps, self.tries, self.halvings):
+                counter[groups[sure]] = 0
+            precise[groups[sure]] = not self.rough
 
-    Parameters
-    ----------
-    problem : _Problem
-        What is minimized.
-    variances : numpy.ndarray, shape (dim,)
-        Of the features along their eigenvectors.
-    c : float
-        Strength of the loss.
-    level : {0, 1, 2}
-        Where to begin.
-    """
+    def _write(self, group: int, gap: float) -> None:
+        self.found[group].append(
+            Solution(
+                coef=self.weights[group].cpu().numpy().copy(),
+                intercept=self.intercepts[group].cpu().numpy().copy(),
+                c=float(self.grid[int(self.at[group])]),
+                gap=gap,
+                steps=int(self.steps[group]),
+            )
+        )
 
-    def __init__(self, problem: _Problem, variances: Array, c: float, level: int) -> None:
-        clips, classes = problem.targets.shape
-        dim = len(variances) + 1
-        cheap = 2.0 * clips * dim * dim * classes < _BLOCKS
-        coupled = not problem.independent and classes * dim <= _WHOLE
-        self.best = (2 if coupled else 1) if cheap else 0
-        self.level = min(level, self.best)
-        self.problem, self.variances, self.c = problem, variances, c
-        self.used = 0
+    def _turn(self, groups: Tensor, own: Sums, gap: Tensor) -> None:
+        """Give groups new directions."""
+        stalled = (gap > _STALLED * self.before[groups]) & (self.halvings[groups] == 0)
+        hopeless = self.promise[groups] < _STALLED * 0.02 * gap * self.value[groups]
+        self.deep[groups] |= stalled & hopeless
+        self.before[groups] = gap
+        for deep, kind in ((False, torch.float32), (True, torch.float64)):
+            some = torch.nonzero(self.deep[groups] == deep)[:, 0]
+            if len(some):
+                self._turn_some(groups[some], own[some], kind)
 
-    def coordinates(self, weights: Array) -> Coordinates:
-        """Return coordinates that suit the place reached."""
-        clips, classes = self.problem.targets.shape
-        if self.level > 0:
-            kind = Blocks if self.level == 1 else Whole
-            # rounding must stay small beside the penalty's curvature, which is one
-            rough = self.c * float(self.variances.max()) < 1e6
-            features = self.problem.features.astype(np.float32 if rough else np.float64)
-            try:
-                return kind(features, self.problem.chance(weights), self.c)
-            except LinAlgError:  # not positive definite by rounding: the scaled ones must do
-                self.best = self.level = 0
-        return Diagonal(self.variances, self.c, clips, classes)
-
-    def better(self) -> None:
-        """Go one level up; the Hessian of each class gets two turns."""
-        self.used += 1
-        if self.level == 0 or self.used >= 2:
-            self.level, self.used = min(self.level + 1, self.best), 0
+    def _turn_some(self, groups: Tensor, own: Sums, kind: torch.dtype) -> None:
+        c = self.levels[self.at[groups]]
+        weights = self.weights[groups]
+        slope = weights + c[:, None, None] * own.slope
+        lean = c[:, None] * own.lean
+        enough = 1e-3 * self.tolerance * self.value[groups]  # beyond, rounding is all there is
+        turn, drift, used = self.newton.steps(
+            groups, weights, self.intercepts[groups], slope, lean, c, enough, kind
+        )
+        self.turn[groups], self.drift[groups], self.length[groups] = turn, drift, 1.0
+        self.fall[groups] = (slope * turn).sum(dim=(1, 2)) + (lean * drift).sum(dim=1)
+        self.promise[groups] = -self.fall[groups]
+        self.steps[groups] += used
+        self.tries[groups] += 1
+        self.halvings[groups] = 0

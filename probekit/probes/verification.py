@@ -1,14 +1,13 @@
 """Scores recomputed from the predictions that are stored beside them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from probekit.errors import DataError
-from probekit.probes import predictions, results
+from probekit.errors import ProbekitError
+from probekit.probes import evidence, predictions, results
 from probekit.probes.results import Result
-from probekit.tasks import metrics
 
 
 @dataclass(frozen=True)
@@ -46,35 +45,38 @@ def verify(reports: str | Path | None = None) -> list[Verified]:
     """
     found = []
     for path in sorted(results.root(reports).glob("results/*/*.json")):
+        task = embedding = ""
         try:
             result = results.load(path)
-            faults = _faults(path, result)
-            found.append(Verified(path, result["task"], result["embedding"], tuple(faults)))
-        except (DataError, KeyError) as error:
-            found.append(Verified(path, "", "", (str(error).removeprefix(f"{path}: "),)))
+            task, embedding = result["task"], result["embedding"]
+            faults = tuple(_faults(path, result))
+        except ProbekitError as error:
+            faults = (str(error).removeprefix(f"{path}: "),)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            faults = (f"not as evaluate writes it ({type(error).__name__}: {error})",)
+        found.append(Verified(path, task, embedding, faults))
     return found
 
 
-def _faults(path: Path, result: Result) -> list[str]:
+def _faults(path: Path, result: Result) -> Iterator[str]:
+    """Say where a result is not what follows from its predictions."""
     folds = tuple(one["fold"] for one in result["folds"])
     own = predictions.load(
         path.with_suffix(".h5"), folds, result["target"], result["probabilities"]
     )
-    metric = metrics.get(result["metric"])
-    faults = []
-    for one, score in zip(result["folds"], own.by_fold(metric), strict=True):
-        if one["score"] != score:
-            faults.append(f"fold {one['fold']}: {one['score']!r} kept, {score!r} from predictions")
-    mean = float(np.mean(own.by_fold(metric)))
-    if result["score"] != mean:
-        faults.append(f"score: {result['score']!r} kept, {mean!r} from predictions")
-    certain = own.interval(metric)
-    for end, value in (("low", certain.low), ("high", certain.high)):
-        if result["interval"][end] != value:
-            faults.append(f"interval: {end} {result['interval'][end]!r} kept, {value!r} again")
-    for name, kept in result["also"].items():
-        values = own.by_fold(metrics.get(name))
-        again = float(np.mean(values)) if np.isfinite(values).all() else None
-        if kept["score"] != again:
-            faults.append(f"{name}: {kept['score']!r} kept, {again!r} from predictions")
-    return faults
+    again = evidence.of(own, result["metric"], list(result["also"]), result["classes"])
+    kept = {**result, "folds": [one["score"] for one in result["folds"]]}
+    for name, value in again.items():
+        yield from _differences(name, kept[name], value)
+
+
+def _differences(name: str, kept: Any, again: Any) -> Iterator[str]:
+    """Compare two values, entry by entry."""
+    if isinstance(again, dict) and isinstance(kept, dict) and kept.keys() == again.keys():
+        for key in again:
+            yield from _differences(f"{name}: {key}", kept[key], again[key])
+    elif isinstance(again, list) and isinstance(kept, list) and len(kept) == len(again):
+        for k, pair in enumerate(zip(kept, again, strict=True), 1):
+            yield from _differences(f"{name}: number {k}", *pair)
+    elif kept != again and not (kept != kept and again != again):  # NaN is NaN
+        yield f"{name}: {kept!r} kept, {again!r} from the predictions"

@@ -176,20 +176,58 @@ def test_caption_says_how_the_figure_was_made():
         linkage="ward",
     )
     for said in (
-        "9 class weights",
-        "made for mine",
-        "1,234 clips",
+        "9 classes of mine on made",
+        "1,234 training clips",
         "C = 0.01",
-        "the embedding;",
-        "mean row subtracted",
+        "weights on the embedding)",
+        "The mean row subtracted",
         "euclidean distance",
         "ward linkage",
         "optimal leaf order",
         f"cophenetic correlation {found.cophenetic:.2f}",
+        "cut into 3 clusters",
+        "kumar2021 does not state C",
     ):
         assert said in found.caption
     assert found.caption.endswith(" VGGish on stand-in data; not converged.")
-    assert cluster(weights_of(draw())).caption.endswith(").")
+    assert cluster(weights_of(draw())).caption.endswith("number of clusters.")
+
+
+def test_choices_are_in_the_names_of_the_files():
+    assert cluster(weights_of(draw())).name == "dendrogram-mine-made"
+    found = cluster(weights_of(draw(), chosen=False), metric="euclidean", clusters=4)
+    assert found.name == "dendrogram-mine-made-metric-euclidean-clusters-4-c-0.01"
+    long = cluster(weights_of(draw(), embedding="+".join(f"extractor{k}" for k in range(40))))
+    other = cluster(weights_of(draw(), embedding="+".join(f"extractor{k}" for k in range(41))))
+    assert len(long.name) <= 120 and long.name != other.name
+
+
+def test_clusters_are_those_of_scipy_numbered_along_the_figure():
+    found = cluster(weights_of(draw(30)), clusters=5)
+    theirs = hierarchy.fcluster(found.linkage, 5, "maxclust")
+    assert len(set(zip(found.clusters, theirs, strict=True))) == 5  # the same division
+    seen = list(dict.fromkeys(found.clusters[list(found.order)]))
+    assert seen == [0, 1, 2, 3, 4]
+    with pytest.raises(DataError, match="0 clusters: at least one is needed"):
+        cluster(weights_of(draw()), clusters=0)
+
+
+def test_families_are_the_largest_subtrees_within_the_size():
+    found = cluster(weights_of(draw(40)), linkage="average")
+    place = {leaf: k for k, leaf in enumerate(found.order)}
+    families = found.tree.families(5)
+    below = {k: {k} for k in range(40)}
+    for step, (left, right, *_) in enumerate(found.linkage):
+        below[40 + step] = below[int(left)] | below[int(right)]
+    nodes = {frozenset(own) for own in below.values()}
+    fitting = {own for own in nodes if 2 <= len(own) <= 5}
+    largest = {own for own in fitting if not any(own < other for other in fitting)}
+    assert {frozenset(leaves) for _, leaves in families} == largest
+    starts = [place[leaves[0]] for _, leaves in families]
+    assert starts == sorted(starts)
+    for height, leaves in families:
+        assert [place[k] for k in leaves] == list(range(place[leaves[0]], place[leaves[-1]] + 1))
+        assert height in found.linkage[:, 2]
 
 
 # ---- the weights

@@ -1,5 +1,7 @@
 import errno
+import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +37,16 @@ def stop_at(monkeypatch):
     return choose
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), Stopped()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EROFS, "Read-only file system"),
+        Stopped(),
+    ],
+    ids=["fault", "full", "read-only", "stopped"],
+)
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("older", [True, False])
 def test_a_fault_leaves_the_old_file_or_the_new_one(tmp_path, toy, stop_at, point, error, older):
@@ -144,6 +155,66 @@ def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
         ("after-rename", None),
         ("flush", True),
     ]
+
+
+@pytest.mark.parametrize("step", ["file", "name", "folder"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_every_step_of_a_commit_may_fail(tmp_path, toy, monkeypatch, step, number):
+    path = tmp_path / "part-00000.h5"
+    part.write(path, toy([0, 1]))
+    before = path.read_bytes()
+    fsync, replace = os.fsync, Path.replace
+
+    def failing_fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode) == (step == "folder"):
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    def failing_replace(self, target):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        if step == "name":
+            patch.setattr(Path, "replace", failing_replace)
+        else:
+            patch.setattr(os, "fsync", failing_fsync)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            part.write(path, toy())
+    assert list(tmp_path.iterdir()) == [path]
+    assert part.verify(path) is None
+    assert (path.read_bytes() == before) == (step != "folder")
+    assert Path.replace is replace
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_folders_that_cannot_be_flushed_are_no_fault(tmp_path, toy, monkeypatch, number):
+    fsync = os.fsync
+
+    def refuse(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    part.write(tmp_path / "p.h5", toy())
+    assert part.verify(tmp_path / "p.h5") is None
+
+
+def test_unfinished_files_say_who_writes_them(tmp_path, monkeypatch):
+    aside = commit.temporary(tmp_path / "part-00000.h5")
+    assert commit.writer(aside) == os.getpid()
+    monkeypatch.setattr("socket.gethostname", lambda: "another-one")
+    assert commit.writer(aside) is None
+    assert commit.writer(commit.temporary(tmp_path / "a-1-b.h5")) == os.getpid()
+    assert commit.writer(tmp_path / ".stray.tmp") is None
+
+
+def test_a_copy_has_the_same_times(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    os.utime(tmp_path / "a", ns=(1, 10**18))
+    commit.copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"x"
+    assert (tmp_path / "b").stat().st_mtime_ns == 10**18
 
 
 @pytest.mark.parametrize("links", [True, False])

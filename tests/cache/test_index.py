@@ -140,7 +140,7 @@ def test_a_damaged_part_is_named_with_what_to_do(tmp_path, put):
     where = put(tmp_path)
     path = min(where.glob("*.h5"))
     path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(CacheError, match="delete the file and extract again") as caught:
+    with pytest.raises(CacheError, match="cache repair") as caught:
         index.load(where)
     assert str(path) in str(caught.value)
 

@@ -194,7 +194,7 @@ def test_damage_is_listed_with_exit_code_1(main, extracted):
     assert (done.returncode, done.stderr) == (1, "")
     assert "0 of 1 parts" in done.stdout
     assert f"{path}: its bytes are not those that were written" in done.stdout
-    assert "Delete these files" in done.stdout
+    assert "probekit cache repair melstats@" in done.stdout
     found = json.loads(main("cache", "verify", "--cache", extracted, "--json").stdout)
     assert list(found["damaged"]) == [str(path)]
 

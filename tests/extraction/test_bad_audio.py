@@ -149,13 +149,13 @@ def test_a_folder_is_walked_in_the_same_way(folder, tmp_path, content):
 def tried(monkeypatch):
     """The names of the recordings that were decoded."""
     names = []
-    decode = decoding.load
+    opened = decoding.opened
 
     def watch(path, *arguments, **keywords):
         names.append(path.name)
-        return decode(path, *arguments, **keywords)
+        return opened(path, *arguments, **keywords)
 
-    monkeypatch.setattr(decoding, "load", watch)
+    monkeypatch.setattr(decoding, "opened", watch)
     return names
 
 
@@ -213,6 +213,85 @@ def test_nothing_but_failures_is_no_obstacle(main, tmp_path, tried):
     found = store.find(tmp_path / "cache", "mfcc", "audio")
     assert found.vectors(["3"]).shape == (1, 20)
     assert found.frames("3").shape[1] == 20
+
+
+def spoil(root, number):
+    """Make a recording bad, or odd, in one of ten ways; say what the reason must be."""
+    path = root / f"{number}.wav"
+    rate, own = 8000, wave(800 + number)
+    way = number % 10
+    if way == 0:
+        path.write_bytes(b"")
+        return "not audio, or damaged"
+    if way == 1:
+        path.write_text("not audio")
+        return "not audio, or damaged"
+    if way == 2:
+        path.mkdir()
+        return "is a folder"
+    if way == 3:
+        path.symlink_to(root / "gone.wav")
+        return "no such file"
+    if way == 4:
+        own[100] = np.nan
+        soundfile.write(path, own, rate, "FLOAT")
+        return "NaN or infinite"
+    if way == 5:
+        soundfile.write(path, own, rate)
+        cut(path)
+        return "truncated"
+    if way == 6:
+        soundfile.write(path, own, rate)
+        content = bytearray(path.read_bytes())
+        content[24:28] = (1).to_bytes(4, "little")  # the sample rate
+        path.write_bytes(content)
+        return "states a sample rate of 1 Hz"
+    odd = {7: (wave(800 + number, 8), rate), 8: (wave(4000 + number), 192000), 9: (own[:1], rate)}
+    soundfile.write(path, *odd[way])
+    return None
+
+
+def test_of_1000_recordings_50_are_odd_and_35_bad(main, tmp_path, tried):
+    root = tmp_path / "audio"
+    root.mkdir()
+    lines, bad = ["clip_id,path,label,split\n"], {}
+    for number in range(1000):
+        lines.append(
+            f"{number},{number}.wav,{'abcd'[number % 4]},{'test' if number % 3 else 'train'}\n"
+        )
+        if number < 50:
+            bad[str(number)] = spoil(root, number)
+        else:
+            soundfile.write(root / f"{number}.wav", wave(800 + number % 7), 8000)
+    bad = {clip_id: reason for clip_id, reason in bad.items() if reason}
+    assert len(bad) == 35
+    (tmp_path / "clips.csv").write_text("".join(lines))
+    cache = ("--cache", tmp_path / "cache")
+    clips = ("--manifest", tmp_path / "clips.csv", "--root", root)
+    arguments = ("extract", "-e", "melstats", *clips, *cache, "--json")
+    done = main(*arguments)
+    assert (done.returncode, done.stderr) == (1, "")
+    [summary] = json.loads(done.stdout)
+    assert (summary["total"], summary["done"]) == (1000, 965)
+    assert summary["failed"].keys() == bad.keys()
+    for clip_id, reason in bad.items():
+        assert reason in summary["failed"][clip_id]
+
+    scored = main(
+        *("evaluate", "--task", tmp_path / "clips.csv", "-e", "melstats"),
+        *("--reports", tmp_path / "reports", *cache),
+    )
+    assert scored.returncode == 0, scored.stderr
+    assert "965 of 1,000 clips" in scored.stdout
+
+    soundfile.write(root / "0.wav", wave(), 8000)
+    tried.clear()
+    done = main(*arguments, "--retry-failed")
+    [summary] = json.loads(done.stdout)
+    assert (done.returncode, summary["done"], summary["cached"]) == (1, 1, 965)
+    assert summary["failed"].keys() == bad.keys() - {"0"}
+    # of the five links to nothing there is nothing to open
+    assert sorted(tried) == sorted(f"{i}.wav" for i in bad if int(i) % 10 != 3)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from probekit import manifest as manifests
 from probekit.cache import layout, part, store
 from probekit.cache import manifests as kept
 from probekit.errors import CacheError, DataError, ProbekitError, UnknownNameError
-from probekit.extraction.part import _decode
+from probekit.extraction.decoding import decode, waves
 from probekit.extraction.plan import Clip
 from probekit.extractors import load, resampling
 from probekit.extractors.pooling import pool
@@ -289,10 +289,10 @@ def test_a_network_that_crops_takes_long_recordings(tmp_path):
 def test_a_network_with_a_limit_refuses_longer_recordings(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", np.zeros(16000), 8000)
     card = cards.extractor("melstats").model_copy(update={"max_seconds": 1.5})
-    source = _decode(Clip("a", tmp_path / "a.wav", np.nan, np.nan), card)
+    source = decode(Clip("a", tmp_path / "a.wav", np.nan, np.nan), card)
     assert source.reason == "2.0 s long; melstats takes at most 1.5 s"
     assert source.wave is None
-    source = _decode(Clip("a", tmp_path / "a.wav", 0.5, np.nan), card)
+    source = decode(Clip("a", tmp_path / "a.wav", 0.5, np.nan), card)
     assert len(source.wave) == 33075
 
 
@@ -300,7 +300,7 @@ def test_a_network_with_a_limit_refuses_longer_recordings(tmp_path, monkeypatch)
 def test_recordings_are_resampled_as_the_card_says(corpus, name):
     card = cards.extractor(name)
     path = corpus / "noise/noise1.flac"
-    source = _decode(Clip("a", path, np.nan, np.nan), card)
+    source = decode(Clip("a", path, np.nan, np.nan), card)
     whole = decoding.load(path)
     expected = decoding.load(path, card.sample_rate).wave
     if card.resampler != "soxr_hq":
@@ -308,14 +308,16 @@ def test_recordings_are_resampled_as_the_card_says(corpus, name):
         other = resampling.resample(torch.from_numpy(whole.wave), 44100, card.sample_rate, kaiser)
         assert np.abs(other.numpy()[: len(expected)] - expected[: len(other)]).max() > 1e-4
         expected = other.numpy()
-    np.testing.assert_array_equal(source.wave.numpy(), expected)
+    [wave] = waves([source], card, torch.device("cpu"))
+    np.testing.assert_array_equal(wave.numpy(), expected)
 
 
 def test_one_sample_survives_every_resampler(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.full(1, 0.5), 192000)
     for name in ("vggish", "melstats"):
-        source = _decode(Clip("a", tmp_path / "a.wav", np.nan, np.nan), cards.extractor(name))
-        assert len(source.wave) == 1, source.reason
+        source = decode(Clip("a", tmp_path / "a.wav", np.nan, np.nan), cards.extractor(name))
+        [wave] = waves([source], cards.extractor(name), torch.device("cpu"))
+        assert len(wave) == 1
 
 
 def test_half_precision_is_storage_only(corpus, tmp_path):
@@ -332,7 +334,7 @@ def test_half_precision_is_storage_only(corpus, tmp_path):
 
 
 def test_parts_of_another_extraction_in_between_are_kept(corpus, tmp_path, content, monkeypatch):
-    from probekit.extraction import part as doing
+    from probekit.extraction import work as doing
 
     embed = doing.embed_part
     once = []

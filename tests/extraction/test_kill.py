@@ -9,6 +9,7 @@ import pytest
 
 from probekit import extract
 from probekit.cache import part, store
+from probekit.extraction import part as extraction_part
 
 # the command line with 6 parts; killed or slowed down at a point of a commit
 DRIVER = """
@@ -153,3 +154,51 @@ def test_a_full_disk_is_said_and_costs_nothing(
     monkeypatch.setattr(part, "write", write)
     extract("melstats", audio=corpus, cache=cache)
     assert content(cache, "melstats") == uninterrupted
+
+
+# stops between reading the older part and replacing it, until another has embedded its clips
+BETWEEN = """
+import sys, time
+from pathlib import Path
+from probekit import cli
+from probekit.cache import commit
+
+other = Path(sys.argv.pop(1))
+
+def reached(point):
+    if point == "before-digest":
+        print("between", flush=True)
+        while not other.exists():
+            time.sleep(0.01)
+        time.sleep(1)
+
+commit.reached = reached
+cli.main()
+"""
+
+
+def test_what_another_process_writes_meanwhile_is_kept(corpus, tmp_path, content, monkeypatch):
+    cache, embedded = tmp_path / "cache", tmp_path / "embedded"
+    extract("melstats", audio=corpus, cache=cache, limit=2)
+    write = extraction_part.write_part
+
+    def announced(*arguments):
+        embedded.touch()
+        return write(*arguments)
+
+    command = ["extract", "-e", "melstats", "--audio", corpus, "--cache", cache, "--limit", 5]
+    other = subprocess.Popen(
+        [sys.executable, "-c", BETWEEN, str(embedded), *map(str, command)],
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    monkeypatch.setattr(extraction_part, "write_part", announced)
+    try:
+        assert other.stdout.readline() == "between\n"
+        [summary] = extract("melstats", audio=corpus, cache=cache)
+        assert other.wait(60) == 0
+    finally:
+        other.kill()
+        other.communicate()
+    assert summary.done == 22  # it knew of two when it planned
+    assert len(content(cache, "melstats").rows) == 24

@@ -69,7 +69,7 @@ class DoubleConv(nn.Sequential):
     def __init__(self, width: int) -> None:
         layers: list[nn.Module] = []
         for _ in range(2):
-            layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU(True), nn.Conv2d(width, width, 3, padding=1)]
         super().__init__(*layers, SqueezeExcitation(width))
 
 
@@ -134,7 +134,7 @@ class CFEstimator(Extractor):
     """The network on the first 30 s of a clip."""
 
     network: Network
-    batch_pieces = 4  # the first maps take 63 MB a clip
+    batch_seconds = 60.0  # the first maps take 63 MB a clip
 
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)

@@ -135,7 +135,7 @@ class CNN14(Extractor):
 
     network: Network
     hann: Tensor
-    batch_pieces = 8
+    batch_seconds = 80.0  # the last kernels take 150 MB: the more clips share them
 
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)

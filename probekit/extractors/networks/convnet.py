@@ -100,7 +100,7 @@ class Network(nn.Module):
         maps, x = [], spectra
         for i, pool in enumerate(POOLS, start=1):
             x = self.get_submodule(f"conv2d_{i}")(x)
-            x = nn.functional.elu(self.get_submodule(f"batch_normalization_{i}")(x))
+            x = nn.functional.elu_(self.get_submodule(f"batch_normalization_{i}")(x))
             maps.append(x)
             x = nn.functional.max_pool2d(x, pool)
         return maps, x.amax((2, 3))
@@ -110,7 +110,7 @@ class Convnet(Extractor):
     """The network on the first 29 s of a clip."""
 
     network: Network
-    batch_pieces = 8  # the first block's maps take 17 MB a clip
+    batch_seconds = 58.0  # the first block's maps take 17 MB a clip
 
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)

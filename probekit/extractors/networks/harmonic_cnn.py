@@ -86,7 +86,7 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve both axes of maps (clips, before, frequency, time)."""
-        return nn.functional.max_pool2d(self.bn(self.conv(x)).relu(), 2)
+        return nn.functional.max_pool2d(self.bn(self.conv(x)).relu_(), 2)
 
 
 class Residual(nn.Module):
@@ -102,7 +102,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shrink maps (clips, width, frequency, time) by the pool."""
-        inner = self.bn_1(self.conv_1(x)).relu()
+        inner = self.bn_1(self.conv_1(x)).relu_()
         return nn.functional.max_pool2d((self.bn_2(self.conv_2(inner)) + x).relu(), self.pool)
 
 
@@ -189,7 +189,7 @@ class HarmonicCNN(WindowedExtractor):
     window = SAMPLES
     hop = SAMPLES
     keep_tail = True
-    batch_pieces = 8  # the first block's maps take 21 MB a chunk
+    batch_seconds = 20.0  # the first block's maps take 21 MB a chunk
 
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)

@@ -47,7 +47,6 @@ class MelStats(Extractor):
     """Mean and standard deviation over time of 64 log-mel bands, 20 MFCC, and their differences."""
 
     cosines: Tensor
-    batch_pieces = 8
 
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)

@@ -15,7 +15,6 @@ class Mfcc(Extractor):
     """Twenty coefficients from 128 mel bands, every 512 samples at 22,050 Hz."""
 
     cosines: Tensor
-    batch_pieces = 8
 
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)

@@ -65,10 +65,10 @@ class Network(nn.Module):
 
     def maps(self, spectra: Tensor) -> Tensor:
         """Return the last convolution's output, shape (windows, 512, frequency, time)."""
-        x = self.batch_normalization_1(spectra)
+        x: Tensor = self.batch_normalization_1(spectra)
         for i in range(1, len(WIDTHS) + 1):
             x = self.get_submodule(f"conv2d_{i}")(x)
-            x = self.get_submodule(f"batch_normalization_{i + 1}")(x).relu()
+            x = self.get_submodule(f"batch_normalization_{i + 1}")(x).relu_()
             if i % 2 == 0:
                 x = nn.functional.max_pool2d(x, 2)
         maps: Tensor = self.audio_embedding_layer(x)
@@ -93,7 +93,7 @@ class OpenL3(WindowedExtractor):
     filterbank: Tensor
     window = RATE
     keep_tail = True
-    batch_pieces = 8  # the first maps take 13 MB a window
+    batch_seconds = 4.0  # the first maps take 13 MB a window
 
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)

@@ -61,7 +61,8 @@ class Network(nn.Module):
         maps = features[:, None]
         for number in range(1, 11):
             maps = self.get_submodule(f"conv{number}")(maps)
-        steps: Tensor = self.gru(maps.permute(0, 2, 1, 3).flatten(2))[0]
+        with torch.autocast(maps.device.type, enabled=False):  # rounding would add up over steps
+            steps: Tensor = self.gru(maps.permute(0, 2, 1, 3).flatten(2).float())[0]
         return steps
 
     def probabilities(self, steps: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ class TALNet(Extractor):
     network: Network
     hann: Tensor
     filterbank: Tensor
-    batch_pieces = 8
+    batch_seconds = 160.0  # steps of the GRU come one after another: the more clips at once
 
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)

@@ -22,11 +22,11 @@ class Network(nn.Module):
             if not width:
                 layers.append(nn.MaxPool2d(2))
                 continue
-            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(True)]
             before = width
         self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(
-            nn.Linear(512 * 6 * 4, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(),
+            nn.Linear(512 * 6 * 4, 4096), nn.ReLU(True), nn.Linear(4096, 4096), nn.ReLU(True),
             nn.Linear(4096, 128),
         )  # fmt: skip
 
@@ -69,6 +69,7 @@ class VGGish(WindowedExtractor):
     filterbank: Tensor
     window = 400 + 95 * 160
     hop = 96 * 160
+    batch_seconds = 32.0  # the first maps take 1.6 MB a window
 
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)

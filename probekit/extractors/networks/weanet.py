@@ -28,7 +28,7 @@ class Layer(nn.Sequential):
         super().__init__(
             nn.Conv2d(before, after, kernel, padding=padding, bias=False),
             nn.BatchNorm2d(after),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
 
 
@@ -130,7 +130,7 @@ class WEANet(Extractor):
     network: Network
     hann: Tensor
     filterbank: Tensor
-    batch_pieces = 8
+    batch_seconds = 40.0
 
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)

@@ -6,16 +6,19 @@ import re
 import warnings
 import xml.etree.ElementTree as ET
 import zlib
-from itertools import combinations
+from dataclasses import replace
+from time import process_time
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
+from scipy.cluster import hierarchy
 
 from probekit.analysis.dendrogram import cluster
 from probekit.analysis.weights import ClassWeights
-from probekit.report import figures
+from probekit.report import overlap, style
+from probekit.report.figures import branches, families
+from probekit.report.figures import dendrogram as figures
 
 LABELS = (
     "<script>alert(1)</script>",
@@ -58,7 +61,7 @@ def tree_of(names, provenance=SAID, seed=0):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     tree = tree_of(LABELS)
-    written = figures.save_dendrogram(tree, tmp_path_factory.mktemp("figures") / "new")
+    written = figures.save(tree, tmp_path_factory.mktemp("figures") / "new")
     return tree, {path.suffix[1:]: path for path in written}
 
 
@@ -112,15 +115,15 @@ def test_png_has_300_dots_an_inch(saved):
         image.load()
         assert image.format == "PNG"
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
-        assert image.width == pytest.approx(300 * figures.ONE_COLUMN, abs=1)
+        assert image.width == pytest.approx(300 * style.ONE_COLUMN, abs=1)
         assert np.ptp(np.asarray(image.convert("L"))) == 255  # black on white
 
 
 def test_width_is_as_asked_for(tmp_path):
-    written = figures.save_dendrogram(tree_of(LABELS), tmp_path, width=figures.TWO_COLUMNS)
+    written = figures.save(tree_of(LABELS), tmp_path, width=style.TWO_COLUMNS)
     (svg,) = [path for path in written if path.suffix == ".svg"]
     points = float(ET.parse(svg).getroot().get("width").removesuffix("pt"))
-    assert points == pytest.approx(72 * figures.TWO_COLUMNS, abs=0.1)
+    assert points == pytest.approx(72 * style.TWO_COLUMNS, abs=0.1)
 
 
 def test_csv_has_the_merges(saved):
@@ -154,7 +157,7 @@ def test_provenance_is_written_in_every_picture(saved, tmp_path):
     _, files = saved
     assert "; ".join(SAID) in texts_of(files["svg"])
     assert "; ".join(SAID) in text_of_pdf(files["pdf"])
-    bare = figures.save_dendrogram(tree_of(LABELS, ()), tmp_path)
+    bare = figures.save(tree_of(LABELS, ()), tmp_path)
     with Image.open(files["png"]) as marked, Image.open(bare[2]) as plain:
         assert marked.height > plain.height
         foot = np.asarray(marked.convert("L"))[plain.height - marked.height :]
@@ -172,62 +175,114 @@ def test_caption_is_in_the_files_themselves(saved):
 
 def test_every_word_of_a_long_provenance_stays_inside_the_figure():
     said = [f"random weights of network number {k}" for k in range(9)]
-    for names in (["one", "two"], LABELS):
-        figure = figures.draw_dendrogram(tree_of(names, said))
-        boxes, others = boxes_of(figure)
-        assert not any(a.overlaps(b) for a, b in combinations(boxes + others, 2))
-        for box in others:
-            assert box.x0 >= 0 and box.y0 >= 0
-            assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
-        shown = figure.get_supxlabel().replace("\n", " ")
-        assert shown == "; ".join(said)
+    for names in (["one", "two"], LABELS, MANY):
+        figure = figures.draw(tree_of(names, said))
+        assert overlap.faults(figure) == []
+        shown = [text.get_text().replace("\n", " ") for text, _ in overlap.boxes(figure)]
+        assert "; ".join(said) in shown
 
 
 # ---- legibility
 
 
-def boxes_of(figure):
-    """Places of the labels, and of the other texts, in pixels."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    renderer = canvas.get_renderer()
-    axes = figure.axes[0]
-    labels = [text.get_window_extent(renderer) for text in axes.get_yticklabels()]
-    others = [axes.xaxis.label.get_window_extent(renderer)]
-    below = [
-        text
-        for text in figure.findobj(match=lambda item: hasattr(item, "get_text"))
-        if text.get_text() == figure.get_supxlabel() != ""
-    ]
-    return labels, others + [text.get_window_extent(renderer) for text in below]
+MANY = [f"class with a name {k:02d}" for k in range(120)]
 
 
-@pytest.mark.parametrize("width", [figures.ONE_COLUMN, figures.TWO_COLUMNS])
-@pytest.mark.parametrize("classes", [2, 12, 60])
-def test_labels_do_not_overlap(classes, width):
+@pytest.mark.parametrize("width", [style.ONE_COLUMN, style.TWO_COLUMNS])
+@pytest.mark.parametrize("classes", [2, 12, 80])
+def test_all_names_of_few_classes_are_there_and_do_not_overlap(classes, width):
     names = [f"class with a name {k:02d}" for k in range(classes)]
-    figure = figures.draw_dendrogram(tree_of(names), width)
-    boxes, others = boxes_of(figure)
-    assert (len(boxes), len(others)) == (classes, 2)
-    assert not any(a.overlaps(b) for a, b in combinations(boxes + others, 2))
-    for box in boxes + others:
-        assert box.x0 >= 0 and box.y0 >= 0
-        assert box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
+    figure = figures.draw(tree_of(names), width)
+    assert overlap.faults(figure) == []
+    assert set(names) <= {text.get_text() for text, _ in overlap.boxes(figure)}
     assert figure.axes[0].get_window_extent().width > 0.4 * figure.bbox.width  # room for the tree
+
+
+@pytest.mark.parametrize("label", ["W" * 200, "many words " * 20])
+def test_labels_of_200_characters_leave_room_for_the_tree(label):
+    for count in (3, 90):
+        names = [f"{k} {label} {k}" for k in range(count)]
+        figure = figures.draw(tree_of(names))
+        assert overlap.faults(figure) == []
+        texts = [text.get_text() for text, _ in overlap.boxes(figure) if "…" in text.get_text()]
+        assert len(texts) >= 3
+
+
+def planted(classes, dim=256, seed=0):
+    """Weights of groups of one to eight classes that are near to one another."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(classes), rng.integers(1, 9, classes))[:classes]
+    centres = rng.normal(size=(classes, dim))
+    return centres[group] + 0.3 * rng.normal(size=(classes, dim)), group
+
+
+def test_700_classes_are_numbered_families_with_names_within_ten_seconds_of_one_core(tmp_path):
+    matrix, group = planted(700)
+    names = tuple(f"group {g} class {k}" for k, g in enumerate(group))
+    weights = replace(tree_of(["a", "b"]).weights, matrix=matrix, names=names)
+    start = process_time()
+    tree = cluster(weights)
+    figures.save(tree, tmp_path)
+    assert process_time() - start < 10
+    figure = figures.draw(tree)
+    assert overlap.faults(figure) == []
+    assert figure.get_size_inches()[0] == style.TWO_COLUMNS
+    assert figure.get_size_inches()[1] < 9.5  # a page
+    texts = [text.get_text() for text, _ in overlap.boxes(figure)]
+    numbers = [int(text) for text in texts if text.isdigit()]
+    count = max(numbers)
+    assert sorted(numbers) == sorted([*range(1, count + 1)] * 2)  # below the tree, and in the list
+    assert count >= 30
+    shown = [name for text in texts for name in text.split(" · ") if name in set(names)]
+    assert len(shown) == len(set(shown)) >= 2 * count
+    # what stands side by side is what was planted side by side
+    for text in texts:
+        found = {name.rsplit(" ", 2)[0] for name in text.split(" · ") if name in set(names)}
+        assert len(found) <= 1
+
+
+def test_numbers_are_moved_apart_as_little_as_can_be():
+    moved = families.apart(np.array([0.0, 0.1, 0.2, 5.0]), 1.0, 0.0, 9.0)
+    assert np.diff(moved).min() >= 1 - 1e-9
+    np.testing.assert_allclose(moved, [0, 1, 2, 5])  # the first three cannot start below 0
+    free = families.apart(np.array([4.0, 4.1, 4.2]), 1.0, 0.0, 9.0)
+    np.testing.assert_allclose(free, [3.1, 4.1, 5.1])
 
 
 def test_labels_stand_at_their_leaves():
     tree = tree_of(LABELS)
-    axes = figures.draw_dendrogram(tree).axes[0]
+    axes = figures.draw(tree).axes[0]
     # from bottom to top, as scipy draws them
     assert [text.get_text() for text in axes.get_yticklabels()] == [LABELS[k] for k in tree.order]
 
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone():
     import matplotlib as mpl
-    from scipy.cluster import hierarchy
 
-    before, palette = dict(mpl.rcParams), list(hierarchy._link_line_colors)
-    figures.draw_dendrogram(tree_of(LABELS))
+    before = dict(mpl.rcParams)
+    figures.draw(tree_of(LABELS))
     assert dict(mpl.rcParams) == before
-    assert list(hierarchy._link_line_colors) == palette
+
+
+def test_lines_are_those_of_scipy():
+    tree = tree_of([f"class {k}" for k in range(20)])
+    drawn = hierarchy.dendrogram(tree.linkage, no_plot=True)
+    lines, _ = branches.branches(tree.linkage, tree.order, ["#000000"] * 20)
+    theirs = {
+        (tuple(np.round((np.array(x) - 5) / 10, 6)), tuple(np.round(y, 6)))
+        for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True)
+    }
+    assert {tuple(map(tuple, np.round(line.T, 6))) for line in lines} == theirs
+
+
+def test_forks_within_a_cluster_have_its_colour():
+    tree = tree_of([f"class {k}" for k in range(20)])
+    with style.applied():
+        colours = branches.hues(tree.clusters)
+        _, own = branches.branches(tree.linkage, tree.order, colours)
+    below = [{k} for k in range(20)]
+    for (left, right, *_), colour in zip(tree.linkage, own, strict=True):
+        below.append(below[int(left)] | below[int(right)])
+        clusters = {int(tree.clusters[k]) for k in below[-1]}
+        expected = colours[min(below[-1])] if len(clusters) == 1 else style.QUIET
+        assert colour == expected

@@ -1,0 +1,298 @@
+"""Class weights and clips in two dimensions: t-SNE (kumar2021, Figure 3) and PCA."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probekit.analysis import base, dendrogram, planes
+from probekit.cache import layout
+from probekit.errors import DataError
+from probekit.manifest import Manifest
+from probekit.probes import features
+from probekit.probes.inputs import clips_of
+from probekit.registry import unknown
+
+Array = npt.NDArray[Any]
+COLOURS = ("auto", "label", "cluster")
+MOST_LABELS = 24  # more than these are coloured by cluster, unless asked for
+MOST_CLIPS = 2000
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Points in a plane.
+
+    Attributes
+    ----------
+    kind : {"classes", "clips"}
+        What a point is.
+    points : numpy.ndarray, shape (n, 2)
+        Where.
+    names : tuple of str
+        Classes, or clip ids.
+    group : numpy.ndarray, shape (n,), int
+        Which group, by whose colour a point is drawn; -1 for none.
+    groups : tuple of str
+        Their names.
+    axes : (str, str)
+        What the two axes are.
+    coloured : str
+        What the groups are, for the caption.
+    origin : dict
+        The embedding and, where there is one, the probe; goes to :meth:`facts`.
+    choices : dict
+        Method, perplexity, seed and what else was chosen.
+    title : str
+        What was projected, for the caption.
+    provenance : tuple of str
+        What every figure must show.
+    name : str
+        Stem of the files.
+    """
+
+    kind: str
+    points: Array
+    names: tuple[str, ...]
+    group: Array
+    groups: tuple[str, ...]
+    axes: tuple[str, str]
+    coloured: str
+    origin: dict[str, Any]
+    choices: dict[str, Any]
+    title: str
+    provenance: tuple[str, ...]
+    name: str
+
+    @property
+    def caption(self) -> str:
+        """What a paper's caption has to say about how the figure was made."""
+        how = (
+            f"t-SNE (perplexity {self.choices['perplexity']:.3g}, started from PCA, seed "
+            f"{self.choices['seed']})"
+            if self.choices["method"] == "tsne"
+            else "First two principal components"
+        )
+        aside = (
+            " Distances between clusters and sizes of clusters mean little in t-SNE."
+            if self.choices["method"] == "tsne"
+            else ""
+        )
+        return f"{how} of {self.title}. {self.coloured}.{aside}{base.sentence(self.provenance)}"
+
+    def facts(self) -> dict[str, Any]:
+        """Return what produced it: the embedding, the probe where there is one, the choices."""
+        return {**self.origin, "points": self.kind, **self.choices, "groups": list(self.groups)}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the points: name, both coordinates, group."""
+        what = "class" if self.kind == "classes" else "clip_id"
+        return [
+            {
+                what: name,
+                "x": float(x),
+                "y": float(y),
+                "group": self.groups[k] if k >= 0 else "",
+            }
+            for name, (x, y), k in zip(self.names, self.points, self.group.tolist(), strict=True)
+        ]
+
+
+def of_classes(
+    tree: dendrogram.Dendrogram,
+    *,
+    method: str = "tsne",
+    perplexity: float | None = None,
+    seed: int = 0,
+) -> Projection:
+    """Project class weights; colours are the clusters of their dendrogram.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        Of the same weights; rows are centred and compared as there.
+    method : {"tsne", "pca"}
+        How.
+    perplexity : float, optional
+        Of t-SNE, between 1 and the number of classes; 30 or a third of the classes by default.
+    seed : int >= 0
+        Of t-SNE.
+
+    Returns
+    -------
+    Projection
+        To be drawn by :func:`probekit.report.figures.scatter.draw`.
+
+    Raises
+    ------
+    ProbekitError
+        If there is no such method, or t-SNE is asked for fewer than four classes.
+    """
+    w = tree.weights
+    rows = tree.vectors()
+    if tree.metric == "cosine":  # euclidean distances of unit rows are those of cosines
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    points, axes, choices = planes.project(rows, method, perplexity, seed, f"{w.task}: classes")
+    clusters = tree.clusters
+    return Projection(
+        kind="classes",
+        points=points,
+        names=w.names,
+        group=clusters,
+        groups=_named([w.names[k] for k in tree.order], clusters[list(tree.order)]),
+        axes=axes,
+        coloured=(
+            f"Colours: the {int(clusters.max()) + 1} clusters of their dendrogram "
+            f"({tree.metric} distance, {tree.method} linkage)"
+        ),
+        origin=w.facts(),
+        choices={
+            **choices,
+            "center": tree.center,
+            "metric": tree.metric,
+            "linkage": tree.method,
+        },
+        title=(
+            f"the class weights of {w.described()}; {dendrogram.SAID[tree.center]}, "
+            f"{'unit length' if tree.metric == 'cosine' else 'length kept'}"
+        ),
+        provenance=w.provenance,
+        name=base.stem(
+            "projection-classes",
+            w.task,
+            w.embedding,
+            method=(method, "tsne"),
+            perplexity=(perplexity, None),
+            seed=(seed, 0),
+            center=(tree.center, "rows"),
+            metric=(tree.metric, "cosine"),
+            linkage=(tree.method, "average"),
+            clusters=(tree.asked, None),
+            **w.choices(),
+        ),
+    )
+
+
+def of_clips(
+    task: str,
+    extractor: str,
+    *,
+    cache: str | Path | None = None,
+    root: str | Path | None = None,
+    method: str = "tsne",
+    perplexity: float | None = None,
+    colour: str = "auto",
+    most: int = MOST_CLIPS,
+    seed: int = 0,
+) -> Projection:
+    """Project the embeddings of a task's clips, standardized.
+
+    Parameters
+    ----------
+    task, extractor : str
+        As for :func:`probekit.evaluate`.
+    cache, root : str or pathlib.Path, optional
+        As for :func:`probekit.evaluate`.
+    method : {"tsne", "pca"}
+        How; t-SNE sees the first 50 principal components.
+    perplexity : float, optional
+        Of t-SNE, between 1 and the number of clips; 30 by default.
+    colour : {"auto", "label", "cluster"}
+        Colours are labels, or clusters of class weights; by default labels up to 24 of them. A clip
+        of several labels has the colour of the rarest.
+    most : int >= 4
+        Of more clips, so many are drawn at random.
+    seed : int >= 0
+        Of that draw and of t-SNE.
+
+    Returns
+    -------
+    Projection
+        To be drawn by :func:`probekit.report.figures.scatter.draw`.
+
+    Raises
+    ------
+    ProbekitError
+        If something asked for is not there, or targets are numbers.
+    """
+    if colour not in COLOURS:
+        raise unknown("colouring", colour, COLOURS)
+    where = layout.root(cache)
+    card, clips = clips_of(task, where, root)
+    found = features.find(where, extractor, card.dataset, clips)
+    present, matrix = found.clips, found.matrix()
+    if present.target == "regression":
+        raise DataError(f"{card.name}: its targets are numbers, there are no classes to colour by")
+    labels, names = _rarest(present), present.names
+    coloured = "Colours: labels"
+    if present.target == "multi":
+        coloured += "; a clip of several has that of its rarest"
+    if colour == "cluster" or (colour == "auto" and len(names) > MOST_LABELS):
+        tree = dendrogram.dendrogram(task, extractor, cache=cache, root=root)
+        cluster = dict(zip(tree.weights.names, tree.clusters.tolist(), strict=True))
+        labels = np.array([cluster.get(names[k], -1) if k >= 0 else -1 for k in labels])
+        order = list(tree.order)
+        names = _named([tree.weights.names[k] for k in order], tree.clusters[order])
+        coloured = f"Colours: {len(names)} clusters of the labels by their probe's weights"
+    drawn = np.arange(len(present))
+    if len(drawn) > most:
+        drawn = np.sort(np.random.default_rng(seed).choice(len(present), most, replace=False))
+    points, axes, choices = planes.project(
+        planes.standardized(matrix[drawn]), method, perplexity, seed, f"{card.name}: clips"
+    )
+    said = [*found.provenance]
+    if len(present) < found.expected:
+        said.append(f"{len(present):,} of {found.expected:,} clips")
+    of = f" of {len(present):,}, drawn at random" if len(drawn) < len(present) else ""
+    ids = present.clip_ids
+    return Projection(
+        kind="clips",
+        points=points,
+        names=tuple(ids[k] for k in drawn),
+        group=labels[drawn],
+        groups=tuple(names),
+        axes=axes,
+        coloured=coloured,
+        origin={
+            "task": card.name,
+            "embedding": extractor,
+            "fingerprint": "+".join(source["fingerprint"] for source in found.sources),
+            "manifest": clips.digest(),
+            "provenance": said,
+        },
+        choices={**choices, "colour": colour, "clips": len(drawn), "clips_of": len(present)},
+        title=f"{len(drawn):,} clips{of} of {card.name}: {extractor}, standardized",
+        provenance=tuple(said),
+        name=base.stem(
+            "projection-clips",
+            card.name,
+            extractor,
+            method=(method, "tsne"),
+            perplexity=(perplexity, None),
+            colour=(colour, "auto"),
+            most=(most, MOST_CLIPS),
+            seed=(seed, 0),
+        ),
+    )
+
+
+def _rarest(clips: Manifest) -> Array:
+    """Return the rarest label of each clip; -1 for none."""
+    targets = clips.targets()
+    if clips.target == "single":
+        return np.asarray(targets)
+    often = targets.sum(axis=0)
+    cost = np.where(targets > 0, often, np.iinfo(np.int64).max)
+    return np.where(targets.any(axis=1), cost.argmin(axis=1), -1)
+
+
+def _named(names: list[str], clusters: Array) -> tuple[str, ...]:
+    """Name clusters by their classes, all of few, the first two of many."""
+    found = []
+    for k in range(int(clusters.max()) + 1):
+        own = [name for name, one in zip(names, clusters.tolist(), strict=True) if one == k]
+        more = f" and {len(own) - 2} more" if len(own) > 3 else ""
+        found.append(", ".join(own[:2] if more else own) + more)
+    return tuple(found)

@@ -1,0 +1,70 @@
+"""Tests of differences: their p-values, and what to do about many of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student
+
+Array = npt.NDArray[Any]
+
+
+def bootstrap_p(differences: Array) -> float:
+    """Return the two-sided p-value of a bootstrap: how often the difference changes its sign.
+
+    Parameters
+    ----------
+    differences : numpy.ndarray, shape (resamples,)
+        Of two runs on the same draws.
+
+    Returns
+    -------
+    float
+        At least 2 / (resamples + 1), at most 1; a difference of 0 counts for both sides.
+    """
+    tail = min((differences <= 0).sum(), (differences >= 0).sum()) + 1
+    return min(1.0, float(2 * tail / (len(differences) + 1)))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for being several (Holm, Scand. J. Statistics 6, 1979).
+
+    Parameters
+    ----------
+    p : sequence of float, each from 0 to 1
+        Of as many tests.
+
+    Returns
+    -------
+    list of float
+        In the same order; at most 1.
+    """
+    order = np.argsort(p)
+    steps = np.asarray(p)[order] * np.arange(len(p), 0, -1)
+    found = np.empty(len(p))
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return [float(value) for value in found]
+
+
+def corrected_t(differences: Array, test_over_train: float) -> float:
+    """Return the two-sided p-value of the corrected resampled t-test.
+
+    Parameters
+    ----------
+    differences : numpy.ndarray, shape (repeats,), at least two
+        Of two learners, fold by fold or split by split.
+    test_over_train : float >= 0
+        Test clips for each training clip; 0 for the plain t-test.
+
+    Returns
+    -------
+    float
+        1 where all differences are 0, 0 where they are all the same and not 0.
+    """
+    repeats = len(differences)
+    mean, variance = float(np.mean(differences)), float(np.var(differences, ddof=1))
+    if variance == 0:
+        return 1.0 if mean == 0 else 0.0
+    statistic = mean / np.sqrt((1 / repeats + test_over_train) * variance)
+    return float(2 * student.sf(abs(statistic), repeats - 1))

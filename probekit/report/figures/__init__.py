@@ -1,0 +1,1 @@
+"""Drawings, one module a kind of figure: an analysis in, a matplotlib figure out."""

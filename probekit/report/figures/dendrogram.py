@@ -1,0 +1,102 @@
+"""Dendrograms: few classes with all their names, many with their small clusters named."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from probekit.analysis.dendrogram import Dendrogram
+from probekit.report import fonts, labels, saving, style
+from probekit.report.figures import families
+from probekit.report.figures.branches import branches, hues
+from probekit.report.figures.sheet import Sheet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ALL_NAMED = 80  # the most classes of which every name is shown
+_LINE = 0.125  # inches from one name to the next
+_SIZE = 6.5  # points
+
+
+def draw(tree: Dendrogram, width: float | None = None, look: str | Path | None = None) -> "Figure":
+    """Draw a dendrogram, coloured by cluster.
+
+    Up to 80 classes, every one is named at its leaf. Of more, small clusters are numbered below the
+    tree and listed with the names of their classes, as in Figure 2 of kumar2021.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        From :func:`probekit.analysis.dendrogram.dendrogram`.
+    width : float > 0, optional
+        In inches; one column for few classes, two for many by default.
+    look : str or pathlib.Path, optional
+        A style file.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Provenance is written below.
+    """
+    with style.applied(look):
+        if len(tree.order) > ALL_NAMED:
+            return families.draw(tree, style.TWO_COLUMNS if width is None else width)
+        return _all_named(tree, style.ONE_COLUMN if width is None else width)
+
+
+def save(
+    tree: Dendrogram,
+    folder: Path,
+    width: float | None = None,
+    look: str | Path | None = None,
+) -> list[Path]:
+    """Draw a dendrogram and write it with its data.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        What to draw.
+    folder : pathlib.Path
+        Where.
+    width : float > 0, optional
+        In inches.
+    look : str or pathlib.Path, optional
+        A style file.
+
+    Returns
+    -------
+    list of pathlib.Path
+        PDF, SVG, PNG, CSV and JSON.
+    """
+    return saving.save(draw(tree, width, look), tree, folder, look)
+
+
+def _all_named(tree: Dendrogram, width: float) -> "Figure":
+    """Draw the tree with its leaves at the right, each with its name."""
+    from matplotlib.collections import LineCollection
+
+    names, order = tree.weights.names, tree.order
+    shown = [labels.fitted(names[leaf], 0.45 * 72 * width, _SIZE) for leaf in order]
+    beside = max(fonts.width(name, _SIZE) for name in shown) / 72 + 0.13
+    wide, tall = width - beside - 0.08, _LINE * len(names) + 0.03
+    said = f"{tree.metric} distance{{}}({tree.method} linkage)"
+    narrow = fonts.width(said, 7) / 72 > wide
+    sheet = Sheet(width, tall + (0.52 if narrow else 0.4), tree.weights.provenance)
+    axes = sheet.add(0.08, 0.05, wide, tall)
+    colour = hues(tree.clusters)
+    lines, own = branches(tree.linkage, order, colour)
+    axes.add_collection(LineCollection([line[:, ::-1] for line in lines], colors=own, lw=0.9))
+    _across(axes, float(tree.linkage[:, 2].max()), len(names))
+    axes.yaxis.tick_right()
+    axes.set_yticks(range(len(order)), shown, fontsize=_SIZE)
+    axes.tick_params(axis="y", length=0, pad=2)
+    axes.set_xlabel(said.format("\n" if narrow else " "), labelpad=2)
+    return sheet.figure
+
+
+def _across(axes: "Axes", top: float, leaves: int) -> None:
+    """Let heights grow to the left, with the leaves at zero."""
+    axes.set_xlim(top * 1.01 or 1.0, 0)
+    axes.set_ylim(-0.6, leaves - 0.4)
+    axes.spines["left"].set_visible(False)
+    axes.locator_params(axis="x", nbins=4)

@@ -1,0 +1,193 @@
+"""The browser of wrong clips: its frame, and the data that its script shows."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from probekit.report.page import mistakes, sounds
+from probekit.report.page.board import Board
+from probekit.report.page.markup import Markup, join, tag
+from probekit.report.page.mistakes import Mistakes
+from probekit.report.page.sounds import Clips, Sounds
+
+_SAID = {
+    "single": "A clip is wrong if the class of the highest score is not its label.",
+    "multi": "As many classes as a clip has labels, those of the highest scores, count as "
+    "predicted; a clip is wrong if one of them is not its label.",
+    "regression": "The tenth of the clips with the largest errors, in standard deviations of the "
+    "targets.",
+}
+
+
+def of(
+    boards: Sequence[Board],
+    *,
+    cache: str | Path | None,
+    folders: Sequence[Path],
+    budget: int,
+) -> tuple[list[dict[str, Any]], Sounds]:
+    """Return the data of all boards' browsers.
+
+    Parameters
+    ----------
+    boards : sequence of Board
+        What was scored.
+    cache : str or pathlib.Path, optional
+        Where clip tables are kept.
+    folders : sequence of pathlib.Path
+        Where audio is; where the clip tables say if there are none.
+    budget : int >= 0
+        Bytes of audio in the page.
+
+    Returns
+    -------
+    list of dict
+        One a board, for JSON.
+    Sounds
+        What can be played.
+    """
+    found = [mistakes.of(board.rows) for board in boards]
+    tables = [
+        sounds.clips_of(
+            cache, (r["manifest"] for row in b.rows for r in row.entry.results), folders
+        )
+        for b in boards
+    ]
+    heard = Sounds(budget)
+    if budget:
+        _fill(heard, boards, found, tables)
+    data = [
+        _data(board, own, table, heard)
+        for board, own, table in zip(boards, found, tables, strict=True)
+    ]
+    return data, heard
+
+
+def _fill(
+    heard: Sounds,
+    boards: Sequence[Board],
+    found: Sequence[Sequence[Mistakes]],
+    tables: Sequence[Clips],
+) -> None:
+    """Take the surest mistakes of all runs in turn, until the budget is used up."""
+    for k in range(sounds.EACH):
+        for board, own, table in zip(boards, found, tables, strict=True):
+            for one in own:
+                place = table.find(one.clips[k]) if k < len(one.clips) else None
+                if place and not heard.add(board.task, one.clips[k], *place):
+                    return
+
+
+def _data(board: Board, found: Sequence[Mistakes], table: Clips, heard: Sounds) -> dict[str, Any]:
+    """Return what the script needs for one board."""
+    ids = list(dict.fromkeys(clip for one in found for clip in one.clips))
+    where = {clip: k for k, clip in enumerate(ids)}
+    wrong = Counter(clip for one in found for clip in set(one.every))
+    scored = Counter(clip for one in found for clip in set(one.scored))
+    return {
+        "target": board.rows[0].first["target"],
+        "classes": board.rows[0].first["classes"],
+        "clips": ids,
+        "files": [table.table.get(clip, ("",))[0] for clip in ids],
+        "wrongIn": [wrong[clip] for clip in ids],
+        "scoredIn": [scored[clip] for clip in ids],
+        "sounds": {
+            str(where[clip]): k
+            for (task, clip), k in heard.places.items()
+            if task == board.task and clip in where
+        },
+        "silence": _silence(ids, table, heard),
+        "runs": [
+            {
+                "label": one.label,
+                "wrong": one.wrong,
+                "of": one.of,
+                "problem": one.problem,
+                "pairs": one.pairs,
+                "classes": _differing(board, k),
+                "items": [[where[c], *item] for c, item in zip(one.clips, one.items, strict=True)],
+            }
+            for k, one in enumerate(found)
+        ],
+    }
+
+
+def _differing(board: Board, k: int) -> list[str] | None:
+    """Return a run's classes where they are not the first run's."""
+    own = board.rows[k].first["classes"]
+    return None if own == board.rows[0].first["classes"] else own
+
+
+def _silence(ids: Sequence[str], table: Clips, heard: Sounds) -> str:
+    """Say why clips have no sound."""
+    if not heard.budget:
+        return "This page was made without audio."
+    if not any(table.find(clip) for clip in ids):
+        return "The audio was not at hand; probekit report --audio DIR puts it into the page."
+    return "Not among the clips whose audio is in this page, to keep it small."
+
+
+def browser(board: Board, number: int, data: dict[str, Any]) -> Markup:
+    """Return the frame of a board's browser, which the script fills.
+
+    Parameters
+    ----------
+    board : Board
+        What was scored.
+    number : int
+        Which board.
+    data : dict
+        From :func:`of`.
+
+    Returns
+    -------
+    Markup
+        A list and a panel, with what filters the list.
+    """
+    name = f"wrong-{number}"
+    regression = data["target"] == "regression"
+    title = "Largest errors" if regression else "Wrong clips"
+    filters = [_select("run", "run", [run["label"] for run in data["runs"]])]
+    if not regression:
+        filters += [
+            _select("true", "labelled", ["any class"]),
+            _select("said", "predicted", ["any class"]),
+        ]
+    filters.append(
+        _select("order", "first", ["largest error" if regression else "surest", "wrong most often"])
+    )
+    shown = tag(
+        "div",
+        tag(
+            "ul",
+            role="listbox",
+            tabindex=0,
+            aria_label=title,
+            aria_describedby=f"{name}-keys",
+            id=f"{name}-list",
+        ),
+        tag("div", class_="clip", aria_live="polite"),
+        class_="pair",
+    )
+    keys = "Arrow keys move through the list; Enter plays the clip."
+    return tag(
+        "div",
+        tag("h3", title, id=name),
+        tag("p", _SAID[data["target"]], class_="soft"),
+        tag("noscript", tag("p", "This list needs JavaScript.", class_="soft")),
+        tag("div", *filters, class_="filters", role="group", aria_label="Which clips"),
+        tag("div", class_="confusions", role="group", aria_label="Most frequent confusions"),
+        tag("p", class_="count soft", role="status"),
+        shown,
+        tag("p", keys, class_="soft keys", id=f"{name}-keys"),
+        class_="wrong",
+        data_board=number,
+        role="group",
+        aria_labelledby=name,
+    )
+
+
+def _select(name: str, said: str, options: Sequence[str]) -> Markup:
+    items = join(*(tag("option", text, value=k) for k, text in enumerate(options)))
+    return tag("label", tag("span", said), tag("select", items, data_filter=name))

@@ -1,0 +1,175 @@
+"""The clips that probes got wrong: what they are, what was said of them, and how surely."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probekit.errors import DataError
+from probekit.probes import predictions
+from probekit.probes.predictions import Predictions
+from probekit.report.page.board import Row
+from probekit.tasks import metrics
+
+Array = npt.NDArray[Any]
+
+KEPT = 1000  # clips a run; they are chosen evenly from all classes
+_SHOWN = 5  # classes a clip, of highest scores
+_PAIRS = 8  # confusions that are named
+_SHARE = 0.1  # of the clips of a regression: those with the largest errors
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """What one run got wrong.
+
+    Attributes
+    ----------
+    label : str
+        The run's.
+    wrong, of : int
+        Clips, and how many of them were scored.
+    clips : list of str
+        Ids of those that are kept, the surest mistake first.
+    items : list of list
+        For each of these: true classes; classes with the highest scores, and the true ones; their
+        scores; how sure. For regression: true numbers, numbers predicted, and the error.
+    pairs : list of list
+        True class, class predicted, clips: the most frequent confusions.
+    every : list of str
+        Ids of all that are wrong.
+    scored : list of str
+        Ids of all that were scored.
+    problem : str
+        Why there is nothing, where predictions cannot be read.
+    """
+
+    label: str
+    wrong: int = 0
+    of: int = 0
+    clips: list[str] = field(default_factory=list)
+    items: list[list[Any]] = field(default_factory=list)
+    pairs: list[list[int]] = field(default_factory=list)
+    every: list[str] = field(default_factory=list)
+    scored: list[str] = field(default_factory=list)
+    problem: str = ""
+
+
+def of(rows: Sequence[Row]) -> list[Mistakes]:
+    """Return what each run of a board got wrong; of several seeds the first one's.
+
+    One label a clip: the class of the highest score is another. Several: as many classes as the
+    clip has labels, those of the highest scores, are others; so no threshold is needed, and a clip
+    without labels cannot be wrong. Numbers: the tenth of the clips with the largest errors, in
+    standard deviations of each target.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        The runs.
+
+    Returns
+    -------
+    list of Mistakes
+        In the same order.
+    """
+    return [_of(row) for row in rows]
+
+
+def _of(row: Row) -> Mistakes:
+    result = row.first
+    folds = tuple(one["fold"] for one in result["folds"])
+    try:
+        found = predictions.load(
+            row.entry.paths[0].with_suffix(".h5"), folds, result["target"], result["probabilities"]
+        )
+    except DataError as error:
+        return Mistakes(row.label, problem=str(error))
+    if not len(found.clip_ids):
+        return Mistakes(row.label)
+    return _numbers(row.label, found) if found.target == "regression" else _classes(row, found)
+
+
+def _classes(row: Row, found: Predictions) -> Mistakes:
+    """Return the clips whose best classes are not their labels."""
+    scores = found.scores
+    if not found.probabilities:
+        scores = metrics.probabilities(scores, found.target)
+    hot = found.targets
+    if hot.ndim == 1:
+        hot = (found.targets[:, None] == np.arange(scores.shape[1])).astype(np.int8)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    many = hot.sum(axis=1)
+    given = np.zeros(hot.shape, bool)
+    np.put_along_axis(given, order, np.arange(hot.shape[1]) < many[:, None], axis=1)
+    false = given & (hot == 0)
+    wrong = np.flatnonzero(false.any(axis=1))
+    sure = np.where(false, scores, -np.inf).max(axis=1, initial=-np.inf)
+    main = hot.argmax(axis=1)
+    kept = _evenly(wrong, sure, main)
+    pairs = Counter(
+        (int(true), int(said))
+        for k in wrong
+        for true in np.flatnonzero((hot[k] == 1) & ~given[k])
+        for said in np.flatnonzero(false[k])
+    )
+    return Mistakes(
+        label=row.label,
+        wrong=len(wrong),
+        of=len(hot),
+        clips=[str(found.clip_ids[k]) for k in kept],
+        items=[_item(hot[k], order[k], scores[k], float(sure[k])) for k in kept],
+        pairs=[[*pair, n] for pair, n in pairs.most_common(_PAIRS) if n > 1],
+        every=[str(name) for name in found.clip_ids[wrong]],
+        scored=[str(name) for name in found.clip_ids],
+    )
+
+
+def _item(hot: Array, order: Array, scores: Array, sure: float) -> list[Any]:
+    """Return a clip's true classes, those shown, their scores, and how sure the mistake was."""
+    true = [int(k) for k in np.flatnonzero(hot)]
+    many = max(_SHOWN, len(true))
+    shown = [int(k) for k in order[:many]]
+    shown += [k for k in true if k not in shown]
+    return [true, shown, [round(float(scores[k]), 4) for k in shown], round(sure, 4)]
+
+
+def _numbers(label: str, found: Predictions) -> Mistakes:
+    """Return the clips with the largest errors."""
+    spread = found.targets.std(axis=0)
+    error = (found.scores - found.targets) / np.where(spread > 0, spread, 1.0)
+    size = np.sqrt((error**2).mean(axis=1))
+    many = min(KEPT, max(1, round(_SHARE * len(size))))
+    worst = np.argsort(-size, kind="stable")[:many]
+    return Mistakes(
+        label=label,
+        wrong=many,
+        of=len(size),
+        clips=[str(found.clip_ids[k]) for k in worst],
+        items=[
+            [
+                [round(float(v), 4) for v in found.targets[k]],
+                [round(float(v), 4) for v in found.scores[k]],
+                round(float(size[k]), 3),
+            ]
+            for k in worst
+        ],
+        every=[str(name) for name in found.clip_ids[worst]],
+        scored=[str(name) for name in found.clip_ids],
+    )
+
+
+def _evenly(wrong: Array, sure: Array, main: Array) -> Array:
+    """Return at most so many clips, taken from the classes in turn, the surest mistake first."""
+    surest = wrong[np.argsort(-sure[wrong], kind="stable")]
+    if len(surest) > KEPT:
+        seen: Counter[int] = Counter()
+        turn = []
+        for k in surest:
+            turn.append(seen[int(main[k])])
+            seen[int(main[k])] += 1
+        surest = surest[np.sort(np.argsort(turn, kind="stable")[:KEPT])]
+    return surest

@@ -1,0 +1,128 @@
+import pytest
+
+from probekit import manifest
+from probekit.cache import check, index, layout, manifests, part
+from probekit.errors import CacheError
+
+
+def ids(numbers):
+    return [f"clip-{n:02d}-ö" for n in numbers]
+
+
+def table(numbers, name="songs"):
+    return manifest.from_rows(name, [{"clip_id": i, "path": f"{i}.wav"} for i in ids(numbers)])
+
+
+def own(numbers, name, buckets=4):
+    """The clips that belong in a part."""
+    return [i for i in ids(numbers) if layout.part_name(layout.bucket(i, buckets)) == name]
+
+
+@pytest.fixture
+def where(tmp_path, put):
+    return put(tmp_path, range(20), failed=[30])
+
+
+def test_a_whole_folder_has_no_faults(where):
+    ticks = []
+    assert check.damaged(where, lambda: ticks.append(1)) == {}
+    assert len(ticks) == 4
+    assert check.lost(where, [table(range(20))], {}) == {}
+
+
+@pytest.mark.parametrize("offset", [0, 30, 300, 511, 512, 700, 5000, -1])
+def test_one_flipped_byte_is_named(where, offset):
+    path = sorted(where.glob("*.h5"))[1]
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0x10
+    path.write_bytes(content)
+    assert list(check.damaged(where)) == [path.name]
+
+
+def test_parts_that_were_cut_or_are_foreign_are_named(where, toy):
+    first, second, third, _ = sorted(where.glob("*.h5"))
+    first.write_bytes(first.read_bytes()[:-1])
+    second.write_bytes(b"")
+    part.write(third, toy([50], fingerprint="e" * 64))
+    found = check.damaged(where)
+    assert list(found) == [first.name, second.name, third.name]
+    assert found[third.name] == f"of fingerprint {'e' * 16}, not {'f' * 16}"
+
+
+@pytest.mark.parametrize("known_by", ["index", "manifest"])
+def test_a_deleted_part_is_noticed(where, known_by):
+    index.load(where)
+    gone = sorted(where.glob("*.h5"))[2]
+    gone.unlink()
+    if known_by == "manifest":
+        (where / index.NAME).unlink()
+    found = check.lost(where, [table(range(20))], {})
+    expected = own(range(20), gone.name)
+    assert found == {gone.name: expected if known_by == "manifest" else sorted(expected)}
+
+
+def test_a_deleted_part_that_nothing_knows_of_is_not_noticed(where):
+    sorted(where.glob("*.h5"))[2].unlink()
+    assert check.lost(where, [], {}) == {}
+
+
+def test_clips_that_were_never_asked_for_are_not_lost(tmp_path, put):
+    where = put(tmp_path, range(4))  # of twenty, in two or three of the four parts
+    assert len(list(where.glob("*.h5"))) < 4
+    assert check.lost(where, [table(range(20))], {}) == {}
+    # another task on the same clips, which is there as a whole, is evidence
+    gone = sorted(where.glob("*.h5"))[0]
+    gone.unlink()
+    found = check.lost(where, [table(range(20)), table(range(4), "few")], {})
+    assert found == {gone.name: own(range(4), gone.name)}
+
+
+def test_damaged_parts_lost_what_the_index_knew(where):
+    index.load(where)
+    path = sorted(where.glob("*.h5"))[0]
+    path.write_bytes(b"x" * path.stat().st_size)
+    damaged = check.damaged(where)
+    expected = own([*range(20), 30], path.name)
+    assert check.lost(where, [], damaged) == {path.name: sorted(expected)}
+    (where / index.NAME).unlink()
+    assert check.lost(where, [], damaged) == {path.name: []}
+    assert check.lost(where, [table(range(20))], damaged) == {path.name: own(range(20), path.name)}
+
+
+def test_damaged_parts_of_a_few_clips_take_what_a_manifest_has(tmp_path, put):
+    where = put(tmp_path, range(4))
+    path = sorted(where.glob("*.h5"))[0]
+    path.write_bytes(b"")
+    found = check.lost(where, [table(range(20))], check.damaged(where))
+    assert found == {path.name: own(range(20), path.name)}
+
+
+def test_a_part_that_was_set_aside_is_lost(where):
+    path = sorted(where.glob("*.h5"))[3]
+    path.rename(where / f"{check.ASIDE}{path.name}")
+    assert list(check.lost(where, [table(range(20))], {})) == [path.name]
+
+
+def test_damaged_heads_are_named(tmp_path):
+    assert check.head(tmp_path) is None
+    (tmp_path / "head.h5").write_bytes(b"no")
+    assert check.head(tmp_path).startswith("damaged")
+
+
+def test_a_lost_description_is_an_error(where):
+    (where / "dataset.json").unlink()
+    with pytest.raises(CacheError, match="not the description"):
+        check.damaged(where)
+
+
+def test_all_manifests_of_some_names(tmp_path):
+    import os
+
+    for age, (name, numbers) in enumerate([("a", [1]), ("a", [1, 2]), ("b", [3]), ("c", [4])]):
+        path = manifests.keep(tmp_path, table(numbers, name))
+        os.utime(path, ns=(1, 10**18 - age))
+    (tmp_path / "manifests" / "a-000000000000.parquet").write_bytes(b"no")
+    found = manifests.every(tmp_path, ["a", "c"])
+    assert [clips.clip_ids for clips in found] == [ids([1]), ids([1, 2]), ids([4])]
+    bad = tmp_path / "manifests" / "a-000000000000.parquet"
+    assert [p for p in bad.parent.iterdir() if not manifests.readable(p)] == [bad]

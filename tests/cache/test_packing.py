@@ -1,0 +1,204 @@
+import errno
+import json
+import shutil
+import sys
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from probekit.cache import exporting, heads, packing, part, store
+from probekit.errors import CacheError, UnknownNameError
+
+
+def ids(numbers):
+    return [f"clip-{n:02d}-ö" for n in numbers]
+
+
+@pytest.fixture
+def songs(tmp_path, put, toy_settled):
+    settled = toy_settled(provenance=["random weights (seed 0)"])
+    return store.Embeddings(put(tmp_path, range(20), failed=[30, 31], settled=settled))
+
+
+def test_a_packed_file_is_read_with_h5py_alone(tmp_path, songs):
+    path = packing.pack(songs, tmp_path / "songs.h5")
+    with h5py.File(path) as file:
+        found = [raw.decode() for raw in file["clip_id"]]
+        vectors = file["streams/vec/clip"][:]
+        means = file["streams/seq/mean"][:]
+        offset = file["streams/seq/offset"][:]
+        frames = file["streams/seq/frames"][:]
+        assert json.loads(file.attrs["note"]) == ["random weights (seed 0)"]
+        assert file.attrs["dataset"] == "songs"
+        assert sorted(raw.decode() for raw in file["failed_id"]) == ids([30, 31])
+    assert sorted(found) == ids(range(20))
+    numbers = np.array([int(clip_id[5:7]) for clip_id in found])
+    np.testing.assert_array_equal(vectors, np.arange(4) - numbers[:, None])
+    np.testing.assert_array_equal(means, songs.vectors(found))
+    for row, clip_id in enumerate(found):
+        np.testing.assert_array_equal(frames[offset[row] : offset[row + 1]], songs.frames(clip_id))
+
+
+def test_a_packed_file_is_a_part_of_all_clips(tmp_path, songs, toy, same_part):
+    path = packing.pack(songs, tmp_path / "songs.h5")
+    assert part.verify(path) is None
+    found = part.read(path)
+    assert {found.meta.pop(key) is not None for key in packing.EXTRA} == {True}
+    found.rows = dict(sorted(found.rows.items()))
+    same_part(found, toy(range(20), failed=[30, 31]))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert "SHA-256" in part.verify(path)
+
+
+def test_what_only_some_parts_hold_is_left_out(tmp_path, put, toy):
+    where = put(tmp_path, range(20))
+    path = min(where.glob("*.h5"))
+    kept = [int(i[5:7]) for i in part.read(path).rows]
+    part.write(path, toy(kept, failed=[], frames=False))
+    packed = part.read(packing.pack(store.Embeddings(where), tmp_path / "p.h5"))
+    assert set(packed.rows[ids([3])[0]].streams["seq"]) == {"mean", "std", "max"}
+
+
+def test_a_part_of_failures_is_packed_too(tmp_path, put, toy):
+    where = put(tmp_path, range(4))
+    part.write(where / "part-00099.h5", toy([], failed=[90]))
+    packed = part.read(packing.pack(store.Embeddings(where), tmp_path / "p.h5"))
+    assert (len(packed.rows), list(packed.failed)) == (4, ids([90]))
+
+
+def test_the_head_is_packed(tmp_path, songs):
+    head = heads.KeptHead(("ä", "b"), np.ones((2, 4), "f4"), np.zeros(2, "f4"), "vec", "none")
+    heads.keep(songs.where.parent, head)
+    path = packing.pack(store.Embeddings(songs.where), tmp_path / "p.h5")
+    assert heads.packed(path).classes == ("ä", "b")
+    assert heads.packed(packing.pack(songs, tmp_path / "q.h5")) is not None
+
+
+def test_damaged_parts_are_not_packed(tmp_path, songs):
+    path = min(songs.where.glob("*.h5"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CacheError, match="SHA-256") as caught:
+        packing.pack(songs, tmp_path / "p.h5")
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / "p.h5").exists()
+
+
+def test_parts_that_change_meanwhile_are_noticed(tmp_path, songs, put):
+    assert songs.index.parts
+    for path in songs.where.glob("*.h5"):
+        path.touch()
+    with pytest.raises(CacheError, match="written anew meanwhile"):
+        packing.pack(songs, tmp_path / "p.h5")
+
+
+def test_nothing_to_pack(tmp_path, put):
+    with pytest.raises(CacheError, match="holds no embeddings"):
+        packing.pack(store.Embeddings(put(tmp_path, [])), tmp_path / "p.h5")
+    with pytest.raises(CacheError, match="holds no embeddings"):
+        exporting.export(store.Embeddings(put(tmp_path, [])), tmp_path / "p.npz")
+
+
+def test_a_disk_without_room_is_said_before(tmp_path, songs, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=10))
+    with pytest.raises(CacheError, match="GB are needed"):
+        packing.pack(songs, tmp_path / "p.h5")
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from probekit.cache import packing, store
+from probekit.errors import CacheError
+
+songs = store.Embeddings(Path(sys.argv[1]))
+assert songs.grids and songs.meta and songs.index
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    packing.pack(songs, Path(sys.argv[2]))
+except CacheError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("limit", [0, 4000, 500_000])
+def test_a_disk_that_is_really_full_is_an_error_and_no_crash(tmp_path, songs, cli, limit):
+    assert songs.index.parts
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "p.h5").write_bytes(b"older")
+    done = cli(songs.where, out / "p.h5", limit, code=FULL)
+    assert done.returncode == 1, done
+    assert "p.h5: cannot be written" in done.stderr
+    assert (out / "p.h5").read_bytes() == b"older"
+    assert list(out.iterdir()) == [out / "p.h5"]
+
+
+def test_npz(tmp_path, songs):
+    assert exporting.export(songs, tmp_path / "e.npz") == 20
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as found:
+        assert list(found["clip_id"]) == ids(range(20))
+        np.testing.assert_array_equal(found["embedding"], songs.vectors(ids(range(20))))
+        about = json.loads(str(found["about"]))
+    assert about["note"] == ["random weights (seed 0)"]
+    assert (about["stream"], about["pool"], about["failed"]) == ("seq", ["mean"], 2)
+
+
+def test_parquet(tmp_path, songs, monkeypatch):
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(exporting, "_ROWS", 7)
+    exporting.export(songs, tmp_path / "e.parquet", pool=["mean", "max"])
+    found = pd.read_parquet(tmp_path / "e.parquet")
+    assert list(found["clip_id"]) == ids(range(20))
+    matrix = np.stack(found["embedding"])
+    assert matrix.dtype == np.float32
+    np.testing.assert_array_equal(matrix, songs.vectors(ids(range(20)), "seq", ["mean", "max"]))
+    schema = pq.read_schema(tmp_path / "e.parquet")
+    assert json.loads(schema.metadata[b"probekit"])["pool"] == ["mean", "max"]
+    assert str(schema.field("embedding").type) == "fixed_size_list<element: float>[6]"
+
+
+def test_a_stream_of_vectors_has_no_pooling(tmp_path, songs):
+    exporting.export(songs, tmp_path / "e.npz", stream="vec")
+    with np.load(tmp_path / "e.npz") as found:
+        assert found["embedding"].shape == (20, 4)
+        assert json.loads(str(found["about"]))["pool"] == []
+
+
+@pytest.mark.parametrize(
+    "name, choice, error, reason",
+    [
+        ("e.csv", {}, CacheError, r"ends in \.npz or \.parquet"),
+        ("gone/e.npz", {}, CacheError, "cannot be written"),
+        ("gone/e.parquet", {}, CacheError, "cannot be written"),
+        ("e.npz", {"stream": "sek"}, UnknownNameError, "Did you mean 'seq'"),
+        ("e.npz", {"pool": ["men"]}, UnknownNameError, "Did you mean 'mean'"),
+    ],
+)
+def test_what_cannot_be_exported(tmp_path, songs, name, choice, error, reason):
+    with pytest.raises(error, match=reason):
+        exporting.export(songs, tmp_path / name, **choice)
+
+
+@pytest.mark.parametrize("name", ["e.npz", "e.parquet"])
+def test_a_full_disk_keeps_the_older_export(tmp_path, songs, monkeypatch, name):
+    (tmp_path / name).write_bytes(b"older")
+    kind = "_npz" if name.endswith("npz") else "_parquet"
+
+    def full(path, *_):
+        path.write_bytes(b"half of th")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(exporting, kind, full)
+    with pytest.raises(CacheError, match="No space left on device"):
+        exporting.export(songs, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"older"
+    assert not list(tmp_path.glob(".*"))

@@ -1,0 +1,173 @@
+"""The commands of ``probekit analyze`` that look at class weights."""
+
+import json
+
+import numpy as np
+import pytest
+
+from probekit import manifest as manifests
+from probekit.cache import heads, importing, store
+from probekit.cache import manifests as kept
+
+KINDS = ("pdf", "svg", "png", "csv", "json")
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    """Put a task of some labels and an embedding of it into a cache."""
+    monkeypatch.setenv("PROBEKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PROBEKIT_REPORTS", str(tmp_path / "reports"))
+
+    def make(labels, per_class=12, dim=16):
+        rng = np.random.default_rng(0)
+        rows = [
+            {
+                "clip_id": f"c{k}-{j}",
+                "path": f"{k}-{j}.wav",
+                "labels": (label,),
+                "split": "test" if j % 4 == 3 else "train",
+            }
+            for k, label in enumerate(labels)
+            for j in range(per_class)
+        ]
+        clips = manifests.from_rows("mine", rows)
+        centres = np.repeat(rng.normal(size=(len(labels), dim)), per_class, axis=0)
+        np.save(tmp_path / "made.npy", (centres + rng.normal(size=centres.shape)).astype("f4"))
+        cache = tmp_path / "cache"
+        arrays = [tmp_path / "made.npy"]
+        importing.import_arrays("made", clips, arrays, cache=cache, dataset="mine")
+        kept.keep(cache, clips)
+        return store.find(cache, "made", "mine")
+
+    return make
+
+
+def figures(tmp_path):
+    return sorted(path.name for path in (tmp_path / "reports/figures").iterdir())
+
+
+def test_dendrogram(task, main, tmp_path):
+    task(["a", "b", "c"])
+    done = main("analyze", "dendrogram", "--task", "mine", "-e", "made")
+    assert done.returncode == 0, done.stderr
+    assert "Hierarchical clustering" in done.stdout and "Imported embeddings." in done.stdout
+    stem = "dendrogram-mine-made"
+    assert figures(tmp_path) == sorted(f"{stem}.{kind}" for kind in KINDS)
+    done = main("analyze", "dendrogram", "--task", "mine", "-e", "made", "--linkage", "complete")
+    assert f"{stem}-linkage-complete.pdf" in figures(tmp_path)  # nothing was overwritten
+    assert len(figures(tmp_path)) == 10
+
+
+def test_correlation(task, main, tmp_path):
+    embeddings = task(["a", "b", "c"])
+    done = main("analyze", "correlation", "--task", "mine", "-e", "made")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: made: no head is kept with")
+    rng = np.random.default_rng(1)
+    head = heads.KeptHead(
+        ("bark", "bell", "rain", "wind"),
+        rng.normal(size=(4, 16)),
+        np.zeros(4),
+        embeddings.default_stream,
+        "none",
+    )
+    heads.keep(embeddings.where.parent, head)
+    done = main("analyze", "correlation", "--task", "mine", "-e", "made", "--json")
+    assert done.returncode == 0, done.stderr
+    [made] = json.loads(done.stdout)
+    assert len(made["strongest"]) == 10 and "Cosine similarity" in made["caption"]
+    assert figures(tmp_path) == sorted(f"correlation-mine-made.{kind}" for kind in KINDS)
+    done = main("analyze", "correlation", "--task", "mine", "-e", "made")
+    assert "strongest pairs" in done.stdout and "beyond chance" in done.stdout
+
+
+def test_projection_of_classes_and_clips(task, main, tmp_path):
+    task(list("abcdef"))
+    for of in ("classes", "clips"):
+        done = main("analyze", "projection", "--task", "mine", "-e", "made", "--of", of)
+        assert done.returncode == 0, done.stderr
+    stems = {name.rsplit(".", 1)[0] for name in figures(tmp_path)}
+    assert stems == {"projection-classes-mine-made", "projection-clips-mine-made"}
+
+
+def test_two_classes(task, main):
+    task(["yes", "no"])
+    assert main("analyze", "dendrogram", "--task", "mine", "-e", "made").returncode == 0
+    done = main("analyze", "projection", "--task", "mine", "-e", "made")
+    assert done.returncode == 2 and "t-SNE needs at least 4, here are 2; use pca" in done.stderr
+    done = main("analyze", "projection", "--task", "mine", "-e", "made", "--method", "pca")
+    assert done.returncode == 0
+
+
+def test_one_class_is_one_clear_line(task, main):
+    task(["only"])
+    for what in ("dendrogram", "projection"):
+        done = main("analyze", what, "--task", "mine", "-e", "made")
+        assert done.returncode == 2 and "same label" in done.stderr
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_labels_of_many_scripts_and_lengths(task, main, tmp_path):
+    labels = ["صوت الكلب", "<script>alert(1)</script>", "$5", "W" * 200, "\U00012000", "a\nb"]
+    task(labels)
+    done = main("analyze", "dendrogram", "--task", "mine", "-e", "made")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "reports/figures/dendrogram-mine-made.json").read_text())
+    assert sorted(facts["leaves"]) == sorted(labels)  # whole
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--probe", "mlp"], "a probe of kind 'mlp' has no linear class weights. Dendrogram,"),
+        (["--preset", "hear"], "--preset hear: a probe of kind 'mlp' has no linear class weights"),
+        (["--preset", "nobody"], "unknown preset 'nobody'"),
+        (["--style", "none.mplstyle"], "style file none.mplstyle: no such file"),
+        (["--metric", "cosin"], "unknown distance 'cosin'. Did you mean 'cosine'"),
+        (["--c", "0"], "0"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(task, main, options, message):
+    task(["a", "b", "c"])
+    done = main("analyze", "dendrogram", "--task", "mine", "-e", "made", *options)
+    assert done.returncode == 2 and message in done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_style_file_changes_the_figure(task, main, tmp_path):
+    task(["a", "b", "c"])
+    style = tmp_path / "mine.mplstyle"
+    style.write_text("axes.prop_cycle: cycler('color', ['123456'])\n")
+    options = ["--task", "mine", "-e", "made", "--clusters", "1"]
+    assert main("analyze", "dendrogram", *options, "--style", style).returncode == 0
+    svg = tmp_path / "reports/figures/dendrogram-mine-made-clusters-1.svg"
+    assert "#123456" in svg.read_text()
+
+
+def test_steps_of_a_paper_s_recipe(task, tmp_path):
+    """Unit length after standardization: the weights are those of a probe on such features."""
+    from probekit.analysis import weights
+    from probekit.probes import linear
+
+    embeddings = task(["a", "b", "c"])
+    rows = [k for k in embeddings.clip_ids if int(k.split("-")[1]) % 4 != 3]
+    features = embeddings.vectors(rows).astype(float)
+    wide = (features - features.mean(axis=0)) / features.std(axis=0)
+    unit = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    targets = np.array([int(k[1]) for k in rows])
+    [probe] = linear.fit_path(
+        unit.astype(np.float32), targets, "single", 3, (1.0,), standardize=False
+    )
+    card = tmp_path / "cards" / "reports"
+    card.mkdir(parents=True)
+    (card / "paper.yaml").write_text(
+        "name: paper\ntitle: T\nsource: here\npresets:\n  any:\n    pool: [mean]\n"
+        "    steps: [standardize, unit-l2]\n    probe: linear\n    description: d\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROBEKIT_CARDS", str(tmp_path / "cards"))
+        found = weights.class_weights("mine", "made", c=1.0, preset="paper")
+    expected = probe.coef / features.std(axis=0)
+    assert np.abs(found.matrix - expected).max() < 1e-2 * np.abs(expected).max()
+    assert "with the recipe of paper" in found.described()
+    assert "standardized and put to unit length clip by clip" in found.described()

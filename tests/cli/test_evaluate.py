@@ -1,0 +1,125 @@
+"""``probekit evaluate`` as people use it."""
+
+import json
+
+import pytest
+
+from probekit.probes.run import Run
+
+
+@pytest.fixture
+def evaluate(main, made, tmp_path):
+    def run(*arguments, task=made / "mine.yaml"):
+        folders = ("--cache", made / "cache", "--root", made, "--reports", tmp_path / "reports")
+        return main("evaluate", "--task", task, *folders, *arguments)
+
+    return run
+
+
+def test_scores_stand_beside_published_ones(evaluate):
+    done = evaluate("-e", "good", "-e", "bad")
+    assert done.returncode == 0
+    title, protocol, head, good, bad, _, ours, theirs = done.stdout.splitlines()
+    assert title.strip() == "mine: Sounds of mine" and protocol.strip() == "six folds of mine"
+    for word in ("embedding", "accuracy", "95 % interval", "sd over folds", "balanced-accuracy"):
+        assert word in head
+    assert "probe" not in head and "labels" not in head  # nothing unusual
+    assert good.split()[0] == "good" and bad.split()[0] == "bad"
+    assert float(good.split()[1]) > 0.75 > float(bad.split()[1])
+    assert "72 of 72" in good and "imported embeddings" in good
+    # what differs, and metrics that cannot be told are shown, too
+    assert "[red]SVM[/red]" in ours and "0.900" in ours and ours.rstrip().endswith("other folds")
+    assert "f1 (kind not stated)" in theirs and theirs.rstrip().endswith("–")
+
+
+def test_what_is_unusual_has_a_column(evaluate):
+    done = evaluate("-e", "good", "--probe", "knn", "--fraction", "0.5,1", "--seeds", "2")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert "probe" in lines[2] and "labels" in lines[2]
+    assert [
+        ("50 %, seed 0" in a, "50 %, seed 1" in a, "100 %, seed 0" in a) for a in lines[3:6]
+    ] == [
+        (True, False, False),
+        (False, True, False),
+        (False, False, True),
+    ]
+    assert all("knn" in line and "neighbours" in line for line in lines[3:6])
+
+
+def test_json_is_the_results(evaluate, tmp_path):
+    done = evaluate("-e", "good", "--json")
+    (path,) = (tmp_path / "reports").rglob("*.json")
+    assert json.loads(done.stdout) == [json.loads(path.read_text())]
+
+
+def test_a_warning_says_of_which_run(evaluate):
+    probe = "sklearn.linear_model:LogisticRegression:max_iter=1"
+    done = evaluate("-e", "good", "--probe", probe, "--fraction", "0.5")
+    assert done.returncode == 0
+    assert f"good / {probe} / 50 % of labels, seed 0: 24 of 24 fits did not converge" in done.stderr
+    assert "6 of them are of probes that are scored" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-e", "good", "--fraction", "half"), "--fraction half: numbers separated by commas"),
+        (("-e", "good", "--fraction", "0"), "--fraction 0: above 0 and at most 1"),
+        (("-e", "good", "--seeds", "0"), "--seeds"),
+        (
+            (
+                "-e",
+                "goood",
+            ),
+            "no embeddings of 'goood'",
+        ),
+        (
+            (
+                "-e",
+                "good+good",
+            ),
+            "the same embedding twice",
+        ),
+        (("-e", "good:stream=deep"), "good: no stream 'deep'"),
+        (
+            ("-e", "good:pool=std"),
+            "good: its stream embedding is one vector a clip: leave out pool=",
+        ),
+        (("-e", "good", "--probe", "svm"), "unknown probe 'svm'"),
+        (
+            ("-e", "good", "--probe", "sklearn.svm:SVR"),
+            "SVR is a regressor; mine needs a classifier",
+        ),
+        (("-e", "good", "--preset", "kumar"), "unknown preset 'kumar'"),
+        (("-e", "good", "--preset", "hear", "--probe", "knn"), "leave out --probe knn"),
+        (("-e", "good", "--probe", "head"), "no head is kept"),
+    ],
+)
+def test_mistakes_are_one_line(evaluate, arguments, words):
+    done = evaluate(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1 and words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_keeps_what_is_finished(evaluate, tmp_path, monkeypatch):
+    compute = Run.compute
+
+    def stop(own, *others):
+        if own.label == "bad":
+            raise KeyboardInterrupt
+        return compute(own, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "compute", stop)
+        done = evaluate("-e", "good", "-e", "bad", "--probe", "sklearn.naive_bayes:GaussianNB")
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == (
+        "interrupted; what was finished is kept, the same command goes on from there\n"
+    )
+    (path,) = (tmp_path / "reports").rglob("*.json")
+    before = path.read_bytes()
+    done = evaluate("-e", "good", "-e", "bad", "--probe", "sklearn.naive_bayes:GaussianNB")
+    assert done.returncode == 0 and path.read_bytes() == before
+    assert len(list((tmp_path / "reports").rglob("*.json"))) == 2

@@ -1,0 +1,61 @@
+import pytest
+
+from probekit.cli.progress import Extraction
+
+
+@pytest.fixture
+def clock():
+    class Clock:
+        now = 100.0
+
+        def __call__(self):
+            return self.now
+
+    return Clock()
+
+
+def test_plain_lines_are_few_and_say_everything(clock, capsys):
+    with Extraction(terminal=False, clock=clock) as shown:
+        shown.begin("vggish", 1000)
+        clock.now += 10
+        shown.tick("vggish", 99, 990.0, 1)
+        assert capsys.readouterr().err == ""
+        clock.now += 40
+        shown.tick("vggish", 149, 1510.0, 1)
+        assert capsys.readouterr().err == (
+            "vggish: 250 of 1,000 clips, 50 times real time, 2.5 min left, 2 failed\n"
+        )
+        clock.now += 29
+        shown.tick("vggish", 700, 7000.0, 0)
+        assert capsys.readouterr().err == ""
+        clock.now += 1
+        shown.tick("vggish", 50, 500.0, 0)
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("vggish: 1,000 of 1,000 clips, 125 times real time, 0.0 s left")
+
+
+def test_two_extractors_have_a_line_each(clock, capsys):
+    with Extraction(terminal=False, clock=clock) as shown:
+        shown.begin("a", 10)
+        clock.now += 31
+        shown.tick("a", 10, 31.0, 0)
+        shown.begin("b", 20)
+        clock.now += 31
+        shown.tick("b", 5, 31.0, 0)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("a: 10 of 10 clips, 1 times real time")
+    assert second == "b: 5 of 20 clips, 1 times real time, 1.6 min left"
+
+
+def test_a_terminal_gets_one_moving_line(clock, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Extraction(terminal=True, clock=clock) as shown:
+        shown.begin("vggish", 100)
+        clock.now += 10
+        shown.tick("vggish", 25, 250.0, 0)
+        shown._bar.refresh()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "25 of 100 clips, 25 times real time, 30.0 s left" in err

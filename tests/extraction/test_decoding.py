@@ -1,0 +1,64 @@
+"""Clips are decoded ahead of the network, and batches hold seconds of audio, not clips."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from probekit import cards
+from probekit.extraction import decoding
+from probekit.extraction.decoding import Source, batches, decode_ahead
+from probekit.extraction.plan import Clip
+
+EXTRACTOR = SimpleNamespace(card=cards.extractor("melstats"), device=torch.device("cpu"))
+
+
+def clip(number):
+    return Clip(str(number), Path("a.wav"), np.nan, np.nan)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What was decoded so far; clips are named after their seconds."""
+    done = []
+
+    def decode(one, card, *, pin):
+        done.append(one)
+        samples = torch.zeros(1).expand(
+            round(float(one.clip_id) * 8000)
+        )  # of any length, no memory
+        return Source(one, {"duration": float(one.clip_id)}, samples, 8000)
+
+    monkeypatch.setattr(decoding, "decode", decode)
+    monkeypatch.setattr(decoding.runtime, "cpu_count", lambda: 3)
+    return done
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(1, 12), (100, 6), (150, 4), (5000, 1)])
+def test_the_longer_the_clips_the_fewer_wait(started, seconds, most):
+    held = []
+    clips = [clip(seconds) for _ in range(40)]
+    for number, source in enumerate(decode_ahead(clips, EXTRACTOR), start=1):
+        assert source.clip is clips[number - 1]
+        held.append(len(started) - number)
+    assert number == len(started) == 40
+    # threads may not have begun with what they were given, but never do more than that
+    assert max(held[3:]) <= most
+
+
+def test_batches_are_of_seconds():
+    durations = [0.5] * 300 + [200, 70, 1, 1] + [0] * 1000
+    sources = [Source(clip(d), {"duration": d}) for d in durations]
+    found = [[s.facts["duration"] for s in batch] for batch in batches(sources, EXTRACTOR)]
+    assert [seconds for batch in found for seconds in batch] == durations
+    *full, last = [len(batch) for batch in found]
+    assert full == [120, 120, 61, 1, 582]  # failures, of 0 s, count as 0.1 s
+    assert last == len(durations) - sum(full)
+
+
+def test_a_gpu_gets_more_at_once():
+    sources = [Source(clip(10), {"duration": 10.0}) for _ in range(100)]
+    device = SimpleNamespace(card=EXTRACTOR.card, device=torch.device("cuda"))
+    assert [len(batch) for batch in batches(sources, device)] == [48, 48, 4]

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import soundfile
+
+from probekit import extract, listing
+from probekit.cache import part
+from probekit.extraction import forecast
+
+
+def dry(corpus, cache, name="melstats", **options):
+    [summary] = extract(name, audio=corpus, cache=cache, dry_run=True, **options)
+    return summary
+
+
+def true_seconds(corpus):
+    return sum(soundfile.info(path).duration for path in corpus.rglob("*.*"))
+
+
+def test_headers_tell_how_much_audio_there_is(corpus, tmp_path):
+    summary = dry(corpus, tmp_path)
+    assert summary.about_audio_seconds == pytest.approx(true_seconds(corpus), rel=1e-6)
+    assert (summary.todo, summary.about_seconds, summary.like) == (24, None, "")
+    assert summary.bytes == 24 * 336 * 4
+
+
+def test_frames_are_counted_by_duration(corpus, tmp_path):
+    pooled = dry(corpus, tmp_path, "mfcc").bytes
+    frames = dry(corpus, tmp_path, "mfcc", frames=True).bytes - pooled
+    extract("mfcc", audio=corpus, cache=tmp_path, frames=True)
+    held = 0
+    for path in tmp_path.glob("*/*/part-*"):
+        with part.opened(path) as file:
+            held += file["streams/mfcc/frames"].nbytes
+    assert frames == pytest.approx(held, rel=0.1)  # about: the last frame of a clip is not whole
+
+
+def test_a_sample_is_scaled(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(forecast, "_SAMPLE", 8)
+    about = dry(corpus, tmp_path).about_audio_seconds
+    assert about == pytest.approx(true_seconds(corpus), rel=0.25)
+
+
+def test_earlier_parts_tell_the_speed(corpus, tmp_path, main, monkeypatch):
+    cache = tmp_path / "cache"
+    speeds = {"0.3": "10", "0.4": "30", "0.5": "20"}
+    write = part.write
+
+    def noted(path, content):
+        content.meta["provenance"][forecast.SPEED] = speeds.popitem()[1]
+        write(path, content)
+
+    monkeypatch.setattr("probekit.cache.layout._PART_CLIPS", (8, 1024))
+    monkeypatch.setattr(part, "write", noted)
+    extract("melstats", audio=corpus, cache=cache)
+    for path in corpus.rglob("*"):
+        assert path.exists()
+    clips = listing.from_folder(corpus, "again")
+    [summary] = extract("melstats", manifest=clips, cache=cache, dry_run=True)
+    assert summary.about_seconds == pytest.approx(summary.about_audio_seconds / 20)
+    assert summary.like == "20 times real time, as 3 parts before on cpu"
+    done = main(
+        "extract",
+        "-e",
+        "melstats",
+        "--audio",
+        corpus,
+        "--name",
+        "again",
+        "--cache",
+        cache,
+        "--dry-run",
+    )
+    assert "s of audio; about " in done.stdout
+    assert "in one process (20 times real time, as 3 parts before on cpu)" in done.stdout
+
+
+def test_the_speed_is_measured(corpus, tmp_path):
+    [summary] = extract("melstats", audio=corpus, cache=tmp_path)
+    [path] = tmp_path.glob("*/*/part-*")
+    with part.opened(path) as file:
+        speed = float(part.meta(file)["provenance"][forecast.SPEED])
+    assert speed >= summary.audio_seconds / summary.seconds  # which has loading in it
+
+
+def test_what_nobody_knows_is_said_so(tmp_path, main, corpus):
+    cache, folder = tmp_path / "c", tmp_path / "broken"
+    folder.mkdir()
+    (folder / "x.wav").write_bytes(b"no sound")
+    done = main("extract", "-e", "melstats", "--audio", folder, "--cache", cache, "--dry-run")
+    assert "no recording says how long it is; time: unknown until" in done.stdout
+    done = main("extract", "-e", "melstats", "--audio", corpus, "--cache", cache, "--dry-run")
+    assert "s of audio; time: unknown until the first clips are done" in done.stdout
+
+
+def test_stretches_are_not_opened(tmp_path, corpus, monkeypatch):
+    table = tmp_path / "clips.csv"
+    table.write_text("clip_id,path,start,end,label\na,tone/tone0.wav,0.05,0.15,tone\n")
+    monkeypatch.setattr(forecast.soundfile, "info", None)
+    [summary] = extract("melstats", manifest=table, root=corpus, cache=tmp_path / "c", dry_run=True)
+    assert summary.about_audio_seconds == pytest.approx(0.1)
+    assert np.isfinite(summary.bytes)

@@ -1,0 +1,203 @@
+"""What tests of probes share: clips with features, jobs, and runs that are kept."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from probekit import manifest as manifests
+from probekit.cards import Protocol
+from probekit.probes import evidence, predictions, results
+from probekit.probes.kinds import Job
+from probekit.tasks import metrics, splits
+
+PROTOCOLS = {
+    "split": Protocol(kind="split", inner_folds=3),
+    "split without refit": Protocol(kind="split", refit=False, inner_folds=3),
+    "folds": Protocol(kind="folds", inner_folds=3),
+    "made folds": Protocol(kind="made-folds", folds=3, inner_folds=3),
+    "made folds of groups": Protocol(kind="made-folds", folds=3, grouped=True, inner_folds=3),
+}
+METRIC = {"single": "accuracy", "multi": "pr-auc", "regression": "r2"}
+
+
+def make_job(
+    target="single", protocol="split", clips=90, dim=4, classes=3, noise=1.0, metric="", **others
+):
+    """Clips of noisy classes, tags or numbers that linear functions of the features decide."""
+    rng = np.random.default_rng(5)
+    kind = np.arange(clips) % classes
+    features = rng.normal(size=(clips, dim))
+    if target == "single":
+        features = 2 * rng.normal(size=(classes, dim))[kind] + noise * features
+        labels = [(f"class {k}",) for k in kind]
+    else:
+        own = features @ rng.normal(size=(dim, classes)) + noise * rng.normal(size=(clips, classes))
+        tagged = [tuple(f"tag {k}" for k in range(classes) if row[k] > 0) for row in own]
+        labels = tagged if target == "multi" else [tuple(3 * row - 10) for row in own]
+    parts = ["train", "train", "valid", "test"]
+    rows = [
+        {
+            "clip_id": f"c{k:03d}",
+            "path": f"{k}.wav",
+            "labels": labels[k],
+            "split": parts[k // classes % 4],
+            "fold": str(k // classes % 3 + 1),
+            "group": f"g{k // classes // 2}",
+        }
+        for k in range(clips)
+    ]
+    names = [f"number {k}" for k in range(classes)] if target == "regression" else None
+    table = manifests.from_rows("mine", rows, target=target, names=names)
+    rule = PROTOCOLS[protocol]
+    return Job(
+        features=features.astype(np.float32),
+        targets=table.targets(),
+        clips=table,
+        divisions=splits.make(rule, table),
+        protocol=rule,
+        metric=metrics.get(metric or METRIC[target]),
+        **others,
+    )
+
+
+@pytest.fixture(name="make_job")
+def make_job_():
+    return make_job
+
+
+class Store:
+    """A results store with runs whose predictions are made up, but whose scores follow from them."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def keep(
+        self,
+        embedding,
+        scores,
+        targets,
+        fold=None,
+        groups=None,
+        *,
+        target="single",
+        metric="accuracy",
+        also=(),
+        clip_ids=None,
+        fold_names=None,
+        train=100,
+        number="",
+        **others,
+    ):
+        """Save one run; ``others`` are keys of the result. Returns its file."""
+        count = len(scores)
+        fold = np.zeros(count, int) if fold is None else np.asarray(fold)
+        own = predictions.Predictions(
+            clip_ids=np.array(clip_ids or [f"c{k}" for k in range(count)]),
+            fold=fold,
+            folds=tuple(fold_names or [str(k + 1) for k in range(fold.max() + 1)]),
+            targets=np.asarray(targets),
+            scores=np.asarray(scores, float),
+            groups=np.full(count, "") if groups is None else np.asarray(groups),
+            target=target,
+            probabilities=False,
+        )
+        classes = [f"class {k}" for k in range(own.scores.shape[1])]
+        found = evidence.of(own, metric, also, classes)
+        result = {
+            "format": results.FORMAT,
+            "task": "mine",
+            "title": "Mine",
+            "embedding": embedding,
+            "sources": [
+                {
+                    "extractor": embedding.partition(":")[0],
+                    "fingerprint": "f" * 64,
+                    "identity": {},
+                    "stream": "embedding",
+                    "pool": ["mean"],
+                    "dim": 4,
+                }
+            ],
+            "dim": 4,
+            "probe": "linear",
+            "settings": {},
+            "steps": ["standardize"],
+            "preset": "",
+            "fraction": 1.0,
+            "seed": 0,
+            "protocol": "",
+            "target": target,
+            "probabilities": False,
+            "metric": metric,
+            "classes": classes,
+            **found,
+            "grid": [],
+            "solver": {},
+            "clips": {"used": count, "of": count, "missing": {}, "missing_count": 0},
+            "seconds": {},
+            "provenance": [],
+            "manifest": "m",
+            "versions": {},
+            "created": "2026-01-01T00:00:00+00:00",
+            "published": [],
+            "history": [],
+            **others,
+        }
+        result["folds"] = [
+            {
+                "fold": name,
+                "train": train,
+                "test": int((fold == k).sum()),
+                "score": found["folds"][k],
+                "params": {},
+                "at_edge": False,
+                "curve": [],
+                "selected_on": "",
+                "selected_score": None,
+                "converged": True,
+                "gap": None,
+                "iterations": 0,
+            }
+            for k, name in enumerate(own.folds)
+        ]
+        facts = {k: str(v) for k, v in result.items()}
+        result["run"] = results.run_id({**facts, "number": number})
+        path = results.path_of(self.root, result["task"], embedding, result["run"])
+        results.save(path, result, own.arrays())
+        return path
+
+    def guess(self, embedding, right, fold=None, seed=0, **others):
+        """Save a run of two classes that is right for exactly these clips."""
+        right = np.asarray(right, bool)
+        targets = np.arange(len(right)) % 2
+        scores = np.eye(2)[np.where(right, targets, 1 - targets)]
+        return self.keep(embedding, scores, targets, fold, seed=seed, **others)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "reports")
+
+
+@pytest.fixture
+def small_mlp(monkeypatch):
+    """The MLP probe with a grid that is quick to search."""
+    from probekit.probes import mlp
+
+    small = mlp.Recipe(hidden=((8,),), rates=(3e-2,), decay=(1e-4, 10.0), epochs=40, patience=5)
+    monkeypatch.setitem(mlp.RECIPES, "", small)
+    return small
+
+
+@pytest.fixture
+def blanked():
+    """A job whose test clips hold NaN, and labels that are none."""
+
+    def blank(job, split):
+        features, targets = job.features.copy(), job.targets.copy()
+        features[split.test] = np.nan
+        targets[split.test] = -(10**6) if job.clips.target != "multi" else -1
+        return replace(job, features=features, targets=targets, divisions=[split])
+
+    return blank

@@ -1,0 +1,205 @@
+"""Paired tests of kept runs."""
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from probekit.errors import DataError, UnknownNameError
+from probekit.probes import comparison
+from probekit.probes.significance import corrected_t
+
+RNG = np.random.default_rng(0)
+FOLD = np.arange(200) // 40
+GOOD, BAD = RNG.random(200) < 0.9, RNG.random(200) < 0.5
+
+
+def compare(store, *names, **others):
+    return comparison.compare(names, task="mine", reports=store.root, **others)
+
+
+def test_a_better_run_is_told_from_a_worse_one(store):
+    store.guess("good", GOOD, FOLD, train=160)
+    store.guess("bad", BAD, FOLD, train=160)
+    [one] = compare(store, "good", "bad")
+    assert one.scores == (pytest.approx(GOOD.mean()), pytest.approx(BAD.mean()))
+    assert one.difference == pytest.approx(GOOD.mean() - BAD.mean())
+    assert one.low < one.difference < one.high
+    assert (one.verdict, one.repeats, one.clips, one.notes) == ("first", 5, 200, ())
+    each = [GOOD[FOLD == k].mean() - BAD[FOLD == k].mean() for k in range(5)]
+    assert one.p_t == pytest.approx(corrected_t(np.array(each), 40 / 160))
+    assert one.p == one.adjusted == max(one.p_bootstrap, one.p_t)
+    [other] = compare(store, "bad", "good")
+    assert (other.verdict, other.p_t) == ("second", one.p_t)
+    assert (other.low, other.high) == (-one.high, -one.low)
+
+
+def test_the_interval_is_that_of_the_paired_differences(store):
+    """Against a normal approximation: the clips that only one has right decide."""
+    store.guess("good", GOOD)
+    store.guess("bad", BAD)
+    [one] = compare(store, "good", "bad")
+    own = GOOD.astype(float) - BAD
+    reach = 1.96 * own.std() / np.sqrt(200)
+    assert (one.high - one.low) / 2 == pytest.approx(reach, rel=0.1)
+    assert one.p_t is None and one.repeats == 1  # one split, one seed: the bootstrap alone
+
+
+def test_equal_predictions_cannot_be_told_apart_and_are_not_called_equal(store):
+    store.guess("a", GOOD, FOLD)
+    store.guess("b", GOOD, FOLD)
+    [one] = compare(store, "a", "b")
+    assert (one.difference, one.p_bootstrap, one.p_t, one.p) == (0, 1, 1, 1)
+    assert one.verdict == "not distinguishable"
+
+
+def test_of_the_two_tests_the_more_cautious_counts(store):
+    better = np.arange(40) < 20  # all of one fold's clips, none of the others'
+    store.guess("a", np.r_[[True] * 40, [False] * 160], FOLD)
+    store.guess("b", np.r_[~better, [False] * 160], FOLD)
+    [one] = compare(store, "a", "b")
+    assert one.p_bootstrap < 0.01
+    assert one.p_t > 0.3  # of five folds one differs
+    assert one.verdict == "not distinguishable"
+
+
+def test_lower_is_better_where_the_metric_says_so(store):
+    truth = RNG.normal(size=(60, 2))
+    for name, noise in (("near", 0.1), ("far", 1.0)):
+        scores = truth + noise * RNG.normal(size=(60, 2))
+        store.keep(name, scores, truth, np.arange(60) % 3, target="regression", metric="mae")
+    [one] = compare(store, "near", "far")
+    assert one.difference < 0 and one.verdict == "first"
+    best, tests = comparison.against_best(comparison.entries("mine", store.root))
+    assert best.label == "near" and tests[0].verdict == "first"
+    [other] = compare(store, "near", "far", metric="r2")
+    assert other.metric == "r2" and other.difference > 0.5
+
+
+def test_groups_are_drawn_whole(store):
+    """Ten clips a group that are all right or all wrong: as sure as of a tenth of the clips."""
+    right = np.repeat(RNG.random(30) < 0.9, 10)
+    wrong = np.repeat(RNG.random(30) < 0.6, 10)
+    groups = [f"g{k // 10}" for k in range(300)]
+    store.guess("a", right, groups=groups)
+    store.guess("b", wrong, groups=groups)
+    store.guess("c", right, number="alone")
+    store.guess("d", wrong, number="alone")
+    [grouped], [alone] = compare(store, "a", "b"), compare(store, "c", "d")
+    ratio = (grouped.high - grouped.low) / (alone.high - alone.low)
+    assert ratio == pytest.approx(np.sqrt(10), rel=0.15)
+
+
+def test_many_comparisons_are_adjusted(store):
+    for k, share in enumerate((0.9, 0.75, 0.7)):
+        store.guess(f"run-{k}", RNG.random(200) < share)
+    found = compare(store, "run-0", "run-1", "run-2")
+    assert [(one.first, one.second) for one in found] == [
+        ("run-0", "run-1"),
+        ("run-0", "run-2"),
+        ("run-1", "run-2"),
+    ]
+    assert [one.adjusted for one in found] == comparison.holm([one.p for one in found])
+    assert found[0].p < 0.05
+
+
+def test_seeds_of_a_fixed_split_are_a_paired_t_test(store):
+    count = {"a": [81, 84, 80], "b": [70, 77, 75]}
+    for name, numbers in count.items():
+        for seed, right in enumerate(numbers):
+            store.guess(name, np.arange(100) < right, seed=seed, probe="mlp")
+    [one] = compare(store, "a/mlp", "b/mlp")
+    assert one.repeats == 3
+    assert one.p_t == pytest.approx(ttest_rel(*count.values()).pvalue)
+    assert one.scores == (pytest.approx(0.81666667), pytest.approx(0.74))
+    assert one.notes == ("a / mlp: mean of 3 seeds", "b / mlp: mean of 3 seeds")
+
+
+def test_seeds_do_not_make_folds_more(store):
+    """The same again with another seed is no new evidence."""
+    for seed in range(4):
+        store.guess("a", GOOD, FOLD, seed=seed, probe="mlp")
+        store.guess("b", BAD, FOLD, seed=seed, probe="mlp")
+    store.guess("c", GOOD, FOLD)
+    store.guess("d", BAD, FOLD)
+    [many], [once] = compare(store, "a/mlp", "b/mlp"), compare(store, "c", "d")
+    assert many.repeats == once.repeats == 5
+    assert many.p_t == pytest.approx(once.p_t)
+    assert (many.low, many.high) == pytest.approx((once.low, once.high))
+
+
+def test_the_smaller_training_set_decides_the_correction(store):
+    store.guess("a", GOOD, FOLD, train=160)
+    store.guess("b", BAD, FOLD, train=16, fraction=0.1)
+    one, other = compare(store, "a", "b")[0], compare(store, "b", "a")[0]
+    each = [GOOD[FOLD == k].mean() - BAD[FOLD == k].mean() for k in range(5)]
+    assert one.p_t == other.p_t == pytest.approx(corrected_t(np.array(each), 40 / 16))
+
+
+def test_what_must_be_said_is_said_of_whom_it_concerns(store):
+    store.guess("a", [True] * 20, provenance=["imported embeddings", "random weights (seed 0)"])
+    store.guess("b", [True, False] * 5, provenance=["imported embeddings"])
+    [one] = compare(store, "a", "b")
+    assert one.notes == (
+        "a, b: on the 10 test clips that both scored, of up to 20",
+        "imported embeddings",
+        "a: random weights (seed 0)",
+    )
+    assert (
+        compare(store, "b", "a")[0].notes[0].endswith("10 test clips that both scored, of up to 20")
+    )
+
+
+def test_what_cannot_be_compared(store):
+    store.guess("a", [True] * 4)
+    store.guess("b", [True] * 4, task="other")
+    store.keep("c", np.eye(3)[[0, 1, 2]], [0, 1, 2])
+    with pytest.raises(DataError, match="compare needs at least two runs"):
+        compare(store, "a")
+    with pytest.raises(DataError, match="the same run twice: a-"):
+        compare(store, "a", "a")
+    with pytest.raises(DataError, match="a was scored on mine, b on other"):
+        comparison.compare(["a", "b"], reports=store.root)
+    with pytest.raises(DataError, match=r"a and c: mine had other classes then \(2 and 3\)"):
+        compare(store, "a", "c")
+    store.guess("d", [True] * 4)
+    with pytest.raises(
+        DataError, match="--metric roc-auc: for multi targets; those of mine are si"
+    ):
+        compare(store, "a", "d", metric="roc-auc")
+    with pytest.raises(UnknownNameError, match="unknown metric 'acuracy'"):
+        compare(store, "a", "d", metric="acuracy")
+
+
+def test_a_metric_that_the_common_clips_do_not_define(store):
+    targets = np.array([[1], [0], [0], [0]])
+    store.keep("a", RNG.random((4, 1)), targets, target="multi", metric="pr-auc")
+    store.keep(
+        "b",
+        RNG.random((4, 1)),
+        targets[[1, 2, 3, 0]],
+        target="multi",
+        metric="pr-auc",
+        clip_ids=["c1", "c2", "c3", "x"],
+    )
+    with pytest.raises(DataError, match="not defined on the clips that both scored in fold 1"):
+        compare(store, "a", "b")
+
+
+def test_the_best_is_tested_against_all_others(store):
+    store.guess("bad", BAD)
+    store.guess("good", GOOD)
+    store.guess("nearly", GOOD & (np.arange(200) > 2))
+    best, tests = comparison.against_best(comparison.entries("mine", store.root))
+    assert best.label == "good"
+    assert [(one.second, one.verdict) for one in tests] == [
+        ("nearly", "not distinguishable"),
+        ("bad", "first"),
+    ]
+    assert [one.adjusted for one in tests] == comparison.holm([one.p for one in tests])
+
+
+def test_results_of_two_metrics_have_no_best(store):
+    store.guess("a", GOOD)
+    store.guess("b", BAD, metric="balanced-accuracy")
+    with pytest.raises(DataError, match=r"different metrics \(accuracy, balanced-accuracy\)"):
+        comparison.against_best(comparison.entries("mine", store.root))

@@ -1,0 +1,115 @@
+"""Which kept runs a name means."""
+
+import pytest
+
+from probekit.errors import DataError
+from probekit.probes import entry, results
+
+RIGHT = [True, True, False, True] * 5
+
+
+@pytest.fixture
+def store(store):
+    store.guess("net", RIGHT)
+    store.guess("net", RIGHT, probe="mlp", seed=1)
+    store.guess("net", RIGHT, probe="mlp", seed=0)
+    store.guess("net", RIGHT, fraction=0.1, seed=0)
+    store.guess("net", RIGHT, preset="kumar2021", steps=["unit-l2"])
+    store.guess("net:stream=deep", RIGHT)
+    store.guess("net", RIGHT, task="other")
+    return store
+
+
+def called(store, name, task="mine"):
+    found = entry.find(name, task, store.root)
+    return found.label, [r["seed"] for r in found.results]
+
+
+def test_an_embedding_means_its_plain_run(store):
+    assert called(store, "net") == ("net", [0])
+    assert called(store, "net:stream=deep") == ("net:stream=deep", [0])
+
+
+def test_another_probe_is_named_and_its_seeds_are_one(store):
+    assert called(store, "net/mlp") == ("net / mlp", [0, 1])
+
+
+def test_labels_as_tables_print_them_are_understood(store):
+    for name in ("net / mlp", "net / kumar2021", "net / 10 % of labels"):
+        assert called(store, name)[0] == name
+
+
+def test_first_digits_mean_one_run(store):
+    for _, result in results.files(store.root):
+        found = entry.find(result["run"][:9], "", store.root)
+        assert found.results == (result,)
+
+
+def test_an_embedding_named_like_digits_is_found(store):
+    store.guess("facade", RIGHT)
+    assert called(store, "facade") == ("facade", [0])
+
+
+def test_what_only_exists_with_a_preset_or_few_labels_is_found(store):
+    store.guess("few", RIGHT, fraction=0.3)
+    store.guess("set", RIGHT, preset="hear", probe="mlp:hear")
+    assert called(store, "few")[0] == "few / 30 % of labels"
+    assert called(store, "set")[0] == "set / mlp:hear / hear"
+
+
+def sources(fingerprint):
+    return [
+        {
+            "extractor": "net",
+            "fingerprint": fingerprint * 64,
+            "identity": {},
+            "stream": "s",
+            "pool": ["mean"],
+            "dim": 2,
+        }
+    ]
+
+
+def test_fingerprints_tell_caches_of_one_name_apart(store):
+    store.guess("net", RIGHT, sources=sources("a"), probe="knn")
+    store.guess("net", RIGHT[::-1], sources=sources("b"), probe="knn")
+    with pytest.raises(DataError, match="several runs are 'net/knn'"):
+        called(store, "net/knn")
+    found = entry.find("net@bb/knn", "mine", store.root)
+    assert found.results[0]["sources"] == sources("b")
+    labels = [one.label for one in entry.entries("mine", store.root)]
+    assert {"net@aaaaaaaa / knn", "net@bbbbbbbb / knn", "net", "net / mlp"} <= set(labels)
+    assert len(set(labels)) == len(labels)
+
+
+def test_runs_of_one_seed_on_other_clips_are_not_taken_for_seeds(store):
+    store.guess("more", RIGHT[:-1], number="before")
+    store.guess("more", RIGHT, number="after")
+    with pytest.raises(DataError) as caught:
+        called(store, "more")
+    assert "several runs are 'more'; say which by its first digits" in str(caught.value)
+    assert "19 clips" in str(caught.value) and "20 clips" in str(caught.value)
+    own = [one for one in entry.entries("mine", store.root) if one.label.startswith("more")]
+    assert [len(one.results) for one in own] == [1, 1]
+    assert {one.label for one in own} == {f"more (run {one.results[0]['run'][:8]})" for one in own}
+
+
+def test_the_task_is_asked_for_where_names_do_not_tell(store):
+    with pytest.raises(DataError, match=r"several runs are 'net'(.|\n)*  other  net, seed 0"):
+        called(store, "net", task="")
+    assert called(store, "net", task="other") == ("net", [0])
+
+
+def test_a_name_that_is_none_lists_those_there_are(store):
+    with pytest.raises(DataError, match=r"no run 'nte' of mine; there is net, net:stream=deep"):
+        called(store, "nte")
+    with pytest.raises(DataError, match="no run 'net/knn'"):
+        called(store, "net/knn")
+    with pytest.raises(DataError, match="no run 'net' of nothing; there is none"):
+        called(store, "net", task="nothing")
+
+
+def test_the_score_of_an_entry_is_the_mean_over_its_seeds(store):
+    store.guess("many", [True] * 10, seed=0)
+    store.guess("many", [True] * 5 + [False] * 5, seed=1)
+    assert entry.find("many", "mine", store.root).score == 0.75

@@ -1,0 +1,149 @@
+"""The choice of settings, with a probe whose scores are known beforehand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from probekit.errors import DataError
+from probekit.probes.search import Fit, _at_edge, choose_all
+from probekit.tasks import splits
+
+GRID = [{"level": 0.1}, {"level": 0.7}, {"level": 0.9}, {"level": 0.9000000000001}]
+
+
+class Guess:
+    """Right for a share of the clips."""
+
+    probabilities = True
+
+    def __init__(self, level, rows=()):
+        self.level, self.rows = level, rows
+
+    def scores(self, features):
+        right = np.arange(len(features)) < self.level * len(features)
+        truth = features[:, 0].round().astype(int)
+        return np.eye(3)[np.where(right, truth, (truth + 1) % 3)]
+
+    def arrays(self):
+        return {}
+
+
+class Spy:
+    """A fitter that remembers what it was given; the second feature names the clip."""
+
+    def __init__(self, epochs=()):
+        self.calls, self.epochs = [], epochs
+
+    def __call__(self, features, targets, settings, seed, held, epochs):
+        rows = features[:, 1].astype(int)
+        other = None if held is None else held[0][:, 1].astype(int)
+        self.calls.append((settings, set(rows), other, seed, epochs))
+        number = self.epochs[(len(self.calls) - 1) % len(self.epochs)] if self.epochs else 0
+        return Fit(Guess(settings["level"], rows), iterations=number)
+
+
+@pytest.fixture
+def job_of(make_job):
+    def make(protocol="split", **others):
+        job = make_job(protocol=protocol, steps=(), **others)
+        features = np.stack([job.targets, np.arange(len(job.clips))], axis=1).astype(np.float32)
+        return replace(job, features=features)
+
+    return make
+
+
+@pytest.mark.parametrize("protocol", ["split", "split without refit"])
+def test_official_validation_clips_choose(job_of, protocol):
+    job, spy = job_of(protocol), Spy()
+    [split] = job.divisions
+    [chosen] = choose_all(job, GRID, spy)
+    assert chosen.params == {"level": 0.9}  # the first of those that are equal but for rounding
+    assert chosen.selected_on == f"{len(split.valid)} validation clips"
+    for _, rows, held, *_ in spy.calls[:4]:
+        assert rows == set(split.train) and set(held) == set(split.valid)
+    final = set(split.train) | (set(split.valid) if job.protocol.refit else set())
+    assert set(chosen.probe.probe.rows) == final
+    assert len(spy.calls) == chosen.fits == (5 if job.protocol.refit else 4)
+    if job.protocol.refit:
+        assert spy.calls[-1][2] is None
+
+
+@pytest.mark.parametrize("protocol", ["folds", "made folds of groups"])
+def test_else_whole_folds_or_groups_of_the_training_clips(job_of, protocol):
+    job, spy = job_of(protocol), Spy()
+    unit = job.clips.column("fold" if protocol == "folds" else "group")
+    for split, chosen in zip(job.divisions, choose_all(job, GRID[:2], spy), strict=True):
+        pairs = splits.inner(job.protocol, job.clips, split.train)
+        own = spy.calls[: 2 * len(pairs) + 1]
+        spy.calls = spy.calls[len(own) :]
+        assert chosen.selected_on == f"{len(pairs)} divisions of the training clips"
+        for _, rows, held, *_ in own[:-1]:
+            assert not rows & set(held)
+            assert rows | set(held) == set(split.train)
+            assert not set(unit[list(rows)]) & set(unit[held])
+        assert own[-1][1] == set(split.train)
+        assert all(not rows & set(split.test) for _, rows, *_ in own)
+
+
+def test_one_division_where_fits_are_dear(job_of):
+    job, spy = job_of("folds"), Spy()
+    first, *_ = choose_all(replace(job, divisions=job.divisions[:1]), GRID[:2], spy, divisions=1)
+    assert len(spy.calls) == 3
+    assert first.selected_on == "1 division of the training clips"
+
+
+def test_the_final_fit_has_as_many_epochs_as_were_best_in_the_mean(job_of):
+    job = job_of("made folds")
+    spy = Spy(epochs=[10, 20, 33])
+    choose_all(replace(job, divisions=job.divisions[:1]), GRID[:1], spy)
+    assert [call[-1] for call in spy.calls] == [0, 0, 0, 21]
+
+
+def test_divisions_without_the_metric_do_not_count(job_of):
+    calls = []
+
+    def score(targets, scores):
+        calls.append(1)
+        # of every setting the second of three divisions
+        return float("nan") if len(calls) % 3 == 2 else (scores.argmax(1) == targets).mean()
+
+    job = job_of("made folds")
+    job = replace(job, metric=replace(job.metric, score=score), divisions=job.divisions[:1])
+    [chosen] = choose_all(job, GRID[:3], Spy())
+    assert chosen.params == {"level": 0.9}
+    assert np.isfinite(chosen.curve).all()
+    job = replace(job, metric=replace(job.metric, score=lambda *_: float("nan")))
+    with pytest.raises(
+        DataError, match=r"mine, split '1', choosing settings on 3 div.*not defined"
+    ):
+        choose_all(job, GRID, Spy())
+
+
+def test_what_cannot_be_fitted_names_the_split(job_of):
+    def refuse(*_):
+        raise ValueError("too few clips")
+
+    with pytest.raises(
+        DataError, match="mine, split 'test', choosing settings on .* clips: too few clips"
+    ):
+        choose_all(job_of(), GRID, refuse)
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen", "expected"),
+    [
+        ([0.1, 1.0, 10.0], 10.0, True),
+        ([0.1, 1.0, 10.0], 0.1, True),
+        ([0.1, 1.0, 10.0], 1.0, False),
+        ([0.1, 1.0], 1.0, False),  # two are no range
+        (["rbf", "poly", "linear"], "rbf", False),
+        ([None, 1.0, 2.0, 3.0], 3.0, True),
+        ([50, 5, 1], 1, False),  # there is no number of neighbours below 1
+        ([50, 5, 1], 50, True),
+        ([50, 5, 2], 2, True),
+    ],
+)
+def test_edges(values, chosen, expected):
+    grid = [{"one": v, "two": "same"} for v in values]
+    assert _at_edge(grid, {"one": chosen, "two": "same"}) is expected

@@ -1,0 +1,185 @@
+"""Every number that follows from predictions is found again, and every change is noticed."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from probekit.probes import results, verification
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def kept(store):
+    """Runs of classes, tags and numbers; the first is the one that is damaged."""
+    fold, targets = np.arange(60) % 3, RNG.integers(0, 3, 60)
+    groups = [f"g{k // 3}" for k in range(60)]
+    scores = RNG.random((60, 3)) + 0.5 * np.eye(3)[targets]
+    also = ["balanced-accuracy", "log-loss"]
+    path = store.keep("a", scores, targets, fold, groups, also=also)
+    tags = RNG.integers(0, 2, (60, 3))
+    tags[:, 2] = 0
+    tags[7, 2] = 1
+    store.keep(
+        "b", scores, tags, fold, target="multi", metric="roc-auc", also=["pr-auc", "d-prime"]
+    )
+    store.keep(
+        "c", scores, RNG.normal(size=(60, 3)), target="regression", metric="r2", also=["mae"]
+    )
+    return store, path
+
+
+def faults(store):
+    return [text for one in verification.verify(store.root) for text in one.faults]
+
+
+def test_what_was_kept_follows_to_the_last_digit(kept):
+    store, path = kept
+    found = verification.verify(store.root)
+    assert [(one.embedding, one.task, one.faults) for one in found] == [
+        (name, "mine", ()) for name in "abc"
+    ]
+    assert found[0].path == path
+
+
+def numbers(value, path=()):
+    """Yield the place of every number in what evaluate says of the predictions."""
+    if isinstance(value, dict):
+        for key in value:
+            yield from numbers(value[key], (*path, key))
+    elif isinstance(value, list):
+        for k, one in enumerate(value):
+            yield from numbers(one, (*path, k))
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield path
+
+
+def test_one_changed_digit_of_any_score_is_found(kept, monkeypatch):
+    monkeypatch.setattr(verification.evidence.statistics, "RESAMPLES", 20)  # many times over
+    store, path = kept
+    for other in path.parent.glob("[bc]-*"):
+        other.unlink()
+    result = json.loads(path.read_text())
+    own = verification.evidence.of(
+        verification.predictions.load(path.with_suffix(".h5"), ("1", "2", "3"), "single", False),
+        "accuracy",
+        list(result["also"]),
+        result["classes"],
+    )
+    result.update({key: own[key] for key in ("interval", "also")})
+    whole = json.dumps(result)
+    places = [
+        place
+        for key in ("score", "spread", "interval", "also", "per_class", "per_group")
+        for place in numbers(result[key], (key,))
+    ] + [("folds", k, "score") for k in range(3)]
+    assert len(places) > 60
+    for place in places:
+        changed = json.loads(whole)
+        inner = changed
+        for step in place[:-1]:
+            inner = inner[step]
+        value = inner[place[-1]]
+        inner[place[-1]] = value + 1 if isinstance(value, int) else np.nextafter(value, 2)
+        path.write_text(json.dumps(changed))
+        [one] = [one for one in verification.verify(store.root) if one.faults]
+        assert one.path == path and place[0] in one.faults[0], place
+    path.write_text(whole)
+    assert not faults(store)
+
+
+def test_one_changed_score_of_a_clip_is_found(kept):
+    store, path = kept
+    with h5py.File(path.with_suffix(".h5"), "r+") as file:
+        file["predictions/scores"][11, 1] += 1e-9  # no other class wins, but the log loss moves
+    assert any("log-loss" in text and "from the predictions" in text for text in faults(store))
+    with h5py.File(path.with_suffix(".h5"), "r+") as file:
+        file["predictions/scores"][11] = file["predictions/scores"][11][::-1] * 9
+    assert any(text.startswith("score: ") for text in faults(store))
+
+
+def test_one_changed_label_is_found(kept):
+    store, path = kept
+    with h5py.File(path.with_suffix(".h5"), "r+") as file:
+        file["predictions/target"][0] = (file["predictions/target"][0] + 1) % 3
+    assert faults(store)
+
+
+def delete(name):
+    def damage(path):
+        with h5py.File(path, "r+") as file:
+            del file[name]
+
+    return damage
+
+
+def shorten(path):
+    with h5py.File(path, "r+") as file:
+        scores = file["predictions/scores"][:]
+        del file["predictions/scores"]
+        file["predictions/scores"] = scores[:-1]
+
+
+def rename_fold(path):
+    with h5py.File(path, "r+") as file:
+        file["predictions/fold"][0] = b"9"
+
+
+def no_text(path):
+    with h5py.File(path, "r+") as file:
+        file["predictions/clip_id"][0] = b"\xff\xfe"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(path.read_bytes()[:600]),
+        lambda path: path.write_bytes(b""),
+        delete("predictions/scores"),
+        delete("predictions"),
+        shorten,
+        rename_fold,
+        no_text,
+    ],
+)
+def test_predictions_that_are_missing_or_damaged_are_named(kept, damage):
+    store, path = kept
+    damage(path.with_suffix(".h5"))
+    [text] = faults(store)
+    assert text.startswith(f"{path.with_suffix('.h5')}: not the predictions of a result")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: {**r, "format": 1}, "a result of format 1, this probekit reads"),
+        (lambda r: {"format": r["format"]}, "not as evaluate writes it"),
+        (lambda r: {**r, "folds": 3}, "not as evaluate writes it"),
+        (lambda r: {**r, "folds": r["folds"][:2]}, "not the predictions of a result"),
+        (lambda r: {**r, "metric": "acuracy"}, "unknown metric 'acuracy'"),
+        (lambda r: {**r, "also": {}}, ""),
+        (lambda r: {**r, "per_class": None}, "per_class: None kept"),
+        (lambda r: {**r, "classes": []}, "per_class"),
+        (lambda r: [r], "not a result of probekit"),
+    ],
+)
+def test_results_that_are_not_as_written_are_named(kept, change, words):
+    store, path = kept
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    found = faults(store)
+    assert words in found[0] if words else not found  # fewer metrics are no fault
+
+
+def test_many_results_of_an_older_version_are_one_error(kept):
+    store, path = kept
+    for one in path.parent.glob("*.json"):
+        one.write_text(json.dumps({**json.loads(one.read_text()), "format": 1}))
+    with pytest.raises(results.DataError, match=r"a-.*of format 1.*\(2 more such files\)"):
+        results.files(store.root)
+
+
+def test_an_empty_store_has_nothing_to_verify(tmp_path):
+    assert verification.verify(tmp_path) == []

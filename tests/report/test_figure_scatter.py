@@ -1,0 +1,102 @@
+"""Projections as figures: names, keys, colours."""
+
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from probekit.analysis.projection import Projection
+from probekit.report import overlap, style
+from probekit.report.figures import scatter
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def made(kind, count, groups, names=None, labels=None, seed=0, **others):
+    rng = np.random.default_rng(seed)
+    group = np.arange(count) % groups
+    facts = {
+        "kind": kind,
+        "points": 5 * rng.normal(size=(groups, 2))[group] + rng.normal(size=(count, 2)),
+        "names": tuple(names or (f"{kind} {k}" for k in range(count))),
+        "group": group,
+        "groups": tuple(labels or (f"group {k}" for k in range(groups))),
+        "axes": ("t-SNE 1", "t-SNE 2"),
+        "coloured": "Colours: groups",
+        "origin": {"task": "mine"},
+        "choices": {"method": "tsne", "perplexity": 30.0, "seed": 0},
+        "title": "things",
+        "provenance": ("random weights",),
+        "name": "projection-mine",
+        **others,
+    }
+    return Projection(**facts)
+
+
+def texts(figure):
+    return [text.get_text() for text, _ in overlap.boxes(figure)]
+
+
+@pytest.mark.parametrize("count", [2, 12, 200])
+def test_names_of_classes_do_not_overlap(count):
+    found = made("classes", count, min(count, 5))
+    figure = scatter.draw(found)
+    assert overlap.faults(figure) == []
+    shown = [text for text in texts(figure) if text.startswith("classes ")]
+    assert len(shown) >= min(count, 40)
+    said = f"{len(shown)} of {count} names shown; random weights"
+    assert (said in texts(figure)) == (len(shown) < count)
+
+
+@pytest.mark.parametrize("groups", [1, 3, 24, 60])
+def test_keys_of_clips_can_be_read(groups):
+    figure = scatter.draw(made("clips", 500, groups))
+    assert overlap.faults(figure) == []
+    shown = [text for text in texts(figure) if text.startswith("group ")]
+    assert len(shown) == min(groups, 48)
+    assert any("the key has 48 of 60 groups" in text for text in texts(figure)) == (groups == 60)
+
+
+def test_groups_of_long_names():
+    figure = scatter.draw(made("clips", 100, 5, labels=[f"{k}" + " name" * 40 for k in range(5)]))
+    assert overlap.faults(figure) == []
+
+
+def test_groups_differ_in_colour_or_form():
+    found = made("clips", 300, 24)
+    axes = scatter.draw(found).axes[0]
+    looks = set()
+    for collection in axes.collections:
+        form = collection.get_paths()[0].vertices
+        looks.add((to_hex(collection.get_facecolor()[0]), form.round(3).tobytes()))
+    assert len(axes.collections) == len(looks) == 24
+
+
+def test_all_points_are_drawn_and_those_of_no_group_are_grey():
+    found = made("clips", 60, 3)
+    found.group[:10] = -1
+    axes = scatter.draw(found).axes[0]
+    drawn = np.concatenate([one.get_offsets() for one in axes.collections])
+    assert sorted(map(tuple, drawn)) == sorted(map(tuple, found.points))
+    colours = [to_hex(one.get_facecolor()[0]) for one in axes.collections]
+    grey = axes.collections[colours.index(style.QUIET.lower())]
+    assert len(grey.get_offsets()) == 10
+    assert (drawn >= [axes.get_xlim()[0], axes.get_ylim()[0]]).all()
+    assert (drawn <= [axes.get_xlim()[1], axes.get_ylim()[1]]).all()
+
+
+def test_files_have_all_points(tmp_path):
+    found = made("classes", 300, 5)
+    written = scatter.save(found, tmp_path)
+    assert len(written[3].read_text().splitlines()) == 301
+
+
+def test_points_in_one_place_are_drawn():
+    found = made("classes", 5, 1, points=np.zeros((5, 2)))
+    assert overlap.faults(scatter.draw(found)) == []

@@ -1,0 +1,129 @@
+"""Saving: what is in each file, whole or not at all."""
+
+import csv
+import json
+import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from probekit.analysis import base
+from probekit.report import saving, style
+
+RARE = "\U00012000"  # cuneiform
+
+
+def made(label="a label", look=None, **others):
+    with style.applied(look):
+        figure = Figure(figsize=(style.ONE_COLUMN, 1.5))
+        figure.text(0.2, 0.5, label)
+    facts = {"runs": ["r1"], "fingerprint": "f" * 64, "provenance": ["random weights"]}
+    rows = [{"name": 'a,"b"', "value": 1.23456789012}, {"name": "x", "count": 3}]
+    analysis = {"name": "kind-task", "caption": "A <caption>.", "facts": lambda: facts, **others}
+    return figure, SimpleNamespace(**{"rows": lambda: rows, **analysis})
+
+
+def test_five_files_and_nothing_else(tmp_path):
+    written = saving.save(*made(), tmp_path / "new")
+    assert [path.name for path in written] == [
+        f"kind-task.{kind}" for kind in ("pdf", "svg", "png", "csv", "json")
+    ]
+    assert sorted((tmp_path / "new").iterdir()) == sorted(written)
+
+
+def test_what_made_it_is_in_every_file(tmp_path):
+    pdf, svg, png, _, made_of = saving.save(*made(), tmp_path)
+    facts = json.loads(made_of.read_text(encoding="utf-8"))
+    assert facts["runs"] == ["r1"] and facts["caption"] == "A <caption>."
+    with Image.open(png) as image:
+        own = json.loads(image.text["Source"])
+        assert image.text["Description"] == "A <caption>."
+    assert own == {key: facts[key] for key in ("caption", "runs", "fingerprint", "provenance")}
+    inside = "".join(ET.parse(svg).getroot().itertext())
+    assert json.dumps(own) in inside and "A <caption>." in inside
+    assert json.dumps(own).encode() in pdf.read_bytes().replace(b"\\(", b"(").replace(b"\\)", b")")
+
+
+def test_csv_has_all_columns_and_six_digits(tmp_path):
+    table = saving.save(*made(), tmp_path)[3]
+    with table.open(newline="", encoding="utf-8") as stream:
+        assert list(csv.DictReader(stream)) == [
+            {"name": 'a,"b"', "value": "1.23457", "count": ""},
+            {"name": "x", "value": "", "count": "3"},
+        ]
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    figure, analysis = made(facts=lambda: {"n": np.int64(3), "x": np.float32(0.5)})
+    facts = json.loads(saving.save(figure, analysis, tmp_path)[4].read_text())
+    assert (facts["n"], facts["x"]) == (3, 0.5)
+
+
+def test_the_same_figure_is_the_same_bytes(tmp_path):
+    one, other = (saving.save(*made(), tmp_path / name) for name in ("one", "other"))
+    for a, b in zip(one[:4], other[:4], strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.name
+
+
+def test_fonts_are_embedded_and_text_is_text(tmp_path):
+    pdf, svg, png, *_ = saving.save(*made("Ünïcode $5 <b>"), tmp_path)
+    content = pdf.read_bytes()
+    assert b"/FontFile2" in content and b"/Type3" not in content
+    assert "Ünïcode $5 <b>" in [
+        "".join(item.itertext()) for item in ET.parse(svg).iter("{http://www.w3.org/2000/svg}text")
+    ]
+    with Image.open(png) as image:
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+        assert image.width == 300 * style.ONE_COLUMN
+
+
+def test_labels_that_no_font_can_draw_are_named_and_all_is_written(tmp_path):
+    figure, analysis = made(f"a {RARE}")
+    with pytest.warns(UserWarning, match="kind-task: no font on this machine can draw") as caught:
+        written = saving.save(figure, analysis, tmp_path)
+    assert len(caught) == 1 and RARE in str(caught[0].message)
+    assert all(path.stat().st_size for path in written)
+    assert f"a {RARE}" in written[1].read_text(encoding="utf-8")  # in the SVG it is text
+
+
+def test_arabic_and_hebrew_are_drawn_without_a_word(tmp_path, recwarn):
+    import matplotlib as mpl
+
+    if mpl.__version_info__[:2] < (3, 11):
+        pytest.skip("matplotlib joins Arabic letters since 3.11")
+    figure, analysis = made("صوت الكلب · דוב")
+    saving.save(figure, analysis, tmp_path)
+    assert not recwarn
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_the_old_files(tmp_path):
+    saving.save(*made(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    figure, analysis = made()
+    figure.savefig = lambda *_, **__: (_ for _ in ()).throw(OSError(28, "no space left"))
+    with pytest.raises(OSError, match="no space left"):
+        saving.save(figure, analysis, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+# ---- names
+
+
+def test_stems_carry_choices_that_are_not_the_default():
+    name = base.stem("kind", "My Task", "vggish:pool=mean+std")
+    assert name == "kind-my-task-vggish-pool-mean-std"
+    name = base.stem("kind", metric=("euclidean", "cosine"), c=(None, None), both=(True, False))
+    assert name == "kind-metric-euclidean-both"
+
+
+def test_long_stems_are_cut_and_differ():
+    one, other = (base.stem("kind", "t" * 200 + end) for end in "ab")
+    assert len(one) == len(other) == 120 and one != other
+
+
+def test_provenance_is_a_sentence():
+    assert base.sentence([]) == ""
+    assert base.sentence(["random weights", "x", "x"]) == " Random weights; x."

@@ -1,0 +1,103 @@
+import os
+import signal
+import time
+from functools import partial
+
+import pytest
+
+from probekit import workers
+from probekit.errors import ProbekitError
+
+
+def describe(unit):
+    return unit, os.getpid(), os.environ["OMP_NUM_THREADS"], os.environ["PROBEKIT_THREADS"]
+
+
+def die_at(wanted, unit):
+    if unit == wanted:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if unit == "leave":
+        os._exit(3)
+    return unit, os.getpid()
+
+
+def refuse(unit):
+    raise ProbekitError(f"{unit}: refused")
+
+
+def slow(unit):
+    time.sleep(unit)
+    return unit
+
+
+def die_beside_another(begun, unit):
+    if unit == "long":
+        with begun.open("a") as file:
+            file.write("long\n")
+        time.sleep(3)
+    while not begun.exists():
+        time.sleep(0.01)
+    return die_at(3, unit)[0]
+
+
+def die_at_three(unit):
+    return die_at(3, unit)
+
+
+def never(unit, how):
+    raise AssertionError("no process should have died")
+
+
+def test_processes_share_the_cores_out(monkeypatch):
+    monkeypatch.setenv("PROBEKIT_THREADS", "6")
+    found = list(workers.map_as_done([describe, describe], range(6), never))
+    assert sorted(one[0] for one in found) == list(range(6))
+    pids = {one[1] for one in found}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert {one[2:] for one in found} == {("3", "3")}
+
+
+def test_results_come_when_they_are_ready():
+    assert list(workers.map_as_done([slow, slow], [1.5, 0.0, 0.1], never)) == [0.0, 0.1, 1.5]
+
+
+def test_a_death_names_its_unit_and_disturbs_no_other_process(tmp_path):
+    deaths = []
+
+    def instead(unit, how):
+        deaths.append((unit, how))
+        return 30
+
+    begun = tmp_path / "begun"
+    work = partial(die_beside_another, begun)
+    found = list(workers.map_as_done([work, work], ["long", 3, 4, 5], instead))
+    assert deaths == [(3, "SIGKILL")]
+    assert sorted(map(str, found)) == ["30", "4", "5", "long"]
+    assert begun.read_text() == "long\n"  # it was at work when its neighbour died, and went on
+
+
+def test_an_exit_is_a_death_too():
+    deaths = []
+
+    def instead(unit, how):
+        deaths.append(how)
+        return 1
+
+    list(workers.map_as_done([die_at_three], ["leave"], instead))
+    assert deaths == ["exit code 3"]
+
+
+def test_what_a_unit_raises_arrives():
+    with pytest.raises(ProbekitError, match="7: refused"):
+        list(workers.map_as_done([refuse], [7], never))
+
+
+def test_no_process_is_left_when_the_caller_stops():
+    results = workers.map_as_done([describe, slow], [0, 60], never)
+    _, pid, *_ = next(results)
+    begin = time.monotonic()
+    results.close()
+    assert time.monotonic() - begin < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
