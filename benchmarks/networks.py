@@ -1,4 +1,7 @@
-"""Where the network dominates: ``probekit extract`` beside the bare forward passes."""
+"""Where the network dominates: ``probekit extract`` beside the bare forward passes.
+
+``python -m benchmarks.networks talnet float32`` does one extractor at one precision.
+"""
 
 import sys
 import tempfile
@@ -9,15 +12,16 @@ import torch
 from benchmarks.extraction import noise, own_sides, saved_weights
 from benchmarks.timing import interleaved, table
 
+PRECISIONS = ("float32", "bf16")
 CASES = {  # clips, and seconds of each
-    "openl3:input=mel256,size=512": (4, 5),
-    "talnet": (150, 10),
+    "openl3:input=mel256,size=512": (2, 5),
+    "talnet": (300, 10),
     "cnn14": (40, 10),
     "convnet": (150, 29),
 }
 
 
-def main(names: tuple[str, ...] = tuple(CASES)) -> None:
+def main(names: tuple[str, ...] = tuple(CASES), precisions: tuple[str, ...] = PRECISIONS) -> None:
     rows: list[tuple[object, ...]] = [
         (
             "extractor", "clips", "precision", "`probekit extract`, s", "forward passes, s",
@@ -29,7 +33,7 @@ def main(names: tuple[str, ...] = tuple(CASES)) -> None:
         with tempfile.TemporaryDirectory() as place:
             files = noise(Path(place) / "audio", clips, seconds)
             weights = saved_weights(text.partition(":")[0], Path(place))
-            for precision in ("float32", "bf16"):
+            for precision in precisions:
                 took = interleaved(own_sides(text, weights, files, precision), warm=False)
                 whole, bare = took["probekit extract"], took["bare"]
                 rows.append(
@@ -43,4 +47,6 @@ def main(names: tuple[str, ...] = tuple(CASES)) -> None:
 
 
 if __name__ == "__main__":
-    main(tuple(sys.argv[1:]) or tuple(CASES))
+    named = [word for word in sys.argv[1:] if word not in PRECISIONS]
+    wanted = [word for word in PRECISIONS if word in sys.argv]
+    main(tuple(named) or tuple(CASES), tuple(wanted) or PRECISIONS)

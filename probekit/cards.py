@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from probekit.errors import CardError
+from probekit.papers import Figure, Preset, Table
 from probekit.registry import unknown
 
 Kind = Literal["extractors", "tasks", "reports"]
@@ -180,22 +181,20 @@ class TaskCard(Card):
     published: list[Published] = []
 
 
-class Preset(BaseModel):
-    """What a paper does to one extractor's embeddings, and with which probe."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    probe: str = "linear"
-    steps: list[str] = ["standardize"]
-    stream: str = ""
-    pool: list[str] = ["mean"]
-    description: str = ""
-
-
 class PaperCard(Card):
     """The facts of one paper: how it probes, and what its tables and figures consist of."""
 
     presets: dict[str, Preset] = {}
+    tables: list[Table] = []
+    figures: list[Figure] = []
+
+    @model_validator(mode="after")
+    def _named(self) -> "PaperCard":
+        names = [*(t.name for t in self.tables), *(f.name for f in self.figures)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"several tables or figures are called {twice[0]!r}")
+        return self
 
 
 C = TypeVar("C", bound=Card)

@@ -27,6 +27,7 @@ app = typer.Typer(
 def _register() -> None:
     from probekit.cli import (
         analyze,
+        analyze_runs,
         cache,
         cards,
         compare,
@@ -36,6 +37,7 @@ def _register() -> None:
         evaluate,
         extract,
         report,
+        reproduce,
         results,
         weights,
     )
@@ -43,8 +45,10 @@ def _register() -> None:
     app.command("extract")(extract.extract)
     app.command("evaluate")(evaluate.evaluate)
     app.command("compare")(compare.compare)
+    analyze_runs.add_to(analyze.app)
     app.add_typer(analyze.app, name="analyze")
     app.command("report")(report.report)
+    app.command("reproduce")(reproduce.reproduce)
     app.add_typer(results.app, name="results")
     app.add_typer(cache.app, name="cache")
     app.add_typer(weights.app, name="weights")

@@ -173,6 +173,65 @@ def best(
         output.say(f"note: {text}")
 
 
+@app.command("table")
+def paper_table(
+    task: Annotated[list[str], typer.Option(help="A task with results; repeat for several.")],
+    embedding: Annotated[
+        list[str] | None,
+        typer.Option("-e", "--embedding", metavar="NAME", help="Only these; repeatable."),
+    ] = None,
+    format: Annotated[
+        str, typer.Option(help="latex (booktabs), markdown or csv (a line a score).")
+    ] = "",
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", metavar="FILE", help="Else it is printed.")
+    ] = None,
+    intervals: Annotated[bool, typer.Option(help="With 95 % intervals.")] = True,
+    digits: Annotated[int, typer.Option(min=0, max=6, help="Decimals.")] = 3,
+    reports: options.Reports = None,
+) -> None:
+    """Make a table for a paper: embeddings as rows, tasks as columns.
+
+    The best is bold; those that the paired test does not tell from it have a dagger; published
+    scores stand below, and what must be said beside a score is in notes.
+
+    [bold]Examples[/bold]
+
+      probekit results table --task fsdd --task gtzan --format latex -o table.tex
+
+      probekit results table --task fsdd --no-intervals
+    """
+    from pathlib import Path
+
+    from probekit.cache import commit
+    from probekit.errors import DataError
+    from probekit.probes import comparison, results
+    from probekit.report import tables, typeset
+
+    form = typeset.form_of(format, out)
+    found = []
+    for name in dict.fromkeys(task):
+        own = comparison.entries(name, reports)
+        if embedding:
+            own = [one for one in own if one.results[0]["embedding"] in embedding]
+        if not own:
+            of = f" of {', '.join(embedding)}" if embedding else ""
+            raise DataError(
+                f"{results.root(reports)}: no results{of} for {name!r}; see probekit results ls"
+            )
+        found += own
+    if form == "csv":
+        text = tables.records(found)
+    else:
+        text = typeset.render(tables.leaderboard(found, intervals=intervals, digits=digits), form)
+    if out is None:
+        print(text, end="")  # noqa: T201
+        return
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    commit.commit_text(Path(out), text)
+    output.say(out)
+
+
 @app.command()
 def verify(reports: options.Reports = None, json: bool = output.AsJson) -> None:
     """Recompute every score and interval from the stored predictions.

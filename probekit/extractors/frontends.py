@@ -257,9 +257,11 @@ def _frames(waves: Tensor, n_fft: int, hop: int, window: Tensor, power: float) -
 def _spectra(frames: Tensor, n_fft: int, window: Tensor, power: float) -> Tensor:
     """Transform frames of shape (batch, frames, len(window))."""
     spectrum = torch.fft.rfft(frames * window, n=n_fft)
-    if power == 1.0:
-        return spectrum.abs()
-    return spectrum.real.square() + spectrum.imag.square()
+    if power == 1.0 and spectrum.requires_grad:
+        return spectrum.abs()  # its gradient is 0 at 0, a root's is not
+    # the root of the squares takes half as long as abs(), which guards against overflow
+    powers = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+    return powers.sqrt_() if power == 1.0 else powers
 
 
 _LINEAR = 200 / 3  # Hz per mel below the break, Slaney

@@ -24,6 +24,9 @@ def solve(
     *,
     standardize: bool,
     device: str,
+    tolerance: float = solver.TOLERANCE,
+    most: int = solver.DIRECTIONS,
+    client: Any = None,
 ) -> list[Found]:
     """Fit every division of the same rows.
 
@@ -43,6 +46,8 @@ def solve(
         Whether each division is brought to zero mean and unit variance, or only centred.
     device : str
         Where.
+    tolerance, most, client
+        As for :func:`probekit.probes.solver.solve`.
 
     Returns
     -------
@@ -63,13 +68,17 @@ def solve(
                 grid,
                 standardize=standardize,
                 device=device,
+                tolerance=tolerance,
+                most=most,
+                client=client,
             )
         return found
+    how = {"tolerance": tolerance, "most": most, "client": client}
     paths: list[list[list[Solution]]] = [[[] for _ in grid] for _ in plans]
     for form in ("softmax", "pair", "tags"):
         folds = [k for k, plan in enumerate(plans) if plan.form == form]
         if folds:
-            _fit(form, folds, rows, targets, plans, grid, paths)
+            _fit(form, folds, rows, targets, plans, grid, paths, how)
     found = []
     for fold, path in enumerate(paths):
         mean, scale = rows.mean[fold], rows.scale[fold]
@@ -87,6 +96,7 @@ def _fit(
     plans: Sequence[Plan],
     grid: Sequence[float],
     paths: list[list[list[Solution]]],
+    how: dict[str, Any],
 ) -> None:
     """Fit all divisions of one form, and append what was found to the paths."""
     if form == "softmax":
@@ -103,7 +113,7 @@ def _fit(
             tags, hot = [int(t) for f in folds for t in plans[f].there], targets.astype(bool)
     if not owners:
         return
-    done = solver.solve(rows, hot, grid, owners, tags=tags, classes=classes)
+    done = solver.solve(rows, hot, grid, owners, tags=tags, classes=classes, **how)
     for owner, path in zip(owners, done, strict=True):
         own = slice(None)
         if form == "softmax":

@@ -100,6 +100,10 @@ class Linear:
         What minimizes.
     device : str
         Where probekit's solver runs.
+    name : str
+        As after ``--probe``.
+    seeded : bool
+        No: the minimum is what it is.
     """
 
     solver: str = "probekit"

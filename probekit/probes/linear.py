@@ -196,6 +196,7 @@ def fit_paths(
     *,
     standardize: bool = True,
     device: str = "cpu",
+    client: Any = None,
 ) -> list[list[Probe]]:
     """Fit a probe for each C on each of several sets of training clips, in one job.
 
@@ -210,6 +211,8 @@ def fit_paths(
         Rows to fit on. Each division is standardized by its own.
     kind, classes, grid, solver, standardize, device
         As for :func:`fit_path`.
+    client : distributed.Client, optional
+        A Dask cluster, whose workers then read the rows and sum over them for probekit's solver.
 
     Returns
     -------
@@ -231,7 +234,14 @@ def fit_paths(
         from probekit.probes import batched  # torch takes a second to load
 
         found = batched.solve(
-            source, targets, masks, plans, grid, standardize=standardize, device=device
+            source,
+            targets,
+            masks,
+            plans,
+            grid,
+            standardize=standardize,
+            device=device,
+            client=client,
         )
         return [
             [_probe(Scaler(mean, scale), own, one, c) for one, c in zip(path, grid, strict=True)]

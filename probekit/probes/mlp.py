@@ -121,6 +121,8 @@ class MLP:
     ----------
     recipe : str
         Key of :data:`RECIPES`.
+    seeded : bool
+        Yes: weights and batches are drawn.
     """
 
     recipe: str = ""

@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import softplus
 
 from probekit.probes.rows import Rows
 
 Array = npt.NDArray[Any]
+
+_PARTS = 4  # pieces of work for each worker of a cluster and pass
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Sums:
     loss: Tensor
     slope: Tensor
     lean: Tensor
+
+    def __add__(self, other: "Sums") -> "Sums":
+        """Return the sums over the rows of both."""
+        return Sums(self.loss + other.loss, self.slope + other.slope, self.lean + other.lean)
 
     def __getitem__(self, groups: Tensor) -> "Sums":
         """Return those of some groups."""
@@ -56,6 +62,8 @@ class Objective:
         Each group's tag. Without, groups are softmax over classes.
     classes : int
         Of the softmax.
+    client : distributed.Client, optional
+        A Dask cluster, whose workers then read the rows and sum over them.
 
     Attributes
     ----------
@@ -74,10 +82,13 @@ class Objective:
         folds: Sequence[int],
         tags: Sequence[int] | None = None,
         classes: int = 1,
+        client: Any = None,
     ) -> None:
-        self.rows, self.independent = rows, tags is not None
+        self.rows, self.independent, self.client = rows, tags is not None, client
+        self._there: Any = None
         device = rows.device
         self.masks = torch.as_tensor(rows.masks, device=device)
+        self.whole = bool(rows.masks.all())
         self.folds = torch.as_tensor(np.asarray(folds, np.int64), device=device)
         if tags is not None:
             self.tags = torch.as_tensor(np.asarray(tags, np.int64), device=device)
@@ -139,27 +150,76 @@ class Objective:
         self, groups: Tensor, weights: Tensor | None, intercepts: Tensor | None, dtype: torch.dtype
     ) -> Sums:
         """Return sums; without weights, of the targets instead of the residuals."""
-        some, dim, fold = len(groups), self.rows.dim, self.folds[groups]
+        fold = self.folds[groups]
         shift, ratio = self.rows.shift[fold][:, None], self.rows.ratio[fold][:, None]
         if weights is not None and intercepts is not None:
-            inner = weights / ratio
-            flat = inner.reshape(-1, dim).to(dtype)
-            ground = (intercepts - (inner * shift).sum(dim=2)).to(dtype)[:, :, None]
+            weights = weights / ratio
+            intercepts = intercepts - (weights * shift).sum(dim=2)
+        if self.client is None:
+            total = self.part(groups, weights, intercepts, dtype)
+        else:
+            total = self._by_cluster(groups, weights, intercepts, dtype)
+        slope = (total.slope - total.lean[:, :, None] * shift) / ratio
+        return Sums(total.loss, slope, total.lean)
+
+    def part(
+        self,
+        groups: Tensor,
+        weights: Tensor | None,
+        intercepts: Tensor | None,
+        dtype: torch.dtype,
+        within: slice | None = None,
+    ) -> Sums:
+        """Return sums over some rows, in the coordinates that all folds share.
+
+        Parameters
+        ----------
+        groups, weights, intercepts, dtype
+            As for :meth:`sums`; without weights, sums are of targets instead of residuals.
+        within : slice, optional
+            Which rows; by default all.
+
+        Returns
+        -------
+        Sums
+            To be added up.
+        """
+        some, dim, fold = len(groups), self.rows.dim, self.folds[groups]
         loss = torch.zeros(some, dtype=torch.float64, device=self.rows.device)
         slope = torch.zeros(some * self.classes, dim, dtype=torch.float64, device=loss.device)
         lean = torch.zeros(some, self.classes, dtype=torch.float64, device=loss.device)
-        for where, block in self.rows.blocks(dtype, some * self.classes):
+        for where, block in self.rows.blocks(dtype, some * self.classes, within):
             on = self.masks[:, where][fold]
-            if weights is None:
+            if weights is None or intercepts is None:
                 each = self._hot(groups, where).to(dtype) * on[:, None]
             else:
-                scores = (flat @ block.T).view(some, self.classes, -1) + ground
+                scores = (weights.reshape(-1, dim).to(dtype) @ block.T).view(some, self.classes, -1)
+                scores += intercepts.to(dtype)[:, :, None]
                 own, each = self._residuals(groups, scores, where, on)
                 loss += own
             lean += each.sum(dim=2, dtype=torch.float64)
             slope += each.view(some * self.classes, -1) @ block
-        slope = (slope.view(some, self.classes, dim) - lean[:, :, None] * shift) / ratio
-        return Sums(loss, slope, lean)
+        return Sums(loss, slope.view(some, self.classes, dim), lean)
+
+    def _by_cluster(self, *given: Any) -> Sums:
+        """Return the sum of parts that a cluster's workers make, always in the same order."""
+        if self._there is None:
+            client, self.client = self.client, None  # a connection does not travel
+            self._there = client.scatter(self, broadcast=True, hash=False)
+            self.client = client
+        rows = self.rows.count
+        step = -(-rows // (_PARTS * max(1, len(self.client.scheduler_info()["workers"]))))
+        sent = self.client.scatter(given, broadcast=True, hash=False)
+        parts = [
+            self.client.submit(_part, self._there, sent, slice(k, min(k + step, rows)), pure=False)
+            for k in range(0, rows, step)
+        ]
+        total: Sums | None = None
+        for part in parts:
+            one = part.result()
+            total = one if total is None else total + one
+        assert total is not None
+        return total
 
     def _hot(self, groups: Tensor, where: slice) -> Tensor:
         """Return targets as zeros and ones of shape (groups, classes, rows)."""
@@ -174,10 +234,13 @@ class Objective:
         """Return the loss of each group, and what was predicted less what is."""
         if self.independent:
             hot = self.targets[self.tags[groups], where][:, None]
-            toward = torch.where(hot, scores, -scores)
-            loss = -(logsigmoid(toward) * on[:, None]).sum(dim=(1, 2), dtype=torch.float64)
-            miss = torch.sigmoid(-toward)  # not 1 - p: exact where p is nearly 1
-            return loss, torch.where(hot, -miss, miss) * on[:, None]
+            sign = 1 - 2 * hot.to(scores.dtype)
+            wrong = scores * sign
+            loss = softplus(wrong)
+            miss = torch.sigmoid(wrong).mul_(sign)  # not p - 1: exact where p is nearly 1
+            if not self.whole:
+                loss, miss = loss * on[:, None], miss * on[:, None]
+            return loss.sum(dim=(1, 2), dtype=torch.float64), miss
         scores = scores.masked_fill(~self.allowed[groups][:, :, None], -torch.inf)
         label = self.targets[where].expand(len(groups), 1, -1)
         total = torch.logsumexp(scores, dim=1, keepdim=True)
@@ -233,3 +296,9 @@ class Objective:
         value = norm + c * found.loss
         below = c * (1 - mixed) * entropy - 0.5 * c**2 * (dual**2).sum(dim=(1, 2))
         return value, (value - below).clamp(min=0)
+
+
+def _part(objective: Objective, given: Sequence[Any], within: slice) -> Sums:
+    """Return sums over some rows; what a worker of a cluster does."""
+    with torch.no_grad():
+        return objective.part(*given, within=within)

@@ -104,7 +104,10 @@ class Rows:
         self.shift, self.ratio = (torch.as_tensor(a, device=device) for a in (mean, ratio))
 
     def blocks(
-        self, dtype: torch.dtype = torch.float64, columns: int = 0
+        self,
+        dtype: torch.dtype = torch.float64,
+        columns: int = 0,
+        within: slice | None = None,
     ) -> Iterator[tuple[slice, torch.Tensor]]:
         """Walk over all rows.
 
@@ -114,6 +117,8 @@ class Rows:
             float64 is exact; float32 rounds once.
         columns : int
             Numbers that the caller computes for each row: more of them make smaller blocks.
+        within : slice, optional
+            Which rows; by default all.
 
         Yields
         ------
@@ -123,8 +128,9 @@ class Rows:
             In shared coordinates.
         """
         step = max(256, int(_BLOCK / 8 / (self.dim + 4 * columns)))
-        for start in range(0, self.count, step):
-            where = slice(start, min(start + step, self.count))
+        first, last = (within.start, within.stop) if within else (0, self.count)
+        for start in range(first, last, step):
+            where = slice(start, min(start + step, last))
             yield where, self.block(where, dtype)
 
     def block(self, where: slice, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -155,9 +161,11 @@ class Rows:
         )
         if raw.dtype == torch.float64 and dtype == torch.float32:
             return self._block(where, torch.float64).to(dtype)
-        return raw.to(dtype).sub_(centre).div_(spread) if raw.dtype != dtype else (
-            (raw - centre).div_(spread)
-        )
+        return (raw.to(dtype) - centre).div_(spread)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels to a worker: all but what it can make itself."""
+        return {**self.__dict__, "_kept": None}
 
     def _raw(self) -> Iterator[tuple[slice, Array]]:
         """Walk over all rows as they are, in float64."""

@@ -29,12 +29,13 @@ from probekit.probes.solution import Solution
 Array = npt.NDArray[Any]
 
 TOLERANCE = 1e-6  # of the certified gap, relative to the objective
-_DIRECTIONS = 60  # of Newton for one C, at most
+DIRECTIONS = 60  # of Newton for one C, at most
 _HALVINGS = 30  # of one direction
 _MEMORY = 1.5e9  # bytes for rotated rows and what is computed for them
 _BLOCKS = 0.5e9  # bytes for the Hessians of single classes
 _ALONE = 1e8  # operations of a product up to which waiting for other threads costs more
 _STALLED = 0.5  # of the gap before: more, after a whole step, is no progress
+_SETTLED = 0.03  # of the weights' length: what the last direction may be
 _LARGE = 1e9  # operations of a pass from which float32 leads the way
 
 
@@ -47,8 +48,9 @@ def solve(
     tags: Sequence[int] | None = None,
     classes: int = 1,
     tolerance: float = TOLERANCE,
-    most: int = _DIRECTIONS,
+    most: int = DIRECTIONS,
     progress: Callable[[int, int], None] | None = None,
+    client: Any = None,
 ) -> list[list[Solution]]:
     """Minimize for every group and every C.
 
@@ -73,6 +75,8 @@ def solve(
         Newton directions for one C.
     progress : callable, optional
         Called with solutions found and solutions in all.
+    client : distributed.Client, optional
+        A Dask cluster, whose workers read the rows and sum over them.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def solve(
         for start in range(0, len(folds), batch):
             part = slice(start, start + batch)
             own = None if tags is None else tags[part]
-            objective = Objective(rows, targets, folds[part], own, classes)
+            objective = Objective(rows, targets, folds[part], own, classes, client)
             newton = Newton(objective, kept, _BLOCKS)
             path = _Path(objective, newton, grid, tolerance, most)
             for done in path.run():
@@ -147,6 +151,7 @@ class _Path:
         self.at = torch.zeros(count, dtype=torch.int64, device=device)
         self.steps, self.tries, self.halvings = (torch.zeros_like(self.at) for _ in range(3))
         self.before = torch.full_like(self.length, torch.inf)  # the gap a direction ago
+        self.moved = torch.full_like(self.length, torch.inf)  # length of the last direction
         self.promise = torch.full_like(self.length, torch.inf)  # what a direction would gain
         self.deep = torch.zeros_like(self.at, dtype=torch.bool)  # float32 does not do any more
         flops = 4.0 * objective.rows.count * dim * count * width
@@ -225,7 +230,10 @@ class _Path:
             self.value[groups], self.fall[groups] = value, 0.0
             gap[open_] = bound / value.clamp(min=1e-300)
             lost = (self.tries[groups] >= self.most) | (self.halvings[groups] >= _HALVINGS)
-            good = (gap[open_] <= self.tolerance * torch.where(precise[groups], 1.0, 3.0)) | lost
+            good = gap[open_] <= self.tolerance * torch.where(precise[groups], 1.0, 3.0)
+            # at small C the objective is nearly all loss: a small gap leaves the weights some room
+            good &= self.moved[groups] <= _SETTLED * self.weights[groups].norm(dim=(1, 2))
+            good |= lost
             unsure = good & ~precise[groups]
             exact[open_[unsure]] = True
             precise[groups[unsure]] = True
@@ -235,7 +243,8 @@ class _Path:
             for place in sure.tolist():
                 self._write(int(groups[place]), float(gap[open_[place]]))
             self.at[groups[sure]] += 1
-            self.before[groups[sure]] = self.promise[groups[sure]] = torch.inf
+            for memory in (self.before, self.promise, self.moved):
+                memory[groups[sure]] = torch.inf
             for counter in (self.steps, self.tries, self.halvings):
                 counter[groups[sure]] = 0
             precise[groups[sure]] = not self.rough
@@ -274,6 +283,7 @@ class _Path:
         self.turn[groups], self.drift[groups], self.length[groups] = turn, drift, 1.0
         self.fall[groups] = (slope * turn).sum(dim=(1, 2)) + (lean * drift).sum(dim=1)
         self.promise[groups] = -self.fall[groups]
+        self.moved[groups] = turn.norm(dim=(1, 2))
         self.steps[groups] += used
         self.tries[groups] += 1
         self.halvings[groups] = 0

@@ -20,7 +20,12 @@ _STEP = 1.5  # points from one place of a line to the next, where it is looked a
 
 
 def place(
-    axes: "Axes", points: Array, names: Sequence[str], size: float = 6.0, dot: float = 4.0
+    axes: "Axes",
+    points: Array,
+    names: Sequence[str],
+    size: float = 6.0,
+    dot: float = 4.0,
+    others: Array | None = None,
 ) -> list[int]:
     """Write names beside points where there is room.
 
@@ -38,6 +43,8 @@ def place(
         Of the letters, in points.
     dot : float
         Of the markers, in points.
+    others : numpy.ndarray, shape (m, 2), optional
+        Further places that names keep off, in data coordinates: along bars, for example.
 
     Returns
     -------
@@ -50,6 +57,8 @@ def place(
     frame = np.array([[axes.bbox.x0, axes.bbox.y0], [axes.bbox.x1, axes.bbox.y1]]) * scale
     half = dot / 2
     dots, own = np.concatenate([where - half, where + half], axis=1), np.empty((0, 4))
+    if others is not None:
+        dots = np.concatenate([dots, np.tile(axes.transData.transform(others) * scale, 2)])
     shown = []
     for k in np.argsort(_nearest(where), kind="stable").tolist():
         extent = np.array([fonts.width(names[k], size) + 1, 1.25 * size])

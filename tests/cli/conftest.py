@@ -21,7 +21,8 @@ protocol: {kind: folds, inner_folds: 3, description: six folds of mine}
 metric: accuracy
 also: [balanced-accuracy]
 published:
-  - {method: "[red]SVM[/red]", score: 0.9, metric: accuracy, where: "Somebody, 2020", differs: other folds}
+  - {method: "[red]SVM[/red]", score: 0.9, metric: accuracy, where: "Somebody, 2020",
+     differs: other folds}
   - {method: CNN, score: 0.7, metric: f1 (kind not stated), where: "Somebody, 2021"}
 """
 

@@ -6,6 +6,8 @@ import pytest
 
 from probekit.probes.run import Run
 
+TREE = "sklearn.tree:DecisionTreeClassifier:max_depth=1|5"
+
 
 @pytest.fixture
 def evaluate(main, made, tmp_path):
@@ -33,7 +35,7 @@ def test_scores_stand_beside_published_ones(evaluate):
 
 
 def test_what_is_unusual_has_a_column(evaluate):
-    done = evaluate("-e", "good", "--probe", "knn", "--fraction", "0.5,1", "--seeds", "2")
+    done = evaluate("-e", "good", "--probe", TREE, "--fraction", "0.5,1", "--seeds", "2")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert "probe" in lines[2] and "labels" in lines[2]
@@ -44,11 +46,11 @@ def test_what_is_unusual_has_a_column(evaluate):
         (False, True, False),
         (False, False, True),
     ]
-    assert all("knn" in line and "neighbours" in line for line in lines[3:6])
+    assert all(TREE in line and "max_depth" in line for line in lines[3:6])
 
 
 def test_json_is_the_results(evaluate, tmp_path):
-    done = evaluate("-e", "good", "--json")
+    done = evaluate("-e", "good", "--json", "--probe", "sklearn.naive_bayes:GaussianNB")
     (path,) = (tmp_path / "reports").rglob("*.json")
     assert json.loads(done.stdout) == [json.loads(path.read_text())]
 

@@ -67,7 +67,7 @@ def make_job_():
 
 
 class Store:
-    """A results store with runs whose predictions are made up, but whose scores follow from them."""
+    """A results store; its runs' predictions are made up, their scores follow from these."""
 
     def __init__(self, root):
         self.root = root

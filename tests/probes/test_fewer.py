@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -51,7 +53,7 @@ def test_each_class_keeps_its_share_and_at_least_one(fraction):
 
 def test_smaller_shares_are_among_larger_ones():
     sets = [ids(taken(f)[0], taken(f)[2].train) for f in (0.05, 0.1, 0.3, 0.7, 1)]
-    for small, large in zip(sets, sets[1:], strict=False):
+    for small, large in pairwise(sets):
         assert small < large
 
 
@@ -86,7 +88,7 @@ def test_luck_does_not_depend_on_which_other_clips_there_are():
 
 @pytest.mark.parametrize("target", ["multi", "regression"])
 def test_several_labels_and_numbers_are_drawn_from_all_clips(target):
-    clips, split, found = taken(0.25, target=target)
+    _, split, found = taken(0.25, target=target)
     assert len(found.train) == round(0.25 * len(split.train))
     assert len(found.valid) == round(0.25 * len(split.valid))
     assert np.array_equal(found.train, np.sort(found.train))

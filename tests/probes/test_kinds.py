@@ -33,7 +33,7 @@ def same(one, other, features):
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_a_feature_that_tells_only_the_test_labels_changes_nothing(make_job, name, protocol):
     job, kind = make_job(protocol=protocol), kinds.get(name)
-    for split in job.divisions[:2]:
+    for split in job.divisions[:1]:
         answers = np.zeros((len(job.clips), 3), np.float32)
         answers[split.test] = 100 * np.eye(3)[job.targets[split.test]]
         leaky, blank = (np.hstack([job.features, a]) for a in (answers, 0 * answers))

@@ -125,7 +125,7 @@ def test_what_cannot_be_fitted_names_the_split(job_of):
         raise ValueError("too few clips")
 
     with pytest.raises(
-        DataError, match="mine, split 'test', choosing settings on .* clips: too few clips"
+        DataError, match=r"mine, split 'test', choosing settings on .* clips: too few clips"
     ):
         choose_all(job_of(), GRID, refuse)
 

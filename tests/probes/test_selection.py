@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from probekit import manifest as manifests
 from probekit.cards import Protocol
 from probekit.errors import DataError
 from probekit.probes import linear
-from probekit.probes.selection import choose
+from probekit.probes.selection import choose, choose_all
 from probekit.tasks import metrics, splits
 
 GRID = (1e-3, 1e-1, 10.0, 1000.0)
@@ -108,15 +109,14 @@ def test_held_out_clips_have_no_part_in_the_fits_that_are_scored_on_them(monkeyp
     clips, features = draw(valid=False)
     protocol = PROTOCOLS["official folds"]
     split = splits.make(protocol, clips)[0]
-    features[:, 0] = np.arange(len(clips))  # the first feature names the clip
     seen = []
-    fit_path = linear.fit_path
+    fit_paths = linear.fit_paths
 
-    def spy(rows, *others):
-        seen.append(set(rows[:, 0].astype(int)))
-        return fit_path(rows, *others)
+    def spy(features, targets, divisions, *others, **more):
+        seen.extend(set(rows) for rows in divisions)
+        return fit_paths(features, targets, divisions, *others, **more)
 
-    monkeypatch.setattr(linear, "fit_path", spy)
+    monkeypatch.setattr(linear, "fit_paths", spy)
     choose(features, clips.targets(), clips, split, protocol, ACCURACY, GRID)
     *inner, final = seen
     assert final == set(split.train)
@@ -125,7 +125,94 @@ def test_held_out_clips_have_no_part_in_the_fits_that_are_scored_on_them(monkeyp
     assert sorted(map(sorted, held)) == [["1"], ["2"], ["3"]]
 
 
+@pytest.mark.parametrize("name", ["official folds", "made folds of groups"])
+def test_all_splits_at_once_keep_each_others_test_clips_apart(name):
+    """What a split tests, another trains on: even so it has no part in the first one's probe."""
+    protocol = PROTOCOLS[name]
+    clips, features = draw()
+    targets = clips.targets()
+    divisions = splits.make(protocol, clips)
+    plain = choose_all(features, targets, clips, divisions, protocol, ACCURACY, grid=GRID)
+    for k, split in enumerate(divisions[:2]):
+        leaky = np.hstack([features, np.zeros((len(clips), 3), np.float32)])
+        wide = choose_all(leaky, targets, clips, divisions, protocol, ACCURACY, grid=GRID)[k]
+        leaky[split.test, 6:] = 100 * np.eye(3)[targets[split.test]]
+        found = choose_all(leaky, targets, clips, divisions, protocol, ACCURACY, grid=GRID)
+        assert same(found[k], wide)
+        assert found[k].params == plain[k].params
+        others = [j for j in range(len(divisions)) if j != k]
+        assert all(np.abs(found[j].probe.coef[:, 6:]).max() > 1e-3 for j in others)
+
+
+def test_held_out_clips_move_the_fits_by_rounding_at_most():
+    """Inner divisions share a matrix; what is held out of one must not show in its weights."""
+    clips, features = draw(valid=False)
+    targets = clips.targets()
+    held = np.arange(len(clips)) // 3 % 3 == 0
+    rows = [np.flatnonzero(~held), np.arange(len(clips))]
+    moved = features.copy()
+    moved[held] += 5 * np.random.default_rng(1).normal(size=moved[held].shape)
+    paths = [linear.fit_paths(x, targets, rows, "single", 3, GRID)[0] for x in (features, moved)]
+    for one, other in zip(*paths, strict=True):
+        # both are within the certified gap of the same minimum
+        assert np.linalg.norm(one.coef - other.coef) < 4e-3 * np.linalg.norm(one.coef)
+        np.testing.assert_allclose(one.scaler.mean, other.scaler.mean, atol=1e-6)
+
+
 # ---- the choice
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_all_splits_at_once_are_as_each_alone(jobs):
+    clips, features = draw(valid=False)
+    protocol, targets = PROTOCOLS["official folds"], clips.targets()
+    divisions = splits.make(protocol, clips)
+    seen = []
+    found = choose_all(
+        features,
+        targets,
+        clips,
+        divisions,
+        protocol,
+        ACCURACY,
+        grid=GRID,
+        jobs=jobs,
+        progress=lambda *at: seen.append(at),
+    )
+    assert seen == [(k + 1, len(divisions)) for k in range(len(divisions))]
+    for split, one in zip(divisions, found, strict=True):
+        assert same(one, choose(features, targets, clips, split, protocol, ACCURACY, GRID))
+
+
+def test_where_lower_is_better_the_lowest_wins():
+    clips, features = draw(valid=False)
+    protocol, targets = PROTOCOLS["official folds"], clips.targets()
+    split = splits.make(protocol, clips)[0]
+    metric = metrics.get("log-loss")
+    found = choose(features, targets, clips, split, protocol, metric, GRID)
+    assert found.selected_score == min(found.curve) < max(found.curve)
+    path = linear.fit_path(features[split.train], targets[split.train], "single", 3, GRID)
+    own = path[GRID.index(found.params["C"])]
+    np.testing.assert_allclose(found.probe.coef, own.coef)
+
+
+def test_without_standardization_weights_are_of_the_features_themselves():
+    clips, features = draw(valid=False)
+    features = 3 + features * np.logspace(-1, 1, 6, dtype=np.float32)
+    protocol, targets = PROTOCOLS["official folds"], clips.targets()
+    split = splits.make(protocol, clips)[0]
+    [found] = choose_all(
+        features, targets, clips, [split], protocol, ACCURACY, grid=GRID, standardize=False
+    )
+    assert not found.probe.scaler.mean.any() and (found.probe.scaler.scale == 1).all()
+    rows = split.train
+    model = LogisticRegression(C=found.params["C"], tol=1e-10, max_iter=100_000)
+    model.fit(features[rows].astype(float), targets[rows])
+    expected = model.decision_function(features.astype(float))
+    expected -= expected.mean(axis=1, keepdims=True)
+    scores = found.probe.scores(features)
+    # certified to 1e-6 of the objective: see test_linear for what that leaves of the weights
+    np.testing.assert_allclose(scores - scores.mean(axis=1, keepdims=True), expected, atol=2e-2)
 
 
 def test_best_mean_over_the_divisions_wins():

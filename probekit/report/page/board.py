@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from probekit.errors import DataError
-from probekit.probes import comparison
 from probekit.probes.comparison import Comparison
 from probekit.probes.entry import Entry, distinct
 from probekit.probes.results import Result
 from probekit.probes.significance import holm
 from probekit.probes.statistics import LEVEL
+from probekit.report.page.against import against
 from probekit.tasks import metrics
 
 BEST, SAME, WORSE, UNTESTED = "best", "same", "worse", "untested"
@@ -155,17 +154,12 @@ def _but_share(result: Result) -> tuple[Any, ...]:
 def _tested(ranked: Sequence[Row], higher: bool) -> list[Row]:
     """Return rows with their tests against the first; one that cannot be tested says why."""
     best, others = ranked[0], ranked[1:]
-    found: list[Comparison | str] = []
-    for row in others:
-        try:
-            found += comparison.among([best.entry, row.entry])
-        except DataError as error:
-            found.append(f"not tested against the best: {error}")
+    found = against(best.entry, [row.entry for row in others])
     adjusted = iter(holm([one.p for one in found if not isinstance(one, str)]))
     rows = [replace(best, mark=BEST)] if others else [best]
     for row, one in zip(others, found, strict=True):
         if isinstance(one, str):
-            rows.append(replace(row, why=one))
+            rows.append(replace(row, why=f"not tested against the best: {one}"))
         else:
             p = next(adjusted)
             behind = one.difference > 0 if higher else one.difference < 0

@@ -101,40 +101,54 @@ def _classes(row: Row, found: Predictions) -> Mistakes:
     hot = found.targets
     if hot.ndim == 1:
         hot = (found.targets[:, None] == np.arange(scores.shape[1])).astype(np.int8)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    many = hot.sum(axis=1)
-    given = np.zeros(hot.shape, bool)
-    np.put_along_axis(given, order, np.arange(hot.shape[1]) < many[:, None], axis=1)
-    false = given & (hot == 0)
+    given = _given(scores, hot)
+    missed, false = (hot == 1) & ~given, given & (hot == 0)
     wrong = np.flatnonzero(false.any(axis=1))
-    sure = np.where(false, scores, -np.inf).max(axis=1, initial=-np.inf)
-    main = hot.argmax(axis=1)
-    kept = _evenly(wrong, sure, main)
-    pairs = Counter(
-        (int(true), int(said))
-        for k in wrong
-        for true in np.flatnonzero((hot[k] == 1) & ~given[k])
-        for said in np.flatnonzero(false[k])
-    )
+    sure = np.where(false[wrong], scores[wrong], -np.inf).max(axis=1, initial=-np.inf)
+    taken = _evenly(sure, hot[wrong].argmax(axis=1))
+    kept = wrong[taken]
     return Mistakes(
         label=row.label,
         wrong=len(wrong),
         of=len(hot),
-        clips=[str(found.clip_ids[k]) for k in kept],
-        items=[_item(hot[k], order[k], scores[k], float(sure[k])) for k in kept],
-        pairs=[[*pair, n] for pair, n in pairs.most_common(_PAIRS) if n > 1],
+        clips=[str(name) for name in found.clip_ids[kept]],
+        items=_items(hot[kept], scores[kept], sure[taken]),
+        pairs=_pairs(missed[wrong], false[wrong]),
         every=[str(name) for name in found.clip_ids[wrong]],
         scored=[str(name) for name in found.clip_ids],
     )
 
 
-def _item(hot: Array, order: Array, scores: Array, sure: float) -> list[Any]:
-    """Return a clip's true classes, those shown, their scores, and how sure the mistake was."""
-    true = [int(k) for k in np.flatnonzero(hot)]
-    many = max(_SHOWN, len(true))
-    shown = [int(k) for k in order[:many]]
-    shown += [k for k in true if k not in shown]
-    return [true, shown, [round(float(scores[k]), 4) for k in shown], round(sure, 4)]
+def _given(scores: Array, hot: Array) -> Array:
+    """Return as many classes of each clip as it has labels: those of the highest scores."""
+    given = np.zeros(hot.shape, bool)
+    many = hot.sum(axis=1)
+    if (many == 1).all():  # the same, faster
+        given[np.arange(len(hot)), scores.argmax(axis=1)] = True
+        return given
+    order = np.argsort(-scores, axis=1, kind="stable")
+    np.put_along_axis(given, order, np.arange(hot.shape[1]) < many[:, None], axis=1)
+    return given
+
+
+def _items(hot: Array, scores: Array, sure: Array) -> list[list[Any]]:
+    """Return for each clip its classes, those shown, their scores, and how sure it was."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    found = []
+    for own, ranked, values, size in zip(hot, order, scores, sure.tolist(), strict=True):
+        true = np.flatnonzero(own).tolist()
+        shown = ranked[: max(_SHOWN, len(true))].tolist()
+        shown += [k for k in true if k not in shown]
+        found.append([true, shown, values[shown].round(4).tolist(), round(size, 4)])
+    return found
+
+
+def _pairs(missed: Array, false: Array) -> list[list[int]]:
+    """Return the most frequent confusions: true class, class predicted, clips."""
+    counts = missed.T.astype(np.float32) @ false.astype(np.float32)
+    most = np.argsort(-counts, axis=None, kind="stable")[:_PAIRS]
+    places = zip(*np.unravel_index(most, counts.shape), strict=True)
+    return [[int(a), int(b), int(counts[a, b])] for a, b in places if counts[a, b] > 1]
 
 
 def _numbers(label: str, found: Predictions) -> Mistakes:
@@ -162,14 +176,14 @@ def _numbers(label: str, found: Predictions) -> Mistakes:
     )
 
 
-def _evenly(wrong: Array, sure: Array, main: Array) -> Array:
-    """Return at most so many clips, taken from the classes in turn, the surest mistake first."""
-    surest = wrong[np.argsort(-sure[wrong], kind="stable")]
-    if len(surest) > KEPT:
-        seen: Counter[int] = Counter()
-        turn = []
-        for k in surest:
-            turn.append(seen[int(main[k])])
-            seen[int(main[k])] += 1
-        surest = surest[np.sort(np.argsort(turn, kind="stable")[:KEPT])]
-    return surest
+def _evenly(sure: Array, main: Array) -> Array:
+    """Return places of at most so many clips, from the classes in turn, the surest first."""
+    surest = np.argsort(-sure, kind="stable")
+    if len(surest) <= KEPT:
+        return surest
+    seen: Counter[int] = Counter()
+    turn = []
+    for k in main[surest].tolist():
+        turn.append(seen[k])
+        seen[k] += 1
+    return surest[np.sort(np.argsort(turn, kind="stable")[:KEPT])]

@@ -172,8 +172,15 @@ def _policy(style: str, script: str) -> str:
 
 def _as_json(value: Any) -> str:
     """Return JSON that cannot end the element that it stands in."""
-    text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        text = _dumped(value)
+    except ValueError:  # numbers that JSON does not have are rare: look for them only then
+        text = _dumped(_finite(value))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

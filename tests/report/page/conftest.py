@@ -1,5 +1,7 @@
 """A results store with runs whose predictions are known, kept as the real ones are."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,13 @@ class Store:
 
     def text(self, **options):
         return self.write(**options).path.read_text(encoding="utf-8")
+
+    def data_of(self, text):
+        """Return what the page's script reads."""
+        return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+    def data(self, path):
+        return self.data_of(path.read_text(encoding="utf-8"))
 
 
 def guesses(targets, classes, wrong, seed=0):

@@ -1,0 +1,144 @@
+"""Scores of single classes on many resamples at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probekit.probes import bootstrap
+from probekit.probes.predictions import Predictions
+from probekit.probes.statistics import RESAMPLES, SEED, Units
+from probekit.tasks.metrics import Metric
+from probekit.tasks.measures import F1
+
+Array = npt.NDArray[Any]
+Rescore = Callable[[Array], Array]
+
+
+def differences(metric: Metric, one: Predictions, other: Predictions) -> Array:
+    """Return the difference of each class's score on the same draws of test clips (or groups).
+
+    Parameters
+    ----------
+    metric : Metric
+        Scores the classes.
+    one, other : Predictions
+        Row for row the same clips, in the same folds.
+
+    Returns
+    -------
+    numpy.ndarray, shape (1000, classes)
+        First less second, mean over the folds in which both are defined; NaN where in none.
+    """
+    units = Units.of(one.fold, one.groups)
+    rng = np.random.default_rng(SEED)
+    total = np.zeros((RESAMPLES, one.scores.shape[1]))
+    defined = np.zeros_like(total)
+    several = [side.scores_for(metric) for side in (one, other)]
+    for rows, unit in zip(units.folds, units.unit, strict=True):
+        sides = [rescorer(metric, one.targets[rows], scores[rows]) for scores in several]
+        first = 0
+        for counts in bootstrap.draws(rng, unit, RESAMPLES):
+            own = sides[0](counts) - sides[1](counts)
+            there = np.isfinite(own)
+            total[first : first + len(counts)] += np.where(there, own, 0)
+            defined[first : first + len(counts)] += there
+            first += len(counts)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / defined)
+
+
+def units_of(found: Predictions) -> Array:
+    """Return how many units of the bootstrap hold each class.
+
+    Parameters
+    ----------
+    found : Predictions
+        Of the test clips.
+
+    Returns
+    -------
+    numpy.ndarray of int, shape (classes,)
+        Clips, or groups; of numbers all of them.
+    """
+    units = Units.of(found.fold, found.groups)
+    classes = found.scores.shape[1]
+    counts = np.zeros(classes, np.int64)
+    for rows, unit in zip(units.folds, units.unit, strict=True):
+        if found.target == "regression":
+            counts += unit.max() + 1
+            continue
+        hot = _hot(found.targets[rows], classes)
+        for k in range(classes):
+            counts[k] += len(np.unique(unit[hot[:, k]]))
+    return counts
+
+
+def rescorer(metric: Metric, targets: Array, scores: Array) -> Rescore:
+    """Prepare a metric of single classes for resamples.
+
+    Parameters
+    ----------
+    metric : Metric
+        Which one.
+    targets, scores : numpy.ndarray
+        Of the clips, as the metric wants them.
+
+    Returns
+    -------
+    callable
+        Takes counts of shape (resamples, clips) and returns shape (resamples, classes): what
+        ``metric.per_class`` gives for clips repeated so often.
+    """
+    kind = metric.name.partition("@")[0]
+    classes = scores.shape[1]
+    if kind in ("roc-auc", "pr-auc", "d-prime"):
+        each = [
+            bootstrap.rescorer(metric, targets[:, [k]], scores[:, [k]]) for k in range(classes)
+        ]
+        return lambda counts: np.stack([one(counts) for one in each], axis=1)
+    if kind in F1:
+        true = _hot(targets, classes)
+        said = _said(metric, targets, scores)
+        return _ratio(2.0 * (true & said), true.astype(float) + said)
+    if targets.ndim == 1:
+        own = np.array(
+            [metric.score(targets[i : i + 1], scores[i : i + 1]) for i in range(len(targets))]
+        )
+        true = _hot(targets, classes)
+        return _ratio(true * own[:, None], true.astype(float))
+    return _one_by_one(metric, targets, scores)
+
+
+def _hot(targets: Array, classes: int) -> Array:
+    """Return which clip has which class."""
+    return targets > 0 if targets.ndim == 2 else targets[:, None] == np.arange(classes)
+
+
+def _said(metric: Metric, targets: Array, scores: Array) -> Array:
+    """Return which classes are predicted, as F1 counts them."""
+    if targets.ndim == 1:
+        return _hot(scores.argmax(axis=1), scores.shape[1])
+    threshold = float(metric.name.partition("@")[2] or 0.5)
+    return scores > threshold
+
+
+def _ratio(above: Array, below: Array) -> Rescore:
+    def rescore(counts: Array) -> Array:
+        drawn = counts.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            return np.asarray((drawn @ above) / (drawn @ below))
+
+    return rescore
+
+
+def _one_by_one(metric: Metric, targets: Array, scores: Array) -> Rescore:
+    """Prepare any other metric: repeat the clips and score them."""
+
+    def rescore(counts: Array) -> Array:
+        rows = np.arange(counts.shape[1])
+        drawn = [np.repeat(rows, one) for one in counts]
+        return np.stack([metric.per_class(targets[own], scores[own]) for own in drawn])
+
+    return rescore

@@ -1,0 +1,158 @@
+"""Which classes a probe takes for which, from the kept predictions of a run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probekit.analysis import base, runs, tree
+from probekit.errors import DataError
+from probekit.probes import predictions
+from probekit.probes.entry import Entry
+from probekit.registry import unknown
+
+Array = npt.NDArray[Any]
+ORDERS = ("clusters", "labels")
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often clips of one class were taken for another.
+
+    Attributes
+    ----------
+    counts : numpy.ndarray of int, shape (classes, classes)
+        Row: the right class. Column: the one that scored best.
+    names : tuple of str
+        The classes.
+    order : tuple of int
+        Classes as the figure has them.
+    by : {"clusters", "labels"}
+        How they were ordered.
+    run : Entry
+        Whose predictions.
+    """
+
+    counts: Array
+    names: tuple[str, ...]
+    order: tuple[int, ...]
+    by: str
+    run: Entry
+
+    @property
+    def shares(self) -> Array:
+        """Counts divided by the clips of the right class; NaN for a class without any."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.counts / self.counts.sum(axis=1, keepdims=True))
+
+    @property
+    def provenance(self) -> tuple[str, ...]:
+        """What every figure must show."""
+        return runs.provenance([self.run])
+
+    @property
+    def name(self) -> str:
+        """Stem of the files."""
+        task = self.run.results[0]["task"]
+        return base.stem("confusion", task, self.run.label, order=(self.by, "clusters"))
+
+    @property
+    def caption(self) -> str:
+        """What a paper's caption has to say about how the figure was made."""
+        first = self.run.results[0]
+        repeats = len(self.run.results)
+        seeds = f", {repeats} seeds together" if repeats > 1 else ""
+        folds = f", {len(first['folds'])} folds together" if len(first["folds"]) > 1 else ""
+        how = (
+            "Classes that are often confused stand side by side (average linkage)"
+            if self.by == "clusters"
+            else "Classes are in the task's order"
+        )
+        return (
+            f"Confusion of {self.run.label} on {first['task']}: rows are the right classes, columns "
+            f"the predicted ones, each row as shares of its test clips ({int(self.counts.sum()):,} "
+            f"predictions{folds}{seeds}). {how}.{base.sentence(self.provenance)}"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what produced it: the run, and the order of the classes."""
+        return {
+            **runs.facts([self.run]),
+            "order": self.by,
+            "classes_in_order": [self.names[k] for k in self.order],
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return all pairs that occur, the most frequent confusions first, then what was right."""
+        shares = self.shares
+        pairs = sorted(
+            zip(*np.nonzero(self.counts), strict=True),
+            key=lambda pair: (pair[0] == pair[1], -self.counts[pair], pair),
+        )
+        return [
+            {
+                "class": self.names[true],
+                "predicted": self.names[said],
+                "clips": int(self.counts[true, said]),
+                "share": float(shares[true, said]),
+            }
+            for true, said in pairs
+        ]
+
+
+def confusion(
+    run: str, *, task: str = "", reports: str | Path | None = None, order: str = "clusters"
+) -> Confusion:
+    """Count which classes a run took for which.
+
+    Parameters
+    ----------
+    run : str
+        As :func:`probekit.probes.entry.find` takes it; of several seeds all predictions count.
+    task : str
+        The task, where the name does not tell.
+    reports : str or pathlib.Path, optional
+        Where results are.
+    order : {"clusters", "labels"}
+        Classes that are confused side by side, or as the task has them.
+
+    Returns
+    -------
+    Confusion
+        To be drawn by :func:`probekit.report.figures.confusion.draw`.
+
+    Raises
+    ------
+    ProbekitError
+        If there is no such run, or its clips do not have one label each.
+    """
+    if order not in ORDERS:
+        raise unknown("order", order, ORDERS)
+    found = runs.named(run, task, reports)
+    first = found.results[0]
+    if first["target"] != "single":
+        what = "numbers" if first["target"] == "regression" else "several labels a clip"
+        raise DataError(
+            f"{found.label}: {first['task']} has {what}, and a confusion matrix needs one label a "
+            f"clip. Scores of its single classes: probekit results show {first['run'][:12]}, or, "
+            "of two runs, probekit analyze differences"
+        )
+    size = len(first["classes"])
+    counts = np.zeros((size, size), np.int64)
+    for path, result in zip(found.paths, found.results, strict=True):
+        folds = tuple(one["fold"] for one in result["folds"])
+        own = predictions.load(
+            path.with_suffix(".h5"), folds, result["target"], result["probabilities"]
+        )
+        np.add.at(counts, (own.targets, own.scores.argmax(axis=1)), 1)
+    placed = tuple(range(size)) if order == "labels" or size < 2 else _clustered(counts)
+    return Confusion(counts, tuple(first["classes"]), placed, order, found)
+
+
+def _clustered(counts: Array) -> tuple[int, ...]:
+    """Return an order in which classes that are confused stand side by side."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    mutual = (shares + shares.T) / 2
+    return tree.grow(1 - mutual[np.triu_indices(len(counts), 1)]).order

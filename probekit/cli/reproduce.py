@@ -1,0 +1,121 @@
+"""``probekit reproduce``: a paper's tables and figures, ours beside the published numbers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from probekit.cli import options, output, progress
+
+if TYPE_CHECKING:
+    from probekit.report.reproduce import Reproduction
+
+
+def reproduce(
+    paper: Annotated[str, typer.Argument(help="A paper's name: kumar2021, hung2022 …")],
+    root: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK=DIR", help="A dataset's folder; repeat for several."),
+    ] = None,
+    roots: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The same as YAML, a line TASK: DIR each.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="Or NAME=random:SEED.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="table-1, figure-2 …; repeatable.")
+    ] = None,
+    rehearse: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Run all of it in this folder on stand-in data with random weights.",
+        ),
+    ] = None,
+    clips: Annotated[int, typer.Option(min=1, help="Of each dataset that is rehearsed.")] = 40,
+    cache: options.Cache = None,
+    reports: options.Reports = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Processes for the folds of a run.")] = 1,
+    json: bool = output.AsJson,
+) -> None:
+    """Compute a paper's tables and figures, and put ours beside the published numbers.
+
+    What is in the cache is evaluated; where a dataset's folder is given, what is missing is
+    extracted first. For the rest it is said what is missing and how to get it. Tables (Markdown,
+    LaTeX, CSV, JSON) and figures go to PAPER in the results folder. Exit code 1 if anything is
+    missing.
+
+    [bold]Examples[/bold]
+
+      probekit reproduce kumar2021
+
+      probekit reproduce kumar2021 --root esc50=~/data/ESC-50-master --weights talnet=TALNet.pt
+
+      probekit reproduce kumar2021 --rehearse /tmp/rehearsal
+    """
+    from probekit import cards
+    from probekit.cache import layout
+    from probekit.errors import ProbekitError
+    from probekit.probes import results
+    from probekit.report import beside, given
+    from probekit.report import reproduce as work
+    from probekit.report.supply import Supply
+
+    card = given.chosen(cards.paper(paper), only or ())
+    named = [*given.checked(card, weights or ())]
+    where, out = layout.root(cache), results.root(reports)
+    if rehearse is not None:
+        if root or roots:
+            raise ProbekitError("--rehearse makes its own data: leave out --root and --roots")
+        base = Path(rehearse)
+        folders, random = given.rehearsal(card, base / "data", clips)
+        named = [*random, *named]
+        # stand-ins never go where real embeddings and results are, unless asked for
+        where = base / "cache" if cache is None else where
+        out = base / "reports" if reports is None else out
+    else:
+        folders = given.folders(card, root or (), roots)
+    with progress.Extraction() as shown:
+        at_hand = Supply(where, folders, named, device, shown.begin, shown.tick)
+        found = work.reproduce(
+            card,
+            at_hand,
+            reports=out,
+            jobs=jobs,
+            rehearsed=rehearse is not None,
+            step=None if json else output.warn,
+        )
+    written = beside.write(found, out / paper)
+    if json:
+        output.as_json(beside.facts(found))
+    else:
+        _tell(found, written)
+    if not found.whole:
+        raise typer.Exit(1)
+
+
+def _tell(found: "Reproduction", written: list[Path]) -> None:
+    """Print tables, figures, what is missing, and where everything is."""
+    from probekit.report import beside
+
+    for table, scores in found.tables:
+        grid = beside.grid(found, table, scores)
+        output.table(
+            grid.columns,
+            [[" ".join([cell.text, *cell.marks]) for cell in row] for row in grid.rows],
+            title=grid.caption,
+            numbers="difference",
+        )
+        for mark, text in grid.notes:
+            output.say(f"  {mark} {text}" if mark else f"  {text}")
+    for drawn in found.figures:
+        pictures = [str(path) for path in drawn.files if path.suffix == ".pdf"]
+        where = ", ".join(pictures) or drawn.status
+        output.say(f"{drawn.figure.where}, {drawn.figure.title}: {where}")
+    for text, names in beside.missing(found):
+        output.say(text)
+        output.say(f"  for {names}")
+    said = f" ({beside.STAND_IN})" if found.rehearsed else ""
+    output.say(f"{found.paper}{said}: {beside.counted(found)}; {written[0]}")

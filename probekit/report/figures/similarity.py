@@ -1,0 +1,118 @@
+"""How alike embeddings are: a matrix in the order of its tree, with the tree above."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probekit.analysis.similarity import Similarity
+from probekit.report import fonts, labels, saving, style
+from probekit.report.figures.branches import branches
+from probekit.report.figures.matrix import CELL, heat, scale
+from probekit.report.figures.sheet import Sheet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIZE = 6.0
+_NAMES = 110.0  # points that a name may take
+_BAR = 0.62  # inches for the scale at the right
+_TREE = 0.42  # inches for the tree above
+_CELLS = (0.2, 0.42)  # inches of a cell in which there is a number: least, most
+
+
+def draw(found: Similarity, width: float | None = None, look: str | Path | None = None) -> "Figure":
+    """Draw how alike embeddings are, with the numbers in the cells where there is room.
+
+    Parameters
+    ----------
+    found : Similarity
+        From :func:`probekit.analysis.similarity.similarity`.
+    width : float > 0, optional
+        In inches; by default one column where numbers fit into its cells, else two.
+    look : str or pathlib.Path, optional
+        A style file.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Provenance is written below.
+    """
+    with style.applied(look):
+        return _draw(found, width)
+
+
+def save(
+    found: Similarity,
+    folder: Path,
+    width: float | None = None,
+    look: str | Path | None = None,
+) -> list[Path]:
+    """Draw how alike embeddings are and write it with its data.
+
+    Parameters
+    ----------
+    found : Similarity
+        What to draw.
+    folder : pathlib.Path
+        Where.
+    width : float > 0, optional
+        In inches.
+    look : str or pathlib.Path, optional
+        A style file.
+
+    Returns
+    -------
+    list of pathlib.Path
+        PDF, SVG, PNG, CSV and JSON.
+    """
+    return saving.save(draw(found, width, look), found, folder, look)
+
+
+def _draw(found: Similarity, width: float | None) -> "Figure":
+    order = list(found.order)
+    names = [labels.fitted(found.names[k], _NAMES, _SIZE) for k in order]
+    beside = max(fonts.width(name, _SIZE) for name in names) / 72 + 0.1
+    if width is None:
+        fits = beside + _BAR + _CELLS[0] * len(order) <= style.ONE_COLUMN
+        width = style.ONE_COLUMN if fits else style.TWO_COLUMNS
+    cell = float(np.clip((width - beside - _BAR) / len(order), CELL * 0.9, _CELLS[1]))
+    side = cell * len(order)
+    sheet = Sheet(width, _TREE + side + beside, found.provenance)
+    left = max(beside, (width - side - _BAR + beside) / 2)
+    axes = sheet.add(left, _TREE, side, side)
+    shown = found.matrix[np.ix_(order, order)]
+    mesh = heat(axes, shown, names, names, style.sequential(), (0, 1))
+    if cell >= _CELLS[0]:
+        _numbers(axes, shown)
+    _tree(sheet.add(left, 0.05, side, _TREE - 0.07), found)
+    scale(sheet.add(left + side + 0.08, _TREE, 0.07, min(side, 1.4)), mesh, found.said)
+    return sheet.figure
+
+
+def _numbers(axes: "Axes", shown: np.ndarray) -> None:
+    """Write similarities into their cells; a cell's own 1 is left out."""
+    for (row, column), value in np.ndenumerate(shown):
+        if row != column:
+            text = f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else "1"
+            axes.text(
+                column + 0.5,
+                row + 0.5,
+                text,
+                fontsize=_SIZE,
+                ha="center",
+                va="center_baseline",
+                color="white" if value > 0.5 else "black",
+            )
+
+
+def _tree(axes: "Axes", found: Similarity) -> None:
+    """Draw the tree, each leaf above its column."""
+    from matplotlib.collections import LineCollection
+
+    lines, own = branches(found.tree.linkage, found.order, ["#333333"] * len(found.order))
+    axes.add_collection(LineCollection(lines, colors=own, lw=0.7))
+    axes.set_xlim(-0.5, len(found.order) - 0.5)
+    axes.set_ylim(0, float(found.tree.linkage[:, 2].max()) * 1.02 or 1.0)
+    axes.set_axis_off()

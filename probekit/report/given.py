@@ -1,0 +1,201 @@
+"""What a user gives for a paper: which parts, folders, weights; or stand-ins for all of these."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+
+from probekit import cards
+from probekit.cards import PaperCard
+from probekit.errors import DataError, ProbekitError
+from probekit.extractors import load
+from probekit.registry import unknown
+from probekit.selection import parse_joined
+from probekit.tasks import base as tasks
+
+
+def folders(card: PaperCard, given: Sequence[str], listed: str | Path | None) -> dict[str, Path]:
+    """Return the folders of a paper's tasks as the user gives them.
+
+    Parameters
+    ----------
+    card : PaperCard
+        Of the paper.
+    given : sequence of str
+        Each ``TASK=DIR``, or ``DATASET=DIR``.
+    listed : str or pathlib.Path, optional
+        A YAML file with the same, ``TASK: DIR``; it may name tasks that the paper has not. Folders
+        in it are relative to it.
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+        What ``given`` says goes before what the file says.
+
+    Raises
+    ------
+    ProbekitError
+        If a task is not known or not of the paper, or a folder is not there.
+    """
+    found: dict[str, Path] = {}
+    every = {name: cards.task(name).dataset for name in cards.names("tasks")}
+    if listed is not None:
+        for name, folder in _read(Path(listed)).items():
+            if name not in {*every, *every.values()}:
+                raise unknown(f"task in {listed}", name, {*every, *every.values()})
+            found[name] = Path(listed).parent / folder
+    own = tasks_of(card)
+    names = {*own, *(every[name] for name in own)}
+    for text in given:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise ProbekitError(f"--root {text}: write TASK=DIR")
+        if name not in names:
+            raise unknown(f"task of {card.name}", name, names)
+        found[name] = Path(folder)
+    wanted = {name: place.expanduser() for name, place in found.items() if name in names}
+    for name, place in wanted.items():
+        if not place.is_dir():
+            raise DataError(f"{name}: {place}: no such folder")
+    return wanted
+
+
+def chosen(card: PaperCard, only: Sequence[str]) -> PaperCard:
+    """Return a paper's card with some of its tables and figures.
+
+    Parameters
+    ----------
+    card : PaperCard
+        Of the paper.
+    only : sequence of str
+        Names of tables and figures; all where none is given.
+
+    Returns
+    -------
+    PaperCard
+        With at least one of either.
+
+    Raises
+    ------
+    ProbekitError
+        If there is none of a name, or the card lists none at all.
+    """
+    names = [*(table.name for table in card.tables), *(figure.name for figure in card.figures)]
+    if not names:
+        raise ProbekitError(f"{card.name}: its card lists no tables or figures, only presets")
+    for name in only:
+        if name not in names:
+            raise unknown(f"table or figure of {card.name}", name, names)
+    kept = set(only or names)
+    return card.model_copy(
+        update={
+            "tables": [table for table in card.tables if table.name in kept],
+            "figures": [figure for figure in card.figures if figure.name in kept],
+        }
+    )
+
+
+def checked(card: PaperCard, weights: Sequence[str]) -> tuple[str, ...]:
+    """Return what was given after ``--weights`` if it is all of networks of the paper.
+
+    Parameters
+    ----------
+    card : PaperCard
+        Of the paper.
+    weights : sequence of str
+        ``NAME=PATH`` or ``NAME=random:SEED``.
+
+    Returns
+    -------
+    tuple of str
+        The same.
+
+    Raises
+    ------
+    ProbekitError
+        If one is not of that form, or of no network of the paper.
+    """
+    known = {name for name, _ in _weights(card)}
+    for key in load.parse_overrides(weights):
+        if key.partition(".")[0] not in known:
+            raise unknown(f"network of {card.name}", key.partition(".")[0], known)
+    return tuple(weights)
+
+
+def tasks_of(card: PaperCard) -> list[str]:
+    """Return the tasks that a paper's computed scores and figures are of, each once.
+
+    Parameters
+    ----------
+    card : PaperCard
+        Of the paper.
+
+    Returns
+    -------
+    list of str
+        In the order of the card.
+    """
+    cells = (cell for table in card.tables for cell in table.cells() if cell.computed)
+    figures = (figure for figure in card.figures if not figure.pending)
+    return list(dict.fromkeys([*(c.task for c in cells), *(f.task for f in figures)]))
+
+
+def rehearsal(card: PaperCard, folder: Path, clips: int) -> tuple[dict[str, Path], list[str]]:
+    """Make stand-in data of all tasks of a paper, and name random weights for all its networks.
+
+    Parameters
+    ----------
+    card : PaperCard
+        Of the paper.
+    folder : pathlib.Path
+        Where; each dataset has a folder in it.
+    clips : int >= 1
+        About how many clips of each dataset; some need more to fill their splits.
+
+    Returns
+    -------
+    roots : dict of str to pathlib.Path
+        The datasets' folders.
+    weights : list of str
+        As after ``--weights``.
+
+    Raises
+    ------
+    DataError
+        If a folder holds other files.
+    """
+    roots: dict[str, Path] = {}
+    for name in tasks_of(card):
+        task = tasks.load_task(name)
+        place = folder / task.card.dataset
+        if task.card.dataset not in roots:
+            task.rehearse(place, clips)
+        roots[task.card.dataset] = place
+    return roots, [f"{name}.{role}=random:0" for name, role in _weights(card)]
+
+
+def _weights(card: PaperCard) -> Iterable[tuple[str, str]]:
+    """Return the weights files of a paper's networks: extractor and role."""
+    cells = [cell for table in card.tables for cell in table.cells() if cell.computed]
+    texts = [*(c.embedding for c in cells), *(f.embedding for f in card.figures if not f.pending)]
+    names = {one.name for text in texts for one in parse_joined(text)}
+    return sorted(
+        {
+            (name, key.partition("/")[0])
+            for name in names & set(cards.names("extractors"))
+            for key in cards.extractor(name).weights
+        }
+    )
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Read a YAML file of folders."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"--roots {path}: cannot be read: {error}") from error
+    if not isinstance(content, dict) or not all(
+        isinstance(k, str) and isinstance(v, str) for k, v in content.items()
+    ):
+        raise DataError(f"--roots {path}: write a line TASK: DIR for each dataset")
+    return content

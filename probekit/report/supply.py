@@ -1,0 +1,168 @@
+"""Where the embeddings for a paper come from: the cache, or recordings and weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from probekit import cards
+from probekit.cache import store
+from probekit.errors import CacheError, ProbekitError
+from probekit.extraction.run import Progress, extract
+from probekit.extractors import inventory, load
+from probekit.selection import Selection, parse_joined
+
+
+@dataclass
+class Supply:
+    """What is at hand to compute a paper's scores with.
+
+    Attributes
+    ----------
+    cache : pathlib.Path
+        The cache's folder.
+    roots : dict of str to pathlib.Path
+        Folders of tasks or datasets.
+    weights : tuple of str
+        ``NAME=PATH`` or ``NAME=random:SEED``.
+    device : str
+        Where networks run.
+    begin, progress : callable, optional
+        As for :func:`probekit.extract`.
+    """
+
+    cache: Path
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    weights: Sequence[str] = ()
+    device: str = "auto"
+    begin: Callable[[str, int], None] | None = None
+    progress: Progress | None = None
+    _made: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def root(self, task: str) -> Path | None:
+        """Return the folder of a task: its own, or that of its dataset; None where none is given.
+
+        Parameters
+        ----------
+        task : str
+            A task's name.
+
+        Returns
+        -------
+        pathlib.Path or None
+            As given.
+        """
+        return self.roots.get(task) or self.roots.get(cards.task(task).dataset)
+
+    def embedding(self, task: str, text: str, *, frames: bool = False) -> str:
+        """Make sure that the embeddings of a task's clips are in the cache, as far as they can be.
+
+        Where the task's folder is given, what is missing is extracted.
+
+        Parameters
+        ----------
+        task : str
+            A task's name.
+        text : str
+            As after ``-e``.
+        frames : bool
+            Whether frames are needed, too.
+
+        Returns
+        -------
+        str
+            The same embeddings, by fingerprint where that is known.
+
+        Raises
+        ------
+        ProbekitError
+            If they are neither there nor can be made.
+        """
+        return "+".join(self._one(task, one, frames) for one in parse_joined(text))
+
+    def _one(self, task: str, one: Selection, frames: bool) -> str:
+        dataset, root = cards.task(task).dataset, self.root(task)
+        if root is None:
+            return str(self._pinned(one))
+        key = (f"{root} {task}", str(replace(one, pool=("mean",))))
+        if key not in self._made:
+            try:
+                [done] = extract(
+                    [str(replace(one, pool=("mean",)))],
+                    task=task,
+                    root=root,
+                    cache=self.cache,
+                    weights=self._own(one),
+                    frames=frames,
+                    device=self.device,
+                    begin=self.begin,
+                    progress=self.progress,
+                )
+                self._made[key] = done.fingerprint[:8]
+            except ProbekitError:
+                try:  # what cannot be made now may have been made before
+                    found = store.find(self.cache, one, dataset)
+                except CacheError:
+                    found = None
+                if found is None:
+                    raise
+                self._made[key] = found.layout.fingerprint[:8]
+        return str(replace(one, fingerprint=self._made[key]))
+
+    def _pinned(self, one: Selection) -> Selection:
+        """Return an embedding with its fingerprint, where the weights for it are named."""
+        given = self._own(one)
+        if one.fingerprint or not given:
+            return one
+        spec = load.specify(str(one), weights=load.parse_overrides(given))
+        return replace(one, fingerprint=spec.fingerprint[:8])
+
+    def _there(self, task: str, one: Selection) -> bool:
+        """Tell whether there are embeddings that fit, one or several."""
+        dataset = cards.task(task).dataset
+        return any(
+            e.layout.dataset == dataset and e.layout.extractor == one.name and store.fits(e, one)
+            for e in store.entries(self.cache)
+        )
+
+    def _own(self, one: Selection) -> tuple[str, ...]:
+        """Return the weights that are named for an extractor."""
+        return tuple(w for w in self.weights if w.partition("=")[0].partition(".")[0] == one.name)
+
+    def lacking(self, task: str, text: str) -> list[str]:
+        """Say what a score needs that is not here, and how to get it; nothing if it is all here.
+
+        Parameters
+        ----------
+        task : str
+            A task's name.
+        text : str
+            As after ``-e``.
+
+        Returns
+        -------
+        list of str
+            A sentence for the data and one for each weights file; nothing is downloaded.
+        """
+        said: list[str] = []
+        if all(self._there(task, one) for one in parse_joined(text)):
+            return said
+        if self.root(task) is None:
+            said.append(
+                f"data: name the folder with --root {task}=DIR. {cards.task(task).download}"
+            )
+        for one in parse_joined(text):
+            if one.name not in cards.names("extractors"):
+                continue
+            given = load.parse_overrides(self._own(one))
+            card = cards.extractor(one.name)
+            for held in inventory.held([one.name]):
+                role = held.role.partition("/")[0]
+                if held.here or f"{one.name}.{role}" in given:
+                    continue
+                facts = card.weights[held.role]
+                where = f"from {facts.url}, as {held.path}" if facts.url else facts.missing
+                option = one.name if role == "main" else f"{one.name}.{role}"
+                said.append(
+                    f"weights: {held.path.name} of {one.name}, --weights {option}=FILE. {where}"
+                )
+        return [" ".join(text.split()) for text in said]
