@@ -6,6 +6,7 @@ A card is found by its name in, first to last: the folders named by ``PROBEKIT_C
 """
 
 import os
+import warnings
 from fractions import Fraction
 from functools import lru_cache
 from importlib import metadata, resources
@@ -356,6 +357,23 @@ def task(name: str) -> TaskCard:
     card = load("tasks", name)
     assert isinstance(card, TaskCard)
     return card
+
+
+def valid_tasks() -> list[TaskCard]:
+    """Return the cards of all tasks; one that is not valid is left out, with a warning.
+
+    Returns
+    -------
+    list of TaskCard
+        By name.
+    """
+    found = []
+    for name in names("tasks"):
+        try:
+            found.append(task(name))
+        except CardError as error:
+            warnings.warn(f"this task is left out: {error}", stacklevel=2)
+    return found
 
 
 def paper(name: str) -> PaperCard:

@@ -130,7 +130,10 @@ class Table(Setting):
                 )
             if row.spreads and len(row.spreads) != len(row.values):
                 raise ValueError(f"{self.name}, row {row.label!r}: not as many spreads as values")
-        for cell in self.cells():
+        cells = self.cells()
+        if not cells:
+            raise ValueError(f"{self.name}: has no values")
+        for cell in cells:
             lacking = [k for k in ("task", "embedding", "metric") if not getattr(cell, k)]
             if cell.computed and lacking:
                 what = " and no ".join(lacking)

@@ -1,16 +1,17 @@
 """Scores of single classes on many resamples at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
 from probekit.probes import bootstrap
 from probekit.probes.predictions import Predictions
 from probekit.probes.statistics import RESAMPLES, SEED, Units
-from probekit.tasks.metrics import Metric
 from probekit.tasks.measures import F1
+from probekit.tasks.metrics import Metric
 
 Array = npt.NDArray[Any]
 Rescore = Callable[[Array], Array]
@@ -75,6 +76,45 @@ def units_of(found: Predictions) -> Array:
     return counts
 
 
+def sign_test(metric: Metric, pairs: Sequence[tuple[Predictions, Predictions]]) -> Array | None:
+    """Return p-values of McNemar's exact test, for metrics that call each clip right or wrong.
+
+    The normal approximation is too sure where few clips tell two runs apart.
+
+    Parameters
+    ----------
+    metric : Metric
+        Scores the classes.
+    pairs : sequence of (Predictions, Predictions)
+        Row for row the same clips, one pair a seed.
+
+    Returns
+    -------
+    numpy.ndarray, shape (classes,), or None
+        Two-sided: of the units (clips, or groups) on which one run is right more often, whether
+        too many favour the same run. None for other metrics.
+    """
+    hits = metric.name in ("accuracy", "balanced-accuracy") or metric.name.startswith("top-")
+    if not hits:
+        return None
+    first = pairs[0][0]
+    gained = np.sum(
+        [
+            _clip_by_clip(metric, a.targets, a.scores) - _clip_by_clip(metric, b.targets, b.scores)
+            for a, b in pairs
+        ],
+        axis=0,
+    )
+    units = Units.of(first.fold, first.groups)
+    favour = np.zeros((first.scores.shape[1], 2), int)
+    for rows, unit in zip(units.folds, units.unit, strict=True):
+        for k in np.unique(first.targets[rows]):
+            own = first.targets[rows] == k
+            sums = np.bincount(unit[own], weights=gained[rows][own])
+            favour[k] += (sums > 0).sum(), (sums < 0).sum()
+    return np.array([binomtest(int(a), int(a + b)).pvalue if a + b else 1.0 for a, b in favour])
+
+
 def rescorer(metric: Metric, targets: Array, scores: Array) -> Rescore:
     """Prepare a metric of single classes for resamples.
 
@@ -103,12 +143,17 @@ def rescorer(metric: Metric, targets: Array, scores: Array) -> Rescore:
         said = _said(metric, targets, scores)
         return _ratio(2.0 * (true & said), true.astype(float) + said)
     if targets.ndim == 1:
-        own = np.array(
-            [metric.score(targets[i : i + 1], scores[i : i + 1]) for i in range(len(targets))]
-        )
+        own = _clip_by_clip(metric, targets, scores)
         true = _hot(targets, classes)
         return _ratio(true * own[:, None], true.astype(float))
     return _one_by_one(metric, targets, scores)
+
+
+def _clip_by_clip(metric: Metric, targets: Array, scores: Array) -> Array:
+    """Return the metric of each clip on its own."""
+    return np.array(
+        [metric.score(targets[i : i + 1], scores[i : i + 1]) for i in range(len(targets))]
+    )
 
 
 def _hot(targets: Array, classes: int) -> Array:

@@ -44,6 +44,17 @@ class Priced:
     device: str
 
     @property
+    def embedding(self) -> str:
+        """What to call the embedding; runs of other probes on it share that name."""
+        return self.entry.label.partition(" / ")[0]
+
+    @property
+    def probe(self) -> str:
+        """What to call the probe, with its preset."""
+        first = self.entry.results[0]
+        return " / ".join(filter(None, [first["probe"], first["preset"]]))
+
+    @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the score; of several seeds the mean of theirs."""
         low, high = (
@@ -239,14 +250,14 @@ def _notes(points: list[Priced]) -> list[str]:
     """Say which costs are not known, and which are those of other settings."""
     notes = []
     for name, title in COSTS.items():
-        without = [one.entry.label for one in points if name not in one.costs]
-        if len(without) == len(points):
+        without = list(dict.fromkeys(one.embedding for one in points if name not in one.costs))
+        if not any(name in one.costs for one in points):
             notes.append(f"{title}: not known of any run, left out")
         elif without:
             more = f" and {len(without) - 4} more" if len(without) > 4 else ""
             notes.append(f"{title} not known: {', '.join(without[:4])}{more}")
     other = dict.fromkeys(
-        one.entry.label
+        one.embedding
         for one in points
         for source in one.entry.results[0]["sources"]
         if _changed(source)

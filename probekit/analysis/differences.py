@@ -37,8 +37,9 @@ class Differences:
     units : numpy.ndarray of int, shape (classes,)
         Test clips (or groups) that have the class.
     p : numpy.ndarray, shape (classes,)
-        Two-sided, from difference and standard error of the bootstrap by the normal distribution;
-        NaN for classes of fewer than ten units, which are not tested.
+        Two-sided, of McNemar's exact test where a clip is right or wrong, else from difference and
+        standard error of the bootstrap by the normal distribution; NaN for classes of fewer than
+        ten units, which are not tested.
     adjusted : numpy.ndarray, shape (classes,)
         ``p`` corrected for all classes that are tested.
     correction : {"holm", "bh"}
@@ -51,6 +52,8 @@ class Differences:
         Test clips that both scored.
     default_metric : bool
         Whether the metric is the task's first.
+    exact : bool
+        Whether p is of McNemar's test.
     """
 
     names: tuple[str, ...]
@@ -67,6 +70,7 @@ class Differences:
     second: Entry
     clips: int
     default_metric: bool
+    exact: bool
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -117,11 +121,16 @@ class Differences:
         aside = f"; {few} with fewer than {FEW} test units are not tested" if few else ""
         undefined = len(self.names) - len(self.order)
         without = f" {undefined} classes have no defined score." if undefined else ""
+        how = (
+            "McNemar's exact test"
+            if self.exact
+            else "normal approximation with the bootstrap's standard error"
+        )
         return (
             f"Difference in {self.scored} of each class of {self.first.results[0]['task']}, "
             f"{self.first.label} less {self.second.label}, on the {self.clips:,} test clips that "
             "both scored, with 95 % intervals (paired bootstrap, 1,000 resamples). Filled: beyond "
-            f"chance at the 5 % level (normal approximation with the bootstrap's standard error, "
+            f"chance at the 5 % level ({how}, "
             f"corrected for {tested} classes after {_SAID[self.correction]}{aside})."
             f"{without}{base.sentence(self.provenance)}"
         )
@@ -135,6 +144,7 @@ class Differences:
             "metric": self.metric,
             "clips": self.clips,
             "correction": self.correction,
+            "test": "McNemar, exact" if self.exact else "bootstrap, normal approximation",
             "level": LEVEL,
         }
 
@@ -169,9 +179,11 @@ def differences(
 ) -> Differences:
     """Compare two runs class by class on the test clips that both scored.
 
-    A bootstrap of 1,000 resamples gives no p-value below 0.002, too coarse where many classes are
-    corrected for; so p comes from its standard error. Classes in fewer than ten test clips (or
-    groups) are not tested: neither the interval nor the standard error holds there.
+    Intervals are of the paired bootstrap. Its 1,000 resamples give no p-value below 0.002, too
+    coarse where many classes are corrected for: p is of McNemar's exact test where a clip is right
+    or wrong, and comes from the bootstrap's standard error for other metrics. Classes in fewer than
+    ten test clips (or groups) are not tested: neither interval nor standard error holds there. A
+    clip that is in several folds counts in each.
 
     Parameters
     ----------
@@ -214,7 +226,8 @@ def differences(
     low, high, spread = _reach(drawn)
     p = np.full(len(difference), np.nan)
     tested = np.isfinite(difference) & np.isfinite(spread) & (units >= FEW)
-    p[tested] = _p(difference[tested], spread[tested])
+    exact = by_class.sign_test(found, pairs)
+    p[tested] = _p(difference[tested], spread[tested]) if exact is None else exact[tested]
     adjusted = np.full_like(p, np.nan)
     if tested.any():
         adjusted[tested] = (
@@ -235,6 +248,7 @@ def differences(
         second=other,
         clips=len(pairs[0][0].clip_ids),
         default_metric=found.name == one.results[0]["metric"],
+        exact=exact is not None,
     )
 
 

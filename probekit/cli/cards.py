@@ -27,9 +27,9 @@ def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from probekit.tasks import base
+    from probekit import cards
 
-    found = base.valid_cards()
+    found = cards.valid_tasks()
     rows = [
         {
             "task": c.name,

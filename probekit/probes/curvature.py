@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 _SEED = 0  # of the sample of rows
 _WIDE = 4096  # rows that are float64 at a time
-_FORCING = 0.1  # a step is solved to this share of the gradient
+_KEPT = 1e7  # numbers up to which the rows are kept in float64 too
 
 
 class Basis:
@@ -73,6 +73,7 @@ class Basis:
         self.vectors = vectors.flip(1).contiguous()
         self.variances = variances.flip(0).clamp(min=0).float()
         self._gather(objective, most)
+        self._double: Tensor | None = None
         self.penalty = None
         if len(data.ratio) > 1 and bool((data.ratio != 1).any()):
             wide = data.ratio[:, :, None] * self.vectors
@@ -103,7 +104,8 @@ class Basis:
         if point.dtype == self.rows.dtype:
             found = flat @ self.rows.T
         else:
-            found = torch.cat([flat @ block.T for _, block in self._wide()], dim=1)
+            parts = [flat @ block.T for _, block in self._wide()]
+            found = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return found.view(*point.shape[:2], -1)
 
     def back(self, residuals: Tensor) -> Tensor:
@@ -117,6 +119,11 @@ class Basis:
 
     def _wide(self) -> Iterator[tuple[slice, Tensor]]:
         """Walk over the rows in float64."""
+        if self.rows.numel() <= _KEPT:
+            if self._double is None:
+                self._double = self.rows.double()
+            yield slice(None), self._double
+            return
         for start in range(0, len(self.rows), _WIDE):
             where = slice(start, start + _WIDE)
             yield where, self.rows[where].double()
@@ -240,7 +247,7 @@ class Newton:
         slope: Tensor,
         lean: Tensor,
         c: Tensor,
-        enough: Tensor,
+        share: Tensor,
         kind: torch.dtype = torch.float32,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return a direction for each group.
@@ -255,8 +262,8 @@ class Newton:
             The objective's gradient there, by weights and intercepts.
         c : torch.Tensor, shape (some,)
             Each group's C.
-        enough : torch.Tensor, shape (some,)
-            Squared length of the remaining gradient that will do.
+        share : torch.Tensor, shape (some,)
+            The share of the gradient that may remain.
         kind : torch.dtype
             Of the products.
 
@@ -287,7 +294,7 @@ class Newton:
         slope = slope + lean[:, :, None] * away / self.ratio[folds][:, None]
         right = -self.basis.down(slope, folds, self.ratio).to(kind) - scale * self.basis.back(first)
         point, follow, used = self._solve(
-            right, place, round_, scale, folds, enough.to(kind), self.blocks.patience(groups)
+            right, place, round_, scale, folds, share.to(kind) ** 2, self.blocks.patience(groups)
         )
         self.blocks.note(groups, used)
         if self._softmax:
@@ -323,7 +330,7 @@ class Newton:
         ).double()
         trace = hessian.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None].clamp(min=1e-30)
         hessian = hessian + trace / hessian.shape[1] ** 2  # all intercepts up: no change
-        hessian.diagonal(dim1=1, dim2=2).mul_(1 + 1e-6)
+        hessian.diagonal(dim1=1, dim2=2).mul_(1 + 8 * torch.finfo(kind).eps)
         inverse = torch.linalg.inv(hessian)
         there = allowed.double()
         keep = torch.diag_embed(there) - there[:, :, None] * there[:, None] / there.sum(dim=1)[
@@ -338,16 +345,16 @@ class Newton:
         round_: Any,
         scale: Tensor,
         folds: Tensor,
-        enough: Tensor,
+        share: Tensor,
         patience: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run preconditioned conjugate gradients; groups leave when they are done."""
         point, follow = torch.zeros_like(right), right.new_zeros(right.shape[:2])
         used = torch.zeros(len(right), dtype=torch.int64, device=right.device)
-        aim = torch.maximum(_FORCING**2 * _dot(right, right), enough)
+        aim = share * _dot(right, right)
         active = torch.arange(len(right), device=right.device)
         rest, direction = right.clone(), round_(right, active)
-        height = _dot(rest, direction)
+        first = height = _dot(rest, direction)
         while len(active):
             change, drawn = place.curved(self.basis.scores(direction))
             image = self._penalized(direction, folds[active]) + scale * self.basis.back(change)
@@ -356,17 +363,17 @@ class Newton:
             follow[active] += length[:, None] * drawn
             rest -= length[:, None, None] * image
             used[active] += 1
-            going = (_dot(rest, rest) > aim[active]) & (used[active] < patience[active])
+            rounded = round_(rest, active)
+            new = _dot(rest, rounded)
+            # the second norm is for directions of little curvature, which the first hardly sees
+            going = (_dot(rest, rest) > aim[active]) | (new > share[active] * first[active])
+            going &= used[active] < patience[active]
+            direction = rounded + (new / height.clamp(min=1e-38))[:, None, None] * direction
+            height = new
             kept = torch.nonzero(going)[:, 0]
             if len(kept) < len(active):
                 active, rest, direction = active[kept], rest[kept], direction[kept]
                 scale, height, place = scale[kept], height[kept], place.only(kept)
-                if not len(active):
-                    break
-            rounded = round_(rest, active)
-            new = _dot(rest, rounded)
-            direction = rounded + (new / height.clamp(min=1e-38))[:, None, None] * direction
-            height = new
         return point, follow, used
 
     def _penalized(self, point: Tensor, folds: Tensor) -> Tensor:

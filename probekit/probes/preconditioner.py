@@ -42,7 +42,7 @@ class Blocks:
         self.inverses: dict[int, Tensor] = {}
         self.since = torch.zeros(groups, dtype=torch.int64, device=device)
         self.cost = torch.full((groups,), _DEAR, dtype=torch.int64, device=device)
-        self.made = torch.zeros(groups, dtype=torch.bool, device=device)
+        self.fresh = torch.zeros(groups, dtype=torch.bool, device=device)
         # before a first block its cost is that over all rows and directions
         step = self._step_cost()
         whole = 2 * len(basis.rows) * self.most**2 + 6 * self.most**3
@@ -55,7 +55,8 @@ class Blocks:
 
     def patience(self, groups: Tensor) -> Tensor:
         """Return for each group how many steps it may take before it stops for a new block."""
-        return (self.cost[groups] - self.since[groups]).clamp(min=_LEAST, max=_MOST)
+        left = (self.cost[groups] - self.since[groups]).clamp(min=_LEAST, max=_MOST)
+        return torch.where(self.fresh[groups], _MOST, left)  # a new block would be the same
 
     def note(self, groups: Tensor, used: Tensor) -> None:
         """Remember steps that groups took."""
@@ -63,6 +64,7 @@ class Blocks:
 
     def refresh(self, groups: Tensor, folds: Tensor, weight: Tensor, c: Tensor) -> None:
         """Make new blocks for groups whose last ones have cost more steps than they are worth."""
+        self.fresh[groups] = False
         due = torch.nonzero(self.since[groups] >= self.cost[groups])[:, 0]
         for place in due.tolist():
             group, fold = int(groups[place]), int(folds[place])
@@ -78,7 +80,7 @@ class Blocks:
             flops = 2.0 * rows * size**2 + 6.0 * size**3 * self.classes
             price = 0.5 * flops / (self.classes * self._step_cost())
             self.cost[group] = int(min(max(price, _LEAST), _DEAR))
-            self.since[group], self.made[group] = 0, True
+            self.since[group], self.fresh[group] = 0, True
 
     def _hessian(
         self, weight: Tensor, total: Tensor, c: Tensor, fold: int, size: int

@@ -35,6 +35,7 @@ _MEMORY = 1.5e9  # bytes for rotated rows and what is computed for them
 _BLOCKS = 0.5e9  # bytes for the Hessians of single classes
 _ALONE = 1e8  # operations of a product up to which waiting for other threads costs more
 _STALLED = 0.5  # of the gap before: more, after a whole step, is no progress
+_FORCING = (0.5, 0.1)  # share of the gradient that a direction may leave: far away, near
 _SETTLED = 0.03  # of the weights' length: what the last direction may be
 _LARGE = 1e9  # operations of a pass from which float32 leads the way
 
@@ -151,6 +152,7 @@ class _Path:
         self.at = torch.zeros(count, dtype=torch.int64, device=device)
         self.steps, self.tries, self.halvings = (torch.zeros_like(self.at) for _ in range(3))
         self.before = torch.full_like(self.length, torch.inf)  # the gap a direction ago
+        self.cut = torch.zeros_like(self.at, dtype=torch.bool)  # the last direction was too long
         self.moved = torch.full_like(self.length, torch.inf)  # length of the last direction
         self.promise = torch.full_like(self.length, torch.inf)  # what a direction would gain
         self.deep = torch.zeros_like(self.at, dtype=torch.bool)  # float32 does not do any more
@@ -265,7 +267,7 @@ class _Path:
         stalled = (gap > _STALLED * self.before[groups]) & (self.halvings[groups] == 0)
         hopeless = self.promise[groups] < _STALLED * 0.02 * gap * self.value[groups]
         self.deep[groups] |= stalled & hopeless
-        self.before[groups] = gap
+        self.before[groups], self.cut[groups] = gap, self.halvings[groups] > 0
         for deep, kind in ((False, torch.float32), (True, torch.float64)):
             some = torch.nonzero(self.deep[groups] == deep)[:, 0]
             if len(some):
@@ -276,9 +278,10 @@ class _Path:
         weights = self.weights[groups]
         slope = weights + c[:, None, None] * own.slope
         lean = c[:, None] * own.lean
-        enough = 1e-3 * self.tolerance * self.value[groups]  # beyond, rounding is all there is
+        # far away a direction need not be exact: much of it will not be gone
+        share = torch.where((self.before[groups] > 1) | self.cut[groups], *_FORCING)
         turn, drift, used = self.newton.steps(
-            groups, weights, self.intercepts[groups], slope, lean, c, enough, kind
+            groups, weights, self.intercepts[groups], slope, lean, c, share, kind
         )
         self.turn[groups], self.drift[groups], self.length[groups] = turn, drift, 1.0
         self.fall[groups] = (slope * turn).sum(dim=(1, 2)) + (lean * drift).sum(dim=1)

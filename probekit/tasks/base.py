@@ -1,6 +1,5 @@
 """A task: a card, and the clips that its dataset module finds in a folder."""
 
-import warnings
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -9,7 +8,7 @@ from typing import Any
 
 from probekit import cards, listing
 from probekit.cards import Protocol, TaskCard
-from probekit.errors import CardError, DataError, ProbekitError
+from probekit.errors import CardError, DataError
 from probekit.manifest import Manifest
 from probekit.registry import unknown
 from probekit.tasks import counting, rehearsal
@@ -201,24 +200,7 @@ def siblings(dataset: str) -> list[Task]:
     list of Task
         By name.
     """
-    return [Task(card) for card in valid_cards() if card.dataset == dataset]
-
-
-def valid_cards() -> list[TaskCard]:
-    """Return the cards of all tasks; one that is not valid is left out, with a warning.
-
-    Returns
-    -------
-    list of TaskCard
-        By name.
-    """
-    found = []
-    for name in cards.names("tasks"):
-        try:
-            found.append(cards.task(name))
-        except ProbekitError as error:
-            warnings.warn(f"this task is left out: {error}", stacklevel=2)
-    return found
+    return [Task(card) for card in cards.valid_tasks() if card.dataset == dataset]
 
 
 def check_labels(card: TaskCard, label: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probekit.analysis.cost import COSTS, Cost, Priced
-from probekit.report import labels, placing, saving, style, ticks
+from probekit.report import fonts, labels, placing, saving, style, ticks
 from probekit.report.figures.sheet import Sheet
 from probekit.tasks import metrics
 
@@ -19,10 +19,14 @@ _TALL = 2.3  # inches of a panel
 _LEFT, _TOP, _BELOW, _GAP = 0.5, 0.08, 0.36, 0.14
 _NAMES = 100.0  # points that a name may take
 _STEPS = 12  # places along a bar that names keep off
+_KEY = 0.13  # inches of a line of the key
+_FORMS = "osD^vPX<"
 
 
 def draw(found: Cost, width: float | None = None, look: str | Path | None = None) -> "Figure":
     """Draw scores against parameters, GFLOP and seconds, as far as they are known.
+
+    Embeddings are named once, at their best score; several probes have colours and forms.
 
     Parameters
     ----------
@@ -72,27 +76,31 @@ def save(
 
 
 def _draw(found: Cost, width: float) -> "Figure":
-    room = f"{len(found.points)} of {len(found.points)} names shown in each panel"
-    sheet = Sheet(width, _TOP + _TALL + _BELOW, [room, *found.provenance])
+    probes = list(dict.fromkeys(one.probe for one in found.points))
+    key = _lines(probes, width) if len(probes) > 1 else []
+    top = _TOP + _KEY * len(key)
+    room = "; ".join(f"{COSTS[kind]}: 100 of 100 names left out" for kind in found.axes)
+    sheet = Sheet(width, top + _TALL + _BELOW, [room, *found.provenance])
+    _key(sheet, key)
     count = len(found.axes)
     wide = (width - _LEFT - 0.06 - _GAP * (count - 1)) / count
     low, high = _limits(found.points)
     said = []
     for k, kind in enumerate(found.axes):
-        axes = sheet.add(_LEFT + k * (wide + _GAP), _TOP, wide, _TALL)
+        axes = sheet.add(_LEFT + k * (wide + _GAP), top, wide, _TALL)
         axes.set_ylim(low, high)
         axes.locator_params(axis="y", nbins=6)
         axes.grid(axis="y")
         known = [one for one in found.points if kind in one.costs]
-        left_out = _panel(axes, known, kind, wide)
-        if left_out:
-            said.append(f"{COSTS[kind]}: {left_out} of {len(known)} points without a name")
+        named, names = _panel(axes, known, kind, probes, wide)
+        if named < names:
+            said.append(f"{COSTS[kind]}: {names - named} of {names} names left out")
         axes.set_xlabel(COSTS[kind], labelpad=2)
         if k:
             axes.tick_params(axis="y", labelleft=False)
         else:
             axes.set_ylabel(metrics.get(found.metric).title, labelpad=3)
-    sheet.say([*said[:1], *found.provenance])
+    sheet.say([*said, *found.provenance])
     return sheet.figure
 
 
@@ -104,8 +112,10 @@ def _limits(points: tuple[Priced, ...]) -> tuple[float, float]:
     return float(there.min() - pad), float(there.max() + pad)
 
 
-def _panel(axes: "Axes", known: list[Priced], kind: str, wide: float) -> int:
-    """Draw one kind of cost; return how many names found no room."""
+def _panel(
+    axes: "Axes", known: list[Priced], kind: str, probes: list[str], wide: float
+) -> tuple[int, int]:
+    """Draw one kind of cost; return how many names found room, of how many."""
     costs = np.array([one.costs[kind] for one in known])
     some = costs[costs > 0]
     low, high = float(some.min()), float(some.max())
@@ -114,26 +124,65 @@ def _panel(axes: "Axes", known: list[Priced], kind: str, wide: float) -> int:
         middle, span = (low * high) ** 0.5, 1.0
         low, high = middle / 10**0.5, middle * 10**0.5
     zero = low / 10 ** (0.28 * span)  # where what costs nothing stands
-    x = np.where(costs > 0, costs, zero)
     free = bool((costs == 0).any())
+    begin, end = (zero if free else low) / 10 ** (0.12 * span), high * 10 ** (0.12 * span)
     axes.set_xscale("log")
-    axes.set_xlim((zero if free else low) / 10 ** (0.12 * span), high * 10 ** (0.12 * span))
+    axes.set_xlim(begin, end)
     _ticks(axes, low, high, zero if free else None, wide)
-    palette = style.categorical()
-    kinds = list(dict.fromkeys(one.entry.results[0]["probe"] for one in known))
-    bars = []
-    for one, at in zip(known, x.tolist(), strict=True):
-        first, score = kinds.index(one.entry.results[0]["probe"]), one.entry.score
-        colour = palette[first % len(palette)]
-        axes.plot([at, at], one.interval, color=colour, lw=0.8, alpha=0.6, zorder=2)
-        axes.plot(at, score, "osD^vPX<"[first % 8], ms=3.6, color=colour, mew=0, zorder=3)
+    # probes of one embedding stand side by side, two points apart
+    aside = (end / begin) ** (2 / 72 / wide)
+    places, bars = [], []
+    for one, at in zip(known, np.where(costs > 0, costs, zero).tolist(), strict=True):
+        place = probes.index(one.probe)
+        x, score = at * aside ** (place - (len(probes) - 1) / 2), one.entry.score
+        colour, form = _look(place)
+        axes.plot([x, x], one.interval, color=colour, lw=0.8, alpha=0.6, zorder=2)
+        axes.plot(x, score, form, ms=3.4, color=colour, mew=0, zorder=3)
+        places.append((x, score))
         if np.isfinite(one.interval).all():
-            bars.append(np.stack([np.full(_STEPS, at), np.linspace(*one.interval, _STEPS)], axis=1))
-    points = np.stack([x, [one.entry.score for one in known]], axis=1)
-    room = min(_NAMES, 0.55 * 72 * wide)
-    names = [labels.fitted(one.entry.label, room, _SIZE) for one in known]
-    others = np.concatenate(bars) if bars else None
-    return len(names) - len(placing.place(axes, points, names, _SIZE, others=others))
+            bars.append(np.stack([np.full(_STEPS, x), np.linspace(*one.interval, _STEPS)], axis=1))
+    first = {one.embedding: k for k, one in reversed(list(enumerate(known)))}  # the best of each
+    room = min(_NAMES, 0.42 * 72 * wide)
+    names = [labels.fitted(name, room, _SIZE) for name in first]
+    points = np.array(places)
+    others = np.concatenate([points, *bars])
+    written = placing.place(axes, points[list(first.values())], names, _SIZE, others=others)
+    return len(written), len(names)
+
+
+def _look(place: int) -> tuple[str, str]:
+    """Return colour and form of a probe."""
+    palette = style.categorical()
+    return palette[place % len(palette)], _FORMS[place % len(_FORMS)]
+
+
+def _lines(probes: list[str], width: float) -> list[list[tuple[float, str]]]:
+    """Return the lines of the key: where each probe's name begins, in inches, and the name."""
+    lines: list[list[tuple[float, str]]] = [[]]
+    at = _LEFT
+    for probe in probes:
+        name = labels.fitted(probe, 100.0, _SIZE)
+        wide = fonts.width(name, _SIZE) / 72 + 0.25
+        if lines[-1] and at + wide > width:
+            lines.append([])
+            at = _LEFT
+        lines[-1].append((at, name))
+        at += wide
+    return lines
+
+
+def _key(sheet: Sheet, lines: list[list[tuple[float, str]]]) -> None:
+    """Write above which colour is which probe."""
+    if not lines:
+        return
+    axes = sheet.add(0, 0.04, sheet.width, _KEY * len(lines))
+    axes.set(xlim=(0, sheet.width), ylim=(len(lines), 0))
+    axes.set_axis_off()
+    placed = [(x, row, name) for row, line in enumerate(lines) for x, name in line]
+    for place, (x, row, name) in enumerate(placed):
+        colour, form = _look(place)
+        axes.plot(x + 0.05, row + 0.5, form, ms=3.4, color=colour, mew=0)
+        axes.text(x + 0.12, row + 0.5, name, fontsize=_SIZE, va="center_baseline")
 
 
 def _ticks(axes: "Axes", low: float, high: float, zero: float | None, wide: float) -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_STEPS = (1, 2, 2.5, 5, 10)
+_STEPS = (1, 2, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,6 @@ class Axis:
         """Return a tick as text, with as many digits as ticks need."""
         step = min((b - a for a, b in zip(self.ticks, self.ticks[1:], strict=False)), default=1.0)
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
-        if digits and round(step * 10**digits, 6) != round(step * 10**digits):
-            digits += 1  # steps of 0.25 need two
         return f"{tick:.{digits}f}"
 
 

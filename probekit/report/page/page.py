@@ -273,7 +273,7 @@ def _figures(drawn: Sequence[Picture], title: str = "") -> Markup:
     items = (
         tag(
             "figure",
-            tag("img", alt=one.name, src=one.address, loading="lazy")
+            tag("img", alt=one.name, src=one.address)
             if one.address
             else tag("p", f"{one.name} is too large for this page.", class_="soft"),
             tag("figcaption", one.caption),

@@ -47,7 +47,9 @@ class Store:
         self.tables[task] = made
         return made
 
-    def run(self, task, embedding, scores, *, metric="accuracy", seed=0, fraction=1.0, also=(), **others):
+    def run(
+        self, task, embedding, scores, *, metric="accuracy", seed=0, fraction=1.0, also=(), **others
+    ):
         """Keep a run that gave its clips these scores."""
         clips = self.tables[task]
         names = clips.names

@@ -142,12 +142,12 @@ def test_test_that_fails_is_said_for_that_run_only(small):
 @pytest.mark.parametrize(
     ("values", "ticks"),
     [
-        ([0.31, 0.78], ["0.3", "0.4", "0.5", "0.6", "0.7"]),
-        ([0.5, 0.5], ["0.48", "0.50", "0.52", "0.54"]),
+        ([0.31, 0.79], ["0.4", "0.6", "0.8"]),
+        ([0.5, 0.5], ["0.45", "0.50", "0.55"]),
         ([], ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
         ([0.0, 1.0], ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
         ([12.0, 31.0], ["15", "20", "25", "30"]),
-        ([float("nan"), 0.5, 0.6], ["0.50", "0.52", "0.54", "0.56", "0.58", "0.60"]),
+        ([float("nan"), 0.5, 0.62], ["0.50", "0.55", "0.60"]),
     ],
 )
 def test_ticks_are_round_and_inside(values, ticks):
@@ -160,8 +160,3 @@ def test_score_far_below_zero_does_not_stretch_the_scale():
     axis = around([-80.0, 0.5, 0.6])
     assert axis.low > -1
     assert axis.at(-80.0) == 0 and 0.8 < axis.at(0.6) < 1
-
-
-def test_steps_of_a_quarter_have_two_digits():
-    axis = around([0.0, 1.0], 4)
-    assert [axis.named(tick) for tick in axis.ticks] == ["0.00", "0.25", "0.50", "0.75", "1.00"]

@@ -1,0 +1,90 @@
+"""``probekit reproduce``, as people run it."""
+
+import json
+
+import pytest
+import yaml
+
+from probekit import cards
+
+PAPER = {
+    "name": "small",
+    "title": "A small paper",
+    "tables": [
+        {
+            "name": "table-1",
+            "title": "Scores",
+            "where": "Table 1",
+            "task": "esc10",
+            "metric": "accuracy",
+            "columns": [{"label": "accuracy"}],
+            "rows": [{"label": "statistics", "embedding": "melstats", "values": [0.7]}],
+        }
+    ],
+}
+
+
+def test_a_rehearsal_is_whole_and_marked(main, tmp_path, monkeypatch):
+    (tmp_path / "cards" / "reports").mkdir(parents=True)
+    (tmp_path / "cards" / "reports" / "small.yaml").write_text(yaml.safe_dump(PAPER))
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path / "cards"))
+    done = main("reproduce", "small", "--rehearse", tmp_path / "r", "--clips", "20")
+    assert done.returncode == 0, done.stderr
+    assert "small (stand-in data, random weights): 1 of 1 scores" in done.stdout
+    folder = tmp_path / "r" / "reports" / "small"
+    for name in ("small.md", "small.json", "table-1.md", "table-1.tex", "table-1.csv"):
+        assert "stand-in data" in (folder / name).read_text().lower()
+    # once more, from what is kept
+    again = main("reproduce", "small", "--rehearse", tmp_path / "r", "--clips", "20", "--json")
+    [score] = json.loads(again.stdout)["scores"]
+    assert again.returncode == 0 and score["status"] == "computed"
+    assert score["difference"] is None
+
+
+def test_without_data_everything_is_listed(main, tmp_path):
+    done = main("reproduce", "kumar2021", "--cache", tmp_path / "c", "--reports", tmp_path / "o")
+    assert done.returncode == 1
+    assert "kumar2021: 0 of 20 scores and 0 of 5 figures" in done.stdout
+    for name in cards.paper("kumar2021").tables[1].rows:
+        assert f"--root {name.task}=DIR" in done.stdout
+    assert "--weights talnet=FILE" in done.stdout and "--weights weanet=FILE" in done.stdout
+    assert (tmp_path / "o" / "kumar2021" / "table-2.tex").is_file()
+
+
+@pytest.mark.parametrize("paper", ["hung2022", "lee2019", "lee2021", "kim2018"])
+def test_papers_that_wait_list_their_numbers(main, tmp_path, paper):
+    done = main("reproduce", paper, "--reports", tmp_path, "--json")
+    assert done.returncode == 1
+    content = json.loads(done.stdout)
+    assert {one["status"] for one in content["scores"]} <= {"pending", "prior"}
+    assert all(one["why"] for one in content["scores"] if one["status"] == "pending")
+    table = cards.paper(paper).tables[0]
+    lines = (tmp_path / paper / f"{table.name}.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(table.cells())
+
+
+def test_mistakes_are_one_line(main, tmp_path):
+    for arguments, said in (
+        (["kumar2012"], "kumar2021"),
+        (["hear"], "only presets"),
+        (["kumar2021", "--only", "table-3"], "table-1"),
+        (["kumar2021", "--root", "esc50=/nowhere"], "no such folder"),
+        (["kumar2021", "--weights", "talnt=x"], "talnet"),
+        (["kumar2021", "--rehearse", tmp_path, "--root", f"esc50={tmp_path}"], "leave out"),
+        (["kumar2021", "--roots", tmp_path / "none.yaml"], "cannot be read"),
+    ):
+        done = main("reproduce", *arguments)
+        assert done.returncode == 2, arguments
+        assert done.stderr.startswith("error: ") and said in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+def test_kumar2021_is_rehearsed(main, tmp_path):
+    done = main("reproduce", "kumar2021", "--rehearse", tmp_path / "r")
+    assert done.returncode == 1, done.stderr  # WEANet's own head cannot be computed
+    assert "18 of 20 scores and 5 of 5 figures" in done.stdout
+    figures = tmp_path / "r" / "reports" / "kumar2021" / "figures"
+    assert len(list(figures.glob("*.pdf"))) == 5
+    for path in figures.glob("*.json"):
+        said = json.loads(path.read_text())["provenance"]
+        assert "stand-in data" in said and "random weights (seed 0)" in said

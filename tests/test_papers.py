@@ -1,0 +1,125 @@
+"""Papers' cards: what cells say, what is refused, and that the numbers are those of the papers."""
+
+import re
+
+import pytest
+
+from probekit import cards, papers
+from probekit.errors import CardError
+
+TABLE = {
+    "name": "table-1",
+    "title": "T",
+    "where": "Table 1",
+    "metric": "accuracy",
+    "columns": [
+        {"label": "A", "embedding": "melstats"},
+        {"label": "B", "embedding": "vggish", "differs": "other weights"},
+        {"label": "old", "prior": True},
+    ],
+    "rows": [{"label": "x", "task": "fsdd", "values": [0.5, 0.6, 0.7], "differs": "other folds"}],
+}
+TEXTS = {
+    "kumar2021": "kumar2021_sound_event_representations",
+    "hung2022": "hung2022_feature_informed_regularization",
+    "lee2019": "lee2019_cf_estimator_poster",
+    "lee2021": "lee2021_contrastive_regularization",
+    "kim2018": "kim2018_artist_group_factors",
+}
+
+
+def test_a_cell_is_what_table_column_and_row_say():
+    first, second, old = papers.Table.model_validate(TABLE).cells()
+    assert (first.task, first.embedding, first.metric) == ("fsdd", "melstats", "accuracy")
+    assert (first.probe, first.fraction, first.computed) == ("linear", 1.0, True)
+    assert first.remarks == ["other folds"]
+    assert second.remarks == ["other weights", "other folds"]
+    assert second.differs == "other weights; other folds"
+    # what differs of a run here says nothing about a score that is quoted
+    assert not old.computed and old.remarks == []
+
+
+def test_the_row_goes_before_the_column():
+    row = {"label": "y", "task": "fsdd", "metric": "f1-macro", "values": [None, 0.1, None]}
+    [cell] = papers.Table.model_validate({**TABLE, "rows": [row]}).cells()
+    assert (cell.metric, cell.column, cell.value) == ("f1-macro", "B", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rows": [{"label": "x", "task": "a", "values": [1.0]}]}, "1 values for 3 columns"),
+        ({"rows": [{"label": "x", "values": [0.1, None, None]}]}, "says no task"),
+        (
+            {"rows": [{"label": "x", "task": "a", "values": [0.1, 0.1, 0.1], "spreads": [0.1]}]},
+            "not as many spreads",
+        ),
+        ({"rows": [{"label": "x", "values": [None, None, None]}]}, "has no values"),
+        ({"metrik": "accuracy"}, "unknown field"),
+    ],
+)
+def test_a_table_that_does_not_add_up_is_refused(tmp_path, monkeypatch, change, said):
+    import yaml
+
+    content = {"name": "mine", "title": "M", "tables": [{**TABLE, **change}]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(CardError, match=said):
+        cards.read(tmp_path / "mine.yaml", cards.PaperCard)
+
+
+def test_two_parts_of_one_name_are_refused(tmp_path):
+    import yaml
+
+    content = {"name": "mine", "title": "M", "tables": [TABLE, TABLE]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(CardError, match="several tables or figures are called 'table-1'"):
+        cards.read(tmp_path / "mine.yaml", cards.PaperCard)
+
+
+def test_a_figure_needs_an_analysis_or_a_reason():
+    with pytest.raises(ValueError, match="needs kind"):
+        papers.Figure(name="f", title="F", where="Figure 1")
+    assert papers.Figure(name="f", title="F", where="Figure 1", pending="no").kind == ""
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_a_card_names_is_there(name):
+    card = cards.paper(name)
+    cells = [cell for table in card.tables for cell in table.cells()]
+    assert cells and card.figures
+    for part in [*(c for c in cells if c.computed), *(f for f in card.figures if not f.pending)]:
+        task = cards.task(part.task)
+        assert part.embedding in cards.names("extractors")
+        if isinstance(part, papers.Cell):
+            assert part.metric in (task.metric, *task.also)
+            assert not part.preset or part.embedding in cards.paper(part.preset).presets
+
+
+def test_kumar2021_agrees_with_the_cards_of_its_tasks():
+    """Both were written from the paper, each by itself."""
+    compared = 0
+    for table in cards.paper("kumar2021").tables:
+        for cell in table.cells():
+            for one in cards.task(cell.task.replace("-balanced", "")).published:
+                column = "TALNet" if "TALNet" in one.method else "WEANet"
+                ours = (cell.column, cell.row)
+                if one.where != f"kumar2021, {table.where}" or one.metric != cell.metric:
+                    continue
+                if any(text.startswith(column) for text in ours):
+                    assert one.score == cell.value, (cell.row, cell.column)
+                    compared += 1
+    assert compared >= 18
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_number_stands_in_the_paper(name, shared):
+    text = (shared / "papers" / f"{TEXTS[name]}.txt").read_text()
+    printed = set(re.findall(r"\d+(?:\.\d+)?[kM]?", text))
+    for table in cards.paper(name).tables:
+        for cell in table.cells():
+            for value in (cell.value, cell.spread):
+                if value is None:
+                    continue
+                forms = {f"{value:.{d}f}" for d in (1, 2, 3, 4)} | {f"{100 * value:.1f}"}
+                forms |= {f"{value / 1e3:.0f}k", f"{value / 1e6:.1f}M"}
+                assert forms & printed, (table.name, cell.row, cell.column, value)
