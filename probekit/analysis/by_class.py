@@ -134,9 +134,7 @@ def rescorer(metric: Metric, targets: Array, scores: Array) -> Rescore:
     kind = metric.name.partition("@")[0]
     classes = scores.shape[1]
     if kind in ("roc-auc", "pr-auc", "d-prime"):
-        each = [
-            bootstrap.rescorer(metric, targets[:, [k]], scores[:, [k]]) for k in range(classes)
-        ]
+        each = [bootstrap.rescorer(metric, targets[:, [k]], scores[:, [k]]) for k in range(classes)]
         return lambda counts: np.stack([one(counts) for one in each], axis=1)
     if kind in F1:
         true = _hot(targets, classes)

@@ -71,8 +71,8 @@ class Confusion:
             else "Classes are in the task's order"
         )
         return (
-            f"Confusion of {self.run.label} on {first['task']}: rows are the right classes, columns "
-            f"the predicted ones, each row as shares of its test clips ({int(self.counts.sum()):,} "
+            f"Confusion of {self.run.label} on {first['task']}: rows are the right classes, "
+            f"columns the predicted ones, each row as shares of its test clips ({int(self.counts.sum()):,} "
             f"predictions{folds}{seeds}). {how}.{base.sentence(self.provenance)}"
         )
 

@@ -112,10 +112,12 @@ class Cost:
             else ""
         )
         known = " and ".join(COSTS[name] for name in self.axes if name != "seconds")
-        stated = f" {known[:1].upper()}{known[1:]} are those of the extractors' cards." if known else ""
+        stated = (
+            f" {known[:1].upper()}{known[1:]} are those of the extractors' cards." if known else ""
+        )
         return (
-            f"{title[:1].upper()}{title[1:]} on {self.task} against what the embedding costs. Bars: "
-            f"95 % intervals.{stated}{timed}{base.sentence(self.provenance)}"
+            f"{title[:1].upper()}{title[1:]} on {self.task} against what the embedding costs. "
+            f"Bars: 95 % intervals.{stated}{timed}{base.sentence(self.provenance)}"
         )
 
     def facts(self) -> dict[str, Any]:
@@ -142,9 +144,7 @@ class Cost:
         ]
 
 
-def cost(
-    task: str, *, reports: str | Path | None = None, cache: str | Path | None = None
-) -> Cost:
+def cost(task: str, *, reports: str | Path | None = None, cache: str | Path | None = None) -> Cost:
     """Gather scores of a task and what they cost.
 
     Parameters and GFLOP are those of the extractors' cards. Seconds are those that extraction kept
@@ -207,9 +207,7 @@ def _priced(one: Entry, kept: dict[tuple[str, str], Embeddings]) -> Priced:
     return Priced(one, {n: sum(own[n] for own, _ in each) for n in names}, ", ".join(devices))
 
 
-def _costs(
-    source: Source, kept: dict[tuple[str, str], Embeddings]
-) -> tuple[dict[str, float], str]:
+def _costs(source: Source, kept: dict[tuple[str, str], Embeddings]) -> tuple[dict[str, float], str]:
     """Return what is known of one embedding's cost, and on what it was timed."""
     found: dict[str, float] = {}
     card = _card(source)

@@ -149,7 +149,7 @@ class Differences:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return all classes, from those where the first run is best; without a score at the end."""
+        """Return all classes in order; those without a score stand at the end."""
         left = [k for k in range(len(self.names)) if k not in set(self.order)]
         return [
             {

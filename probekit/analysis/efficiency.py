@@ -114,8 +114,8 @@ class Efficiency:
         if several and min(several) == max(several):
             seeds = str(several[0])
         bars = (
-            f"Lines: means over seeds ({seeds}, each with other training clips); bars: one standard "
-            "deviation over these seeds; dots: single runs."
+            f"Lines: means over seeds ({seeds}, each with other training clips); bars: one "
+            "standard deviation over these seeds; dots: single runs."
             if several
             else "One seed each: how much depends on which clips were drawn is not known."
         )

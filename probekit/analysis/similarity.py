@@ -195,7 +195,9 @@ def similarity(
         arrays = [planes.standardized(one) for one in arrays]
     dims = tuple(one.shape[1] for one in arrays)
     matrix = _compared(arrays, measure, debiased, k)
-    said = list(runs.together({name: one.provenance for name, one in zip(names, found)}))
+    said = list(
+        runs.together({name: one.provenance for name, one in zip(names, found, strict=True)})
+    )
     expected = max(one.expected for one in found)
     if len(rows) < expected:
         said.append(f"{len(rows):,} of {expected:,} clips")

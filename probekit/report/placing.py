@@ -58,7 +58,8 @@ def place(
     half = dot / 2
     dots, own = np.concatenate([where - half, where + half], axis=1), np.empty((0, 4))
     if others is not None:
-        dots = np.concatenate([dots, np.tile(axes.transData.transform(others) * scale, 2)])
+        there = axes.transData.transform(others) * scale
+        dots = np.concatenate([dots, np.concatenate([there - half, there + half], axis=1)])
     shown = []
     for k in np.argsort(_nearest(where), kind="stable").tolist():
         extent = np.array([fonts.width(names[k], size) + 1, 1.25 * size])

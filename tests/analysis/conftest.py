@@ -12,14 +12,28 @@ class Kept:
     def __init__(self, root):
         self.root = root
 
-    def run(self, embedding, scores, targets, *, target="single", metric="accuracy", fold=None,
-            groups=None, clip_ids=None, train=100, fraction=1.0, seed=0, source=None, **others):  # fmt: skip
+    def run(
+        self,
+        embedding,
+        scores,
+        targets,
+        *,
+        target="single",
+        metric="accuracy",
+        fold=None,
+        groups=None,
+        train=100,
+        fraction=1.0,
+        seed=0,
+        source=None,
+        **others,
+    ):
         """Save a run; ``others`` are keys of the result. Returns its name."""
         scores, targets = np.asarray(scores, float), np.asarray(targets)
         count = len(scores)
         fold = np.zeros(count, int) if fold is None else np.asarray(fold)
         own = predictions.Predictions(
-            clip_ids=np.array(clip_ids or [f"c{k}" for k in range(count)]),
+            clip_ids=np.array([f"c{k}" for k in range(count)]),
             fold=fold,
             folds=tuple(str(k + 1) for k in range(fold.max() + 1)),
             targets=targets,

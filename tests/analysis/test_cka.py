@@ -53,7 +53,9 @@ def test_rotation_scale_and_place_do_not_matter_but_stretching_does(debiased):
     x, y = pair(80, 12, 30)
     rng = np.random.default_rng(1)
     turned = x @ np.linalg.qr(rng.normal(size=(12, 12)))[0]
-    found = linear_cka([x, y, 1e4 * turned - 1e4, 1e-6 * y, x @ rng.normal(size=(12, 12))], debiased)
+    found = linear_cka(
+        [x, y, 1e4 * turned - 1e4, 1e-6 * y, x @ rng.normal(size=(12, 12))], debiased
+    )
     assert abs(found[0, 2] - 1) < TOLERANCE and abs(found[1, 3] - 1) < TOLERANCE
     assert abs(found[0, 1] - found[2, 3]) < TOLERANCE
     assert found[0, 4] < 0.99

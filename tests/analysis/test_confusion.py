@@ -55,7 +55,7 @@ def test_one_and_two_classes(kept):
 def test_several_labels_and_numbers_are_refused(kept):
     hot = np.random.default_rng(0).integers(0, 2, (30, 3))
     kept.run("tags", hot + 0.0, hot, target="multi", metric="roc-auc")
-    with pytest.raises(DataError, match="several labels a clip.*probekit results show"):
+    with pytest.raises(DataError, match=r"several labels a clip.*probekit results show"):
         confusion("tags", reports=kept.root)
     kept.run("numbers", hot + 0.5, hot + 0.0, target="regression", metric="mae")
     with pytest.raises(DataError, match="has numbers"):
@@ -63,10 +63,10 @@ def test_several_labels_and_numbers_are_refused(kept):
 
 
 def test_nothing_there_says_which_command_makes_it(kept):
-    with pytest.raises(DataError, match="no results yet.*probekit evaluate --task TASK -e NAME"):
+    with pytest.raises(DataError, match=r"no results yet.*probekit evaluate --task TASK -e NAME"):
         confusion("made", reports=kept.root)
     kept.guess("made", [0, 1], [0, 1])
-    with pytest.raises(DataError, match="no results of other yet.*--task other"):
+    with pytest.raises(DataError, match=r"no results of other yet.*--task other"):
         confusion("made", task="other", reports=kept.root)
     with pytest.raises(DataError, match="no run 'mad'"):
         confusion("mad", reports=kept.root)

@@ -33,9 +33,7 @@ def test_intervals_are_those_of_shares_and_p_is_mcnemar_s(kept):
         assert abs(found.difference[k] - each.mean()) < 1e-12
         error = each.std() / np.sqrt(300)
         # of a standard deviation of 1,000 draws: 2.2 % relative
-        np.testing.assert_allclose(
-            (found.high[k] - found.low[k]) / (2 * 1.96), error, rtol=0.12
-        )
+        np.testing.assert_allclose((found.high[k] - found.low[k]) / (2 * 1.96), error, rtol=0.12)
         plus, minus = int((each > 0).sum()), int((each < 0).sum())
         expected = min(1, 2 * binom.cdf(min(plus, minus), plus + minus, 0.5))
         assert abs(found.p[k] - expected) < 1e-9

@@ -35,7 +35,11 @@ def test_means_and_spreads_over_seeds(kept):
 
 def test_lines_differ_by_probe_and_weights(kept):
     for k, others in enumerate(
-        [{}, {"probe": "mlp"}, {"source": {"fingerprint": "a" * 64}, "provenance": ["random weights"]}]
+        [
+            {},
+            {"probe": "mlp"},
+            {"source": {"fingerprint": "a" * 64}, "provenance": ["random weights"]},
+        ]
     ):
         shares(kept, "net", {0.5: [0.6], 1.0: [0.7 + 0.1 * k]}, **others)
     found = efficiency("mine", reports=kept.root)
@@ -58,5 +62,5 @@ def test_without_shares_the_command_is_named(kept):
     with pytest.raises(DataError, match="no results of mine yet"):
         efficiency("mine", reports=kept.root)
     shares(kept, "one", {1.0: [0.6]})
-    with pytest.raises(DataError, match="--fraction 0.01,0.1,1 --seeds 5"):
+    with pytest.raises(DataError, match=r"--fraction 0.01,0.1,1 --seeds 5"):
         efficiency("mine", reports=kept.root)

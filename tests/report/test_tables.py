@@ -22,7 +22,8 @@ protocol: {{kind: folds, inner_folds: 3}}
 metric: {metric}
 also: [balanced-accuracy]
 published:
-  - {{method: "A & B", score: 0.8765, metric: {metric}, where: "Somebody, 2020", differs: 5 % of it}}
+  - {{method: "A & B", score: 0.8765, metric: {metric}, where: "S, 2020",
+     differs: 5 % of it}}
   - {{method: other, score: 0.9, metric: balanced-accuracy, where: "Somebody, 2021"}}
 """
 
@@ -96,7 +97,7 @@ def test_published_scores_of_the_same_metric_follow(store):
     assert grid.rules == {3}
     [row] = grid.rows[3:]
     assert row[0].text == "A & B (published)" and row[1].text == "0.876"
-    assert dict(grid.notes)[row[1].marks[0]] == "Somebody, 2020; differs: 5 % of it"
+    assert dict(grid.notes)[row[1].marks[0]] == "S, 2020; differs: 5 % of it"
 
 
 def test_several_tasks_stand_beside_each_other(store):
@@ -132,4 +133,4 @@ def test_records_have_the_numbers_to_the_last_digit(store):
     assert {row["runs"] for row in rows if row["source"] == "here"} == {
         one.results[0]["run"] for one in found
     }
-    assert [row["embedding"] for row in rows if row["source"] == "Somebody, 2020"] == ["A & B"]
+    assert [row["embedding"] for row in rows if row["source"] == "S, 2020"] == ["A & B"]

@@ -142,7 +142,7 @@ def _panel(
         if np.isfinite(one.interval).all():
             bars.append(np.stack([np.full(_STEPS, x), np.linspace(*one.interval, _STEPS)], axis=1))
     first = {one.embedding: k for k, one in reversed(list(enumerate(known)))}  # the best of each
-    room = min(_NAMES, 0.42 * 72 * wide)
+    room = min(_NAMES, 0.3 * 72 * wide)
     names = [labels.fitted(name, room, _SIZE) for name in first]
     points = np.array(places)
     others = np.concatenate([points, *bars])

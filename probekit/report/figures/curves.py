@@ -23,9 +23,7 @@ _LEFT, _TOP, _BELOW = 0.5, 0.08, 0.36
 _LEAD = 0.2  # inches for the lines that lead to names
 
 
-def draw(
-    found: Efficiency, width: float | None = None, look: str | Path | None = None
-) -> "Figure":
+def draw(found: Efficiency, width: float | None = None, look: str | Path | None = None) -> "Figure":
     """Draw scores by training labels.
 
     Of more than 16 lines the best are shown, and that is said; the table has all.
@@ -91,7 +89,7 @@ def _draw(found: Efficiency, width: float) -> "Figure":
     axes.grid(axis="y")
     axes.set_ylabel(metrics.get(found.metric).title, labelpad=3)
     axes.set_xlabel("training clips with labels", labelpad=2)
-    _names(axes, lines, names, tall)
+    _names(axes, lines, names, tall, wide)
     return sheet.figure
 
 
@@ -145,7 +143,9 @@ def _across(axes: "Axes", lines: tuple[Line, ...], wide: float) -> None:
     axes.minorticks_off()
 
 
-def _names(axes: "Axes", lines: tuple[Line, ...], names: list[str], tall: float) -> None:
+def _names(
+    axes: "Axes", lines: tuple[Line, ...], names: list[str], tall: float, wide: float
+) -> None:
     """Write names at the right, apart from each other, with lines from the curves' ends."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
@@ -153,7 +153,6 @@ def _names(axes: "Axes", lines: tuple[Line, ...], names: list[str], tall: float)
     wanted = (ends - low) / (high - low) * tall
     places = _apart(wanted, _LINE, 0.04, tall - 0.04) / tall
     right = axes.get_xlim()[1]
-    inches = axes.figure.get_figwidth() * axes.get_position().width
     for k, (name, at) in enumerate(zip(names, places, strict=True)):
         colour, _ = _look(k)
         axes.plot(
@@ -164,7 +163,7 @@ def _names(axes: "Axes", lines: tuple[Line, ...], names: list[str], tall: float)
             zorder=1,
         )
         axes.plot(
-            [1, 1 + (_LEAD - 0.05) / inches],
+            [1, 1 + (_LEAD - 0.05) / wide],
             [(ends[k] - low) / (high - low), at],
             transform=axes.transAxes,
             color=colour,
@@ -172,7 +171,7 @@ def _names(axes: "Axes", lines: tuple[Line, ...], names: list[str], tall: float)
             clip_on=False,
         )
         axes.text(
-            1 + _LEAD / inches,
+            1 + _LEAD / wide,
             at,
             name,
             transform=axes.transAxes,

@@ -132,6 +132,8 @@ def test_other_addresses_would_be_seen(opened):
     said = [entry["message"] for entry in opened.driver.get_log("browser")]
     assert sum("Content Security Policy" in text for text in said) == 3
     assert opened.driver.title != "1"
+    assert "http://127.0.0.1:9/x.png" in opened.requests()
+    opened.show(1200)
 
 
 def test_every_column_sorts_both_ways(opened):
@@ -297,8 +299,9 @@ def test_fits_the_screen_in_both_schemes(opened, width, scheme):
     assert opened.run("return document.documentElement.scrollWidth") <= width
     beyond = opened.run(
         """return [...document.querySelectorAll("body *")].filter((e) =>
-        !e.closest(".scroll, .hidden, .skip, svg, .what *, .confusions button *") && e.getBoundingClientRect().right >
-        document.documentElement.clientWidth + 0.5).map((e) => e.outerHTML.slice(0, 80))"""
+        !e.closest(".scroll, .hidden, .skip, svg, .what *, .confusions button *") &&
+        e.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+        .map((e) => e.outerHTML.slice(0, 80))"""
     )
     assert beyond == []
     light = (
