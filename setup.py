@@ -57,6 +57,7 @@ setup(
             "torchvggish>=0.2",
             "av>=18",
             "dask[distributed]>=2025.1",
+            "selenium>=4.20",
         ],
         "video": ["av>=18"],
         "cluster": ["dask[distributed]>=2025.1"],

@@ -27,36 +27,18 @@ class Preset(_Part):
 
 
 class Setting(_Part):
-    """What makes a score, as far as a table, a column or a row says it.
-
-    Attributes
-    ----------
-    task, embedding, preset, probe : str
-        As for :func:`probekit.evaluate`.
-    metric : str
-        Which metric of the task.
-    fraction : float
-        Share of the training labels.
-    frames : bool
-        Whether the embeddings' frames are needed.
-    prior : bool
-        The score is quoted by the paper from other work; nothing here computes it.
-    pending : str
-        Why nothing here can compute it.
-    differs : str
-        What is known to differ between the paper's run and the one here.
-    """
+    """What makes a score, as far as a table, a column or a row says it."""
 
     task: str = ""
-    embedding: str = ""
+    embedding: str = ""  # as after -e
     preset: str = ""
     probe: str = "linear"
     metric: str = ""
-    fraction: float = Field(default=1.0, gt=0, le=1)
-    frames: bool = False
-    prior: bool = False
-    pending: str = ""
-    differs: str = ""
+    fraction: float = Field(default=1.0, gt=0, le=1)  # share of the training labels
+    frames: bool = False  # whether the frames are needed, too
+    prior: bool = False  # the paper quotes the score from other work; nothing here computes it
+    pending: str = ""  # why nothing here can compute it
+    differs: str = ""  # what is known to differ between the paper's run and the one here
 
     @property
     def computed(self) -> bool:
@@ -71,43 +53,21 @@ class Column(Setting):
 
 
 class Row(Setting):
-    """A row of a paper's table: a value for each column, null where the paper has none.
-
-    Attributes
-    ----------
-    label : str
-        As the paper has it.
-    values : list of float or None
-        In the units of the metric; shares are from 0 to 1.
-    spreads : list of float or None
-        What the paper prints after ±, where it does.
-    """
+    """A row of a paper's table: a value for each column, null where the paper has none."""
 
     label: str
-    values: list[float | None]
-    spreads: list[float | None] = []
+    values: list[float | None]  # in the units of the metric; shares are from 0 to 1
+    spreads: list[float | None] = []  # what the paper prints after ±, where it does
 
 
 class Cell(Setting):
-    """A published score and all that is said about it.
-
-    Attributes
-    ----------
-    row, column : str
-        Where it is in its table.
-    value : float
-        The published score.
-    spread : float or None
-        What the paper prints after ±.
-    remarks : list of str
-        The parts of ``differs``.
-    """
+    """A published score and all that is said about it."""
 
     row: str
     column: str
     value: float
     spread: float | None = None
-    remarks: list[str] = []
+    remarks: list[str] = []  # the parts of differs
 
 
 class Table(Setting):
@@ -177,31 +137,15 @@ class Table(Setting):
 
 
 class Figure(_Part):
-    """A figure of a paper, and which analysis makes the like of it.
-
-    Attributes
-    ----------
-    name, title, where : str
-        Which figure.
-    kind : {"dendrogram", "projection", "correlation", ""}
-        The analysis; empty where there is none.
-    task, embedding : str
-        As for :func:`probekit.evaluate`.
-    options : dict
-        Of the analysis.
-    pending : str
-        Why nothing here can make it.
-    differs : str
-        What is known to differ between the paper's figure and the one here.
-    """
+    """A figure of a paper, and which analysis makes the like of it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     title: str
     where: str
-    kind: Literal["dendrogram", "projection", "correlation", ""] = ""
+    kind: Literal["dendrogram", "projection", "correlation", ""] = ""  # the analysis
     task: str = ""
     embedding: str = ""
-    options: dict[str, str | int | float] = {}
+    options: dict[str, str | int | float] = {}  # of the analysis
     pending: str = ""
     differs: str = ""
 

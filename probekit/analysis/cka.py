@@ -73,6 +73,14 @@ def _product(one: Array, other: Array) -> float:
     """Return the sum of the squares of all products of two columns."""
     total = 0.0
     for first in range(0, one.shape[1], _BLOCK):
-        block = one[:, first : first + _BLOCK].T @ other
-        total += float(np.square(block, dtype=np.float64).sum())
+        own = one[:, first : first + _BLOCK].T
+        if one is not other:
+            total += _squares(own @ other)
+            continue
+        # of itself the products on one side of the diagonal will do
+        total += _squares(own @ own.T) + 2 * _squares(own @ one[:, first + _BLOCK :])
     return total
+
+
+def _squares(block: Array) -> float:
+    return float(np.square(block, dtype=np.float64).sum())

@@ -70,9 +70,10 @@ class Confusion:
             if self.by == "clusters"
             else "Classes are in the task's order"
         )
+        count = int(self.counts.sum())
         return (
             f"Confusion of {self.run.label} on {first['task']}: rows are the right classes, "
-            f"columns the predicted ones, each row as shares of its test clips ({int(self.counts.sum()):,} "
+            f"columns the predicted ones, each row as shares of its test clips ({count:,} "
             f"predictions{folds}{seeds}). {how}.{base.sentence(self.provenance)}"
         )
 

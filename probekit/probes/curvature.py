@@ -358,7 +358,9 @@ class Newton:
         while len(active):
             change, drawn = place.curved(self.basis.scores(direction))
             image = self._penalized(direction, folds[active]) + scale * self.basis.back(change)
-            length = height / _dot(direction, image).clamp(min=1e-38)
+            curvature = _dot(direction, image)
+            sound = (curvature > 0) & torch.isfinite(curvature)  # else rounding has the upper hand
+            length = torch.where(sound, height / curvature, 0.0)
             point[active] += length[:, None, None] * direction
             follow[active] += length[:, None] * drawn
             rest -= length[:, None, None] * image
@@ -367,7 +369,7 @@ class Newton:
             new = _dot(rest, rounded)
             # the second norm is for directions of little curvature, which the first hardly sees
             going = (_dot(rest, rest) > aim[active]) | (new > share[active] * first[active])
-            going &= used[active] < patience[active]
+            going &= sound & (used[active] < patience[active])
             direction = rounded + (new / height.clamp(min=1e-38))[:, None, None] * direction
             height = new
             kept = torch.nonzero(going)[:, 0]

@@ -33,7 +33,7 @@ DIRECTIONS = 60  # of Newton for one C, at most
 _HALVINGS = 30  # of one direction
 _MEMORY = 1.5e9  # bytes for rotated rows and what is computed for them
 _BLOCKS = 0.5e9  # bytes for the Hessians of single classes
-_ALONE = 1e8  # operations of a product up to which waiting for other threads costs more
+_ALONE = 5e8  # operations of a product up to which waiting for other threads costs more
 _STALLED = 0.5  # of the gap before: more, after a whole step, is no progress
 _FORCING = (0.5, 0.1)  # share of the gradient that a direction may leave: far away, near
 _SETTLED = 0.03  # of the weights' length: what the last direction may be
@@ -249,7 +249,7 @@ class _Path:
                 memory[groups[sure]] = torch.inf
             for counter in (self.steps, self.tries, self.halvings):
                 counter[groups[sure]] = 0
-            precise[groups[sure]] = not self.rough
+            precise[groups[sure]], self.deep[groups[sure]] = not self.rough, False
 
     def _write(self, group: int, gap: float) -> None:
         self.found[group].append(

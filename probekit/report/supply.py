@@ -36,7 +36,9 @@ class Supply:
     device: str = "auto"
     begin: Callable[[str, int], None] | None = None
     progress: Progress | None = None
-    _made: dict[tuple[str, str], str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._made: dict[tuple[str, str], str] = {}  # fingerprints of what was extracted
 
     def root(self, task: str) -> Path | None:
         """Return the folder of a task: its own, or that of its dataset; None where none is given.

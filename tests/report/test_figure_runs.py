@@ -222,7 +222,9 @@ def test_curves_are_means_over_labels(seeds):
     found = efficient(1, seeds)
     axes = curves.draw(found).axes[0]
     line = next(one for one in axes.lines if one.get_marker() == "o")
-    np.testing.assert_allclose(np.asarray(line.get_ydata(), float), [p.mean for p in found.lines[0].points])
+    np.testing.assert_allclose(
+        np.asarray(line.get_ydata(), float), [p.mean for p in found.lines[0].points]
+    )
     np.testing.assert_allclose(np.asarray(line.get_xdata(), float), [70, 700, 7000])
     assert axes.get_xscale() == "log"
 

@@ -19,6 +19,7 @@ _NAMES = 105.0  # points that a name may take
 _BAR = 0.62  # inches for the scale at the right
 _TALLEST = 7.2  # inches of the matrix
 _WIDEST = 0.3  # inches of a cell
+_LEAST = 1.0  # inches of a matrix of few classes: what stands beside it needs that
 _NUMBERED = 0.165  # inches of a cell in which there is room for a number
 _SIDE = 0.17  # inches for what rows and columns are
 
@@ -83,7 +84,7 @@ def _draw(found: Confusion, width: float | None) -> "Figure":
     room = min(width - _SIDE - beside - _BAR, _TALLEST)
     order = _shown(found, max(1, int(room / CELL)))
     names = [whole[k] for k in order]
-    cell = min(room / len(order), _WIDEST)
+    cell = min(room / len(order), max(_WIDEST, _LEAST / len(order)))
     side = cell * len(order)
     said = [*found.provenance]
     if len(order) < len(whole):

@@ -14,6 +14,7 @@
     return made;
   }
   const named = (text) => make("bdi", { text });
+  const short = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))).replace("-", "−"));
   const share = (value) => (value === null ? "–" : `${(100 * value).toFixed(1)} %`);
 
   function bar(value) {
@@ -154,7 +155,7 @@
       const [clip, truth] = item;
       const what = make("span", { className: "what" });
       if (this.numbers) {
-        const all = (values) => values.map((v) => (v === null ? "–" : v)).join(", ");
+        const all = (values) => values.map(short).join(", ");
         what.append(`${all(truth)} → ${all(item[2])}`);
       } else {
         const said = this.said(item).filter((k) => !truth.includes(k)).map((k) => this.name(k));
@@ -252,9 +253,9 @@
     values(item) {
       return make(
         "ol",
-        { "aria-label": "numbers" },
+        { "aria-label": "numbers", className: "numbers" },
         ...item[1].map((value, k) => {
-          const text = `${value} → ${item[2][k]}`;
+          const text = `${short(value)} → ${short(item[2][k])}`;
           return make("li", {}, named(this.name(k)), make("span", { className: "n", text }));
         }),
       );

@@ -112,7 +112,7 @@ def _own(row: Row, board: Board, axis: Axis, best: float, also: Sequence[str]) -
         ),
         *(_also(row, name) for name in also),
         cell(_clips(row), value=first["clips"]["used"], class_="n clips", title="clips"),
-        cell(*(notes or [Markup("–")]), value="; ".join(row.provenance), class_="notes"),
+        cell(*notes, value="; ".join(row.provenance), class_="notes"),
         role="row",
         class_=row.mark,
     )

@@ -364,6 +364,8 @@ def test_numbers_instead_of_classes(chromium, store):
     assert len(page.texts("[role=option]")) == 6
     assert page.texts("[role=option] .id")[0] == "mood-059"
     assert "valence" in page.texts(".clip ol")[0]
+    page.show(360)
+    assert page.run("return document.documentElement.scrollWidth") <= 360
     assert chromium.get_log("browser") == []
 
 
