@@ -37,8 +37,7 @@ def main(parts: tuple[str, ...] = PARTS) -> None:
 
 
 def features(rng: np.random.Generator, clips: int, dim: int, decay: float = 4.0) -> Array:
-    """Return features whose variances fall off as those of embeddings do, before and after
-    standardization."""
+    """Return features whose variances fall off as those of embeddings do."""
     turn = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
     mixing = turn * np.logspace(0, -decay / 2, dim)[:, None]
     return (rng.standard_normal((clips, dim)) @ mixing).astype(np.float32)
@@ -71,9 +70,7 @@ def tags(clips: int = 18706, dim: int = 1024, count: int = 50) -> None:
     for tag in sample:
         objective = Objective(rows, hot, [0], [int(tag)])
         curve = []
-        for one, (model, seconds) in zip(
-            ours[tag], _reference(wide, hot[:, tag]), strict=True
-        ):
+        for one, (model, seconds) in zip(ours[tag], _reference(wide, hot[:, tag]), strict=True):
             theirs += seconds
             gaps.append(_gap(objective, model, one.c))
             mine = roc_auc_score(held_hot[:, tag], far @ one.coef[0])
@@ -83,14 +80,27 @@ def tags(clips: int = 18706, dim: int = 1024, count: int = 50) -> None:
         worst, apart = min(worst, best[2]), max(apart, abs(best[0] - best[1]))
     scaled = theirs * count / len(sample)
     table(
-        f"{clips:,} × {dim:,} × {count} tags × 12 C, {torch.get_num_threads()} threads; reference on "
-        f"{len(sample)} tags, scaled",
+        f"{clips:,} × {dim:,} × {count} tags × 12 C, {torch.get_num_threads()} threads; reference "
+        f"on {len(sample)} tags, scaled",
         [
-            ("probekit", "scikit-learn, scaled", "ratio", "our greatest gap", "its greatest gap",
-             "least cosine at the best C", "greatest difference of ROC-AUC there"),
-            (f"{own:.1f} s", f"{scaled:.0f} s", f"{scaled / own:.1f}",
-             f"{max(s.gap for path in ours for s in path):.0e}", f"{max(gaps):.0e}",
-             f"{worst:.6f}", f"{apart:.0e}"),
+            (
+                "probekit",
+                "scikit-learn, scaled",
+                "ratio",
+                "our greatest gap",
+                "its greatest gap",
+                "least cosine at the best C",
+                "greatest difference of ROC-AUC there",
+            ),
+            (
+                f"{own:.1f} s",
+                f"{scaled:.0f} s",
+                f"{scaled / own:.1f}",
+                f"{max(s.gap for path in ours for s in path):.0e}",
+                f"{max(gaps):.0e}",
+                f"{worst:.6f}",
+                f"{apart:.0e}",
+            ),
         ],
     )
 
@@ -124,17 +134,30 @@ def folds(clips: int = 8732, dim: int = 2048, classes: int = 10, count: int = 10
         f"{clips:,} × {dim:,} × {classes} classes × {count} folds × 12 C, "
         f"{torch.get_num_threads()} threads; reference on one fold, scaled",
         [
-            ("probekit", "scikit-learn, scaled", "ratio", "our greatest gap", "its greatest gap",
-             "cosine at the best C", "difference of accuracy there"),
-            (f"{own:.1f} s", f"{theirs * count:.0f} s", f"{theirs * count / own:.1f}",
-             f"{max(s.gap for path in ours for s in path):.0e}", f"{max(gaps):.0e}",
-             f"{best[2]:.6f}", f"{abs(best[0] - best[1]):.0e}"),
+            (
+                "probekit",
+                "scikit-learn, scaled",
+                "ratio",
+                "our greatest gap",
+                "its greatest gap",
+                "cosine at the best C",
+                "difference of accuracy there",
+            ),
+            (
+                f"{own:.1f} s",
+                f"{theirs * count:.0f} s",
+                f"{theirs * count / own:.1f}",
+                f"{max(s.gap for path in ours for s in path):.0e}",
+                f"{max(gaps):.0e}",
+                f"{best[2]:.6f}",
+                f"{abs(best[0] - best[1]):.0e}",
+            ),
         ],
     )
 
 
 def stream(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
-    """A tenth of AudioSet, float16, from a file: the cost of a pass, and of one C."""
+    """Time a pass, and one C, on a tenth of AudioSet in float16 from a file."""
     with tempfile.TemporaryDirectory() as folder:
         rng = np.random.default_rng(2)
         path = Path(folder) / "rows.f16"
@@ -149,9 +172,9 @@ def stream(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
             scores = block @ rule
             scores /= scores.std(axis=0)
             scores += rng.standard_normal(scores.shape, np.float32)
-            hot[start : start + len(block)] = scores > np.quantile(scores, 1 - rates, axis=0)[
-                range(classes), range(classes)
-            ]
+            hot[start : start + len(block)] = (
+                scores > np.quantile(scores, 1 - rates, axis=0)[range(classes), range(classes)]
+            )
         file.flush()
         before = _peak()
         rows = Rows(np.memmap(path, np.float16, "r", shape=(clips, dim)), np.ones((1, clips), bool))
@@ -167,11 +190,20 @@ def stream(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
             f"{clips:,} × {dim:,} float16 × {classes} tags, from a file, "
             f"{torch.get_num_threads()} threads",
             [
-                ("pass in float32", "pass in float64", "projected for 2,040,000 clips",
-                 "peak memory", "before"),
-                (f"{cost[0]:.1f} s", f"{cost[1]:.1f} s",
-                 f"{10 * cost[0]:.0f} s, {10 * cost[1]:.0f} s (projection)",
-                 f"{_peak() / 2**30:.1f} GiB", f"{before / 2**30:.1f} GiB"),
+                (
+                    "pass in float32",
+                    "pass in float64",
+                    "projected for 2,040,000 clips",
+                    "peak memory",
+                    "before",
+                ),
+                (
+                    f"{cost[0]:.1f} s",
+                    f"{cost[1]:.1f} s",
+                    f"{10 * cost[0]:.0f} s, {10 * cost[1]:.0f} s (projection)",
+                    f"{_peak() / 2**30:.1f} GiB",
+                    f"{before / 2**30:.1f} GiB",
+                ),
             ],
         )
 

@@ -65,7 +65,8 @@ def faults(name: str) -> list[str]:
     """Return what numpydoc finds wrong with one docstring."""
     report = validate(name)
     module, _, own = name.rpartition(".")
-    whole = described(getattr(importlib.import_module(module), own))
+    thing = getattr(importlib.import_module(module), own)
+    whole, is_protocol = described(thing), getattr(thing, "_is_protocol", False)
     lines = [line for line in (report["docstring"] or "").splitlines() if line.strip()]
     short = not any(line.strip().startswith("-----") for line in lines)
     return [
@@ -73,7 +74,7 @@ def faults(name: str) -> list[str]:
         for code, text in report["errors"]
         if code in ERRORS - IGNORED
         and not (short and code in SHORT)
-        and not (whole and code == "PR01")
+        and not (code == "PR01" and (whole or is_protocol))
     ]
 
 

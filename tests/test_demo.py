@@ -55,7 +55,7 @@ def test_results_are_far_above_chance_and_say_what_they_are_of(made):
         assert len(one["folds"]) == corpus.FOLDS
         assert one["interval"]["unit"] == "groups within folds"
         assert one["interval"]["low"] < one["score"] < one["interval"]["high"]
-        assert one["solver"]["unconverged"] == 0
+        assert one["solver"]["unconverged_final"] == 0
 
 
 def test_store_has_what_was_returned_with_its_marks(made):

@@ -46,8 +46,12 @@ def solve(
         Whether each division is brought to zero mean and unit variance, or only centred.
     device : str
         Where.
-    tolerance, most, client
+    tolerance : float > 0
         As for :func:`probekit.probes.solver.solve`.
+    most : int >= 1
+        Likewise.
+    client : distributed.Client, optional
+        Likewise.
 
     Returns
     -------
@@ -115,7 +119,7 @@ def _fit(
         return
     done = solver.solve(rows, hot, grid, owners, tags=tags, classes=classes, **how)
     for owner, path in zip(owners, done, strict=True):
-        own = slice(None)
+        own = np.ones(classes, bool)
         if form == "softmax":
             own = np.isin(names, plans[owner].there)
         for place, one in enumerate(path):

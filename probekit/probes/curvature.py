@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 _SEED = 0  # of the sample of rows
 _WIDE = 4096  # rows that are float64 at a time
-_KEPT = 1e7  # numbers up to which the rows are kept in float64 too
+_KEPT = 3e7  # numbers up to which the rows are kept in float64 too
 
 
 class Basis:
@@ -114,7 +114,8 @@ class Basis:
         if residuals.dtype == self.rows.dtype:
             found = flat @ self.rows
         else:
-            found = sum(flat[:, where] @ block for where, block in self._wide())
+            blocks = [flat[:, where] @ block for where, block in self._wide()]
+            found = torch.stack(blocks).sum(dim=0) if len(blocks) > 1 else blocks[0]
         return found.view(*residuals.shape[:2], -1)
 
     def _wide(self) -> Iterator[tuple[slice, Tensor]]:
@@ -325,17 +326,18 @@ class Newton:
         plain = torch.softmax(scores, dim=1) * (on > 0)
         chance = plain * on
         top = scores.argmax(dim=1, keepdim=True)
-        hessian = torch.diag_embed(chance.sum(dim=2).double()) - (
-            chance @ plain.transpose(1, 2)
-        ).double()
+        hessian = (
+            torch.diag_embed(chance.sum(dim=2).double()) - (chance @ plain.transpose(1, 2)).double()
+        )
         trace = hessian.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None].clamp(min=1e-30)
         hessian = hessian + trace / hessian.shape[1] ** 2  # all intercepts up: no change
         hessian.diagonal(dim1=1, dim2=2).mul_(1 + 8 * torch.finfo(kind).eps)
         inverse = torch.linalg.inv(hessian)
         there = allowed.double()
-        keep = torch.diag_embed(there) - there[:, :, None] * there[:, None] / there.sum(dim=1)[
-            :, None, None
-        ]
+        keep = (
+            torch.diag_embed(there)
+            - there[:, :, None] * there[:, None] / there.sum(dim=1)[:, None, None]
+        )
         return Place(chance, plain, top, (keep @ inverse @ keep).to(kind))
 
     def _solve(

@@ -209,8 +209,18 @@ def fit_paths(
         Of all clips.
     divisions : sequence of numpy.ndarray
         Rows to fit on. Each division is standardized by its own.
-    kind, classes, grid, solver, standardize, device
-        As for :func:`fit_path`.
+    kind : {"single", "multi", "regression"}
+        What the targets are.
+    classes : int
+        Columns of the result, also where some class has no training clip.
+    grid : sequence of float > 0
+        Values of C, ascending.
+    solver : {"probekit", "scikit-learn"}
+        What minimizes.
+    standardize : bool
+        Whether features are standardized by each division's own clips.
+    device : str
+        Where probekit's solver runs.
     client : distributed.Client, optional
         A Dask cluster, whose workers then read the rows and sum over them for probekit's solver.
 

@@ -123,9 +123,7 @@ class Objective:
         mean = logs.sum(dim=1, keepdim=True) / self.allowed.sum(dim=1, keepdim=True)
         return torch.where(self.allowed, logs - mean, 0.0)
 
-    def sums(
-        self, groups: Tensor, weights: Tensor, intercepts: Tensor, dtype: torch.dtype
-    ) -> Sums:
+    def sums(self, groups: Tensor, weights: Tensor, intercepts: Tensor, dtype: torch.dtype) -> Sums:
         """Return loss and derivatives.
 
         Parameters
@@ -301,4 +299,5 @@ class Objective:
 def _part(objective: Objective, given: Sequence[Any], within: slice) -> Sums:
     """Return sums over some rows; what a worker of a cluster does."""
     with torch.no_grad():
-        return objective.part(*given, within=within)
+        groups, weights, intercepts, dtype = given
+        return objective.part(groups, weights, intercepts, dtype, within)

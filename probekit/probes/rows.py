@@ -177,7 +177,7 @@ class Rows:
     def _overall(self) -> tuple[Array, Array]:
         """Return mean and standard deviation over the rows of any fold, by Chan's update."""
         count, mean, square = 0, np.zeros(self.dim), np.zeros(self.dim)
-        used = self.masks.any(axis=0)
+        used = np.asarray(self.masks.any(axis=0))
         for where, raw in self._raw():
             rows = raw[used[where]]
             if not len(rows):

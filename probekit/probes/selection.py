@@ -122,10 +122,26 @@ def choose(
 
     Parameters
     ----------
-    features, targets, clips, protocol, metric, grid, solver, device, standardize
-        As there.
+    features : numpy.ndarray or probekit.probes.rows.Source, shape (clips, dim)
+        Of all clips of the manifest.
+    targets : numpy.ndarray
+        Of all clips.
+    clips : Manifest
+        The clips.
     split : Split
         Which rows are what.
+    protocol : Protocol
+        From the task's card.
+    metric : Metric
+        What is best.
+    grid : tuple of float > 0
+        Values of C, ascending.
+    solver : {"probekit", "scikit-learn"}
+        What fits the probes.
+    device : str
+        Where probekit's solver runs.
+    standardize : bool
+        Whether features are standardized on the clips fitted on.
 
     Returns
     -------

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
@@ -35,6 +34,7 @@ _MEMORY = 1.5e9  # bytes for rotated rows and what is computed for them
 _BLOCKS = 0.5e9  # bytes for the Hessians of single classes
 _ALONE = 5e8  # operations of a product up to which waiting for other threads costs more
 _STALLED = 0.5  # of the gap before: more, after a whole step, is no progress
+_NEAR = 1e-2  # gap below which Newton's directions should bring much
 _FORCING = (0.5, 0.1)  # share of the gradient that a direction may leave: far away, near
 _SETTLED = 0.03  # of the weights' length: what the last direction may be
 _LARGE = 1e9  # operations of a pass from which float32 leads the way
@@ -231,7 +231,9 @@ class _Path:
             )
             self.value[groups], self.fall[groups] = value, 0.0
             gap[open_] = bound / value.clamp(min=1e-300)
-            lost = (self.tries[groups] >= self.most) | (self.halvings[groups] >= _HALVINGS)
+            # a direction of float32 that leads nowhere is tried again in float64
+            stuck = (self.halvings[groups] >= _HALVINGS) & self.deep[groups]
+            lost = (self.tries[groups] >= self.most) | stuck
             good = gap[open_] <= self.tolerance * torch.where(precise[groups], 1.0, 3.0)
             # at small C the objective is nearly all loss: a small gap leaves the weights some room
             good &= self.moved[groups] <= _SETTLED * self.weights[groups].norm(dim=(1, 2))
@@ -264,9 +266,11 @@ class _Path:
 
     def _turn(self, groups: Tensor, own: Sums, gap: Tensor) -> None:
         """Give groups new directions."""
+        # near the minimum, what a direction of float32 promises may be all there is in its digits
         stalled = (gap > _STALLED * self.before[groups]) & (self.halvings[groups] == 0)
-        hopeless = self.promise[groups] < _STALLED * 0.02 * gap * self.value[groups]
-        self.deep[groups] |= stalled & hopeless
+        stalled &= (gap < _NEAR) & (self.promise[groups] < _NEAR * gap * self.value[groups])
+        stalled |= (self.promise[groups] <= 0) | (self.halvings[groups] >= _HALVINGS)
+        self.deep[groups] |= stalled
         self.before[groups], self.cut[groups] = gap, self.halvings[groups] > 0
         for deep, kind in ((False, torch.float32), (True, torch.float64)):
             some = torch.nonzero(self.deep[groups] == deep)[:, 0]

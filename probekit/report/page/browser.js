@@ -124,7 +124,8 @@
         ...this.run.pairs.map(([a, b, n]) => {
           const pressed = a === isTrue && b === isSaid;
           const arrow = make("span", { className: "soft", text: " → ", "aria-label": "taken for" });
-          const parts = [named(this.name(a)), arrow, named(this.name(b)), ` ${number(n)}`];
+          const times = make("span", { className: "soft", text: ` ×${number(n)}` });
+          const parts = [named(this.name(a)), arrow, named(this.name(b)), times];
           const button = make("button", { type: "button", "aria-pressed": pressed }, ...parts);
           button.addEventListener("click", () => this.pair(a, b, pressed));
           return button;

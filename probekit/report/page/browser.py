@@ -70,8 +70,8 @@ def _fill(
     found: Sequence[Sequence[Mistakes]],
     tables: Sequence[Clips],
 ) -> None:
-    """Take the surest mistakes of all runs in turn, until the budget is used up."""
-    for k in range(sounds.EACH):
+    """Take the surest mistakes of all runs in turn, until no more are allowed."""
+    for k in range(max(len(one.clips) for own in found for one in own)):
         for board, own, table in zip(boards, found, tables, strict=True):
             for one in own:
                 place = table.find(one.clips[k]) if k < len(one.clips) else None
@@ -174,7 +174,7 @@ def browser(board: Board, number: int, data: dict[str, Any]) -> Markup:
     return tag(
         "div",
         tag("h3", title, id=name),
-        tag("p", _SAID[data["target"]], class_="soft"),
+        tag("p", _said(board, data["target"]), class_="soft"),
         tag("noscript", tag("p", "This list needs JavaScript.", class_="soft")),
         tag("div", *filters, class_="filters", role="group", aria_label="Which clips"),
         tag("div", class_="confusions", role="group", aria_label="Most frequent confusions"),
@@ -186,6 +186,12 @@ def browser(board: Board, number: int, data: dict[str, Any]) -> Markup:
         role="group",
         aria_labelledby=name,
     )
+
+
+def _said(board: Board, target: str) -> str:
+    """Return what counts as wrong, and of which run it is shown."""
+    several = any(len(row.entry.results) > 1 for row in board.rows)
+    return _SAID[target] + (" Of several seeds the first one is shown." if several else "")
 
 
 def _select(name: str, said: str, options: Sequence[str]) -> Markup:

@@ -236,7 +236,8 @@ def _legend(board: Board) -> Markup:
     if SAME in seen:
         said.append(
             "≈ best: not distinguishable from the best at the 5 % level by the paired test "
-            "(p-values adjusted, Holm); that does not mean equal."
+            "(p-values adjusted, Holm); that does not mean equal. Over folds the test is about "
+            "other training sets, too, and so more cautious than the intervals."
         )
     elif len(board.rows) > 1 and seen <= {BEST, "worse"}:
         said.append("The best differs from every other at the 5 % level (paired tests, Holm).")

@@ -112,7 +112,7 @@ def write(
         tasks=len({board.task for board in found}),
         runs=runs,
         sounds=len(heard.data),
-        problems=[*heard.problems, *left],
+        problems=[*heard.problems.values(), *left],
     )
 
 

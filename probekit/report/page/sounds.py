@@ -16,7 +16,7 @@ from probekit.errors import AudioError, DataError
 from probekit.manifest import Manifest, read
 
 SECONDS = 6.0  # of a clip
-EACH = 8  # clips a run, unless the budget ends before
+MOST = 240  # clips in the page, unless the budget ends before: decoding takes its time
 _RATE = 22_050
 _FADE = 0.01  # seconds, so that a cut does not click
 
@@ -35,26 +35,26 @@ class Sounds:
         ``(task, clip)`` to the number in ``data``.
     used : int
         Bytes taken.
-    problems : list of str
-        Recordings that could not be read.
+    problems : dict
+        ``(task, clip)`` to why its recording could not be read.
     """
 
     budget: int
     data: list[str] = field(default_factory=list)
     places: dict[tuple[str, str], int] = field(default_factory=dict)
     used: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def add(self, task: str, clip: str, path: Path, start: float, end: float) -> bool:
-        """Put a clip into the page; False where the budget does not allow it any more."""
-        if (task, clip) in self.places:
+        """Put a clip into the page; False where no more are allowed."""
+        if (task, clip) in self.places or (task, clip) in self.problems:
             return True
         try:
             sound = encoded(path, start, end)
         except AudioError as error:
-            self.problems.append(str(error))
+            self.problems[task, clip] = str(error)
             return True
-        if self.used + len(sound) > self.budget:
+        if self.used + len(sound) > self.budget or len(self.data) == MOST:
             return False
         self.places[task, clip] = len(self.data)
         self.data.append(sound)

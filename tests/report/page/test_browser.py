@@ -197,7 +197,7 @@ def test_list_of_wrong_clips_and_its_filters(opened, small):
 
 def test_frequent_confusion_is_a_button_that_filters(opened):
     button = opened.driver.find_element("css selector", ".confusions button")
-    times = int(button.text.split()[-1])
+    times = int(button.text.rpartition("×")[2])
     button.click()
     assert len(opened.texts("[role=option]")) == times
     pressed = opened.driver.find_element("css selector", ".confusions [aria-pressed=true]")
@@ -376,7 +376,7 @@ def test_several_labels_show_what_was_missed_and_what_was_said_instead(chromium,
     store.run("tags", "e", scores, metric="f1-samples")
     page = Opened(chromium, store.write().path)
     assert sorted(set(page.texts("[role=option] .what"))) == ["bass→voice", "piano→voice"]
-    assert page.texts(".confusions button") == ["bass → voice 3", "piano → voice 3"]
+    assert page.texts(".confusions button") == ["bass → voice ×3", "piano → voice ×3"]
     facts = page.texts(".clip dd")
     assert facts[0] in ("drums, bass", "drums, piano") and facts[1] == "drums, voice"
 
