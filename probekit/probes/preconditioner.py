@@ -164,7 +164,7 @@ def _inverse(hessians: Tensor) -> Tensor:
 def _among(
     stacks: dict[int, tuple[list[int], Tensor]], active: Tensor
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return where groups are among the active ones, with their blocks; the groups that left not."""
+    """Return where groups are among the active ones, with their blocks; not those that left."""
     where = {place: k for k, place in enumerate(active.tolist())}
     found = []
     for places, inverses in stacks.values():

@@ -12,8 +12,7 @@ Array = npt.NDArray[Any]
 
 
 def solve(features: Array, targets: Array, grid: Sequence[float]) -> list[Solution]:
-    """Minimize ``½‖w‖² + C · ½ Σ error²`` with a free intercept, so that C means what it does
-    for classes.
+    """Minimize ``½‖w‖² + C · ½ Σ error²`` with a free intercept: C means what it does for classes.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ import torch
 Array = npt.NDArray[Any]
 
 _BLOCK = 32e6  # bytes of one block and what is computed for its rows
-_KEPT = 64e6  # bytes up to which the float64 form of all rows is kept
+_KEPT = 2.5e8  # bytes up to which all rows are kept as blocks of a type
 _APART = 100.0  # a fold's scale may differ from the shared one by this factor
 
 
@@ -86,7 +86,7 @@ class Rows:
         self.source, self.masks, self.device = source, masks, device
         self.standardize = standardize
         self.count, self.dim = int(source.shape[0]), int(source.shape[1])
-        self._kept: torch.Tensor | None = None
+        self._kept: dict[torch.dtype, torch.Tensor] = {}
         centre, spread = self._overall()
         # float32 numbers, so that float32 and float64 blocks are of the same coordinates
         self.centre = centre.astype(np.float32).astype(np.float64)
@@ -148,11 +148,11 @@ class Rows:
         torch.Tensor, shape (some, dim)
             On the device.
         """
-        if self.count * self.dim * 8 <= _KEPT and dtype == torch.float64:
-            if self._kept is None:
-                self._kept = self._block(slice(0, self.count), dtype)
-            return self._kept[where]
-        return self._block(where, dtype)
+        if self.count * self.dim * dtype.itemsize > _KEPT:
+            return self._block(where, dtype)
+        if dtype not in self._kept:
+            self._kept[dtype] = self._block(slice(0, self.count), dtype)
+        return self._kept[dtype][where]
 
     def _block(self, where: slice, dtype: torch.dtype) -> torch.Tensor:
         raw = torch.as_tensor(np.ascontiguousarray(self.source[where]), device=self.device)
@@ -165,7 +165,7 @@ class Rows:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to a worker: all but what it can make itself."""
-        return {**self.__dict__, "_kept": None}
+        return {**self.__dict__, "_kept": {}}
 
     def _raw(self) -> Iterator[tuple[slice, Array]]:
         """Walk over all rows as they are, in float64."""

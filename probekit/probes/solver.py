@@ -7,8 +7,8 @@ Each fold's softmax, and each tag of each fold, is a *group* that goes its own w
 Newton's method from the solution before. What costs time is done for all groups at once: two
 products with all rows for the objective, in float64, and two for each step of conjugate gradients,
 in float32 (:mod:`.curvature`). A group is done when its bound of the distance to the minimum, from
-the float64 sums at the very weights that are returned (:mod:`.objective`), is small; it then leaves,
-or goes on to the next C, for which those sums serve as well.
+the float64 sums at the very weights that are returned (:mod:`.objective`), is small; it then
+leaves, or goes on to the next C, for which those sums serve as well.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ _MEMORY = 1.5e9  # bytes for rotated rows and what is computed for them
 _BLOCKS = 0.5e9  # bytes for the Hessians of single classes
 _ALONE = 5e8  # operations of a product up to which waiting for other threads costs more
 _STALLED = 0.5  # of the gap before: more, after a whole step, is no progress
-_NEAR = 1e-2  # gap below which Newton's directions should bring much
+_NEAR = 1e-3  # of the objective: a promise that is little beside a gap
 _FORCING = (0.5, 0.1)  # share of the gradient that a direction may leave: far away, near
 _SETTLED = 0.03  # of the weights' length: what the last direction may be
 _LARGE = 1e9  # operations of a pass from which float32 leads the way
@@ -268,7 +268,8 @@ class _Path:
         """Give groups new directions."""
         # near the minimum, what a direction of float32 promises may be all there is in its digits
         stalled = (gap > _STALLED * self.before[groups]) & (self.halvings[groups] == 0)
-        stalled &= (gap < _NEAR) & (self.promise[groups] < _NEAR * gap * self.value[groups])
+        little = (10 * gap).clamp(max=1) * _NEAR * self.value[groups]
+        stalled &= self.promise[groups] < little
         stalled |= (self.promise[groups] <= 0) | (self.halvings[groups] >= _HALVINGS)
         self.deep[groups] |= stalled
         self.before[groups], self.cut[groups] = gap, self.halvings[groups] > 0
