@@ -118,7 +118,7 @@ def test_two_at_once_end_with_one_content(corpus, tmp_path, start, uninterrupted
 
 def test_interrupted_by_the_user_it_says_so(corpus, tmp_path, start, uninterrupted, content):
     cache = tmp_path / "cache"
-    process = start(cache, pause=0.3)
+    process = start(cache, pause=1.5)
     while not finished(cache) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

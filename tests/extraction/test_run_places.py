@@ -110,6 +110,7 @@ def slowly():
     exec(SLOW_DOWN, {})  # workers are other processes: nothing is patched there from here
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker(corpus, tmp_path, here, content):
     distributed = pytest.importorskip("distributed")
     cache = tmp_path / "c"
