@@ -250,7 +250,7 @@ class Newton:
         c: Tensor,
         share: Tensor,
         kind: torch.dtype = torch.float32,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return a direction for each group.
 
         Parameters
@@ -274,6 +274,8 @@ class Newton:
             Directions.
         used : torch.Tensor of int, shape (some,)
             Steps of conjugate gradients.
+        broken : torch.Tensor of bool, shape (some,)
+            Where rounding made the curvature negative, and the direction is not to be relied on.
         """
         folds = self.objective.folds[groups]
         place = self._place(groups, weights, intercepts, kind)
@@ -294,7 +296,7 @@ class Newton:
         away = self.objective.rows.shift[folds][:, None] - self.basis.centre
         slope = slope + lean[:, :, None] * away / self.ratio[folds][:, None]
         right = -self.basis.down(slope, folds, self.ratio).to(kind) - scale * self.basis.back(first)
-        point, follow, used = self._solve(
+        point, follow, used, broken = self._solve(
             right, place, round_, scale, folds, share.to(kind) ** 2, self.blocks.patience(groups)
         )
         self.blocks.note(groups, used)
@@ -302,7 +304,7 @@ class Newton:
             point = _centred(point, self.objective.allowed[groups])
         turn = self.basis.up(point, folds, self.ratio)
         drift = (start + follow).double() + (turn / self.ratio[folds][:, None] * away).sum(dim=2)
-        return turn, drift, used
+        return turn, drift, used, broken
 
     @property
     def _softmax(self) -> bool:
@@ -349,10 +351,11 @@ class Newton:
         folds: Tensor,
         share: Tensor,
         patience: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run preconditioned conjugate gradients; groups leave when they are done."""
         point, follow = torch.zeros_like(right), right.new_zeros(right.shape[:2])
         used = torch.zeros(len(right), dtype=torch.int64, device=right.device)
+        broken = torch.zeros(len(right), dtype=torch.bool, device=right.device)
         aim = share * _dot(right, right)
         active = torch.arange(len(right), device=right.device)
         rest, direction = right.clone(), round_(right, active)
@@ -367,6 +370,7 @@ class Newton:
             follow[active] += length[:, None] * drawn
             rest -= length[:, None, None] * image
             used[active] += 1
+            broken[active] = ~sound
             rounded = round_(rest, active)
             new = _dot(rest, rounded)
             # the second norm is for directions of little curvature, which the first hardly sees
@@ -378,7 +382,7 @@ class Newton:
             if len(kept) < len(active):
                 active, rest, direction = active[kept], rest[kept], direction[kept]
                 scale, height, place = scale[kept], height[kept], place.only(kept)
-        return point, follow, used
+        return point, follow, used, broken
 
     def _penalized(self, point: Tensor, folds: Tensor) -> Tensor:
         if self.basis.penalty is None:

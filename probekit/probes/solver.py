@@ -37,6 +37,8 @@ _STALLED = 0.5  # of the gap before: more, after a whole step, is no progress
 _NEAR = 1e-3  # of the objective: a promise that is little beside a gap
 _FORCING = (0.5, 0.1)  # share of the gradient that a direction may leave: far away, near
 _SETTLED = 0.03  # of the weights' length: what the last direction may be
+_SLACK = (1e-11, 1e-6)  # of the objective: what float64 and float32 may miss
+_BLURRED = 3  # halvings after which float32's sums are not believed any more
 _LARGE = 1e9  # operations of a pass from which float32 leads the way
 
 
@@ -157,20 +159,21 @@ class _Path:
         self.promise = torch.full_like(self.length, torch.inf)  # what a direction would gain
         self.deep = torch.zeros_like(self.at, dtype=torch.bool)  # float32 does not do any more
         flops = 4.0 * objective.rows.count * dim * count * width
-        self.rough = flops > _LARGE
+        # float32 looks first where passes are long, until its digits do not do for a group
+        self.precise = torch.full_like(self.deep, flops <= _LARGE)
+        self.noisy = self.precise.clone()
         self.found: list[list[Solution]] = [[] for _ in range(count)]
 
     def run(self) -> Iterator[int]:
         """Go; yields how many solutions there are so far."""
         going = torch.arange(len(self.objective), device=self.at.device)
-        precise = torch.full_like(self.at, not self.rough, dtype=torch.bool)
         done = 0
         while len(going):
-            sums, weights, intercepts = self._look(going, precise)
+            sums, weights, intercepts = self._look(going)
             taken = self._judge(going, sums, weights, intercepts)
             here = going[taken]
             own = sums[taken]
-            gap, exact = self._advance(here, own, precise)
+            gap, exact = self._advance(here, own)
             now = sum(len(path) for path in self.found)
             if now > done:
                 done = now
@@ -181,12 +184,13 @@ class _Path:
                 self._turn(here[ready], own[ready], gap[ready])
             going = going[self.at[going] < len(self.grid)]
 
-    def _look(self, going: Tensor, precise: Tensor) -> tuple[Sums, Tensor, Tensor]:
+    def _look(self, going: Tensor) -> tuple[Sums, Tensor, Tensor]:
         """Return the sums where groups now try to be."""
         length = self.length[going]
         weights = self.weights[going] + length[:, None, None] * self.turn[going]
         intercepts = self.intercepts[going] + length[:, None] * self.drift[going]
-        parts = [torch.nonzero(precise[going])[:, 0], torch.nonzero(~precise[going])[:, 0]]
+        precise = self.precise[going]
+        parts = [torch.nonzero(precise)[:, 0], torch.nonzero(~precise)[:, 0]]
         kinds = (torch.float64, torch.float32)
         if not len(parts[0]) or not len(parts[1]):
             kind = kinds[0] if len(parts[0]) else kinds[1]
@@ -207,18 +211,26 @@ class _Path:
         """Take the tries that lower the objective, halve the others; return places of the taken."""
         c = self.levels[self.at[going]]
         value = 0.5 * (weights**2).sum(dim=(1, 2)) + c * sums.loss
-        slack = (1e-6 if self.rough else 1e-11) * value.abs()
+        slack = torch.where(self.precise[going], *_SLACK) * value.abs()
         allowed = self.value[going] + 1e-4 * self.length[going] * self.fall[going] + slack
         fine = (value <= allowed) | (self.halvings[going] >= _HALVINGS)
         taken, missed = torch.nonzero(fine)[:, 0], going[~fine]
         self.length[missed] /= 2
         self.halvings[missed] += 1
+        self._sharpen(missed[(self.halvings[missed] >= _BLURRED) & ~self.precise[missed]])
         here = going[taken]
         self.weights[here], self.intercepts[here] = weights[taken], intercepts[taken]
         self.turn[here], self.drift[here], self.length[here] = 0.0, 0.0, 1.0
         return taken
 
-    def _advance(self, here: Tensor, own: Sums, precise: Tensor) -> tuple[Tensor, Tensor]:
+    def _sharpen(self, groups: Tensor) -> None:
+        """Look in float64 from now on, first at where groups are."""
+        self.precise[groups] = self.noisy[groups] = True
+        self.turn[groups], self.drift[groups] = 0.0, 0.0
+        self.value[groups] = torch.inf
+        self.halvings[groups], self.tries[groups] = 0, 0
+
+    def _advance(self, here: Tensor, own: Sums) -> tuple[Tensor, Tensor]:
         """Write down what is good enough; return gaps, and who must be looked at exactly first."""
         exact = torch.zeros(len(here), dtype=torch.bool, device=here.device)
         gap = torch.full((len(here),), torch.inf, dtype=torch.float64, device=here.device)
@@ -234,13 +246,14 @@ class _Path:
             # a direction of float32 that leads nowhere is tried again in float64
             stuck = (self.halvings[groups] >= _HALVINGS) & self.deep[groups]
             lost = (self.tries[groups] >= self.most) | stuck
-            good = gap[open_] <= self.tolerance * torch.where(precise[groups], 1.0, 3.0)
+            lost &= self.precise[groups]
+            good = gap[open_] <= self.tolerance * torch.where(self.precise[groups], 1.0, 3.0)
             # at small C the objective is nearly all loss: a small gap leaves the weights some room
             good &= self.moved[groups] <= _SETTLED * self.weights[groups].norm(dim=(1, 2))
             good |= lost
-            unsure = good & ~precise[groups]
+            unsure = good & ~self.precise[groups]
             exact[open_[unsure]] = True
-            precise[groups[unsure]] = True
+            self.precise[groups[unsure]] = True
             sure = torch.nonzero(good & ~unsure)[:, 0]
             if not len(sure):
                 return gap, exact
@@ -251,7 +264,7 @@ class _Path:
                 memory[groups[sure]] = torch.inf
             for counter in (self.steps, self.tries, self.halvings):
                 counter[groups[sure]] = 0
-            precise[groups[sure]], self.deep[groups[sure]] = not self.rough, False
+            self.precise[groups[sure]], self.deep[groups[sure]] = self.noisy[groups[sure]], False
 
     def _write(self, group: int, gap: float) -> None:
         self.found[group].append(
@@ -271,8 +284,12 @@ class _Path:
         little = (10 * gap).clamp(max=1) * _NEAR * self.value[groups]
         stalled &= self.promise[groups] < little
         stalled |= (self.promise[groups] <= 0) | (self.halvings[groups] >= _HALVINGS)
-        self.deep[groups] |= stalled
+        # of float32's sums they are noise; in float64 a direction of float32 may be the reason
+        blurred = ~self.precise[groups] & (stalled | (self.tries[groups] >= self.most))
+        self.deep[groups] |= stalled & self.precise[groups]
         self.before[groups], self.cut[groups] = gap, self.halvings[groups] > 0
+        self._sharpen(groups[blurred])
+        groups, own = groups[~blurred], own[~blurred]
         for deep, kind in ((False, torch.float32), (True, torch.float64)):
             some = torch.nonzero(self.deep[groups] == deep)[:, 0]
             if len(some):
@@ -285,7 +302,7 @@ class _Path:
         lean = c[:, None] * own.lean
         # far away a direction need not be exact: much of it will not be gone
         share = torch.where((self.before[groups] > 1) | self.cut[groups], *_FORCING)
-        turn, drift, used = self.newton.steps(
+        turn, drift, used, broken = self.newton.steps(
             groups, weights, self.intercepts[groups], slope, lean, c, share, kind
         )
         self.turn[groups], self.drift[groups], self.length[groups] = turn, drift, 1.0
@@ -295,3 +312,6 @@ class _Path:
         self.steps[groups] += used
         self.tries[groups] += 1
         self.halvings[groups] = 0
+        if kind == torch.float32 and bool(broken.any()):
+            self.deep[groups[broken]] = True
+            self._turn_some(groups[broken], own[broken], torch.float64)

@@ -113,7 +113,7 @@ def test_bound_holds_anywhere_also_where_intercepts_are_off(softmax):
             here, bound = objective.gap(some, w, b, sums, torch.tensor([c], dtype=torch.float64))
             at = (moved, leant) if softmax else (moved[0], leant[0])
             mine = value(*at, wide, y if softmax else y == 1, c)
-            np.testing.assert_allclose(float(here), mine, rtol=1e-12)
+            np.testing.assert_allclose(float(here), mine, rtol=1e-10)  # sums in another order
             assert float(bound) >= mine - least - 1e-9 * mine
             tight.append(float(bound) / mine)
         assert tight[0] < 1e-4  # and it is of use: small at the minimum, large away from it
