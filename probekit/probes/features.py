@@ -13,9 +13,12 @@ from probekit.cache import store
 from probekit.cache.store import Embeddings
 from probekit.errors import DataError
 from probekit.manifest import Manifest
+from probekit.probes.streaming import CachedRows
 from probekit.selection import Selection, parse_joined
 
 Array = npt.NDArray[Any]
+
+LARGE = 2e9  # bytes of float32 from which features are not held in memory as a whole
 
 
 class Source(TypedDict):
@@ -38,7 +41,8 @@ class Features:
     members : tuple of (Selection, Embeddings)
         Which embeddings, side by side in this order.
     clips : Manifest
-        The task's clips that every member has.
+        The task's clips that every member has; in the order of the cache where they are
+        :attr:`large`, so that each part is read once a pass.
     whole : Manifest
         All clips of the task.
     missing : dict of str to str
@@ -97,6 +101,16 @@ class Features:
             for clip_id in self.clips.clip_ids:
                 sha.update(f"{clip_id}\0{own[clip_id]}\n".encode())
         return sha.hexdigest()
+
+    @property
+    def large(self) -> bool:
+        """Whether they are better read block by block than all at once."""
+        return _large(len(self.clips), sum(source["dim"] for source in self.sources))
+
+    def rows(self) -> CachedRows:
+        """Return the features as rows that are read from the cache when they are asked for."""
+        members = [(embeddings, chosen.stream, chosen.pool) for chosen, embeddings in self.members]
+        return CachedRows(members, self.clips.clip_ids)
 
     def matrix(self) -> Array:
         """Return the features.
@@ -189,8 +203,16 @@ def of(members: list[tuple[Selection, Embeddings]], clips: Manifest) -> Features
     rows = [k for k, clip_id in enumerate(ids) if clip_id not in missing]
     if not rows:
         raise DataError(f"{clips.name}: no clip has all of the {len(members)} embeddings")
-    present = clips if len(rows) == len(ids) else clips.subset(rows)
+    if _large(len(rows), sum(_width(*member) for member in members)):
+        places = members[0][1].find([ids[row] for row in rows])
+        present = clips.subset([rows[k] for k in np.argsort(places, kind="stable")])
+    else:
+        present = clips if len(rows) == len(ids) else clips.subset(rows)
     return Features(tuple(members), present, clips, missing)
+
+
+def _large(clips: int, dim: int) -> bool:
+    return clips * dim * 4 > LARGE
 
 
 def _width(chosen: Selection, embeddings: Embeddings) -> int:

@@ -26,8 +26,8 @@ class Job:
 
     Attributes
     ----------
-    features : numpy.ndarray, shape (clips, dim), float32
-        As in the cache.
+    features : numpy.ndarray or probekit.probes.rows.Source, shape (clips, dim), float32
+        As in the cache; for the linear probe also rows that are read when they are asked for.
     targets : numpy.ndarray
         As :meth:`probekit.manifest.Manifest.targets` gives them.
     clips : Manifest
@@ -48,7 +48,7 @@ class Job:
         Called with folds done and folds in all.
     """
 
-    features: Array
+    features: Any
     targets: Array
     clips: Manifest
     divisions: list[Split]

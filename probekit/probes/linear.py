@@ -111,7 +111,12 @@ class Probe:
         numpy.ndarray, shape (clips, classes)
             Logits, or predicted numbers for regression.
         """
-        return self.scaler(features) @ self.coef.T + self.intercept
+        found = np.empty((len(features), len(self.coef)))
+        step = max(1, _BLOCK // max(1, features.shape[1]))
+        for start in range(0, len(features), step):
+            where = slice(start, start + step)
+            found[where] = self.scaler(features[where]) @ self.coef.T + self.intercept
+        return found
 
     def arrays(self) -> dict[str, Array]:
         """Return weights and scaler.

@@ -155,7 +155,10 @@ class Rows:
         return self._kept[dtype][where]
 
     def _block(self, where: slice, dtype: torch.dtype) -> torch.Tensor:
-        raw = torch.as_tensor(np.ascontiguousarray(self.source[where]), device=self.device)
+        own = self.source[where]
+        if not (own.flags.c_contiguous and own.flags.writeable):  # what torch asks for
+            own = own.copy()
+        raw = torch.as_tensor(own, device=self.device)
         centre, spread = (
             torch.as_tensor(a, device=self.device).to(dtype) for a in (self.centre, self.spread)
         )

@@ -16,7 +16,7 @@ from probekit.errors import DataError
 from probekit.probes import breakdown, evidence, fewer, head, linear, results, statistics
 from probekit.probes.base import Chosen
 from probekit.probes.features import Features
-from probekit.probes.kinds import Head, Job, Kind
+from probekit.probes.kinds import Head, Job, Kind, Linear
 from probekit.probes.predictions import Predictions
 from probekit.probes.results import Fold, Result
 from probekit.tasks import metrics, splits
@@ -135,7 +135,7 @@ class Run:
         divisions = [fewer.fewer(s, self.fraction, targets, clips, self.seed) for s in divisions]
         self._check_defined(divisions, targets, metric)
         job = Job(
-            features=self._scored() if self._by_head else self.features.matrix(),
+            features=self._features(),
             targets=targets,
             clips=clips,
             divisions=divisions,
@@ -223,6 +223,13 @@ class Run:
     @property
     def _by_head(self) -> bool:
         return isinstance(self.kind, Head)
+
+    def _features(self) -> Any:
+        """Return what the probe reads: large features block by block where it can."""
+        if self._by_head:
+            return self._scored()
+        blockwise = isinstance(self.kind, Linear) and self.steps == ("standardize",)
+        return self.features.rows() if blockwise and self.features.large else self.features.matrix()
 
     def _scored(self) -> Array:
         """Return the scores of the network's own head."""

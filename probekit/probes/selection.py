@@ -178,7 +178,7 @@ def choose(
         paths = fit([rows for rows, _ in pairs], grid)
         with runtime.single_threaded():
             curves = [
-                [_score(metric, clips.target, targets[held], one, features[held]) for one in path]
+                _scores(metric, clips.target, targets[held], path, features[held])
                 for path, (_, held) in zip(paths, pairs, strict=True)
             ]
         defined = [scores for scores in curves if not np.isnan(scores).any()]
@@ -211,9 +211,14 @@ def choose(
     )
 
 
-def _score(metric: Metric, target: str, targets: Array, probe: Probe, features: Array) -> float:
-    """Return the metric of one probe on held-out clips."""
-    scores = probe.scores(features)
-    if getattr(metric, "probabilities", False):
-        scores = metrics.probabilities(scores, target)
-    return metric.score(targets, scores)
+def _scores(
+    metric: Metric, target: str, targets: Array, path: list[Probe], features: Array
+) -> list[float]:
+    """Return the metric of each probe on held-out clips."""
+    found = []
+    for probe in path:
+        scores = probe.scores(features)
+        if getattr(metric, "probabilities", False):
+            scores = metrics.probabilities(scores, target)
+        found.append(metric.score(targets, scores))
+    return found

@@ -16,15 +16,11 @@ class CachedRows:
 
     Parameters
     ----------
-    embeddings : Embeddings
-        From the cache.
+    members : sequence of (Embeddings, str, sequence of str)
+        From the cache, side by side: embeddings, stream (the default one if empty) and poolings.
     clip_ids : sequence of str
         Row i is the embedding of ``clip_ids[i]``. In the order of the cache
-        (:attr:`probekit.cache.store.Embeddings.clip_ids`) each part is read once a pass.
-    stream : str
-        Which stream; the extractor's default one if empty.
-    pool : sequence of {"mean", "std", "max"}
-        How frames are pooled.
+        (:attr:`probekit.cache.embeddings.Embeddings.clip_ids`) each part is read once a pass.
 
     Attributes
     ----------
@@ -33,13 +29,9 @@ class CachedRows:
     """
 
     def __init__(
-        self,
-        embeddings: Embeddings,
-        clip_ids: Sequence[str],
-        stream: str = "",
-        pool: Sequence[str] = ("mean",),
+        self, members: Sequence[tuple[Embeddings, str, Sequence[str]]], clip_ids: Sequence[str]
     ) -> None:
-        self.embeddings, self.stream, self.pool = embeddings, stream, tuple(pool)
+        self.members = [(one, stream, tuple(pool)) for one, stream, pool in members]
         self.clip_ids = np.asarray(clip_ids, dtype=object)
         self.shape = (len(self.clip_ids), self._read(slice(0, 1)).shape[1])
 
@@ -64,16 +56,15 @@ class CachedRows:
 
     def _read(self, rows: Any) -> Array:
         ids = [str(one) for one in self.clip_ids[rows]]
-        return self.embeddings.vectors(ids, self.stream, self.pool, dtype="stored")
+        blocks = [one.vectors(ids, stream, pool, "stored") for one, stream, pool in self.members]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what travels to a worker, which opens the cache itself."""
-        return {
-            "where": self.embeddings.where,
-            "rest": (self.clip_ids, self.stream, self.pool, self.shape),
-        }
+        """Return what travels to a worker, which opens the caches itself."""
+        members = [(one.where, stream, pool) for one, stream, pool in self.members]
+        return {"members": members, "clip_ids": self.clip_ids, "shape": self.shape}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Open the cache again."""
-        self.embeddings = Embeddings(state["where"])
-        self.clip_ids, self.stream, self.pool, self.shape = state["rest"]
+        """Open the caches again."""
+        self.members = [(Embeddings(w), stream, pool) for w, stream, pool in state["members"]]
+        self.clip_ids, self.shape = state["clip_ids"], state["shape"]

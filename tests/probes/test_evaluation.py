@@ -18,6 +18,7 @@ from probekit.cache import index as index_module
 from probekit.cache import manifests as kept
 from probekit.errors import CacheError, CardError, DataError, UnknownNameError
 from probekit.probes import evaluation, linear, results, selection, statistics
+from probekit.probes import features as features_module
 from probekit.tasks import metrics
 
 CLASSES = ("Domestic animals, pets", "rain; heavy", "ünïcode")
@@ -633,3 +634,19 @@ def test_nothing_warns(small):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         place.evaluate()
+
+
+def test_large_embeddings_are_read_block_by_block(place, monkeypatch):
+    clips, features = draw()
+    place.task(clips)
+    place.embed(clips, features)
+    place.embed(clips, features[:, ::-1].copy(), name="other")
+    whole = place.evaluate(["made", "made+other"])
+    monkeypatch.setattr(features_module, "LARGE", 0.0)
+    monkeypatch.setattr(features_module.Features, "matrix", None)
+    blockwise = place.evaluate(["made", "made+other"], again=True)
+    for one, other in zip(whole, blockwise, strict=True):
+        # the inner divisions are drawn over clips in the order of the cache: other ones
+        assert other["score"] == pytest.approx(one["score"], abs=0.1)
+        assert other["solver"]["unconverged"] == 0 and other["dim"] == one["dim"]
+        assert other["clips"] == one["clips"]
