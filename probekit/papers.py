@@ -145,6 +145,7 @@ class Figure(_Part):
     kind: Literal["dendrogram", "projection", "correlation", ""] = ""  # the analysis
     task: str = ""
     embedding: str = ""
+    preset: str = ""  # a paper's recipe for the embedding and the steps before the probe
     options: dict[str, str | int | float] = {}  # of the analysis
     pending: str = ""
     differs: str = ""

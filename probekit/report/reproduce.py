@@ -176,12 +176,9 @@ class _Work:
 
     def _run(self, cell: Cell, frames: bool) -> Result:
         self.tell(f"{cell.task}, {cell.embedding}")
-        text = cell.embedding
-        if cell.preset:  # its stream is the one to extract
-            text = recipes.of(cell.preset, text).applied(text)
         [result] = evaluate(
             cell.task,
-            [self.supply.embedding(cell.task, text, frames=frames)],
+            [self.supply.embedding(cell.task, _followed(cell), frames=frames)],
             cache=self.supply.cache,
             root=self.supply.root(cell.task),
             reports=self.reports,
@@ -198,7 +195,7 @@ class _Work:
             return Drawn(figure, PENDING, why=figure.pending)
         self.tell(f"{figure.where}, {figure.task}")
         try:
-            text = self.supply.embedding(figure.task, figure.embedding)
+            text = self.supply.embedding(figure.task, _followed(figure))
             return _drawn(figure, text, self.supply, self.figures)
         except ProbekitError as error:
             needs = tuple(self.supply.lacking(figure.task, figure.embedding))
@@ -253,6 +250,12 @@ def reproduce(
     return Reproduction(card.name, card.title, tables, figures, rehearsed)
 
 
+def _followed(one: Cell | Figure) -> str:
+    """Return the embedding to extract: of the stream that the preset takes, where there is one."""
+    text = one.embedding
+    return recipes.of(one.preset, text).applied(text) if one.preset else text
+
+
 def _of(result: Result, metric: str) -> tuple[float, float | None, float | None]:
     """Return a run's score under a metric, with its interval."""
     if metric == result["metric"]:
@@ -273,7 +276,11 @@ def _drawn(figure: Figure, text: str, supply: Supply, folder: Path) -> Drawn:
     from probekit.report.figures import dendrogram as trees
     from probekit.report.figures import matrix, scatter
 
-    places: dict[str, Any] = {"cache": supply.cache, "root": supply.root(figure.task)}
+    places: dict[str, Any] = {
+        "cache": supply.cache,
+        "root": supply.root(figure.task),
+        "preset": figure.preset,
+    }
     options: dict[str, Any] = dict(figure.options)
     if figure.kind == "correlation":
         pairs = correlation.correlation(figure.task, text, **places, **options)

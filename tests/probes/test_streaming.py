@@ -48,7 +48,7 @@ def test_file_of_half_precision_is_as_memory(file, monkeypatch):
 
 
 def test_rows_in_no_division_are_not_read(file):
-    on_disk, x, hot = file
+    _, x, hot = file
     spoilt = x.copy()
     spoilt[250:] = np.nan
     read = []
