@@ -105,10 +105,19 @@ def _each_class(metric: Metric, targets: Array, scores: Array) -> Array:
     )
 
 
+def _drawn(counts: Array, values: Array) -> Array:
+    """Return the sums of what was drawn: endless values count where they were drawn, only."""
+    endless = np.isinf(values)
+    if not endless.any():
+        return np.asarray(counts @ values)
+    sums = np.asarray(counts @ np.where(endless, 0, values))
+    return np.where(counts @ endless > 0, np.inf, sums)
+
+
 def _ratio(above: Array, below: Array) -> Rescore:
     def rescore(counts: Array) -> Array:
         with np.errstate(invalid="ignore"):
-            return np.asarray((counts @ above) / (counts @ below))
+            return np.asarray(_drawn(counts, above) / _drawn(counts, below))
 
     return rescore
 
@@ -118,7 +127,7 @@ def _mean_of_ratios(above: Array, below: Array) -> Rescore:
     both = np.concatenate([above, below], axis=1).astype(np.float64)
 
     def rescore(counts: Array) -> Array:
-        sums = counts @ both
+        sums = _drawn(counts, both)
         top, bottom = np.split(sums, 2, axis=1)
         there = bottom > 0
         values = np.where(there, top / np.where(there, bottom, 1), 0)
