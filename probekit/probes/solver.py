@@ -36,6 +36,7 @@ _ALONE = 5e8  # operations of a product up to which waiting for other threads co
 _STALLED = 0.5  # of the gap before: more, after a whole step, is no progress
 _NEAR = 1e-3  # of the objective: a promise that is little beside a gap
 _FORCING = (0.5, 0.1)  # share of the gradient that a direction may leave: far away, near
+_SLOW, _EXACT = 12, 1e-3  # after so many directions for one C they leave no more than this
 _SETTLED = 0.03  # of the weights' length: what the last direction may be
 _SLACK = (1e-11, 1e-6)  # of the objective: what float64 and float32 may miss
 _BLURRED = 3  # halvings after which float32's sums are not believed any more
@@ -302,6 +303,7 @@ class _Path:
         lean = c[:, None] * own.lean
         # far away a direction need not be exact: much of it will not be gone
         share = torch.where((self.before[groups] > 1) | self.cut[groups], *_FORCING)
+        share[self.tries[groups] >= _SLOW] = _EXACT
         turn, drift, used, broken = self.newton.steps(
             groups, weights, self.intercepts[groups], slope, lean, c, share, kind
         )
