@@ -1,6 +1,7 @@
 """What a user writes after ``-e``: ``NAME[@FINGERPRINT][:key=value,…]``, or ``hear:MODULE``.
 
-Several embeddings side by side are written ``A+B``.
+``runs/ID`` is a student that was trained here, short for ``student-ID``. Several embeddings side by
+side are written ``A+B``.
 """
 
 import re
@@ -10,6 +11,8 @@ from probekit.errors import ProbekitError
 
 CHOICES = ("stream", "pool")  # keys that choose among what a cache holds, not what is computed
 HEAR = "hear"  # the extractor that stands for all modules of the HEAR API
+STUDENT = "student-"  # how names of trained students begin
+_RUNS = "runs/"  # what may be written instead
 KEYLESS = {HEAR: "module"}  # names whose first parameter is written without its key
 # a plus sign joins embeddings, but for those between poolings: vggish:pool=mean+std+melstats
 _JOIN = re.compile(r"\+(?!(?:mean|std|max)(?:[+,]|$))")
@@ -58,7 +61,8 @@ def parse(text: str) -> Selection:
     ----------
     text : str
         For example ``vggish``, ``vggish:stream=prerelu``, ``melstats@1a2b3c4d``,
-        ``openl3:content=music,size=512,pool=mean+max`` or ``hear:some.module,stream=scene``.
+        ``openl3:content=music,size=512,pool=mean+max``, ``hear:some.module,stream=scene`` or
+        ``runs/1a2b3c4d5e6f``.
 
     Returns
     -------
@@ -72,6 +76,8 @@ def parse(text: str) -> Selection:
     """
     head, colon, tail = text.partition(":")
     name, _, fingerprint = head.partition("@")
+    if name.startswith(_RUNS):
+        name = STUDENT + name.removeprefix(_RUNS)
     pieces = tail.split(",") if colon else []
     if pieces and name in KEYLESS and "=" not in pieces[0]:
         pieces[0] = f"{KEYLESS[name]}={pieces[0]}"

@@ -19,7 +19,7 @@ from probekit.extraction.plan import Clip, PartJob
 from probekit.extractors import load
 from probekit.extractors.load import Spec
 from probekit.manifest import Manifest, some
-from probekit.selection import HEAR, Selection
+from probekit.selection import HEAR, STUDENT, Selection
 from probekit.tasks import base as tasks
 
 _HOW = "probekit cache repair {extractor}@{fingerprint} {dataset} embeds just its clips again"
@@ -275,7 +275,7 @@ def _weights(name: str, used: dict[str, Any], given: dict[str, str]) -> dict[str
     for role, identity in used.items():
         if identity.startswith("random:"):
             found[f"{name}.{role}"] = identity.split()[0]
-        elif f"{name}.{role}" not in given and name != HEAR:
+        elif f"{name}.{role}" not in given and name != HEAR and not name.startswith(STUDENT):
             facts = cards.extractor(name).weights
             files = [own for key, own in facts.items() if key.partition("/")[0] == role]
             begins = [own.sha256 or own.sha256_prefix or "" for own in files]

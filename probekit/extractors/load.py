@@ -17,7 +17,7 @@ from probekit.errors import ProbekitError
 from probekit.extractors import weights as weights_module
 from probekit.extractors.weights import Source, parse_overrides
 from probekit.registry import unknown
-from probekit.selection import HEAR, parse
+from probekit.selection import HEAR, STUDENT, parse
 
 if TYPE_CHECKING:
     import torch
@@ -46,8 +46,9 @@ class Spec:
     sources : dict of str to Source
         Where each weights file comes from.
     code : dict
-        What else decides the values, where the network is somebody else's Python module: its name,
-        its distribution's version, the hash of its source, its sizes.
+        What else decides the values. Where the network is somebody else's Python module: its name,
+        its distribution's version, the hash of its source, its sizes. Of a trained student: what
+        builds it.
     """
 
     card: ExtractorCard
@@ -107,7 +108,8 @@ def specify(
     ----------
     text : str
         ``NAME`` or ``NAME:parameter=value,…``; ``stream=`` may be among them. ``hear:MODULE`` for
-        a module of the HEAR API, which is imported and loaded.
+        a module of the HEAR API, which is imported and loaded. ``runs/ID`` for a student that was
+        trained here.
     weights : dict of str to str, optional
         ``extractor.file`` to a path or ``random:SEED``; from
         :func:`probekit.extractors.weights.parse_overrides`.
@@ -136,6 +138,10 @@ def specify(
         from probekit.extractors import hear_modules
 
         card, sources, code = hear_modules.describe(selection.params, overrides)
+    elif selection.name.startswith(STUDENT):
+        from probekit.extractors import trained
+
+        card, sources, code = trained.describe(selection.name, overrides)
     else:
         card = cards.extractor(selection.name)
     params = parameters(card, selection.params)
@@ -199,7 +205,8 @@ def _with_weights(spec: Spec) -> "Extractor":
     from probekit.extractors import states
 
     module = import_module(f"probekit.extractors.networks.{spec.card.module}")
-    extractor: Extractor = module.build(spec.card, spec.params, spec.streams)
+    more = (spec.code,) if spec.code else ()
+    extractor: Extractor = module.build(spec.card, spec.params, spec.streams, *more)
     hdf5 = getattr(module, "read_weights", None)
     found = {
         role: states.read(source, role, extractor.part(role), hdf5)

@@ -1,0 +1,245 @@
+"""A student that was trained is an extractor."""
+
+import json
+from fractions import Fraction as F
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from probekit import audio, open_cache
+from probekit.errors import CardError, ProbekitError, UnknownNameError, WeightsError
+from probekit.extraction import long
+from probekit.extractors import load, students, trained
+from probekit.extractors.networks.student import keep
+
+torch.set_num_threads(1)
+CLASSES = ["click", "noise", "tone"]
+EVERY = ["embedding", "hidden", "logits", "probabilities"]
+
+
+@pytest.fixture(autouse=True)
+def reports(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBEKIT_REPORTS", str(tmp_path / "reports"))
+
+
+def made(text="short-chunk:width=2", name="0a1b", crop=F(5), target="multi", **more):
+    torch.manual_seed(0)
+    student = students.build(text, len(CLASSES))
+    student.train()(torch.randn(4, int(crop * student.rate)))  # running statistics of its own
+    student.eval()
+    where = keep(
+        trained.folder() / name, student, classes=CLASSES, target=target, crop=crop, **more
+    )
+    return student, where
+
+
+@pytest.mark.parametrize(
+    ("text", "crop"),
+    [("short-chunk:width=2", F(5)), ("cf-net:width=8", F(8)), ("harmonic-cnn", F(5))],
+)
+@pytest.mark.parametrize("target", ["single", "multi"])
+def test_it_says_what_the_student_said(text, crop, target):
+    student, _ = made(text, crop=crop, target=target)
+    extractor = load.build(load.specify("runs/0a1b", streams=EVERY))
+    samples = int(crop * student.rate)
+    wave = torch.randn(2 * samples)
+    (found,) = extractor([wave])
+    crops = wave.reshape(2, samples)
+    with torch.no_grad():
+        l, logits = student.encode(crops), student(crops)  # noqa: E741
+    torch.testing.assert_close(found["embedding"], l.flatten(0, 1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found["logits"], logits, rtol=1e-4, atol=1e-5)
+    said = logits.softmax(1) if target == "single" else logits.sigmoid()
+    torch.testing.assert_close(found["probabilities"], said, rtol=1e-4, atol=1e-5)
+    head = extractor.head()
+    assert head.classes == tuple(CLASSES) and head.stream == "hidden"
+    torch.testing.assert_close(
+        found["hidden"] @ head.weight.T + head.bias, found["logits"], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_frames_of_crops_follow_one_another():
+    """A crop of 3.1 s has 12 frames of 0.25 s: crops begin every 3 s, and no frame is missing."""
+    made(crop=F(31, 10))
+    extractor = load.build(load.specify("runs/0a1b", streams=EVERY))
+    grid, per_crop = extractor.streams["embedding"], extractor.streams["logits"]
+    assert (grid.hop, grid.first_center) == (F(1, 4), F(1, 8))
+    assert (per_crop.hop, per_crop.first_center, per_crop.window) == (F(3), F(31, 20), F(31, 10))
+    wave = 0.01 * torch.randn(16_000 * 10)
+    (quiet,) = extractor([wave])
+    assert quiet["embedding"].shape == (4 * 12, 16) and quiet["logits"].shape == (4, 3)
+    for second in (0.5, 2.9, 3.05, 7.3):
+        loud = wave.clone()
+        place = int(second * 16_000)
+        loud[place : place + 400] += 1
+        (found,) = extractor([loud])
+        moved = (found["embedding"] - quiet["embedding"]).abs().amax(1)
+        center = float(grid.first_center) + int(moved.argmax()) * float(grid.hop)
+        assert abs(center - second) < float(grid.window) / 2
+        assert moved[int((second + 0.0125) / 0.25)] > 0
+
+
+def test_fixed_students_have_one_linear_layer():
+    from probekit.distill import transfer
+
+    student = students.build("short-chunk:width=2", 3)
+    transfer.fix(student)
+    keep(trained.folder() / "f1", student, classes=CLASSES, target="single", crop=F(1))
+    extractor = load.build(load.specify("runs/f1", streams=["hidden", "logits"]))
+    assert torch.equal(extractor.head().weight, student.head.dense.weight)
+    wave = torch.randn(16_000)
+    (found,) = extractor([wave])
+    torch.testing.assert_close(found["logits"], student.eval()(wave[None]), rtol=1e-4, atol=1e-5)
+
+
+def test_regressions_have_values_only():
+    made(target="regression")
+    spec = load.specify("runs/0a1b")
+    assert set(spec.card.streams) == {"embedding", "hidden", "logits"}
+    assert load.build(spec).head() is None
+
+
+def test_students_that_need_their_teacher_are_not_kept():
+    from probekit.distill import baselines
+
+    model = baselines.build("concat", students.build("short-chunk:width=2", 3), 5)
+    with pytest.raises(ProbekitError, match="reads a teacher's features"):
+        keep(trained.folder() / "c", model.student, classes=CLASSES, target="multi", crop=F(1))
+    assert trained.names() == {}
+
+
+def test_a_module_of_the_user_s(tmp_path, monkeypatch):
+    (tmp_path / "keptstudent.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    rate, crop = 8000, 1\n"
+        "    def __init__(self, classes):\n"
+        "        super().__init__()\n"
+        "        self.inner, self.outer = nn.Linear(800, 4), nn.Linear(4, classes)\n"
+        "    def encode(self, waves):\n"
+        "        return self.inner(waves.unfold(1, 800, 800))\n"
+        "    def decode(self, embedding):\n"
+        "        return self.outer(embedding.mean(1))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    student, _ = made("keptstudent:Net", crop=F(1))
+    spec = load.specify("runs/0a1b", streams=["embedding", "logits"])
+    assert "hidden" not in spec.card.streams
+    extractor = load.build(spec)
+    assert extractor.head() is None
+    wave = torch.randn(8000)
+    (found,) = extractor([wave])
+    assert found["embedding"].shape == (10, 4)
+    torch.testing.assert_close(found["logits"], student(wave[None]))
+
+
+# --- what it is known by --------------------------------------------------------------------------
+
+
+def test_the_weights_decide_the_fingerprint():
+    first, _ = made(name="a1", description="one line", caveat="stand-in data")
+    made(name="a2")
+    specs = [load.specify(text) for text in ("runs/a1", "student-a1", "runs/a2")]
+    assert specs[0].fingerprint == specs[1].fingerprint != specs[2].fingerprint  # by its name
+    assert specs[0].card.title == "one line" and specs[0].provenance == ["stand-in data"]
+    with torch.no_grad():
+        first.network.bn.bias += 1
+    keep(trained.folder() / "a1", first, classes=CLASSES, target="multi", crop=F(5))
+    assert load.specify("runs/a1").fingerprint != specs[0].fingerprint
+
+
+def test_wrong_names():
+    made(name="0a1b")
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'student-0a1b'.*PROBEKIT_REPORTS"):
+        load.specify("runs/0a1c")
+    with pytest.raises(UnknownNameError, match="stream"):
+        load.specify("runs/0a1b:stream=relu")
+    with pytest.raises(WeightsError, match="its own weights"):
+        load.specify("runs/0a1b", weights={"student-0a1b.main": "random:0"})
+
+
+def test_weights_that_were_changed_are_refused():
+    _, where = made()
+    path = where / trained.WEIGHTS
+    state = torch.load(path, weights_only=True)
+    torch.save({key: value + 1 for key, value in state.items()}, path)
+    with pytest.raises(WeightsError, match="not the weights of student-0a1b"):
+        load.specify("runs/0a1b")
+    path.unlink()
+    with pytest.raises(WeightsError, match="are gone"):
+        load.specify("runs/0a1b")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "student-other"}, "it must be student-0a1b"),
+        ({"weights": {"file": "../weights.pt", "sha256": "0" * 64}}, "beside the card"),
+        ({"colour": "blue"}, "colour"),
+        ({"dim": 0}, "dim"),
+        ({"steps": None}, "steps"),
+    ],
+)
+def test_cards_that_are_wrong(change, message):
+    _, where = made()
+    path = where / trained.CARD
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **change}))
+    with pytest.raises(CardError, match=message):
+        load.specify("runs/0a1b")
+
+
+@pytest.mark.parametrize("text", ["!!python/object/apply:os.system [true]", "- a", "\x00"])
+def test_cards_that_are_none(text):
+    _, where = made()
+    (where / trained.CARD).write_text(text)
+    with pytest.raises(CardError, match=r"card\.yaml: not"):
+        load.specify("runs/0a1b")
+
+
+def test_a_class_that_has_changed():
+    _, where = made()
+    path = where / trained.CARD
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "steps": 7}))
+    with pytest.raises(ProbekitError, match="its class has changed"):
+        load.build(load.specify("runs/0a1b"))
+
+
+def test_extracted_and_probed_like_any_other(main, corpus, tmp_path):
+    made(crop=F(1))
+    cache = tmp_path / "cache"
+    streams = ("--streams", "embedding,hidden,probabilities", "--frames")
+    done = main("extract", "-e", "runs/0a1b", "--audio", corpus, "--cache", cache, *streams)
+    assert done.returncode == 0, done.stderr
+    kept = open_cache("runs/0a1b", "tiny", cache)
+    assert len(kept.clip_ids) == 24 and kept.head.classes == tuple(CLASSES)
+    name = kept.clip_ids[5]
+    (path,) = corpus.glob(f"{name}.*")
+    wave = torch.from_numpy(audio.load(path, 16_000).wave)
+    (found,) = load.build(load.specify("runs/0a1b"))([wave])
+    np.testing.assert_allclose(kept.frames(name), found["embedding"].numpy(), rtol=1e-4, atol=1e-5)
+    table = tmp_path / "tiny.csv"
+    rows = [f"{i},{i.partition('/')[0]},{k % 3}" for k, i in enumerate(kept.clip_ids)]
+    table.write_text("\n".join(["clip_id,label,fold", *rows]))
+    where = ("--cache", cache, "--reports", tmp_path / "out")
+    for probe in ("linear", "head"):
+        chosen = ("-e", "runs/0a1b", "--probe", probe)
+        done = main("evaluate", "--task", table, *chosen, *where, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)[0]["probe"] == probe
+
+
+def test_long_clips_piece_by_piece(tmp_path):
+    made(crop=F(31, 10))
+    extractor = load.build(load.specify("runs/0a1b", streams=["embedding", "logits"]))
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000 * 301).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", wave, 16_000, "FLOAT")
+    with audio.opened(tmp_path / "long.wav") as recording:
+        assert long.takes(recording, extractor.card)
+        found, _ = long.embed(extractor, recording, frames=True)
+    (whole,) = extractor([torch.from_numpy(wave)])
+    assert whole["embedding"].shape == (12 * 101, 16)
+    for stream, frames in whole.items():
+        np.testing.assert_allclose(found[stream]["frames"], frames, rtol=1e-4, atol=1e-5)
