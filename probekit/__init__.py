@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from probekit.analysis.dendrogram import dendrogram
     from probekit.api import load_extractor, open_cache
+    from probekit.distill.run import distill
     from probekit.extraction.run import extract
     from probekit.manifest import Manifest
+    from probekit.probes.estimator import LinearProbe
     from probekit.probes.evaluation import evaluate
     from probekit.probes.results import frame as results
     from probekit.tasks.base import load_task
 
 _PLACES = {
+    "LinearProbe": "probekit.probes.estimator:LinearProbe",
     "Manifest": "probekit.manifest:Manifest",
     "dendrogram": "probekit.analysis.dendrogram:dendrogram",
+    "distill": "probekit.distill.run:distill",
     "evaluate": "probekit.probes.evaluation:evaluate",
     "extract": "probekit.extraction.run:extract",
     "load_extractor": "probekit.api:load_extractor",
@@ -35,8 +39,10 @@ _PLACES = {
 
 __version__ = "0.1.0"
 __all__ = [
+    "LinearProbe",
     "Manifest",
     "dendrogram",
+    "distill",
     "evaluate",
     "extract",
     "load_extractor",
