@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from probekit import runtime
 
-NAMES = ("start", "extraction", "networks", "long", "cache", "planning", "solver")
+NAMES = ("start", "extraction", "networks", "long", "cache", "planning", "solver", "distill")
 
 
 def main() -> None:

@@ -101,13 +101,15 @@ def draw(reader: Crops, seed: int) -> float:
     return perf_counter() - begin
 
 
-def make(cache: Path, ids: list[str], grid: dict[str, object], frames: int = 0) -> Path:
+def make(
+    cache: Path, ids: list[str], grid: dict[str, object], frames: int = 0, name: str = "random"
+) -> Path:
     """Write a cache of random numbers, as extraction does."""
     dim = int(str(grid["dim"]))
     fingerprint = hashlib.sha256(b"benchmark").hexdigest()
-    facts = {"extractor": "random", "fingerprint": fingerprint, "identity": {"extractor": "random"}}
+    facts = {"extractor": name, "fingerprint": fingerprint, "identity": {"extractor": name}}
     buckets = layout.choose_buckets(len(ids), 2 * dim * max(1, frames))
-    where = layout.folder(cache, "random", fingerprint, "benchmark")
+    where = layout.folder(cache, name, fingerprint, "benchmark")
     layout.settle(
         where,
         layout.Layout(

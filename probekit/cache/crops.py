@@ -1,5 +1,6 @@
 """Stretches of frames of many clips, for training: random access without HDF5."""
 
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from fractions import Fraction
@@ -158,6 +159,8 @@ class Crops:
             file.close()
             self._refresh(code)
             return self._file(code)
+        if hasattr(os, "posix_fadvise"):  # else the system reads megabytes around each stretch
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         self._open[code] = file
         while len(self._open) > _OPEN:
             self._open.popitem(last=False)[1].close()

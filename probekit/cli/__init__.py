@@ -33,6 +33,7 @@ def _register() -> None:
         compare,
         data,
         demo,
+        distill,
         doctor,
         evaluate,
         extract,
@@ -45,6 +46,7 @@ def _register() -> None:
     app.command("extract")(extract.extract)
     app.command("evaluate")(evaluate.evaluate)
     app.command("compare")(compare.compare)
+    app.command("distill")(distill.distill)
     analyze_runs.add_to(analyze.app)
     app.add_typer(analyze.app, name="analyze")
     app.command("report")(report.report)

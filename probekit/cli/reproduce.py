@@ -1,6 +1,7 @@
 """``probekit reproduce``: a paper's tables and figures, ours beside the published numbers."""
 
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,9 @@ from probekit.cli import options, output, progress
 
 if TYPE_CHECKING:
     from probekit.report.reproduce import Reproduction
+
+_SHORT = 4  # epochs of a rehearsal: one for each phase of recipe won
+_PAUSE = 30.0  # seconds between lines
 
 
 def reproduce(
@@ -34,6 +38,10 @@ def reproduce(
         ),
     ] = None,
     clips: Annotated[int, typer.Option(min=1, help="Of each dataset that is rehearsed.")] = 40,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of students; else their recipe's, or 4 in a rehearsal."),
+    ] = None,
     cache: options.Cache = None,
     reports: options.Reports = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
@@ -43,7 +51,7 @@ def reproduce(
     """Compute a paper's tables and figures, and put ours beside the published numbers.
 
     What is in the cache is evaluated; where a dataset's folder is given, what is missing is
-    extracted first. For the rest it is said what is missing and how to get it. Tables (Markdown,
+    extracted first, and students are trained. For the rest it is said what is missing and how to get it. Tables (Markdown,
     LaTeX, CSV, JSON) and figures go to PAPER in the results folder. Exit code 1 if anything is
     missing.
 
@@ -54,6 +62,8 @@ def reproduce(
       probekit reproduce kumar2021 --root esc50=~/data/ESC-50-master --weights talnet=TALNet.pt
 
       probekit reproduce kumar2021 --rehearse /tmp/rehearsal
+
+      probekit reproduce hung2022 --only table-2
     """
     from probekit import cards
     from probekit.cache import layout
@@ -75,6 +85,7 @@ def reproduce(
         # stand-ins never go where real embeddings and results are, unless asked for
         where = base / "cache" if cache is None else where
         out = base / "reports" if reports is None else out
+        epochs = epochs or _SHORT
     else:
         folders = given.folders(card, root or (), roots)
     with progress.Extraction() as shown:
@@ -85,7 +96,9 @@ def reproduce(
             reports=out,
             jobs=jobs,
             rehearsed=rehearse is not None,
+            epochs=epochs,
             step=None if json else output.warn,
+            watch=None if json else _Now(),
         )
     written = beside.write(found, out / paper)
     if json:
@@ -94,6 +107,18 @@ def reproduce(
         _tell(found, written)
     if not found.whole:
         raise typer.Exit(1)
+
+
+class _Now:
+    """A line about a student that is trained, every half minute at most."""
+
+    def __init__(self) -> None:
+        self._last = monotonic()
+
+    def __call__(self, name: str, done: int, of: int, note: str) -> None:
+        if monotonic() - self._last > _PAUSE:
+            self._last = monotonic()
+            output.warn(f"  {name}: {done} of {of}{f': {note}' if note else ''}")
 
 
 def _tell(found: "Reproduction", written: list[Path]) -> None:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from probekit import papers
 from probekit.cache import commit
 from probekit.papers import Table
 from probekit.report import typeset
@@ -24,7 +25,6 @@ from probekit.report.reproduce import (
 from probekit.report.typeset import Cell, Grid, Notes
 
 STAND_IN = "stand-in data, random weights"
-_FIGURE = {"where", "kind", "task", "embedding", "differs"}
 _WARNING = f"{STAND_IN}: numbers from here say nothing about the paper's"
 _FIGURE = {"where", "kind", "task", "embedding", "differs"}
 _COLUMNS = (
@@ -57,7 +57,7 @@ def grid(found: Reproduction, table: Table, scores: Sequence[Score]) -> Grid:
         What differs and what must be shown is in notes.
     """
     notes = Notes()
-    digits = max(map(_decimals, [s.cell.value for s in scores]), default=3)
+    digits = max((_decimals(v) for s in scores if (v := s.cell.value) is not None), default=3)
     rows, rules = [], set()
     for number, score in enumerate(scores):
         first = number == 0 or scores[number - 1].cell.row != score.cell.row
@@ -69,6 +69,8 @@ def grid(found: Reproduction, table: Table, scores: Sequence[Score]) -> Grid:
         said.append(("", f"missing, failed: {found.paper}.md says why, and what to get."))
     if any(score.inside is not None for score in scores):
         said.append(("", "In interval: whether the paper's score lies in our 95 % interval."))
+    if any(score.cell.value is None for score in scores):
+        said.append(("", f"Without a number in the column paper: {found.paper} prints none."))
     warning = f" ({_WARNING})" if found.rehearsed else ""
     return Grid(
         caption=f"{found.paper}, {table.where}: {table.title}. Published and here{warning}.",
@@ -82,20 +84,23 @@ def grid(found: Reproduction, table: Table, scores: Sequence[Score]) -> Grid:
 
 def _line(score: Score, first: bool, digits: int, notes: Notes) -> tuple[Cell, ...]:
     cell = score.cell
-    paper = _number(cell.value, digits)
+    paper = "–" if cell.value is None else _number(cell, cell.value, digits)
     if cell.spread is not None:
-        paper += f" ± {_number(cell.spread, digits)}"
+        paper += f" ± {_number(cell, cell.spread, digits)}"
     differs = notes.marks([f"differs: {text}" for text in cell.remarks])
     ours = "–" if score.status == PRIOR else score.status
     said: list[str] = [f"pending: {score.why}"] if score.status == PENDING else []
     interval = difference = inside = "–"
     if score.ours is not None:
         own = max(3, digits)
-        ours, said = _number(score.ours, own), list(score.provenance)
+        ours, said = _number(cell, score.ours, own), list(score.provenance)
         if score.low is not None and score.high is not None:
-            interval = f"{_number(score.low, own)} – {_number(score.high, own)}"
+            low, high = (_number(cell, end, own) for end in (score.low, score.high))
+            interval = f"{low} – {high}"
         if score.difference is not None:
-            difference = f"{score.difference:+.{own}f}"
+            difference = f"{score.difference:+,.{0 if cell.count else own}f}"
+            if cell.count and ours == paper:  # what the paper's rounding leaves is no difference
+                difference = "0"
         if score.inside is not None:
             inside = "yes" if score.inside else "no"
     return (
@@ -245,7 +250,10 @@ def facts(found: Reproduction) -> dict[str, Any]:
 
 def _records(found: Reproduction, table: Table, scores: Sequence[Score]) -> list[dict[str, Any]]:
     """Return a plain record for each score of a table."""
-    keys = {"row", "column", "task", "embedding", "preset", "probe", "fraction", "metric"}
+    keys = {
+        "row", "column", "task", "embedding", "preset", "probe", "student", "method", "recipe",
+        "fraction", "metric",
+    }  # fmt: skip
     return [
         {
             "table": table.name,
@@ -300,8 +308,12 @@ def write(found: Reproduction, folder: Path) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def _number(value: float, digits: int) -> str:
+def _number(cell: papers.Cell, value: float, digits: int) -> str:
     """Return a number as the paper's table has it; thousands are set apart."""
+    if cell.count:
+        from probekit.distill.parameters import short  # imports torch
+
+        return short(int(value))
     return f"{value:,.{digits}f}"
 
 

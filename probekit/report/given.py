@@ -137,7 +137,8 @@ def tasks_of(card: PaperCard) -> list[str]:
     """
     cells = (cell for table in card.tables for cell in table.cells() if cell.computed)
     figures = (figure for figure in card.figures if not figure.pending)
-    return list(dict.fromkeys([*(c.task for c in cells), *(f.task for f in figures)]))
+    names = [*(c.task for c in cells if not c.count and not c.of), *(f.task for f in figures)]
+    return list(dict.fromkeys(names))
 
 
 def rehearsal(card: PaperCard, folder: Path, clips: int) -> tuple[dict[str, Path], list[str]]:
@@ -177,8 +178,8 @@ def rehearsal(card: PaperCard, folder: Path, clips: int) -> tuple[dict[str, Path
 def _weights(card: PaperCard) -> Iterable[tuple[str, str]]:
     """Return the weights files of a paper's networks: extractor and role."""
     cells = [cell for table in card.tables for cell in table.cells() if cell.computed]
-    texts = [*(c.embedding for c in cells), *(f.embedding for f in card.figures if not f.pending)]
-    names = {one.name for text in texts for one in parse_joined(text)}
+    parts = [*cells, *(figure for figure in card.figures if not figure.pending)]
+    names = {one.name for part in parts for text in part.networks for one in parse_joined(text)}
     return sorted(
         {
             (name, key.partition("/")[0])

@@ -1,17 +1,17 @@
 """A paper's tables and figures, computed here as far as data and weights are here."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from probekit.cards import PaperCard
 from probekit.errors import ProbekitError
 from probekit.papers import Cell, Figure, Table
-from probekit.probes import recipes
-from probekit.probes.evaluation import evaluate
 from probekit.probes.results import Result
+from probekit.report import drawing, gains
+from probekit.report.computing import Epochs, Runs
 from probekit.report.supply import Supply
+from probekit.selection import parse_joined
 
 COMPUTED, MISSING, FAILED, PENDING, PRIOR = "computed", "missing", "failed", "pending", "prior"
 
@@ -28,7 +28,7 @@ class Score:
         ``missing``: data or weights are not here; ``failed``: they are, but do not do; ``pending``:
         nothing here can compute it; ``prior``: the paper quotes it from other work.
     ours, low, high : float or None
-        Our score with its 95 % interval, where it is computed.
+        Our score with its 95 % interval, where it is computed; a count has no interval.
     run : str
         The run's name in the results store.
     provenance : tuple of str
@@ -52,21 +52,22 @@ class Score:
     @property
     def stand_in(self) -> bool:
         """Whether our score says nothing about the paper's: made-up data or weights."""
-        return any(t.startswith(("stand-in data", "random weights")) for t in self.provenance)
+        return any(map(_made_up, self.provenance))
 
     @property
     def difference(self) -> float | None:
         """Ours less the paper's; None where there is nothing to compare."""
-        if self.ours is None or self.stand_in:
+        if self.ours is None or self.cell.value is None or self.stand_in:
             return None
         return self.ours - self.cell.value
 
     @property
     def inside(self) -> bool | None:
         """Whether the paper's score lies in our interval; None where there is none to compare."""
-        if self.difference is None or self.low is None or self.high is None:
+        value = self.cell.value
+        if self.difference is None or value is None or self.low is None or self.high is None:
             return None
-        return self.low <= self.cell.value <= self.high
+        return self.low <= value <= self.high
 
 
 @dataclass(frozen=True)
@@ -135,73 +136,6 @@ class Reproduction:
         return all(part.status == COMPUTED for part in self.parts)
 
 
-@dataclass
-class _Work:
-    """What all scores and figures of a paper share."""
-
-    supply: Supply
-    reports: Path
-    figures: Path
-    jobs: int
-    tell: Callable[[str], None]
-    runs: dict[tuple[Any, ...], Result | ProbekitError] = field(default_factory=dict)
-
-    def score(self, cell: Cell, frames: bool) -> Score:
-        """Compute one score, or say why not."""
-        if cell.prior:
-            return Score(cell, PRIOR)
-        if cell.pending:
-            return Score(cell, PENDING, why=cell.pending)
-        try:
-            result = self._result(cell, frames)
-            ours, low, high = _of(result, cell.metric)
-        except ProbekitError as error:
-            needs = tuple(self.supply.lacking(cell.task, cell.embedding))
-            return Score(cell, MISSING if needs else FAILED, why=str(error), needs=needs)
-        said = tuple(result["provenance"])
-        return Score(cell, COMPUTED, ours, low, high, result["run"], said)
-
-    def _result(self, cell: Cell, frames: bool) -> Result:
-        """Return the run of a cell; several metrics are of one run."""
-        key = (cell.task, cell.embedding, cell.preset, cell.probe, cell.fraction)
-        if key not in self.runs:
-            try:
-                self.runs[key] = self._run(cell, frames)
-            except ProbekitError as error:
-                self.runs[key] = error
-        found = self.runs[key]
-        if isinstance(found, ProbekitError):
-            raise found
-        return found
-
-    def _run(self, cell: Cell, frames: bool) -> Result:
-        self.tell(f"{cell.task}, {cell.embedding}")
-        [result] = evaluate(
-            cell.task,
-            [self.supply.embedding(cell.task, _followed(cell), frames=frames)],
-            cache=self.supply.cache,
-            root=self.supply.root(cell.task),
-            reports=self.reports,
-            probe=cell.probe,
-            preset=cell.preset,
-            fractions=(cell.fraction,),
-            jobs=self.jobs,
-        )
-        return result
-
-    def draw(self, figure: Figure) -> Drawn:
-        """Draw one figure, or say why not."""
-        if figure.pending:
-            return Drawn(figure, PENDING, why=figure.pending)
-        self.tell(f"{figure.where}, {figure.task}")
-        try:
-            text = self.supply.embedding(figure.task, _followed(figure))
-            return _drawn(figure, text, self.supply, self.figures)
-        except ProbekitError as error:
-            needs = tuple(self.supply.lacking(figure.task, figure.embedding))
-            return Drawn(figure, MISSING if needs else FAILED, why=str(error), needs=needs)
-
-
 def reproduce(
     card: PaperCard,
     supply: Supply,
@@ -209,12 +143,15 @@ def reproduce(
     reports: Path,
     jobs: int = 1,
     rehearsed: bool = False,
+    epochs: int | None = None,
     step: Callable[[str], None] | None = None,
+    watch: Epochs | None = None,
 ) -> Reproduction:
     """Compute what a paper's tables and figures show, as far as data and weights are here.
 
     Embeddings that are in the cache are used; where the folder of a task is given, what is missing
-    is extracted first. Runs are kept in the results store like any others.
+    is extracted first, and students are trained. Runs are kept in the results store like any
+    others.
 
     Parameters
     ----------
@@ -228,32 +165,113 @@ def reproduce(
         Processes for the folds of a run.
     rehearsed : bool
         Whether the supply is of stand-ins.
+    epochs : int >= 1, optional
+        Of students, other than their recipe's.
     step : callable, optional
         Called with what is done next.
+    watch : callable, optional
+        Called while a student is trained: its name, epochs done, epochs at most, numbers.
 
     Returns
     -------
     Reproduction
         Ours beside the paper's; what cannot be computed says why.
     """
-    work = _Work(
-        supply, reports, reports / card.name / "figures", jobs, step or (lambda text: None)
-    )
+    runs = Runs(supply, reports, jobs, epochs, step or (lambda text: None), watch)
+    folder = reports / card.name / "figures"
     cells = [cell for table in card.tables for cell in table.cells()]
     # one extraction serves all cells of an embedding: with frames where any of them needs these
     framed = {(cell.task, cell.embedding) for cell in cells if cell.frames}
-    tables = tuple(
-        (table, tuple(work.score(c, (c.task, c.embedding) in framed) for c in table.cells()))
-        for table in card.tables
-    )
-    figures = tuple(work.draw(figure) for figure in card.figures)
+    tables = tuple((table, _scores(table, runs, framed)) for table in card.tables)
+    figures = tuple(_drawn(figure, runs, folder) for figure in card.figures)
     return Reproduction(card.name, card.title, tables, figures, rehearsed)
 
 
-def _followed(one: Cell | Figure) -> str:
-    """Return the embedding to extract: of the stream that the preset takes, where there is one."""
-    text = one.embedding
-    return recipes.of(one.preset, text).applied(text) if one.preset else text
+def _scores(table: Table, runs: Runs, framed: set[tuple[str, str]]) -> tuple[Score, ...]:
+    """Compute a table's scores; what compares rows comes after these."""
+    cells = table.cells()
+    found = {
+        (c.row, c.column): _score(c, runs, (c.task, c.embedding) in framed)
+        for c in cells
+        if not c.of or not c.computed
+    }
+    for cell in cells:
+        if (cell.row, cell.column) not in found:
+            found[cell.row, cell.column] = _gain(cell, found)
+    return tuple(found[cell.row, cell.column] for cell in cells)
+
+
+def _score(cell: Cell, runs: Runs, frames: bool) -> Score:
+    """Compute one score, or say why not."""
+    if cell.prior:
+        return Score(cell, PRIOR)
+    if cell.pending:
+        return Score(cell, PENDING, why=cell.pending)
+    try:
+        if cell.count:
+            return Score(cell, COMPUTED, float(_counted(cell)))
+        result = runs.of(cell, frames)
+        ours, low, high = _of(result, cell.metric)
+    except ProbekitError as error:
+        needs = () if cell.count else tuple(runs.lacking(cell))
+        return Score(cell, MISSING if needs else FAILED, why=str(error), needs=needs)
+    return Score(cell, COMPUTED, ours, low, high, result["run"], tuple(result["provenance"]))
+
+
+def _counted(cell: Cell) -> int:
+    """Count the parameters of a method."""
+    from probekit.distill import parameters  # imports torch
+
+    teachers = [str(one) for one in parse_joined(cell.embedding)] if cell.embedding else []
+    found = parameters.count(cell.method, teachers, cell.student)
+    return found.training if cell.count == "training" else found.inference
+
+
+def _gain(cell: Cell, found: dict[tuple[str, str], Score]) -> Score:
+    """Compare a row of a table with another one, over columns."""
+    rows = [
+        [found[row, one] for one in cell.of if (row, one) in found] for row in (cell.row, cell.over)
+    ]
+    ours, theirs = (
+        {one.cell.column: one.ours for one in row if one.ours is not None} for row in rows
+    )
+    try:
+        gain = gains.gain(ours, theirs, cell.of)
+    except ProbekitError as error:
+        # what is missing for it is said with the scores themselves
+        absent = any(one.status == MISSING for row in rows for one in row)
+        return Score(cell, MISSING if absent else FAILED, why=str(error), needs=_needs(rows))
+    used = [one for row in rows for one in row if one.cell.column in {*ours} & {*theirs}]
+    return Score(cell, COMPUTED, gain.mean, gain.low, gain.high,
+                 provenance=(gain.said, *_shared(used)))  # fmt: skip
+
+
+def _needs(rows: Sequence[Sequence[Score]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for row in rows for one in row for text in one.needs))
+
+
+def _shared(scores: Sequence[Score]) -> list[str]:
+    """Return what is said of all scores, and what says that any of them is made up."""
+    every = list(dict.fromkeys(text for one in scores for text in one.provenance))
+    return [
+        text for text in every if _made_up(text) or all(text in one.provenance for one in scores)
+    ]
+
+
+def _made_up(said: str) -> bool:
+    return "stand-in data" in said or "random weights" in said
+
+
+def _drawn(figure: Figure, runs: Runs, folder: Path) -> Drawn:
+    """Draw one figure, or say why not."""
+    if figure.pending:
+        return Drawn(figure, PENDING, why=figure.pending)
+    runs.tell(f"{figure.where}, {figure.task}")
+    try:
+        return Drawn(figure, COMPUTED, *drawing.draw(figure, runs, folder))
+    except ProbekitError as error:
+        needs = tuple(dict.fromkeys(drawing.lacking(figure, runs)))
+        return Drawn(figure, MISSING if needs else FAILED, why=str(error), needs=needs)
 
 
 def _of(result: Result, metric: str) -> tuple[float, float | None, float | None]:
@@ -268,31 +286,3 @@ def _of(result: Result, metric: str) -> tuple[float, float | None, float | None]
             else f"{result['task']}: its card has no metric {metric}"
         )
     return own["score"], own["low"], own["high"]
-
-
-def _drawn(figure: Figure, text: str, supply: Supply, folder: Path) -> Drawn:
-    """Make a figure by the analysis that its card names."""
-    from probekit.analysis import correlation, dendrogram, projection
-    from probekit.report.figures import dendrogram as trees
-    from probekit.report.figures import matrix, scatter
-
-    places: dict[str, Any] = {
-        "cache": supply.cache,
-        "root": supply.root(figure.task),
-        "preset": figure.preset,
-    }
-    options: dict[str, Any] = dict(figure.options)
-    if figure.kind == "correlation":
-        pairs = correlation.correlation(figure.task, text, **places, **options)
-        files, found = matrix.save_correlation(pairs, folder), pairs.caption
-        said = pairs.weights.provenance
-    else:
-        own = {} if figure.kind == "projection" else options
-        tree = dendrogram.dendrogram(figure.task, text, **places, **own)
-        said = tree.weights.provenance
-        if figure.kind == "projection":
-            points = projection.of_classes(tree, **options)
-            files, found = scatter.save(points, folder), points.caption
-        else:
-            files, found = trees.save(tree, folder), tree.caption
-    return Drawn(figure, COMPUTED, found, tuple(files), tuple(said))

@@ -8,8 +8,9 @@ from probekit import cards
 from probekit.cache import store
 from probekit.errors import CacheError, ProbekitError
 from probekit.extraction.run import Progress, extract
-from probekit.extractors import inventory, load
-from probekit.selection import Selection, parse_joined
+from probekit.extractors import inventory, load, weights
+from probekit.probes.inputs import clips_of
+from probekit.selection import Selection, parse, parse_joined
 
 
 @dataclass
@@ -93,7 +94,7 @@ class Supply:
                     task=task,
                     root=root,
                     cache=self.cache,
-                    weights=self._own(one),
+                    weights=self.weights_of(one.name),
                     frames=frames,
                     device=self.device,
                     begin=self.begin,
@@ -112,7 +113,7 @@ class Supply:
 
     def _pinned(self, one: Selection) -> Selection:
         """Return an embedding with its fingerprint, where the weights for it are named."""
-        given = self._own(one)
+        given = self.weights_of(one.name)
         if one.fingerprint or not given:
             return one
         spec = load.specify(str(one), weights=load.parse_overrides(given))
@@ -126,11 +127,31 @@ class Supply:
             for e in store.entries(self.cache)
         )
 
-    def _own(self, one: Selection) -> tuple[str, ...]:
-        """Return the weights that are named for an extractor."""
-        return tuple(w for w in self.weights if w.partition("=")[0].partition(".")[0] == one.name)
+    def weights_of(self, extractor: str) -> tuple[str, ...]:
+        """Return the weights that are named for an extractor.
 
-    def lacking(self, task: str, text: str) -> list[str]:
+        Parameters
+        ----------
+        extractor : str
+            As after ``-e``.
+
+        Returns
+        -------
+        tuple of str
+            As given.
+        """
+        name = extractor.partition(":")[0]
+        return tuple(w for w in self.weights if w.partition("=")[0].partition(".")[0] == name)
+
+    def _heard(self, task: str) -> bool:
+        """Tell whether it is known where the recordings of a task are."""
+        try:
+            root = clips_of(task, self.cache, self.root(task))[1].root
+        except ProbekitError:
+            return False
+        return root is not None and root.is_dir()
+
+    def lacking(self, task: str, text: str, *, first: str = "", heard: bool = False) -> list[str]:
         """Say what a score needs that is not here, and how to get it; nothing if it is all here.
 
         Parameters
@@ -138,7 +159,11 @@ class Supply:
         task : str
             A task's name.
         text : str
-            As after ``-e``.
+            As after ``-e``; may be empty.
+        first : str
+            An extractor whose weights are needed, not its embeddings.
+        heard : bool
+            Whether the recordings are needed, not only their embeddings.
 
         Returns
         -------
@@ -146,25 +171,29 @@ class Supply:
             A sentence for the data and one for each weights file; nothing is downloaded.
         """
         said: list[str] = []
-        if all(self._there(task, one) for one in parse_joined(text)):
-            return said
-        if self.root(task) is None:
+        own = parse_joined(text) if text else []
+        there = all(self._there(task, one) for one in own)
+        if self.root(task) is None and (not there or (heard and not self._heard(task))):
             said.append(
                 f"data: name the folder with --root {task}=DIR. {cards.task(task).download}"
             )
-        for one in parse_joined(text):
-            if one.name not in cards.names("extractors"):
+        for one in [*([] if there else own), *([parse(first)] if first else [])]:
+            said += self._lacking_weights(one)
+        return list(dict.fromkeys(" ".join(text.split()) for text in said))
+
+    def _lacking_weights(self, one: Selection) -> list[str]:
+        """Say which weights files of an extractor are not here, and how to get them."""
+        if one.name not in cards.names("extractors"):
+            return []
+        given = load.parse_overrides(self.weights_of(one.name))
+        card, said = cards.extractor(one.name), []
+        streams = (one.stream or card.default_stream,)
+        needed = weights.needed(card, load.parameters(card, one.params), streams).values()
+        for held in inventory.held([one.name]):
+            role, facts = held.role.partition("/")[0], card.weights[held.role]
+            if held.here or f"{one.name}.{role}" in given or facts not in needed:
                 continue
-            given = load.parse_overrides(self._own(one))
-            card = cards.extractor(one.name)
-            for held in inventory.held([one.name]):
-                role = held.role.partition("/")[0]
-                if held.here or f"{one.name}.{role}" in given:
-                    continue
-                facts = card.weights[held.role]
-                where = f"from {facts.url}, as {held.path}" if facts.url else facts.missing
-                option = one.name if role == "main" else f"{one.name}.{role}"
-                said.append(
-                    f"weights: {held.path.name} of {one.name}, --weights {option}=FILE. {where}"
-                )
-        return [" ".join(text.split()) for text in said]
+            where = f"from {facts.url}, as {held.path}" if facts.url else facts.missing
+            option = one.name if role == "main" else f"{one.name}.{role}"
+            said.append(f"weights: {held.path.name} of {one.name}, --weights {option}=FILE. {where}")
+        return said

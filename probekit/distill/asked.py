@@ -1,0 +1,213 @@
+"""One run: a student, a method, a share of the labels, a seed; and what names it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probekit.distill import methods, trained
+from probekit.distill.course import Course
+from probekit.distill.given import Given
+from probekit.distill.methods import Method
+from probekit.distill.recipes import Recipe
+from probekit.distill.teachers import Teachers
+from probekit.extractors import load, students
+from probekit.extractors.load import Spec
+from probekit.extractors.students import Student
+from probekit.probes import breakdown, results, statistics
+from probekit.tasks.splits import Split
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a student is trained.
+
+    Attributes
+    ----------
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` …
+    devices : int >= 1
+        How many of that kind.
+    precision : {"32", "bf16-mixed", "16-mixed"}
+        Arithmetic of the network.
+    """
+
+    device: str = "auto"
+    devices: int = 1
+    precision: str = "32"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is asked for.
+
+    Attributes
+    ----------
+    given : Given
+        What several runs share.
+    method : Method
+        How teachers are used.
+    recipe : Recipe
+        How it is trained.
+    fraction : float
+        Share of the training labels.
+    seed : int
+        Of first weights, order, crops, dropout, and which labels these are.
+    folds : tuple of str
+        Some of the task's folds; all where empty.
+    machine : Machine
+        Where.
+    name : str
+        What to call it instead of by its method and teachers.
+    """
+
+    given: Given
+    method: Method
+    recipe: Recipe
+    fraction: float = 1.0
+    seed: int = 0
+    folds: tuple[str, ...] = ()
+    machine: Machine = Machine()
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What people call it: method and teachers, or the name that was given."""
+        if self.name:
+            return self.name
+        alpha = self.method.alpha
+        plain = not self.method.regularizes or alpha == methods.default(self.method.name)
+        said = self.method.name + ("" if plain else f", alpha {alpha:g}")
+        of = " + ".join(self.given.teachers) or self.given.init
+        return f"{said} ({of})" if of else said
+
+    @cached_property
+    def divisions(self) -> list[Split]:
+        """Rows to train on, to choose by and to score, of each fold."""
+        return self.given.divisions(self.fraction, self.seed, self.folds)
+
+    @cached_property
+    def teachers(self) -> Teachers | None:
+        """The teachers, opened for the clips that they are needed for; None without any."""
+        if not self.method.taught:
+            return None
+        parts = ("train", "valid", "test") if self.method.asks else ("train",)
+        rows = [getattr(split, part) for split in self.divisions for part in parts]
+        return self.given.taught_by(np.unique(np.concatenate(rows)))
+
+    @cached_property
+    def first(self) -> Spec | None:
+        """The extractor whose weights come first; None without one."""
+        return load.specify(self.given.init, weights=dict(self.given.weights)) \
+            if self.given.init else None  # fmt: skip
+
+    @property
+    def crop(self) -> Fraction:
+        """Seconds that the student hears at once."""
+        return Fraction(self.given.samples, self.student().rate)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """All that decides the result, in plain values."""
+        given, card = self.given, self.given.card
+        return {
+            "distill": 1,
+            "task": card.name,
+            "protocol": card.protocol.model_dump(mode="json", exclude={"description"}),
+            "metric": [card.metric, *card.also],
+            "manifest": given.whole.digest(),
+            "clips": results.run_id({"ids": given.clips.clip_ids}),
+            "sound": given.sound.path.stem,
+            "expected": given.expected,
+            "student": given.student,
+            "samples": given.samples,
+            "method": self.method.name,
+            "alpha": self.method.alpha,
+            "teachers": {
+                "are": self._named(),
+                "digest": self.teachers.digest() if self.teachers else "",
+            },
+            "alignment": given.alignment if self.method.taught else "",
+            "init": self.first.fingerprint if self.first else "",
+            "recipe": self.recipe.facts(),
+            "fraction": self.fraction,
+            "seed": self.seed,
+            "folds": [split.name for split in self.divisions],
+            "precision": self.machine.precision,
+            "devices": self.machine.devices,
+            "interval": [statistics.LEVEL, statistics.RESAMPLES, statistics.SEED],
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of what goes in."""
+        return results.run_id(self.facts)
+
+    def path(self, reports: Path) -> Path:
+        """Return where the result is, or will be."""
+        return results.path_of(reports, self.given.card.name, self.label, self.id)
+
+    def places(self, reports: Path) -> list[Path]:
+        """Return where the trained students are, or will be, one a fold."""
+        count = len(self.divisions)
+        return [
+            reports / "students" / trained.name(self.id, split.name, count)
+            for split in self.divisions
+        ]
+
+    def provenance(self, courses: Sequence[Course] = ()) -> list[str]:
+        """Return what must be shown beside the score.
+
+        Parameters
+        ----------
+        courses : sequence of Course
+            Of the folds, once they are trained.
+
+        Returns
+        -------
+        list of str
+            In words: stand-in data, random weights, clips and classes that are missing.
+        """
+        given = self.given
+        said = list(given.clips.provenance)
+        said += self.teachers.provenance if self.teachers else []
+        said += [f"begun with {text}" for text in (self.first.provenance if self.first else [])]
+        if len(given.clips) < given.expected:
+            said.append(f"{len(given.clips):,} of {given.expected:,} clips")
+        if self.folds:
+            said.append(f"fold {', '.join(split.name for split in self.divisions)} only")
+        unseen = self.unseen()
+        if unseen:
+            more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+            said.append(f"never in training: {', '.join(unseen[:5])}{more}")
+        if any(not one.best for one in courses):
+            said.append("no epoch was good enough to be kept: the last one is scored")
+        return list(dict.fromkeys(said))
+
+    def unseen(self) -> list[str]:
+        """Return classes that are tested but never in training, in some fold."""
+        given = self.given
+        if given.clips.target == "regression":
+            return []
+        return sorted(
+            {
+                name
+                for s in self.divisions
+                for name in breakdown.unseen(given.clips, given.targets, s.train, s.test)
+            }
+        )
+
+    def student(self) -> Student:
+        """Return the student, with weights drawn by torch's generator."""
+        return students.build(self.given.student, len(self.given.clips.names))
+
+    def _named(self) -> list[str]:
+        """Return the teachers with their fingerprints."""
+        return [
+            f"{s['extractor']}@{s['fingerprint'][:8]}:stream={s['stream']}"
+            for s in (self.teachers.sources if self.teachers else [])
+        ]

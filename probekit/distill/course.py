@@ -1,0 +1,118 @@
+"""What is trained on what, and how it went."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from probekit.distill import losses
+from probekit.distill.batches import Batch, Training
+from probekit.distill.recipes import Recipe
+from probekit.tasks.metrics import Metric
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Job:
+    """What is trained on what.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+        ``forward(waves, teacher) -> (logits, embedding)``; see
+        :mod:`probekit.distill.baselines`. After :func:`fit` it has the best weights.
+    penalty : torch.nn.Module or None
+        ``forward(logits, embedding, teacher, valid) -> scalar``, added to the loss.
+    alpha : float
+        Its weight.
+    recipe : Recipe
+        How.
+    metric : Metric
+        The task's.
+    target : {"single", "multi", "regression"}
+        What it asks for.
+    classes : int >= 1
+        Columns of its scores.
+    train : Training
+        Its batches; those of an epoch are the same each time they are asked for.
+    valid : callable
+        Returns the chunks of the validation clips.
+    held : numpy.ndarray of int, shape (n,)
+        Numbers of the validation clips, as in batches.
+    held_targets : numpy.ndarray, shape (n, …)
+        What is right for them.
+    select : {"metric", "loss"}
+        Which epoch is best; the recipe's word, unless the metric is not defined on these clips.
+    seed : int
+        Of what is random in the network while it trains (dropout), for each epoch anew.
+    """
+
+    model: nn.Module
+    penalty: nn.Module | None
+    alpha: float
+    recipe: Recipe
+    metric: Metric
+    target: str
+    classes: int
+    train: Training
+    valid: Callable[[], Iterable[Batch]]
+    held: Array
+    held_targets: Array
+    select: str
+    seed: int
+
+
+@dataclass
+class Course:
+    """How a training went.
+
+    Attributes
+    ----------
+    history : list of dict
+        One an epoch: ``epoch`` and ``phase`` (from 1), ``lr``, ``loss`` (the task's, mean over the
+        training crops), ``penalty`` (times alpha), ``valid_loss``, ``valid_score`` (the metric on
+        validation clips; None where not defined), ``best`` (whether it was the best so far).
+    best : int
+        The epoch that was kept, from 1; 0 where none could be.
+    """
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: int = 0
+
+    def over(self, recipe: Recipe) -> bool:
+        """Tell whether nothing is left to do: all epochs, or none better for long enough."""
+        done = len(self.history)
+        patience = recipe.patience
+        return done >= recipe.epochs or (patience is not None and done - self.best >= patience)
+
+
+class Found:
+    """What a model says of the validation clips."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._mean = losses.Mean(job.held, job.classes)
+        self._sum, self._chunks = 0.0, 0
+
+    def add(self, clips: Tensor, logits: Tensor) -> None:
+        """Add chunks."""
+        right = torch.as_tensor(self._job.held_targets[self._mean.rows(clips)])
+        loss = losses.of(logits, right.to(logits.device), self._job.target)
+        self._sum += float(loss) * len(clips)
+        self._chunks += len(clips)
+        self._mean.add(clips, losses.scores(logits, self._job.target))
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of all chunks."""
+        return self._sum / max(1, self._chunks)
+
+    def score(self) -> float | None:
+        """Return the task's metric over clips; None where it is not defined."""
+        found = self._job.metric.score(self._job.held_targets, self._mean.values())
+        return float(found) if np.isfinite(found) else None

@@ -1,0 +1,197 @@
+"""The methods, by name: what is trained, and what a teacher is needed for."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from probekit.distill import baselines, regularizers, transfer
+from probekit.distill.teachers import Teachers
+from probekit.errors import ProbekitError
+from probekit.extractors.students import Student
+from probekit.registry import unknown
+
+PLAIN = ("none", "init", "fix")
+BASELINES = tuple(name for name in baselines.NAMES if name != "none")
+NAMES = (*PLAIN, *regularizers.NAMES, *BASELINES)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to use teachers.
+
+    Attributes
+    ----------
+    name : str
+        As after ``--method``.
+    alpha : float
+        Weight of the regularizer; 0 where there is none.
+    """
+
+    name: str
+    alpha: float
+
+    @property
+    def taught(self) -> bool:
+        """Whether teachers are needed at all."""
+        return self.name not in PLAIN
+
+    @property
+    def regularizes(self) -> bool:
+        """Whether teachers are needed in training only."""
+        return self.name in regularizers.NAMES
+
+    @property
+    def asks(self) -> bool:
+        """Whether teachers are needed at inference, too: such a student is no extractor."""
+        return self.name in BASELINES
+
+
+class Penalty(nn.Module):
+    """A regularizer, given what it reads.
+
+    Parameters
+    ----------
+    regularizer : Regularizer
+        On the embedding, or on logits.
+    """
+
+    def __init__(self, regularizer: regularizers.Regularizer) -> None:
+        super().__init__()
+        self.regularizer = regularizer
+
+    def forward(self, logits: Tensor, embedding: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
+        """Return how far the student is from its teachers.
+
+        Parameters
+        ----------
+        logits : Tensor, shape (batch, classes)
+            Of the student.
+        embedding : Tensor, shape (batch, time, dim)
+            Of the student.
+        teacher : Tensor, shape (batch, time, features)
+            Of the teachers, on the student's frames.
+        valid : Tensor, shape (batch, time), bool
+            Where the teachers say something.
+
+        Returns
+        -------
+        Tensor
+            One number.
+        """
+        read = logits if self.regularizer.reads == "logits" else embedding
+        found: Tensor = self.regularizer(read, teacher, valid)
+        return found
+
+
+def get(name: str, alpha: float | None, teachers: int, init: str) -> Method:
+    """Return the method of a name, if what it needs was named.
+
+    Parameters
+    ----------
+    name : str
+        ``none``; a regularizer; a baseline that reads the teacher's features at inference, too;
+        or ``init`` and ``fix``, which begin with another network's weights.
+    alpha : float, optional
+        Weight of the regularizer; by default the paper's.
+    teachers : int >= 0
+        How many teachers were named.
+    init : str
+        The extractor whose weights are the student's first.
+
+    Returns
+    -------
+    Method
+        With its weight.
+
+    Raises
+    ------
+    ProbekitError
+        If there is no such method, or something that it needs is missing, or is of no use to it.
+    """
+    if name not in NAMES:
+        raise unknown("method", name, NAMES)
+    known = Method(name, 0.0)
+    if known.taught and not teachers:
+        raise ProbekitError(f"--method {name} needs a teacher: name one with --teacher")
+    if not known.taught and teachers:
+        raise ProbekitError(f"--method {name} has no use for a teacher: leave out --teacher")
+    if name in ("init", "fix") and not init:
+        raise ProbekitError(f"--method {name} needs --init EXTRACTOR, whose weights come first")
+    if init and name not in ("init", "fix"):
+        raise ProbekitError("--init is for --method init and --method fix")
+    if not known.regularizes:
+        if alpha is not None:
+            raise ProbekitError(f"--alpha is the weight of a regularizer; {name} is none")
+        return known
+    if alpha is not None and not 0 < alpha < float("inf"):
+        raise ProbekitError(f"--alpha {alpha:g}: above 0")
+    return Method(name, regularizers.alpha(name) if alpha is None else alpha)
+
+
+def model(method: Method, student: Student, features: int) -> nn.Module:
+    """Return what is trained: the student, and what else reads the teachers' features.
+
+    Parameters
+    ----------
+    method : Method
+        Which.
+    student : Student
+        With its first weights.
+    features : int
+        Numbers a frame of the teachers; 0 without any.
+
+    Returns
+    -------
+    torch.nn.Module
+        ``forward(waves, teacher) -> (logits, embedding)``.
+    """
+    if method.name == "fix":
+        transfer.fix(student)
+    return baselines.build(method.name if method.asks else "none", student, features)
+
+
+def default(name: str) -> float:
+    """Return the default weight of a regularizer."""
+    return regularizers.alpha(name)
+
+
+def penalty(
+    method: Method, teachers: Teachers | None, student: Student, target: str
+) -> Penalty | None:
+    """Return what is added to the loss, or None.
+
+    Parameters
+    ----------
+    method : Method
+        Which.
+    teachers : Teachers or None
+        Whose features it reads.
+    student : Student
+        Whom they teach.
+    target : {"single", "multi", "regression"}
+        What the task asks for.
+
+    Returns
+    -------
+    Penalty or None
+        With fresh weights.
+
+    Raises
+    ------
+    ProbekitError
+        If the teachers' features do not suit the method.
+    """
+    if not method.regularizes or teachers is None:
+        return None
+    if method.name == "soft-targets" and target == "regression":
+        raise ProbekitError("soft-targets compare opinions of classes; the task asks for numbers")
+    opinions = {source["stream"] for source in teachers.sources} == {"probabilities"}
+    made = regularizers.build(
+        method.name,
+        teachers.features,
+        student.dim,
+        classes=student.classes,
+        target="single" if target == "single" else "multi",
+        form="probabilities" if opinions else "logits",
+    )
+    return Penalty(made)

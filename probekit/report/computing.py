@@ -1,0 +1,190 @@
+"""The runs that a paper's scores come from: of probes and of students, each made once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from probekit import cards
+from probekit.errors import ProbekitError
+from probekit.papers import Figure, Setting
+from probekit.probes import recipes
+from probekit.probes.evaluation import evaluate
+from probekit.probes.results import Result
+from probekit.report.supply import Supply
+from probekit.selection import parse_joined
+
+Epochs = Callable[[str, int, int, str], None]
+_NAMES_A_RUN = (
+    "task", "embedding", "preset", "probe", "fraction", "student", "method", "alpha", "init",
+    "recipe", "alignment",
+)  # fmt: skip
+
+
+@dataclass
+class Runs:
+    """Makes the runs that scores and figures ask for, and remembers them.
+
+    Attributes
+    ----------
+    supply : Supply
+        Data, cache and weights.
+    reports : pathlib.Path
+        Where results are kept.
+    jobs : int >= 1
+        Processes for the folds of a probe.
+    epochs : int or None
+        Of students, other than their recipe's; what comes of it says so.
+    tell : callable
+        Called with what is done next.
+    watch : callable, optional
+        Called while a student is trained: its name, epochs done, epochs at most, numbers.
+    """
+
+    supply: Supply
+    reports: Path
+    jobs: int = 1
+    epochs: int | None = None
+    tell: Callable[[str], None] = lambda text: None
+    watch: Epochs | None = None
+    _made: dict[tuple[Any, ...], Result | ProbekitError] = field(default_factory=dict)
+
+    def of(self, setting: Setting, frames: bool = False) -> Result:
+        """Return the run that a setting asks for; several metrics are of one run.
+
+        Parameters
+        ----------
+        setting : Setting
+            Of a probe or a student.
+        frames : bool
+            Whether frames are to be extracted, too; a student's teachers always need them.
+
+        Returns
+        -------
+        Result
+            As it is kept.
+
+        Raises
+        ------
+        ProbekitError
+            If it cannot be made; the same again when it is asked for again.
+        """
+        key = tuple(getattr(setting, name) for name in _NAMES_A_RUN)
+        if key not in self._made:
+            try:
+                made = self._student(setting) if setting.student else self._probe(setting, frames)
+                self._made[key] = made
+            except ProbekitError as error:
+                self._made[key] = error
+        found = self._made[key]
+        if isinstance(found, ProbekitError):
+            raise found
+        return found
+
+    def lacking(self, setting: Setting) -> list[str]:
+        """Say what a run needs that is not here, and how to get it; nothing if it is all here.
+
+        Parameters
+        ----------
+        setting : Setting
+            Of a probe or a student.
+
+        Returns
+        -------
+        list of str
+            As :meth:`probekit.report.supply.Supply.lacking`.
+        """
+        return self.supply.lacking(
+            setting.task, setting.embedding, first=setting.init, heard=bool(setting.student)
+        )
+
+    def _probe(self, setting: Setting, frames: bool) -> Result:
+        self.tell(f"{setting.task}, {setting.embedding}")
+        [result] = evaluate(
+            setting.task,
+            [self.supply.embedding(setting.task, followed(setting), frames=frames)],
+            cache=self.supply.cache,
+            root=self.supply.root(setting.task),
+            reports=self.reports,
+            probe=setting.probe,
+            preset=setting.preset,
+            fractions=(setting.fraction,),
+            jobs=self.jobs,
+        )
+        return result
+
+    def _student(self, setting: Setting) -> Result:
+        """Train a student; where that was shortened, its result says so."""
+        from probekit.distill import run  # imports torch
+
+        name = named(setting)
+        share = "" if setting.fraction == 1 else f", {100 * setting.fraction:g} % of the labels"
+        self.tell(f"{setting.task}, {setting.student}, {name}{share}")
+        teachers = setting.embedding and self.supply.embedding(
+            setting.task, setting.embedding, frames=True
+        )
+        [result] = run.distill(
+            setting.task,
+            setting.student,
+            [str(one) for one in parse_joined(teachers)] if teachers else (),
+            method=setting.method,
+            alpha=setting.alpha,
+            cache=self.supply.cache,
+            root=self.supply.root(setting.task),
+            reports=self.reports,
+            recipe=setting.recipe,
+            epochs=self.epochs,
+            alignment=setting.alignment,
+            init=setting.init,
+            weights=self.supply.weights_of(setting.init) if setting.init else (),
+            fractions=(setting.fraction,),
+            device=self.supply.device,
+            name=name,
+            progress=self.watch,
+        )
+        said = self._shortened(setting)
+        return {**result, "provenance": [*result["provenance"], *said]}
+
+    def _shortened(self, setting: Setting) -> list[str]:
+        """Say how the training differs from its recipe."""
+        from probekit.distill import recipes as training
+
+        whole = training.get(setting.recipe, cards.task(setting.task).metric)
+        if self.epochs in (None, whole.epochs):
+            return []
+        return [f"trained for {self.epochs} epochs, not the {whole.epochs} of recipe {whole.name}"]
+
+
+def named(setting: Setting) -> str:
+    """Return what to call a student's runs: the same for all shares of the labels.
+
+    Parameters
+    ----------
+    setting : Setting
+        Of a student.
+
+    Returns
+    -------
+    str
+        Method, and teachers as the card names them.
+    """
+    alpha = "" if setting.alpha is None else f", alpha {setting.alpha:g}"
+    of = " + ".join(str(one) for text in setting.networks for one in parse_joined(text))
+    return f"{setting.method}{alpha}{f' ({of})' if of else ''}"
+
+
+def followed(one: Setting | Figure) -> str:
+    """Return the embedding to extract: of the stream that the preset takes, where there is one.
+
+    Parameters
+    ----------
+    one : Setting or Figure
+        Of a probe, or a figure.
+
+    Returns
+    -------
+    str
+        As after ``-e``.
+    """
+    text = one.embedding
+    return recipes.of(one.preset, text).applied(text) if one.preset else text

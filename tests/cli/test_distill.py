@@ -1,0 +1,101 @@
+"""``probekit distill`` as people use it."""
+
+import json
+
+import pytest
+
+from probekit.extraction.run import extract
+
+
+@pytest.fixture(scope="module")
+def place(corpus, tmp_path_factory):
+    """A table of the tiny corpus, and a teacher's frames."""
+    base = tmp_path_factory.mktemp("distill")
+    rows = ["clip_id,path,label,split"]
+    for k, path in enumerate(sorted(corpus.rglob("*.*"))):
+        part = ("train", "train", "valid", "test")[k % 4]
+        rows.append(f"{path.stem},{path.relative_to(corpus).as_posix()},{path.parent.name},{part}")
+    (base / "mine.csv").write_text("\n".join(rows) + "\n")
+    extract(["melstats"], task=str(base / "mine.csv"), root=corpus, cache=base / "cache",
+            frames=True)  # fmt: skip
+    return base
+
+
+@pytest.fixture
+def distill(main, place, corpus, tmp_path):
+    def run(*arguments):
+        folders = ("--cache", place / "cache", "--root", corpus, "--reports", tmp_path / "r")
+        short = ("--student", "short-chunk:width=2", "--device", "cpu", "--batch", "8")
+        return main("distill", "--task", place / "mine.csv", *folders, *short, *arguments)
+
+    return run
+
+
+def test_a_table_says_what_came_out(distill, tmp_path):
+    done = distill("--epochs", "2", "--method", "con-reg", "--teacher", "melstats", "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    title, _, head, first, second, extractor = done.stdout.splitlines()
+    assert title.strip() == "mine: mine"
+    for word in ("method", "student", "accuracy", "95 % interval", "on validation", "epoch"):
+        assert word in head
+    assert "sd over folds" not in head
+    assert "con-reg (melstats)" in first and "100 %, seed 0" in first and "24 of 24" in first
+    assert "100 %, seed 1" in second
+    name = extractor.rpartition(" runs/")[2]
+    assert (tmp_path / "r" / "students" / name / "card.yaml").exists()
+
+
+def test_json_is_the_results(distill, tmp_path):
+    done = distill("--epochs", "1", "--json")
+    (path,) = (tmp_path / "r").rglob("results/*/*.json")
+    assert json.loads(done.stdout) == [json.loads(path.read_text())]
+    assert json.loads(distill("--epochs", "1", "--json").stdout) == json.loads(done.stdout)
+
+
+def test_students_stand_beside_probes(distill, main, place, corpus, tmp_path):
+    distill("--epochs", "1")
+    distill("--epochs", "1", "--method", "l2", "--teacher", "melstats", "--alpha", "2")
+    folders = ("--cache", place / "cache", "--root", corpus, "--reports", tmp_path / "r")
+    main("evaluate", "--task", place / "mine.csv", "-e", "melstats", *folders)
+    listed = main("results", "ls", "--reports", tmp_path / "r").stdout
+    for name in ("none", "l2, alpha 2 (melstats)", "student:short-chunk"):
+        assert name in listed
+    done = main("compare", "melstats", "none / student:short-chunk", "--task", "mine",
+                "--reports", tmp_path / "r")  # fmt: skip
+    assert done.returncode == 0 and "6 test clips" in done.stdout
+    checked = main("results", "verify", "--reports", tmp_path / "r")
+    assert "3 of 3 results" in checked.stdout
+
+
+def test_what_needs_its_teacher_is_no_extractor(distill):
+    done = distill("--epochs", "1", "--method", "film", "--teacher", "melstats")
+    assert done.returncode == 0 and "extractor" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--fraction", "half"), "--fraction half: numbers separated by commas"),
+        (("--method", "con-reg"), "error: --method con-reg needs a teacher"),
+        (("--method", "conreg", "--teacher", "melstats"), "Did you mean 'con-reg'"),
+        (("--teacher", "nothing", "--method", "l1"), "nothing"),
+        (("--epochs", "0"), "--epochs"),
+    ],
+)
+def test_mistakes_are_one_line(distill, arguments, words):
+    done = distill(*arguments)
+    assert done.returncode == 2 and words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help_needs_nothing_heavy(cli):
+    code = (
+        "import sys; sys.argv = ['probekit', 'distill', '--help']\n"
+        "from probekit import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'lightning', 'sklearn', 'pandas') if m in sys.modules])"
+    )
+    done = cli(code=code)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert "Examples" in done.stdout and "con-reg" in done.stdout
