@@ -4,7 +4,7 @@ scikit-learn's ``early_stopping`` holds out clips at random, which tears groups 
 epochs are run one by one, and the clips that the protocol holds out say when to stop.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -37,6 +37,9 @@ class Recipe:
         Clips a step; epochs at most.
     every, patience : int >= 1
         Epochs between two looks at the held-out clips; looks without a better score to stop after.
+    steps, wait : int >= 0
+        With few clips an epoch is a few steps of Adam: epochs are at least so many that there are
+        ``steps``, and looks without a better score so many that there were ``wait`` between.
     """
 
     hidden: tuple[tuple[int, ...], ...] = ((128,), (512,))
@@ -46,6 +49,19 @@ class Recipe:
     epochs: int = 200
     every: int = 1
     patience: int = 10
+    steps: int = 4000
+    wait: int = 400
+
+    def paced(self, clips: int) -> "Recipe":
+        """Return the recipe with epochs, looks and patience for a number of training clips."""
+        batches = -(-clips // self.batch)
+        every = max(self.every, 8 // batches) if self.wait else self.every
+        return replace(
+            self,
+            epochs=max(self.epochs, -(-self.steps // batches)),
+            every=every,
+            patience=max(self.patience, -(-self.wait // (every * batches))),
+        )
 
     def grid(self) -> list[Settings]:
         """Return all settings, the smallest network first."""
@@ -67,6 +83,8 @@ RECIPES = {
         epochs=500,
         every=3,
         patience=20,
+        steps=0,
+        wait=0,
     ),
 }
 
@@ -136,8 +154,9 @@ class MLP:
     def facts(self) -> dict[str, Any]:
         """Return the grid and how training goes."""
         own = RECIPES[self.recipe]
-        training = {name: getattr(own, name) for name in ("batch", "epochs", "every", "patience")}
-        return {"version": 2, "solver": "scikit-learn adam", "grid": own.grid(), **training}
+        names = ("batch", "epochs", "every", "patience", "steps", "wait")
+        training = {name: getattr(own, name) for name in names}
+        return {"version": 3, "solver": "scikit-learn adam", "grid": own.grid(), **training}
 
     def choose_all(self, job: Job) -> list[Chosen]:
         """Choose settings on one division of the training clips (or validation clips), and fit."""
@@ -179,6 +198,7 @@ def _fit(
     epochs: int,
 ) -> Fit:
     """Train until the held-out clips' score stays, or for a number of epochs."""
+    recipe = recipe.paced(len(features))
     common = {
         "hidden_layer_sizes": tuple(settings["hidden"]),
         "learning_rate_init": settings["rate"],

@@ -185,7 +185,9 @@ def small_mlp(monkeypatch):
     """The MLP probe with a grid that is quick to search."""
     from probekit.probes import mlp
 
-    small = mlp.Recipe(hidden=((8,),), rates=(3e-2,), decay=(1e-4, 10.0), epochs=40, patience=5)
+    small = mlp.Recipe(hidden=((8,),), rates=(3e-2,), decay=(1e-4, 10.0), epochs=40, patience=5,
+        steps=0, wait=0,
+    )  # fmt: skip
     monkeypatch.setitem(mlp.RECIPES, "", small)
     return small
 

@@ -8,7 +8,7 @@ from probekit.probes import kinds, mlp
 from probekit.probes.search import scored
 
 SETTINGS = {"hidden": [16], "rate": 3e-2, "decay": 1e-4}
-RECIPE = mlp.Recipe(epochs=40, patience=6)
+RECIPE = mlp.Recipe(epochs=40, patience=6, steps=0, wait=0)
 
 
 def parts(job):
@@ -143,3 +143,11 @@ def test_the_grids(make_job, small_mlp):
     [chosen] = kinds.get("mlp").choose_all(make_job(protocol="split", noise=0.5))
     assert chosen.params["decay"] == 1e-4  # ten is too much
     assert chosen.iterations >= 1
+
+
+def test_few_clips_have_as_many_steps_as_training_takes():
+    recipe = mlp.Recipe()
+    few, many = recipe.paced(440), recipe.paced(200_000)
+    assert (few.epochs, few.every, few.patience) == (1334, 2, 67)  # three batches an epoch
+    assert (many.epochs, many.every, many.patience) == (200, 1, 10)
+    assert mlp.RECIPES["hear"].paced(100) == mlp.RECIPES["hear"]
