@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from probekit import runtime
 
-NAMES = ("start", "extraction", "networks", "long", "cache", "planning", "solver", "distill")
+NAMES = ("start", "extraction", "networks", "long", "cache", "planning", "probes", "distill")
 
 
 def main() -> None:

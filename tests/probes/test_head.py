@@ -115,11 +115,11 @@ def test_frames_are_pooled_as_the_network_does(made, monkeypatch, pooling, expec
 
 def test_another_stream_than_the_heads_is_refused(made):
     place, found, _, weight, bias = made
-    keep(found, weight, bias)
-    with pytest.raises(DataError, match="reads the stream 'embedding', not 'other'"):
+    keep(found, weight, bias, stream="deep")
+    with pytest.raises(DataError, match="reads the stream 'deep', not 'embedding'"):
         evaluate(
             str(place / "farm.csv"),
-            "net:stream=other",
+            "net:stream=embedding",
             cache=place / "cache",
             reports=place / "out",
             probe="head",

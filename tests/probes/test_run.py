@@ -37,6 +37,8 @@ def card(metric="accuracy", kind="folds", **others):
 class Given(SimpleNamespace):
     """Features as far as a run looks at them."""
 
+    large = False
+
     def matrix(self):
         return self.values
 
