@@ -193,7 +193,7 @@ class Figure(_Part):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        shown = len(self.lines) and len(self.shares) > 1 or self.embedding
+        shown = (len(self.lines) and len(self.shares) > 1) or self.embedding
         if not self.pending and not (self.kind and self.task and shown):
             raise ValueError(f"{self.name}: needs kind, task and embedding, or pending")
         if not self.pending and (self.kind == "efficiency") != bool(self.lines):

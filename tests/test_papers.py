@@ -5,7 +5,10 @@ import re
 import pytest
 
 from probekit import cards, papers
+from probekit.distill import methods, recipes
 from probekit.errors import CardError
+from probekit.extractors import students
+from probekit.selection import parse_joined
 
 TABLE = {
     "name": "table-1",
@@ -56,6 +59,9 @@ def test_the_row_goes_before_the_column():
         ),
         ({"rows": [{"label": "x", "values": [None, None, None]}]}, "has no values"),
         ({"metrik": "accuracy"}, "unknown field"),
+        ({"over": "x", "of": ["C"]}, "'C' is no row or column"),
+        ({"over": "y", "of": ["A"]}, "'y' is no row or column"),
+        ({"count": "training"}, "says no student"),
     ],
 )
 def test_a_table_that_does_not_add_up_is_refused(tmp_path, monkeypatch, change, said):
@@ -80,19 +86,75 @@ def test_a_figure_needs_an_analysis_or_a_reason():
     with pytest.raises(ValueError, match="needs kind"):
         papers.Figure(name="f", title="F", where="Figure 1")
     assert papers.Figure(name="f", title="F", where="Figure 1", pending="no").kind == ""
+    line = papers.Column(label="x", student="short-chunk")
+    with pytest.raises(ValueError, match="lines and shares"):
+        papers.Figure(name="f", title="F", where="Figure 1", kind="dendrogram", task="fsdd",
+                      lines=[line], shares=[0.1, 1.0])  # fmt: skip
+    with pytest.raises(ValueError, match="not a score"):
+        papers.Figure(name="f", title="F", where="Figure 1", kind="efficiency", task="fsdd",
+                      lines=[papers.Column(label="x")], shares=[0.1, 1.0])  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_a_card_names_is_there(name):
     card = cards.paper(name)
     cells = [cell for table in card.tables for cell in table.cells()]
-    assert cells and card.figures
+    assert cells
+    labels = {column.label: column for table in card.tables for column in table.columns}
     for part in [*(c for c in cells if c.computed), *(f for f in card.figures if not f.pending)]:
-        task = cards.task(part.task)
-        assert part.embedding in cards.names("extractors")
-        if isinstance(part, papers.Cell):
+        for one in [one for text in part.networks for one in parse_joined(text)]:
+            own = cards.extractor(one.name)
+            assert not one.stream or one.stream in own.streams
+            assert set(one.params) <= set(own.parameters)
+        if isinstance(part, papers.Figure):
+            assert cards.task(part.task)
+            for line in part.lines:
+                assert not line.student or students.build(line.student, 2)
+            continue
+        assert not part.preset or part.embedding in cards.paper(part.preset).presets
+        if part.student:
+            assert students.build(part.student, 2) and part.method in methods.NAMES
+            assert recipes.get(part.recipe, "accuracy")
+        if part.of:
+            for name in part.of:
+                assert labels[name].metric == "accuracy"  # a share: points are of shares
+        elif not part.count:
+            task = cards.task(part.task)
             assert part.metric in (task.metric, *task.also)
-            assert not part.preset or part.embedding in cards.paper(part.preset).presets
+
+
+def test_hung2022_is_what_its_commands_would_be():
+    """Each cell of Table I asks for a run that distillation accepts, with the paper's weights."""
+    table, counts = cards.paper("hung2022").tables
+    cells = table.cells()
+    assert len(cells) == 32
+    for cell in cells:
+        teachers = parse_joined(cell.embedding) if cell.embedding else []
+        method = methods.get(cell.method, cell.alpha, len(teachers), cell.init)
+        assert method.alpha == {"con-reg": 5, "dis-reg": 1}.get(cell.method, 0)
+        assert (cell.recipe, cell.alignment, cell.student) == ("won", "paper", "harmonic-cnn")
+        for one in teachers:
+            if one.name == "openl3":
+                content = {"magnatagatune": "music", "dcase2017-4": "env"}[cell.task]
+                assert one.params["content"] == content and int(one.params["size"]) == 512
+            else:
+                assert (one.name, one.stream) == ("vggish", "pca8")
+    assert len(counts.cells()) == 30
+
+
+def test_lee2019_compares_its_modes_and_no_row_with_itself():
+    transfer, capacity = cards.paper("lee2019").tables
+    cells = {(c.row, c.column): c for c in transfer.cells()}
+    modes = {row: c.method for (row, column), c in cells.items() if column == "genre (GTZAN)"}
+    assert modes == {"base": "none", "fix": "fix", "init": "init", "kd": "cf-reg"}
+    gains = {key: c.value for key, c in cells.items() if c.of}
+    assert gains == {
+        ("init", "gain over base"): 2.20, ("kd", "gain over base"): 2.26,
+        ("fix", "gain over base"): None, ("fix", "gain over init"): None,
+        ("kd", "gain over init"): None,
+    }  # fmt: skip
+    for cell in capacity.cells():
+        assert not cell.of or cell.over == cell.row.replace("kd", "base")
 
 
 def test_kumar2021_agrees_with_the_cards_of_its_tasks():
@@ -118,7 +180,7 @@ def test_every_number_stands_in_the_paper(name, shared):
     for table in cards.paper(name).tables:
         for cell in table.cells():
             for value in (cell.value, cell.spread):
-                if value is None:
+                if value is None:  # places that the paper leaves open
                     continue
                 forms = {f"{value:.{d}f}" for d in (1, 2, 3, 4)} | {f"{100 * value:.1f}"}
                 forms |= {f"{value / 1e3:.0f}k", f"{value / 1e6:.1f}M"}

@@ -11,7 +11,6 @@ from probekit.cli import options, output, progress
 if TYPE_CHECKING:
     from probekit.report.reproduce import Reproduction
 
-_SHORT = 4  # epochs of a rehearsal: one for each phase of recipe won
 _PAUSE = 30.0  # seconds between lines
 
 
@@ -40,7 +39,7 @@ def reproduce(
     clips: Annotated[int, typer.Option(min=1, help="Of each dataset that is rehearsed.")] = 40,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Of students; else their recipe's, or 4 in a rehearsal."),
+        typer.Option(min=1, help="Of students; else their recipe's; few in a rehearsal."),
     ] = None,
     cache: options.Cache = None,
     reports: options.Reports = None,
@@ -51,9 +50,9 @@ def reproduce(
     """Compute a paper's tables and figures, and put ours beside the published numbers.
 
     What is in the cache is evaluated; where a dataset's folder is given, what is missing is
-    extracted first, and students are trained. For the rest it is said what is missing and how to get it. Tables (Markdown,
-    LaTeX, CSV, JSON) and figures go to PAPER in the results folder. Exit code 1 if anything is
-    missing.
+    extracted first, and students are trained. For the rest it is said what is missing and how to
+    get it. Tables (Markdown, LaTeX, CSV, JSON) and figures go to PAPER in the results folder. Exit
+    code 1 if anything is missing.
 
     [bold]Examples[/bold]
 
@@ -85,7 +84,6 @@ def reproduce(
         # stand-ins never go where real embeddings and results are, unless asked for
         where = base / "cache" if cache is None else where
         out = base / "reports" if reports is None else out
-        epochs = epochs or _SHORT
     else:
         folders = given.folders(card, root or (), roots)
     with progress.Extraction() as shown:

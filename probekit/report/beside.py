@@ -27,6 +27,7 @@ from probekit.report.typeset import Cell, Grid, Notes
 STAND_IN = "stand-in data, random weights"
 _WARNING = f"{STAND_IN}: numbers from here say nothing about the paper's"
 _FIGURE = {"where", "kind", "task", "embedding", "differs"}
+_ENDLESS = 1e9  # scores beyond are written short: r2 of a few clips has no lower end
 _COLUMNS = (
     "row",
     "column",
@@ -314,7 +315,7 @@ def _number(cell: papers.Cell, value: float, digits: int) -> str:
         from probekit.distill.parameters import short  # imports torch
 
         return short(int(value))
-    return f"{value:,.{digits}f}"
+    return f"{value:.1e}" if abs(value) >= _ENDLESS else f"{value:,.{digits}f}"
 
 
 def _decimals(value: float) -> int:

@@ -1,7 +1,7 @@
 """The runs that a paper's scores come from: of probes and of students, each made once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ class Runs:
         Processes for the folds of a probe.
     epochs : int or None
         Of students, other than their recipe's; what comes of it says so.
+    rehearsed : bool
+        Whether students are trained as shortly as their recipe allows, where ``epochs`` does not
+        say how long.
     tell : callable
         Called with what is done next.
     watch : callable, optional
@@ -45,9 +48,12 @@ class Runs:
     reports: Path
     jobs: int = 1
     epochs: int | None = None
+    rehearsed: bool = False
     tell: Callable[[str], None] = lambda text: None
     watch: Epochs | None = None
-    _made: dict[tuple[Any, ...], Result | ProbekitError] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._made: dict[tuple[Any, ...], Result | ProbekitError] = {}
 
     def of(self, setting: Setting, frames: bool = False) -> Result:
         """Return the run that a setting asks for; several metrics are of one run.
@@ -117,6 +123,7 @@ class Runs:
         """Train a student; where that was shortened, its result says so."""
         from probekit.distill import run  # imports torch
 
+        epochs, said = self._length(setting)
         name = named(setting)
         share = "" if setting.fraction == 1 else f", {100 * setting.fraction:g} % of the labels"
         self.tell(f"{setting.task}, {setting.student}, {name}{share}")
@@ -133,7 +140,7 @@ class Runs:
             root=self.supply.root(setting.task),
             reports=self.reports,
             recipe=setting.recipe,
-            epochs=self.epochs,
+            epochs=epochs,
             alignment=setting.alignment,
             init=setting.init,
             weights=self.supply.weights_of(setting.init) if setting.init else (),
@@ -142,17 +149,18 @@ class Runs:
             name=name,
             progress=self.watch,
         )
-        said = self._shortened(setting)
         return {**result, "provenance": [*result["provenance"], *said]}
 
-    def _shortened(self, setting: Setting) -> list[str]:
-        """Say how the training differs from its recipe."""
+    def _length(self, setting: Setting) -> tuple[int | None, list[str]]:
+        """Return the epochs of a student, and what must be said about them."""
         from probekit.distill import recipes as training
 
         whole = training.get(setting.recipe, cards.task(setting.task).metric)
-        if self.epochs in (None, whole.epochs):
-            return []
-        return [f"trained for {self.epochs} epochs, not the {whole.epochs} of recipe {whole.name}"]
+        epochs = self.epochs or (len(whole.phases) if self.rehearsed else None)
+        if epochs in (None, whole.epochs):
+            return None, []
+        shown = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+        return epochs, [f"trained for {shown}, recipe {whole.name} has {whole.epochs}"]
 
 
 def named(setting: Setting) -> str:

@@ -79,9 +79,7 @@ def _efficiency(
         for share in sorted(figure.shares):
             result = runs.of(_at(one, figure, share), one.frames)
             labels = float(np.mean([fold["train"] for fold in result["folds"]]))
-            points.append(
-                Point(share, labels, (result["score"],), Entry(one.label, (result,), ()))
-            )
+            points.append(Point(share, labels, (result["score"],), Entry(one.label, (result,), ())))
             metric = result["metric"]
         lines.append(Line(one.label, tuple(points)))
     found = Efficiency(figure.task, metric, tuple(lines), (figure.name,))

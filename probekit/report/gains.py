@@ -31,9 +31,7 @@ class Gain:
     said: str
 
 
-def gain(
-    ours: Mapping[str, float], theirs: Mapping[str, float], wanted: Sequence[str]
-) -> Gain:
+def gain(ours: Mapping[str, float], theirs: Mapping[str, float], wanted: Sequence[str]) -> Gain:
     """Compare two methods over tasks.
 
     Parameters

@@ -178,8 +178,9 @@ def rehearsal(card: PaperCard, folder: Path, clips: int) -> tuple[dict[str, Path
 def _weights(card: PaperCard) -> Iterable[tuple[str, str]]:
     """Return the weights files of a paper's networks: extractor and role."""
     cells = [cell for table in card.tables for cell in table.cells() if cell.computed]
-    parts = [*cells, *(figure for figure in card.figures if not figure.pending)]
-    names = {one.name for part in parts for text in part.networks for one in parse_joined(text)}
+    texts = [text for cell in cells for text in cell.networks]
+    texts += [text for figure in card.figures if not figure.pending for text in figure.networks]
+    names = {one.name for text in texts for one in parse_joined(text)}
     return sorted(
         {
             (name, key.partition("/")[0])

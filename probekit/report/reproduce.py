@@ -164,9 +164,10 @@ def reproduce(
     jobs : int >= 1
         Processes for the folds of a run.
     rehearsed : bool
-        Whether the supply is of stand-ins.
+        Whether the supply is of stand-ins; students are then trained as shortly as their recipe
+        allows.
     epochs : int >= 1, optional
-        Of students, other than their recipe's.
+        Of students, other than that.
     step : callable, optional
         Called with what is done next.
     watch : callable, optional
@@ -177,7 +178,7 @@ def reproduce(
     Reproduction
         Ours beside the paper's; what cannot be computed says why.
     """
-    runs = Runs(supply, reports, jobs, epochs, step or (lambda text: None), watch)
+    runs = Runs(supply, reports, jobs, epochs, rehearsed, step or (lambda text: None), watch)
     folder = reports / card.name / "figures"
     cells = [cell for table in card.tables for cell in table.cells()]
     # one extraction serves all cells of an embedding: with frames where any of them needs these
@@ -240,14 +241,10 @@ def _gain(cell: Cell, found: dict[tuple[str, str], Score]) -> Score:
     except ProbekitError as error:
         # what is missing for it is said with the scores themselves
         absent = any(one.status == MISSING for row in rows for one in row)
-        return Score(cell, MISSING if absent else FAILED, why=str(error), needs=_needs(rows))
+        return Score(cell, MISSING if absent else FAILED, why=str(error))
     used = [one for row in rows for one in row if one.cell.column in {*ours} & {*theirs}]
     return Score(cell, COMPUTED, gain.mean, gain.low, gain.high,
                  provenance=(gain.said, *_shared(used)))  # fmt: skip
-
-
-def _needs(rows: Sequence[Sequence[Score]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text for row in rows for one in row for text in one.needs))
 
 
 def _shared(scores: Sequence[Score]) -> list[str]:

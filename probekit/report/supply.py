@@ -195,5 +195,7 @@ class Supply:
                 continue
             where = f"from {facts.url}, as {held.path}" if facts.url else facts.missing
             option = one.name if role == "main" else f"{one.name}.{role}"
-            said.append(f"weights: {held.path.name} of {one.name}, --weights {option}=FILE. {where}")
+            said.append(
+                f"weights: {held.path.name} of {one.name}, --weights {option}=FILE. {where}"
+            )
         return said

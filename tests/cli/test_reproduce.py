@@ -51,7 +51,34 @@ def test_without_data_everything_is_listed(main, tmp_path):
     assert (tmp_path / "o" / "kumar2021" / "table-2.tex").is_file()
 
 
-@pytest.mark.parametrize("paper", ["hung2022", "lee2019", "lee2021", "kim2018"])
+def test_counts_need_no_data(main, tmp_path):
+    done = main("reproduce", "hung2022", "--only", "table-2", "--reports", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert content["whole"] and content["computed"] == "30 of 30 scores and 0 of 0 figures"
+    text = (tmp_path / "hung2022" / "table-2.md").read_text()
+    assert "| 72.2M | 72.2M |" in text and "| 38k | 38k |" in text
+    # every count is that of the paper, as it prints it
+    assert sum(line.split("|")[7].strip() == "0" for line in text.splitlines()[4:34]) == 30
+
+
+def test_what_students_need_is_said(main, tmp_path):
+    done = main("reproduce", "lee2019", "--reports", tmp_path, "--cache", tmp_path / "c")
+    assert done.returncode == 1
+    assert "--weights cf=FILE" in done.stdout and "--root gtzan=DIR" in done.stdout
+    assert "lee2019: 0 of 44 scores" in done.stdout
+    content = json.loads((tmp_path / "lee2019" / "lee2019.json").read_text())
+    own = {(s["table"], s["row"], s["column"]): s for s in content["scores"]}
+    assert all(s["status"] == "missing" for s in own.values())
+    base, kd = (own["transfer", row, "genre (GTZAN)"] for row in ("base", "kd"))
+    assert "--weights cf" not in base["needs"] and "--weights cf=FILE" in kd["needs"]
+    # of the networks of hung2022, the files that its settings need and no others
+    done = main("reproduce", "hung2022", "--reports", tmp_path, "--cache", tmp_path / "c")
+    assert "mel256_env" in done.stdout and "mel256_music" in done.stdout
+    assert "linear" not in done.stdout and "mel128" not in done.stdout
+
+
+@pytest.mark.parametrize("paper", ["lee2021", "kim2018"])
 def test_papers_that_wait_list_their_numbers(main, tmp_path, paper):
     done = main("reproduce", paper, "--reports", tmp_path, "--json")
     assert done.returncode == 1
@@ -76,6 +103,22 @@ def test_mistakes_are_one_line(main, tmp_path):
         done = main("reproduce", *arguments)
         assert done.returncode == 2, arguments
         assert done.stderr.startswith("error: ") and said in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("paper", "computed"),
+    [("hung2022", "62 of 62 scores and 2 of 2 figures"),
+     ("lee2019", "44 of 44 scores and 0 of 0 figures")],
+)  # fmt: skip
+def test_papers_of_students_are_rehearsed(main, tmp_path, paper, computed):
+    done = main("reproduce", paper, "--rehearse", tmp_path / "r")
+    assert done.returncode == 0, done.stderr
+    assert f"{paper} (stand-in data, random weights): {computed}" in done.stdout
+    content = json.loads((tmp_path / "r" / "reports" / paper / f"{paper}.json").read_text())
+    for one in content["scores"]:
+        if one["student"] and one["metric"] != "parameters":
+            assert "stand-in data" in one["provenance"] and "trained for" in one["provenance"]
 
 
 @pytest.mark.slow
