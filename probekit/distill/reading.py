@@ -254,11 +254,15 @@ def _check_frames(embeddings: Embeddings, stream: str, task: TaskCard) -> None:
     settled = embeddings.layout
     params = settled.identity.get("params", {})
     name = str(Selection(settled.extractor, params={k: str(v) for k, v in params.items()}))
-    words = [f"probekit extract -e {name} --task {task.name} --root DIR"]
+    # a table without a card: its name alone is no task that could be loaded
+    bare = task.module == "table" and not task.options and task.name == task.dataset
+    called = f"{task.name}.csv" if bare else task.name
+    words = [f"probekit extract -e {name} --task {called} --root DIR"]
     words.append(f"--streams {stream} --frames")
-    drawn = [w for w in settled.identity.get("weights", {}).values() if w.startswith("random:")]
-    if drawn:
-        words.append(f"--weights {settled.extractor}={drawn[0].split()[0]}")
+    for file, drawn in settled.identity.get("weights", {}).items():
+        if drawn.startswith("random:"):
+            of = settled.extractor if file == "main" else f"{settled.extractor}.{file}"
+            words.append(f"--weights {of}={drawn.split()[0]}")
     precision = settled.identity.get("precision", "float32")
     words += [f"--precision {precision}"] * (precision != "float32")
     words += [f"--dtype {settled.dtype}"] * (settled.dtype != "float32")
