@@ -152,7 +152,7 @@ def only(features: Features) -> Features:
     Raises
     ------
     DataError
-        If there are several extractors, or another stream was asked for.
+        If there are several extractors, another stream was asked for, or it was not extracted.
     """
     if len(features.members) > 1:
         raise DataError(f"{features.label}: the head is that of one extractor, not of several")
@@ -160,4 +160,9 @@ def only(features: Features) -> Features:
     own = of(embeddings).stream
     if chosen.stream not in ("", own):
         raise DataError(f"{chosen.name}: its head reads the stream {own!r}, not {chosen.stream!r}")
+    if own not in embeddings.grids:
+        raise DataError(
+            f"{chosen.name}: its head reads the stream {own!r}, which is not in {embeddings.where} "
+            f"(it holds {', '.join(embeddings.grids)}): extract again with --streams {own}"
+        )
     return replace(features, members=((replace(chosen, stream=own), embeddings),))

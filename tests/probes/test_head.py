@@ -124,3 +124,10 @@ def test_another_stream_than_the_heads_is_refused(made):
             reports=place / "out",
             probe="head",
         )
+
+
+def test_a_stream_that_was_not_extracted_is_named(made):
+    place, found, _, weight, bias = made
+    keep(found, weight, bias, stream="deep")
+    with pytest.raises(DataError, match="reads the stream 'deep', which is not in .*--streams deep"):
+        run(place)
