@@ -91,7 +91,7 @@ class Store:
             "preset": "",
             "fraction": fraction,
             "seed": seed,
-            "protocol": "folds of mine; C chosen inside",
+            "protocol": "folds of mine; settings chosen inside",
             "target": clips.target,
             "probabilities": True,
             "metric": metric,
