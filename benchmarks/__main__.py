@@ -7,7 +7,17 @@ from importlib.metadata import version
 
 from probekit import runtime
 
-NAMES = ("start", "extraction", "networks", "long", "cache", "planning", "probes", "distill")
+NAMES = (
+    "start",
+    "extraction",
+    "networks",
+    "long",
+    "cache",
+    "planning",
+    "probes",
+    "analysis",
+    "distill",
+)
 
 
 def main() -> None:

@@ -1,0 +1,89 @@
+"""Analyses and the page at the size of a paper: 700 classes, 8 extractors, 5 tasks."""
+
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.timing import table
+from probekit import listing
+from probekit.analysis.cka import linear_cka
+from probekit.analysis.dendrogram import cluster
+from probekit.analysis.weights import ClassWeights
+from probekit.cache import importing
+from probekit.probes import entry
+from probekit.probes.evaluation import evaluate
+from probekit.report import page
+from probekit.report.figures import dendrogram as trees
+
+_DIMS = (128, 160, 256, 512, 1024, 1024, 2048, 2048)  # of eight extractors
+
+
+def main() -> None:
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [("700-label dendrogram, all files", _dendrogram(rng, Path(folder)))]
+        rows.append(("linear CKA, 8 extractors (128 to 2,048 numbers), 10,000 clips", _cka(rng)))
+        seconds, size = _page(rng, Path(folder))
+        rows.append((f"page, 5 tasks × 8 extractors, 1,000 clips each, {size:.1f} MB", seconds))
+    table("Analyses and the page", [("what", "seconds"), *((n, f"{s:.1f}") for n, s in rows)])
+
+
+def _dendrogram(rng: np.random.Generator, folder: Path) -> float:
+    families = rng.normal(size=(70, 1024))
+    weights = ClassWeights(
+        matrix=np.repeat(families, 10, axis=0) + rng.normal(size=(700, 1024)),
+        names=tuple(f"playing instrument {k}" for k in range(700)),
+        task="made", embedding="made", space="embedding", c=0.1, clips=1000, converged=True,
+        fingerprint="f" * 64, manifest="m" * 64, provenance=("made up",),
+    )  # fmt: skip
+    begin = perf_counter()
+    trees.save(cluster(weights), folder / "figures")
+    return perf_counter() - begin
+
+
+def _cka(rng: np.random.Generator) -> float:
+    shared = rng.normal(size=(10_000, 64))
+    several = [
+        (shared @ rng.normal(size=(64, dim)) + rng.normal(size=(10_000, dim))).astype(np.float32)
+        for dim in _DIMS
+    ]
+    begin = perf_counter()
+    linear_cka(several)
+    return perf_counter() - begin
+
+
+def _page(rng: np.random.Generator, folder: Path) -> tuple[float, float]:
+    """Score forty runs by nearest neighbours, and write the page of them."""
+    for task in range(5):
+        table_file = folder / f"task{task}.csv"
+        labels = rng.integers(10, size=1000)
+        lines = [f"clip{k},clip{k}.wav,class {label},{k % 5}" for k, label in enumerate(labels)]
+        table_file.write_text("\n".join(["clip_id,path,label,fold", *lines]) + "\n")
+        clips = listing.from_csv(table_file)
+        for k in range(8):
+            array = folder / f"x{k}.npy"
+            np.save(array, (rng.normal(size=(10, 32))[labels] + 2 * rng.normal(size=(1000, 32))))
+            importing.import_arrays(
+                f"made{k}", clips, [array], cache=folder / "cache", dataset=clips.name
+            )
+        evaluate(
+            str(table_file), [f"made{k}" for k in range(8)], cache=folder / "cache",
+            reports=folder / "out", probe="knn",
+        )  # fmt: skip
+    begin = perf_counter()
+    made = page.write(
+        folder / "index.html",
+        [one for k in range(5) for one in entry.entries(f"task{k}", folder / "out")],
+        title="",
+        figures=folder / "figures",
+        cache=folder / "cache",
+        audio=[],
+        budget=6_000_000,
+    )
+    return perf_counter() - begin, made.size / 1e6
+
+
+if __name__ == "__main__":
+    main()
