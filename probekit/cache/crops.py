@@ -1,6 +1,7 @@
 """Stretches of frames of many clips, for training: random access without HDF5."""
 
 import os
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from fractions import Fraction
@@ -24,7 +25,7 @@ class Crops:
     """A reader of stretches of frames; made by :meth:`Embeddings.crops`.
 
     It can be pickled, and then opens the parts again where it is used. One thread at a time may
-    use it.
+    use it. Parts are closed with it.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class Crops:
         self._begin = np.zeros(len(found), np.int64)  # of a clip's first frame among its part's
         self.counts = np.zeros(len(found), np.int64)
         self._data: dict[int, tuple[int, str]] = {}  # part to the first byte of its frames, type
-        self._open: OrderedDict[int, FileIO] = OrderedDict()
+        self._hold()
         for code, places in reading.by_part(index, found):
             self._settle(code, places, index.rows[found[places]])
 
@@ -86,7 +87,16 @@ class Crops:
         return len(self.counts)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict()}
+        return {key: value for key, value in self.__dict__.items() if key != "_open"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._hold()
+
+    def _hold(self) -> None:
+        """Begin with no part open; those that will be are closed when this reader goes."""
+        self._open: OrderedDict[int, FileIO] = OrderedDict()
+        weakref.finalize(self, _close, self._open)
 
     def random(
         self, places: Sequence[int] | Places, rng: np.random.Generator
@@ -194,3 +204,8 @@ class Crops:
             self._data[code] = (begin, kind)
         else:
             self._data[code] = (0, self.dtype.str)
+
+
+def _close(files: OrderedDict[int, FileIO]) -> None:
+    while files:
+        files.popitem()[1].close()

@@ -1,3 +1,4 @@
+import gc
 import pickle
 
 import numpy as np
@@ -48,6 +49,20 @@ def test_the_same_seed_gives_the_same_crops(songs):
     a, b = (reader.random(range(20), np.random.default_rng(1)) for _ in range(2))
     np.testing.assert_array_equal(a[0], b[0])
     np.testing.assert_array_equal(a[1], b[1])
+
+
+def test_parts_are_closed_with_their_reader_and_nobody_warns(songs, recwarn):
+    reader = songs.crops(ids(range(20)), 2.0)
+    reader.read(range(20), [0] * 20)
+    files = list(reader._open.values())
+    assert files and not any(file.closed for file in files)
+    reader.itself = reader  # found by the collector only, which finalizes in any order
+    del reader
+    gc.collect()
+    assert all(file.closed for file in files)
+    del files
+    gc.collect()
+    assert not [w for w in recwarn if issubclass(w.category, ResourceWarning)]
 
 
 def test_a_reader_travels_to_other_processes(songs):
