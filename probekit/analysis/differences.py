@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control, norm
 
 from probekit.analysis import base, by_class, runs
 from probekit.errors import DataError
-from probekit.probes import pairing
+from probekit.probes import comparison, pairing
 from probekit.probes.entry import Entry, distinct
 from probekit.probes.significance import holm
 from probekit.probes.statistics import FEW, LEVEL
@@ -216,7 +216,7 @@ def differences(
     if set(one.paths) & set(other.paths):
         raise DataError(f"{first} and {second} are the same run")
     found = metrics.get(metric or one.results[0]["metric"])
-    _check(one, other, found)
+    comparison.check(one, other, found)
     pairs = pairing.aligned(one, other)
     # of every seed the same draws, so that what differs is the runs
     drawn = np.mean([by_class.differences(found, a, b) for a, b in pairs], axis=0)
@@ -250,26 +250,6 @@ def differences(
         default_metric=found.name == one.results[0]["metric"],
         exact=exact is not None,
     )
-
-
-def _check(one: Entry, other: Entry, metric: metrics.Metric) -> None:
-    """Refuse runs that have no classes in common, and a metric that does not fit."""
-    a, b = one.results[0], other.results[0]
-    if a["task"] != b["task"]:
-        raise DataError(
-            f"{one.label} was scored on {a['task']}, {other.label} on {b['task']}: only runs of "
-            "one task can be compared"
-        )
-    if a["classes"] != b["classes"]:
-        raise DataError(
-            f"{one.label} and {other.label}: {a['task']} had other classes then "
-            f"({len(a['classes'])} and {len(b['classes'])}); evaluate again"
-        )
-    if a["target"] not in metric.targets:
-        raise DataError(
-            f"--metric {metric.name}: for {' or '.join(metric.targets)} targets; those of "
-            f"{a['task']} are {a['target']}"
-        )
 
 
 def _by_class(metric: metrics.Metric, found: Any) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from probekit.analysis import base, runs
 from probekit.errors import DataError
 from probekit.probes import results
-from probekit.probes.entry import Entry, distinct, label
+from probekit.probes.entry import Entry, distinct, kind, label
 from probekit.probes.results import Result
 from probekit.tasks import metrics
 
@@ -186,7 +186,7 @@ def efficiency(
     kinds: dict[tuple[Any, ...], list[Entry]] = {}
     for one in every:
         if not embeddings or one.results[0]["embedding"] in embeddings:
-            kinds.setdefault(_kind(one.results[0]), []).append(one)
+            kinds.setdefault(kind(_whole(one.results[0])), []).append(one)
     several = [own for own in kinds.values() if len({_share(one) for one in own}) > 1]
     if not several:
         raise DataError(
@@ -210,25 +210,16 @@ def _share(one: Entry) -> float:
     return one.results[0]["fraction"]
 
 
-def _kind(result: Result) -> tuple[Any, ...]:
-    """Return what the runs of a line have in common: all but share, seed and when."""
-    return (
-        result["metric"],
-        result["embedding"],
-        tuple(source["fingerprint"] for source in result["sources"]),
-        result["probe"],
-        str(result["settings"]),
-        tuple(result["steps"]),
-        result["preset"],
-        result["manifest"],
-    )
+def _whole(result: Result) -> Result:
+    """Return a result as if of all labels: what the runs of a line have in common."""
+    return {**result, "fraction": 1.0}
 
 
 def _labels(several: Sequence[Sequence[Entry]]) -> list[str]:
     """Return what to call lines, no two the same."""
-    whole = [{**own[0].results[0], "fraction": 1.0} for own in several]
+    whole = [_whole(own[0].results[0]) for own in several]
     named = [
-        Entry(label(result), tuple(r for one in own for r in one.results), ())  # type: ignore[arg-type]
+        Entry(label(result), tuple(r for one in own for r in one.results), ())
         for result, own in zip(whole, several, strict=True)
     ]
     return [one.label for one in distinct(named)]

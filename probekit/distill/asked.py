@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from probekit.distill import methods, trained
+from probekit.distill import regularizers, trained
 from probekit.distill.course import Course
 from probekit.distill.given import Given
 from probekit.distill.methods import Method
@@ -80,7 +80,7 @@ class Run:
         if self.name:
             return self.name
         alpha = self.method.alpha
-        plain = not self.method.regularizes or alpha == methods.default(self.method.name)
+        plain = not self.method.regularizes or alpha == regularizers.alpha(self.method.name)
         said = self.method.name + ("" if plain else f", alpha {alpha:g}")
         of = " + ".join(self.given.teachers) or self.given.init
         return f"{said} ({of})" if of else said

@@ -16,6 +16,9 @@ from probekit.tasks.metrics import Metric
 
 Array = npt.NDArray[Any]
 
+CHECKPOINT = "last.ckpt"  # in the folder of a run: all that going on needs
+LOG = "log.csv"
+
 
 @dataclass
 class Job:

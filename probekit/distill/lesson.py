@@ -12,15 +12,13 @@ from torch import Tensor
 from probekit.cache import commit
 from probekit.distill import losses
 from probekit.distill.batches import Batch
-from probekit.distill.course import Course, Found, Job
+from probekit.distill.course import CHECKPOINT, LOG, Course, Found, Job
 from probekit.distill.recipes import Phase
 from probekit.errors import DataError
 
 State = dict[str, Tensor]
 Tell = Callable[[int, int, str], None]
 
-CHECKPOINT = "last.ckpt"
-LOG = "log.csv"
 _EVERY = 20  # steps between looks at the loss on a device, each of which waits for it
 
 

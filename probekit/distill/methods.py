@@ -150,11 +150,6 @@ def model(method: Method, student: Student, features: int) -> nn.Module:
     return baselines.build(method.name if method.asks else "none", student, features)
 
 
-def default(name: str) -> float:
-    """Return the default weight of a regularizer."""
-    return regularizers.alpha(name)
-
-
 def penalty(
     method: Method, teachers: Teachers | None, student: Student, target: str
 ) -> Penalty | None:

@@ -1,7 +1,6 @@
 """Stage 3: students that are trained on audio, and inherit from embeddings in the cache."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from probekit import runtime
@@ -9,7 +8,8 @@ from probekit.cache import layout, store
 from probekit.distill import given as given_module
 from probekit.distill import methods, recipes, record, trained
 from probekit.distill.asked import Machine, Run
-from probekit.errors import DataError, ProbekitError
+from probekit.distill.course import CHECKPOINT
+from probekit.errors import ProbekitError
 from probekit.extractors.weights import parse_overrides
 from probekit.probes import fewer, results
 from probekit.probes.inputs import clips_of
@@ -18,7 +18,6 @@ from probekit.registry import unknown
 
 Progress = Callable[[str, int, int, str], None]
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
-_CHECKPOINT = "last.ckpt"
 
 
 def distill(
@@ -161,7 +160,7 @@ def distill(
     ]
     paths = [run.path(kept_in) for run in runs]
     for path, run in dict(zip(paths, runs, strict=True)).items():
-        if again or not _kept(path):
+        if again or results.kept(path) is None:
             with trained.alone(run.places(kept_in)[0]):
                 _compute(run, path, kept_in, again, progress, warn)
     return [results.load(path) for path in paths]
@@ -193,12 +192,4 @@ def _compute(
     result, arrays = record.compute(run, reports, tell)
     results.save(path, result, arrays)
     for where in run.places(reports):
-        trained.finish(where, [_CHECKPOINT])
-
-
-def _kept(path: Path) -> bool:
-    """Tell whether a result is there with its predictions, in this version's format."""
-    if path.exists() and path.with_suffix(".h5").exists():
-        with suppress(DataError):
-            return bool(results.load(path))
-    return False
+        trained.finish(where, [CHECKPOINT])

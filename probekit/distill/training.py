@@ -23,8 +23,8 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from probekit import runtime
 from probekit.distill import losses
 from probekit.distill.batches import Batch
-from probekit.distill.course import Course, Job
-from probekit.distill.lesson import CHECKPOINT, LOG, Chunks, Epochs, Lesson, Tell
+from probekit.distill.course import CHECKPOINT, LOG, Course, Job
+from probekit.distill.lesson import Chunks, Epochs, Lesson, Tell
 from probekit.errors import DataError, ProbekitError
 
 __all__ = ["CHECKPOINT", "LOG", "fit", "predict"]

@@ -187,8 +187,21 @@ def against_best(found: Sequence[Entry]) -> tuple[Entry, list[Comparison]]:
     return ranked[0], _adjusted([_pair(ranked[0], other, "") for other in ranked[1:]])
 
 
-def _pair(first: Entry, second: Entry, name: str) -> Comparison:
-    """Compare two entries; p-values are not adjusted yet."""
+def check(first: Entry, second: Entry, metric: Metric) -> None:
+    """Refuse runs that cannot be compared class by class, and a metric that does not fit them.
+
+    Parameters
+    ----------
+    first, second : Entry
+        To be compared.
+    metric : Metric
+        By which.
+
+    Raises
+    ------
+    DataError
+        If they are of two tasks, or had other classes, or the metric is for other targets.
+    """
     one, other = first.results[0], second.results[0]
     if one["task"] != other["task"]:
         raise DataError(
@@ -200,12 +213,18 @@ def _pair(first: Entry, second: Entry, name: str) -> Comparison:
             f"{first.label} and {second.label}: {one['task']} had other classes then "
             f"({len(one['classes'])} and {len(other['classes'])}); evaluate again"
         )
-    metric = metrics.get(name or one["metric"])
     if one["target"] not in metric.targets:
         raise DataError(
             f"--metric {metric.name}: for {' or '.join(metric.targets)} targets; those of "
             f"{one['task']} are {one['target']}"
         )
+
+
+def _pair(first: Entry, second: Entry, name: str) -> Comparison:
+    """Compare two entries; p-values are not adjusted yet."""
+    one, other = first.results[0], second.results[0]
+    metric = metrics.get(name or one["metric"])
+    check(first, second, metric)
     pairs = pairing.aligned(first, second)
     drawn = [_differences(metric, a, b) for a, b in pairs]
     means = np.mean([own[0] for own in drawn], axis=0)

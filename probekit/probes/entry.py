@@ -184,7 +184,7 @@ def _gathered(own: list[Kept]) -> list[Entry]:
     """
     kinds: dict[tuple[Any, ...], list[Kept]] = {}
     for path, result in own:
-        kinds.setdefault(_kind(result), []).append((path, result))
+        kinds.setdefault(kind(result), []).append((path, result))
     found = []
     for same in kinds.values():
         once = len({r["seed"] for _, r in same}) == len(same)
@@ -196,8 +196,19 @@ def _gathered(own: list[Kept]) -> list[Entry]:
     return found
 
 
-def _kind(result: Result) -> tuple[Any, ...]:
-    """Return what runs of one entry have in common: all but the seed and when they were made."""
+def kind(result: Result) -> tuple[Any, ...]:
+    """Return what runs of one entry have in common: all but the seed and when they were made.
+
+    Parameters
+    ----------
+    result : Result
+        Of one of the runs.
+
+    Returns
+    -------
+    tuple
+        Equal for two runs of one entry.
+    """
     return (
         result["task"],
         result["metric"],

@@ -1,7 +1,6 @@
 """Stage 2: probes on cached embeddings, scored under each task's own protocol."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from probekit import runtime
 from probekit.cache import layout
 from probekit.cards import TaskCard
-from probekit.errors import DataError, ProbekitError
+from probekit.errors import ProbekitError
 from probekit.manifest import Manifest
 from probekit.probes import features as features_module
 from probekit.probes import fewer, head, kinds, recipes, results
@@ -111,7 +110,7 @@ def evaluate(
     ]
     paths = [run.path(store_root) for run in runs]
     wanted = dict(zip(paths, runs, strict=True))  # what was asked for twice is computed once
-    todo = [run for path, run in wanted.items() if again or _kept(path) is None]
+    todo = [run for path, run in wanted.items() if again or results.kept(path) is None]
     if (jobs > 1 and len(todo) > 1) or dask:
         work = partial(_compute, store_root, 1, None)
         done = runtime.map_units(work, todo, jobs=jobs, dask=dask)
@@ -129,14 +128,6 @@ def _compute(reports: Path, jobs: int, tick: Callable[[int, int], None] | None, 
     """Do one run and keep its result."""
     result, arrays = run.compute(jobs, tick)
     results.save(run.path(reports), result, arrays)
-
-
-def _kept(path: Path) -> Result | None:
-    """Return a result that is there with its predictions; None for none, or another format."""
-    if path.exists() and path.with_suffix(".h5").exists():
-        with suppress(DataError):
-            return results.load(path)
-    return None
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,11 @@ as many steps as it costs.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from probekit.probes.curvature import Basis
+from probekit.probes.basis import Basis
 
 _LEAST = 12  # steps that are always tried before a block is made
 _MOST = 300  # steps of conjugate gradients for one direction
@@ -35,7 +33,7 @@ class Blocks:
         Bytes for all blocks.
     """
 
-    def __init__(self, basis: "Basis", groups: int, classes: int, room: float) -> None:
+    def __init__(self, basis: Basis, groups: int, classes: int, room: float) -> None:
         self.basis, self.classes = basis, classes
         directions, device = len(basis.variances), basis.rows.device
         self.most = min(directions, int((room / 4 / (groups * classes)) ** 0.5))

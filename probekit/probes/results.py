@@ -8,6 +8,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -164,6 +165,25 @@ def load(path: Path) -> Result:
         )
     result: Result = content
     return result
+
+
+def kept(path: Path) -> Result | None:
+    """Return a result that is there with its predictions.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where it is, or will be.
+
+    Returns
+    -------
+    Result or None
+        None for none, half of one, or one of another format.
+    """
+    if path.exists() and path.with_suffix(".h5").exists():
+        with suppress(DataError):
+            return load(path)
+    return None
 
 
 def files(reports: str | Path | None = None) -> list[tuple[Path, Result]]:

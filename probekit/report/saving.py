@@ -4,11 +4,12 @@ import csv
 import io
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from probekit.analysis.base import Analysis
 from probekit.cache import commit
@@ -16,6 +17,8 @@ from probekit.report import fonts, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Found = TypeVar("Found", bound=Analysis)
 
 FORMATS = ("pdf", "svg", "png")
 DPI = 300
@@ -73,6 +76,46 @@ def save(
     if strange:
         warnings.warn(_unreadable(strange, analysis.name), stacklevel=2)
     return written
+
+
+@dataclass(frozen=True)
+class Saver(Generic[Found]):
+    """Draws an analysis, and writes the figure with its data.
+
+    Attributes
+    ----------
+    draw : callable
+        Takes the analysis, a width and a style file, and returns a figure.
+    """
+
+    draw: "Callable[[Found, float | None, str | Path | None], Figure]"
+
+    def __call__(
+        self,
+        found: Found,
+        folder: Path,
+        width: float | None = None,
+        look: str | Path | None = None,
+    ) -> list[Path]:
+        """Draw and write.
+
+        Parameters
+        ----------
+        found : Analysis
+            What to draw.
+        folder : pathlib.Path
+            Where.
+        width : float > 0, optional
+            In inches.
+        look : str or pathlib.Path, optional
+            A style file.
+
+        Returns
+        -------
+        list of pathlib.Path
+            PDF, SVG, PNG, CSV and JSON.
+        """
+        return save(self.draw(found, width, look), found, folder, look)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

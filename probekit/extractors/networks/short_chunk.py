@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from probekit.extractors import frontends
+from probekit.extractors.networks.harmonic_cnn import Convolution
 
 RATE = 16000
 BLOCKS = 4
@@ -50,19 +51,6 @@ class MelSpectrogram(nn.Module):
             filterbank=self.filterbank,
         )  # fmt: skip
         return frontends.decibels(power, 1e-5).transpose(1, 2)[:, None]
-
-
-class Block(nn.Module):
-    """Convolution, normalization, ReLU, maxima over pairs."""
-
-    def __init__(self, before: int, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(before, width, 3, padding=1)
-        self.bn = nn.BatchNorm2d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Halve both axes of maps (clips, before, frequency, time)."""
-        return nn.functional.max_pool2d(self.bn(self.conv(x)).relu_(), 2)
 
 
 class Decoder(nn.Module):
@@ -117,7 +105,7 @@ class Network(nn.Module):
         self.mel = MelSpectrogram()
         self.bn = nn.BatchNorm2d(1)
         widths = [1, *(width * 2**i for i in range(BLOCKS))]
-        self.blocks = nn.Sequential(*(Block(*pair) for pair in pairwise(widths)))
+        self.blocks = nn.Sequential(*(Convolution(*pair) for pair in pairwise(widths)))
         self.decoder = Decoder(self.dim, self.dim, classes)
 
     def forward(self, waves: Tensor) -> Tensor:

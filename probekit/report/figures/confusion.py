@@ -48,31 +48,7 @@ def draw(found: Confusion, width: float | None = None, look: str | Path | None =
         return _draw(found, width)
 
 
-def save(
-    found: Confusion,
-    folder: Path,
-    width: float | None = None,
-    look: str | Path | None = None,
-) -> list[Path]:
-    """Draw a confusion matrix and write it with its data.
-
-    Parameters
-    ----------
-    found : Confusion
-        What to draw.
-    folder : pathlib.Path
-        Where.
-    width : float > 0, optional
-        In inches.
-    look : str or pathlib.Path, optional
-        A style file.
-
-    Returns
-    -------
-    list of pathlib.Path
-        PDF, SVG, PNG, CSV and JSON.
-    """
-    return saving.save(draw(found, width, look), found, folder, look)
+save = saving.Saver(draw)
 
 
 def _draw(found: Confusion, width: float | None) -> "Figure":

@@ -48,31 +48,7 @@ def draw(found: Cost, width: float | None = None, look: str | Path | None = None
         return _draw(found, width)
 
 
-def save(
-    found: Cost,
-    folder: Path,
-    width: float | None = None,
-    look: str | Path | None = None,
-) -> list[Path]:
-    """Draw scores against what they cost and write them with their data.
-
-    Parameters
-    ----------
-    found : Cost
-        What to draw.
-    folder : pathlib.Path
-        Where.
-    width : float > 0, optional
-        In inches.
-    look : str or pathlib.Path, optional
-        A style file.
-
-    Returns
-    -------
-    list of pathlib.Path
-        PDF, SVG, PNG, CSV and JSON.
-    """
-    return saving.save(draw(found, width, look), found, folder, look)
+save = saving.Saver(draw)
 
 
 def _draw(found: Cost, width: float) -> "Figure":

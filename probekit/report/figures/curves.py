@@ -46,31 +46,7 @@ def draw(found: Efficiency, width: float | None = None, look: str | Path | None 
         return _draw(found, style.ONE_COLUMN if width is None else width)
 
 
-def save(
-    found: Efficiency,
-    folder: Path,
-    width: float | None = None,
-    look: str | Path | None = None,
-) -> list[Path]:
-    """Draw scores by training labels and write them with their data.
-
-    Parameters
-    ----------
-    found : Efficiency
-        What to draw.
-    folder : pathlib.Path
-        Where.
-    width : float > 0, optional
-        In inches.
-    look : str or pathlib.Path, optional
-        A style file.
-
-    Returns
-    -------
-    list of pathlib.Path
-        PDF, SVG, PNG, CSV and JSON.
-    """
-    return saving.save(draw(found, width, look), found, folder, look)
+save = saving.Saver(draw)
 
 
 def _draw(found: Efficiency, width: float) -> "Figure":

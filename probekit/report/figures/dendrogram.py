@@ -44,31 +44,7 @@ def draw(tree: Dendrogram, width: float | None = None, look: str | Path | None =
         return _all_named(tree, style.ONE_COLUMN if width is None else width)
 
 
-def save(
-    tree: Dendrogram,
-    folder: Path,
-    width: float | None = None,
-    look: str | Path | None = None,
-) -> list[Path]:
-    """Draw a dendrogram and write it with its data.
-
-    Parameters
-    ----------
-    tree : Dendrogram
-        What to draw.
-    folder : pathlib.Path
-        Where.
-    width : float > 0, optional
-        In inches.
-    look : str or pathlib.Path, optional
-        A style file.
-
-    Returns
-    -------
-    list of pathlib.Path
-        PDF, SVG, PNG, CSV and JSON.
-    """
-    return saving.save(draw(tree, width, look), tree, folder, look)
+save = saving.Saver(draw)
 
 
 def _all_named(tree: Dendrogram, width: float) -> "Figure":

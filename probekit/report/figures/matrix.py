@@ -111,31 +111,7 @@ def draw_correlation(
         return _correlation(found, width)
 
 
-def save_correlation(
-    found: Correlation,
-    folder: Path,
-    width: float | None = None,
-    look: str | Path | None = None,
-) -> list[Path]:
-    """Draw cosine similarities and write them with their data.
-
-    Parameters
-    ----------
-    found : Correlation
-        What to draw.
-    folder : pathlib.Path
-        Where.
-    width : float > 0, optional
-        In inches.
-    look : str or pathlib.Path, optional
-        A style file.
-
-    Returns
-    -------
-    list of pathlib.Path
-        PDF, SVG, PNG, CSV and JSON.
-    """
-    return saving.save(draw_correlation(found, width, look), found, folder, look)
+save_correlation = saving.Saver(draw_correlation)
 
 
 def _correlation(found: Correlation, width: float | None) -> "Figure":

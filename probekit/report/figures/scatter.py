@@ -47,31 +47,7 @@ def draw(found: Projection, width: float | None = None, look: str | Path | None 
         return _draw(found, width)
 
 
-def save(
-    found: Projection,
-    folder: Path,
-    width: float | None = None,
-    look: str | Path | None = None,
-) -> list[Path]:
-    """Draw points and write them with their data.
-
-    Parameters
-    ----------
-    found : Projection
-        What to draw.
-    folder : pathlib.Path
-        Where.
-    width : float > 0, optional
-        In inches.
-    look : str or pathlib.Path, optional
-        A style file.
-
-    Returns
-    -------
-    list of pathlib.Path
-        PDF, SVG, PNG, CSV and JSON.
-    """
-    return saving.save(draw(found, width, look), found, folder, look)
+save = saving.Saver(draw)
 
 
 def _draw(found: Projection, width: float) -> "Figure":

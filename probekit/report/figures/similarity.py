@@ -43,31 +43,7 @@ def draw(found: Similarity, width: float | None = None, look: str | Path | None 
         return _draw(found, width)
 
 
-def save(
-    found: Similarity,
-    folder: Path,
-    width: float | None = None,
-    look: str | Path | None = None,
-) -> list[Path]:
-    """Draw how alike embeddings are and write it with its data.
-
-    Parameters
-    ----------
-    found : Similarity
-        What to draw.
-    folder : pathlib.Path
-        Where.
-    width : float > 0, optional
-        In inches.
-    look : str or pathlib.Path, optional
-        A style file.
-
-    Returns
-    -------
-    list of pathlib.Path
-        PDF, SVG, PNG, CSV and JSON.
-    """
-    return saving.save(draw(found, width, look), found, folder, look)
+save = saving.Saver(draw)
 
 
 def _draw(found: Similarity, width: float | None) -> "Figure":
