@@ -126,7 +126,7 @@ def as_done(
         ): unit
         for unit, name in zip(units, names, strict=True)
     }
-    with _explained():
+    with explained():
         for future in as_completed(futures):
             unit = futures.pop(future)
             try:
@@ -159,10 +159,8 @@ def in_order(client: "Client", function: Callable[[U], R], units: Sequence[U]) -
     ProbekitError
         If the cluster goes away, or a unit ended one worker after another.
     """
-    from distributed import KilledWorker
-
     call = _caller()
-    with _explained():
+    with explained():
         client.wait_for_workers(1)  # of a batch system they may come late
         [work] = client.scatter([_packed(function)], broadcast=True, hash=False)
         futures = [
@@ -170,14 +168,25 @@ def in_order(client: "Client", function: Callable[[U], R], units: Sequence[U]) -
             for unit in units
         ]
         for future in futures:
-            try:
-                result = future.result()
-            except KilledWorker as error:
-                raise ProbekitError(
-                    "Dask gave up: the same piece of work ended one worker after another, most "
-                    "often since memory ran out. Give each worker more"
-                ) from error
-            yield result
+            yield future.result()
+
+
+def ready(client: "Client") -> None:
+    """Wait for workers, and make sure that they have this probekit.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        From :func:`connect`.
+
+    Raises
+    ------
+    ProbekitError
+        If one has another version or none, or the scheduler goes away.
+    """
+    with explained():
+        client.wait_for_workers(1)
+        client.run(_caller(), _packed(bool), _packed(0), _VERSION)
 
 
 def _caller() -> Callable[[bytes, bytes, str], Any]:
@@ -223,14 +232,26 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what a cluster can die of into a message."""
+def explained() -> Iterator[None]:
+    """Turn what a cluster can die of into a message.
+
+    Raises
+    ------
+    ProbekitError
+        If in here a worker died, cannot import what it needs, or the scheduler went away.
+    """
     from concurrent.futures import CancelledError
 
+    from distributed import KilledWorker
     from distributed.comm.core import CommClosedError
 
     try:
         yield
+    except KilledWorker as error:
+        raise ProbekitError(
+            "Dask gave up: the same piece of work ended one worker after another, most often since "
+            "memory ran out. Give each worker more"
+        ) from error
     except (CancelledError, CommClosedError, TimeoutError) as error:
         raise ProbekitError(
             "the Dask scheduler is gone. What was finished is kept; start it and run the same "

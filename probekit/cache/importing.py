@@ -129,14 +129,15 @@ def import_arrays(
 def _read(path: Path, clips: int) -> Array:
     """Read one array and check that it fits the clips."""
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.lib.npyio.NpzFile):
-            if len(content.files) != 1:
-                raise DataError(
-                    f"{path}: holds {len(content.files)} arrays ({', '.join(content.files)}); save "
-                    "the one that is meant in a file of its own"
-                )
-            content = content[content.files[0]]
+        with path.open("rb") as stream:  # numpy leaves a damaged archive open
+            content = np.load(stream, allow_pickle=False)
+            if isinstance(content, np.lib.npyio.NpzFile):
+                if len(content.files) != 1:
+                    raise DataError(
+                        f"{path}: holds {len(content.files)} arrays ({', '.join(content.files)}); "
+                        "save the one that is meant in a file of its own"
+                    )
+                content = content[content.files[0]]
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:

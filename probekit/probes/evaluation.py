@@ -1,11 +1,13 @@
 """Stage 2: probes on cached embeddings, scored under each task's own protocol."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from probekit import runtime
+from probekit import cluster, runtime
 from probekit.cache import layout
 from probekit.cards import TaskCard
 from probekit.errors import ProbekitError
@@ -80,7 +82,8 @@ def evaluate(
     jobs : int >= 1
         Processes; runs, or the folds of a single run, are spread over them.
     dask : str, optional
-        Spread runs over a Dask cluster instead: its address, or ``"local"``.
+        Spread runs over a Dask cluster instead: its address, or ``"local"``. A linear probe of
+        features above 2 GB is fitted here, while the workers read them and sum over them.
     again : bool
         Compute also what is in the store already.
     progress : callable, optional
@@ -111,22 +114,34 @@ def evaluate(
     paths = [run.path(store_root) for run in runs]
     wanted = dict(zip(paths, runs, strict=True))  # what was asked for twice is computed once
     todo = [run for path, run in wanted.items() if again or results.kept(path) is None]
-    if (jobs > 1 and len(todo) > 1) or dask:
-        work = partial(_compute, store_root, 1, None)
-        done = runtime.map_units(work, todo, jobs=jobs, dask=dask)
-        for k, _ in enumerate(done, 1):
+    alone = jobs == 1 or len(todo) == 1
+    here: list[Run] = []
+    spread: list[Run] = []
+    for run in todo:  # of large features the sums are spread, not the runs
+        (here if (run.streams if dask else alone) else spread).append(run)
+    if spread:
+        work = partial(_compute, store_root, 1, None, None)
+        for k, _ in enumerate(runtime.map_units(work, spread, jobs=jobs, dask=dask), 1):
             if progress:
-                progress("runs", k, len(todo))
-    else:
-        for run in todo:
+                progress("runs", k, len(spread))
+    with _cluster(dask if here else None, jobs) as client:
+        for run in here:
             tick = partial(progress, run.label) if progress else None
-            _compute(store_root, jobs, tick, run)
+            _compute(store_root, 1 if client else jobs, tick, client, run)
     return [results.load(path) for path in paths]
 
 
-def _compute(reports: Path, jobs: int, tick: Callable[[int, int], None] | None, run: Run) -> None:
+def _cluster(address: str | None, jobs: int) -> AbstractContextManager[Any]:
+    if address is None:
+        return nullcontext()
+    return cluster.connect(address, jobs, runtime.share_of_cores(jobs))
+
+
+def _compute(
+    reports: Path, jobs: int, tick: Callable[[int, int], None] | None, client: Any, run: Run
+) -> None:
     """Do one run and keep its result."""
-    result, arrays = run.compute(jobs, tick)
+    result, arrays = run.compute(jobs, tick, client)
     results.save(run.path(reports), result, arrays)
 
 

@@ -46,6 +46,8 @@ class Job:
         Processes that may be used.
     progress : callable, optional
         Called with folds done and folds in all.
+    client : distributed.Client, optional
+        A Dask cluster that sums over rows which are read when they are asked for.
     """
 
     features: Any
@@ -58,6 +60,7 @@ class Job:
     seed: int = 0
     jobs: int = 1
     progress: Callable[[int, int], None] | None = None
+    client: Any = None
 
 
 class Kind(Protocol):
@@ -118,7 +121,11 @@ class Linear:
     def choose_all(self, job: Job) -> list[Chosen]:
         """Choose C and fit, all folds together where features are standardized only."""
         choose = partial(
-            selection.choose_all, solver=self.solver, device=self.device, jobs=job.jobs
+            selection.choose_all,
+            solver=self.solver,
+            device=self.device,
+            jobs=job.jobs,
+            client=job.client,
         )
         data = (job.targets, job.clips)
         rules = (job.protocol, job.metric)

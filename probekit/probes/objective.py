@@ -3,8 +3,10 @@
 A *group* is what one penalty and one loss tie together: all classes of a softmax, or one tag.
 """
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from probekit import cluster
 from probekit.probes.rows import Rows
 
 Array = npt.NDArray[Any]
@@ -98,11 +101,12 @@ class Objective:
         self.classes = 1 if self.independent else classes
         everything = torch.arange(len(self.folds), device=device)
         self.sizes = self.masks.sum(dim=1).double()[self.folds]
-        found = self._sums(everything, None, None, torch.float64)
-        self.toward, self.counts = found.slope, found.lean
-        self.allowed = torch.ones_like(self.counts, dtype=torch.bool)
+        self.allowed = torch.ones(len(self.folds), self.classes, dtype=torch.bool, device=device)
         if not self.independent:
-            self.allowed = self.counts > 0
+            for row, fold in zip(self.allowed, self.folds, strict=True):
+                row[:] = torch.bincount(self.targets[self.masks[fold]], minlength=classes) > 0
+        found = self._sums(everything, None, None, torch.float64)  # sends this to a cluster
+        self.toward, self.counts = found.slope, found.lean
 
     def __len__(self) -> int:
         """Return the number of groups."""
@@ -201,23 +205,21 @@ class Objective:
 
     def _by_cluster(self, *given: Any) -> Sums:
         """Return the sum of parts that a cluster's workers make, always in the same order."""
-        if self._there is None:
-            client, self.client = self.client, None  # a connection does not travel
-            self._there = client.scatter(self, broadcast=True, hash=False)
-            self.client = client
-        rows = self.rows.count
-        step = -(-rows // (_PARTS * max(1, len(self.client.scheduler_info()["workers"]))))
-        sent = self.client.scatter(given, broadcast=True, hash=False)
-        parts = [
-            self.client.submit(_part, self._there, sent, slice(k, min(k + step, rows)), pure=False)
-            for k in range(0, rows, step)
-        ]
-        total: Sums | None = None
-        for part in parts:
-            one = part.result()
-            total = one if total is None else total + one
-        assert total is not None
-        return total
+        client = self.client
+        with cluster.explained():
+            if self._there is None:
+                cluster.ready(client)
+                self.client = None  # a connection does not travel
+                self._there = client.scatter(self, broadcast=True, hash=False)
+                self.client = client
+            rows = self.rows.count
+            step = -(-rows // (_PARTS * max(1, len(client.scheduler_info()["workers"]))))
+            sent = client.scatter(given, broadcast=True, hash=False)
+            parts = [
+                client.submit(_part, self._there, sent, slice(k, min(k + step, rows)), pure=False)
+                for k in range(0, rows, step)
+            ]
+            return reduce(operator.add, (part.result() for part in parts))
 
     def _hot(self, groups: Tensor, where: slice) -> Tensor:
         """Return targets as zeros and ones of shape (groups, classes, rows)."""

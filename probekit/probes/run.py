@@ -103,8 +103,17 @@ class Run:
         """Return where the result is, or will be."""
         return results.path_of(reports, self.card.name, self.features.label, self.id)
 
+    @property
+    def streams(self) -> bool:
+        """Whether features are read block by block: they are large, and the probe can do it."""
+        able = isinstance(self.kind, Linear) and self.steps == ("standardize",)
+        return able and self.features.large
+
     def compute(
-        self, jobs: int = 1, progress: Callable[[int, int], None] | None = None
+        self,
+        jobs: int = 1,
+        progress: Callable[[int, int], None] | None = None,
+        client: Any = None,
     ) -> tuple[Result, dict[str, Any]]:
         """Fit, score, and gather what is kept.
 
@@ -114,6 +123,8 @@ class Run:
             Processes that may be used.
         progress : callable, optional
             Called with folds done and folds in all.
+        client : distributed.Client, optional
+            A Dask cluster, whose workers sum over the features of a run that :attr:`streams`.
 
         Returns
         -------
@@ -145,6 +156,7 @@ class Run:
             seed=self.seed,
             jobs=jobs,
             progress=progress,
+            client=client,
         )
         fitted = self._fitted(job)
         fit_seconds = perf_counter() - begin
@@ -228,8 +240,7 @@ class Run:
         """Return what the probe reads: large features block by block where it can."""
         if self._by_head:
             return self._scored()
-        blockwise = isinstance(self.kind, Linear) and self.steps == ("standardize",)
-        return self.features.rows() if blockwise and self.features.large else self.features.matrix()
+        return self.features.rows() if self.streams else self.features.matrix()
 
     def _scored(self) -> Array:
         """Return the scores of the network's own head."""

@@ -35,6 +35,7 @@ def choose_all(
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
     standardize: bool = True,
+    client: Any = None,
 ) -> list[Chosen]:
     """Choose C and fit the probe of every split, without a look at its test clips.
 
@@ -73,6 +74,8 @@ def choose_all(
         Called with splits done and splits in all.
     standardize : bool
         Whether features are brought to zero mean and unit variance on the clips fitted on.
+    client : distributed.Client, optional
+        A Dask cluster, whose workers read the rows and sum over them; with ``jobs=1``.
 
     Returns
     -------
@@ -96,6 +99,7 @@ def choose_all(
         solver=solver,
         device=device,
         standardize=standardize,
+        client=client,
     )
     found: list[Chosen] = []
     for one in runtime.map_units(work, divisions, jobs=min(jobs, len(divisions))):
@@ -117,6 +121,7 @@ def choose(
     *,
     device: str = "cpu",
     standardize: bool = True,
+    client: Any = None,
 ) -> Chosen:
     """Choose C and fit the probe of one split; see :func:`choose_all`.
 
@@ -142,6 +147,8 @@ def choose(
         Where probekit's solver runs.
     standardize : bool
         Whether features are standardized on the clips fitted on.
+    client : distributed.Client, optional
+        A Dask cluster.
 
     Returns
     -------
@@ -165,6 +172,7 @@ def choose(
             solver,
             standardize=standardize,
             device=device,
+            client=client,
         )
 
     step = ""

@@ -17,7 +17,7 @@ from probekit.cache import importing, store
 from probekit.cache import index as index_module
 from probekit.cache import manifests as kept
 from probekit.errors import CacheError, CardError, DataError, UnknownNameError
-from probekit.probes import evaluation, linear, results, selection, statistics
+from probekit.probes import evaluation, linear, objective, results, selection, statistics
 from probekit.probes import features as features_module
 from probekit.tasks import metrics
 
@@ -650,3 +650,29 @@ def test_large_embeddings_are_read_block_by_block(place, monkeypatch):
         assert other["score"] == pytest.approx(one["score"], abs=0.1)
         assert other["solver"]["unconverged"] == 0 and other["dim"] == one["dim"]
         assert other["clips"] == one["clips"]
+
+
+def test_a_cluster_sums_over_large_embeddings(place, monkeypatch):
+    pytest.importorskip("distributed")
+    clips, features = draw()
+    place.task(clips)
+    place.embed(clips, features)
+    monkeypatch.setattr(features_module, "LARGE", 0.0)
+    (alone,) = place.evaluate()
+    sent = []
+    by_cluster = objective.Objective._by_cluster
+
+    def spy(self, *given):
+        found = by_cluster(self, *given)
+        sent.append(found)
+        return found
+
+    monkeypatch.setattr(objective.Objective, "_by_cluster", spy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Dask's own
+        (spread,) = place.evaluate(again=True, dask="local", jobs=2)
+    assert sent  # the workers summed: this process did not fit alone
+    assert spread["run"] == alone["run"]
+    assert spread["score"] == pytest.approx(alone["score"], abs=1e-9)
+    for one, other in zip(alone["folds"], spread["folds"], strict=True):
+        assert one["params"] == other["params"] and other["converged"]

@@ -53,7 +53,8 @@ def test_commands_of_the_page_run_in_their_order(garden, main, monkeypatch):
 def test_table_without_paths_is_evaluated_but_not_extracted(garden, main):
     extract = ("extract", "-e", "melstats", "--task")
     assert main(*extract, "clips.csv").returncode == 0
-    rows = list(csv.DictReader((garden / "clips.csv").open()))
+    with (garden / "clips.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
     lines = ["clip_id,label,split", *(f"{r['clip_id']},{r['label']},{r['split']}" for r in rows)]
     (garden / "other").mkdir()
     (garden / "other/clips.csv").write_text("\n".join(lines))
