@@ -93,6 +93,22 @@ def parse(text: str) -> Selection:
     return Selection(name, fingerprint, params, stream, pool)
 
 
+def short(name: str) -> str:
+    """Return what is written for an extractor: ``runs/ID`` for a trained student.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+
+    Returns
+    -------
+    str
+        What :func:`parse` reads as that name.
+    """
+    return _RUNS + name.removeprefix(STUDENT) if name.startswith(STUDENT) else name
+
+
 def parse_joined(text: str) -> tuple[Selection, ...]:
     """Read what a user wrote after ``-e`` where several embeddings may stand side by side.
 

@@ -47,6 +47,8 @@ def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
 def list_extractors(context: typer.Context, json: bool = output.AsJson) -> None:
     """List the extractors (networks and features); show NAME tells all about one.
 
+    Students that were trained here come last, as runs/ID.
+
     [bold]Examples[/bold]
 
       probekit extractors
@@ -56,17 +58,25 @@ def list_extractors(context: typer.Context, json: bool = output.AsJson) -> None:
     if context.invoked_subcommand is not None:
         return
     from probekit import cards
+    from probekit.errors import ProbekitError
+    from probekit.extractors import trained
+    from probekit.selection import short
 
-    found = [cards.extractor(name) for name in cards.names("extractors")]
+    found = {name: cards.extractor(name) for name in cards.names("extractors")}
+    for name in trained.names():
+        try:
+            found[short(name)] = trained.describe(name)[0]
+        except ProbekitError as error:  # the others can be listed
+            output.warn(str(error))
     rows = [
         {
-            "extractor": c.name,
-            "streams": ", ".join(f"{name} ({s.dim})" for name, s in c.streams.items()),
+            "extractor": name,
+            "streams": ", ".join(f"{stream} ({s.dim})" for stream, s in c.streams.items()),
             "rate": f"{c.sample_rate:,} Hz",
             "parameters": f"{c.parameter_count:,}" if c.parameter_count else "–",
             "title": c.title,
         }
-        for c in found
+        for name, c in found.items()
     ]
     _list(rows, json)
 
@@ -101,8 +111,12 @@ def show_extractor(
       probekit extractors show vggish
     """
     from probekit import cards
-    from probekit.extractors import inventory
+    from probekit.extractors import inventory, trained
+    from probekit.selection import STUDENT, parse
 
+    if (student := parse(name).name).startswith(STUDENT):
+        _show(trained.describe(student)[0], bibtex, json, hide={"module"})
+        return
     card = cards.extractor(name)
     weights = {
         one.role: {"here": one.here, "state": one.state, "path": str(one.path)}

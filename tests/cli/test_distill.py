@@ -45,6 +45,18 @@ def test_a_table_says_what_came_out(distill, tmp_path):
     assert (tmp_path / "r" / "students" / name / "card.yaml").exists()
 
 
+def test_trained_students_are_listed(distill, main, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBEKIT_REPORTS", str(tmp_path / "r"))
+    name = "runs/" + distill("--epochs", "1").stdout.split(" runs/")[1].strip()
+    one = json.loads(main("extractors", "--json").stdout)[-1]
+    assert one["extractor"] == name and "embedding (" in one["streams"]
+    assert "student" in main("extractors", "show", name).stdout
+    (tmp_path / "r" / "students" / "damaged").mkdir()
+    (tmp_path / "r" / "students" / "damaged" / "card.yaml").write_text("name: [")
+    listed = main("extractors")
+    assert listed.returncode == 0 and "damaged" in listed.stderr and name in listed.stdout
+
+
 def test_json_is_the_results(distill, tmp_path):
     done = distill("--epochs", "1", "--json")
     (path,) = (tmp_path / "r").rglob("results/*/*.json")
