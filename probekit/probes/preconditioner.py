@@ -41,10 +41,6 @@ class Blocks:
         self.since = torch.zeros(groups, dtype=torch.int64, device=device)
         self.cost = torch.full((groups,), _DEAR, dtype=torch.int64, device=device)
         self.fresh = torch.zeros(groups, dtype=torch.bool, device=device)
-        # before a first block its cost is that over all rows and directions
-        step = self._step_cost()
-        whole = 2 * len(basis.rows) * self.most**2 + 6 * self.most**3
-        self.cost[:] = int(min(max(0.5 * whole / step, _LEAST), _DEAR))
 
     def _step_cost(self) -> float:
         """Return the operations of one step of conjugate gradients for one class."""
@@ -63,37 +59,41 @@ class Blocks:
     def refresh(self, groups: Tensor, folds: Tensor, weight: Tensor, c: Tensor) -> None:
         """Make new blocks for groups whose last ones have cost more steps than they are worth."""
         self.fresh[groups] = False
+        totals = weight.sum(dim=2).clamp(min=1e-30)
+        top = c * totals.amax(dim=1) / self.basis.share.sum()
+        # what a block would cost now: along how many directions, over how many rows
+        falling = self.basis.variances.double()
+        sizes = (top[:, None] * falling > _MATTERS).sum(dim=1).div(16).ceil().long() * 16
+        sizes.clamp_(max=self.most)
+        matter = c[:, None, None] * weight * self.basis.norms > _NEGLIGIBLE
+        rows = matter.sum(dim=(1, 2)).double() / self.classes
+        flops = 2.0 * rows * sizes**2 + 6.0 * sizes.double() ** 3
+        self.cost[groups] = (0.5 * flops / self._step_cost()).clamp(_LEAST, _DEAR).long()
         due = torch.nonzero(self.since[groups] >= self.cost[groups])[:, 0]
         for place in due.tolist():
-            group, fold = int(groups[place]), int(folds[place])
-            total = weight[place].sum(dim=1).clamp(min=1e-30)
-            level = c[place] * total.max() / self.basis.share.sum() * self.basis.variances
-            size = min(self.most, -(-int((level > _MATTERS).sum()) // 16) * 16)
+            group, fold, size = int(groups[place]), int(folds[place]), int(sizes[place])
             sides = [
-                self._hessian(own, t, c[place], fold, size)
-                for own, t in zip(weight[place], total, strict=True)
+                self._hessian(own[used], total, used, c[place], fold, size)
+                for own, total, used in zip(
+                    weight[place], totals[place], matter[place], strict=True
+                )
             ]
-            self.inverses[group] = _inverse(torch.stack([hessian for hessian, _ in sides]))
-            rows = sum(count for _, count in sides)
-            flops = 2.0 * rows * size**2 + 6.0 * size**3 * self.classes
-            price = 0.5 * flops / (self.classes * self._step_cost())
-            self.cost[group] = int(min(max(price, _LEAST), _DEAR))
+            self.inverses[group] = _inverse(torch.stack(sides))
             self.since[group], self.fresh[group] = 0, True
 
     def _hessian(
-        self, weight: Tensor, total: Tensor, c: Tensor, fold: int, size: int
-    ) -> tuple[Tensor, int]:
-        """Return the Hessian along the leading directions, and the number of rows that matter."""
+        self, weight: Tensor, total: Tensor, used: Tensor, c: Tensor, fold: int, size: int
+    ) -> Tensor:
+        """Return the Hessian along the leading directions, over the rows that matter."""
         basis = self.basis
-        rows = torch.nonzero(c * weight * basis.norms > _NEGLIGIBLE)[:, 0]
-        here, own = basis.rows[rows, :size], weight[rows].to(basis.rows.dtype)
+        here, own = basis.rows[used, :size], weight.to(basis.rows.dtype)
         mean = own @ here
         hessian = ((here * own[:, None]).T @ here - torch.outer(mean, mean) / total).double() * c
         if basis.penalty is None:
             hessian.diagonal().add_(1)
         else:
             hessian += basis.penalty[fold, :size, :size]
-        return hessian, len(rows)
+        return hessian
 
     def rounder(
         self,
