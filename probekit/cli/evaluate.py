@@ -117,9 +117,7 @@ def show(found: "list[Result]") -> None:
         "probe": [_probe(r) for r in found],
         "labels": [f"{100 * r['fraction']:g} %, seed {r['seed']}" for r in found],
         metric: [f"{r['score']:.3f}" for r in found],
-        "95 % interval": [
-            f"{r['interval']['low']:.3f} – {r['interval']['high']:.3f}" for r in found
-        ],
+        "95 % interval": [output.interval(r["interval"]) for r in found],
         "sd over folds": [f"{r['spread']:.3f}" if len(r["folds"]) > 1 else "–" for r in found],
         **{name: [_also(r, name) for r in found] for name in also},
         "on validation": [_validation(r) for r in found],
@@ -163,10 +161,11 @@ def show(found: "list[Result]") -> None:
 def _warn(found: "list[Result]") -> None:
     """Say which fits did not converge, where a choice lies at an edge, where groups are few."""
     from probekit.probes.entry import label
+    from probekit.probes.statistics import FEW, LONE
 
     for r in found:
         called = label(r) + (f", seed {r['seed']}" if r["seed"] or r["fraction"] < 1 else "")
-        if r["solver"]["unconverged"]:
+        if r["solver"]["unconverged_final"]:  # of the others results show tells
             output.warn(
                 f"{called}: {r['solver']['unconverged']} of {r['solver']['fits']} fits did "
                 f"not converge (linear probes: a certified gap of {r['solver']['tolerance']:g}); "
@@ -177,10 +176,17 @@ def _warn(found: "list[Result]") -> None:
             output.warn(
                 f"{called}: the choice is at the edge of what was tried in fold {', '.join(edges)}"
             )
-    few = {r["interval"]["units"] for r in found if r["interval"]["units"] < 10}
-    if few:
-        kind = found[0]["interval"]["unit"].split()[0]
-        output.warn(f"intervals rest on only {min(few)} {kind} in a fold: they are too narrow")
+    drawn = [r["interval"] for r in found if r["interval"]["method"] == "bootstrap"]
+    few = min(drawn, key=lambda one: int(one["units"]), default=None)
+    if few and few["units"] < FEW:
+        output.warn(
+            f"intervals rest on only {few['units']} {few['unit'].split()[0]} in a fold: they are "
+            "too narrow"
+        )
+    for unit in dict.fromkeys(one["unit"] for one in drawn if LONE in one["unit"]):
+        output.warn(
+            f"intervals: {unit.partition('; ')[2]}: they say nothing about other groups there"
+        )
 
 
 def _probe(result: "Result") -> str:

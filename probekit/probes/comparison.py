@@ -57,7 +57,8 @@ class Comparison:
     difference, low, high : float
         First less second, with its 95 % bootstrap interval.
     p_bootstrap : float
-        Two-sided, from the paired bootstrap; at least 2 / 1,001 (0.002).
+        Two-sided, from the paired bootstrap; see
+        :func:`probekit.probes.significance.bootstrap_p`.
     p_t : float or None
         Two-sided, from the t-test over ``repeats`` differences; None where there is one only.
     repeats : int
@@ -232,7 +233,7 @@ def _pair(first: Entry, second: Entry, name: str) -> Comparison:
     if not len(means):
         raise DataError(f"{metric.title} is not defined on any resample of the test clips")
     low, high = np.percentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    p_bootstrap = bootstrap_p(means)
+    p_bootstrap = bootstrap_p(means, Units.of(pairs[0][0].fold, pairs[0][0].groups).freedom)
     by_fold = [own[1] for own in drawn]
     if len(by_fold[0]) > 1:
         each = [float(np.mean([own[f] for own in by_fold if f in own])) for f in by_fold[0]]

@@ -95,7 +95,7 @@ class Run:
                 "steps": list(self.steps),
                 "fraction": self.fraction,
                 "seed": self.seed,
-                "interval": [statistics.LEVEL, statistics.RESAMPLES, statistics.SEED],
+                "interval": statistics.RULES,
             }
         )
 
@@ -223,7 +223,10 @@ class Run:
                 "missing_count": self.features.expected - len(clips),
             },
             seconds={"fit": fit_seconds, "all": perf_counter() - begin},
-            provenance=self._provenance(divisions, targets, len(used), final, len(fitted)),
+            provenance=[
+                *self._provenance(divisions, targets, len(used), final, len(fitted)),
+                *_still(job.features),
+            ],
             manifest=self.features.whole.digest(),
             versions={n: version(n) for n in ("probekit", "numpy", "scipy", "scikit-learn")},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -313,6 +316,17 @@ def _weights(divisions: list[Split], fitted: list[Chosen]) -> dict[str, Array]:
         for split, chosen in zip(divisions, fitted, strict=True)
         for name, values in chosen.probe.arrays().items()
     }
+
+
+def _still(features: Any) -> list[str]:
+    """Say that features do not vary, where it is most of those in memory."""
+    if not isinstance(features, np.ndarray):
+        return []
+    still = int((features == features[0]).all(axis=0).sum())
+    if still == features.shape[1]:
+        return ["no feature varies"]
+    many = still > features.shape[1] / 2
+    return [f"{still:,} of {features.shape[1]:,} features do not vary"] if many else []
 
 
 def _number(value: float) -> float | None:

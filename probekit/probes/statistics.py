@@ -11,6 +11,8 @@ from probekit.tasks.metrics import Metric
 
 Array = npt.NDArray[Any]
 RESAMPLES, LEVEL, SEED = 1000, 0.95, 0
+RULES = [LEVEL, RESAMPLES, SEED, 2]  # what names an interval's method; 2: groups, fold by fold
+LONE = "hold one group each, of which clips were drawn"
 FEW = 10  # units a fold below which a percentile interval is known to be too narrow
 
 
@@ -23,7 +25,8 @@ class Interval:
     low, high : float
         Its ends.
     unit : str
-        What was resampled: ``groups`` or ``clips``, within folds.
+        What was resampled: ``groups`` or ``clips``, within folds; and in how many folds clips were,
+        for want of a second group.
     units : int
         How many of them there are in the fold that has fewest. With fewer than ten a percentile
         interval is too narrow.
@@ -46,8 +49,9 @@ def interval(
 
     Groups (clips where there are none) are drawn with replacement within each fold, the metric is
     computed in each fold and averaged; the interval runs from the 2.5th to the 97.5th percentile of
-    1,000 such draws (seed 0). Where a fold has a single group, clips are drawn in all folds; where
-    every fold is a single clip, they are drawn from all of them.
+    1,000 such draws (seed 0). A fold that is a single group has no other to draw: there clips are
+    drawn, and ``unit`` says so, since that tells nothing about other groups. Where every fold is a
+    single clip, they are drawn from all of them.
 
     Parameters
     ----------
@@ -101,6 +105,11 @@ class Units:
         """The number of units of each fold."""
         return [int(own.max()) + 1 for own in self.unit]
 
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom: units less one for each fold, at least 1."""
+        return max(1, sum(count - 1 for count in self.counts))
+
     @classmethod
     def of(cls, folds: Array, groups: Array) -> "Units":
         """Return what to draw: groups, or clips, within folds; see :func:`interval`."""
@@ -109,11 +118,18 @@ class Units:
         if one_by_one:
             places = [np.arange(len(folds))]
         numbers = _numbered(groups)
-        grouped = bool((groups != "").any()) and all(len(set(numbers[p])) > 1 for p in places)
+        several = [len(np.unique(numbers[rows])) > 1 for rows in places]
         each = [
-            np.unique(numbers[rows] if grouped else rows, return_inverse=True)[1] for rows in places
+            np.unique(numbers[rows] if drawn else rows, return_inverse=True)[1]
+            for rows, drawn in zip(places, several, strict=True)
         ]
-        what = ("groups" if grouped else "clips") + ("" if one_by_one else " within folds")
+        grouped = bool((groups != "").any())
+        what = "groups" if grouped and any(several) else "clips"
+        if not one_by_one:
+            what += " within folds"
+        lone = several.count(False)
+        if grouped and lone:
+            what += f"; {lone} of {len(places)} folds {LONE}"
         return cls(places, each, what)
 
     def resampled(self, metric: Metric, targets: Array, several: list[Array]) -> Array:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
 from probekit.probes import statistics
@@ -51,19 +52,31 @@ def test_holm_of_known_examples():
 
 
 def test_bootstrap_p_counts_changes_of_sign():
-    assert bootstrap_p(np.ones(1000)) == pytest.approx(2 / 1001)
-    assert bootstrap_p(np.zeros(1000)) == 1
-    assert bootstrap_p(np.r_[-np.ones(24), np.ones(975)]) == pytest.approx(50 / 1000)
-    assert bootstrap_p(np.r_[np.zeros(100), np.ones(899)]) == pytest.approx(202 / 1000)
+    assert bootstrap_p(np.ones(1000), 50) == pytest.approx(2 / 1001)
+    assert bootstrap_p(np.zeros(1000), 50) == 1
+    assert bootstrap_p(np.r_[-np.ones(24), np.ones(975)], 50) == pytest.approx(50 / 1000)
+    assert bootstrap_p(np.r_[np.zeros(100), np.ones(899)], 50) == pytest.approx(202 / 1000)
+
+
+def test_bootstrap_p_goes_on_where_no_sign_changes():
+    """So that a correction for many comparisons leaves something to be seen."""
+    drawn = 6 + np.random.default_rng(0).normal(size=1000)
+    expected = 2 * student.sf(drawn.mean() / drawn.std(), 200)
+    assert bootstrap_p(drawn, 200) == pytest.approx(expected) and expected < 1e-7
+    assert holm([bootstrap_p(drawn, 200)] * 28)[0] < 1e-5
+    assert bootstrap_p(drawn, 2) > 1e-3  # three units do not tell that much
+    assert bootstrap_p(-drawn, 200) == bootstrap_p(drawn, 200)
+    lopsided = np.r_[np.full(995, 0.1), np.full(4, -5.0)]  # the count is lower here
+    assert bootstrap_p(lopsided, 200) == pytest.approx(2 * 5 / 1000)
 
 
 @pytest.fixture
 def rejected(monkeypatch):
-    """How often simulated pairs of runs are told apart at 5 %, by the paired bootstrap."""
+    """How often simulated pairs of runs are told apart at 5 % and 0.5 %, by paired bootstrap."""
     monkeypatch.setattr(statistics, "RESAMPLES", 400)
 
     def share(first, second, rounds, grouped=False):
-        count = 0
+        count = np.zeros(2)
         for seed in range(rounds):
             rng = np.random.default_rng(seed)
             # what makes a clip hard is common to both runs
@@ -78,7 +91,8 @@ def rejected(monkeypatch):
             groups = np.array([f"g{k // 2:02d}" if grouped else "" for k in range(120)])
             units = Units.of(np.arange(120) // 60, groups)
             drawn = units.resampled(ACCURACY, targets, runs)
-            count += bootstrap_p(drawn[:, 0] - drawn[:, 1]) < 0.05
+            p = bootstrap_p(drawn[:, 0] - drawn[:, 1], units.freedom)
+            count += p < np.array([0.05, 0.005])
         return count / rounds
 
     return share
@@ -86,12 +100,14 @@ def rejected(monkeypatch):
 
 def test_equal_runs_are_told_apart_one_time_in_twenty(rejected):
     # 5 %; the standard error of 200 rounds is 1.5 %, ties of accuracies make the test cautious
-    assert 0.01 < rejected(0.8, 0.8, 200) < 0.10
+    often, seldom = rejected(0.8, 0.8, 200)
+    assert 0.01 < often < 0.10 and seldom < 0.025
 
 
 def test_equal_runs_whose_groups_agree_are_told_apart_no_more_often(rejected):
-    assert 0.01 < rejected(0.8, 0.8, 200, grouped=True) < 0.10
+    often, seldom = rejected(0.8, 0.8, 200, grouped=True)
+    assert 0.01 < often < 0.10 and seldom < 0.025
 
 
 def test_runs_that_differ_are_told_apart(rejected):
-    assert rejected(1.4, 0.2, 60) > 0.9
+    assert rejected(1.4, 0.2, 60)[0] > 0.9

@@ -172,11 +172,20 @@ def test_clips_without_a_group_are_drawn_on_their_own():
     assert found.high - found.low == pytest.approx(expected.high - expected.low, rel=0.1)
 
 
-def test_fold_of_a_single_group_draws_clips_everywhere():
-    right, folds = np.arange(60) % 3 > 0, np.repeat([0, 1], 30)
-    groups = np.array([f"g{k // 10}" if k < 30 else "alone" for k in range(60)])
-    assert interval_of(right, folds, groups) == interval_of(right, folds)
-    assert interval_of(right, folds).unit == "clips within folds"
+def test_fold_of_a_single_group_draws_its_clips_and_says_so():
+    """And the other folds still draw groups: fewer groups must not make a run look surer."""
+    right, folds = np.arange(60) % 30 < 15, np.repeat([0, 1], 30)
+    groups = np.array([f"g{k // 5}" if k < 30 else "alone" for k in range(60)])
+    mixed, clips = interval_of(right, folds, groups), interval_of(right, folds)
+    assert mixed.high - mixed.low > 1.2 * (clips.high - clips.low)
+    assert mixed.unit == (
+        "groups within folds; 1 of 2 folds hold one group each, of which clips were drawn"
+    )
+    assert mixed.units == 6
+    alone = interval_of(right, folds, np.repeat(["a", "b"], 30))
+    assert (alone.low, alone.high) == (clips.low, clips.high)
+    assert alone.unit.startswith("clips within folds; 2 of 2 folds hold one group each")
+    assert clips.unit == "clips within folds"
 
 
 def test_folds_of_single_clips_are_drawn_among_each_other():
