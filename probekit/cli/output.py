@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -104,6 +104,23 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def interval(found: Mapping[str, Any]) -> str:
+    """Return an interval of a result as text.
+
+    Parameters
+    ----------
+    found : mapping
+        What a result keeps: ``low``, ``high``, ``method``.
+
+    Returns
+    -------
+    str
+        With the method where it is not the bootstrap.
+    """
+    text = f"{found['low']:.3f} – {found['high']:.3f}"
+    return text if found["method"] == "bootstrap" else f"{text} ({found['method']})"
 
 
 def _console() -> Console:

@@ -15,7 +15,7 @@ from probekit.errors import DataError
 from probekit.probes import comparison
 from probekit.probes.comparison import Comparison
 from probekit.probes.entry import Entry
-from probekit.probes.statistics import RESAMPLES, SEED
+from probekit.probes.statistics import RULES
 
 _TOGETHER = 2  # tests; each takes some hundred MB where there are many classes
 
@@ -67,7 +67,7 @@ def _tested(best: Entry, other: Entry) -> dict[str, Any] | str:
 def _key(best: Entry, other: Entry) -> str:
     """Return the name of a test: SHA-256 of the runs, when they were made, and how it is done."""
     runs = [[[r["run"], r["created"], r["metric"]] for r in e.results] for e in (best, other)]
-    how = [version("probekit"), RESAMPLES, SEED]
+    how = [version("probekit"), RULES]
     return hashlib.sha256(json.dumps([runs, how]).encode()).hexdigest()
 
 
