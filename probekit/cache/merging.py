@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from probekit.cache import check, commit, heads, layout, lock, packing, part, store
+from probekit.cache import check, commit, heads, heard, layout, lock, packing, part, store
 from probekit.cache import index as index_module
 from probekit.cache.heads import KeptHead
+from probekit.cache.heard import Heard
 from probekit.cache.index import Index
 from probekit.cache.layout import Layout
 from probekit.errors import CacheError
@@ -32,12 +33,15 @@ class Source:
         Which clip is in which part.
     head : KeptHead or None
         The network's own classifier, where it is kept.
+    heard : Heard or None
+        What a trained student has learnt from, where it is kept.
     """
 
     where: Path
     layout: Layout
     index: Index
     head: KeptHead | None
+    heard: Heard | None = None
 
 
 @dataclass
@@ -49,9 +53,9 @@ class Merged:
     where : pathlib.Path
         The folder.
     added : int
-        Clips that are new there.
+        Clips that are new there; one that several sources hold counts once.
     known : int
-        Clips that were there before, from the same recordings.
+        Clips that were there before, and that a source holds, too.
     """
 
     where: Path
@@ -110,7 +114,7 @@ def _open(source: Path, tick: Tick) -> Iterator[Source]:
             raise CacheError(f"{source}: {fault}. Get the file again")
         settled = packing.layout_of(source)
         index = index_module.of_file(source, settled)
-        yield Source(source.parent, settled, index, heads.packed(source))
+        yield Source(source.parent, settled, index, heads.packed(source), heard.packed(source))
         return
     entries = store.entries(source)
     if not entries:
@@ -128,7 +132,8 @@ def _open(source: Path, tick: Tick) -> Iterator[Source]:
                 f"{entry.where / file}: {fault}. Mend it where it was made: {part.REPAIR}"
             )
         index = index_module.load(entry.where, keep=False)
-        yield Source(entry.where, entry.layout, index, entry.head)
+        clips = heard.load(entry.where.parent)
+        yield Source(entry.where, entry.layout, index, entry.head, clips)
 
 
 def _there(where: Path) -> Source | None:
@@ -198,15 +203,16 @@ def _kinds(own: Source) -> set[str]:
 def _merge(where: Path, there: Source | None, group: Sequence[Source], tick: Tick) -> Merged:
     """Bring sources into one folder, some of its parts at a time."""
     before = there.index.table if there else pd.DataFrame({"clip_id": [], "failed": []})
-    good = set(before["clip_id"][~before["failed"].astype(bool)])
+    held = frozenset(before["clip_id"][~before["failed"].astype(bool)])
+    good, known = set(held), set[str]()
     known_failed = set(before["clip_id"]) - good
     wanted: list[tuple[Source, list[str]]] = []
-    added = known = 0
+    added = 0
     for own in group:
         table = own.index.table
         failed = table["failed"].astype(bool)
         fresh = [i for i in table["clip_id"][~failed] if i not in good]
-        known += int((~failed).sum()) - len(fresh)
+        known.update(held.intersection(table["clip_id"][~failed]))
         added += len(fresh)
         good.update(fresh)
         lost = [i for i in table["clip_id"][failed] if i not in good and i not in known_failed]
@@ -233,7 +239,9 @@ def _merge(where: Path, there: Source | None, group: Sequence[Source], tick: Tic
     for own in group:
         if own.head is not None:
             heads.keep(where.parent, own.head)
-    return Merged(where, added, known)
+        if own.heard is not None and not (where.parent / heard.NAME).exists():
+            heard.keep(where.parent, own.heard)
+    return Merged(where, added, len(known))
 
 
 def _buckets(there: Source | None, group: Sequence[Source]) -> int:

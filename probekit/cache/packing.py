@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from probekit.cache import check, commit, digest, layout, part
+from probekit.cache import check, commit, digest, heard, layout, part
 from probekit.cache.embeddings import Embeddings
 from probekit.cache.layout import Layout
 from probekit.errors import CacheError
@@ -68,6 +68,10 @@ def pack(
         raise CacheError(f"{embeddings.where}: holds no embeddings")
     columns = [*_clip_columns(embeddings.index.table), *_stream_columns(embeddings)]
     columns += _head_columns(embeddings)
+    columns += [
+        _column(name, part.as_bytes(texts))
+        for name, texts in heard.columns(embeddings.where.parent).items()
+    ]
 
     size = sum(np.dtype(one.kind).itemsize * math.prod(one.shape) for one in columns)
 

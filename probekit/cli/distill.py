@@ -1,5 +1,6 @@
 """``probekit distill``: a small network that learns a task, and inherits from cached embeddings."""
 
+import shlex
 import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -39,7 +40,11 @@ def distill(
     cache: options.Cache = None,
     reports: options.Reports = None,
     fraction: Annotated[
-        str, typer.Option(metavar="F,F", help="Shares of the training labels, each a run.")
+        str,
+        typer.Option(
+            metavar="F,F",
+            help="Shares of the training clips, each a run; official validation clips all stay.",
+        ),
     ] = "1",
     seeds: Annotated[int, typer.Option(min=1, help="Runs with as many seeds.")] = 1,
     folds: Annotated[
@@ -127,7 +132,7 @@ def distill(
     if json:
         output.as_json(found)
         return
-    show(found)
+    show(found, reports)
 
 
 class _Lines:
@@ -147,7 +152,7 @@ class _Lines:
             output.warn(f"{name}: {done} of {total}{f': {note}' if note else ''}")
 
 
-def show(found: "list[Result]") -> None:
+def show(found: "list[Result]", reports: str | None = None) -> None:
     """Print results as a table."""
     from probekit.distill.trained import name
 
@@ -159,9 +164,7 @@ def show(found: "list[Result]") -> None:
         "student": [r["settings"]["student"] for r in found],
         "labels": [f"{100 * r['fraction']:g} %, seed {r['seed']}" for r in found],
         metric: [f"{r['score']:.3f}" for r in found],
-        "95 % interval": [
-            f"{r['interval']['low']:.3f} – {r['interval']['high']:.3f}" for r in found
-        ],
+        "95 % interval": [output.interval(r["interval"]) for r in found],
         "sd over folds": [f"{r['spread']:.3f}" for r in found],
         **{
             also: ["–" if (v := r["also"][also]["score"]) is None else f"{v:.3f}" for r in found]
@@ -193,7 +196,8 @@ def show(found: "list[Result]") -> None:
     last = found[-1]
     if last["settings"]["method"] not in ("feature-only", "concat", "film"):
         fold = last["folds"][0]["fold"]
-        output.say(f"As an extractor: -e runs/{name(last['run'], fold, len(last['folds']))}")
+        where = f" --reports {shlex.quote(reports)}" if reports else ""
+        output.say(f"As an extractor: -e runs/{name(last['run'], fold, len(last['folds']))}{where}")
 
 
 def _validation(result: "Result") -> str:

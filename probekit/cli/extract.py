@@ -19,7 +19,7 @@ def extract(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name for --audio or --manifest; else the folder's or file's."),
+        typer.Option(help="Name for a folder or CSV of your own; else the folder's or file's."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="That many clips only, spread over all.")
@@ -28,6 +28,10 @@ def extract(
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
     cache: options.Cache = None,
+    reports: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Where runs/ID is looked for; else PROBEKIT_REPORTS."),
+    ] = None,
     weights: Annotated[
         list[str] | None, typer.Option(metavar="NAME=PATH", help="Or NAME=random:SEED.")
     ] = None,
@@ -86,6 +90,7 @@ def extract(
             manifest=manifest,
             name=name,
             cache=cache,
+            reports=reports,
             weights=weights or (),
             streams=streams.split(",") if streams else None,
             frames=frames,
@@ -128,10 +133,10 @@ def _tell(summaries: "list[run.Summary]") -> None:  # type: ignore[name-defined]
                 f"in {one.where}"
             )
         else:
-            speed = one.audio_seconds / max(one.seconds, 1e-9)
+            speed = output.speed(one.audio_seconds, max(one.seconds, 1e-9))
             output.say(
                 f"{one.extractor}: {one.done:,} clips embedded in {output.duration(one.seconds)} "
-                f"({output.duration(one.audio_seconds)} of audio, {speed:,.0f} times real time), "
+                f"({output.duration(one.audio_seconds)} of audio, {speed}), "
                 f"{one.cached:,} were cached{share}; in {one.where}"
             )
         if one.provenance:

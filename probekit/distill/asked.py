@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from probekit.distill import regularizers, trained
+from probekit.distill import lineage, recipes, regularizers, trained
 from probekit.distill.course import Course
 from probekit.distill.given import Given
 from probekit.distill.methods import Method
 from probekit.distill.recipes import Recipe
-from probekit.distill.teachers import Teachers
+from probekit.distill.teachers import ALIGNMENTS, Teachers
 from probekit.extractors import load, students
 from probekit.extractors.load import Spec
 from probekit.extractors.students import Student
@@ -76,14 +76,20 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What people call it: method and teachers, or the name that was given."""
+        """What people call it: the name that was given, or method, settings and teachers."""
         if self.name:
             return self.name
-        alpha = self.method.alpha
-        plain = not self.method.regularizes or alpha == regularizers.alpha(self.method.name)
-        said = self.method.name + ("" if plain else f", alpha {alpha:g}")
-        of = " + ".join(self.given.teachers) or self.given.init
-        return f"{said} ({of})" if of else said
+        given, alpha = self.given, self.method.alpha
+        words = [self.method.name]
+        if self.method.regularizes and alpha != regularizers.alpha(self.method.name):
+            words.append(f"alpha {alpha:g}")
+        words += recipes.changes(self.recipe, given.card.metric)
+        if given.samples != given.usual:
+            words.append(f"crop {given.samples / given.sound.rate:g} s")
+        if self.method.taught and given.alignment != ALIGNMENTS[0]:
+            words.append(f"alignment {given.alignment}")
+        of = " + ".join(self.teachers.called) if self.teachers else given.init
+        return ", ".join(words) + (f" ({of})" if of else "")
 
     @cached_property
     def divisions(self) -> list[Split]:
@@ -102,8 +108,9 @@ class Run:
     @cached_property
     def first(self) -> Spec | None:
         """The extractor whose weights come first; None without one."""
-        return load.specify(self.given.init, weights=dict(self.given.weights)) \
-            if self.given.init else None  # fmt: skip
+        given = self.given
+        return load.specify(given.init, weights=dict(given.weights), reports=given.reports) \
+            if given.init else None  # fmt: skip
 
     @property
     def crop(self) -> Fraction:
@@ -115,13 +122,13 @@ class Run:
         """All that decides the result, in plain values."""
         given, card = self.given, self.given.card
         return {
-            "distill": 1,
+            "distill": 2,
             "task": card.name,
             "protocol": card.protocol.model_dump(mode="json", exclude={"description"}),
             "metric": [card.metric, *card.also],
             "manifest": given.whole.digest(),
             "clips": results.run_id({"ids": given.clips.clip_ids}),
-            "sound": given.sound.path.stem,
+            "sound": given.sound.digest,
             "expected": given.expected,
             "student": given.student,
             "samples": given.samples,
@@ -139,7 +146,7 @@ class Run:
             "folds": [split.name for split in self.divisions],
             "precision": self.machine.precision,
             "devices": self.machine.devices,
-            "interval": [statistics.LEVEL, statistics.RESAMPLES, statistics.SEED],
+            "interval": statistics.RULES,
         }
 
     @cached_property
@@ -148,8 +155,15 @@ class Run:
         return results.run_id(self.facts)
 
     def path(self, reports: Path) -> Path:
-        """Return where the result is, or will be."""
+        """Return where the result will be."""
         return results.path_of(reports, self.given.card.name, self.label, self.id)
+
+    def kept(self, reports: Path) -> list[Path]:
+        """Return where the result is, under whichever label; its own comes first."""
+        own = self.path(reports)
+        there = sorted(own.parent.glob(f"*-{self.id[:12]}.json"), key=lambda path: path != own)
+        found = [(path, results.kept(path)) for path in there]
+        return [path for path, result in found if result and result["run"] == self.id]
 
     def places(self, reports: Path) -> list[Path]:
         """Return where the trained students are, or will be, one a fold."""
@@ -172,21 +186,56 @@ class Run:
         list of str
             In words: stand-in data, random weights, clips and classes that are missing.
         """
-        given = self.given
-        said = list(given.clips.provenance)
-        said += self.teachers.provenance if self.teachers else []
-        said += [f"begun with {text}" for text in (self.first.provenance if self.first else [])]
-        if len(given.clips) < given.expected:
-            said.append(f"{len(given.clips):,} of {given.expected:,} clips")
+        said = self._inherited()
+        if self.teachers and self.method.framed:
+            said += self.teachers.repeated
+        said += lineage.notes(self.given, self.divisions, self.teachers, self.first)
         if self.folds:
             said.append(f"fold {', '.join(split.name for split in self.divisions)} only")
+        said += self._incomplete()
+        if any(not one.best for one in courses):
+            said.append("no epoch was good enough to be kept: the last one is scored")
+        return list(dict.fromkeys(said))
+
+    def lasting(self, courses: Sequence[Course] = ()) -> list[str]:
+        """Return what must be shown beside every score from the trained student.
+
+        Not what holds for the score of this run alone: which folds it has, and which of its test
+        clips a teacher knows.
+
+        Parameters
+        ----------
+        courses : sequence of Course
+            Of the folds, once they are trained.
+
+        Returns
+        -------
+        list of str
+            In words.
+        """
+        said = self._inherited()
+        said += [f"its student: {text}" for text in self._incomplete()]
+        if any(not one.best for one in courses):
+            said.append("its student: no epoch was good enough to be kept, it is the last one")
+        return list(dict.fromkeys(said))
+
+    def _inherited(self) -> list[str]:
+        """Say what is to be known of data, teachers and first weights."""
+        said = list(self.given.clips.provenance)
+        said += self.teachers.provenance if self.teachers else []
+        said += [f"begun with {text}" for text in (self.first.provenance if self.first else [])]
+        return said + lineage.unknown(self.teachers, self.first)
+
+    def _incomplete(self) -> list[str]:
+        """Say which clips and classes it was not trained on."""
+        given, said = self.given, []
+        if len(given.clips) < given.expected:
+            said.append(f"{len(given.clips):,} of {given.expected:,} clips")
         unseen = self.unseen()
         if unseen:
             more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
             said.append(f"never in training: {', '.join(unseen[:5])}{more}")
-        if any(not one.best for one in courses):
-            said.append("no epoch was good enough to be kept: the last one is scored")
-        return list(dict.fromkeys(said))
+        return said
 
     def unseen(self) -> list[str]:
         """Return classes that are tested but never in training, in some fold."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from probekit.distill import losses
 from probekit.distill.batches import Batch, Training
 from probekit.distill.recipes import Recipe
+from probekit.tasks import metrics
 from probekit.tasks.metrics import Metric
 
 Array = npt.NDArray[Any]
@@ -79,7 +80,8 @@ class Course:
     history : list of dict
         One an epoch: ``epoch`` and ``phase`` (from 1), ``lr``, ``loss`` (the task's, mean over the
         training crops), ``penalty`` (times alpha), ``valid_loss``, ``valid_score`` (the metric on
-        validation clips; None where not defined), ``best`` (whether it was the best so far).
+        validation clips; None where not defined or infinite), ``best`` (whether it was the best
+        so far).
     best : int
         The epoch that was kept, from 1; 0 where none could be.
     """
@@ -116,6 +118,26 @@ class Found:
         return self._sum / max(1, self._chunks)
 
     def score(self) -> float | None:
-        """Return the task's metric over clips; None where it is not defined."""
+        """Return the task's metric over clips; None where it is not defined, or infinite."""
         found = self._job.metric.score(self._job.held_targets, self._mean.values())
         return float(found) if np.isfinite(found) else None
+
+    def rank(self, score: float | None) -> float | None:
+        """Return what epochs are compared by: the metric, also where it is infinite.
+
+        A d′ of which the mean area under the ROC curves is 1 (or 0) is infinitely good (or bad).
+
+        Parameters
+        ----------
+        score : float or None
+            From :meth:`score`.
+
+        Returns
+        -------
+        float or None
+            None where the metric is not defined.
+        """
+        if score is None and self._job.metric.name == "d-prime":
+            area = metrics.get("roc-auc").score(self._job.held_targets, self._mean.values())
+            return np.inf if area >= 1 else -np.inf if area <= 0 else None
+        return score

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,8 @@ class Build:
         -------
         pandas.DataFrame or None
             One row a clip: ``clip_id``, ``begin`` (its first sample in the file), ``samples``,
-            ``gain`` (what stored samples are multiplied by, beyond full scale) and ``reason`` (why
-            there is nothing of it).
+            ``gain`` (what stored samples are multiplied by, beyond full scale), ``sha256`` (of
+            both) and ``reason`` (why there is nothing of it).
         """
         try:
             table = pd.read_parquet(self.index)
@@ -159,13 +160,14 @@ class Build:
                 rows.extend(fresh)
                 fresh.clear()
 
-            for clip, (stored, gain, reason) in ahead.mapped(self._decoded, todo, threads):
+            for clip, (stored, gain, sha256, reason) in ahead.mapped(self._decoded, todo, threads):
                 fresh.append(
                     {
                         "clip_id": clip.clip_id,
                         "begin": samples,
                         "samples": len(stored),
                         "gain": gain,
+                        "sha256": sha256,
                         "reason": reason,
                     }
                 )
@@ -183,7 +185,16 @@ class Build:
         table = pd.DataFrame(rows)
         commit.commit(self.index, lambda aside: table.to_parquet(aside, index=False))
         self.journal.unlink(missing_ok=True)
+        self._supersede()
         return table
+
+    def _supersede(self) -> None:
+        """Remove what was decoded of these clips before their recordings changed."""
+        same = self.key.partition("-")[0]
+        for path in self.where.glob(f"sound-{same}-*"):
+            if path.stem != self.path.stem:
+                with suppress(OSError):  # some systems keep a file that another process reads
+                    path.unlink()
 
     def _resumed(self) -> list[dict[str, Any]]:
         """Return what an earlier build, killed or out of room, has noted."""
@@ -206,18 +217,19 @@ class Build:
         os.truncate(self.journal, size)
         return rows
 
-    def _decoded(self, clip: Clip) -> tuple[Array, float, str]:
-        """Return a clip as it is stored, what to multiply it by, or why there is none."""
+    def _decoded(self, clip: Clip) -> tuple[Array, float, str, str]:
+        """Return a clip as it is stored, what to multiply it by, their hash, or why not."""
         try:
             wave = audio.load(clip.path, self.rate, start=clip.start, end=clip.end).wave
         except AudioError as error:
-            return np.zeros(0, self.dtype), 1.0, str(error).removeprefix(f"{clip.path}: ")
+            return np.zeros(0, self.dtype), 1.0, "", str(error).removeprefix(f"{clip.path}: ")
         if self.dtype == "float32":
-            return wave, 1.0, ""
+            return wave, 1.0, _hash(wave, 1.0), ""
         full = FULL[self.dtype]
         gain = max(1.0, float(wave.max()) * full / (full - 1), -float(wave.min()))
-        stored = np.rint(wave * np.float32(full / gain)).clip(-full, full - 1)
-        return stored.astype(np.int16), gain, ""
+        scaled = np.rint(wave * np.float32(full / gain)).clip(-full, full - 1)
+        stored = scaled.astype(np.int16)
+        return stored, gain, _hash(stored, gain), ""
 
     def _check_room(self, todo: list[Clip]) -> None:
         """Refuse to begin what the disk has no room for, as far as headers tell."""
@@ -274,11 +286,16 @@ def listed(clips: Manifest) -> list[Clip]:
     return found
 
 
-def key(clips: list[Clip], rate: int, dtype: str) -> str:
-    """Return the name of a sound: the hash of what decides it.
+def key(name: str, clips: list[Clip], rate: int, dtype: str) -> str:
+    """Return the name of a sound's files: which clips these are, and as what they were found.
+
+    Times of change tell cheaply whether to decode again; what comes of it is told by the hashes of
+    the samples.
 
     Parameters
     ----------
+    name : str
+        What the clips are called together.
     clips : list of Clip
         Whose sound.
     rate : int > 0
@@ -289,13 +306,22 @@ def key(clips: list[Clip], rate: int, dtype: str) -> str:
     Returns
     -------
     str
-        16 hexadecimal digits.
+        Two times 16 hexadecimal digits: of name, ids, stretches, rate and type, which stay, and of
+        the recordings' sizes and times of change.
     """
-    sha = hashlib.sha256(json.dumps(["sound", 1, rate, dtype]).encode())
+    same = hashlib.sha256(json.dumps(["sound", 2, name, rate, dtype]).encode())
+    state = hashlib.sha256()
     for clip in clips:
-        facts = [clip.clip_id, clip.start, clip.end, clip.size, clip.mtime]
-        sha.update(json.dumps(facts).encode())
-    return sha.hexdigest()[:16]
+        same.update(json.dumps([clip.clip_id, clip.start, clip.end]).encode())
+        state.update(json.dumps([clip.size, clip.mtime]).encode())
+    return f"{same.hexdigest()[:16]}-{state.hexdigest()[:16]}"
+
+
+def _hash(stored: Array, gain: float) -> str:
+    """Return the SHA-256 of a clip's samples."""
+    sha = hashlib.sha256(stored.data)
+    sha.update(repr(gain).encode())
+    return sha.hexdigest()
 
 
 def _seconds(clip: Clip) -> float | None:

@@ -1,7 +1,7 @@
 """What several runs of distillation share: the task, its sound, and which student hears it how."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +50,10 @@ class Given:
         The extractor whose weights are the student's first; empty for none.
     weights : mapping of str to str
         That extractor's, as after ``--weights``.
+    usual : int
+        Length of what it would hear at once if nothing else were asked for; 0 where not known.
+    reports : pathlib.Path or None
+        Where trained students are looked for first.
     """
 
     card: TaskCard
@@ -62,6 +66,8 @@ class Given:
     cache: Path
     init: str = ""
     weights: Mapping[str, str] = field(default_factory=dict)
+    usual: int = 0
+    reports: Path | None = None
 
     @cached_property
     def places(self) -> npt.NDArray[np.int64]:
@@ -94,13 +100,15 @@ class Given:
     def divisions(self, fraction: float, seed: int, folds: Sequence[str]) -> list[Split]:
         """Return what is trained on, what chooses the epoch, and what is scored.
 
-        Official validation clips choose where there are any, otherwise the first division inside
-        the training clips does, which keeps folds and groups whole. Test clips are not looked at.
+        Official validation clips choose where there are any, all of them whatever the share
+        (hung2022 takes its share of the training files). Otherwise the first division inside the
+        share of the training clips does, which keeps folds and groups whole. Test clips are not
+        looked at.
 
         Parameters
         ----------
         fraction : float, 0 < fraction <= 1
-            Share of the labels.
+            Share of the training labels.
         seed : int
             Of which clips these are.
         folds : sequence of str
@@ -114,7 +122,7 @@ class Given:
         Raises
         ------
         ProbekitError
-            If there is no such fold, or nothing can be held out.
+            If there is no such fold, or too few clips are left to train on or to hold out.
         """
         protocol = self.card.protocol
         made = splits.make(protocol, self.clips, self.whole)
@@ -126,16 +134,31 @@ class Given:
             if folds and whole.name not in folds:
                 continue
             split = fewer.fewer(whole, fraction, self.targets, self.clips, seed)
-            if not len(split.valid):
-                fit, held = splits.inner(protocol, self.clips, split.train)[0]
-                split = Split(split.name, fit, held, split.test)
+            left = split.train
+            if len(whole.valid):
+                split = replace(split, valid=whole.valid)
+            else:
+                try:
+                    fit, held = splits.inner(protocol, self.clips, left)[0]
+                except DataError as error:
+                    why = "none can be held out, by which the epoch would be chosen"
+                    raise self._too_few(whole, fraction, left, why) from error
+                split = replace(split, train=fit, valid=held)
             if len(split.train) < 2:
-                raise DataError(
-                    f"{self.card.name}, split {split.name!r}: {len(split.train)} training clips; "
-                    "a student needs at least two"
-                )
+                why = f"{len(split.train)} to train on; a student needs at least two"
+                raise self._too_few(whole, fraction, left, why)
             found.append(split)
         return found
+
+    def _too_few(self, whole: Split, fraction: float, left: Array, why: str) -> DataError:
+        """Return the error of a share of the training clips that is too small."""
+        where = "fold" if "folds" in self.card.protocol.kind else "split"
+        share, hint = "", ""
+        if fraction < 1:
+            share = f" at --fraction {fraction:g} of {len(whole.train):,}"
+            hint = ". Name a larger share"
+        clips = f"{len(left):,} training clip{'s' * (len(left) != 1)}"
+        return DataError(f"{self.card.name}, {where} {whole.name!r}: {clips}{share}: {why}{hint}")
 
     def taught_by(self, rows: Array) -> Teachers:
         """Open the teachers for some of the clips.
@@ -179,6 +202,7 @@ def settle(
     alignment: str = "time",
     init: str = "",
     weights: Mapping[str, str] | None = None,
+    reports: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Given:
     """Settle what several runs share; decodes the sound where that was not done yet.
@@ -204,6 +228,8 @@ def settle(
         The extractor whose weights are the student's first.
     weights : mapping of str to str, optional
         That extractor's.
+    reports : pathlib.Path, optional
+        Where trained students are looked for first.
     progress : callable, optional
         Called with clips decoded, and clips in all.
 
@@ -240,9 +266,18 @@ def settle(
         )
     sound = Sound.open(clips, built.rate, cache / "sound", progress=progress)
     longest = Fraction(int(sound.lengths.max()), built.rate)
-    seconds = Fraction(str(crop)) if crop is not None else min(built.crop, longest)
-    samples = max(int(seconds * built.rate), built.shortest)
+    usual = max(int(min(built.crop, longest) * built.rate), built.shortest)
     return Given(
-        card, clips, sound, built.text, samples, tuple(teachers), alignment, cache, init,
-        dict(weights or {}),
-    )  # fmt: skip
+        card=card,
+        whole=clips,
+        sound=sound,
+        student=built.text,
+        samples=usual if crop is None else int(Fraction(str(crop)) * built.rate),
+        teachers=tuple(teachers),
+        alignment=alignment,
+        cache=cache,
+        init=init,
+        weights=dict(weights or {}),
+        usual=usual,
+        reports=reports,
+    )

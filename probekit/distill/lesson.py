@@ -44,11 +44,13 @@ class Lesson(LightningModule):
         self._last: dict[str, Any] = {}
         self._sums = torch.zeros(3)
         self._found = Found(job)
+        self._rank: float | None = None  # of the best epoch so far
         path = where / CHECKPOINT
         if path.exists():
             self._last = torch.load(path, map_location="cpu", weights_only=True)
             self.course = Course(self._last["history"], self._last["best"])
             self.best_weights = self._last["best_weights"]
+            self._rank = self._last["rank"]
             self.load_state_dict(self._last["weights"])
         self.first = len(self.course.history)
 
@@ -113,6 +115,7 @@ class Lesson(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Score the epoch, keep it if it is the best, and write the checkpoint."""
+        self._sums = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
         self._check(self._steps - 1)
         loss, more, rows = self._sums.tolist()
         valid_loss, valid_score = self._found.loss, self._found.score()
@@ -120,10 +123,11 @@ class Lesson(LightningModule):
             raise DataError(
                 f"the validation loss is {valid_loss} after epoch {self.epoch + 1}; {self._kept()}"
             )
-        better = self._better(valid_loss, valid_score)
+        rank = self._found.rank(valid_score)
+        better = self._better(valid_loss, rank)
         done = self.epoch + 1
         if better:
-            self.course.best = done
+            self.course.best, self._rank = done, rank
             self.best_weights = _copied(self.state_dict())
         self.course.history.append(
             {
@@ -147,20 +151,25 @@ class Lesson(LightningModule):
         if self.tell is not None and self.trainer.is_global_zero:
             self.tell(done, self.job.recipe.epochs, _line(self.course))
 
-    def _better(self, loss: float, score: float | None) -> bool:
-        """Tell whether this epoch is the best so far of those that may be kept."""
+    def _better(self, loss: float, rank: float | None) -> bool:
+        """Tell whether this epoch is the best so far of those that may be kept.
+
+        Where the metric chooses, an epoch of which it is not defined is never better than one of
+        which it is; of two such epochs that with the lower validation loss is.
+        """
         recipe, metric = self.job.recipe, self.job.metric
         if self.epoch < recipe.unchosen or (recipe.ceiling is not None and loss >= recipe.ceiling):
             return False
         if not self.course.best:
             return True
-        best = self.course.history[self.course.best - 1]
-        if self.job.select == "loss":
-            return bool(loss < best["valid_loss"])
-        assert score is not None
-        if recipe.ties == "loss" and score == best["valid_score"]:
-            return bool(loss < best["valid_loss"])
-        return bool(score > best["valid_score"] if metric.higher else score < best["valid_score"])
+        lower = bool(loss < self.course.history[self.course.best - 1]["valid_loss"])
+        if self.job.select == "loss" or (rank is None and self._rank is None):
+            return lower
+        if rank is None or self._rank is None:
+            return self._rank is None
+        if recipe.ties == "loss" and rank == self._rank:
+            return lower
+        return rank > self._rank if metric.higher else rank < self._rank
 
     def _turn(self, phase: Phase) -> None:
         """Go back to the best weights, and on with the next optimizer or rate."""
@@ -207,6 +216,7 @@ class Lesson(LightningModule):
             "history": self.course.history,
             "best": self.course.best,
             "best_weights": self.best_weights,
+            "rank": self._rank,
         }
         commit.commit(self.where / CHECKPOINT, lambda aside: torch.save(state, aside))
         names = list(self.course.history[0])

@@ -1,18 +1,22 @@
 """The methods, by name: what is trained, and what a teacher is needed for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from probekit.distill import baselines, regularizers, transfer
-from probekit.distill.teachers import Teachers
+from probekit.distill import baselines, regularizers, streams, transfer
+from probekit.distill.reading import some
+from probekit.distill.teachers import ALIGNMENTS, Teachers
 from probekit.errors import ProbekitError
 from probekit.extractors.students import Student
 from probekit.registry import unknown
+from probekit.selection import short
 
 PLAIN = ("none", "init", "fix")
 BASELINES = tuple(name for name in baselines.NAMES if name != "none")
 NAMES = (*PLAIN, *regularizers.NAMES, *BASELINES)
+OPINIONS = ("logits", "probabilities")  # what streams of opinions of a network's classes are called
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class Method:
     def regularizes(self) -> bool:
         """Whether teachers are needed in training only."""
         return self.name in regularizers.NAMES
+
+    @property
+    def framed(self) -> bool:
+        """Whether it is the teacher's frames that are read, not their mean over time."""
+        return self.taught and self.name not in ("cf-reg", "soft-targets")
 
     @property
     def asks(self) -> bool:
@@ -83,7 +92,9 @@ class Penalty(nn.Module):
         return found
 
 
-def get(name: str, alpha: float | None, teachers: int, init: str) -> Method:
+def get(
+    name: str, alpha: float | None, teachers: int, init: str, alignment: str = ALIGNMENTS[0]
+) -> Method:
     """Return the method of a name, if what it needs was named.
 
     Parameters
@@ -97,6 +108,8 @@ def get(name: str, alpha: float | None, teachers: int, init: str) -> Method:
         How many teachers were named.
     init : str
         The extractor whose weights are the student's first.
+    alignment : {"time", "paper"}
+        How frames come to the student's.
 
     Returns
     -------
@@ -110,6 +123,8 @@ def get(name: str, alpha: float | None, teachers: int, init: str) -> Method:
     """
     if name not in NAMES:
         raise unknown("method", name, NAMES)
+    if alignment not in ALIGNMENTS:
+        raise unknown("alignment", alignment, ALIGNMENTS)
     known = Method(name, 0.0)
     if known.taught and not teachers:
         raise ProbekitError(f"--method {name} needs a teacher: name one with --teacher")
@@ -119,6 +134,11 @@ def get(name: str, alpha: float | None, teachers: int, init: str) -> Method:
         raise ProbekitError(f"--method {name} needs --init EXTRACTOR, whose weights come first")
     if init and name not in ("init", "fix"):
         raise ProbekitError("--init is for --method init and --method fix")
+    if not known.taught and alignment != ALIGNMENTS[0]:
+        raise ProbekitError(
+            f"--alignment {alignment} is how a teacher's frames come to the student's; "
+            f"--method {name} has no teacher"
+        )
     if not known.regularizes:
         if alpha is not None:
             raise ProbekitError(f"--alpha is the weight of a regularizer; {name} is none")
@@ -151,7 +171,11 @@ def model(method: Method, student: Student, features: int) -> nn.Module:
 
 
 def penalty(
-    method: Method, teachers: Teachers | None, student: Student, target: str
+    method: Method,
+    teachers: Teachers | None,
+    student: Student,
+    target: str,
+    classes: Sequence[str] = (),
 ) -> Penalty | None:
     """Return what is added to the loss, or None.
 
@@ -165,6 +189,8 @@ def penalty(
         Whom they teach.
     target : {"single", "multi", "regression"}
         What the task asks for.
+    classes : sequence of str
+        The task's, in their order.
 
     Returns
     -------
@@ -180,6 +206,7 @@ def penalty(
         return None
     if method.name == "soft-targets" and target == "regression":
         raise ProbekitError("soft-targets compare opinions of classes; the task asks for numbers")
+    columns = _columns(teachers, classes) if method.name == "soft-targets" else None
     opinions = {source["stream"] for source in teachers.sources} == {"probabilities"}
     made = regularizers.build(
         method.name,
@@ -188,5 +215,29 @@ def penalty(
         classes=student.classes,
         target="single" if target == "single" else "multi",
         form="probabilities" if opinions else "logits",
+        columns=columns,
     )
     return Penalty(made)
+
+
+def _columns(teachers: Teachers, classes: Sequence[str]) -> list[int] | None:
+    """Return where a teacher that knows its classes' names has the task's; None for others."""
+    [member, *others] = teachers.members
+    theirs = streams.classes(member.embeddings)
+    if others or theirs is None:
+        return None
+    called, stream = short(member.chosen.name), member.read.stream
+    if stream not in OPINIONS:
+        raise ProbekitError(
+            f"soft-targets: {stream!r} of {called} is no opinion of its classes; name its stream "
+            f"of {' or '.join(OPINIONS)}, if it has one"
+        )
+    only = sorted(set(theirs) - set(classes)), sorted(set(classes) - set(theirs))
+    if any(only):
+        said = [f"{some(own)} only {of}" for own, of in zip(only, ("there", "in the task"),
+                                                             strict=True) if own]  # fmt: skip
+        raise ProbekitError(
+            f"soft-targets: the classes of {called} are not the task's: {'; '.join(said)}. Name a "
+            "teacher of these very classes"
+        )
+    return [theirs.index(name) for name in classes]

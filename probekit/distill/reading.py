@@ -13,11 +13,11 @@ from probekit.cache import store
 from probekit.cache.crops import Crops
 from probekit.cache.embeddings import Embeddings
 from probekit.cards import TaskCard
-from probekit.distill import alignment
+from probekit.distill import alignment, streams
+from probekit.distill.streams import Chosen
 from probekit.errors import CacheError, ProbekitError
 from probekit.extractors.grid import Grid
 from probekit.probes.features import Source
-from probekit.registry import unknown
 from probekit.selection import Selection, parse
 
 Array = npt.NDArray[Any]
@@ -177,12 +177,15 @@ class Member:
         What a result keeps about it; ``pool`` is ``["frames"]`` where frames are read.
     reader : Reader
         What gives them.
+    read : Chosen
+        Which stream that is, and what to call it.
     """
 
     chosen: Selection
     embeddings: Embeddings
     source: Source
     reader: Reader
+    read: Chosen
 
 
 def find(name: str, student: Student, cache: Path) -> Member:
@@ -211,18 +214,15 @@ def find(name: str, student: Student, cache: Path) -> Member:
     if "+" in chosen.name:
         raise ProbekitError(f"teacher {name}: name each teacher by itself, without '+'")
     embeddings = store.find(cache, chosen, student.task.dataset)
-    stream = chosen.stream or embeddings.default_stream
-    if stream not in embeddings.grids:
-        raise unknown(f"stream of {chosen.name} in the cache", stream, embeddings.grids)
+    read = streams.choose(name, embeddings, student.task)
+    stream = read.stream
     _check_clips(embeddings, student.ids)
-    clip = embeddings.grids[stream]["kind"] == "clip"
     reader: Reader
-    if clip or "pool=" in name:
+    if read.framed:
+        reader, pool = Framed(embeddings, stream, student), ["frames"]
+    else:
         reader = Repeated(embeddings.vectors(student.ids, stream, chosen.pool), student.steps)
         pool = list(chosen.pool)
-    else:
-        _check_frames(embeddings, stream, student.task)
-        reader, pool = Framed(embeddings, stream, student), ["frames"]
     settled = embeddings.layout
     source = Source(
         extractor=settled.extractor,
@@ -232,7 +232,7 @@ def find(name: str, student: Student, cache: Path) -> Member:
         pool=pool,
         dim=reader.dim,
     )
-    return Member(chosen, embeddings, source, reader)
+    return Member(chosen, embeddings, source, reader, read)
 
 
 def _check_clips(embeddings: Embeddings, ids: Sequence[str]) -> None:
@@ -245,32 +245,6 @@ def _check_clips(embeddings: Embeddings, ids: Sequence[str]) -> None:
             f"{embeddings.where}: the teacher lacks {len(lacking):,} of {len(ids):,} clips: "
             f"{some(lacking)} (the first: {why}). Extract them, or leave them out of the task"
         )
-
-
-def _check_frames(embeddings: Embeddings, stream: str, task: TaskCard) -> None:
-    """Refuse a teacher of which only pooled vectors are kept; say how to keep frames."""
-    if "frames" in embeddings.index.arrays(stream):
-        return
-    settled = embeddings.layout
-    params = settled.identity.get("params", {})
-    name = str(Selection(settled.extractor, params={k: str(v) for k, v in params.items()}))
-    # a table without a card: its name alone is no task that could be loaded
-    bare = task.module == "table" and not task.options and task.name == task.dataset
-    called = f"{task.name}.csv" if bare else task.name
-    words = [f"probekit extract -e {name} --task {called} --root DIR"]
-    words.append(f"--streams {stream} --frames")
-    for file, drawn in settled.identity.get("weights", {}).items():
-        if drawn.startswith("random:"):
-            of = settled.extractor if file == "main" else f"{settled.extractor}.{file}"
-            words.append(f"--weights {of}={drawn.split()[0]}")
-    precision = settled.identity.get("precision", "float32")
-    words += [f"--precision {precision}"] * (precision != "float32")
-    words += [f"--dtype {settled.dtype}"] * (settled.dtype != "float32")
-    words.append(f"--cache {embeddings.where.parents[1]}")
-    raise CacheError(
-        f"{embeddings.where}: frames of {stream!r} were not kept, only pooled vectors. A teacher "
-        f"needs frames. Keep them with: {' '.join(words)}"
-    )
 
 
 def some(ids: Sequence[str]) -> str:

@@ -172,6 +172,33 @@ def get(
     return made
 
 
+def changes(recipe: Recipe, metric: str) -> list[str]:
+    """Say what differs from the recipe ``default`` of a task.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        From :func:`get`.
+    metric : str
+        The task's.
+
+    Returns
+    -------
+    list of str
+        The recipe's name, and the numbers that are other than its own; empty for ``default`` as it
+        is.
+    """
+    own = get(recipe.name, metric)
+    said = [f"recipe {recipe.name}"] * (recipe.name != "default")
+    if recipe.epochs != own.epochs:
+        said.append(f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}")
+    if recipe.batch != own.batch:
+        said.append(f"batch {recipe.batch}")
+    if recipe.phases[0].lr != own.phases[0].lr:
+        said.append(f"lr {recipe.phases[0].lr:g}")
+    return said
+
+
 def _default() -> Recipe:
     return Recipe("default", (Phase(200, "adam", 1e-3),), ties="loss", patience=20)
 

@@ -7,6 +7,7 @@ holds for all: a frame where the teacher has nothing does not count, and where n
 result is 0.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -166,15 +167,19 @@ class SoftTargets(Regularizer):
         Softmax, or a sigmoid for each class.
     form : {"logits", "probabilities"}
         What the teacher's stream holds.
+    columns : sequence of int, optional
+        Where the teacher has each of the student's classes; by default in the same order.
     """
 
     reads = "logits"
+    columns: Tensor | None
 
     def __init__(
         self,
         temperature: float = 2.0,
         target: Literal["single", "multi"] = "multi",
         form: Literal["logits", "probabilities"] = "logits",
+        columns: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if not temperature > 0:
@@ -182,10 +187,14 @@ class SoftTargets(Regularizer):
         self.temperature = temperature
         self.target = target
         self.form = form
+        places = None if columns is None else torch.tensor(list(columns), dtype=torch.long)
+        self.register_buffer("columns", places, persistent=False)
 
     def loss(self, l: Tensor, v: Tensor, valid: Tensor) -> Tensor:  # noqa: E741
         """Return the divergence; ``l`` are the student's logits, shape (clips, classes)."""
         theirs = _over_time(v, valid)
+        if self.columns is not None:
+            theirs = theirs[:, self.columns]
         if self.form == "probabilities":
             least = torch.finfo(theirs.dtype).eps
             theirs = theirs.clamp(least, 1 - least)
@@ -214,6 +223,7 @@ def build(
     target: Literal["single", "multi"] = "multi",
     temperature: float = 2.0,
     form: Literal["logits", "probabilities"] = "logits",
+    columns: Sequence[int] | None = None,
 ) -> Regularizer:
     """Return the regularizer of a name.
 
@@ -228,10 +238,12 @@ def build(
     classes : int, optional
         For soft targets: classes of the student, which the teacher must have, too.
     target : {"single", "multi"}
-        For soft targets, as the next two: see :class:`SoftTargets`.
+        For soft targets, as the next three: see :class:`SoftTargets`.
     temperature : float > 0
         See there.
     form : {"logits", "probabilities"}
+        See there.
+    columns : sequence of int, optional
         See there.
 
     Returns
@@ -254,7 +266,7 @@ def build(
                 f"soft-targets: the teacher has {features} numbers a frame, the task {classes} "
                 "classes. Name a stream with the logits or probabilities of these very classes"
             )
-        return SoftTargets(temperature, target, form)
+        return SoftTargets(temperature, target, form, columns)
     made: dict[str, type[_Matched] | type[CFReg]] = {
         "con-reg": ConReg, "l1": L1, "l2": L2, "cf-reg": CFReg,
     }  # fmt: skip

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from probekit import runtime
 from probekit.cache import layout, store
+from probekit.cards import TaskCard
+from probekit.distill import ended, methods, recipes, record, streams, trained
 from probekit.distill import given as given_module
-from probekit.distill import methods, recipes, record, trained
 from probekit.distill.asked import Machine, Run
 from probekit.distill.course import CHECKPOINT
+from probekit.distill.teachers import ALIGNMENTS
 from probekit.errors import ProbekitError
-from probekit.extractors.weights import parse_overrides
+from probekit.extractors.overrides import named_for
 from probekit.probes import fewer, results
 from probekit.probes.inputs import clips_of
 from probekit.probes.results import Result
 from probekit.registry import unknown
+from probekit.selection import parse
 
 Progress = Callable[[str, int, int, str], None]
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
@@ -132,14 +136,13 @@ def distill(
         raise unknown("precision", precision, PRECISIONS)
     runtime.device(device)
     named = [teachers] if isinstance(teachers, str) else list(teachers)
-    chosen = methods.get(method, alpha, len(named), init)
+    chosen = methods.get(method, alpha, len(named), init, alignment)
     for fraction in fractions:
         fewer.check(fraction)
     where, kept_in = layout.root(cache), results.root(reports)
     card, clips = clips_of(task, where, root)
     how = recipes.get(recipe, card.metric, epochs=epochs, batch=batch, lr=lr)
-    for one in named:
-        store.find(where, one, card.dataset)  # said before hours of decoding, not after
+    _check_teachers(where, named, card, alignment)  # before hours of decoding, not after
     given = given_module.settle(
         card,
         clips,
@@ -149,7 +152,8 @@ def distill(
         crop=crop,
         alignment=alignment,
         init=init,
-        weights=parse_overrides(list(weights)),
+        weights=named_for(list(weights), [init] if init else [], "--init"),
+        reports=kept_in,
         progress=(lambda done, of: progress("sound", done, of, "")) if progress else None,
     )
     machine = Machine(device, devices, precision)
@@ -158,23 +162,54 @@ def distill(
         for fraction in fractions
         for seed in range(seeds)
     ]
-    paths = [run.path(kept_in) for run in runs]
-    for path, run in dict(zip(paths, runs, strict=True)).items():
-        if again or results.kept(path) is None:
-            with trained.alone(run.places(kept_in)[0]):
-                _compute(run, path, kept_in, again, progress, warn)
-    return [results.load(path) for path in paths]
+    found: dict[str, Result] = {}
+    noted = ""
+    for run in runs:
+        if run.id in found:
+            continue
+        there = run.kept(kept_in)
+        if again or not there:
+            place = run.places(kept_in)[0]
+            if warn and not again and not noted:
+                noted = ended.nearest(place, {**run.facts, "fold": run.divisions[0].name})
+                if noted:
+                    warn(noted)
+            with trained.alone(place):
+                _compute(run, kept_in, again, progress, warn)
+            there = [run.path(kept_in)]
+        found[run.id] = results.load(there[0])
+        called = found[run.id]["embedding"]
+        if called != run.label and warn:
+            warn(f"run {run.id[:12]} is there already, and keeps its name {called!r}")
+    return [found[run.id] for run in runs]
+
+
+def _check_teachers(cache: Path, named: Sequence[str], card: TaskCard, alignment: str) -> None:
+    """Refuse a teacher that is not there or is named twice, and an alignment of no frames."""
+    held = [store.find(cache, one, card.dataset) for one in named]
+    read = [streams.choose(one, own, card) for one, own in zip(named, held, strict=True)]
+    once: dict[tuple[Any, ...], str] = {}
+    for one, own, what in zip(named, held, read, strict=True):
+        key = (own.where, what.stream, None if what.framed else parse(one).pool)
+        if key in once:
+            both = f"{once[key]} and {one} are" if once[key] != one else f"{one} is"
+            raise ProbekitError(f"--teacher: {both} the same teacher twice. Name it once")
+        once[key] = one
+    if read and alignment != ALIGNMENTS[0] and not any(what.framed for what in read):
+        raise ProbekitError(
+            f"--alignment {alignment} is for frames; of {', '.join(named)} one vector a clip is "
+            "read"
+        )
 
 
 def _compute(
     run: Run,
-    path: Path,
     reports: Path,
     again: bool,
     progress: Progress | None,
     warn: Callable[[str], None] | None,
 ) -> None:
-    """Do one run, and keep its result."""
+    """Do one run, and keep its result; one that was kept under another name goes."""
     share = "" if run.fraction == 1 else f", {100 * run.fraction:g} % of the labels"
     called = f"{run.label}{share}, seed {run.seed}"
     unseen = run.unseen()
@@ -190,6 +225,11 @@ def _compute(
                      note)  # fmt: skip
 
     result, arrays = record.compute(run, reports, tell)
+    path = run.path(reports)
     results.save(path, result, arrays)
+    for other in run.kept(reports):
+        if other != path:
+            other.unlink()
+            other.with_suffix(".h5").unlink()
     for where in run.places(reports):
         trained.finish(where, [CHECKPOINT])

@@ -1,6 +1,7 @@
 """The sound of a task's clips at one rate: decoded once, kept in one file, read at random."""
 
 import errno
+import hashlib
 import mmap
 from functools import cached_property
 from pathlib import Path
@@ -45,12 +46,16 @@ class Sound:
         Samples of each; 0 where there is none.
     failures : dict of str to str
         Clips that could not be decoded, with the reason.
+    digest : str
+        SHA-256 of the samples of all clips: the same wherever the recordings lie, and whenever
+        they were decoded.
     """
 
     def __init__(self, path: Path, table: pd.DataFrame, rate: int, dtype: str) -> None:
         self.path, self.rate, self.dtype = path, rate, dtype
         self.ids = [str(clip_id) for clip_id in table["clip_id"]]
         self.lengths = table["samples"].to_numpy(np.int64)
+        self.digest = _digest(table, rate, dtype)
         bad = table[table["reason"] != ""]
         self.failures = dict(zip(bad["clip_id"], bad["reason"], strict=True))
         self._begin = table["begin"].to_numpy(np.int64)
@@ -70,7 +75,8 @@ class Sound:
         """Return the sound of a manifest's clips; decode it first where that was not done yet.
 
         What is kept belongs to these very recordings (their sizes and times of change), stretches,
-        rate and type; anything else is another file. A build that was killed goes on where it was.
+        rate and type. Where recordings changed, all are decoded again, and what was kept of them
+        before is removed then. A build that was killed goes on where it was.
 
         Parameters
         ----------
@@ -104,7 +110,8 @@ class Sound:
         if dtype not in FULL:
             raise unknown("type of stored sound", dtype, FULL)
         wanted = decoding.listed(clips)
-        build = decoding.Build(where, decoding.key(wanted, rate, dtype), wanted, rate, dtype)
+        key = decoding.key(clips.name, wanted, rate, dtype)
+        build = decoding.Build(where, key, wanted, rate, dtype)
         try:
             where.mkdir(parents=True, exist_ok=True)
             table = build.table()
@@ -193,3 +200,11 @@ class Sound:
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_map"}
+
+
+def _digest(table: pd.DataFrame, rate: int, dtype: str) -> str:
+    """Return the SHA-256 over the clips' own."""
+    sha = hashlib.sha256(f"{rate} {dtype}\n".encode())
+    for clip_id, own in zip(table["clip_id"], table["sha256"], strict=True):
+        sha.update(f"{clip_id}\0{own}\n".encode())
+    return sha.hexdigest()

@@ -17,6 +17,7 @@ from probekit.errors import CacheError, DataError, ProbekitError
 from probekit.extractors.grid import Grid
 from probekit.probes.features import Source
 from probekit.registry import unknown
+from probekit.selection import short
 
 Array = npt.NDArray[Any]
 
@@ -76,7 +77,8 @@ class Teachers:
         names : sequence of str
             As after ``-e``: ``vggish``, ``vggish:stream=pca8``, ``openl3@1a2b3c4d``. Frames are
             read, but where ``pool=`` is written, or the stream is one vector a clip: such a vector
-            is repeated in every frame of the student.
+            is repeated in every frame of the student. Which stream it is where none is named, says
+            :func:`probekit.distill.streams.choose`.
         ids : sequence of str
             The clips that are needed.
         grid : Grid
@@ -128,6 +130,20 @@ class Teachers:
         """What every result must show about the teachers."""
         said = (text for m in self.members for text in m.embeddings.layout.provenance)
         return list(dict.fromkeys(said))
+
+    @property
+    def repeated(self) -> list[str]:
+        """What must be shown, too, of a method for frames: teachers without any, unasked."""
+        return [
+            f"teacher {short(m.chosen.name)}: one vector a clip ({m.read.stream})"
+            for m in self.members
+            if m.read.unasked
+        ]
+
+    @property
+    def called(self) -> list[str]:
+        """What people call each teacher: as they named it, and what else was read."""
+        return [member.read.called for member in self.members]
 
     def fingerprints(self) -> list[str]:
         """Return the fingerprint of each teacher: what decides its features, but the recordings."""

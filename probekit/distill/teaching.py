@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from probekit import runtime
-from probekit.distill import batches, methods, trained, transfer
+from probekit.distill import batches, lineage, methods, trained, transfer
 from probekit.distill.asked import Run
 from probekit.distill.batches import Training
 from probekit.distill.course import Course, Job
@@ -105,7 +105,13 @@ def teach(run: Run, split: Split, where: Path, tell: Tell | None = None) -> Taug
             crop=run.crop,
             description=f"{given.student}, {run.label}, {given.card.name}",
             run=run.id,
-            provenance=run.provenance([course]),
+            provenance=run.lasting([course]),
+            origin={
+                "task": given.card.name,
+                "dataset": given.card.dataset,
+                "fold": split.name,
+            },
+            learnt=lineage.learnt(given, split, run.teachers, run.first),
         )
     return taught
 
@@ -142,8 +148,10 @@ def _job(run: Run, split: Split) -> tuple[Student, Job]:
         torch.manual_seed(run.seed)
         student = run.student()
         if run.first is not None:
-            transfer.init(student, given.init, given.weights)
-        penalty = methods.penalty(run.method, teachers, student, given.clips.target)
+            transfer.init(student, given.init, given.weights, given.reports)
+        penalty = methods.penalty(
+            run.method, teachers, student, given.clips.target, given.clips.names
+        )
         features = teachers.features if teachers else 0
         model = methods.model(run.method, student, features)
     held = given.places[split.valid]

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from probekit.cache import commit
+from probekit.cache import commit, heard
+from probekit.cache.heard import Heard
 from probekit.errors import DataError
 from probekit.extractors.networks import student as extractor
 from probekit.extractors.students import Student
@@ -141,6 +142,8 @@ def keep(
     description: str,
     run: str,
     provenance: Sequence[str],
+    origin: Mapping[str, Any],
+    learnt: Heard,
 ) -> None:
     """Keep a trained student as an extractor.
 
@@ -162,7 +165,16 @@ def keep(
         The result's id.
     provenance : sequence of str
         What every number from it must show.
+    origin : mapping of str to object
+        ``task``, ``dataset`` and ``fold`` that it was trained for.
+    learnt : Heard
+        The clips that it has learnt from.
     """
+    heard.keep(where, learnt)
+    counts = {
+        name: sum(len(ids) for (own, _), ids in learnt.clips.items() if own == use)
+        for name, use in (("trained_on", heard.TRAINED), ("chosen_on", heard.CHOSE))
+    }
     extractor.keep(
         where,
         student,
@@ -172,4 +184,5 @@ def keep(
         description=description,
         result=run,
         caveat="; ".join(provenance),
+        origin={**origin, **counts},
     )

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
@@ -39,7 +40,12 @@ def take(student: Student, state: Mapping[str, Tensor], label: str) -> None:
     fit(student.network, {**given, **kept}, label)
 
 
-def init(student: Student, extractor: str, weights: Mapping[str, str] | None = None) -> Spec:
+def init(
+    student: Student,
+    extractor: str,
+    weights: Mapping[str, str] | None = None,
+    reports: Path | None = None,
+) -> Spec:
     """Begin with the weights of an extractor: ``init``.
 
     Parameters
@@ -50,6 +56,8 @@ def init(student: Student, extractor: str, weights: Mapping[str, str] | None = N
         As after ``-e``: ``harmonic-cnn``, ``cf:width=32`` or ``runs/ID``.
     weights : mapping of str to str, optional
         As for :func:`probekit.extractors.load.specify`.
+    reports : pathlib.Path, optional
+        Where trained students are looked for first.
 
     Returns
     -------
@@ -61,7 +69,7 @@ def init(student: Student, extractor: str, weights: Mapping[str, str] | None = N
     ProbekitError
         If the network is another one, or its weights do not fit.
     """
-    spec = load.specify(extractor, weights=dict(weights or {}))
+    spec = load.specify(extractor, weights=dict(weights or {}), reports=reports)
     network = load.build(spec).network
     if isinstance(network, Student):  # a trained student as extractor
         network = network.network

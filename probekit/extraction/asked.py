@@ -7,6 +7,7 @@ import numpy as np
 
 from probekit import listing
 from probekit import manifest as manifests
+from probekit.cache import claims
 from probekit.errors import DataError, ProbekitError
 from probekit.manifest import Manifest
 from probekit.tasks import base as tasks
@@ -39,13 +40,17 @@ def clips(
         If it is not said, or said twice, which recordings are meant, or they are not there.
     """
     given = [value for value in (task, audio, manifest) if value is not None]
-    if len(given) != 1:
+    ways = "--task TASK --root DIR, or --audio DIR, or --manifest FILE"
+    if not given:
+        raise ProbekitError(f"say which recordings: {ways}")
+    if len(given) > 1:
+        raise ProbekitError(f"give only one of {ways}; here are {len(given)}")
+    table = task is not None and task.endswith(".csv")
+    named = task is not None and not table
+    if name is not None and (named or name != manifests.dataset_name(name)):
         raise ProbekitError(
-            "say which recordings: --task TASK --root DIR, or --audio DIR, or --manifest FILE"
-        )
-    if name is not None and (task is not None or name != manifests.dataset_name(name)):
-        raise ProbekitError(
-            f"--name {name}: for --audio and --manifest; lower case letters, digits, dots, dashes"
+            f"--name {name}: for --audio, --manifest and --task FILE.csv; lower case letters, "
+            "digits, dots, dashes"
         )
     folder = Path(root) if root is not None else None
     if audio is not None and folder is not None:
@@ -53,9 +58,9 @@ def clips(
     if folder is not None and not folder.is_dir():
         what = "not a folder" if folder.exists() else "no such folder"
         raise DataError(f"--root {folder}: {what}")
-    if task is not None:
+    if task is not None and name is None:
         found = tasks.load_task(task)
-        if folder is None and not task.endswith(".csv"):
+        if folder is None and not found.own:
             raise ProbekitError(
                 f"--task {task} needs --root DIR: the dataset's folder. {found.card.download}"
             )
@@ -65,9 +70,34 @@ def clips(
     if audio is not None:
         listed = listing.from_folder(Path(audio), name)
     else:
-        assert manifest is not None
-        listed = listing.from_csv(Path(manifest), root=folder, name=name)
+        listed = listing.from_csv(Path(str(task or manifest)), root=folder, name=name)
     return listed, listed.name
+
+
+def refuse_taken(clips: Manifest, dataset: str, task: str | None, cache: Path) -> None:
+    """Refuse to replace the embeddings of other recordings under the same name and clip ids.
+
+    Parameters
+    ----------
+    clips : Manifest
+        All clips of the task, folder or table.
+    dataset : str
+        Their dataset's name.
+    task : str, optional
+        As :func:`probekit.extraction.run.extract` takes it.
+    cache : pathlib.Path
+        The cache's folder.
+
+    Raises
+    ------
+    DataError
+        If the name stands for recordings that are still there, and are not these.
+    """
+    said = claims.clash(cache, {dataset, clips.name}, clips)
+    if said is not None:
+        rename = "Rename the table or folder, or give these clips a name of their own: --name NAME"
+        own = task is None or task.endswith(".csv")
+        raise DataError(f"{said}. {rename if own else 'Use another --cache for one of the two'}")
 
 
 def worth_keeping(

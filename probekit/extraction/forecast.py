@@ -69,7 +69,8 @@ def make(plan: Plan) -> Forecast:
         return Forecast(audio, round(len(clips) * size), None, "")
     speed = statistics.median(one for one, _ in speeds)
     devices = sorted({device for _, device in speeds})
-    like = f"{speed:,.3g} times real time, as {len(speeds)} parts before on {', '.join(devices)}"
+    shown = f"{speed:,.{0 if speed >= 10 else 1}f}"
+    like = f"{shown} times real time, as {len(speeds)} parts before on {', '.join(devices)}"
     return Forecast(audio, round(len(clips) * size), audio / speed, like)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probekit import cards
-from probekit.cache import check, commit, heads, store
+from probekit.cache import check, commit, heads, heard, store
 from probekit.cache.embeddings import Embeddings
 from probekit.errors import CacheError, ProbekitError
 from probekit.extractors import load
@@ -113,8 +113,9 @@ def remove(leftover: Leftover) -> None:
         home = going.parent
         going = home.with_name(f"{_GOING}{uuid.uuid4().hex[:8]}")
         leftover.path.rename(going)
-        if {path.name for path in home.iterdir()} <= {heads.NAME}:
-            (home / heads.NAME).unlink(missing_ok=True)
+        if {path.name for path in home.iterdir()} <= {heads.NAME, heard.NAME}:
+            for name in (heads.NAME, heard.NAME):
+                (home / name).unlink(missing_ok=True)
             home.rmdir()
     shutil.rmtree(going)
 

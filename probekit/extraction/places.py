@@ -1,6 +1,7 @@
 """Where parts are done: this process, processes of this machine, or a Dask cluster."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from probekit.extraction.part import Report
 
 Tick = Callable[[int, float, int], None]
+
+_PLAIN = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")  # devices that torch knows for certain
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,27 @@ class Place:
         if self.dask is not None and self.dask != "local":
             return 1
         return len(self.devices) or self.jobs or (runtime.cpu_count() if self.dask else 1)
+
+    @property
+    def here(self) -> bool:
+        """Whether this process itself embeds."""
+        return self.jobs is None and not self.devices and self.dask is None
+
+    def check(self) -> None:
+        """Find out, as far as that is quick, whether this place is there.
+
+        Loading torch is not: whether a device exists is left to those who use it, where nothing
+        else has loaded torch.
+
+        Raises
+        ------
+        ProbekitError
+            If it is not.
+        """
+        if self.dask is not None:
+            cluster.check(self.dask)
+        if self.here and "torch" in sys.modules:
+            runtime.device(self.device)
 
 
 def parse(
@@ -95,6 +119,9 @@ def parse(
             f"--jobs {jobs}: processes of this machine, or workers of --dask local; --dask {dask} "
             "has the workers that were started for it"
         )
+    for name in devices or [device]:
+        if not _PLAIN.fullmatch(name):
+            runtime.device(name)  # a rare one, or a slip: torch knows
     return Place(device, jobs, tuple(devices), dask, _share(share))
 
 
@@ -116,7 +143,7 @@ def reports(jobs: Sequence[PartJob], place: Place, tick: Tick) -> Iterator["Repo
     Report
         For each part, once it is on the disk; in any order.
     """
-    if place.jobs is None and not place.devices and place.dask is None:
+    if place.here:
         yield from _here(jobs, place.device, tick)
         return
     for report in _elsewhere([job.absolute() for job in jobs], place):

@@ -16,7 +16,7 @@ from probekit.errors import CacheError
 from probekit.extraction import places
 from probekit.extraction.places import Place
 from probekit.extraction.plan import Clip, PartJob
-from probekit.extractors import load
+from probekit.extractors import load, overrides
 from probekit.extractors.load import Spec
 from probekit.manifest import Manifest, some
 from probekit.selection import HEAR, STUDENT, Selection
@@ -163,7 +163,7 @@ def repair(
     bad_head = check.head(where.parent) is not None
     if not gone and not bad_head:
         return Mended()
-    spec, frames = _spec(settled, load.parse_overrides(weights), where, faults)
+    spec, frames = _spec(settled, weights, where, faults)
     clips = _clips(gone, manifests, root, where)
     jobs = [
         PartJob(where / name, tuple(clips[i] for i in ids), spec, frames, settled.dtype)
@@ -234,7 +234,7 @@ def _failed(where: Path) -> set[str]:
 
 
 def _spec(
-    settled: Layout, overrides: dict[str, str], where: Path, damaged: dict[str, str]
+    settled: Layout, weights: Sequence[str], where: Path, damaged: dict[str, str]
 ) -> tuple[Spec, bool]:
     """Return the extractor that made a folder, with the streams it keeps, and whether frames."""
     identity = settled.identity
@@ -247,11 +247,12 @@ def _spec(
             f"import them again with 'probekit cache import', from {sources}"
         )
     name = settled.extractor
-    overrides = {**_weights(name, identity["weights"], overrides), **overrides}
     params = {
         key: str(value).lower() if isinstance(value, bool) else str(value)
         for key, value in identity["params"].items()
     }
+    selection = str(Selection(name, params=params))
+    given = overrides.named_for(weights, [selection])
     facts = [
         *index_module.remembered(where).parts.values(),
         *index_module.load(where, keep=False, without=damaged).parts.values(),
@@ -260,8 +261,8 @@ def _spec(
         (stream, array) for one in facts for stream, own in one["streams"].items() for array in own
     }
     spec = load.specify(
-        str(Selection(name, params=params)),
-        weights=overrides,
+        selection,
+        weights={**_weights(name, identity["weights"], given), **given},
         streams=sorted({stream for stream, _ in held}) or None,
         precision=identity["precision"],
     )

@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from probekit.cache import index, layout
+from probekit.cache import heard, index, layout
 from probekit.cache import manifests as kept
 from probekit.errors import ProbekitError
 from probekit.extraction import asked, forecast, places
 from probekit.extraction import plan as planning
 from probekit.extraction.places import Place
 from probekit.extraction.plan import Plan
-from probekit.extractors import load
+from probekit.extractors import load, overrides
 from probekit.manifest import Manifest
+from probekit.selection import STUDENT
 
 Progress = Callable[[str, int, float, int], None]
 
@@ -92,6 +93,7 @@ def extract(
     devices: Sequence[str] = (),
     dask: str | None = None,
     share: str | None = None,
+    reports: str | Path | None = None,
     precision: str = "float32",
     dtype: str = "float32",
     limit: int | None = None,
@@ -119,8 +121,8 @@ def extract(
     manifest : str, pathlib.Path or Manifest, optional
         A table of clips (CSV); instead of ``task``.
     name : str, optional
-        What to call the dataset of ``audio`` or ``manifest``; the folder's or file's name by
-        default.
+        What to call the dataset of ``audio``, ``manifest`` or a table as ``task``; the folder's or
+        file's name by default.
     cache : str or pathlib.Path, optional
         The cache's folder; by default ``PROBEKIT_CACHE``, else ``cache``.
     weights : sequence of str
@@ -141,6 +143,9 @@ def extract(
         workers must see cache, recordings and weights under the same paths.
     share : str, optional
         ``"3/16"``: the third of sixteen independent extractions that together do everything.
+    reports : str or pathlib.Path, optional
+        Where trained students are looked for first; by default ``PROBEKIT_REPORTS``, else
+        ``reports/out``.
     precision : {"float32", "bf16", "fp16"}
         Arithmetic of the network.
     dtype : {"float32", "float16"}
@@ -173,14 +178,17 @@ def extract(
     if dtype not in ("float32", "float16"):
         raise ProbekitError(f"dtype {dtype!r}: float32 or float16")
     place = places.parse(device, jobs, devices, dask, share)
+    if not dry_run:
+        place.check()
     clips, dataset = asked.clips(task, root, audio, manifest, name)
     cache = layout.root(cache)
     few = clips if limit is None else asked.spread(clips, limit)
-    overrides = load.parse_overrides(weights)
+    given = overrides.named_for(weights, names)
     specs = [
-        load.specify(text, weights=overrides, streams=streams, precision=precision)
+        load.specify(text, weights=given, streams=streams, precision=precision, reports=reports)
         for text in names
     ]
+    asked.refuse_taken(clips, dataset, task, cache)
     if not dry_run:
         for own in asked.worth_keeping(clips, dataset, task, root):
             kept.keep(cache, own)
@@ -203,10 +211,22 @@ def extract(
             continue
         if begin and plan.todo:
             begin(spec.name, plan.todo)
+        _keep_heard(plan)
         summaries.append(_run(plan, place, progress))
+    about = list(clips.provenance)
+    if clips.expected and clips.absent:
+        about.append(f"{len(clips.absent):,} of {clips.expected:,} clips have no recording")
     for one in summaries:
-        one.provenance = [*clips.provenance, *one.provenance]
+        one.provenance = [*about, *one.provenance]
     return summaries
+
+
+def _keep_heard(plan: Plan) -> None:
+    """Keep beside a trained student's embeddings which clips it has learnt from."""
+    if plan.spec.name.startswith(STUDENT):
+        for source in plan.spec.sources.values():
+            if source.path is not None:
+                heard.copy(source.path.parent, plan.where.parent)
 
 
 def _summary(plan: Plan, place: Place) -> Summary:

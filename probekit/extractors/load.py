@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probekit import cards
@@ -101,6 +102,7 @@ def specify(
     weights: dict[str, str] | None = None,
     streams: Sequence[str] | None = None,
     precision: str = "float32",
+    reports: str | Path | None = None,
 ) -> Spec:
     """Settle an extractor: card, parameters, streams, weights.
 
@@ -117,6 +119,8 @@ def specify(
         The streams to compute; the card's default stream where not given.
     precision : {"float32", "bf16", "fp16"}
         Arithmetic of the network.
+    reports : str or pathlib.Path, optional
+        A folder of reports in which trained students are looked for first.
 
     Returns
     -------
@@ -141,7 +145,7 @@ def specify(
     elif selection.name.startswith(STUDENT):
         from probekit.extractors import trained
 
-        card, sources, code = trained.describe(selection.name, overrides)
+        card, sources, code = trained.describe(selection.name, overrides, reports)
     else:
         card = cards.extractor(selection.name)
     params = parameters(card, selection.params)

@@ -1,13 +1,13 @@
 """Students that were trained here: where they lie, and what their cards say.
 
 Each lies in ``students/ID`` under ``PROBEKIT_REPORTS`` (else ``reports/out``): ``card.yaml`` with
-the facts below, and its weights, a state dict that :func:`torch.load` reads with
-``weights_only=True``. As an extractor it is called ``student-ID``, and ``-e runs/ID`` is short for
-that.
+the facts below, its weights, a state dict that :func:`torch.load` reads with ``weights_only=True``,
+and ``clips.csv``, the clips that it has learnt from (:mod:`probekit.cache.heard`). As an extractor
+it is called ``student-ID``, and ``-e runs/ID`` is short for that.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +16,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from probekit.cards import ExtractorCard, Seconds, Stream
-from probekit.errors import CardError, WeightsError
+from probekit.errors import CardError, UnknownNameError, WeightsError
 from probekit.extractors.weights import Source, digests
-from probekit.registry import unknown
-from probekit.selection import STUDENT
+from probekit.registry import did_you_mean
+from probekit.selection import STUDENT, short
 
 CARD = "card.yaml"
 WEIGHTS = "weights.pt"
+_NAMED = 5  # students that an error names
 
 
 class Weights(BaseModel):
@@ -47,7 +48,9 @@ class Trained(BaseModel):
     ``student`` is the text that builds it, ``decoder`` its own or the single linear layer of the
     mode ``fix``. The grid is that of its frames in a crop of ``crop`` seconds, ``steps`` of them;
     ``hidden`` is the length of what its last layer reads, 0 where that is not known. ``result`` is
-    the run that it belongs to; ``caveat`` is shown beside every score.
+    the run that it belongs to; ``caveat`` is shown beside every score. ``task``, ``dataset`` and
+    ``fold`` say what it was trained for, ``trained_on`` and ``chosen_on`` how many clips it was
+    trained on and how many chose its epoch; empty and 0 where that was not noted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -68,6 +71,11 @@ class Trained(BaseModel):
     hidden: int = Field(default=0, ge=0)
     weights: Weights
     result: str = ""
+    task: str = ""
+    dataset: str = ""
+    fold: str = ""
+    trained_on: int = Field(default=0, ge=0)
+    chosen_on: int = Field(default=0, ge=0)
     caveat: str = ""
 
     @property
@@ -127,14 +135,35 @@ class Trained(BaseModel):
 
 
 def folder() -> Path:
-    """Return where trained students lie."""
+    """Return where trained students lie where nothing else is said."""
     return Path(os.environ.get("PROBEKIT_REPORTS") or "reports/out") / "students"
 
 
-def names() -> dict[str, Path]:
-    """Return the names of all trained students, with their folders."""
-    found = sorted(path.parent for path in folder().glob(f"*/{CARD}"))
-    return {STUDENT + path.name: path for path in found}
+def names(reports: str | Path | None = None) -> dict[str, Path]:
+    """Return the names of all trained students, with their folders.
+
+    Parameters
+    ----------
+    reports : str or pathlib.Path, optional
+        A folder of reports to look in, too; of equal names its own are taken.
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+        Sorted by name.
+    """
+    found = {
+        STUDENT + path.parent.name: path.parent
+        for where in reversed(_folders(reports))
+        for path in where.glob(f"*/{CARD}")
+    }
+    return dict(sorted(found.items()))
+
+
+def _folders(reports: str | Path | None) -> list[Path]:
+    """Return where to look for students, the first place first."""
+    own = [Path(reports) / "students"] if reports is not None else []
+    return [*own, *(one for one in [folder()] if one not in own)]
 
 
 def read(path: Path) -> Trained:
@@ -175,7 +204,9 @@ def read(path: Path) -> Trained:
 
 
 def describe(
-    name: str, overrides: Mapping[str, str] | None = None
+    name: str,
+    overrides: Mapping[str, str] | None = None,
+    reports: str | Path | None = None,
 ) -> tuple[ExtractorCard, dict[str, Source], dict[str, Any]]:
     """Settle a trained student as an extractor.
 
@@ -185,6 +216,8 @@ def describe(
         ``student-ID``.
     overrides : mapping of str to str, optional
         Weights that a user named; there must be none for it.
+    reports : str or pathlib.Path, optional
+        As for :func:`names`.
 
     Returns
     -------
@@ -200,10 +233,9 @@ def describe(
     ProbekitError
         If there is no such student, or its weights are gone or were changed.
     """
-    known = names()
+    known = names(reports)
     if name not in known:
-        hint = f"Trained students are looked for in {folder()} (PROBEKIT_REPORTS)."
-        raise unknown("trained student", name, known, hint)
+        raise UnknownNameError(_unknown(name, known, _folders(reports)))
     if any(key.startswith(f"{name}.") for key in overrides or {}):
         raise WeightsError(f"--weights {name}=…: a trained student has its own weights")
     facts = read(known[name])
@@ -237,3 +269,15 @@ def describe(
     )
     times = {key: str(getattr(facts, key)) for key in ("crop", "hop", "first_center", "window")}
     return card, {"main": Source(path=path, sha256=sha256)}, {**code, **times, "dim": facts.dim}
+
+
+def _unknown(name: str, known: Mapping[str, Path], folders: Sequence[Path]) -> str:
+    """Say that there is no such student, and name the nearest and the newest ones."""
+    newest = sorted(known, key=lambda one: -(known[one] / CARD).stat().st_mtime_ns)[:_NAMED]
+    there = ", ".join(map(short, newest)) or "none"
+    which = f"The newest of {len(known):,}" if len(known) > _NAMED else "There is"
+    return (
+        f"unknown trained student {short(name)!r}."
+        f"{did_you_mean(short(name), map(short, known))} {which}: {there}. They are looked for in "
+        f"{' and '.join(map(str, folders))} (--reports, PROBEKIT_REPORTS)."
+    )

@@ -1,6 +1,7 @@
 """What one run reads: the embeddings of a task's clips, of one extractor or of several joined."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from probekit.cache import store
+from probekit.cache import heard, store
 from probekit.cache.store import Embeddings
 from probekit.errors import DataError
 from probekit.manifest import Manifest
@@ -71,6 +72,34 @@ class Features:
         for _, embeddings in self.members:
             said += embeddings.layout.provenance
         return list(dict.fromkeys(said))
+
+    @property
+    def learnt(self) -> list[str]:
+        """What trained students among the members have learnt from, as digests; to name a run."""
+        return [text for one in self._homes for text in heard.digest(*one)]
+
+    def notes(self, tested: Iterable[str]) -> list[str]:
+        """Say which share of the test clips trained students among the members have learnt from.
+
+        Parameters
+        ----------
+        tested : iterable of str
+            Ids of the test clips, of all folds together.
+
+        Returns
+        -------
+        list of str
+            In words; also where that is not known. None where no member is a trained student.
+        """
+        ids, dataset = set(tested), self.members[0][1].layout.dataset
+        said = [text for one in self._homes for text in heard.unknown(*one)]
+        return said + [t for one in self._homes for t in heard.notes(*one, dataset, ids)]
+
+    @property
+    def _homes(self) -> list[tuple[str, Path]]:
+        """Extractors with the folders of their embeddings of all datasets, each once."""
+        found = [(e.layout.extractor, e.where.parent) for _, e in self.members]
+        return list(dict.fromkeys(found))
 
     @cached_property
     def sources(self) -> list[Source]:

@@ -90,7 +90,7 @@ class Run:
                 "clips": results.run_id({"ids": clips.clip_ids}),
                 "expected": self.features.expected,
                 "features": self.features.digest,
-                "provenance": self.features.provenance,
+                "provenance": [*self.features.provenance, *self.features.learnt],
                 "probe": {"name": self.kind.name, **self.kind.facts()},
                 "steps": list(self.steps),
                 "fraction": self.fraction,
@@ -289,6 +289,8 @@ class Run:
         """Return what must be shown beside the score."""
         features = self.features
         said = list(features.provenance)
+        tested = np.unique(np.concatenate([split.test for split in divisions]))
+        said += features.notes(features.clips.column("clip_id")[tested])
         whole = used if self.fraction == 1 else len(features.clips)
         if whole < features.expected:
             said.append(f"{whole:,} of {features.expected:,} clips")

@@ -31,25 +31,30 @@ def distill(main, place, corpus, tmp_path):
     return run
 
 
-def test_a_table_says_what_came_out(distill, tmp_path):
-    done = distill("--epochs", "2", "--method", "con-reg", "--teacher", "melstats", "--seeds", "2")
+def test_a_table_says_what_came_out(distill, main, corpus, tmp_path):
+    taught = ("--method", "con-reg", "--teacher", "melstats:pool=mean")
+    done = distill("--epochs", "2", *taught, "--seeds", "2")
     assert done.returncode == 0, done.stderr
     title, _, head, first, second, extractor = done.stdout.splitlines()
     assert title.strip() == "mine: mine"
     for word in ("method", "student", "accuracy", "95 % interval", "on validation", "epoch"):
         assert word in head
     assert "sd over folds" not in head
-    assert "con-reg (melstats)" in first and "100 %, seed 0" in first and "24 of 24" in first
-    assert "100 %, seed 1" in second
-    name = extractor.rpartition(" runs/")[2]
+    assert "con-reg, 2 epochs, batch 8 (melstats:pool=mean)" in first and "24 of 24" in first
+    assert "100 %, seed 0" in first and "100 %, seed 1" in second
+    name, _, where = extractor.rpartition(" runs/")[2].partition(" ")
     assert (tmp_path / "r" / "students" / name / "card.yaml").exists()
+    assert where == f"--reports {tmp_path / 'r'}"  # what is printed does it
+    options = extractor.rpartition(": ")[2].split()
+    done = main("extract", *options, "--audio", corpus, "--limit", 1, "--cache", tmp_path / "c")
+    assert done.returncode == 0, done.stderr
 
 
 def test_trained_students_are_listed(distill, main, tmp_path, monkeypatch):
     monkeypatch.setenv("PROBEKIT_REPORTS", str(tmp_path / "r"))
-    name = "runs/" + distill("--epochs", "1").stdout.split(" runs/")[1].strip()
+    name = "runs/" + distill("--epochs", "1").stdout.split(" runs/")[1].split()[0]
     one = json.loads(main("extractors", "--json").stdout)[-1]
-    assert one["extractor"] == name and "embedding (" in one["streams"]
+    assert one["extractor"] == name and "embedding" in one["streams"]
     assert "student" in main("extractors", "show", name).stdout
     (tmp_path / "r" / "students" / "damaged").mkdir()
     (tmp_path / "r" / "students" / "damaged" / "card.yaml").write_text("name: [")
@@ -70,11 +75,17 @@ def test_students_stand_beside_probes(distill, main, place, corpus, tmp_path):
     folders = ("--cache", place / "cache", "--root", corpus, "--reports", tmp_path / "r")
     main("evaluate", "--task", place / "mine.csv", "-e", "melstats", *folders)
     listed = main("results", "ls", "--reports", tmp_path / "r").stdout
-    for name in ("none", "l2, alpha 2 (melstats)", "student:short-chunk"):
+    plain, taught = "none, 1 epoch, batch 8", "l2, alpha 2, 1 epoch, batch 8 (melstats, vectors)"
+    for name in (plain, taught, "student:short-chunk:width=2"):
         assert name in listed
-    done = main("compare", "melstats", "none / student:short-chunk", "--task", "mine",
+    done = main("compare", "melstats", f"{plain} / student:short-chunk:width=2", "--task", "mine",
                 "--reports", tmp_path / "r")  # fmt: skip
     assert done.returncode == 0 and "6 test clips" in done.stdout
+    run = json.loads(main("results", "show", plain, "--json", "--reports", tmp_path / "r").stdout)
+    shown = main("results", "show", run[0]["run"][:12], "--reports", tmp_path / "r").stdout
+    lines = [line.split(maxsplit=1) for line in shown.splitlines()]
+    for row in (["student", "short-chunk:width=2"], ["recipe", "default"], ["crop", "0.55 s"]):
+        assert row in [[word.strip() for word in line] for line in lines]
     checked = main("results", "verify", "--reports", tmp_path / "r")
     assert "3 of 3 results" in checked.stdout
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from probekit.distill import asked, record, run, teaching, training
 from probekit.distill.run import distill
 from probekit.errors import DataError, ProbekitError
 from probekit.extraction.run import extract
-from probekit.probes import predictions, results, verification
+from probekit.probes import entry, predictions, results, verification
 from probekit.tasks import metrics
 
 STUDENT = "short-chunk:width=2"
@@ -59,7 +60,9 @@ def go(place, corpus, tmp_path):
 
 def test_a_result_follows_from_its_predictions(go, tmp_path):
     (result,) = go(method="con-reg", teachers="melstats")
-    assert result["probe"] == "student:short-chunk" and result["embedding"] == "con-reg (melstats)"
+    assert result["probe"] == f"student:{STUDENT}"
+    assert result["embedding"] == "con-reg, 2 epochs, batch 8 (melstats, vectors)"
+    assert "teacher melstats: one vector a clip (stats)" in result["provenance"]
     assert result["settings"]["method"] == "con-reg" and result["settings"]["alpha"] == 5
     assert [s["extractor"] for s in result["sources"]] == ["melstats"]
     assert result["target"] == "single" and result["probabilities"] and result["dim"] == 16
@@ -113,7 +116,35 @@ def test_nothing_is_trained_twice_unless_asked(go, monkeypatch):
     assert again[0]["score"] == first[0]["score"] and again[0]["history"] == first[0]["history"]
 
 
-def test_what_differs_is_another_run(go):
+def test_a_run_has_one_name(go, tmp_path, monkeypatch):
+    taught = {"method": "l2", "epochs": 1}
+    first = go(teachers="melstats", name="mine", **taught)
+    monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
+    said = []
+    for other in ({"name": "yours"}, {"name": ""}):
+        assert go(teachers="melstats", warn=said.append, **other, **taught) == first
+    short = first[0]["run"][:12]
+    assert said == [f"run {short} is there already, and keeps its name 'mine'"] * 2
+    assert entry.find(short, reports=tmp_path / "r").results == tuple(first)
+    monkeypatch.undo()
+    (again,) = go(teachers="melstats", name="yours", again=True, **taught)
+    assert [r for _, r in results.files(tmp_path / "r")] == [again]
+    assert again["embedding"] == "yours" and again["run"] == first[0]["run"]
+    assert len(list((tmp_path / "r").rglob("results/*/*.h5"))) == 1
+
+
+def test_recordings_that_moved_are_the_same_run(go, place, corpus, tmp_path, monkeypatch):
+    root = shutil.copytree(corpus, tmp_path / "copy", copy_function=shutil.copyfile)
+    first = go(root=root)
+    monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
+    os.utime(next(root.rglob("*.wav")), (1, 1))
+    assert go(root=root) == first
+    assert go(root=corpus) == first
+
+
+def test_what_differs_is_another_run(go, place, corpus, tmp_path):
+    extract(["mfcc"], task=str(place / "single.csv"), root=corpus, cache=tmp_path / "c",
+            frames=True)  # fmt: skip
     runs = [
         go(epochs=1),
         go(epochs=1, seeds=2),
@@ -123,10 +154,25 @@ def test_what_differs_is_another_run(go):
         go(epochs=1, fractions=[0.5]),
         go(epochs=1, precision="bf16-mixed"),
         *(go(epochs=1, method="l2", teachers="melstats", alpha=a) for a in (1, 2)),
-        go(epochs=1, method="l2", teachers="melstats", alignment="paper"),
+        go(epochs=1, method="l2", teachers="mfcc", alignment="paper", cache=tmp_path / "c"),
     ]
     ids = [one["run"] for found in runs for one in found]
     assert ids.count(ids[0]) == 2 and len(set(ids)) == len(ids) - 1  # seed 0 of the second
+    labels = [entry.label(one) for found in runs for one in found]
+    assert labels[0] == f"none, 1 epoch, batch 8 / student:{STUDENT}"
+    assert labels[3] == f"none, 1 epoch, batch 8, lr 0.01 / student:{STUDENT}"
+    assert labels[4] == f"none, 1 epoch, batch 8, crop 0.3 s / student:{STUDENT}"
+    assert labels[5] == "none, 1 epoch, batch 8 / student:short-chunk:width=1"
+    assert labels[9] == (f"l2, alpha 2, 1 epoch, batch 8 (melstats, vectors) / student:{STUDENT}")
+    words = "l2, 1 epoch, batch 8, alignment paper (mfcc)"
+    assert labels[10] == f"{words} / student:{STUDENT}"
+    # seeds and arithmetic apart, no two look the same
+    assert len(set(labels)) == len(labels) - 3
+
+
+def test_a_name_hides_no_recipe(go):
+    (result,) = go(recipe="won", epochs=4, name="mine")
+    assert entry.label(result) == f"mine / student:{STUDENT} / won"
 
 
 def test_folds_in_turn_choose_inside_the_training_folds(go, tmp_path):
@@ -217,7 +263,7 @@ def test_a_killed_run_goes_on_and_is_the_same(go, place, corpus, tmp_path):
     assert own[0].keys() == own[1].keys()
     assert all(torch.equal(own[0][name], own[1][name]) for name in own[0])
     assert sorted(p.name for p in folder.iterdir()) == [
-        ".lock", "card.yaml", "log.csv", "weights.pt",
+        ".lock", "card.yaml", "clips.csv", "log.csv", "weights.pt",
     ]  # fmt: skip
 
 
@@ -253,6 +299,29 @@ def test_other_teachers_under_the_same_name_do_not_go_on_unasked(go, place, corp
     assert other["run"] != first["run"]
 
 
+def test_a_run_that_is_not_gone_on_with_is_said_once(go, place, tmp_path):
+    def third(*given):
+        if given[1:3] == (3, 12):
+            raise Stop
+
+    with pytest.raises(Stop):
+        go(epochs=12, name="mine", progress=third)
+    (folder,) = (tmp_path / "r" / "students").iterdir()
+    said = []
+    go(epochs=2, seeds=2, warn=said.append)
+    assert said == [
+        "a run that was ended at epoch 3 differs in: epochs 12 → 2; it is not gone on with "
+        f"({folder})"
+    ]
+    # the nearest, and what does not show in numbers is named alone
+    go(epochs=2, method="l1", teachers="melstats", warn=said.append)  # another method
+    go(epochs=12, batch=4, crop=0.3, warn=said.append)
+    assert "differs in: samples 8800 → 4800, batch 8 → 4;" in said[1] and len(said) == 2
+    told = []
+    go(epochs=12, warn=told.append)  # this very one
+    assert told == []
+
+
 def test_two_processes_do_not_train_the_same_run(go, tmp_path):
     def again(*given):
         if given[2] != 24:
@@ -273,19 +342,52 @@ def test_a_share_of_the_labels_that_lacks_a_class_is_said(go, place, corpus):
     ]
 
 
-def test_loss_chooses_where_the_metric_is_not_defined(go, monkeypatch):
+def test_loss_chooses_where_the_metric_is_not_defined(go, place, tmp_path, monkeypatch):
     seen = []
     fit = training.fit
     monkeypatch.setattr(
         training, "fit", lambda job, *a, **k: (seen.append(job), fit(job, *a, **k))[1]
     )
-    go("multi", fractions=[0.2], epochs=1)
+    head, *rows = (place / "multi.csv").read_text().splitlines()
+    first = next(row for row in rows if row.endswith(",valid"))
+    kept = [row if row == first else row.replace(",valid", ",train") for row in rows]
+    (tmp_path / "one.csv").write_text("\n".join([head, *kept]) + "\n")
+    go(tmp_path / "one", epochs=1)
     assert len(seen[0].held) == 1 and seen[0].select == "loss"
 
 
-def test_recordings_that_cannot_be_read_are_counted(place, corpus, tmp_path):
-    import shutil
+def test_a_share_is_of_the_training_clips(place, corpus):
+    for task in ("multi", "folds"):  # with validation clips of its own, and without
+        card, clips = run.clips_of(str(place / f"{task}.csv"), place / "cache", corpus)
+        given = run.given_module.settle(card, clips, STUDENT, (), cache=place / "cache")
+        for split, whole in zip(
+            given.divisions(0.5, 1, ()), given.divisions(1, 1, ()), strict=True
+        ):
+            if task == "multi":
+                assert (len(split.train), len(split.valid), len(whole.valid)) == (6, 6, 6)
+                assert set(clips.column("split")[split.valid]) == {"valid"}
+            else:
+                left = {*split.train, *split.valid}
+                assert len(left) < 10 and left < {*whole.train, *whole.valid}
 
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("multi", r"multi, split 'test': 1 training clip at --fraction 0\.01 of 12: 1 to train on"),
+        (
+            "folds",
+            r"folds, fold '1': \d training clips at --fraction 0\.01 of 16: none can be held",
+        ),
+    ],
+)
+def test_too_small_a_share_is_said_with_its_clips(go, task, words):
+    with pytest.raises(DataError, match=words) as error:
+        go(task, fractions=[0.01])
+    assert "hyper" not in str(error.value) and "larger share" in str(error.value)
+
+
+def test_recordings_that_cannot_be_read_are_counted(place, corpus, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(corpus, root)
     (root / "tone" / "tone1.flac").write_bytes(b"no sound")
@@ -317,6 +419,17 @@ def test_long_clips_are_scored_by_chunks_that_cover_them(go):
         ({"crop": 0.1}, "too short"),
         ({"crop": -1}, "--crop -1"),
         ({"alignment": "tim"}, "Did you mean 'time'"),
+        ({"alignment": "paper"}, "--alignment paper is how a teacher's frames come"),
+        (
+            {"alignment": "paper", "method": "l1", "teachers": ["melstats:pool=mean"]},
+            "--alignment paper is for frames; of melstats:pool=mean",
+        ),
+        ({"weights": ["vggish=random:0"]}, "--weights vggish: for the extractor of --init"),
+        ({"method": "l1", "teachers": ["melstats"] * 2}, "melstats is the same teacher twice"),
+        (
+            {"method": "l1", "teachers": ["melstats", "melstats:stream=stats"]},
+            "melstats and melstats:stream=stats are the same teacher twice",
+        ),
         ({"folds": ["7"]}, "unknown fold"),
         ({"fractions": [0]}, "--fraction 0"),
         ({"seeds": 0}, "--seeds 0"),
@@ -345,7 +458,7 @@ def test_a_teacher_that_lacks_clips_is_said_before_training(go, place, corpus, t
 
 def test_won_runs_through_its_phases(go):
     (result,) = go(recipe="won", epochs=4, batch=8)
-    assert result["preset"] == "won"
+    assert result["embedding"] == "none, recipe won, 4 epochs, batch 8" and not result["preset"]
     assert [h["phase"] for h in result["history"]] == [1, 2, 3, 4]
     assert result["settings"]["recipe"]["chunks"] == "won"
 

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,23 @@ def test_a_sound_is_decoded_once_and_anew_where_anything_changed(folder, tmp_pat
         before = len(counted)
         Sound.open(**{"clips": clips, "rate": RATE, "where": tmp_path / "kept", **other})
         assert len(counted) - before == len(other.get("clips", clips))
+
+
+def test_only_what_is_heard_names_a_sound(folder, tmp_path, counted):
+    kept = tmp_path / "kept"
+    first = Sound.open(listing.from_folder(folder), RATE, kept)
+    moved = listing.from_folder(shutil.copytree(folder, tmp_path / "other" / "tiny"))
+    assert Sound.open(moved, RATE, tmp_path / "elsewhere").digest == first.digest
+    one = folder / moved.column("path")[3]
+    os.utime(one, (1, 1))
+    touched = Sound.open(listing.from_folder(folder), RATE, kept)
+    assert (touched.digest, len(counted)) == (first.digest, 72)
+    # what was decoded before the change is gone, other rates and other clips are not
+    slow = Sound.open(moved, 8000, kept)
+    soundfile.write(one, np.zeros(100), RATE)
+    changed = Sound.open(listing.from_folder(folder), RATE, kept)
+    assert len({first.digest, slow.digest, changed.digest}) == 3
+    assert {p.stem for p in kept.glob("sound-*")} == {slow.path.stem, changed.path.stem}
 
 
 KILLED = """

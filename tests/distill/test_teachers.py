@@ -217,6 +217,42 @@ def test_teachers_that_are_not_there(songs, tmp_path, both):
         opened()
 
 
+def test_frames_come_before_vectors(songs, teach, tmp_path):
+    vectors = {name: values[0] for name, values in drawn(5).items()}
+    for k, also in enumerate(((), ("f",), ("f", "g"))):
+        teach(tmp_path / str(k), "layers", vectors, also=also)
+
+    def opened(k, name="layers"):
+        return Teachers.open(songs, [name], IDS, STUDENT, STEPS, cache=tmp_path / str(k))
+
+    (member,) = opened(1).members
+    assert (member.source["stream"], member.source["pool"]) == ("f", ["frames"])
+    assert opened(1).called == ["layers:stream=f"] and not opened(1).repeated
+    for k in (0, 2):  # none, and several to choose from
+        found = opened(k)
+        assert found.members[0].source["pool"] == ["mean"] and found.called == ["layers, vectors"]
+        note = "teacher layers: one vector a clip (e)"
+        assert found.provenance == ["by layers"] and found.repeated == [note]
+    for asked in ("layers:stream=e", "layers:pool=mean", "layers:stream=e,pool=mean"):
+        found = opened(1, asked)
+        assert found.called == [asked] and not found.repeated
+        assert found.members[0].source["stream"] == "e"
+    assert opened(2, "layers:stream=g").members[0].source["pool"] == ["frames"]
+
+
+def test_a_stream_that_was_not_extracted_is_not_unknown(songs, teach, tmp_path):
+    teach(tmp_path, "vggish", drawn(5), VGGISH, streams=("e", "pca"))
+
+    def opened(name):
+        return Teachers.open(songs, [name], IDS, STUDENT, STEPS, cache=tmp_path)
+
+    said = r"stream 'pca' of vggish was not extracted, only e\. .*--streams pca --frames --cache"
+    with pytest.raises(CacheError, match=said):
+        opened("vggish:stream=pca")
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'pca'\? Known: e, pca"):
+        opened("vggish:stream=pcaa")
+
+
 def test_no_teacher_s_frames_are_read_that_nobody_hears(songs, tmp_path, both):
     [member] = Teachers.open(songs, ["openl3"], IDS, STUDENT, STEPS, cache=tmp_path).members
     assert member.reader.crops.frames == 22  # of 2 s at a hop of 0.1 s

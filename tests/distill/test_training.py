@@ -227,6 +227,74 @@ def test_a_metric_that_is_better_lower(tmp_path):
     assert course.best == int(np.argmin([one["valid_score"] for one in course.history])) + 1
 
 
+class Scripted:
+    """A metric that is as it is told, epoch by epoch; not a number where it is not defined."""
+
+    name, higher = "scripted", True
+
+    def __init__(self, values):
+        self.values = iter(values)
+
+    def score(self, targets, scores):
+        return next(self.values)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("ties", ["first", "loss"])
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        ([0.5, NAN, 0.4, 0.6, NAN], 4),  # what is not defined is never better
+        ([NAN, 0.2, NAN, 0.1, 0.0], 2),  # and worse than anything defined
+        ([NAN, NAN, NAN, NAN, 0.1], 5),
+    ],
+)
+def test_an_epoch_without_a_score_is_never_better(tmp_path, values, best, ties):
+    job = made(replace(PLAIN, ties=ties))
+    job.metric = Scripted(values)
+    course = training.fit(job, tmp_path / "whole", device="cpu")
+    assert course.best == best
+    scores = [one["valid_score"] for one in course.history]
+    assert scores == [None if value != value else value for value in values]
+    for epoch in range(1, 5):  # also across an interruption
+        job = made(replace(PLAIN, ties=ties))
+        job.metric = Scripted(values)
+        where = tmp_path / str(epoch)
+        with pytest.raises(Killed):
+            training.fit(job, where, device="cpu", tell=killer(epoch))
+        job = made(replace(PLAIN, ties=ties))
+        job.metric = Scripted(values[epoch:])
+        assert training.fit(job, where, device="cpu").history == course.history
+
+
+def test_the_loss_chooses_where_no_epoch_has_a_score(tmp_path):
+    job = made()
+    job.metric = Scripted([NAN] * 5)
+    course = training.fit(job, tmp_path, device="cpu")
+    assert course.best == int(np.argmin([one["valid_loss"] for one in course.history])) + 1 > 1
+
+
+def test_perfect_validation_is_the_best_d_prime(tmp_path):
+    recipe = replace(PLAIN, phases=(Phase(20, "adam", 0.01),))
+    job = made(recipe, penalty=False, metric="d-prime")
+    job.target, job.held_targets = "multi", np.eye(CLASSES)[job.held_targets]
+    hot = torch.eye(CLASSES)[job.train.targets]
+    job.train.targets = hot
+    job.train.waves[:, :CLASSES] += 4 * hot
+    held = job.valid.waves
+    held[:, :CLASSES] += 4 * torch.as_tensor(job.held_targets, dtype=torch.float32)
+    job.valid = lambda: iter([Batch(held, torch.arange(30) + 100)])
+    course = training.fit(job, tmp_path, device="cpu")
+    scores = [one["valid_score"] for one in course.history]
+    assert scores[0] is not None and None in scores
+    assert course.best == scores.index(None) + 1  # the first perfect one, and none after it
+    found = courses.Found(job)
+    found.add(torch.arange(30) + 100, torch.as_tensor(-job.held_targets))
+    assert found.score() is None and found.rank(None) == -np.inf  # each class the wrong way round
+
+
 def test_first_epochs_may_not_be_chosen(tmp_path):
     course = training.fit(made(replace(PLAIN, unchosen=3)), tmp_path, device="cpu")
     assert course.best in (4, 5)
@@ -363,11 +431,19 @@ def test_tensorboard_has_every_epoch_where_it_is_installed(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_together(tmp_path):
-    alone, job = made(), made()
+    # at a rate of almost nothing both ways meet the same weights: the log has the loss of all crops
+    recipe = replace(PLAIN, phases=(Phase(1, "sgd", 1e-12), Phase(4, "adam", 0.02)))
+    alone, job = made(recipe), made(recipe)
+    alone.model.dropout.p = job.model.dropout.p = 0.0
+    before = alone.model.last.weight.clone()
+    single = training.fit(alone, tmp_path / "one", device="cpu")
     course = training.fit(job, tmp_path / "two", device="cpu", devices=2)
     assert len(course.history) == 5
     assert course.history[-1]["loss"] < course.history[0]["loss"]
-    assert not torch.equal(job.model.last.weight, alone.model.last.weight)  # it came back trained
+    for name in ("loss", "penalty"):
+        own, all_ = course.history[0][name], single.history[0][name]
+        assert own == pytest.approx(all_, rel=1e-5)  # sums of float32
+    assert not torch.equal(job.model.last.weight, before)  # it came back trained
     job = made()
     job.train.waves[:] = float("nan")
     with pytest.raises(DataError, match=r"^the loss is not a finite number in epoch 1, by step 1 "):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from probekit import cards, extract, listing
-from probekit.cache import commit, importing, store
+from probekit.cache import commit, heard, importing, store
 from probekit.errors import CacheError, UnknownNameError
 from probekit.extraction import leftovers
 
@@ -51,6 +51,13 @@ def aside(folder, pid, monkeypatch, age=0.0, host=None):
     path.write_bytes(b"half")
     os.utime(path, (time.time() - age,) * 2)
     return path
+
+
+def test_what_stands_beside_the_last_dataset_goes_with_it(cache, folder):
+    heard.keep(folder.parent, heard.Heard())
+    for one in leftovers.find(cache, ["melstats"]):
+        leftovers.remove(one)
+    assert not folder.parent.exists()
 
 
 def test_nothing_is_left_over(cache):

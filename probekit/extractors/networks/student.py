@@ -134,6 +134,7 @@ def keep(
     description: str = "",
     result: str = "",
     caveat: str = "",
+    origin: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a trained student, so that ``-e runs/ID`` finds it.
 
@@ -156,6 +157,9 @@ def keep(
         The id of the result that it belongs to.
     caveat : str
         What must be shown beside every score from it: stand-in data, random weights.
+    origin : mapping of str to object, optional
+        What it was trained for: ``task``, ``dataset``, ``fold``, ``trained_on``, ``chosen_on``; see
+        :class:`~probekit.extractors.trained.Trained`.
 
     Returns
     -------
@@ -178,7 +182,8 @@ def keep(
     where.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in student.state_dict().items()}
     weights = _aside(where / trained.WEIGHTS)
-    torch.save(state, weights)
+    with weights.open("wb") as file:  # given a path, its name would go into the file and its hash
+        torch.save(state, file)
     facts = Trained(
         name=STUDENT + where.name,
         description=description,
@@ -197,6 +202,7 @@ def keep(
         weights=Weights(sha256=sha256(weights)),
         result=result,
         caveat=caveat,
+        **(origin or {}),
     )
     plain = {
         key: str(value) if isinstance(value, Fraction) else value
