@@ -256,7 +256,10 @@ def cluster(
     if clusters is not None and clusters < 1:
         raise DataError(f"{clusters} clusters: at least one is needed")
     if len(weights.names) < 2:
-        raise DataError(f"{weights.task}: a dendrogram needs at least two classes")
+        raise DataError(
+            f"{weights.task}: a dendrogram needs at least two classes with training clips; there "
+            f"are weights of {weights.counted}"
+        )
     rows = centred(weights.matrix, center)
     norms = np.linalg.norm(rows, axis=1)
     nothing = norms <= 1e-12 * np.linalg.norm(weights.matrix, axis=1).max()  # but for rounding

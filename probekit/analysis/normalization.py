@@ -65,3 +65,20 @@ def unit_rows(matrix: Array, names: tuple[str, ...], how: str, what: str) -> Arr
             f"{'' if how == 'none' else ' once normalized'}, and have no direction"
         )
     return rows / length
+
+
+def varies(rows: Array) -> bool:
+    """Tell whether any feature varies, but for rounding.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray, shape (clips, dim)
+        Features.
+
+    Returns
+    -------
+    bool
+        False where all rows are the same.
+    """
+    low, high = rows.min(axis=0), rows.max(axis=0)
+    return not (high - low <= 1e-9 * np.maximum(np.abs(low), np.abs(high))).all()

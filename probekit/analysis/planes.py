@@ -11,6 +11,7 @@ from probekit.registry import unknown
 
 Array = npt.NDArray[Any]
 METHODS = ("tsne", "pca")
+FEWEST = 4  # rows of which t-SNE says anything
 _AHEAD = 50  # dimensions that PCA leaves to t-SNE
 
 
@@ -23,8 +24,9 @@ def project(
     ----------
     rows : numpy.ndarray, shape (n, dim)
         What to project.
-    method : {"tsne", "pca"}
-        How; t-SNE sees the first 50 principal components, and starts from the first two.
+    method : {"tsne", "pca", ""}
+        How; t-SNE sees the first 50 principal components, and starts from the first two. Empty:
+        t-SNE, but PCA of fewer than four rows, unless a perplexity is given.
     perplexity : float, optional
         Of t-SNE, at least 1 and less than n; by default 30, or a third of n if that is less.
     seed : int >= 0
@@ -39,7 +41,7 @@ def project(
     axes : (str, str)
         What the axes are.
     choices : dict
-        Method, perplexity, seed.
+        Method, perplexity, seed; where PCA took the place of t-SNE, ``instead`` says why.
 
     Raises
     ------
@@ -49,8 +51,14 @@ def project(
     """
     from sklearn.decomposition import PCA
 
-    if method not in METHODS:
+    if method not in (*METHODS, ""):
         raise unknown("projection", method, METHODS)
+    few = f"t-SNE needs at least {FEWEST}, here are {len(rows)}"
+    instead = {}
+    if not method:
+        method = "tsne"
+        if len(rows) < FEWEST and perplexity is None:
+            method, instead = "pca", {"instead": few}
     count = min(rows.shape)
     with runtime.single_threaded():
         pca = PCA(min(_AHEAD if method == "tsne" else 2, count), random_state=seed)
@@ -60,9 +68,9 @@ def project(
             points[:, : ahead.shape[1]] = ahead[:, :2]
             share = [*pca.explained_variance_ratio_, 0.0][:2]
             axes = tuple(f"component {k + 1} ({100 * one:.0f} %)" for k, one in enumerate(share))
-            return points, (axes[0], axes[1]), {"method": method, "seed": seed}
-        if len(rows) < 4:
-            raise DataError(f"{what}: t-SNE needs at least 4, here are {len(rows)}; use pca")
+            return points, (axes[0], axes[1]), {"method": method, "seed": seed, **instead}
+        if len(rows) < FEWEST:
+            raise DataError(f"{what}: {few}; use --method pca")
         perplexity = min(30.0, (len(rows) - 1) / 3) if perplexity is None else perplexity
         if not 1 <= perplexity < len(rows):
             raise DataError(

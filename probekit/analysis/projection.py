@@ -75,6 +75,8 @@ class Projection:
             if self.choices["method"] == "tsne"
             else "First two principal components"
         )
+        if "instead" in self.choices:
+            how += f" ({self.choices['instead']})"
         aside = (
             " Distances between clusters and sizes of clusters mean little in t-SNE."
             if self.choices["method"] == "tsne"
@@ -103,7 +105,7 @@ class Projection:
 def of_classes(
     tree: dendrogram.Dendrogram,
     *,
-    method: str = "tsne",
+    method: str = "",
     perplexity: float | None = None,
     seed: int = 0,
 ) -> Projection:
@@ -113,8 +115,8 @@ def of_classes(
     ----------
     tree : Dendrogram
         Of the same weights; rows are centred and compared as there.
-    method : {"tsne", "pca"}
-        How.
+    method : {"tsne", "pca"}, optional
+        How; by default t-SNE, and PCA of fewer than four classes.
     perplexity : float, optional
         Of t-SNE, between 1 and the number of classes; 30 or a third of the classes by default.
     seed : int >= 0
@@ -163,7 +165,7 @@ def of_classes(
             "projection-classes",
             w.task,
             w.embedding,
-            method=(method, "tsne"),
+            method=(choices["method"], "tsne"),
             perplexity=(perplexity, None),
             seed=(seed, 0),
             center=(tree.center, "rows"),
@@ -181,7 +183,7 @@ def of_clips(
     *,
     cache: str | Path | None = None,
     root: str | Path | None = None,
-    method: str = "tsne",
+    method: str = "",
     perplexity: float | None = None,
     colour: str = "auto",
     most: int = MOST_CLIPS,
@@ -195,8 +197,9 @@ def of_clips(
         As for :func:`probekit.evaluate`.
     cache, root : str or pathlib.Path, optional
         As for :func:`probekit.evaluate`.
-    method : {"tsne", "pca"}
-        How; t-SNE sees the first 50 principal components.
+    method : {"tsne", "pca"}, optional
+        How; by default t-SNE, which sees the first 50 principal components, and PCA of fewer than
+        four clips.
     perplexity : float, optional
         Of t-SNE, between 1 and the number of clips; 30 by default.
     colour : {"auto", "label", "cluster"}
@@ -225,12 +228,16 @@ def of_clips(
     present, matrix = found.clips, found.matrix()
     if present.target == "regression":
         raise DataError(f"{card.name}: its targets are numbers, there are no classes to colour by")
+    said = [*found.provenance]
+    if len(present) < found.expected:
+        said.append(f"{len(present):,} of {found.expected:,} clips")
     labels, names = _rarest(present), present.names
     coloured = "Colours: labels"
     if present.target == "multi":
         coloured += "; a clip of several has that of its rarest"
     if colour == "cluster" or (colour == "auto" and len(names) > MOST_LABELS):
         tree = dendrogram.dendrogram(task, extractor, cache=cache, root=root)
+        said += tree.weights.provenance
         cluster = dict(zip(tree.weights.names, tree.clusters.tolist(), strict=True))
         labels = np.array([cluster.get(names[k], -1) if k >= 0 else -1 for k in labels])
         order = list(tree.order)
@@ -242,9 +249,7 @@ def of_clips(
     points, axes, choices = planes.project(
         planes.standardized(matrix[drawn]), method, perplexity, seed, f"{card.name}: clips"
     )
-    said = [*found.provenance]
-    if len(present) < found.expected:
-        said.append(f"{len(present):,} of {found.expected:,} clips")
+    said = list(dict.fromkeys(said))
     of = f" of {len(present):,}, drawn at random" if len(drawn) < len(present) else ""
     ids = present.clip_ids
     return Projection(
@@ -269,7 +274,7 @@ def of_clips(
             "projection-clips",
             card.name,
             extractor,
-            method=(method, "tsne"),
+            method=(choices["method"], "tsne"),
             perplexity=(perplexity, None),
             colour=(colour, "auto"),
             most=(most, MOST_CLIPS),

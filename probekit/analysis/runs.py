@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from probekit.errors import DataError
-from probekit.probes import entry, results
+from probekit.probes import entry
 from probekit.probes.entry import Entry
 
 _NAMED = 4  # the most runs that are named beside one text
@@ -33,7 +32,7 @@ def of_task(task: str, reports: str | Path | None = None) -> list[Entry]:
     """
     found = entry.entries(task, reports)
     if not found:
-        raise _nothing(task, reports)
+        raise entry.nothing(task, reports)
     return found
 
 
@@ -57,10 +56,8 @@ def named(name: str, task: str = "", reports: str | Path | None = None) -> Entry
     Raises
     ------
     DataError
-        If there is no result at all, none of that name, or several.
+        As there.
     """
-    if not any(task in ("", result["task"]) for _, result in results.files(reports)):
-        raise _nothing(task, reports)
     return entry.find(name, task, reports)
 
 
@@ -137,12 +134,3 @@ def facts(found: Sequence[Entry]) -> dict[str, Any]:
         ],
         "provenance": list(provenance(found)),
     }
-
-
-def _nothing(task: str, reports: str | Path | None) -> DataError:
-    """Say that there are no results, and which command makes them."""
-    of = f" of {task}" if task else ""
-    return DataError(
-        f"{results.root(reports)}: no results{of} yet; make them with: probekit evaluate --task "
-        f"{task or 'TASK'} -e NAME"
-    )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probekit.analysis import base, neighbours, planes, runs, tree
+from probekit.analysis import base, neighbours, normalization, planes, runs, tree
 from probekit.analysis.cka import linear_cka
 from probekit.cache import layout
 from probekit.errors import DataError
@@ -191,6 +191,12 @@ def similarity(
         drawn = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     present = clips.subset(drawn.tolist())
     arrays = [replace(one, clips=present).matrix() for one in found]
+    for name, one in zip(names, arrays, strict=True):
+        if not normalization.varies(one):
+            raise DataError(
+                f"{name}: the same for all {len(one):,} clips of {card.name}; it is like no other "
+                "embedding. Leave it out"
+            )
     if normalize == "columns":
         arrays = [planes.standardized(one) for one in arrays]
     dims = tuple(one.shape[1] for one in arrays)

@@ -1,12 +1,14 @@
 """The one weight matrix of a task: a probe fitted once on all training clips, one C for all."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from probekit.analysis import normalization, unfitted
 from probekit.cache import layout
 from probekit.errors import DataError
 from probekit.probes import features, linear, recipes, selection, steps
@@ -51,6 +53,8 @@ class ClassWeights:
         What was done to features before the probe.
     preset : str
         The paper whose recipe it is; empty for none.
+    left_out : dict of str to tuple of str
+        Why classes of the task have no weights, and which they are.
     """
 
     matrix: Array
@@ -67,6 +71,14 @@ class ClassWeights:
     chosen: bool = True
     steps: tuple[str, ...] = STANDARD
     preset: str = ""
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> str:
+        """How many classes of the task they are, for example ``3 of the 4 classes of tags``."""
+        missing = sum(map(len, self.left_out.values()))
+        of = f"{len(self.names)} of the {len(self.names) + missing}" if missing else len(self.names)
+        return f"{'' if missing else 'the '}{of} classes of {self.task}"
 
     def described(self) -> str:
         """Return what a caption says of the probe.
@@ -81,9 +93,9 @@ class ClassWeights:
         before = " and ".join(_STEPS[step] for step in self.steps) or "as they are"
         recipe = f" with the recipe of {self.preset}" if self.preset else ""
         return (
-            f"one linear probe for the {len(self.names)} classes of {self.task} on "
-            f"{self.embedding}{recipe}, fitted once on {self.clips:,} training clips (C = "
-            f"{self.c:.3g} for all classes, {how}; features {before}, weights on the {space})"
+            f"one linear probe for {self.counted} on {self.embedding}{recipe}, fitted once on "
+            f"{self.clips:,} training clips (C = {self.c:.3g} for all classes, {how}; "
+            f"features {before}, weights on the {space})"
         )
 
     def choices(self) -> dict[str, tuple[object, object]]:
@@ -112,6 +124,8 @@ class ClassWeights:
             "space": self.space,
             "steps": list(self.steps),
             "preset": self.preset,
+            "classes": len(self.names),
+            "classes_left_out": {why: list(names) for why, names in self.left_out.items()},
             "training_clips": self.clips,
             "converged": self.converged,
             "provenance": list(self.provenance),
@@ -154,13 +168,14 @@ def class_weights(
     Returns
     -------
     ClassWeights
-        In the order of the task's classes; classes without training clips are left out.
+        In the order of the task's classes. A class without training clips, or a tag that all of
+        them have, is left out; ``left_out`` and the provenance say so.
 
     Raises
     ------
     ProbekitError
-        If the task or the embeddings are not there, there are fewer than two classes, or the probe
-        is not a linear one.
+        If the task or the embeddings are not there, there are fewer than two classes, no feature
+        varies, or the probe is not a linear one.
     """
     if c is not None and not 0 < c < np.inf:
         raise DataError(f"C = {c:g}: must be above 0 and finite")
@@ -182,6 +197,12 @@ def class_weights(
         whole = Split("all clips", np.arange(len(present)), none, none)
     grid = linear.GRID if c is None else (c,)
     matrix, scale = found.matrix(), None
+    fitted = whole.fitted(card.protocol)
+    if not normalization.varies(matrix[fitted]):
+        raise DataError(
+            f"{extractor}: no feature of it varies over the {len(fitted):,} training clips of "
+            f"{card.name}; there are no class weights to look at"
+        )
     if before != STANDARD:
         transform = steps.fit(before, matrix[whole.train])
         matrix, scale = transform(matrix), transform.scale if STANDARD[0] in before else 1.0
@@ -198,19 +219,20 @@ def class_weights(
     assert isinstance(one, linear.Probe)
     scale = one.scaler.scale if scale is None else scale
     there = np.isfinite(one.intercept) & (one.coef != 0).any(axis=1)
+    left = unfitted.classes(targets[fitted], present.names, there)
     said = [*found.provenance]
     if len(present) < found.expected:
         said.append(f"{len(present):,} of {found.expected:,} clips")
     if not one.converged:
         said.append("not converged")
-    return ClassWeights(
+    made = ClassWeights(
         matrix=(one.coef / scale if space == "embedding" else one.coef)[there],
         names=tuple(name for name, keep in zip(present.names, there, strict=True) if keep),
         task=card.name,
         embedding=extractor,
         space=space,
         c=one.c,
-        clips=len(whole.fitted(card.protocol)),
+        clips=len(fitted),
         converged=one.converged,
         fingerprint="+".join(source["fingerprint"] for source in found.sources),
         manifest=clips.digest(),
@@ -218,7 +240,11 @@ def class_weights(
         chosen=c is None,
         steps=before,
         preset=preset,
+        left_out=left,
     )
+    if not left:
+        return made
+    return replace(made, provenance=(*said, f"{made.counted} ({unfitted.listed(left)})"))
 
 
 def followed(extractor: str, preset: str, probe: str = "linear") -> tuple[str, tuple[str, ...]]:

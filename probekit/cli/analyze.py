@@ -156,7 +156,9 @@ def projection(
     task: Task,
     embedding: options.Embedding,
     of: Annotated[str, typer.Option(help="classes (their weights) or clips.")] = "classes",
-    method: Annotated[str, typer.Option(help="tsne or pca.")] = "tsne",
+    method: Annotated[
+        str, typer.Option(help="tsne or pca; tsne by default, pca of fewer than four points.")
+    ] = "",
     perplexity: Annotated[float | None, typer.Option(min=1, help="Of t-SNE.")] = None,
     colour: Annotated[
         str, typer.Option(help="Clips: label, cluster, or auto (labels, up to 24 of them).")

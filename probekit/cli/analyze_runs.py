@@ -78,7 +78,24 @@ def similarity(
 
 
 def confusion(
-    run: Run,
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN",
+            show_default=False,
+            help="First digits of a run, or what -e takes; several make several figures.",
+        ),
+    ] = None,
+    embedding: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-e",
+            "--embedding",
+            metavar="NAME",
+            help="Its run (with --task): NAME, NAME@FINGERPRINT, or NAME/PROBE for another probe "
+            "than the linear one; repeat for several.",
+        ),
+    ] = None,
     task: OfTask = "",
     order: Annotated[
         str, typer.Option(help="clusters (confused classes side by side) or labels.")
@@ -90,16 +107,28 @@ def confusion(
 ) -> None:
     """Show which classes a probe takes for which.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
-      probekit analyze confusion vggish --task gtzan
+      probekit analyze confusion --task gtzan -e vggish -e melstats
+
+      probekit analyze confusion 1a2b3c4d5e6f
     """
     from probekit.analysis import confusion as analysis
+    from probekit.errors import DataError
     from probekit.report.figures import confusion as figure
 
-    found = analysis.confusion(run, task=task, reports=reports, order=order)
-    files = figure.save(found, folder(reports), width, style)
-    told([written(found.run.label, found, files)], json)
+    names = [*(run or ()), *(embedding or ())]
+    if not names:
+        raise DataError(
+            "confusion of which run? Give -e NAME with --task TASK, or the first digits of a run; "
+            "see probekit results ls"
+        )
+    made = []
+    for name in dict.fromkeys(names):
+        found = analysis.confusion(name, task=task, reports=reports, order=order)
+        files = figure.save(found, folder(reports), width, style)
+        made.append(written(found.run.label, found, files))
+    told(made, json)
 
 
 def differences(

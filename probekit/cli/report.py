@@ -30,6 +30,7 @@ def report(
     ] = 6.0,
     cache: options.Cache = None,
     reports: options.Reports = None,
+    json: bool = output.AsJson,
 ) -> None:
     """Write one HTML page of all results: it needs no network and no other file.
 
@@ -48,22 +49,33 @@ def report(
     from probekit.report import page
 
     where = results.root(reports)
-    there = sorted({result["task"] for _, result in results.files(reports)})
-    if not there:
-        raise DataError(f"{where}: no results yet; probekit evaluate makes them")
-    strange = [name for name in task or () if name not in there]
-    if strange:
+    read = [results.read(reports, name) for name in dict.fromkeys(task or [""])]
+    notes = [one.note for one in read if one.note]
+    for text in notes:
+        output.warn(f"warning: {text}")
+    tasks: dict[str, list[tuple[Path, results.Result]]] = {}
+    for path, result in (pair for one in read for pair in one.found):
+        tasks.setdefault(result["task"], []).append((path, result))
+    strange = [name for name in task or () if name not in tasks]
+    if strange or not tasks:
+        there = sorted({result["task"] for _, result in results.read(reports).found})
+        if not there:
+            raise entry.nothing(strange[0] if strange else "", reports)
         raise DataError(f"{where}: no results of {strange[0]!r}; there are {', '.join(there)}")
-    wanted = list(dict.fromkeys(task or there))
+    wanted = list(dict.fromkeys(task or sorted(tasks)))
     made = page.write(
         Path(out) if out else where / "index.html",
-        [one for name in wanted for one in entry.entries(name, reports)],
+        [one for name in wanted for one in entry.among(tasks[name])],
         title=title,
         figures=where / "figures",
         cache=cache,
         audio=[Path(folder) for folder in audio or ()],
         budget=round(megabytes * 1e6),
+        notes=notes,
     )
+    if json:
+        output.as_json({**vars(made), "notes": notes})
+        return
     for text in made.problems[:5]:
         output.warn(text)
     if len(made.problems) > 5:

@@ -63,16 +63,19 @@ def find(name: str, task: str = "", reports: str | Path | None = None) -> Entry:
     Raises
     ------
     DataError
-        If there is none, or several that differ in more than the seed; lists them.
+        If there is no result at all (says which command makes them), none of that name, or several
+        that differ in more than the seed; lists them.
     """
-    every = [(p, r) for p, r in results.files(reports) if task in ("", r["task"])]
+    every = results.files(reports, task)
+    if not every:
+        raise nothing(task, reports)
     own = _by_digits(name, every) or _by_label(name, every) or _by_embedding(name, every)
     gathered = _gathered(own)
     if len(gathered) == 1:
         return gathered[0]
     where = results.root(reports)
     if not own:
-        there = ", ".join(sorted({r["embedding"] for _, r in every})) or "none"
+        there = ", ".join(sorted({r["embedding"] for _, r in every}))
         raise DataError(
             f"{where}: no run {name!r}{f' of {task}' if task else ''}; there is {there}"
         )
@@ -82,6 +85,28 @@ def find(name: str, task: str = "", reports: str | Path | None = None) -> Entry:
         for _, r in own
     )
     raise DataError(f"{where}: several runs are {name!r}; say which by its first digits:\n{listed}")
+
+
+def nothing(task: str = "", reports: str | Path | None = None) -> DataError:
+    """Say that there are no results, and which command makes them.
+
+    Parameters
+    ----------
+    task : str
+        The task that was asked for; empty for any.
+    reports : str or pathlib.Path, optional
+        Where results would be.
+
+    Returns
+    -------
+    DataError
+        To be raised.
+    """
+    of = f" of {task}" if task else ""
+    return DataError(
+        f"{results.root(reports)}: no results{of} yet; make them with: probekit evaluate --task "
+        f"{task or 'TASK'} -e NAME"
+    )
 
 
 def entries(task: str, reports: str | Path | None = None) -> list[Entry]:
@@ -99,7 +124,23 @@ def entries(task: str, reports: str | Path | None = None) -> list[Entry]:
     list of Entry
         In no particular order, no two of one label.
     """
-    return distinct(_gathered([(p, r) for p, r in results.files(reports) if r["task"] == task]))
+    return among(results.files(reports, task))
+
+
+def among(every: Sequence[Kept]) -> list[Entry]:
+    """Return runs as entries: those that differ in their seeds alone as one.
+
+    Parameters
+    ----------
+    every : sequence of (pathlib.Path, Result)
+        Of one task, as :func:`probekit.probes.results.files` has them.
+
+    Returns
+    -------
+    list of Entry
+        In no particular order, no two of one label.
+    """
+    return distinct(_gathered(every))
 
 
 def distinct(found: Sequence[Entry]) -> list[Entry]:
@@ -176,7 +217,7 @@ def _by_embedding(name: str, every: list[Kept]) -> list[Kept]:
     return own
 
 
-def _gathered(own: list[Kept]) -> list[Entry]:
+def _gathered(own: Sequence[Kept]) -> list[Entry]:
     """Return one entry for each kind of run.
 
     Runs of the same kind and the same seed are of other clips (more were extracted in between):

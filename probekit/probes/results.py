@@ -8,7 +8,9 @@
 import hashlib
 import json
 import os
+import warnings
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -159,10 +161,7 @@ def load(path: Path) -> Result:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a result of probekit") from error
     if version != FORMAT:
-        raise DataError(
-            f"{path}: a result of format {version}, this probekit reads {FORMAT}; evaluate again, "
-            "or delete it"
-        )
+        raise DataError(f"{path}: a result of format {version}, this probekit reads {FORMAT}")
     result: Result = content
     return result
 
@@ -186,50 +185,98 @@ def kept(path: Path) -> Result | None:
     return None
 
 
-def files(reports: str | Path | None = None) -> list[tuple[Path, Result]]:
-    """Return all results of a store with their files.
+@dataclass(frozen=True)
+class Read:
+    """What could be read of a store.
+
+    Attributes
+    ----------
+    found : list of (pathlib.Path, Result)
+        Results with their files.
+    note : str
+        What was left out, and why; empty where all could be read.
+    """
+
+    found: list[tuple[Path, Result]]
+    note: str
+
+
+def read(reports: str | Path | None = None, task: str = "") -> Read:
+    """Read all results of a store; what is none of this version is left out, and said.
 
     Parameters
     ----------
     reports : str or pathlib.Path, optional
         The reports folder; see :func:`root`.
+    task : str
+        Only of this task; files of others are not opened.
 
     Returns
     -------
-    list of (pathlib.Path, Result)
-        Empty where there is no store yet.
-
-    Raises
-    ------
-    DataError
-        If one is not a result of this version.
+    Read
+        One file that is damaged, or of an older version, does not keep the others from being read;
+        :func:`probekit.probes.verification.verify` names every such file.
     """
     found, faults = [], []
-    for path in sorted(root(reports).glob("results/*/*.json")):
+    for path in sorted(root(reports).glob(f"results/{dataset_name(task) if task else '*'}/*.json")):
         try:
             found.append((path, load(path)))
         except DataError as error:
             faults.append(str(error))
-    if faults:
-        more = f" ({len(faults) - 1:,} more such files)" if len(faults) > 1 else ""
-        raise DataError(faults[0] + more)
-    return found
+    if task:
+        found = [(path, result) for path, result in found if result["task"] == task]
+    return Read(found, _left_out(faults))
 
 
-def everything(reports: str | Path | None = None) -> list[Result]:
+def _left_out(faults: list[str]) -> str:
+    """Say how many results were left out, and why the first one was."""
+    if not faults:
+        return ""
+    many = len(faults) > 1
+    counted = f"{len(faults):,} results are left out; the first" if many else "a result is left out"
+    return (
+        f"{counted}: {faults[0]}. Delete {'them' if many else 'it'}, or evaluate again (probekit "
+        "results verify lists such files)"
+    )
+
+
+def files(reports: str | Path | None = None, task: str = "") -> list[tuple[Path, Result]]:
+    """Return all results of a store with their files; warn of what is left out.
+
+    Parameters
+    ----------
+    reports : str or pathlib.Path, optional
+        The reports folder; see :func:`root`.
+    task : str
+        Only of this task.
+
+    Returns
+    -------
+    list of (pathlib.Path, Result)
+        Empty where there is no store yet; see :func:`read`.
+    """
+    own = read(reports, task)
+    if own.note:
+        warnings.warn(own.note, stacklevel=1)  # from here: shown once, whoever asks how often
+    return own.found
+
+
+def everything(reports: str | Path | None = None, task: str = "") -> list[Result]:
     """Return all results of a store, by task, best first.
 
     Parameters
     ----------
     reports : str or pathlib.Path, optional
         The reports folder; see :func:`root`.
+    task : str
+        Only of this task.
 
     Returns
     -------
     list of Result
         Empty where there is no store yet.
     """
-    found = [result for _, result in files(reports)]
+    found = [result for _, result in files(reports, task)]
     return sorted(found, key=lambda r: (r["task"], -(r["score"] if higher(r) else -r["score"])))
 
 
@@ -238,13 +285,15 @@ def higher(result: Result) -> bool:
     return metrics.get(result["metric"]).higher
 
 
-def frame(reports: str | Path | None = None) -> pd.DataFrame:
+def frame(reports: str | Path | None = None, task: str = "") -> pd.DataFrame:
     """Return all results as a table.
 
     Parameters
     ----------
     reports : str or pathlib.Path, optional
         The reports folder; see :func:`root`.
+    task : str
+        Only of this task.
 
     Returns
     -------
@@ -277,6 +326,6 @@ def frame(reports: str | Path | None = None) -> pd.DataFrame:
             "of": r["clips"]["of"],
             "provenance": "; ".join(r["provenance"]),
         }
-        for r in everything(reports)
+        for r in everything(reports, task)
     ]
     return pd.DataFrame(rows, columns=columns)

@@ -8,7 +8,8 @@ import yaml
 from probekit import cards
 from probekit.cards import PaperCard
 from probekit.errors import DataError, ProbekitError
-from probekit.extractors import load
+from probekit.extractors.overrides import named_for
+from probekit.extractors.weights import parse_overrides
 from probekit.registry import unknown
 from probekit.selection import parse_joined
 from probekit.tasks import base as tasks
@@ -116,9 +117,10 @@ def checked(card: PaperCard, weights: Sequence[str]) -> tuple[str, ...]:
         If one is not of that form, or of no network of the paper.
     """
     known = {name for name, _ in _weights(card)}
-    for key in load.parse_overrides(weights):
+    for key in parse_overrides(weights):
         if key.partition(".")[0] not in known:
             raise unknown(f"network of {card.name}", key.partition(".")[0], known)
+    named_for(weights, sorted(known))
     return tuple(weights)
 
 

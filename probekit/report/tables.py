@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from probekit.probes.entry import Entry
 from probekit.report.page import board
 from probekit.report.page.board import Board
-from probekit.report.typeset import SAME, Cell, Grid, Notes, csv_text
+from probekit.report.typeset import DAGGER, Cell, Grid, Notes, csv_text
 
 _RECORDS = (
     "task",
@@ -55,8 +55,8 @@ def leaderboard(entries: Sequence[Entry], *, intervals: bool = True, digits: int
     said = []
     if board.BEST in marks:
         said.append(("", "Bold: the best of those computed here."))
-    if board.SAME in marks:
-        said.append((SAME, "not distinguishable from it (paired test, adjusted, 5 % level)"))
+    if board.UNTOLD in marks:
+        said.append((DAGGER, "not distinguishable from it (paired test, adjusted, 5 % level)"))
     if intervals:
         said.append(("", "Brackets: 95 % intervals."))
     if any(not one.higher for one in boards):
@@ -115,7 +115,7 @@ def _ours(
         for row in one.rows:
             untested = [row.why] if row.mark == board.UNTESTED and row.why else []
             marks = notes.marks([*row.provenance, *untested])
-            marks = (SAME, *marks) if row.mark == board.SAME else marks
+            marks = (DAGGER, *marks) if row.mark == board.UNTOLD else marks
             text = f"{row.score:.{digits}f}"
             if intervals and row.low == row.low and row.high == row.high:
                 text += f" [{row.low:.{digits}f}, {row.high:.{digits}f}]"

@@ -10,7 +10,7 @@ from probekit.errors import ProbekitError
 from probekit.registry import unknown
 
 FORMATS = {"latex": "tex", "markdown": "md", "csv": "csv"}
-SAME = "†"
+DAGGER = "†"  # not distinguishable from the best
 _PLAIN = {
     "\\": r"\textbackslash{}",
     **{mark: "\\" + mark for mark in "&%$#_{}"},

@@ -11,6 +11,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist, squareform
 
 from probekit import manifest as manifests
+from probekit.analysis import projection
 from probekit.analysis.dendrogram import CENTERS, LINKAGES, METRICS, cluster, dendrogram
 from probekit.analysis.weights import ClassWeights, class_weights
 from probekit.cache import importing
@@ -142,7 +143,7 @@ def test_two_classes_and_classes_that_are_equally_far_apart():
 @pytest.mark.parametrize(
     ("matrix", "choices", "message"),
     [
-        (draw(1), {}, "mine: a dendrogram needs at least two classes"),
+        (draw(1), {}, "mine: a dendrogram needs at least two classes with training clips"),
         (np.vstack([draw(2, 3), np.zeros(3)]), {"center": "none"}, "row of 'class 2' is zero, and"),
         (np.vstack([draw(2, 3), np.full(3, 0.1)]), {}, "row of 'class 2' is zero once centred"),
         (draw(3, 1), {}, "row of 'class 0' is zero once centred"),
@@ -311,7 +312,51 @@ def test_missing_clips_and_classes_without_weights_are_said(made, tmp_path):
     found = dendrogram("mine", "made", cache=tmp_path, c=0.1)
     assert found.weights.names == ("class 0", "class 1", "class 2")
     assert "90 of 100 clips" in found.weights.provenance
-    assert found.caption.endswith("Imported embeddings; 90 of 100 clips.")
+    assert "one linear probe for 3 of the 4 classes of mine on made" in found.caption
+    said = "3 of the 4 classes of mine (without training clips: never)"
+    assert found.weights.provenance[-1] == said == found.facts()["provenance"][-1]
+    assert found.facts()["classes_left_out"] == {"without training clips": ["never"]}
+    assert found.caption.endswith(f"Imported embeddings; 90 of 100 clips; {said}.")
+
+
+def test_tags_that_no_or_every_training_clip_has_are_said(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "clip_id": f"c{k}",
+            "path": f"{k}.wav",
+            "labels": ("all", "ab"[k % 2], *(("c",) if k >= 40 else ())),
+            "split": "test" if k >= 40 else "train",
+        }
+        for k in range(60)
+    ]
+    clips = manifests.from_rows("tags", rows, target="multi")
+    np.save(tmp_path / "made.npy", rng.normal(size=(60, 5)) + np.arange(60)[:, None] % 2)
+    importing.import_arrays("made", clips, [tmp_path / "made.npy"], cache=tmp_path, dataset="tags")
+    kept.keep(tmp_path, clips)
+    found = dendrogram("tags", "made", cache=tmp_path, c=0.1)
+    assert found.weights.names == ("a", "b")
+    said = "2 of the 4 classes of tags (in every training clip: all; without training clips: c)"
+    assert said in found.weights.provenance and said in found.caption
+    assert found.facts()["classes_left_out"] == {
+        "in every training clip": ["all"],
+        "without training clips": ["c"],
+    }
+    assert (
+        "one linear probe for 2 of the 4 classes of tags"
+        in projection.of_classes(found, method="pca").caption
+    )
+
+
+def test_features_that_do_not_vary_are_named(made, tmp_path):
+    _, clips, features = made
+    same = np.where(clips.column("split")[:, None] == "test", features, features[0])
+    np.save(tmp_path / "same.npy", same)
+    importing.import_arrays("same", clips, [tmp_path / "same.npy"], cache=tmp_path, dataset="mine")
+    kept.keep(tmp_path, clips)
+    said = "same: no feature of it varies over the 72 training clips of mine"
+    with pytest.raises(DataError, match=said):
+        dendrogram("mine", "same", cache=tmp_path)
 
 
 def test_without_refit_the_validation_clips_are_not_counted(made):

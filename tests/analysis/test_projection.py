@@ -88,8 +88,9 @@ def test_two_classes_have_a_pca_and_no_tsne():
     found = of_classes(tree, method="pca")
     assert found.axes == ("component 1 (100 %)", "component 2 (0 %)")
     assert np.ptp(found.points[:, 1]) == pytest.approx(0, abs=1e-12)
+    assert of_classes(tree).choices["method"] == "pca"
     with pytest.raises(DataError, match="mine: classes: t-SNE needs at least 4, here are 2"):
-        of_classes(tree)
+        of_classes(tree, method="tsne")
 
 
 @pytest.mark.parametrize("perplexity", [0.5, 12])

@@ -49,6 +49,16 @@ def test_over_the_clips_that_all_have(cache):
     assert [len(e["fingerprints"][0]) for e in found.facts()["embeddings"]] == [64] * 3
 
 
+@pytest.mark.parametrize("measure", ["cka", "neighbours"])
+def test_an_embedding_that_does_not_vary_is_named(cache, tmp_path, measure):
+    where, first, _ = cache
+    clips = kept_tables.newest(where, "mine")
+    np.save(tmp_path / "x.npy", np.full_like(first, 0.1))
+    importing.import_arrays("const", clips, [tmp_path / "x.npy"], cache=where, dataset="mine")
+    with pytest.raises(DataError, match="const: the same for all 40 clips of mine"):
+        similarity("mine", ["first", "const"], cache=where, measure=measure)
+
+
 def test_neighbours_and_choices_have_names_of_their_own(cache):
     where, *_ = cache
     names = set()

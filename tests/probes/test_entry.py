@@ -105,7 +105,10 @@ def test_a_name_that_is_none_lists_those_there_are(store):
         called(store, "nte")
     with pytest.raises(DataError, match="no run 'net/knn'"):
         called(store, "net/knn")
-    with pytest.raises(DataError, match="no run 'net' of nothing; there is none"):
+    with pytest.raises(
+        DataError,
+        match="no results of nothing yet; make them with: probekit evaluate --task nothing -e NAME",
+    ):
         called(store, "net", task="nothing")
 
 

@@ -1,12 +1,13 @@
 """Every number that follows from predictions is found again, and every change is noticed."""
 
 import json
+import warnings
 
 import h5py
 import numpy as np
 import pytest
 
-from probekit.probes import results, statistics, verification
+from probekit.probes import entry, results, statistics, verification
 
 RNG = np.random.default_rng(0)
 
@@ -170,12 +171,31 @@ def test_results_that_are_not_as_written_are_named(kept, change, words):
     assert words in found[0] if words else not found  # fewer metrics are no fault
 
 
-def test_many_results_of_an_older_version_are_one_error(kept):
+def test_results_that_cannot_be_read_are_left_out_with_one_warning_and_are_faults(kept):
     store, path = kept
-    for one in path.parent.glob("*.json"):
-        one.write_text(json.dumps({**json.loads(one.read_text()), "format": 1}))
-    with pytest.raises(results.DataError, match=r"a-.*of format 1.*\(2 more such files\)"):
-        results.files(store.root)
+    whole = results.files(store.root)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
+    said = rf"a result is left out: {path}: a result of format 1.*Delete it, or evaluate again"
+    with pytest.warns(UserWarning, match=said) as caught:
+        assert results.files(store.root) == [pair for pair in whole if pair[0] != path]
+    assert len(caught) == 1
+    other = next(one for one, _ in whole if one != path)
+    other.write_text(other.read_text()[:500])
+    with pytest.warns(UserWarning, match=rf"2 results are left out; the first: {path}: ") as caught:
+        assert len(results.files(store.root)) == len(whole) - 2
+    assert len(caught) == 1
+    assert {one.path for one in verification.verify(store.root) if one.faults} == {path, other}
+
+
+def test_damaged_results_of_another_task_are_no_matter(kept):
+    store, path = kept
+    store.guess("lone", [True, False] * 6, task="other")
+    path.write_text("{")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [r["embedding"] for _, r in results.files(store.root, "other")] == ["lone"]
+        assert entry.find("lone", "other", store.root).label == "lone"
+    assert list(results.frame(store.root, "other")["embedding"]) == ["lone"]
 
 
 def test_an_empty_store_has_nothing_to_verify(tmp_path):

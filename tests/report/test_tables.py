@@ -134,3 +134,8 @@ def test_records_have_the_numbers_to_the_last_digit(store):
         one.results[0]["run"] for one in found
     }
     assert [row["embedding"] for row in rows if row["source"] == "S, 2020"] == ["A & B"]
+    marks = {row["embedding"]: row["mark"] for row in rows if row["source"] == "here"}
+    top, tests = comparison.against_best(found)
+    expected = {one.second: one.verdict.replace("first", "worse") for one in tests}
+    assert marks == {top.label: "best", **expected}
+    assert "not distinguishable" in marks.values()  # never "same"

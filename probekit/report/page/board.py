@@ -13,7 +13,7 @@ from probekit.probes.statistics import LEVEL
 from probekit.report.page.against import against
 from probekit.tasks import metrics
 
-BEST, SAME, WORSE, UNTESTED = "best", "same", "worse", "untested"
+BEST, UNTOLD, WORSE, UNTESTED = "best", "not distinguishable", "worse", "untested"
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Row:
         The run, or runs.
     score, low, high : float
         Means over the seeds, of the scores and of the ends of their intervals.
-    mark : {"best", "same", "worse", "untested"}
-        ``same``: not distinguishable from the best.
+    mark : {"best", "not distinguishable", "worse", "untested"}
+        Against the best; what the test does not tell from it need not be equal to it.
     why : str
         The test in words, or why there is none.
     """
@@ -164,7 +164,7 @@ def _tested(ranked: Sequence[Row], higher: bool) -> list[Row]:
             p = next(adjusted)
             behind = one.difference > 0 if higher else one.difference < 0
             worse = p < 1 - LEVEL and behind
-            rows.append(replace(row, mark=WORSE if worse else SAME, why=_said(one, p)))
+            rows.append(replace(row, mark=WORSE if worse else UNTOLD, why=_said(one, p)))
     return rows
 
 

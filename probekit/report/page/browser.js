@@ -37,6 +37,7 @@
       this.board = data.boards[Number(frame.dataset.board)];
       this.numbers = this.board.target === "regression";
       this.list = frame.querySelector("[role=listbox]");
+      this.shown = frame.querySelector(".pair");
       this.panel = frame.querySelector(".clip");
       this.count = frame.querySelector(".count");
       this.pairs = frame.querySelector(".confusions");
@@ -119,7 +120,8 @@
         text += `; ${number(items.length)} of them are here, evenly from all classes`;
       }
       if (this.found.length < items.length) text += `; ${number(this.found.length)} shown`;
-      this.count.textContent = problem || `${text}.`;
+      const none = items.length && !this.found.length ? " No clip fits." : "";
+      this.count.textContent = problem || `${text}.${none}`;
       this.pairs.replaceChildren(
         ...this.run.pairs.map(([a, b, n]) => {
           const pressed = a === isTrue && b === isSaid;
@@ -185,10 +187,10 @@
     select(place) {
       this.list.querySelector("[aria-selected=true]")?.setAttribute("aria-selected", "false");
       this.place = place;
+      this.shown.hidden = place < 0; // no empty boxes
       if (place < 0) {
         this.list.removeAttribute("aria-activedescendant");
-        const nothing = this.run.problem ? "" : "No clip fits.";
-        this.panel.replaceChildren(make("p", { className: "soft", text: nothing }));
+        this.panel.replaceChildren();
         return;
       }
       while (place >= this.list.children.length) this.extend();

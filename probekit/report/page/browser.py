@@ -148,7 +148,9 @@ def browser(board: Board, number: int, data: dict[str, Any]) -> Markup:
     name = f"wrong-{number}"
     regression = data["target"] == "regression"
     title = "Largest errors" if regression else "Wrong clips"
-    filters = [_select("run", "run", [run["label"] for run in data["runs"]])]
+    labels = [run["label"] for run in data["runs"]]
+    first = next((k for k, run in enumerate(data["runs"]) if run["items"]), 0)
+    filters = [_select("run", "run", labels, first)]
     if not regression:
         filters += [
             _select("true", "labelled", ["any class"]),
@@ -194,6 +196,7 @@ def _said(board: Board, target: str) -> str:
     return _SAID[target] + (" Of several seeds the first one is shown." if several else "")
 
 
-def _select(name: str, said: str, options: Sequence[str]) -> Markup:
-    items = join(*(tag("option", text, value=k) for k, text in enumerate(options)))
+def _select(name: str, said: str, options: Sequence[str], chosen: int = 0) -> Markup:
+    own = (tag("option", o, value=k, selected=k == chosen) for k, o in enumerate(options))
+    items = join(*own)
     return tag("label", tag("span", said), tag("select", items, data_filter=name))

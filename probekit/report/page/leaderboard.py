@@ -5,11 +5,13 @@ from statistics import fmean
 from typing import Any
 
 from probekit.report.page.axis import Axis, around
-from probekit.report.page.board import BEST, SAME, UNTESTED, Board, Row
+from probekit.report.page.board import BEST, UNTESTED, UNTOLD, WORSE, Board, Row
 from probekit.report.page.markup import Markup, join, label, number, percent, tag
 from probekit.report.page.tables import Column, cell, sortable
+from probekit.report.typeset import DAGGER
 
-_MARKS = {BEST: "best", SAME: "≈ best", UNTESTED: "not tested"}
+_MARKS = {BEST: "best", UNTOLD: DAGGER, UNTESTED: "not tested"}
+_CLASSES = {UNTOLD: "untold"}  # of style.css, where they are not the mark itself
 _LEVEL, _BELOW = "21", "42"  # pixels from a row's top: the interval, and its numbers
 _ALSO = 3  # further metrics that get a column
 
@@ -89,7 +91,7 @@ def _own(row: Row, board: Board, axis: Axis, best: float, also: Sequence[str]) -
     """Return a run's row."""
     first = row.first
     mark = _MARKS.get(row.mark, "") if len(board.rows) > 1 else ""
-    chip = tag("span", mark, class_=f"mark {row.mark}", title=row.why or None) if mark else ""
+    chip = tag("span", mark, class_=f"mark {_class(row)}", title=row.why or None) if mark else ""
     notes = [tag("span", text, class_="fact") for text in row.provenance]
     notes += [tag("span", text, class_="warn") for text in warnings(row)]
     return tag(
@@ -114,8 +116,13 @@ def _own(row: Row, board: Board, axis: Axis, best: float, also: Sequence[str]) -
         cell(_clips(row), value=first["clips"]["used"], class_="n clips", title="clips"),
         cell(*notes, value="; ".join(row.provenance), class_="notes"),
         role="row",
-        class_=row.mark,
+        class_=_class(row),
     )
+
+
+def _class(row: Row) -> str:
+    """Return the class of style.css that a row's mark has."""
+    return _CLASSES.get(row.mark, row.mark)
 
 
 def _details(row: Row) -> Markup:
@@ -193,7 +200,7 @@ def _whisker(axis: Axis, row: Row, best: float) -> Markup:
         ]
     if row.score == row.score:
         point = percent(axis.at(row.score))
-        parts.append(tag("circle", cx=point, cy=_LEVEL, r=4.5, class_=row.mark))
+        parts.append(tag("circle", cx=point, cy=_LEVEL, r=4.5, class_=_class(row)))
     return tag("svg", *parts, class_="interval")
 
 
@@ -233,13 +240,13 @@ def _legend(board: Board) -> Markup:
         for r in row.entry.results
     )
     said = [f"95 % intervals: {', or '.join(ways)}."]
-    if SAME in seen:
+    if UNTOLD in seen:
         said.append(
-            "≈ best: not distinguishable from the best at the 5 % level by the paired test "
+            f"{DAGGER} not distinguishable from the best at the 5 % level by the paired test "
             "(p-values adjusted, Holm); that does not mean equal. Over folds the test is about "
             "other training sets, too, and so more cautious than the intervals."
         )
-    elif len(board.rows) > 1 and seen <= {BEST, "worse"}:
+    elif len(board.rows) > 1 and seen <= {BEST, WORSE}:
         said.append("The best differs from every other at the 5 % level (paired tests, Holm).")
     if any(len(row.entry.results) > 1 for row in board.rows):
         said.append("Ends of intervals over several seeds are means of theirs.")

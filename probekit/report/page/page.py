@@ -63,6 +63,7 @@ def write(
     cache: str | Path | None = None,
     audio: Sequence[Path] = (),
     budget: int = AUDIO,
+    notes: Sequence[str] = (),
 ) -> Written:
     """Write the page of some runs.
 
@@ -82,6 +83,8 @@ def write(
         Folders with recordings; by default those that the clip tables name, if they are there.
     budget : int >= 0
         Bytes of audio in the page; 0 for none.
+    notes : sequence of str
+        What has to be known before the numbers are read, for example results that were left out.
 
     Returns
     -------
@@ -102,7 +105,7 @@ def write(
     data, heard = browser.of(found, cache=cache, folders=audio, budget=budget)
     drawn = _wanted(pictures.gather(figures), {board.task for board in found})
     runs = sum(len(entry.results) for entry in entries)
-    text = _document(title, found, runs, data, heard, drawn)
+    text = _document(title, found, runs, data, heard, drawn, notes)
     path.parent.mkdir(parents=True, exist_ok=True)
     commit.commit_text(path, text)
     left = [f"{one.name}: too large for the page" for one in drawn if not one.address]
@@ -123,6 +126,7 @@ def _document(
     data: Sequence[dict[str, Any]],
     heard: Sounds,
     drawn: Sequence[Picture],
+    notes: Sequence[str],
 ) -> str:
     """Return the whole page."""
     style, script = _own("style.css"), "\n".join(map(_own, _SCRIPTS))
@@ -130,7 +134,7 @@ def _document(
     others = [one for one in drawn if not one.task]
     body = join(
         tag("a", "Skip to the results", href="#results", class_="skip"),
-        _header(title, found, runs),
+        _header(title, found, runs, notes),
         tag(
             "main",
             *(_section(k, b, data[k], drawn) for k, b in enumerate(found)),
@@ -194,7 +198,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _header(title: str, found: Sequence[Board], runs: int) -> Markup:
+def _header(title: str, found: Sequence[Board], runs: int, notes: Sequence[str]) -> Markup:
     """Return heading, what has to be known first, and the way to each task."""
     tasks = len({board.task for board in found})
     said = f"{tasks} {'task' if tasks == 1 else 'tasks'}, {runs} {'run' if runs == 1 else 'runs'}"
@@ -204,7 +208,7 @@ def _header(title: str, found: Sequence[Board], runs: int) -> Markup:
         tag("p", "probekit", class_="maker"),
         tag("h1", label(title)),
         tag("p", said, class_="soft"),
-        _banner(found),
+        _banner(found, notes),
         tag("nav", tag("ol", *links), aria_label="Tasks") if len(found) > 1 else Markup(""),
     )
 
@@ -219,23 +223,24 @@ def _link(k: int, board: Board) -> Markup:
     )
 
 
-def _banner(found: Sequence[Board]) -> Markup:
-    """Return what the numbers rest on, where that is not plainly data and weights."""
+def _banner(found: Sequence[Board], notes: Sequence[str]) -> Markup:
+    """Return what the numbers rest on, where that is not plainly data and weights, and notes."""
     rows = [row for board in found for row in board.rows]
     counts: dict[str, int] = {}
     for row in rows:
         for text in row.provenance:
             counts[text] = counts.get(text, 0) + 1
-    if not counts:
+    if not counts and not notes:
         return Markup("")
-    items = (
+    items = [
         tag(
             "li",
             tag("b", label(capital(text))),
             "" if n == len(rows) else f" ({n} of {len(rows)} rows)",
         )
         for text, n in counts.items()
-    )
+    ]
+    items += [tag("li", label(capital(text))) for text in notes]
     return tag("ul", *items, class_="banner", role="note", aria_label="What these numbers rest on")
 
 

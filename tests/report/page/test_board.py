@@ -34,11 +34,11 @@ def test_marks_are_those_of_the_paired_tests(small, guess):
     best, tests = comparison.against_best(small.entries())
     assert best.label == "good"
     expected = {
-        one.second: board.SAME if one.verdict == "not distinguishable" else board.WORSE
+        one.second: board.UNTOLD if one.verdict == "not distinguishable" else board.WORSE
         for one in tests
     }
     assert {row.label: row.mark for row in found.rows} == {"good": board.BEST, **expected}
-    assert set(expected.values()) == {board.SAME, board.WORSE}  # both kinds are there
+    assert set(expected.values()) == {board.UNTOLD, board.WORSE}  # both kinds are there
     for row, one in zip(found.rows[1:], tests, strict=True):
         assert f"{one.difference:+.3f}" in row.why and f"p = {one.adjusted:.3f}" in row.why
 

@@ -41,6 +41,10 @@ def chromium(tmp_path_factory):
     started.quit()
 
 
+HIDDEN = """return ["[role=listbox]", ".clip", ".keys"].map(
+    (name) => document.querySelector(name).offsetParent === null)"""
+
+
 class Opened:
     """A page in the browser."""
 
@@ -191,7 +195,10 @@ def test_list_of_wrong_clips_and_its_filters(opened, small):
     assert opened.texts(".count")[0].endswith("; 5 shown.")
     opened.choose("said", 1)
     assert opened.texts("[role=option]") == []
-    assert opened.texts(".clip") == ["No clip fits."]
+    assert opened.texts(".count")[0].endswith("; 0 shown. No clip fits.")
+    assert opened.run(HIDDEN) == [True, True, True]  # and no empty boxes
+    opened.choose("said", 0)
+    assert opened.run(HIDDEN) == [False, False, False]
     assert opened.driver.title != "broken"
 
 
@@ -367,6 +374,20 @@ def test_numbers_instead_of_classes(chromium, store):
     page.show(360)
     assert page.run("return document.documentElement.scrollWidth") <= 360
     assert chromium.get_log("browser") == []
+
+
+def test_a_run_without_errors_is_not_the_first_that_is_shown(chromium, store):
+    targets = np.arange(40) % 4
+    store.clips("birds", targets, list("abcd"), folds=2)
+    for name, wrong in (("perfect", 0), ("flawed", 3)):
+        store.run("birds", name, np.eye(4)[(targets + (np.arange(40) < wrong)) % 4])
+    page = Opened(chromium, store.write().path)
+    run = "return document.querySelector('[data-filter=run]').selectedOptions[0].text"
+    assert page.run(run) == "flawed"
+    assert page.texts(".count") == ["3 of 40 clips are wrong (7.5 %)."]
+    page.choose("run", 0)
+    assert page.texts(".count") == ["0 of 40 clips are wrong (0.0 %)."]
+    assert page.run(HIDDEN) == [True, True, True]
 
 
 def test_several_labels_show_what_was_missed_and_what_was_said_instead(chromium, store):

@@ -80,7 +80,7 @@ def test_rows_scores_and_intervals(small):
 def test_points_stand_where_the_scores_are(small):
     read = Reader(small.text())
     places = {own["class"]: float(own["cx"].rstrip("%")) for own in read.each("circle")}
-    assert set(places) == {"best", "worse"} or set(places) == {"best", "same"}
+    assert set(places) == {"best", "worse"} or set(places) == {"best", "untold"}
     best, other = places.pop("best"), next(iter(places.values()))
     reach = [(float(o["x1"][:-1]), float(o["x2"][:-1])) for o in read.each("line")
              if o["class"] == "reach"]  # fmt: skip
@@ -90,6 +90,17 @@ def test_points_stand_where_the_scores_are(small):
     ends.sort(key=lambda one: -one["high"])
     per_unit = (b - a) / (ends[0]["high"] - ends[0]["low"])
     assert best - other == pytest.approx(per_unit * 0.25, abs=0.05)
+
+
+def test_what_the_test_does_not_tell_from_the_best_is_not_called_equal(store):
+    targets = np.arange(40) % 4
+    store.clips("birds", targets, ["finch", "crow", "owl", "wren"], folds=2)
+    for name, wrong in (("good", 10), ("near", 11)):
+        store.run("birds", name, np.eye(4)[(targets + (np.arange(40) < wrong)) % 4])
+    read = Reader(store.text())
+    assert "†" in read.text["span"] and "≈" not in read.shown
+    assert "† not distinguishable from the best" in read.shown
+    assert {own["class"] for own in read.each("circle")} == {"best", "untold"}
 
 
 def test_everything_is_escaped_and_still_there_to_be_read(strange):
@@ -318,7 +329,7 @@ def test_command_writes_the_page_of_all_or_of_one_task(small, main):
 def test_command_says_what_is_missing(small, main, tmp_path):
     done = main("report", "--reports", tmp_path / "none")
     assert done.returncode == 2
-    assert "no results yet; probekit evaluate makes them" in done.stderr
+    assert "no results yet; make them with: probekit evaluate --task TASK -e NAME" in done.stderr
     done = main("report", "--reports", small.reports, "--task", "bird")
     assert done.returncode == 2 and "no results of 'bird'; there are birds" in done.stderr
     done = main("report", "--reports", small.reports, "--audio", tmp_path / "none")
