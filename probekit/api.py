@@ -70,8 +70,8 @@ def load_extractor(
         If something asked for is not known, or weights are missing.
     """
     from probekit import runtime
-    from probekit.extractors import load
+    from probekit.extractors import load, overrides
 
-    overrides = load.parse_overrides(list(weights))
-    spec = load.specify(extractor, weights=overrides, streams=streams, precision=precision)
+    given = overrides.named_for(weights, [extractor])
+    spec = load.specify(extractor, weights=given, streams=streams, precision=precision)
     return load.build(spec, runtime.device(device))

@@ -7,6 +7,7 @@ A card is found by its name in, first to last: the folders named by ``PROBEKIT_C
 
 import os
 import warnings
+from difflib import get_close_matches
 from fractions import Fraction
 from functools import lru_cache
 from importlib import metadata, resources
@@ -180,6 +181,20 @@ class TaskCard(Card):
     stand_in: str | None = None
     known_bad: dict[str, str] = {}
     published: list[Published] = []
+
+    @model_validator(mode="after")
+    def _counted(self) -> "TaskCard":
+        if "split" in self.protocol.kind:
+            known = ["clips", "train", "valid", "test"]
+        elif self.protocol.kind == "made-folds":
+            known = ["clips", *(str(k + 1) for k in range(self.protocol.folds or 0))]
+        else:  # official folds may be called anything, but hardly this
+            meant = [key for key in self.counts if get_close_matches(key, ["clips"], cutoff=0.8)]
+            known = ["clips", *sorted(set(self.counts) - set(meant))]
+        wrong = sorted(set(self.counts) - set(known))
+        if wrong:
+            raise ValueError(f"counts: {wrong[0]!r} is not one of: {', '.join(known)}")
+        return self
 
 
 class PaperCard(Card):

@@ -2,11 +2,14 @@
 
 import logging
 import signal
+import socket
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from probekit.errors import ProbekitError
 
@@ -17,7 +20,38 @@ U = TypeVar("U")
 R = TypeVar("R")
 
 _VERSION = version("probekit")
+_PATIENCE = 5.0  # seconds for a scheduler's machine to answer
+_LACKING = "--dask needs Dask: pip install 'probekit[cluster]'"
+_SILENT = (
+    "--dask {}: no Dask scheduler answers there. Give the address that 'dask scheduler' prints, "
+    "such as tcp://node1:8786, or local"
+)
 _RETRIES = 2  # an exception may be one machine's fault: a disk not mounted, a device taken
+
+
+def check(address: str) -> None:
+    """Find out, without loading Dask, whether there can be a scheduler at an address.
+
+    Parameters
+    ----------
+    address : str
+        As for :func:`connect`. Of other protocols than tcp and tls nothing can be said.
+
+    Raises
+    ------
+    ProbekitError
+        If Dask is not installed, or nothing listens there.
+    """
+    if find_spec("distributed") is None:
+        raise ProbekitError(_LACKING)
+    if address == "local":
+        return
+    try:
+        found = urlsplit(address if "://" in address else f"tcp://{address}")
+        if found.scheme in ("tcp", "tls") and found.hostname and found.port:
+            socket.create_connection((found.hostname, found.port), _PATIENCE).close()
+    except (OSError, ValueError) as error:
+        raise ProbekitError(_SILENT.format(address)) from error
 
 
 @contextmanager
@@ -46,7 +80,7 @@ def connect(address: str, workers: int, environment: dict[str, str]) -> Iterator
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise ProbekitError("--dask needs Dask: pip install 'probekit[cluster]'") from error
+        raise ProbekitError(_LACKING) from error
     if address == "local":
         with (
             LocalCluster(
@@ -65,10 +99,7 @@ def connect(address: str, workers: int, environment: dict[str, str]) -> Iterator
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
-        raise ProbekitError(
-            f"--dask {address}: no Dask scheduler answers there. Give the address that 'dask "
-            "scheduler' prints, such as tcp://node1:8786, or local"
-        ) from error
+        raise ProbekitError(_SILENT.format(address)) from error
     with client, _quiet():
         yield client
 

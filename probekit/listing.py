@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,6 +16,10 @@ import pandas as pd
 from probekit.audio import FOREIGN, SUFFIXES
 from probekit.errors import DataError
 from probekit.manifest import VALUE, Manifest, Target, dataset_name, from_rows, some
+
+_MANGLED = re.compile(r"#(NAME|VALUE|REF|DIV/0|N/A|NUM|NULL)[?!]?|-?\d([.,]\d+)?E[+-]\d+")
+_SPLITS = ("train", "valid", "test")
+_COLUMNS = ("clip_id", "path", "start", "end", "split", "fold", "group", "label", "labels")
 
 
 def from_folder(root: Path, name: str | None = None) -> Manifest:
@@ -105,11 +111,13 @@ def from_csv(
     Raises
     ------
     DataError
-        If the file cannot be read, lacks a column, has a row with more fields than the header,
-        lacks or repeats an id, lacks a path or has one that leaves the root, or has a value that
-        is not a number where one belongs.
+        If the file cannot be read, lacks a column or has one in capitals, has a row with more
+        fields than the header, lacks or repeats an id or has one that a spreadsheet program has
+        changed, lacks a path or has one that leaves the root, or has another split, or a value
+        that is not a number where one belongs.
     """
     table = _read_csv(path)
+    _refuse_capitals(path, table)
     column, _, how = clip_id.partition(":")
     needed = [column, *(["path"] if need_path else [])]
     missing = [c for c in needed if c not in table]
@@ -131,6 +139,9 @@ def from_csv(
         lines = [k + 2 for k, text in enumerate(table[c]) if not text]
         if lines:
             raise DataError(f"{path}: row {lines[0]}, column {c!r} is empty")
+    refuse_mangled(path, ids)
+    if "split" in table:
+        _refuse_other_splits(path, table["split"])
     clips: dict[str, Any] = {"clip_id": ids, "path": table.get("path", "")}
     for c in ("start", "end"):
         if c in table:
@@ -150,17 +161,67 @@ def from_csv(
         numbers = [_numbers(path, table, c, blank=False) for c in values]
         target, clips["labels"] = "regression", list(zip(*numbers, strict=True))
     rows = pd.DataFrame(clips).to_dict("records")
-    name = name or dataset_name(path.stem)
-    try:
-        return from_rows(
-            name,
-            [{str(k): v for k, v in row.items()} for row in rows],
-            root=root or path.parent,
-            target=target,
-            names=[c.removeprefix(VALUE) for c in values] if values else None,
+    return from_rows(
+        name or dataset_name(path.stem),
+        [{str(k): v for k, v in row.items()} for row in rows],
+        root=root or path.parent,
+        target=target,
+        names=[c.removeprefix(VALUE) for c in values] if values else None,
+        source=path,
+    )
+
+
+def refuse_mangled(path: Path, ids: Iterable[str]) -> None:
+    """Refuse ids that a spreadsheet program has changed.
+
+    Excel turns an id such as ``-0RWZT-miFs`` into ``#NAME?`` and ``12345E7`` into ``1.23E+11``.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where they come from, for the message.
+    ids : iterable of str
+        The ids.
+
+    Raises
+    ------
+    DataError
+        If one of them looks like that.
+    """
+    bad = sorted({text for text in ids if _MANGLED.fullmatch(text.strip())})
+    if bad:
+        raise DataError(
+            f"{path}: ids that a spreadsheet program has changed: {some(bad)}. Get the original "
+            "file again and do not save it from a spreadsheet"
         )
-    except DataError as error:
-        raise DataError(f"{path}: {str(error).removeprefix(f'{name}: ')}") from None
+
+
+def _refuse_capitals(path: Path, table: pd.DataFrame) -> None:
+    """Refuse a column that would be left alone only for its capitals."""
+    for column in table:
+        meant = column.lower()
+        if column != meant and meant in _COLUMNS and meant not in table:
+            raise DataError(
+                f"{path}: column {column!r}: did you mean {meant!r}? Names of columns are in "
+                "lower case; if it is something else, give it another name"
+            )
+
+
+def _refuse_other_splits(path: Path, column: "pd.Series[str]") -> None:
+    """Refuse values that no split is called, each with the first row that has it."""
+    wrong = {text: k + 2 for k, text in reversed(list(enumerate(column)))}
+    wrong = {text: row for text, row in wrong.items() if text and text not in _SPLITS}
+    if wrong:
+        said = [
+            f"row {row} has {text!r}{_meant(text)}"
+            for text, row in sorted(wrong.items(), key=lambda one: one[1])[:5]
+        ]
+        raise DataError(f"{path}: column 'split' is train, valid or test; {', '.join(said)}")
+
+
+def _meant(split: str) -> str:
+    near = get_close_matches(split.lower(), _SPLITS, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,9 @@ class Manifest:
         What every result on these clips must show, for example ``"stand-in data"``.
     expected : int or None
         The number of clips that the dataset should have.
+    absent : tuple of str
+        Names of recordings that were looked for in vain, and whose clips are therefore not in the
+        table. They are not written to files.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Manifest:
     names: tuple[str, ...] = ()
     provenance: tuple[str, ...] = ()
     expected: int | None = None
+    absent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self.name, self.table)
@@ -155,7 +160,7 @@ class Manifest:
         table = pa.Table.from_pandas(self.table[list(COLUMNS)], preserve_index=False)
         facts = {
             "name": self.name,
-            "root": str(self.root) if self.root else None,
+            "root": os.path.abspath(self.root) if self.root else None,  # noqa: PTH100
             "target": self.target,
             "names": self.names,
             "provenance": self.provenance,
@@ -190,6 +195,7 @@ def from_rows(
     names: Sequence[str] | None = None,
     provenance: Sequence[str] = (),
     expected: int | None = None,
+    source: Path | None = None,
 ) -> Manifest:
     """Make a manifest from one dictionary a clip.
 
@@ -210,6 +216,8 @@ def from_rows(
         What results on these clips must show.
     expected : int, optional
         How many clips the dataset should have.
+    source : pathlib.Path, optional
+        The file that the rows are from, which messages name instead of the dataset.
 
     Returns
     -------
@@ -222,10 +230,11 @@ def from_rows(
         If ids repeat, a path leaves the root, or a clip's end does not come after its start.
     """
     rows = list(rows)
-    _check_encoding(name, [str(row.get(key, "")) for row in rows for key in ("clip_id", "path")])
+    said = name if source is None else str(source)
+    _check_encoding(said, [str(row.get(key, "")) for row in rows for key in ("clip_id", "path")])
     table = pd.DataFrame(rows)
     if table.empty:
-        raise DataError(f"{name}: no clips")
+        raise DataError(f"{said}: no clips")
     for column in ("split", "fold", "group"):
         if column not in table:
             table[column] = ""
@@ -238,8 +247,9 @@ def from_rows(
         table["labels"] = [()] * len(table)
         target = "none"
     table["labels"] = [(row,) if isinstance(row, str) else tuple(row) for row in table["labels"]]
-    table["path"] = [_inside(name, str(path)) for path in table["path"]]
-    _check_stretches(name, table)
+    table["path"] = [_inside(said, str(path)) for path in table["path"]]
+    _check_stretches(said, table)
+    _check(said, table[list(COLUMNS)])
     if names is None and target in ("single", "multi"):
         names = sorted({label for row in table["labels"] for label in row})
     return Manifest(

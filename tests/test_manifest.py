@@ -315,3 +315,27 @@ def test_a_label_outside_the_classes_is_named():
 )
 def test_names_are_safe_for_folders(text, name):
     assert manifests.dataset_name(text) == name
+
+
+def test_other_splits_are_named_with_their_first_row_and_what_was_meant(tmp_path):
+    text = "clip_id,path,split\na,a,train\nb,b,testing\nc,c,testing\nd,d,Validation\ne,e,\nf,f,dev"
+    with pytest.raises(DataError) as caught:
+        listing.from_csv(csv(tmp_path, text))
+    assert str(caught.value).endswith(
+        "column 'split' is train, valid or test; row 3 has 'testing' (did you mean 'test'?), "
+        "row 5 has 'Validation' (did you mean 'valid'?), row 7 has 'dev'"
+    )
+
+
+@pytest.mark.parametrize("column", ["Label", "SPLIT", "Group"])
+def test_column_that_only_its_capitals_hide_is_refused(tmp_path, column):
+    with pytest.raises(DataError, match=rf"column '{column}': did you mean '{column.lower()}'"):
+        listing.from_csv(csv(tmp_path, f"clip_id,path,{column}\na,a,b"))
+    both = csv(tmp_path, f"clip_id,path,{column},{column.lower()}\na,a,b,train")
+    assert len(listing.from_csv(both)) == 1
+
+
+@pytest.mark.parametrize("bad", ["#NAME?", "1.23E+11"])
+def test_ids_that_a_spreadsheet_changed_are_refused(tmp_path, bad):
+    with pytest.raises(DataError, match="a spreadsheet program has changed"):
+        listing.from_csv(csv(tmp_path, f"clip_id,path\na,a\n{bad},b"))

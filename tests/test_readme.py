@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
+import typer
+
 import probekit
+from probekit import cards, cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,3 +33,47 @@ def test_links_lead_somewhere():
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text("utf-8"))
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_changelog_names_everything():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    words = set(re.findall(r"[\w.-]+", text))
+    assert set(cards.names("tasks")) <= words
+    assert set(cards.names("extractors")) <= words
+    if not cli.app.registered_commands:
+        cli._register()
+    own = [one.name for one in (*cli.app.registered_commands, *cli.app.registered_groups)]
+    listed = {"tasks", "extractors"}  # what these show is what the rest is about
+    assert [name for name in own if f"probekit {name}" not in text and name not in listed] == []
+    for group in cli.app.registered_groups:
+        for one in group.typer_instance.registered_commands:
+            name = one.name or one.callback.__name__
+            assert name.strip("_") in words, f"{group.name} {name}"
+
+
+@pytest.mark.parametrize("name", ["kumar2021", "hung2022", "lee2019", "lee2021", "kim2018"])
+def test_what_is_said_of_a_paper_is_what_its_card_says(name):
+    text = (ROOT / "reports/README.md").read_text("utf-8")
+    [said] = re.findall(rf"^\| `{name}` \|.*\| (.*) \|$", text, re.MULTILINE)
+    card = cards.paper(name)
+    cells = [cell for table in card.tables for cell in table.cells() if not cell.prior]
+    waiting = sum(bool(cell.pending) for cell in cells)
+    word = "none" if waiting == len(cells) else "all but" if waiting else "all"
+    assert said.startswith(word)
+    assert said.startswith("all but") == (word == "all but")
+
+
+def test_commands_without_json_are_those_that_it_names():
+    lacking = set()
+
+    def look(command, path=()):
+        for name, child in getattr(command, "commands", {}).items():
+            look(child, (*path, name))
+        options = {word for one in command.params for word in one.opts}
+        if not hasattr(command, "commands") and "--json" not in options:
+            lacking.add(" ".join(path))
+
+    if not cli.app.registered_commands:
+        cli._register()
+    look(typer.main.get_command(cli.app))
+    assert lacking <= {"demo", "data rehearse", "results table"}

@@ -6,6 +6,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 TEMPORARY = ".tmp"  # suffix of files that are not finished
@@ -63,8 +64,12 @@ def commit(path: Path, write: Callable[[Path], None]) -> None:
         _flush(aside)
         reached("before-rename")
         aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # a fault here would hide the one that led here
+            aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and str(aside) in str(error):
+            # the name that people know; HDF5 puts the other one into a long message
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     reached("after-rename")
     _flush(path.parent)

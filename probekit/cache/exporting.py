@@ -37,7 +37,8 @@ def export(
     stream : str
         Which stream; the extractor's default one if empty.
     pool : sequence of {"mean", "std", "max"}
-        How frames are pooled; several are put side by side.
+        How frames are pooled; several are put side by side. Of streams that are one vector a clip,
+        nothing is pooled.
 
     Returns
     -------
@@ -47,7 +48,8 @@ def export(
     Raises
     ------
     CacheError
-        If the suffix is another, there is nothing to export, or the file cannot be written.
+        If the suffix is another, there is nothing to export or to pool, or the file cannot be
+        written.
     """
     if path.suffix not in SUFFIXES:
         raise CacheError(f"{path}: name a file that ends in {' or '.join(SUFFIXES)}")
@@ -56,13 +58,18 @@ def export(
         raise CacheError(f"{embeddings.where}: holds no embeddings")
     settled = embeddings.layout
     stream = stream or embeddings.default_stream
+    frames = embeddings.grids.get(stream, {}).get("kind") != "clip"
+    if not frames and tuple(pool) != ("mean",):  # what no word means
+        raise CacheError(
+            f"{settled.extractor}: its stream {stream} is one vector a clip: leave out the pooling"
+        )
     about = {
         "extractor": settled.extractor,
         "fingerprint": settled.fingerprint,
         "identity": settled.identity,
         "dataset": settled.dataset,
         "stream": stream,
-        "pool": list(pool) if embeddings.grids.get(stream, {}).get("kind") == "frames" else [],
+        "pool": list(pool) if frames else [],
         "note": settled.provenance,
         "failed": len(embeddings.failures),
     }

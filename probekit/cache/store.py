@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from probekit import cards
 from probekit.cache.embeddings import Embeddings
 from probekit.errors import CacheError
-from probekit.registry import did_you_mean
-from probekit.selection import Selection, parse
+from probekit.registry import did_you_mean, unknown
+from probekit.selection import CHOICES, Selection, parse
 
 __all__ = ["Embeddings", "describe", "entries", "find", "fits"]
 
@@ -46,7 +47,7 @@ def find(cache: Path, selection: Selection | str, dataset: str) -> Embeddings:
     Raises
     ------
     CacheError
-        If none fit, or several do; the message names them.
+        If none fit, or several do; the message names them. If there is no such parameter.
     """
     if isinstance(selection, str):
         selection = parse(selection)
@@ -64,6 +65,7 @@ def find(cache: Path, selection: Selection | str, dataset: str) -> Embeddings:
             f"{cache}: several embeddings called {selection} for {dataset}; say which:\n{listed}"
         )
     if named:
+        _refuse_unknown(selection, named)
         listed = "\n".join(f"  {e.where.parent.name}   {describe(e)}" for e in named)
         raise CacheError(f"{cache}: no {selection} for {dataset}, only:\n{listed}")
     others = sorted({e.layout.extractor for e in own})
@@ -76,6 +78,16 @@ def find(cache: Path, selection: Selection | str, dataset: str) -> Embeddings:
         f"{cache}: no embeddings of {selection.name!r} for {dataset!r}.{hint} "
         f"Make them with: probekit extract -e {selection.name} …"
     )
+
+
+def _refuse_unknown(selection: Selection, named: list[Embeddings]) -> None:
+    """Raise if a parameter is none of the extractor's, then or now."""
+    known = {key for e in named for key in e.layout.identity.get("params", {})}
+    if selection.name in cards.names("extractors"):
+        known |= set(cards.extractor(selection.name).parameters)
+    for key in sorted(selection.params.keys() - known):
+        what = f"parameter of {selection.name}"
+        raise CacheError(str(unknown(what, key, {*known, *CHOICES})))
 
 
 def describe(embeddings: Embeddings) -> str:

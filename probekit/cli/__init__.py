@@ -1,14 +1,19 @@
 """The command ``probekit``: one file a command, imports inside the bodies, errors in one line."""
 
+import errno
 import sys
 import traceback
 import warnings
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import typer
 
 from probekit.errors import ProbekitError
 
+_UNWRITABLE = {
+    errno.EACCES, errno.EEXIST, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS
+}  # fmt: skip
 _INTERRUPTED = 130  # what typer makes of Control-C
 # click's exception, or that of typer's own copy of click
 _WrongUsage: type[Exception] = typer.BadParameter.__mro__[2]
@@ -98,7 +103,7 @@ def main() -> None:
         _fail_usage(error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(where + (error.strerror or str(error)).lower())
+        _fail(where + (error.strerror or str(error)).lower() + _elsewhere(error))
     except Exception:
         traceback.print_exc()
         _fail("this is a fault in probekit; please report it with the lines above")
@@ -109,6 +114,21 @@ def main() -> None:
         )
     if code:
         sys.exit(code)
+
+
+def _elsewhere(error: OSError) -> str:
+    """Return what to do where results cannot be written; empty where it is something else."""
+    from pathlib import Path
+
+    from probekit.probes import results
+
+    if error.errno not in _UNWRITABLE or not error.filename:
+        return ""
+    named = [text.removeprefix("--reports=") for text in sys.argv if text.startswith("--reports=")]
+    named += [after for text, after in pairwise(sys.argv) if text == "--reports"]
+    place, folder = Path(str(error.filename)), results.root(named[-1] if named else None)
+    inside = folder.absolute() in (place.absolute(), *place.absolute().parents)
+    return ". Name another folder with --reports" if inside else ""
 
 
 def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:

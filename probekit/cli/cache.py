@@ -5,10 +5,23 @@ import typer
 from probekit.cli import cache_care, cache_move, options, output
 from probekit.cli.cache_care import Dataset, Name
 
-app = typer.Typer(
-    help="What is in the embedding cache, whether it is whole, and how it travels.",
-    no_args_is_help=True,
-)
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def group(context: typer.Context, cache: options.Cache = None, json: bool = output.AsJson) -> None:
+    """Tell what is in the embedding cache, whether it is whole; bring embeddings in and out.
+
+    Without a command, the embeddings are listed.
+
+    [bold]Examples[/bold]
+
+      probekit cache
+
+      probekit cache verify
+    """
+    if options.alone(context, cache, json):
+        ls(cache, json)
 
 
 @app.command("ls")

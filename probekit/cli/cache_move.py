@@ -1,12 +1,15 @@
 """``probekit cache import``, ``merge``, ``pack``, ``export``: embeddings come and go."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from probekit.cli import options, output
 from probekit.cli.cache_care import Dataset, Name
+
+if TYPE_CHECKING:
+    from probekit.cache.embeddings import Embeddings
 
 
 def import_(
@@ -24,6 +27,7 @@ def import_(
     ] = "clip_id",
     note: Annotated[str, typer.Option(help="Where the arrays come from, in your words.")] = "",
     cache: options.Cache = None,
+    json: bool = output.AsJson,
 ) -> None:
     """Bring in embeddings that were made elsewhere.
 
@@ -44,10 +48,23 @@ def import_(
     )
     if clips.target != "none" and not siblings(dataset):  # a task's own clip table comes from it
         kept.keep(where, clips)
-    output.say(
-        f"{name}: {len(made.clip_ids):,} clips of {dataset}, "
-        f"{made.grids['embedding']['dim']} numbers each, in {made.where}"
-    )
+    dim = int(made.grids["embedding"]["dim"])
+    if json:
+        output.as_json(
+            {
+                "extractor": name,
+                "fingerprint": made.layout.fingerprint,
+                "dataset": dataset,
+                "clips": len(made.clip_ids),
+                "dim": dim,
+                "where": made.where,
+            }
+        )
+    else:
+        output.say(
+            f"{name}: {len(made.clip_ids):,} clips of {dataset}, {dim} numbers each, "
+            f"in {made.where}"
+        )
 
 
 def merge(
@@ -90,6 +107,7 @@ def pack(
     dataset: Dataset,
     out: Annotated[str, typer.Option("-o", "--output", metavar="FILE.h5", help="Where to.")],
     cache: options.Cache = None,
+    json: bool = output.AsJson,
 ) -> None:
     """Write all embeddings of one extractor and dataset to one HDF5 file, to be shared.
 
@@ -107,8 +125,7 @@ def pack(
         path = packing.pack(
             entry, Path(out), lambda done, total: bar.update(line, completed=done, total=total)
         )
-    output.say(f"{path}: {len(entry.clip_ids):,} clips, {output.size(path.stat().st_size)}")
-    _tell_notes(entry.layout.provenance, len(entry.failures))
+    _tell(path, len(entry.clip_ids), entry, json)
 
 
 def export(
@@ -120,6 +137,7 @@ def export(
     stream: Annotated[str, typer.Option(help="Which stream; else the default one.")] = "",
     pool: Annotated[str, typer.Option(metavar="A+B", help="mean, std, max, mean+std …")] = "",
     cache: options.Cache = None,
+    json: bool = output.AsJson,
 ) -> None:
     """Write one vector a clip for other programs: arrays (.npz) or a table (.parquet).
 
@@ -140,13 +158,19 @@ def export(
         stream=stream or chosen.stream,
         pool=pool.split("+") if pool else chosen.pool,
     )
-    output.say(f"{out}: {count:,} clips, {output.size(Path(out).stat().st_size)}")
-    _tell_notes(entry.layout.provenance, len(entry.failures))
+    _tell(Path(out), count, entry, json)
 
 
-def _tell_notes(provenance: list[str], failures: int) -> None:
-    """Say what must be shown with these embeddings, and what they lack."""
-    if provenance:
-        output.say(f"  {'; '.join(provenance)}")
+def _tell(path: Path, clips: int, entry: "Embeddings", json: bool) -> None:
+    """Say what was written, what must be shown with these embeddings, and what they lack."""
+    size, notes, failures = path.stat().st_size, entry.layout.provenance, len(entry.failures)
+    if json:
+        output.as_json(
+            {"file": path, "clips": clips, "size": size, "failed": failures, "note": notes}
+        )
+        return
+    output.say(f"{path}: {clips:,} clips, {output.size(size)}")
+    if notes:
+        output.say(f"  {'; '.join(notes)}")
     if failures:
         output.say(f"  {failures:,} clips have no embedding (probekit cache info)")

@@ -4,12 +4,14 @@ from typing import Annotated, Any
 
 import typer
 
-from probekit.cli import output
+from probekit.cli import options, output
 
 _LABELS = {
     "parameter_count": "parameters of the network",
     "gflop_per_second": "GFLOP per second of audio",
 }
+
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 tasks = typer.Typer(invoke_without_command=True)
 extractors = typer.Typer(invoke_without_command=True)
@@ -25,7 +27,7 @@ def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
 
       probekit tasks show urbansound8k
     """
-    if context.invoked_subcommand is not None:
+    if not options.alone(context, json):
         return
     from probekit import cards
 
@@ -33,8 +35,8 @@ def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
     rows = [
         {
             "task": c.name,
-            "classes": len(c.labels or ()) or "–",
-            "clips": f"{c.counts['clips']:,}" if "clips" in c.counts else "–",
+            "classes": len(c.labels or ()) or None,
+            "clips": c.counts.get("clips"),
             "metric": c.metric,
             "title": c.title,
         }
@@ -55,7 +57,7 @@ def list_extractors(context: typer.Context, json: bool = output.AsJson) -> None:
 
       probekit extractors show vggish
     """
-    if context.invoked_subcommand is not None:
+    if not options.alone(context, json):
         return
     from probekit import cards
     from probekit.errors import ProbekitError
@@ -71,9 +73,9 @@ def list_extractors(context: typer.Context, json: bool = output.AsJson) -> None:
     rows = [
         {
             "extractor": name,
-            "streams": ", ".join(f"{stream} ({s.dim})" for stream, s in c.streams.items()),
-            "rate": f"{c.sample_rate:,} Hz",
-            "parameters": f"{c.parameter_count:,}" if c.parameter_count else "–",
+            "streams": {stream: s.dim for stream, s in c.streams.items()},
+            "rate": c.sample_rate,
+            "parameters": c.parameter_count,
             "title": c.title,
         }
         for name, c in found.items()
@@ -93,9 +95,11 @@ def show_task(
 
       probekit tasks show gtzan
     """
-    from probekit import cards
+    from probekit.cache import layout
+    from probekit.probes import inputs
 
-    _show(cards.task(name), bibtex, json, hide={"module", "options"})
+    found = inputs.task_of(name, layout.root())
+    _show(found.card, bibtex, json, hide={"module", "options"})
 
 
 @extractors.command("show")
@@ -131,9 +135,18 @@ def _list(rows: list[dict[str, Any]], json: bool) -> None:
     else:
         output.table(
             list(rows[0]),
-            [list(row.values()) for row in rows],
+            [[_cell(name, value) for name, value in row.items()] for row in rows],
             numbers="classes|clips|rate|parameters",
         )
+
+
+def _cell(name: str, value: Any) -> str:
+    """Return a value as the table shows it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{stream} ({dim})" for stream, dim in value.items())
+    if isinstance(value, int):
+        return f"{value:,} Hz" if name == "rate" else f"{value:,}"
+    return "–" if value is None else str(value)
 
 
 def _show(
@@ -147,7 +160,9 @@ def _show(
         output.as_json(facts)
         return
     for key, value in facts.items():
-        if key in hide or value in (None, "", [], {}):
+        if isinstance(value, dict):
+            value = {k: v for k, v in value.items() if v not in _EMPTY}
+        if key in hide or value in _EMPTY:
             continue
         name = _LABELS.get(key, key.replace("_", " "))
         if isinstance(value, dict):
@@ -165,5 +180,5 @@ def _show(
 
 def _line(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_line(v)}" for k, v in value.items() if v not in (None, "", [], {}))
+        return ", ".join(f"{k} {_line(v)}" for k, v in value.items() if v not in _EMPTY)
     return str(value) if not isinstance(value, bool) else "yes" if value else "no"

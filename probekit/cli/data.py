@@ -17,7 +17,12 @@ app = typer.Typer(
 )
 _SHOWN = 10
 
-TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A task's name, card or CSV.")]
+TaskName = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK", help="A task's name, card or CSV, a folder, or what was extracted."
+    ),
+]
 
 
 @app.command()
@@ -25,6 +30,7 @@ def check(
     task: TaskName,
     root: options.Root = None,
     decode: Annotated[bool, typer.Option("--decode", help="Read every recording.")] = False,
+    cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:
     """Compare a dataset's folder with the task's card; exit code 1 if anything deviates.
@@ -35,12 +41,14 @@ def check(
 
       probekit data check gtzan --root ~/data/gtzan --decode
     """
-    from probekit.tasks import base, checking
+    from probekit.cache import layout
+    from probekit.probes import inputs
+    from probekit.tasks import checking
 
     with output.progress("clips") as bar:
         line = bar.add_task("reading", total=None, note="", visible=decode)
         found = checking.check(
-            base.load_task(task),
+            inputs.task_of(task, layout.root(cache)),
             root,
             decode=decode,
             progress=lambda done, total: bar.update(line, completed=done, total=total),
@@ -60,6 +68,7 @@ def leaks(
     identical: Annotated[
         bool, typer.Option("--identical", help="Compare all recordings by their hash, too.")
     ] = False,
+    cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:
     """List groups, and with --identical recordings, on several sides of a task's split.
@@ -70,11 +79,12 @@ def leaks(
 
       probekit data leaks urbansound8k --root ~/data/UrbanSound8K --identical
     """
+    from probekit.cache import layout
     from probekit.errors import DataError
-    from probekit.tasks import base
+    from probekit.probes import inputs
     from probekit.tasks import leaks as finding
 
-    own = base.load_task(task)
+    own = inputs.task_of(task, layout.root(cache))
     clips = own.manifest(root, audio=identical)
     found: dict[str, list[Leak]] = {}
     try:
@@ -117,7 +127,12 @@ def rehearse(
 
     own = base.load_task(task)
     own.rehearse(Path(root), clips, seed)
-    output.say(f"{root}: {len(own.manifest(root)):,} stand-in clips of {own.name}")
+    written = len(own.manifest(root))
+    more = ""
+    if written > 1.5 * clips:
+        why = f"this task's list has {written:,}" if own.listed_by_card else "its splits need more"
+        more = f" ({clips:,} asked for; {why})"
+    output.say(f"{root}: {written:,} stand-in clips of {own.name}{more}")
 
 
 def _tell(found: "Check") -> None:
@@ -141,6 +156,8 @@ def _tell(found: "Check") -> None:
     if found.undecodable is not None:
         output.say(f"{output.duration(found.seconds or 0.0)} of audio read")
         _tell_some("cannot be read", [f"{c}: {why}" for c, why in found.undecodable.items()])
+    else:
+        output.say("recordings were not opened: --decode tells whether all of a clip is there")
     output.say("differs: " + "; ".join(found.faults) if found.faults else "all as it should be")
 
 

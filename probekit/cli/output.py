@@ -123,6 +123,29 @@ def interval(found: Mapping[str, Any]) -> str:
     return text if found["method"] == "bootstrap" else f"{text} ({found['method']})"
 
 
+def speed(audio: float, elapsed: float, unit: str = "hours of audio a second") -> str:
+    """Return how fast audio is embedded, as people read it.
+
+    Parameters
+    ----------
+    audio : float >= 0
+        Seconds of audio.
+    elapsed : float > 0
+        Seconds that it took.
+    unit : str
+        What to call hours of audio a second.
+
+    Returns
+    -------
+    str
+        Times real time, and hours of audio a second.
+    """
+    ratio = audio / elapsed
+    times = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 0.1 else f"{ratio:.2g}"
+    hours = f"{ratio / 3600:,.0f}" if ratio >= 36_000 else f"{ratio / 3600:.2g}"
+    return f"{times} times real time = {hours} {unit}"
+
+
 def _console() -> Console:
     """Return standard output; as wide as the content needs where it is not a terminal."""
     return Console() if sys.stdout.isatty() else Console(width=200)

@@ -29,7 +29,7 @@ class _State:
         said = [f"{self.done + self.failed:,} of {self.total:,} clips"]
         elapsed = now - self.begin
         if self.done and elapsed > 0:
-            said.append(f"{self.audio / elapsed:,.3g} times real time")
+            said.append(output.speed(self.audio, elapsed, "h/s"))
         over = self.done + self.failed
         if over:
             left = elapsed * (self.total - over) / over
@@ -40,7 +40,7 @@ class _State:
 
 
 class Extraction:
-    """Shows clips done, times real time, time left and failures; used as a context.
+    """Shows clips done, speed, time left and failures; used as a context.
 
     Parameters
     ----------

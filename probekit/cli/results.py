@@ -1,13 +1,36 @@
 """``probekit results``: what was scored."""
 
-from typing import Annotated
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from probekit.cli import options, output
 
-app = typer.Typer(help="What was scored.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from probekit.probes.results import Result
+
+app = typer.Typer(invoke_without_command=True)
 _Task = Annotated[str | None, typer.Option(help="Only this task.")]
+
+
+@app.callback()
+def group(
+    context: typer.Context,
+    task: _Task = None,
+    reports: options.Reports = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Tell what was scored; without a command, all results are listed.
+
+    [bold]Examples[/bold]
+
+      probekit results
+
+      probekit results best gtzan
+    """
+    if options.alone(context, task, reports, json):
+        ls(task, reports, json)
 
 
 @app.command("ls")
@@ -20,9 +43,7 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
     """
     from probekit.probes import results
 
-    table = results.frame(reports)
-    if task is not None:
-        table = table[table["task"] == task]
+    table = results.frame(reports, task or "")
     if json:
         output.as_json(table.to_dict("records"))
         return
@@ -87,6 +108,8 @@ def show(
         return
     table(found)
     for r in found:
+        if r["probe"].startswith("student:"):
+            _student(r)
         names = r["folds"][0]["params"]
         output.table(
             ("fold", "train", "test", r["metric"], *names, "chosen on", "gap", "steps"),
@@ -257,6 +280,28 @@ def verify(reports: options.Reports = None, json: bool = output.AsJson) -> None:
         )
     if bad:
         raise typer.Exit(1)
+
+
+def _student(result: "Result") -> None:
+    """Print how a student was made."""
+    own = result["settings"]
+    recipe = own["recipe"]
+    whole = sum(phase["epochs"] for phase in recipe["phases"])
+    said = {
+        "student": own["student"],
+        "method": own["method"] + (f", alpha {own['alpha']:g}" if own["alpha"] else ""),
+        "teachers": ", ".join(own["teachers"]),
+        "alignment": own["alignment"],
+        "begun with": own["init"],
+        "recipe": recipe["name"],
+        "epochs at most": whole,
+        "batch": recipe["batch"],
+        "first rate": f"{recipe['phases'][0]['lr']:g}",
+        "crop": f"{float(Fraction(own['crop'])):g} s",
+        "precision": own["precision"],
+    }
+    rows = [(name, str(value)) for name, value in said.items() if value]
+    output.table(("setting", ""), rows, title=f"run {result['run'][:12]}")
 
 
 def _plain(value: object) -> str:

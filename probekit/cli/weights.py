@@ -4,9 +4,23 @@ from typing import Annotated
 
 import typer
 
-from probekit.cli import output
+from probekit.cli import options, output
 
-app = typer.Typer(help="The networks' weights files on this machine.", no_args_is_help=True)
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def group(context: typer.Context, json: bool = output.AsJson) -> None:
+    """Get and check the networks' weights files; without a command, they are listed.
+
+    [bold]Examples[/bold]
+
+      probekit weights
+
+      probekit weights get vggish
+    """
+    if options.alone(context, json):
+        list_(json)
 
 
 @app.command("list")

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params, Stream
-from probekit.errors import WeightsError
+from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors import classes
 from probekit.extractors.batching import in_batches
 from probekit.extractors.states import fit
@@ -127,6 +130,11 @@ class Extractor(nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def sample_rate(self) -> int:
+        """Hz, of the waveforms that it is called with."""
+        return self.card.sample_rate
+
     def part(self, role: str) -> nn.Module | None:
         """Return the module that takes the weights of a role, or None where there is none.
 
@@ -171,23 +179,28 @@ class Extractor(nn.Module):
         return None
 
     @torch.inference_mode()
-    def forward(self, waves: Sequence[Tensor]) -> list[Outputs]:
+    def forward(self, waves: Sequence[Tensor | npt.NDArray[Any]]) -> list[Outputs]:
         """Embed clips.
 
         Parameters
         ----------
-        waves : sequence of Tensor, each of shape (samples,)
-            Mono float32 at the card's sample rate, of any lengths of at least one sample, on any
-            device.
+        waves : sequence of Tensor or numpy.ndarray, each of shape (samples,)
+            Mono, in [-1, 1], at the card's sample rate, of any lengths of at least one sample;
+            tensors on any device.
 
         Returns
         -------
         list of dict of str to Tensor
             For each clip and stream: float32 of shape (time, dim) for frames, (dim,) for kind
             ``clip``.
+
+        Raises
+        ------
+        ProbekitError
+            If a waveform is not of that shape.
         """
         where = self.device
-        cuts = [self.cut(wave.to(where, torch.float32)) for wave in waves]
+        cuts = [self.cut(self._wave(wave).to(where, torch.float32)) for wave in waves]
         results: list[Outputs] = [{} for _ in cuts]
         for same in _by_length(cuts):
             outputs = self.run(torch.cat([cuts[i] for i in same]))
@@ -197,6 +210,17 @@ class Extractor(nn.Module):
                     flat = own.reshape(-1, stream.dim)
                     results[i][name] = flat if stream.kind == "frames" else flat[0]
         return results
+
+    def _wave(self, wave: Tensor | npt.NDArray[Any]) -> Tensor:
+        """Return a waveform as a tensor; a copy of an array, which may be read-only or reversed."""
+        if not isinstance(wave, Tensor):
+            wave = torch.from_numpy(np.array(wave, np.float32, order="C"))
+        if wave.ndim != 1 or not len(wave):
+            raise ProbekitError(
+                f"{self.card.name}: a waveform of shape {tuple(wave.shape)}; call it with a list "
+                f"of mono waveforms, each (samples,), at {self.card.sample_rate} Hz"
+            )
+        return wave
 
     @torch.inference_mode()
     def run(self, pieces: Tensor) -> Outputs:

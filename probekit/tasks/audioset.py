@@ -1,6 +1,7 @@
 """AudioSet: ten-second stretches of YouTube videos with any of 527 sound events."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from probekit import manifest as manifests
 from probekit.cards import TaskCard
 from probekit.errors import CardError, DataError
+from probekit.listing import refuse_mangled
 from probekit.manifest import Manifest
 from probekit.registry import unknown
 from probekit.tasks import finding, reading
@@ -56,15 +58,17 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
         for part in (*card.options["train"], "eval")
     ]
     clips = chain.from_iterable(_segments(card, table, classes) for table in tables)
-    kept, total = finding.keep_found(card, root, clips)
-    return manifests.from_rows(
+    kept, absent = finding.keep_found(card, root, clips)
+    found = manifests.from_rows(
         card.dataset,
         kept,
         root=root,
         target="multi",
         names=list(classes.values()),
-        expected=total,
+        expected=len(kept) + len(absent),
+        source=tables[0].parent,
     )
+    return replace(found, absent=absent)
 
 
 def rehearse(card: TaskCard, stage: Stage) -> None:
@@ -119,7 +123,7 @@ def _segments(
     with table.open(encoding="utf-8-sig", errors="replace") as stream:
         comments = sum(1 for _ in takewhile(lambda line: line.startswith("# "), stream))
     lines = reading.rows(table, _COLUMNS, header=False, skip=comments, skipinitialspace=True)
-    reading.refuse_mangled(table, (line["ytid"] for line in lines))
+    refuse_mangled(table, (line["ytid"] for line in lines))
     split = "test" if table.name.startswith("eval") else "train"
     labels: dict[str, tuple[str, ...]] = {}  # two million clips share far fewer sets of labels
     lines.reverse()

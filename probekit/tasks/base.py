@@ -1,6 +1,8 @@
 """A task: a card, and the clips that its dataset module finds in a folder."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,7 @@ from probekit.registry import unknown
 from probekit.tasks import counting, rehearsal
 
 STAND_IN = "stand-in data"
+Listed = Callable[[Path | None, bool], Manifest]
 
 
 class Task:
@@ -23,18 +26,32 @@ class Task:
     ----------
     card : TaskCard
         Its facts.
-    csv : pathlib.Path, optional
-        The table of clips, for tasks that are a CSV of the user's.
+    listed : callable, optional
+        Returns the clips of a table or folder of the user's, given another root (or None) and
+        whether recordings are to be read.
     """
 
-    def __init__(self, card: TaskCard, csv: Path | None = None) -> None:
+    def __init__(self, card: TaskCard, listed: Listed | None = None) -> None:
         self.card = card
-        self._csv = csv
+        self._listed = listed
 
     @property
     def name(self) -> str:
         """The task's name."""
         return self.card.name
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a table or folder of the user's, which says itself where its root is."""
+        return self._listed is not None
+
+    @property
+    def listed_by_card(self) -> bool:
+        """Whether the clips follow from the card alone, without the dataset's folder."""
+        try:
+            return len(self.manifest()) > 0
+        except DataError:
+            return False
 
     def manifest(self, root: str | Path | None = None, *, audio: bool = False) -> Manifest:
         """Return the task's clips.
@@ -63,8 +80,8 @@ class Task:
         if root is not None and not root.is_dir():
             what = "is not a folder" if root.exists() else "no such folder"
             raise DataError(f"--root {root}: {what}")
-        if self._csv is not None:
-            return listing.from_csv(self._csv, root=root, name=self.name, need_path=audio)
+        if self._listed is not None:
+            return self._listed(root, audio)
         found: Manifest = _function(self.card, "build")(self.card, root)
         if self.card.stand_in:
             said = [self.card.stand_in]
@@ -101,12 +118,13 @@ class Task:
 
 
 def load_task(text: str) -> Task:
-    """Return the task of a name, a card's path, or a CSV's.
+    """Return the task of a name, a card's path, a CSV's, or a folder's.
 
     Parameters
     ----------
     text : str
-        A task's name; a path that ends in ``.yaml`` (a card) or ``.csv`` (clips and labels).
+        A task's name; a path that ends in ``.yaml`` (a card) or ``.csv`` (clips and labels); a
+        folder of recordings that is not called like a task.
 
     Returns
     -------
@@ -123,8 +141,26 @@ def load_task(text: str) -> Task:
         return Task(cards.read(path, TaskCard))
     if path.suffix == ".csv":
         clips = listing.from_csv(path, need_path=False)
-        return Task(infer_card(clips), path)
+        return Task(infer_card(clips), partial(_from_table, path, clips.name))
+    if path.is_dir() and text not in cards.names("tasks"):
+        return Task(infer_card(listing.from_folder(path)), partial(_from_folder, path))
     return Task(cards.task(text))
+
+
+def kept_task(clips: Manifest) -> Task:
+    """Return the task of clips that were extracted, and have no card.
+
+    Parameters
+    ----------
+    clips : Manifest
+        The clip table as it was kept.
+
+    Returns
+    -------
+    Task
+        Its card is as :func:`infer_card` makes it.
+    """
+    return Task(infer_card(clips), partial(_as_kept, clips))
 
 
 def infer_card(clips: Manifest) -> TaskCard:
@@ -170,6 +206,20 @@ def infer_card(clips: Manifest) -> TaskCard:
     )
 
 
+def _from_table(path: Path, name: str, root: Path | None, audio: bool) -> Manifest:
+    return listing.from_csv(path, root=root, name=name, need_path=audio)
+
+
+def _from_folder(path: Path, root: Path | None, audio: bool) -> Manifest:
+    if root is not None:
+        raise DataError(f"--root {root}: {path} is a folder of recordings; leave out --root")
+    return listing.from_folder(path)
+
+
+def _as_kept(clips: Manifest, root: Path | None, audio: bool) -> Manifest:
+    return clips if root is None else replace(clips, root=root)
+
+
 def _function(card: TaskCard, name: str) -> Any:
     """Return a function of the dataset module that a card names: ``build`` or ``rehearse``."""
     place = f"probekit.tasks.{card.module}"
@@ -203,8 +253,31 @@ def siblings(dataset: str) -> list[Task]:
     return [Task(card) for card in cards.valid_tasks() if card.dataset == dataset]
 
 
-def check_labels(card: TaskCard, label: str) -> str:
-    """Return a label if the card knows it; otherwise raise, with the nearest that it knows."""
+def check_labels(card: TaskCard, label: str, table: Path, clip: str = "") -> str:
+    """Return a label if the card knows it.
+
+    Parameters
+    ----------
+    card : TaskCard
+        The task.
+    label : str
+        What its metadata says.
+    table : pathlib.Path
+        Where it says so, for the message.
+    clip : str
+        Of which clip, for the message.
+
+    Returns
+    -------
+    str
+        The label.
+
+    Raises
+    ------
+    UnknownNameError
+        If the card does not know it; names the nearest that it knows.
+    """
     if card.labels is not None and label not in card.labels:
-        raise unknown(f"label in {card.name}", label, card.labels)
+        where = f", clip {clip!r}" if clip else ""
+        raise unknown(f"label of {card.name} in {table}{where}:", label, card.labels)
     return label

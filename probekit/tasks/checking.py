@@ -3,16 +3,19 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from probekit import audio, runtime
+from probekit.cards import TaskCard
 from probekit.errors import AudioError, DataError
 from probekit.manifest import Manifest
-from probekit.tasks import counting, reading
+from probekit.tasks import counting, metrics, reading, splits
 from probekit.tasks.base import Task
 
 Progress = Callable[[int, int], None]
@@ -29,13 +32,14 @@ class Check:
     stand_in : bool
         Whether the folder holds stand-in data; counts are not compared then.
     counts : dict of str to dict
-        ``clips`` and each split or fold to ``found`` and ``expected`` (None where the card does not
-        say).
+        ``clips``, each split or fold, and ``on no side`` where clips are left over, to ``found``
+        and ``expected`` (None where the card does not say).
     labels : dict of str to int
         Each label, in the card's order, and how many clips have it; for regression, each target
         and how many clips have a number.
     missing : list of str
-        Paths of recordings that are not there, relative to the root.
+        Paths of recordings that are not there, relative to the root; where they may lie anywhere,
+        their names without suffix.
     known_bad : dict of str to str
         Clips that are known to be faulty and are among the task's, with the reason.
     undecodable : dict of str to str
@@ -45,7 +49,8 @@ class Check:
     unpack : list of str
         Commands for archives that lie in the folder, where recordings are missing.
     faults : list of str
-        What deviates from the dataset as published; empty where all is well.
+        What deviates from the dataset as published, or keeps probes from being fitted; empty where
+        all is well.
     """
 
     task: str
@@ -94,16 +99,27 @@ def check(
     card = task.card
     found = Check(task.name, stand_in=any("stand-in" in said for said in clips.provenance))
     counts = counting.count(card, clips)
-    expected = {} if found.stand_in else card.counts
+    whole = {} if clips.expected is None else {counting.ALL: clips.expected}
+    expected = {} if found.stand_in else {**whole, **card.counts}
     found.counts = {
         side: {"found": number, "expected": expected.get(side)} for side, number in counts.items()
     }
     found.faults = [] if found.stand_in else counting.deviations(card, clips)
-    found.labels = _label_counts(clips)
+    idle = len(clips) - sum(number for side, number in counts.items() if side != counting.ALL)
+    if 0 < idle < len(clips):
+        found.counts["on no side"] = {"found": idle, "expected": None}
+    found.faults += _refused(card, clips)
+    with suppress(DataError):
+        found.labels = _label_counts(clips)
     found.missing = missing(clips)
     if found.missing:
         files = clips.table["path"].nunique()
         found.faults.append(f"{len(found.missing):,} of {files:,} recordings are not there")
+    lacking = (clips.expected or 0) - len(clips)
+    if lacking > 0 and (clips.absent or not found.faults):
+        found.faults.append(f"{lacking:,} of {clips.expected:,} clips have no recording")
+        found.missing += clips.absent
+    if found.missing:
         found.unpack = reading.unpacking(clips.root) if clips.root else []
     ids = set(clips.clip_ids)
     if not found.stand_in:
@@ -145,6 +161,22 @@ def missing(clips: Manifest) -> list[str]:
         if name not in there[folder]:
             gone.append(path)
     return gone
+
+
+def _refused(card: TaskCard, clips: Manifest) -> list[str]:
+    """Say why a probe could not be fitted on the clips; empty where it could."""
+    said = []
+    for attempt in (clips.targets, partial(splits.make, card.protocol, clips)):
+        try:
+            attempt()
+        except DataError as error:
+            said.append(str(error))
+    metric = metrics.get(card.metric)
+    if clips.target not in ("none", *metric.targets):
+        said.append(
+            f"{card.metric} is for {' or '.join(metric.targets)} targets; these are {clips.target}"
+        )
+    return list(dict.fromkeys(said))
 
 
 def _label_counts(clips: Manifest) -> dict[str, int]:

@@ -54,7 +54,7 @@ def deviations(card: TaskCard, clips: Manifest) -> list[str]:
     if len(wrong) > 1:
         wrong.pop(ALL, None)  # the sides say it
     return [
-        f"{'dataset' if side == ALL else _called(card, side)}: {found[side]:,} of {n:,} clips"
+        f"{'' if side == ALL else _called(card, side)}{found[side]:,} of {n:,} clips"
         for side, n in wrong.items()
     ]
 
@@ -67,4 +67,4 @@ def _sides(card: TaskCard, clips: Manifest) -> list[str]:
 
 
 def _called(card: TaskCard, side: str) -> str:
-    return f"fold {side}" if "folds" in card.protocol.kind else side
+    return f"fold {side}: " if "folds" in card.protocol.kind else f"{side}: "

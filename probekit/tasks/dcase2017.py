@@ -8,6 +8,7 @@ import numpy as np
 from probekit import manifest as manifests
 from probekit.cards import TaskCard
 from probekit.errors import DataError
+from probekit.listing import refuse_mangled
 from probekit.manifest import Manifest, some
 from probekit.tasks import reading
 from probekit.tasks.base import check_labels
@@ -50,12 +51,12 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
         own = f"groundtruth_weak_label_{part}_set.csv"
         table = reading.inside(root, f"groundtruth_release/{own}", own, card=card)
         lines = reading.rows(table, _COLUMNS, delimiter="\t", header=False)
-        reading.refuse_mangled(table, [row["file"] for row in lines])
+        refuse_mangled(table, [row["file"] for row in lines])
         twice = sorted({row["file"] for row in lines} & set(origin))
         if twice:
             raise DataError(f"{table}: clips that another list has, too: {some(twice)}")
         for row in lines:
-            label = check_labels(card, row["label"])
+            label = check_labels(card, row["label"], table, row["file"])
             labels.setdefault(row["file"], []).append(label)
             origin[row["file"]] = part
             if part != "evaluation":

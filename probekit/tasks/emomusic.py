@@ -5,9 +5,10 @@ from pathlib import Path
 from probekit import manifest as manifests
 from probekit.cards import TaskCard
 from probekit.errors import DataError
+from probekit.listing import refuse_mangled
 from probekit.manifest import Manifest
 from probekit.tasks.base import check_labels
-from probekit.tasks.reading import inside, refuse_mangled, rows
+from probekit.tasks.reading import inside, rows
 from probekit.tasks.rehearsal import Stage
 
 _SONGS, _MEANS = "songs_info.csv", "static_annotations.csv"
@@ -57,7 +58,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
                 "labels": (
                     tuple(_mean(means, song, name, annotated[song][name]) for name in values)
                     if emotion
-                    else (check_labels(card, row[_GENRE]),)
+                    else (check_labels(card, row[_GENRE], songs, song),)
                 ),
             }
         )
@@ -71,6 +72,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
         target=card.target,
         names=card.labels,
         expected=card.counts.get("clips"),
+        source=songs,
     )
 
 

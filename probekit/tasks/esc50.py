@@ -45,13 +45,18 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
             "path": f"audio/{row['filename']}",
             "fold": row["fold"],
             "group": row["src_file"],
-            "labels": (check_labels(card, row["category"]),),
+            "labels": (check_labels(card, row["category"], table, row["filename"]),),
         }
         for row in reading.rows(table, _COLUMNS)
         if _in_esc10(table, row) in wanted
     ]
     return manifests.from_rows(
-        card.dataset, rows, root=root, names=card.labels, expected=card.counts.get("clips")
+        card.dataset,
+        rows,
+        root=root,
+        names=card.labels,
+        expected=card.counts.get("clips"),
+        source=table,
     )
 
 

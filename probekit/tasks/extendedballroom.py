@@ -28,7 +28,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
     songs: dict[str, str] = {}
     links = []
     for dance in _parse(table):
-        check_labels(card, dance.tag)
+        check_labels(card, dance.tag, table)
         for song in dance:
             number = song.get("id", "")
             if not number:
@@ -54,7 +54,12 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
         for number, dance in songs.items()
     ]
     return manifests.from_rows(
-        card.dataset, clips, root=root, names=card.labels, expected=card.counts.get("clips")
+        card.dataset,
+        clips,
+        root=root,
+        names=card.labels,
+        expected=card.counts.get("clips"),
+        source=table,
     )
 
 

@@ -54,7 +54,7 @@ def recordings(root: Path) -> dict[str, str]:
 
 def keep_found(
     card: TaskCard, root: Path, clips: Iterable[tuple[dict[str, Any], Iterable[str]]]
-) -> tuple[list[dict[str, Any]], int]:
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """Return the clips whose recording is in a folder; all of them where it has no recordings.
 
     Parameters
@@ -72,8 +72,8 @@ def keep_found(
     -------
     kept : list of dict
         Rows with the path where the recording is, in the order given.
-    total : int
-        How many clips there were.
+    absent : tuple of str
+        Names of the recordings of all other clips, without suffix, each the first it may have.
 
     Raises
     ------
@@ -82,20 +82,23 @@ def keep_found(
     """
     there = recordings(root)
     kept = []
-    total, wanted = 0, ""
+    absent: list[str] = []
     for row, names in clips:
-        total += 1
+        first = ""
         for name in names:
-            wanted = wanted or name
+            first = first or name
             if name in there:
                 kept.append({**row, "path": there[name]})
                 break
             if not there:
                 kept.append({"path": f"{name}.wav", **row})
                 break
+        else:
+            absent.append(first)
     if not kept:
+        wanted = next(iter(absent), "")
         raise DataError(
             f"{root}: none of its {len(there):,} recordings is one of {card.name}. Expected are "
             f"names such as {wanted!r} with any suffix, found are {some(sorted(there.values()), 3)}"
         )
-    return kept, total
+    return kept, tuple(absent)

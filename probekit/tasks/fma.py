@@ -64,11 +64,16 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
                 "path": f"{folder}/{name[:3]}/{name}.mp3",
                 "split": _SPLITS[row[_SPLIT]] if card.protocol.kind == "split" else "",
                 "group": row[_ARTIST],
-                "labels": (check_labels(card, row[_GENRE]),),
+                "labels": (check_labels(card, row[_GENRE], table, track),),
             }
         )
     return manifests.from_rows(
-        card.dataset, clips, root=root, names=card.labels, expected=card.counts.get("clips")
+        card.dataset,
+        clips,
+        root=root,
+        names=card.labels,
+        expected=card.counts.get("clips"),
+        source=table,
     )
 
 

@@ -34,11 +34,16 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
                 "split": "test" if int(match["index"]) < 5 else "train",
                 "fold": match["speaker"] if label == "digit" else "",
                 "group": match["speaker"] if label == "digit" else "",
-                "labels": (check_labels(card, match[label]),),
+                "labels": (check_labels(card, match[label], folder, path.name),),
             }
         )
     return manifests.from_rows(
-        card.dataset, rows, root=root, names=card.labels, expected=card.counts.get("clips")
+        card.dataset,
+        rows,
+        root=root,
+        names=card.labels,
+        expected=card.counts.get("clips"),
+        source=folder,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from probekit import manifest as manifests
 from probekit.cards import TaskCard
 from probekit.errors import DataError
+from probekit.listing import refuse_mangled
 from probekit.manifest import Manifest
 from probekit.registry import unknown
 from probekit.tasks import reading
@@ -72,7 +73,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
         _row(test, row, _folder(root, "test"), _split(test, row), classes)
         for row in reading.rows(test, ("fname", "labels", "usage"))
     ]
-    reading.refuse_mangled(table, [row["clip_id"] for row in rows])
+    refuse_mangled(table, [row["clip_id"] for row in rows])
     expected = card.counts.get("clips")
     provenance: list[str] = []
     if card.options.get("exclude_known_bad"):
@@ -87,6 +88,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
         target="multi",
         names=list(classes),
         expected=expected,
+        source=table,
         provenance=provenance,
     )
 

@@ -1,5 +1,6 @@
 """Kinetics-700 by its sound: ten-second stretches of YouTube videos of 700 human actions."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from probekit import manifest as manifests
 from probekit.cards import TaskCard
 from probekit.errors import DataError
+from probekit.listing import refuse_mangled
 from probekit.manifest import Manifest
 from probekit.registry import unknown
 from probekit.tasks import finding, reading
@@ -63,7 +65,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
     train = [_row(tables["train"], row, "train") for row in lists["train"]]
     test = [_row(tables["val"], row, "test") for row in lists["val"]]
     for kind, rows in (("train", train), ("val", test)):
-        reading.refuse_mangled(tables[kind], [row["youtube_id"] for row in lists[kind]])
+        refuse_mangled(tables[kind], [row["youtube_id"] for row in lists[kind]])
         strange = {row["labels"][0] for row in rows} - set(classes)
         if strange:
             raise unknown(f"label in {tables[kind]}", min(strange), classes)
@@ -72,8 +74,8 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
     places = sorted(range(len(train)), key=lambda k: train[k]["clip_id"])
     for k in np.random.RandomState(card.options["seed"]).permutation(len(train))[:count]:
         train[places[k]]["split"] = "valid"
-    kept, total = finding.keep_found(card, root, ((row, [row["clip_id"]]) for row in train + test))
-    return manifests.from_rows(
+    kept, absent = finding.keep_found(card, root, ((row, [row["clip_id"]]) for row in train + test))
+    found = manifests.from_rows(
         card.dataset,
         kept,
         root=root,
@@ -82,8 +84,10 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
             f"{card.options['edition']}, lists of {len(train):,} training and {len(test):,} "
             "validation clips"
         ],
-        expected=total,
+        expected=len(kept) + len(absent),
+        source=tables["train"].parent,
     )
+    return replace(found, absent=absent)
 
 
 def rehearse(card: TaskCard, stage: Stage) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from probekit import manifest as manifests
 from probekit.cards import TaskCard
 from probekit.errors import DataError
+from probekit.listing import refuse_mangled
 from probekit.manifest import Manifest
-from probekit.tasks.reading import inside, refuse_mangled, rows
+from probekit.tasks.reading import inside, rows
 from probekit.tasks.rehearsal import Stage
 
 _TAGS, _INFO = "annotations_final.csv", "clip_info_final.csv"
@@ -84,6 +85,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
         target="multi",
         names=card.labels,
         expected=card.counts.get("clips"),
+        source=table,
     )
 
 

@@ -2,16 +2,13 @@
 
 import csv
 import io
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from probekit.cards import TaskCard
 from probekit.errors import DataError
-from probekit.manifest import some
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "spaces"}
-_MANGLED = re.compile(r"#(NAME|VALUE|REF|DIV/0|N/A|NUM|NULL)[?!]?|-?\d([.,]\d+)?E[+-]\d+")
 
 
 def rows(
@@ -83,31 +80,6 @@ def rows(
     return found
 
 
-def refuse_mangled(path: Path, ids: Iterable[str]) -> None:
-    """Refuse ids that a spreadsheet program has changed.
-
-    Excel turns an id such as ``-0RWZT-miFs`` into ``#NAME?`` and ``12345E7`` into ``1.23E+11``.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Where they come from, for the message.
-    ids : iterable of str
-        The ids.
-
-    Raises
-    ------
-    DataError
-        If one of them looks like that.
-    """
-    bad = sorted({text for text in ids if _MANGLED.fullmatch(text.strip())})
-    if bad:
-        raise DataError(
-            f"{path}: ids that a spreadsheet program has changed: {some(bad)}. Get the original "
-            "file again and do not save it from a spreadsheet"
-        )
-
-
 def inside(root: Path | None, *places: str, card: TaskCard) -> Path:
     """Return a file or folder of a dataset, or raise an error that says what was looked for.
 
@@ -129,7 +101,7 @@ def inside(root: Path | None, *places: str, card: TaskCard) -> Path:
     ------
     DataError
         If no root was given or none of them is there; names what is there instead, a sub-folder
-        that would fit, and how to unpack archives.
+        or the parent folder if that would fit, and how to unpack archives.
     """
     get = f" {card.download.strip()}" if card.download else ""
     if root is None:
@@ -145,14 +117,17 @@ def inside(root: Path | None, *places: str, card: TaskCard) -> Path:
     said = f"{', '.join(there[:6])}{' …' if len(there) > 6 else ''}" or "nothing"
     text = (
         f"{root}: not the folder of {card.name}: looked for {' or '.join(places)}, found {said}. "
-        f"Expected layout: {card.layout.strip()}"
+        f"Expected layout: {card.layout.strip().rstrip('.')}."
     )
+    above = root.absolute().parent
     deeper = [one for one in there if any((root / one / name).exists() for name in places)]
     commands = unpacking(root)
     if deeper:
-        text += f". Did you mean --root {root / deeper[0]}?"
+        text += f" Did you mean --root {root / deeper[0]}?"
+    elif any((above / name).exists() for name in places):
+        text += f" Did you mean its parent folder, --root {above}?"
     elif commands:
-        text += f". Not unpacked yet? In that folder: {'; '.join(commands)}"
+        text += f" Not unpacked yet? In that folder: {'; '.join(commands)}"
     else:
         text += get
     raise DataError(text)

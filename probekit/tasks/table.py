@@ -20,5 +20,5 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
     if card.labels is None or found.target not in ("single", "multi"):
         return replace(found, expected=card.counts.get("clips"))
     for label in found.names:
-        check_labels(card, label)
+        check_labels(card, label, table)
     return replace(found, names=tuple(card.labels), expected=card.counts.get("clips"))

@@ -44,7 +44,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
         for row in reading.rows(table, _COLUMNS, delimiter="\t"):
             stem = row["filename"].removeprefix("audio/").removesuffix(".wav")
             parts = stem.split("-")
-            label = check_labels(card, row["scene_label"])
+            label = check_labels(card, row["scene_label"], table, row["filename"])
             if len(parts) != 5 or parts[0] != label:
                 raise DataError(
                     f"{table}: {row['filename']!r} with label {label!r}: names are "
@@ -60,7 +60,12 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
                 }
             )
     return manifests.from_rows(
-        card.dataset, rows, root=root, names=card.labels, expected=card.counts.get("clips")
+        card.dataset,
+        rows,
+        root=root,
+        names=card.labels,
+        expected=card.counts.get("clips"),
+        source=table.parent,
     )
 
 

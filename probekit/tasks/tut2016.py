@@ -73,6 +73,7 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
         names=card.labels,
         provenance=provenance,
         expected=card.counts.get("clips"),
+        source=meta,
     )
 
 
@@ -114,4 +115,7 @@ def _list(fold: int, kind: str) -> str:
 def _read(card: TaskCard, path: Path) -> list[tuple[str, str]]:
     """Return file names with their scenes."""
     rows = reading.rows(path, _COLUMNS, delimiter="\t", header=False)
-    return [(row["filename"], check_labels(card, row["scene_label"])) for row in rows]
+    return [
+        (name := row["filename"], check_labels(card, row["scene_label"], path, name))
+        for row in rows
+    ]

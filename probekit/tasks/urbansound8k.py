@@ -4,6 +4,7 @@ from pathlib import Path
 
 from probekit import manifest as manifests
 from probekit.cards import TaskCard
+from probekit.listing import refuse_mangled
 from probekit.manifest import Manifest
 from probekit.tasks import reading
 from probekit.tasks.base import check_labels
@@ -17,19 +18,24 @@ def build(card: TaskCard, root: Path | None) -> Manifest:
     """Return the slices with their official folds; a group is one source recording."""
     table = reading.inside(root, _TABLE, card=card)
     found = reading.rows(table, _COLUMNS)
-    reading.refuse_mangled(table, (row["slice_file_name"] for row in found))
+    refuse_mangled(table, (row["slice_file_name"] for row in found))
     rows = [
         {
             "clip_id": row["slice_file_name"].removesuffix(".wav"),
             "path": f"audio/fold{row['fold']}/{row['slice_file_name']}",
             "fold": row["fold"],
             "group": row["fsID"],
-            "labels": (check_labels(card, row["class"]),),
+            "labels": (check_labels(card, row["class"], table, row["slice_file_name"]),),
         }
         for row in found
     ]
     return manifests.from_rows(
-        card.dataset, rows, root=root, names=card.labels, expected=card.counts.get("clips")
+        card.dataset,
+        rows,
+        root=root,
+        names=card.labels,
+        expected=card.counts.get("clips"),
+        source=table,
     )
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import pytest
 
 from probekit.cache import commit, part
@@ -238,3 +239,18 @@ def test_a_writer_that_comes_second_by_a_hair_gets_the_first_content(tmp_path, m
     path.write_bytes(b"first")
     assert commit.create_once(path, b"second") == b"first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_fault_names_the_file_that_was_asked_for(tmp_path):
+    path = tmp_path / "gone" / "a.html"
+    for write in (lambda: commit.commit_text(path, "a"), lambda: commit.commit(path, made)):
+        with pytest.raises(FileNotFoundError) as error:
+            write()
+        assert error.value.filename == str(path)
+        assert ".tmp" not in str(error.value)
+
+
+def made(aside):
+    """HDF5 puts the name into its message, and nowhere else."""
+    with h5py.File(aside, "w"):
+        pass

@@ -39,12 +39,14 @@ def test_two_caches_become_one(tmp_path, put, toy, same):
     put(tmp_path / "a", range(0, 20), failed=[40])
     put(tmp_path / "b", range(15, 30), failed=[41])
     [done] = merging.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
-    assert (done.added, done.known) == (30, 5)
+    assert (done.added, done.known) == (30, 0)  # nothing was there
     same(done.where, range(30), toy, failed=[40, 41])
     before = {p: p.read_bytes() for p in done.where.glob("*.h5")}
     [again] = merging.merge([tmp_path / "b"], tmp_path / "c")
     assert (again.added, again.known) == (0, 15)
     assert {p: p.read_bytes() for p in done.where.glob("*.h5")} == before
+    [thrice] = merging.merge([tmp_path / "a", tmp_path / "b", tmp_path / "b"], tmp_path / "c")
+    assert (thrice.added, thrice.known) == (0, 30)  # each clip once, however many sources hold it
 
 
 @pytest.mark.parametrize("at_once", [1, 1 << 30])

@@ -116,7 +116,7 @@ def test_finding(tmp_path, put, toy_settled):
         ("toy", "song", r"Did you mean 'songs'\?"),
         ("toy@eeee", "songs", r"no toy@eeee for songs, only:\n  toy-ffffffff   size=3, float32"),
         ("toy:size=4", "songs", r"no toy:size=4 for songs, only"),
-        ("toy:width=3", "songs", r"no toy:width=3 for songs, only"),
+        ("toy:width=3", "songs", r"unknown parameter of toy 'width'\. Known: pool, size, stream"),
     ],
 )
 def test_finding_what_is_not_there(tmp_path, put, selection, dataset, reason):
@@ -147,3 +147,13 @@ def test_an_empty_cache(tmp_path, put):
         songs.vectors(["a"])
     with pytest.raises(CacheError, match="not the description of a cache"):
         store.Embeddings(tmp_path / "gone")
+
+
+def test_a_parameter_that_nothing_has_brings_the_near_ones(tmp_path, put, toy_settled):
+    put(tmp_path, range(3))
+    with pytest.raises(CacheError, match=r"parameter of toy 'pol'\. Did you mean 'pool'"):
+        store.find(tmp_path, "toy:pol=mean", "songs")
+    identity = {"extractor": "vggish", "params": {}}  # of a time when its card had no parameter
+    put(tmp_path, settled=toy_settled(extractor="vggish", identity=identity))
+    with pytest.raises(CacheError, match="no vggish:quantize=round for songs, only"):
+        store.find(tmp_path, "vggish:quantize=round", "songs")

@@ -90,13 +90,23 @@ def test_projection_of_classes_and_clips(task, main, tmp_path):
     assert stems == {"projection-classes-mine-made", "projection-clips-mine-made"}
 
 
-def test_two_classes(task, main):
+def test_two_classes(task, main, tmp_path):
     task(["yes", "no"])
     assert main("analyze", "dendrogram", "--task", "mine", "-e", "made").returncode == 0
-    done = main("analyze", "projection", "--task", "mine", "-e", "made")
-    assert done.returncode == 2 and "t-SNE needs at least 4, here are 2; use pca" in done.stderr
-    done = main("analyze", "projection", "--task", "mine", "-e", "made", "--method", "pca")
-    assert done.returncode == 0
+    where = ("--task", "mine", "-e", "made")
+    done = main("analyze", "projection", *where)
+    assert done.returncode == 0, done.stderr
+    said = "First two principal components (t-SNE needs at least 4, here are 2) of the class"
+    assert said in done.stdout
+    facts = json.loads(
+        (tmp_path / "reports/figures/projection-classes-mine-made-method-pca.json").read_text()
+    )
+    assert facts["method"] == "pca" and facts["instead"].startswith("t-SNE needs at least 4")
+    done = main("analyze", "projection", *where, "--method", "tsne")
+    assert done.returncode == 2
+    assert "t-SNE needs at least 4, here are 2; use --method pca" in done.stderr
+    done = main("analyze", "projection", *where, "--method", "pca")
+    assert done.returncode == 0 and "t-SNE" not in done.stdout
 
 
 def test_one_class_is_one_clear_line(task, main):

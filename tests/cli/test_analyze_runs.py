@@ -18,6 +18,17 @@ def test_confusion(main, scored):
     assert files(scored, "confusion-mine-good---knn") == sorted(KINDS)
 
 
+def test_confusion_of_embeddings_as_its_siblings_take_them(main, scored):
+    where = ["--task", "mine", "--reports", scored.root]
+    done = main("analyze", "confusion", *where, "-e", "good", "-e", "bad", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [one["embedding"] for one in json.loads(done.stdout)] == ["good", "bad"]
+    assert files(scored, "confusion-mine-good") == files(scored, "confusion-mine-bad")
+    assert files(scored, "confusion-mine-bad") == sorted(KINDS)
+    done = main("analyze", "confusion", *where)
+    assert done.returncode == 2 and "Give -e NAME with --task TASK" in done.stderr
+
+
 def test_differences(main, scored):
     done = main("analyze", "differences", "good", "bad", "--task", "mine", "--reports", scored.root)
     assert done.returncode == 0, done.stderr

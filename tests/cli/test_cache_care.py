@@ -102,9 +102,15 @@ def test_merge_pack_and_export(main, cache, tmp_path):
     done = main("cache", "pack", "melstats", "tiny", "-o", packed, "--cache", cache)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{packed}: 24 clips" in done.stdout
+    done = main(
+        "cache", "pack", "melstats", "tiny", "-o", tmp_path / "j.h5", "--cache", cache, "--json"
+    )
+    told = json.loads(done.stdout)
+    assert (told["file"], told["clips"], told["failed"]) == (str(tmp_path / "j.h5"), 24, 0)
+    assert told["size"] == (tmp_path / "j.h5").stat().st_size
     other = tmp_path / "other"
     done = main("cache", "merge", packed, cache, "--cache", other)
-    assert "24 clips added, 24 were there" in done.stdout
+    assert "24 clips added, 0 were there" in done.stdout  # though two sources hold them
     [merged] = json.loads(main("cache", "merge", packed, "--cache", other, "--json").stdout)
     assert (merged["added"], merged["known"]) == (0, 24)
     assert main("cache", "verify", "--cache", other).returncode == 0
@@ -113,6 +119,8 @@ def test_merge_pack_and_export(main, cache, tmp_path):
     table = tmp_path / "m.npz"
     done = main("cache", "export", "melstats", "tiny", "-o", table, "--cache", other)
     assert f"{table}: 24 clips" in done.stdout
+    done = main("cache", "export", "melstats", "tiny", "-o", table, "--cache", other, "--json")
+    assert json.loads(done.stdout)["clips"] == 24
     with np.load(table) as found:
         np.testing.assert_array_equal(found["embedding"], mine.vectors(ids))
     done = main(
@@ -120,6 +128,11 @@ def test_merge_pack_and_export(main, cache, tmp_path):
     )
     assert done.returncode == 2
     assert "Did you mean 'stats'" in done.stderr
+    done = main(
+        "cache", "export", "melstats", "tiny", "-o", table, "--pool", "max", "--cache", other
+    )
+    assert done.returncode == 2
+    assert "its stream stats is one vector a clip: leave out the pooling" in done.stderr
     done = main("cache", "merge", tmp_path / "gone", "--cache", other)
     assert done.returncode == 2
     assert "neither a cache with embeddings nor a packed file" in done.stderr

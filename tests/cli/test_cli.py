@@ -57,12 +57,31 @@ def test_help_has_an_example(main, path):
     assert f"probekit {' '.join(path)}" in examples
 
 
-@pytest.mark.parametrize("path", [(), ("cache",)])
+@pytest.mark.parametrize("path", [(), ("data",)])
 def test_without_arguments_the_help_is_shown(main, path):
     done = main(*path)
     assert done.returncode == 2
     assert "Commands" in done.stdout
     assert "error" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("group", "command"), [("results", "ls"), ("cache", "ls"), ("weights", "list")]
+)
+def test_a_group_alone_lists(main, extracted, monkeypatch, group, command):
+    monkeypatch.setenv("PROBEKIT_CACHE", str(extracted))
+    for more in ((), ("--json",)):
+        alone, whole = main(group, *more), main(group, command, *more)
+        assert (alone.returncode, alone.stderr) == (0, "")
+        assert alone.stdout == whole.stdout
+    assert_error(
+        main(group, "--json", command), f"behind the command: probekit {group} {command} …"
+    )
+
+
+def test_the_options_of_a_group_reach_its_list(main, extracted, tmp_path):
+    assert "melstats" in main("cache", "--cache", extracted).stdout
+    assert str(tmp_path) in main("results", "--reports", tmp_path).stdout
 
 
 def test_a_process_speaks_the_same_way(cli, tmp_path):
@@ -102,6 +121,8 @@ def test_wrong_arguments(main, arguments, words):
         ("extract -e melstats --task fsdd --root EMPTY", ["not the folder of fsdd", "recordings"]),
         ("extract -e melstats --manifest gone.csv", ["gone.csv: no such file"]),
         ("extract -e melstats", ["--task TASK --root DIR, or --audio DIR, or --manifest FILE"]),
+        ("extract -e melstats --task fsdd --audio CORPUS", ["give only one of --task TASK"]),
+        ("extract -e melstats --audio CORPUS --device gpu", ["--device gpu: torch does not know"]),
         ("extract -e melstats --audio CORPUS --root CORPUS", ["leave it out with --audio"]),
         ("extract -e melstats --audio CORPUS --cache FILE", ["file", "cannot be written"]),
         ("tasks show gtzn", ["Did you mean 'gtzan'"]),
@@ -155,6 +176,27 @@ def test_json_is_json(main, extracted, monkeypatch, arguments):
         json.loads(plain.stdout)
 
 
+def test_lists_as_json_hold_numbers(main):
+    found = {row["extractor"]: row for row in json.loads(main("extractors", "--json").stdout)}
+    assert found["vggish"]["parameters"] == 72141184
+    assert found["melstats"]["parameters"] is None
+    assert (found["vggish"]["rate"], found["vggish"]["streams"]["relu"]) == (16000, 128)
+    tasks = {row["task"]: row for row in json.loads(main("tasks", "--json").stdout)}
+    assert (tasks["fsdd"]["classes"], tasks["fsdd"]["clips"]) == (10, 3000)
+    assert {type(row["clips"]) for row in tasks.values()} <= {int, type(None)}
+    table = main("extractors").stdout
+    assert "72,141,184" in table
+    assert "16,000 Hz" in table
+    assert "relu (128), prerelu (128)" in table
+
+
+@pytest.mark.parametrize("path", ["tasks show gtzan", "extractors show mfcc"])
+def test_what_is_empty_is_not_shown(main, path):
+    done = main(*path.split())
+    assert done.returncode == 0
+    assert "None" not in done.stdout
+
+
 def test_the_cache_is_listed(main, extracted):
     [row] = json.loads(main("cache", "ls", "--cache", extracted, "--json").stdout)
     assert (row["extractor"], row["dataset"], row["clips"], row["failed"]) == (
@@ -199,6 +241,22 @@ def test_damage_is_listed_with_exit_code_1(main, extracted):
     assert list(found["damaged"]) == [str(path)]
 
 
+@pytest.mark.parametrize(
+    "name, weights, words",
+    [
+        ("vggish", "vgish=random:0", "among -e vggish. Did you mean 'vggish'?"),
+        ("melstats", "vggish=random:0", "among -e melstats"),
+        ("melstats", "melstats=random:0", "takes no weights file"),
+        ("vggish", "vggish.pac=random:0", "Did you mean 'pca'?"),
+    ],
+)
+def test_weights_that_nothing_would_use_are_an_error(main, corpus, tmp_path, name, weights, words):
+    done = main("extract", "-e", name, "--audio", corpus, "--weights", weights,
+                "--cache", tmp_path / "cache")  # fmt: skip
+    assert_error(done, f"--weights {weights.partition('=')[0]}", words)
+    assert not (tmp_path / "cache").exists()
+
+
 def test_failures_are_exit_code_1(main, corpus, tmp_path):
     audio = shutil.copytree(corpus, tmp_path / "audio")
     (audio / "tone/tone0.wav").write_text("no")
@@ -211,6 +269,18 @@ def test_failures_are_exit_code_1(main, corpus, tmp_path):
     assert (dry.returncode, summary["dry"], summary["cached"]) == (1, True, 23)
 
 
+@pytest.mark.parametrize("form", ["--reports FILE", "--reports=FILE"])
+def test_results_that_cannot_be_written_say_where_else(main, tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").touch()
+    for folder, said in (("FILE", True), ("gone", False)):
+        place = tmp_path / folder / "results"
+        monkeypatch.setattr("probekit.doctor.examine", lambda place=place, **_: place.mkdir())
+        done = main("doctor", *form.split())
+        assert_error(done, str(place))
+        assert done.stderr.endswith("directory. Name another folder with --reports\n") == said
+
+
 def test_arrays_from_elsewhere(main, tmp_path):
     ids = [f"clip{k}" for k in range(5)]
     (tmp_path / "clips.csv").write_text(
@@ -218,7 +288,7 @@ def test_arrays_from_elsewhere(main, tmp_path):
     )
     np.save(tmp_path / "a.npy", np.arange(10).reshape(5, 2))
     np.save(tmp_path / "b.npy", -np.arange(5))
-    done = main(
+    arguments = (
         "cache",
         "import",
         "mine",
@@ -237,8 +307,11 @@ def test_arrays_from_elsewhere(main, tmp_path):
         "--cache",
         tmp_path / "cache",
     )
+    done = main(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert "mine: 5 clips of songs, 3 numbers each" in done.stdout
+    told = json.loads(main(*arguments[:-1], tmp_path / "other", "--json").stdout)
+    assert (told["clips"], told["dim"], told["dataset"]) == (5, 3, "songs")
     found = store.find(tmp_path / "cache", "mine", "songs")
     np.testing.assert_array_equal(found.vectors(["clip3", "clip1"]), [[6, 7, -3], [2, 3, -1]])
     assert all(part.verify(path) is None for path in found.where.glob("*.h5"))

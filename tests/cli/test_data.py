@@ -79,3 +79,15 @@ def test_faulty_card_is_skipped_by_the_list_and_named(main, tmp_path, monkeypatc
         done = main("tasks")
     assert done.returncode == 0
     assert "urbansound8k" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("gtzan", "930 stand-in clips of gtzan (10 asked for; this task's list has 930)\n"),
+        ("kinetics700", "kinetics700 (10 asked for; its splits need more)\n"),
+    ],
+)
+def test_rehearsal_of_more_than_was_asked_for_says_why(main, tmp_path, task, said):
+    done = main("data", "rehearse", task, "--root", tmp_path, "--clips", 10)
+    assert done.stdout.endswith(said)

@@ -1,5 +1,6 @@
 import pytest
 
+from probekit.cli import output
 from probekit.cli.progress import Extraction
 
 
@@ -23,7 +24,7 @@ def test_plain_lines_are_few_and_say_everything(clock, capsys):
         clock.now += 40
         shown.tick("vggish", 149, 1510.0, 1)
         assert capsys.readouterr().err == (
-            "vggish: 250 of 1,000 clips, 50 times real time, 2.5 min left, 2 failed\n"
+            "vggish: 250 of 1,000 clips, 50 times real time = 0.014 h/s, 2.5 min left, 2 failed\n"
         )
         clock.now += 29
         shown.tick("vggish", 700, 7000.0, 0)
@@ -31,7 +32,22 @@ def test_plain_lines_are_few_and_say_everything(clock, capsys):
         clock.now += 1
         shown.tick("vggish", 50, 500.0, 0)
         [line] = capsys.readouterr().err.splitlines()
-        assert line.startswith("vggish: 1,000 of 1,000 clips, 125 times real time, 0.0 s left")
+        assert line.startswith("vggish: 1,000 of 1,000 clips, 125 times real time = 0.035 h/s")
+        assert line.endswith(", 0.0 s left, 2 failed")
+
+
+@pytest.mark.parametrize(
+    ("audio", "elapsed", "said"),
+    [
+        (0.0, 2.0, "0 times real time = 0 "),
+        (0.1, 2.0, "0.05 times real time = 1.4e-05 "),
+        (1.0, 3.0, "0.3 times real time = 9.3e-05 "),
+        (54.0, 1.0, "54 times real time = 0.015 "),
+        (36e6, 100.0, "360,000 times real time = 100 "),
+    ],
+)
+def test_speeds_are_never_rounded_to_nothing(audio, elapsed, said):
+    assert output.speed(audio, elapsed) == f"{said}hours of audio a second"
 
 
 def test_two_extractors_have_a_line_each(clock, capsys):
@@ -43,8 +59,8 @@ def test_two_extractors_have_a_line_each(clock, capsys):
         clock.now += 31
         shown.tick("b", 5, 31.0, 0)
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("a: 10 of 10 clips, 1 times real time")
-    assert second == "b: 5 of 20 clips, 1 times real time, 1.6 min left"
+    assert first.startswith("a: 10 of 10 clips, 1.0 times real time")
+    assert second == "b: 5 of 20 clips, 1.0 times real time = 0.00028 h/s, 1.6 min left"
 
 
 def test_a_terminal_gets_one_moving_line(clock, capsys, monkeypatch):
@@ -58,4 +74,4 @@ def test_a_terminal_gets_one_moving_line(clock, capsys, monkeypatch):
         shown._bar.refresh()
     out, err = capsys.readouterr()
     assert out == ""
-    assert "25 of 100 clips, 25 times real time, 30.0 s left" in err
+    assert "25 of 100 clips, 25 times real time = 0.0069 h/s, 30.0 s left" in err

@@ -407,7 +407,7 @@ def test_a_wrong_root_is_noticed_before_anything_fails(corpus, tmp_path):
         ("melstats", {"device": "gpu"}, ProbekitError, "torch does not know this device"),
         ("melstats", {"device": "meta"}, ProbekitError, "cannot use it on this machine"),
         ("melstats", {"limit": 0}, ProbekitError, "--limit 0: at least 1"),
-        ("melstats", {"task": "fsdd"}, ProbekitError, "say which recordings"),
+        ("melstats", {"task": "fsdd"}, ProbekitError, "give only one of --task"),
         ("melstats", {"root": "."}, ProbekitError, "leave it out with --audio"),
         ("melstats", {"weights": ["melstats"]}, ProbekitError, "NAME=PATH"),
     ],

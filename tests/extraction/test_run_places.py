@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 import probekit
 from probekit import extract
@@ -184,6 +185,39 @@ def test_what_contradicts_is_an_error(corpus, tmp_path, asked, message):
     with pytest.raises(ProbekitError, match=message):
         probekit.extract("melstats", audio=corpus, cache=tmp_path / "c", **asked)
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--device", "gpu"], "--device gpu: torch does not know this device"),
+        (["--devices", "cpu,gpu"], "--device gpu: torch does not know this device"),
+        (["--dask", "tcp://127.0.0.1:1"], "--dask tcp://127.0.0.1:1: no Dask scheduler answers"),
+        (["--dask", "127.0.0.1:1"], "--dask 127.0.0.1:1: no Dask scheduler answers"),
+    ],
+)
+def test_a_place_is_checked_though_nothing_is_to_be_done(corpus, tmp_path, main, asked, message):
+    arguments = ["extract", "-e", "melstats", "--audio", corpus, "--cache", tmp_path, "--limit", 2]
+    assert main(*arguments).returncode == 0
+    done = main(*arguments, *asked)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for a machine without CUDA")
+def test_a_device_is_checked_where_torch_is_loaded(corpus, tmp_path, cli):
+    probekit.extract("melstats", audio=corpus, cache=tmp_path, limit=2)
+    again = {"audio": corpus, "cache": tmp_path, "limit": 2}
+    with pytest.raises(ProbekitError, match="--device cuda: this machine has 0 CUDA devices"):
+        probekit.extract("melstats", device="cuda", **again)
+    [plan] = probekit.extract("melstats", device="cuda", dry_run=True, **again)
+    assert (plan.cached, plan.todo) == (2, 0)  # a plan is also made where the device is not
+    code = (
+        "import probekit, sys; probekit.extract('melstats', audio=sys.argv[1], cache=sys.argv[2],"
+        " limit=2, device='cuda'); assert 'torch' not in sys.modules"
+    )
+    done = cli(corpus, tmp_path, code=code)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_error_in_a_worker_is_one_line(corpus, tmp_path, main):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+import probekit
+from probekit.errors import ProbekitError
 from probekit.extractors import load
 
 torch.set_num_threads(1)
@@ -138,3 +140,21 @@ def test_precision_does_not_reach_the_front_end(name):
     half = load.build(load.specify(name, precision="bf16"))([wave])[0]
     for stream, values in exact.items():
         assert torch.equal(values, half[stream])
+
+
+def test_arrays_are_as_good_as_tensors():
+    extractor = probekit.load_extractor("melstats")
+    assert extractor.sample_rate == 22050
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype("f4")[::-1]
+    wave.setflags(write=False)
+    [ours], [theirs] = extractor([wave]), extractor([torch.tensor(wave.copy())])
+    torch.testing.assert_close(ours["stats"], theirs["stats"], rtol=0, atol=0)
+    [double] = extractor([wave.astype("f8")])
+    torch.testing.assert_close(double["stats"], ours["stats"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(), (2, 8000), (0,)])
+def test_waveforms_of_other_shapes_are_refused(shape):
+    extractor = probekit.load_extractor("melstats")
+    with pytest.raises(ProbekitError, match=r"mono waveforms, each \(samples,\), at 22050 Hz"):
+        extractor([np.zeros(shape, "f4")])

@@ -1,6 +1,7 @@
 """A student that was trained is an extractor."""
 
 import json
+import os
 from fractions import Fraction as F
 
 import numpy as np
@@ -151,14 +152,61 @@ def test_the_weights_decide_the_fingerprint():
     assert load.specify("runs/a1").fingerprint != specs[0].fingerprint
 
 
+def test_equal_weights_have_equal_bytes(monkeypatch):
+    """The name under which they are written, with the process's number, is none of the content."""
+    written = []
+    for number in (1, 22_222):
+        monkeypatch.setattr("os.getpid", lambda number=number: number)
+        _, where = made()
+        written.append((where / trained.WEIGHTS).read_bytes())
+    assert written[0] == written[1]
+
+
 def test_wrong_names():
     made(name="0a1b")
-    with pytest.raises(UnknownNameError, match=r"Did you mean 'student-0a1b'.*PROBEKIT_REPORTS"):
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'runs/0a1b'.*PROBEKIT_REPORTS"):
         load.specify("runs/0a1c")
     with pytest.raises(UnknownNameError, match="stream"):
         load.specify("runs/0a1b:stream=relu")
     with pytest.raises(WeightsError, match="its own weights"):
         load.specify("runs/0a1b", weights={"student-0a1b.main": "random:0"})
+
+
+def test_an_unknown_one_names_few_others():
+    for number in range(7):
+        path = made(name=f"{number}abc", crop=F(1))[1] / trained.CARD
+        os.utime(path, (1000 + number, 1000 + number))
+    with pytest.raises(UnknownNameError) as caught:
+        load.specify("runs/nothing-like-it")
+    assert "The newest of 7: runs/6abc, runs/5abc, runs/4abc, runs/3abc, runs/2abc." in str(
+        caught.value
+    )
+    assert "runs/1abc" not in str(caught.value)
+
+
+def test_in_another_folder(main, corpus, tmp_path, monkeypatch):
+    made(name="0a1b", crop=F(1))
+    first = load.specify("runs/0a1b").fingerprint
+    other = tmp_path / "other"
+    trained.folder().rename(tmp_path / "moved")
+    other.mkdir()
+    (tmp_path / "moved").rename(other / "students")
+    with pytest.raises(UnknownNameError, match="There is: none"):
+        load.specify("runs/0a1b")
+    assert load.specify("runs/0a1b", reports=other).fingerprint == first
+    made(name="ffff", crop=F(1))  # what lies where it is looked for anyway is found, too
+    assert set(trained.names(other)) == {"student-0a1b", "student-ffff"}
+    assert trained.names(other)["student-0a1b"].parent == other / "students"
+    # in this process and in others, which are told where it lies
+    monkeypatch.chdir(tmp_path)
+    where = ("--audio", corpus, "--device", "cpu", "--reports", "other")
+    for number, how in enumerate([(), ("--jobs", 1)]):
+        cache = ("--cache", tmp_path / f"cache{number}")
+        done = main("extract", "-e", "runs/0a1b", *where, *cache, *how)
+        assert done.returncode == 0, done.stderr
+    caches = [open_cache("runs/0a1b", "tiny", tmp_path / f"cache{k}") for k in range(2)]
+    ids = caches[0].clip_ids
+    np.testing.assert_allclose(*(one.vectors(ids) for one in caches), rtol=1e-4, atol=1e-5)
 
 
 def test_weights_that_were_changed_are_refused():

@@ -149,6 +149,22 @@ def test_values_that_cannot_be(copy, old, new, error, said):
         load_task("urbansound8k").manifest(root)
 
 
+def test_faults_of_one_row_name_the_table_and_the_clip(copy):
+    root = copy("urbansound8k")
+    table = root / "metadata/UrbanSound8K.csv"
+    lines = table.read_text("utf-8").splitlines()
+    table.write_text("\n".join([*lines, lines[7]]), "utf-8")
+    with pytest.raises(DataError) as caught:
+        load_task("urbansound8k").manifest(root)
+    clip = lines[7].partition(".wav")[0]
+    assert str(caught.value) == f"{table}: clip ids that occur more than once: {clip!r}"
+    lines[7] = lines[7].replace("car_horn", "cow_moo").replace("air_conditioner", "cow_moo")
+    table.write_text("\n".join(lines), "utf-8")
+    with pytest.raises(UnknownNameError) as caught:
+        load_task("urbansound8k").manifest(root)
+    assert f"{table}, clip '{clip}.wav': 'cow_moo'. " in str(caught.value)
+
+
 def test_audio_missing_for_half_of_the_clips_is_counted_everywhere(copy, main, tmp_path):
     root = copy("urbansound8k")
     for path in sorted((root / "audio").rglob("*-1.wav")):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from probekit import cards
-from probekit.errors import DataError
+from probekit.errors import CardError, DataError
 from probekit.tasks import checking, counting
 from probekit.tasks.base import load_task
 from probekit.tasks.rehearsal import MARKER
@@ -42,7 +42,7 @@ def test_other_counts_are_named_side_by_side(real):
     found = checking.check(load_task("urbansound8k"), real)
     assert found.counts["10"] == {"found": 4, "expected": 837}
     assert "fold 10: 4 of 837 clips" in found.faults
-    assert not any(fault.startswith("dataset") for fault in found.faults)
+    assert not any(fault.startswith("40 of") for fault in found.faults)
     clips = load_task("urbansound8k").manifest(real)
     assert "fold 10: 4 of 837 clips" in clips.provenance
     assert clips.expected == 8732
@@ -101,7 +101,7 @@ def test_manifest_without_a_root_says_what_it_needs():
     [
         ({}, []),
         ({"clips": 930}, []),
-        ({"clips": 931}, ["dataset: 930 of 931 clips"]),
+        ({"clips": 931}, ["930 of 931 clips"]),
         ({"clips": 930, "train": 443}, []),
         ({"clips": 9300, "train": 4430, "test": 290}, ["train: 443 of 4,430 clips"]),
         ({"clips": 930, "train": 443, "pool": 3}, ["pool: 0 of 3 clips"]),
@@ -123,3 +123,91 @@ def test_deviation_is_shown_by_extract_and_evaluate(real, main, tmp_path):
     [result] = json.loads(done.stdout)
     assert "fold 10: 4 of 837 clips" in result["provenance"]
     assert "40 of 8,732 clips" in result["provenance"]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "said"),
+    [
+        ("label,split", ("x,", "y,", "x,test", "y,test"), "no clip has split 'train'"),
+        ("kind,split", ("x,train", "y,train", "x,test", "y,test"), "the clips have no labels"),
+        ("label,fold", ("x,1", "y,1", "x,1", "y,1"), "at least two folds, found only 1"),
+        ("label,fold", ("x,1", "y,2", "x,1", "y,"), "1 of 4 clips have no fold"),
+        ("label,group", ("x,a", "y,a", "x,b", "y,b"), "5 folds need as many groups"),
+    ],
+)
+def test_table_that_no_probe_could_be_fitted_on_is_not_as_it_should_be(
+    tmp_path, main, header, rows, said
+):
+    (tmp_path / "a.wav").touch()
+    lines = [f"clip_id,path,{header}", *(f"c{k},a.wav,{row}" for k, row in enumerate(rows))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    [fault] = checking.check(load_task(str(tmp_path / "t.csv"))).faults
+    assert said in fault
+    done = main("data", "check", tmp_path / "t.csv")
+    assert done.returncode == 1
+    assert said in done.stdout
+    assert "as it should be" not in done.stdout
+
+
+def test_clips_on_no_side_are_counted(tmp_path):
+    rows = ("x,train", "y,train", "x,test", "y,test", "y,")
+    lines = ["clip_id,path,label,split", *(f"c{k},a.wav,{row}" for k, row in enumerate(rows))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    (tmp_path / "a.wav").touch()
+    found = checking.check(load_task(str(tmp_path / "t.csv")))
+    assert found.counts["on no side"] == {"found": 1, "expected": None}
+    assert found.faults == []
+
+
+def test_metric_for_another_kind_of_labels_is_a_fault(tmp_path):
+    rows = ("x,train", "y,train", "x,test", "y,test")
+    lines = ["clip_id,path,label,split", *(f"c{k},a.wav,{row}" for k, row in enumerate(rows))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    (tmp_path / "a.wav").touch()
+    task = load_task(str(tmp_path / "t.csv"))
+    task.card = task.card.model_copy(update={"metric": "r2"})
+    assert checking.check(task).faults == ["r2 is for regression targets; these are single"]
+
+
+def test_without_decoding_it_is_said_that_nothing_was_opened(main, urban):
+    where = ("data", "check", "urbansound8k", "--root", urban)
+    assert "recordings were not opened" in main(*where).stdout
+    assert "recordings were not opened" not in main(*where, "--decode").stdout
+
+
+@pytest.mark.parametrize("task", ["kinetics700", "audioset-balanced"])
+def test_clips_without_a_recording_are_missing_wherever_it_may_lie(task, tmp_path, main):
+    load_task(task).rehearse(tmp_path, clips=60)
+    (tmp_path / MARKER).unlink()
+    clips = load_task(task).manifest(tmp_path)
+    gone = clips.expected - len(clips)
+    assert 0 < gone == len(clips.absent) < len(clips)
+    found = checking.check(load_task(task), tmp_path)
+    assert f"{gone} of {clips.expected} clips have no recording" in found.faults
+    assert found.missing == list(clips.absent)
+    assert not any(list(tmp_path.rglob(f"*{name}.*")) for name in clips.absent)
+    done = main("data", "check", task, "--root", tmp_path)
+    assert done.returncode == 1
+    assert f"recordings that are not there ({gone}):\n    {clips.absent[0]}\n" in done.stdout
+    where = ("--task", task, "--root", tmp_path, "--cache", tmp_path / "cache")
+    said = f"{gone} of {clips.expected} clips have no recording"
+    assert said in main("extract", "-e", "melstats", "--limit", 2, *where).stdout
+
+
+@pytest.mark.parametrize(
+    ("protocol", "key"),
+    [
+        ({"kind": "split"}, "clip"),
+        ({"kind": "split"}, "validation"),
+        ({"kind": "made-folds", "folds": 3}, "4"),
+        ({"kind": "folds"}, "clip"),
+    ],
+)
+def test_counts_of_what_is_no_side_are_refused(tmp_path, protocol, key):
+    facts = {"name": "mine", "title": "Mine", "dataset": "mine", "module": "table"}
+    text = json.dumps({**facts, "protocol": protocol, "metric": "accuracy", "counts": {key: 3}})
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(CardError, match=rf"counts: '{key}' is not one of: clips"):
+        load_task(str(tmp_path / "mine.yaml"))
+    (tmp_path / "mine.yaml").write_text(text.replace(f'"{key}": 3', '"clips": 3'))
+    assert load_task(str(tmp_path / "mine.yaml")).card.counts == {"clips": 3}

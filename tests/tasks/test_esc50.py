@@ -98,7 +98,10 @@ def test_another_table_is_refused(tmp_path):
 
 def test_unknown_class_is_named_with_its_nearest(tmp_path):
     root = write(tmp_path, "1-7-A-0.wav,1,0,dogs,True,7,A")
-    with pytest.raises(UnknownNameError, match=r"label in esc50 'dogs'.*Did you mean 'dog'"):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"label of esc50 in .*esc50\.csv, clip '[^']+\.wav': 'dogs'.*Did you mean 'dog'",
+    ):
         load_task("esc50").manifest(root)
 
 

@@ -142,7 +142,7 @@ def test_a_copy_with_seven_dances_is_noticed(official, tmp_path):
         tree.getroot().remove(dance)
     tree.write(tmp_path / FILE)
     found = load_task(RANDOM).manifest(tmp_path)
-    assert found.provenance == (f"dataset: {len(found):,} of 4,180 clips",)
+    assert found.provenance == (f"{len(found):,} of 4,180 clips",)
 
 
 def test_a_missing_file_is_named(played):

@@ -64,3 +64,90 @@ def test_table_without_paths_is_evaluated_but_not_extracted(garden, main):
     done = main(*extract, "other/clips.csv")
     assert done.returncode == 2
     assert "no column 'path'" in done.stderr
+
+
+def test_tables_of_one_name_do_not_overwrite_each_other(tmp_path, main, monkeypatch):
+    for number, folder in enumerate(("pa", "pb")):
+        stage = Stage(tmp_path / folder, 8, seed=number)
+        rows = [(f"c{k}", f"{k}.wav", BIRDS[k % 2]) for k in range(10)]
+        for k in range(10):
+            stage.sound(f"{k}.wav", [k % 2 + 5 * number], seconds=0.3, rate=16000)
+        stage.table("clips.csv", rows, header=("clip_id", "path", "label"))
+
+    def extract(folder, *more):
+        monkeypatch.chdir(tmp_path / folder)
+        return main("extract", "-e", "melstats", "--task", "clips.csv", *more)
+
+    def evaluate(task):
+        done = main("evaluate", "--task", task, "-e", "melstats", "--probe", "knn", "--json")
+        return json.loads(done.stdout)[0]["run"] if done.returncode == 0 else done.stderr
+
+    assert extract("pa").returncode == 0
+    before = evaluate(tmp_path / "pa/clips.csv")
+    done = extract("pb")
+    assert done.returncode == 2
+    for said in (tmp_path / "pa/0.wav", tmp_path / "pb/0.wav", "--name NAME", "10 of 10"):
+        assert str(said) in done.stderr
+    assert evaluate(tmp_path / "pa/clips.csv") == before
+    assert "'c0' there is" in evaluate(tmp_path / "pb/clips.csv")
+    assert extract("pb", "--name", "pb").returncode == 0
+    assert extract("pb", "--name", "Not A Name").returncode == 2
+    assert evaluate("pb") != before
+    assert evaluate(tmp_path / "pa/clips.csv") == before
+    done = main("extract", "-e", "melstats", "--audio", tmp_path / "pb", "--name", "clips")
+    assert done.returncode == 0  # other ids under the same name replace nothing
+
+
+def test_table_whose_folder_moved_goes_on(garden, main):
+    assert main("extract", "-e", "melstats", "--task", "clips.csv").returncode == 0
+    new = garden / "new"
+    new.mkdir()
+    for name in ("clips.csv", "day1", "day2", "day3"):
+        (garden / name).rename(new / name)
+    done = main("extract", "-e", "melstats", "--task", new / "clips.csv")
+    assert (done.returncode, "nothing to do, 10 of 10" in done.stdout) == (0, True)
+
+
+def test_folder_of_folders_is_a_task_for_every_command(garden, main, monkeypatch):
+    assert (
+        main("extract", "-e", "melstats", "--audio", "birdsong", "--name", "song").returncode == 0
+    )
+    for task in ("song", "birdsong", "./birdsong"):  # as it was kept; the folder itself
+        done = main("data", "check", task)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "blackbird 10, wren 10" in done.stdout
+        done = main("data", "leaks", task, "--identical")
+        assert (done.returncode, "identical recordings: none" in done.stdout) == (0, True)
+        shown = main("tasks", "show", task).stdout
+        assert "5 stratified random folds" in shown
+        assert "None" not in shown
+    first, *_, last = sorted((garden / "birdsong").rglob("*.wav"))
+    last.write_bytes(first.read_bytes())
+    monkeypatch.chdir("/")  # a kept table knows where its recordings are
+    assert main("data", "leaks", "song", "--identical").returncode == 1
+    first.unlink()
+    done = main("data", "check", "song")
+    assert (done.returncode, "1 of 20 recordings are not there" in done.stdout) == (1, True)
+    assert main("data", "check", "song", "--cache", garden / "none").returncode == 2
+
+
+def test_misspelt_name_of_what_was_extracted_is_answered_with_it(garden, main):
+    main("extract", "-e", "melstats", "--audio", "birdsong")
+    for command in (("evaluate", "-e", "melstats", "--task"), ("data", "check"), ("tasks", "show")):
+        done = main(*command, "birdson")
+        assert done.returncode == 2
+        assert "unknown task 'birdson'. Did you mean 'birdsong'" in done.stderr
+
+
+def test_folder_as_a_task_is_extracted_and_evaluated(garden, main):
+    assert main("extract", "-e", "melstats", "--task", "birdsong").returncode == 0
+    done = main("evaluate", "--task", "birdsong", "-e", "melstats", "--probe", "knn")
+    assert done.returncode == 0
+    done = main("extract", "-e", "melstats", "--task", "birdsong", "--root", "day1")
+    assert (done.returncode, "leave out --root" in done.stderr) == (2, True)
+
+
+def test_folder_called_like_a_task_does_not_hide_it(garden, main):
+    (garden / "birdsong").rename(garden / "fsdd")
+    done = main("extract", "-e", "melstats", "--task", "fsdd")
+    assert (done.returncode, "needs --root" in done.stderr) == (2, True)

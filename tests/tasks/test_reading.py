@@ -2,6 +2,7 @@
 
 import pytest
 
+from probekit import listing
 from probekit.cards import Protocol, TaskCard
 from probekit.errors import DataError
 from probekit.tasks import reading
@@ -92,11 +93,11 @@ def test_missing_file_and_folder(tmp_path):
 @pytest.mark.parametrize("bad", ["#NAME?", "#VALUE!", "1.23E+11", "1,5E+08", "-2E-07"])
 def test_ids_that_a_spreadsheet_changed_are_refused(tmp_path, bad):
     with pytest.raises(DataError, match=r"spreadsheet program has changed: '.+'\. Get the orig"):
-        reading.refuse_mangled(tmp_path, ["a", bad])
+        listing.refuse_mangled(tmp_path, ["a", bad])
 
 
 def test_ids_that_only_look_odd_pass(tmp_path):
-    reading.refuse_mangled(tmp_path, ["-0RWZT-miFs", "1e5", "12E", "E+05", "100032-3-0-0.wav", ""])
+    listing.refuse_mangled(tmp_path, ["-0RWZT-miFs", "1e5", "12E", "E+05", "100032-3-0-0.wav", ""])
 
 
 def test_place_that_exists_is_returned(tmp_path):
@@ -139,3 +140,23 @@ def test_archive_that_is_not_unpacked_gets_its_command(tmp_path, files, command)
     with pytest.raises(DataError) as caught:
         reading.inside(tmp_path, "meta/zoo.csv", card=CARD)
     assert f"Not unpacked yet? In that folder: {command}" in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", ["meta/zoo.csv and audio/", "meta/zoo.csv and audio/."])
+def test_sentences_of_the_wrong_folder_end(tmp_path, layout):
+    card = CARD.model_copy(update={"layout": layout})
+    with pytest.raises(DataError, match=r"audio/\. Get zoo\.zip from the zoo\.$"):
+        reading.inside(tmp_path, "meta/zoo.csv", card=card)
+    (tmp_path / "zoo.zip").touch()
+    with pytest.raises(DataError, match=r"audio/\. Not unpacked yet\?"):
+        reading.inside(tmp_path, "meta/zoo.csv", card=card)
+
+
+def test_folder_one_too_deep_is_told_its_parent(tmp_path, monkeypatch):
+    (tmp_path / "recordings").mkdir()
+    said = rf"audio/\. Did you mean its parent folder, --root {tmp_path}\?$"
+    with pytest.raises(DataError, match=said):
+        reading.inside(tmp_path / "recordings", "recordings", card=CARD)
+    monkeypatch.chdir(tmp_path / "recordings")
+    with pytest.raises(DataError, match=said):
+        reading.inside(tmp_path.__class__(), "recordings", card=CARD)

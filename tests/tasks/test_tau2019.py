@@ -79,7 +79,10 @@ def test_copy_with_commas_is_refused(shared, tmp_path):
 
 def test_copy_with_numbers_is_refused(tmp_path):
     root = write(tmp_path, "audio/airport-lisbon-1000-40000-a.wav\t0")
-    with pytest.raises(UnknownNameError, match=r"label in dcase2019-1a '0'.*Known: airport"):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"label of dcase2019-1a in .*fold1_train\.csv, clip 'audio/.*': '0'.*Known: airport",
+    ):
         load_task("dcase2019-1a").manifest(root)
 
 

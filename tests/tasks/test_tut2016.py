@@ -47,7 +47,7 @@ def test_fold_is_the_one_that_evaluates_the_clip(root):
     assert list(clips.column("group")[:4]) == ["a001", "b001", "a002", "b002"]
     assert [clips.names[k] for k in clips.targets()] == [*SCENES] * 4
     assert list(clips.column("path")[:2]) == ["audio/a001_0_30.wav", "audio/b001_0_30.wav"]
-    assert clips.provenance == ("dataset: 8 of 1,170 clips",)
+    assert clips.provenance == ("8 of 1,170 clips",)
 
 
 def test_labels_are_the_fifteen_in_alphabetical_order():
