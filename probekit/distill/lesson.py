@@ -1,5 +1,6 @@
 """The model while Lightning trains it: phases, validation after every epoch, checkpoints."""
 
+import atexit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ class Lesson(LightningModule):
         """Give the precision's own state back (the scale of 16-bit gradients)."""
         if self._last:
             self.trainer.precision_plugin.load_state_dict(self._last["precision"])
+        if self.trainer.world_size > 1:
+            atexit.register(_leave)  # else its threads may end the process while it is leaving
 
     def on_train_epoch_start(self) -> None:
         """Begin a phase where one begins; make what is random a matter of seed and epoch alone."""
@@ -254,6 +257,12 @@ class Chunks:
 def _copied(state: State) -> State:
     """Return weights that training goes on without."""
     return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
+def _leave() -> None:
+    """Take leave of the other processes."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _mixed(seed: int, epoch: int, rank: int) -> int:
