@@ -107,6 +107,11 @@ def entry(found: Sequence[results.Result], label: str, reports: Path) -> Entry:
     return Entry(label, tuple(found), tuple(paths))
 
 
+def small(p: float) -> str:
+    """Return a p-value as text."""
+    return f"{p:.3f}" if p >= 0.0005 else "<0.001"
+
+
 def report(where: Path, tables: dict[str, list[dict[str, Any]]]) -> None:
     """Write each table as CSV, all as Markdown, and print them."""
     text = ""
@@ -181,9 +186,9 @@ def main() -> None:
                     "method": one.first,
                     "less none": f"{one.difference:+.3f}",
                     "95 % interval": f"{one.low:+.3f} – {one.high:+.3f}",
-                    "p, bootstrap over clips": f"{one.p_bootstrap:.3f}",
-                    "p, t-test over seeds": "–" if one.p_t is None else f"{one.p_t:.3f}",
-                    "p (Holm, the greater)": f"{p:.3f}",
+                    "p, bootstrap over clips": small(one.p_bootstrap),
+                    "p, t-test over seeds": "–" if one.p_t is None else small(one.p_t),
+                    "p (Holm, the greater)": small(p),
                 }
                 for one, p in zip(tests, adjusted, strict=True)
             ],
