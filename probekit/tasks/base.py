@@ -142,7 +142,7 @@ def load_task(text: str) -> Task:
     if path.suffix == ".csv":
         clips = listing.from_csv(path, need_path=False)
         return Task(infer_card(clips), partial(_from_table, path, clips.name))
-    if path.is_dir() and text not in cards.names("tasks"):
+    if text and path.is_dir() and text not in cards.names("tasks"):  # no text is not this folder
         return Task(infer_card(listing.from_folder(path)), partial(_from_folder, path))
     return Task(cards.task(text))
 

@@ -586,8 +586,9 @@ def test_task_kept_in_the_cache_is_found_by_its_name(small):
 
 
 @pytest.mark.parametrize("task", ["/nowhere/clips.csv", "clips.csv", "[a-", "../mine", ""])
-def test_task_that_is_not_there_is_an_error_and_no_pattern(small, task):
+def test_task_that_is_not_there_is_an_error_and_no_pattern(small, task, corpus, monkeypatch):
     place, clips, _ = small
+    monkeypatch.chdir(corpus)  # a folder of recordings is no task unless it is named
     kept.keep(place.cache, clips)
     with pytest.raises((DataError, UnknownNameError)):
         place.evaluate(task=task)
