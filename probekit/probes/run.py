@@ -324,7 +324,7 @@ def _still(features: Any) -> list[str]:
     """Say that features do not vary, where it is most of those in memory."""
     if not isinstance(features, np.ndarray):
         return []
-    still = int((features == features[0]).all(axis=0).sum())
+    still = int((features.min(axis=0) == features.max(axis=0)).sum())
     if still == features.shape[1]:
         return ["no feature varies"]
     many = still > features.shape[1] / 2
