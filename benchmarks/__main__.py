@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 
-from probekit import runtime
+from probekit.parallel import resources
 
 NAMES = (
     "start",
@@ -26,7 +26,7 @@ def main() -> None:
         f"{n} {version(n)}" for n in ("probekit", "torch", "numpy", "scikit-learn")
     )
     print(
-        f"{platform.machine()}, {runtime.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{platform.machine()}, {resources.cpu_count()} cores, Python {platform.python_version()}, "
         f"{libraries}\n"
     )
     for name in names:

@@ -7,15 +7,15 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.timing import table
-from probekit import listing
-from probekit.analysis.cka import linear_cka
+from probekit.analysis.class_weights import ClassWeights
 from probekit.analysis.dendrogram import cluster
-from probekit.analysis.weights import ClassWeights
-from probekit.cache import importing
-from probekit.probes import entry
-from probekit.probes.evaluation import evaluate
-from probekit.report import page
-from probekit.report.figures import dendrogram as trees
+from probekit.analysis.similarity import linear_cka
+from probekit.cache import import_export
+from probekit.data import readers
+from probekit.figures import tree as trees
+from probekit.probes.evaluate import evaluate
+from probekit.report import html
+from probekit.scores import groups
 
 _DIMS = (128, 160, 256, 512, 1024, 1024, 2048, 2048)  # of eight extractors
 
@@ -61,11 +61,11 @@ def _page(rng: np.random.Generator, folder: Path) -> tuple[float, float]:
         labels = rng.integers(10, size=1000)
         lines = [f"clip{k},clip{k}.wav,class {label},{k % 5}" for k, label in enumerate(labels)]
         table_file.write_text("\n".join(["clip_id,path,label,fold", *lines]) + "\n")
-        clips = listing.from_csv(table_file)
+        clips = readers.from_csv(table_file)
         for k in range(8):
             array = folder / f"x{k}.npy"
             np.save(array, (rng.normal(size=(10, 32))[labels] + 2 * rng.normal(size=(1000, 32))))
-            importing.import_arrays(
+            import_export.import_arrays(
                 f"made{k}", clips, [array], cache=folder / "cache", dataset=clips.name
             )
         evaluate(
@@ -73,9 +73,9 @@ def _page(rng: np.random.Generator, folder: Path) -> tuple[float, float]:
             reports=folder / "out", probe="knn",
         )  # fmt: skip
     begin = perf_counter()
-    made = page.write(
+    made = html.write(
         folder / "index.html",
-        [one for k in range(5) for one in entry.entries(f"task{k}", folder / "out")],
+        [one for k in range(5) for one in groups.entries(f"task{k}", folder / "out")],
         title="",
         figures=folder / "figures",
         cache=folder / "cache",

@@ -38,7 +38,7 @@ def _vectors(place: Path) -> None:
     wanted = [ids[k] for k in order]
     column = pd.Series(wanted)
     found = embeddings.find(wanted)
-    codes, names = embeddings.index.homes
+    codes, names = embeddings.index.part_codes
     homes, rows = codes[found], embeddings.index.rows[found]
     places = {name: np.flatnonzero(homes == code) for code, name in enumerate(names)}
 
@@ -110,7 +110,7 @@ def make(
     facts = {"extractor": name, "fingerprint": fingerprint, "identity": {"extractor": name}}
     buckets = layout.choose_buckets(len(ids), 2 * dim * max(1, frames))
     where = layout.folder(cache, name, fingerprint, "benchmark")
-    layout.settle(
+    layout.create_or_load_layout(
         where,
         layout.Layout(
             **facts, dataset="benchmark", buckets=buckets, dtype="float16", provenance=[]

@@ -17,12 +17,12 @@ import torch
 from benchmarks.cache import make
 from benchmarks.timing import table
 from probekit.cards import Protocol, TaskCard
-from probekit.distill import regularizers
-from probekit.distill.batches import Batch, Training
-from probekit.distill.sound import Sound
-from probekit.distill.teachers import Teachers
-from probekit.extractors import students
-from probekit.extractors.students import Student
+from probekit.distillation import regularizers
+from probekit.distillation.teachers import Teachers
+from probekit.extractors.students import zoo
+from probekit.extractors.students.zoo import Student
+from probekit.training.audio_store import AudioStore
+from probekit.training.dataloader import Batch, TrainBatches
 
 CLIPS, SECONDS, RATE, CLASSES, BATCH = 2_000, 29.1, 16_000, 50, 16
 VGGISH = {"hop": "24/25", "first_center": "39/80", "window": "39/40", "dim": 128}
@@ -47,9 +47,9 @@ def main(names: Iterable[str] = tuple(STEPS)) -> None:
     )
 
 
-def _student(name: str, sound: Sound, cache: Path) -> tuple[object, ...]:
+def _student(name: str, sound: AudioStore, cache: Path) -> tuple[object, ...]:
     """Time one student, in blocks of steps with the two sides in turn."""
-    student = students.build(name, CLASSES)
+    student = zoo.build(name, CLASSES)
     samples = int(student.crop * RATE)
     grid, steps = student.frames(samples)
     card = TaskCard(
@@ -61,7 +61,7 @@ def _student(name: str, sound: Sound, cache: Path) -> tuple[object, ...]:
     )
     teachers = _Cold(found, sound, cache)
     targets = np.random.default_rng(0).integers(0, 2, (CLIPS, CLASSES))
-    training = Training(sound, teachers, targets, range(CLIPS), samples, BATCH, 0)
+    training = TrainBatches(sound, teachers, targets, range(CLIPS), samples, BATCH, 0)
     count, rounds = STEPS[name]
     memory = list(islice(training.epoch(0), count))
     fresh = training.epoch(1)  # one walk: at the end of a block as much waits as at its begin
@@ -117,15 +117,15 @@ def _stepper(student: Student, features: int) -> Callable[[Batch], None]:
 class _Cold(Teachers):
     """Teachers that forget, before each batch, all that memory holds of sound and caches."""
 
-    def __init__(self, teachers: Teachers, sound: Sound, cache: Path) -> None:
+    def __init__(self, teachers: Teachers, sound: AudioStore, cache: Path) -> None:
         super().__init__(teachers.members, teachers.ids)
         self._sound = sound
         paths = [sound.path, *cache.rglob("part-*.h5")]
         self._files = [os.open(path, os.O_RDONLY) for path in paths]
 
-    def at(self, *arguments, **named):  # type: ignore[no-untyped-def]
-        found = super().at(*arguments, **named)
-        self._sound._map.madvise(mmap.MADV_DONTNEED)
+    def read_frames(self, *arguments, **named):  # type: ignore[no-untyped-def]
+        found = super().read_frames(*arguments, **named)
+        self._sound._memmap.madvise(mmap.MADV_DONTNEED)
         for file in self._files:
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         return found
@@ -137,7 +137,7 @@ def _read_bytes() -> int:
     return int(said[said.index("read_bytes:") + 1])
 
 
-def _written(place: Path) -> tuple[Sound, int]:
+def _written(place: Path) -> tuple[AudioStore, int]:
     """Write a sound and two teachers' caches of noise."""
     ids = [f"clip-{k}" for k in range(CLIPS)]
     length = int(SECONDS * RATE)
@@ -154,7 +154,7 @@ def _written(place: Path) -> tuple[Sound, int]:
         make(place, ids, {"kind": "frames", **grid}, frames, name)
     os.sync()  # what is not on the disk yet would stay in memory
     size = sum(own.stat().st_size for own in [path, *place.rglob("part-*.h5")])
-    return Sound(path, pd.DataFrame(facts), RATE, "int16"), size
+    return AudioStore(path, pd.DataFrame(facts), RATE, "int16"), size
 
 
 if __name__ == "__main__":

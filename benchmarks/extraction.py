@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from benchmarks.timing import interleaved, table
-from probekit.extraction.run import extract
+from probekit.extraction.extract import extract
 from probekit.extractors import load, memory
 from probekit.extractors.base import Extractor
 
@@ -61,12 +61,12 @@ def own_sides(
     text: str, weights: list[str], files: list[Path], precision: str
 ) -> dict[str, Callable[[], object]]:
     """Return ``probekit extract`` on files, and the network on the same batches in memory."""
-    spec = load.specify(text, weights=load.parse_overrides(weights), precision=precision)
+    spec = load.resolve_spec(text, weights=load.parse_overrides(weights), precision=precision)
     extractor = load.build(spec)
     features = batches(extractor, len(files), soundfile.info(files[0]).duration)
 
     def bare(some: int | None = None) -> None:
-        memory.keep_freed()
+        memory.tune_malloc()
         with torch.inference_mode():
             for batch in features[:some]:
                 extractor.apply_network(batch)
@@ -93,8 +93,8 @@ def batches(extractor: Extractor, clips: int, seconds: float) -> list[torch.Tens
         for first in range(0, clips, group):
             count = min(group, clips - first)
             wave = 0.1 * torch.randn(round(seconds * rate), generator=generator)
-            pieces = torch.cat([extractor.cut(wave)] * count)
-            split = pieces.split(extractor.at_once(pieces.shape[1]))
+            pieces = torch.cat([extractor.split(wave)] * count)
+            split = pieces.split(extractor.max_batch_size(pieces.shape[1]))
             found += [extractor.frontend(batch) for batch in split]
     return found
 
@@ -112,12 +112,14 @@ def noise(folder: Path, clips: int, seconds: float) -> list[Path]:
 
 def saved_weights(name: str, place: Path) -> list[str]:
     """Write random weights to files, since that is what people read; return ``NAME.FILE=PATH``."""
-    roles = load.specify(name, weights={f"{name}.{r}": "random:0" for r in ("main", "normalizer")})
+    roles = load.resolve_spec(
+        name, weights={f"{name}.{r}": "random:0" for r in ("main", "normalizer")}
+    )
     extractor = load.build(roles)
     found = []
     for role in roles.sources:
         path = place / f"{role}.pth"
-        part = extractor.part(role)
+        part = extractor.weights_target(role)
         assert part is not None
         torch.save({key: value.contiguous() for key, value in part.state_dict().items()}, path)
         found.append(f"{name}.{role}={path}")

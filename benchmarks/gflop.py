@@ -50,8 +50,8 @@ def main() -> None:
     rows: list[tuple[object, ...]] = [
         ("extractor", "GFLOP/s of audio: 10 s", "long", "in the card", "parameters")
     ]
-    for name in cards.names("extractors"):
-        card = cards.extractor(name)
+    for name in cards.card_paths("extractors"):
+        card = cards.load_extractor_card(name)
         if not card.weights:
             continue
         extractor = build(card)

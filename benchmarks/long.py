@@ -58,7 +58,7 @@ def embed(place: Path, network: str) -> None:
     import torch
 
     from probekit import extract
-    from probekit.extraction import long
+    from probekit.extraction import long_audio
     from probekit.extractors.networks.vggish import VGGish
 
     windows = 0
@@ -80,7 +80,7 @@ def embed(place: Path, network: str) -> None:
         "vggish", audio=place / "audio", cache=place / "cache", weights=["vggish=random:0"]
     )
     assert summary.done == 1, summary.failed
-    assert summary.audio_seconds > long.LONGEST
+    assert summary.audio_seconds > long_audio.LONGEST
     seconds = perf_counter() - begin
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"windows": windows, "rss": rss, "seconds": seconds}))

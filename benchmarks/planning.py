@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.timing import table
-from probekit import manifest
 from probekit.cache import index, layout
+from probekit.data import manifest
 from probekit.extractors import load
 
 # clips, recordings they are cut from, whether those are there, whether the clips are embedded
@@ -26,7 +26,7 @@ PLAN = """
 import json, sys
 from pathlib import Path
 from time import perf_counter
-from probekit import manifest
+from probekit.data import manifest
 from probekit.extraction import plan
 from probekit.extractors import load
 begin = perf_counter()
@@ -84,13 +84,13 @@ def prepare(place: Path, clips: int, recordings: int, there: bool, cached: bool)
         for i, k, s in zip(ids, numbers, start, strict=True)
     )
     manifest.from_rows("many", rows, root=root).write(place / "clips.parquet")
-    spec = load.specify("melstats")
+    spec = load.resolve_spec("melstats")
     where = layout.folder(place / "cache", spec.name, spec.fingerprint, "many")
     buckets = layout.choose_buckets(clips, 336 * 4)
     settled = layout.Layout(
         spec.name, spec.fingerprint, spec.identity, "many", buckets, "float32", []
     )
-    layout.settle(where, settled)
+    layout.create_or_load_layout(where, settled)
     if not cached:
         return
     names = np.array([layout.part_name(k) for k in range(buckets)])

@@ -25,9 +25,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.timing import table
-from probekit.probes import linear, solver
-from probekit.probes.objective import Objective
-from probekit.probes.rows import Rows
+from probekit.probes import linear
+from probekit.solvers import logistic
+from probekit.solvers.objective import Objective
+from probekit.solvers.row_blocks import StandardizedRows
 
 Array = npt.NDArray[Any]
 
@@ -64,8 +65,8 @@ def tags(clips: int = 18706, dim: int = 1024, count: int = 50) -> None:
     hot = tagged(rng, x, count)
     x, held, hot, held_hot = x[:clips], x[clips:], hot[:clips], hot[clips:]
     begin = perf_counter()
-    rows = Rows(x, np.ones((1, clips), bool))
-    ours = solver.solve(rows, hot, linear.GRID, [0] * count, tags=range(count))
+    rows = StandardizedRows(x, np.ones((1, clips), bool))
+    ours = logistic.solve(rows, hot, linear.GRID, [0] * count, tags=range(count))
     own = perf_counter() - begin
     wide = (x - rows.mean[0]) / rows.scale[0]
     far = (held - rows.mean[0]) / rows.scale[0]
@@ -119,8 +120,8 @@ def folds(clips: int = 8732, dim: int = 2048, classes: int = 10, count: int = 10
     y = scores.argmax(axis=1)
     masks = np.stack([np.arange(clips) % count != fold for fold in range(count)])
     begin = perf_counter()
-    rows = Rows(x, masks)
-    ours = solver.solve(rows, y, linear.GRID, range(count), classes=classes)
+    rows = StandardizedRows(x, masks)
+    ours = logistic.solve(rows, y, linear.GRID, range(count), classes=classes)
     own = perf_counter() - begin
     wide = (x[masks[0]] - rows.mean[0]) / rows.scale[0]
     far = (x[~masks[0]] - rows.mean[0]) / rows.scale[0]
@@ -140,8 +141,8 @@ def folds(clips: int = 8732, dim: int = 2048, classes: int = 10, count: int = 10
         curve.append((mine, its, _cosine(one.coef, model.coef_)))
     best = max(curve)
     begin = perf_counter()
-    rows = Rows(x, masks)
-    solver.solve(rows, y, reached, range(count), classes=classes)
+    rows = StandardizedRows(x, masks)
+    logistic.solve(rows, y, reached, range(count), classes=classes)
     part = perf_counter() - begin
     begin = perf_counter()
     with warnings.catch_warnings():
@@ -199,7 +200,9 @@ def stream(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
             )
         file.flush()
         before = _peak()
-        rows = Rows(np.memmap(path, np.float16, "r", shape=(clips, dim)), np.ones((1, clips), bool))
+        rows = StandardizedRows(
+            np.memmap(path, np.float16, "r", shape=(clips, dim)), np.ones((1, clips), bool)
+        )
         objective = Objective(rows, hot, [0] * classes, range(classes))
         weights = torch.zeros(classes, 1, dim, dtype=torch.float64)
         everything = torch.arange(classes)
@@ -267,7 +270,7 @@ def _gap(objective: Objective, model: LogisticRegression, c: float) -> float:
     weights = torch.as_tensor(model.coef_)[None]
     intercepts = torch.as_tensor(model.intercept_)[None]
     found = objective.sums(group, weights, intercepts, torch.float64)
-    value, bound = objective.gap(group, weights, intercepts, found, torch.tensor([c]))
+    value, bound = objective.duality_gap(group, weights, intercepts, found, torch.tensor([c]))
     return float(bound / value)
 
 

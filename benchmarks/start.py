@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.timing import interleaved, table
-from probekit.tasks.corpus import write_corpus
+from probekit.tasks.standin.corpus import write_corpus
 
 
 def main() -> None:

@@ -21,14 +21,14 @@ from pathlib import Path
 import torch
 
 import probekit
-from probekit import audio
+from probekit.audio import recording
 from probekit.errors import ProbekitError
 
 
 def tags(extractor: torch.nn.Module, path: Path) -> list[tuple[str, float]]:
     """Return the network's tags for a recording with their probabilities, the highest first."""
     head = extractor.head()
-    wave = audio.load(path, extractor.card.sample_rate).wave
+    wave = recording.load(path, extractor.card.sample_rate).wave
     features = extractor([torch.from_numpy(wave)])[0][head.stream]
     probabilities = torch.sigmoid(head.weight.cpu() @ features.cpu() + head.bias.cpu())
     ranked = probabilities.argsort(descending=True).tolist()

@@ -31,11 +31,11 @@ import numpy as np
 import soundfile
 
 import probekit
-from probekit.distill import trained
 from probekit.errors import ProbekitError
-from probekit.probes import comparison, results
-from probekit.probes.entry import Entry
-from probekit.tasks.synthesis import synthesize
+from probekit.scores import comparison, store
+from probekit.scores.groups import RunGroup
+from probekit.tasks.standin.sounds import synthesize
+from probekit.training import run_folder
 
 RATE, SECONDS = 16000, 12
 SCENES = {"rain": 0.4, "wind": 0.3, "engine": 0.2, "footsteps": 0.1}
@@ -86,7 +86,7 @@ def write(where: Path, clips: int) -> Path:
     return table
 
 
-def row(name: str, found: Sequence[results.Result]) -> dict[str, Any]:
+def row(name: str, found: Sequence[store.Result]) -> dict[str, Any]:
     """Return a line of the table of scores."""
     scores = [r["score"] for r in found]
     spread = f"{np.std(scores, ddof=1):.3f}" if len(scores) > 1 else "–"
@@ -101,10 +101,10 @@ def row(name: str, found: Sequence[results.Result]) -> dict[str, Any]:
     }
 
 
-def entry(found: Sequence[results.Result], label: str, reports: Path) -> Entry:
+def entry(found: Sequence[store.Result], label: str, reports: Path) -> RunGroup:
     """Gather results that differ in their seeds alone."""
-    paths = (results.path_of(reports, r["task"], r["embedding"], r["run"]) for r in found)
-    return Entry(label, tuple(found), tuple(paths))
+    paths = (store.path_of(reports, r["task"], r["embedding"], r["run"]) for r in found)
+    return RunGroup(label, tuple(found), tuple(paths))
 
 
 def small(p: float) -> str:
@@ -149,28 +149,30 @@ def main() -> None:
     task = str(write(asked.where / f"corpus-{asked.clips}", asked.clips))
     common: dict[str, Any] = {"crop": CROP, "device": "cpu"}
     say("the corpus is there")
-    taught = probekit.distill(
+    taught = probekit.distillation(
         task, asked.teacher, epochs=asked.teacher_epochs, name="teacher", **common
     )[0]
-    name = trained.name(taught["run"], taught["folds"][0]["fold"], len(taught["folds"]))
+    name = run_folder.student_id(taught["run"], taught["folds"][0]["fold"], len(taught["folds"]))
     say(f"teacher: {taught['score']:.3f}")
     probekit.extract(f"runs/{name}", task=task, frames=True, device="cpu")
     say("its frames are in the cache")
-    alone = probekit.distill(
+    alone = probekit.distillation(
         task, asked.student, epochs=asked.teacher_epochs, name="alone", **common
     )
     say(f"a student alone, all labels: {alone[0]['score']:.3f}")
     found = {}
     for method in METHODS:
         teacher = () if method == "none" else (f"runs/{name}:stream=embedding",)
-        found[method] = probekit.distill(
+        found[method] = probekit.distillation(
             task, asked.student, teacher, method=method, name=method,
             fractions=[SHARE], seeds=asked.seeds, epochs=asked.epochs, batch=8, lr=2e-3, **common,
         )  # fmt: skip
         each = ", ".join(f"{r['score']:.3f}" for r in found[method])
         say(f"{method}: {each}")
     entries = {m: entry(of, m, reports) for m, of in found.items()}
-    tests = [comparison.among([entries[m], entries["none"]])[0] for m in METHODS if m != "none"]
+    tests = [
+        comparison.compare_all([entries[m], entries["none"]])[0] for m in METHODS if m != "none"
+    ]
     adjusted = comparison.holm([one.p for one in tests])
     scores = [
         row("teacher", [taught]),

@@ -16,25 +16,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from probekit.analysis.dendrogram import dendrogram
     from probekit.api import load_extractor, open_cache
-    from probekit.distill.run import distill
-    from probekit.extraction.run import extract
-    from probekit.manifest import Manifest
-    from probekit.probes.estimator import LinearProbe
-    from probekit.probes.evaluation import evaluate
-    from probekit.probes.results import frame as results
-    from probekit.tasks.base import load_task
+    from probekit.data.manifest import Manifest
+    from probekit.distillation.distill import distill
+    from probekit.extraction.extract import extract
+    from probekit.probes.evaluate import evaluate
+    from probekit.probes.linear_classifier import LinearProbe
+    from probekit.scores.store import frame as results
+    from probekit.tasks.task import load_task
 
-_PLACES = {
-    "LinearProbe": "probekit.probes.estimator:LinearProbe",
-    "Manifest": "probekit.manifest:Manifest",
+_LAZY = {
+    "LinearProbe": "probekit.probes.linear_classifier:LinearProbe",
+    "Manifest": "probekit.data.manifest:Manifest",
     "dendrogram": "probekit.analysis.dendrogram:dendrogram",
-    "distill": "probekit.distill.run:distill",
-    "evaluate": "probekit.probes.evaluation:evaluate",
-    "extract": "probekit.extraction.run:extract",
+    "distill": "probekit.distillation.distill:distill",
+    "evaluate": "probekit.probes.evaluate:evaluate",
+    "extract": "probekit.extraction.extract:extract",
     "load_extractor": "probekit.api:load_extractor",
-    "load_task": "probekit.tasks.base:load_task",
+    "load_task": "probekit.tasks.task:load_task",
     "open_cache": "probekit.api:open_cache",
-    "results": "probekit.probes.results:frame",
+    "results": "probekit.scores.store:frame",
 }
 
 __version__ = "0.1.0"
@@ -53,9 +53,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _LAZY:
         raise AttributeError(f"module 'probekit' has no attribute {name!r}")
-    module, _, attribute = _PLACES[name].partition(":")
+    module, _, attribute = _LAZY[name].partition(":")
     return getattr(import_module(module), attribute)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probekit.cache import layout, store
-from probekit.cache.store import Embeddings
+from probekit.cache import embeddings, layout
+from probekit.cache.embeddings import Embeddings
 
 if TYPE_CHECKING:
     from probekit.extractors.base import Extractor
@@ -33,7 +33,7 @@ def open_cache(extractor: str, dataset: str, cache: str | Path | None = None) ->
     CacheError
         If there are none, or several that fit.
     """
-    return store.find(layout.root(cache), extractor, dataset)
+    return embeddings.find(layout.root(cache), extractor, dataset)
 
 
 def load_extractor(
@@ -69,9 +69,10 @@ def load_extractor(
     ProbekitError
         If something asked for is not known, or weights are missing.
     """
-    from probekit import runtime
-    from probekit.extractors import load, overrides
+    from probekit.extractors import load
+    from probekit.extractors.weights import source
+    from probekit.parallel import resources
 
-    given = overrides.named_for(weights, [extractor])
-    spec = load.specify(extractor, weights=given, streams=streams, precision=precision)
-    return load.build(spec, runtime.device(device))
+    given = source.validate_overrides(weights, [extractor])
+    spec = load.resolve_spec(extractor, weights=given, streams=streams, precision=precision)
+    return load.build(spec, resources.device(device))

@@ -8,13 +8,13 @@ from time import perf_counter
 from probekit.analysis.dendrogram import dendrogram
 from probekit.cache import layout
 from probekit.errors import DataError
-from probekit.extraction.run import extract
-from probekit.probes import entry, results
-from probekit.probes.evaluation import evaluate
-from probekit.probes.results import Result
-from probekit.report import page
-from probekit.report.figures import dendrogram as figure
-from probekit.tasks.corpus import write_corpus
+from probekit.extraction.extract import extract
+from probekit.figures import tree as figure
+from probekit.probes.evaluate import evaluate
+from probekit.report import html
+from probekit.scores import groups, store
+from probekit.scores.store import Result
+from probekit.tasks.standin.corpus import write_corpus
 
 EXTRACTORS = ("melstats", "vggish")
 WEIGHTS = ("vggish=random:0",)
@@ -79,7 +79,7 @@ def run(
     """
     tell = step or (lambda name: None)
     begin = perf_counter()
-    where, out = layout.root(cache), results.root(reports) / "demo"
+    where, out = layout.root(cache), store.root(reports) / "demo"
     corpus = out / f"corpus-{clips}-{seed}"
     tell(STEPS[0])
     try:
@@ -97,10 +97,10 @@ def run(
     runs = {result["run"] for result in found}
     entries = [
         one
-        for one in entry.entries("synth", out)
+        for one in groups.entries("synth", out)
         if runs.issuperset(result["run"] for result in one.results)
     ]
-    written = page.write(
+    written = html.write(
         out / "index.html",
         entries,
         title="probekit demo",

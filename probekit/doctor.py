@@ -12,10 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from probekit import cards, runtime
+from probekit import cards
 from probekit.cards import ExtractorCard
 from probekit.errors import AudioError
-from probekit.extractors import inventory, weights
+from probekit.extractors.weights import inventory, source
+from probekit.parallel import resources
 
 # numpy, torch, soundfile and soxr are imported where they are used: one that is broken is a finding
 
@@ -52,7 +53,7 @@ class Finding:
     advice: str = ""
 
 
-def examine(
+def run_checks(
     *,
     everything: bool = False,
     device: str = "cpu",
@@ -87,7 +88,7 @@ def examine(
     tell("versions")
     found = list(_versions())
     if not any(one.name == "torch" and one.state == "wrong" for one in found):
-        runtime.device(device)  # if it is not there, that is no fault of the extractors
+        resources.device(device)  # if it is not there, that is no fault of the extractors
     parts: dict[str, Callable[[], Iterator[Finding]]] = {
         "devices": _devices,
         "decoders": lambda: map(_decoder, FORMATS),
@@ -146,7 +147,10 @@ def _devices() -> Iterator[Finding]:
     if hardware:
         bf16 = "in hardware" if any(hardware) else "emulated, slow"
     yield Finding(
-        "devices", "cpu", "right", f"{runtime.cpu_count()} cores, {platform.machine()}; bf16 {bf16}"
+        "devices",
+        "cpu",
+        "right",
+        f"{resources.cpu_count()} cores, {platform.machine()}; bf16 {bf16}",
     )
     if not torch.cuda.is_available():
         if shutil.which("nvidia-smi") is None:
@@ -202,7 +206,7 @@ def _decoder(name: str) -> Finding:
     import numpy as np
     import soundfile
 
-    from probekit import audio
+    from probekit.audio import recording
 
     rate, hertz, level, seconds, own = 16000, 440.0, 0.5, 0.5, 44100
     tone = level * np.sin(2 * np.pi * hertz / own * np.arange(round(seconds * own)))
@@ -211,7 +215,7 @@ def _decoder(name: str) -> Finding:
         with tempfile.TemporaryDirectory(prefix="probekit-") as folder:
             path = Path(folder) / f"tone.{name}"
             soundfile.write(path, tone, own, subtype, format=name.upper())
-            heard = audio.load(path, rate)
+            heard = recording.load(path, rate)
     except (AudioError, OSError, RuntimeError, TypeError, ValueError) as error:
         return Finding(
             "decoders",
@@ -238,12 +242,12 @@ def _decoder(name: str) -> Finding:
 def _folders(cache: str | Path | None, reports: str | Path | None) -> Iterator[Finding]:
     """Try whether probekit can write where it will."""
     from probekit.cache import layout
-    from probekit.probes import results
+    from probekit.scores import store
 
     folders = {
-        "downloads": (weights.home(), "PROBEKIT_HOME"),
+        "downloads": (source.weights_dir(), "PROBEKIT_HOME"),
         "cache": (layout.root(cache), "--cache or PROBEKIT_CACHE"),
-        "reports": (results.root(reports), "--reports or PROBEKIT_REPORTS"),
+        "reports": (store.root(reports), "--reports or PROBEKIT_REPORTS"),
     }
     for name, (folder, setting) in folders.items():
         place = folder.absolute()
@@ -283,7 +287,7 @@ def _weights() -> Iterator[Finding]:
                 f"{one.path}: {one.fault}",
                 f"Delete it, then: probekit weights get {one.extractor}",
             )
-        elif one.here:
+        elif one.present:
             advice = "probekit weights verify reads it." if one.state == "not checked" else ""
             yield Finding("weights", name, "right", f"here, hash: {one.state}", advice)
         elif one.url is None:
@@ -306,24 +310,24 @@ def _weights() -> Iterator[Finding]:
 
 def _extractors(everything: bool, device: str, tell: Callable[[str], None]) -> Iterator[Finding]:
     """Run all extractors."""
-    from probekit.extractors import reference
+    from probekit.extractors import selftest
 
-    expected = reference.read()
-    for name in cards.names("extractors"):
+    expected = selftest.read()
+    for name in cards.card_paths("extractors"):
         tell(name)
-        yield _extractor(cards.extractor(name), expected.get(name), everything, device)
+        yield _extractor(cards.load_extractor_card(name), expected.get(name), everything, device)
 
 
 def _extractor(
     card: ExtractorCard, expected: dict[str, Any] | None, everything: bool, device: str
 ) -> Finding:
     """Run an extractor, and compare with what it should give."""
-    from probekit.extractors import reference
+    from probekit.extractors import selftest
 
     name = card.name
     if expected is None or expected["version"] != card.version:
         return Finding("extractors", name, "note", f"no reference for version {card.version}")
-    if large(card) and not everything:
+    if is_slow(card) and not everything:
         return Finding(
             "extractors", name, "note", "not run: a large network", "probekit doctor --all runs it."
         )
@@ -332,10 +336,10 @@ def _extractor(
         "versions of constraints.txt; if it stays, report it with probekit doctor --json."
     )
     try:
-        found = reference.describe(name, device)
+        found = selftest.compute_reference(name, device)
     except Exception as error:
         return Finding("extractors", name, "wrong", _line(error), advice)
-    faults = reference.compare(found, expected["streams"])
+    faults = selftest.compare(found, expected["streams"])
     worst = max(faults, key=lambda stream: faults[stream])
     if faults[worst] > TOLERANCE:
         return Finding(
@@ -360,7 +364,7 @@ def _line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def large(card: ExtractorCard) -> bool:
+def is_slow(card: ExtractorCard) -> bool:
     """Say whether a network takes more than a few seconds for the wave."""
     parameters, gflop = LARGE
     return (card.parameter_count or 0) > parameters or (card.gflop_per_second or 0) > gflop
@@ -379,19 +383,22 @@ def make_reference(path: Path | None = None) -> Path:
     Parameters
     ----------
     path : pathlib.Path, optional
-        The file to write; ``extractors/reference.json`` in the package if not given.
+        The file to write; ``extractors/selftest.json`` in the package if not given.
 
     Returns
     -------
     pathlib.Path
         The file.
     """
-    from probekit.extractors import reference
+    from probekit.extractors import selftest
 
-    path = path or reference.FILE
+    path = path or selftest.FILE
     made = {
-        name: {"version": cards.extractor(name).version, "streams": reference.describe(name)}
-        for name in cards.names("extractors")
+        name: {
+            "version": cards.load_extractor_card(name).version,
+            "streams": selftest.compute_reference(name),
+        }
+        for name in cards.card_paths("extractors")
     }
     path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return path

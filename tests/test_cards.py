@@ -30,41 +30,41 @@ def put(folder, content, name="mine"):
 
 @pytest.mark.parametrize("kind", ["extractors", "tasks"])
 def test_every_card_that_comes_along_is_valid(kind):
-    names = cards.names(kind)
+    names = cards.card_paths(kind)
     assert len(names) >= 5
     assert list(names) == sorted(names)
     for name in names:
-        assert cards.load(kind, name).name == name
+        assert cards.load_card(kind, name).name == name
 
 
 @pytest.mark.parametrize("inside", ["extractors", "."])
 def test_a_user_s_own_card_is_found_first(tmp_path, monkeypatch, inside):
     put(tmp_path / inside, EXTRACTOR)
     put(tmp_path / inside, {**EXTRACTOR, "name": "vggish", "title": "Own"}, "vggish")
-    assert cards.extractor("vggish").title != "Own"
+    assert cards.load_extractor_card("vggish").title != "Own"
     monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
-    assert cards.extractor("vggish").title == "Own"
-    assert cards.extractor("mine").sample_rate == 16000
-    assert cards.extractor("melstats").sample_rate == 22050
+    assert cards.load_extractor_card("vggish").title == "Own"
+    assert cards.load_extractor_card("mine").sample_rate == 16000
+    assert cards.load_extractor_card("melstats").sample_rate == 22050
 
 
 def test_a_folder_of_cards_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path / "gone"))
     with pytest.raises(CardError, match=r"PROBEKIT_CARDS names .*gone: no such folder"):
-        cards.extractor("melstats")
+        cards.load_extractor_card("melstats")
 
 
 def test_a_changed_card_is_read_again(tmp_path, monkeypatch):
     monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
     path = put(tmp_path, EXTRACTOR)
-    assert cards.extractor("mine").version == 1
+    assert cards.load_extractor_card("mine").version == 1
     put(tmp_path, {**EXTRACTOR, "version": 2})
     os.utime(path, ns=(1, 1))
-    assert cards.extractor("mine").version == 2
+    assert cards.load_extractor_card("mine").version == 2
 
 
 def test_times_are_exact(tmp_path):
-    stream = cards.read(put(tmp_path, EXTRACTOR), cards.ExtractorCard).streams["out"]
+    stream = cards.read_card(put(tmp_path, EXTRACTOR), cards.ExtractorCard).streams["out"]
     assert (stream.hop, stream.first_center) == (Fraction(24, 25), Fraction(12, 25))
 
 
@@ -98,7 +98,7 @@ def with_stream(**changes):
 def test_faults_are_named_with_file_and_field(tmp_path, content, faults):
     path = put(tmp_path, content)
     with pytest.raises(CardError) as caught:
-        cards.read(path, cards.ExtractorCard)
+        cards.read_card(path, cards.ExtractorCard)
     text = str(caught.value)
     assert text.startswith(f"{path}: ")
     for fault in faults:
@@ -108,16 +108,16 @@ def test_faults_are_named_with_file_and_field(tmp_path, content, faults):
 def test_a_card_that_is_no_text_or_not_there(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"name: \xff")
     with pytest.raises(CardError, match="not a YAML file"):
-        cards.read(tmp_path / "a.yaml", cards.TaskCard)
+        cards.read_card(tmp_path / "a.yaml", cards.TaskCard)
     with pytest.raises(CardError, match="No such file"):
-        cards.read(tmp_path / "b.yaml", cards.TaskCard)
+        cards.read_card(tmp_path / "b.yaml", cards.TaskCard)
 
 
 def test_the_name_inside_is_the_file_s(tmp_path, monkeypatch):
     put(tmp_path, EXTRACTOR, "other")
     monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
     with pytest.raises(CardError, match="named 'mine' inside"):
-        cards.extractor("other")
+        cards.load_extractor_card("other")
 
 
 def test_made_folds_need_their_number():
@@ -130,4 +130,4 @@ def test_made_folds_need_their_number():
 )
 def test_a_misspelt_card_brings_the_near_ones(kind, name, near):
     with pytest.raises(UnknownNameError, match=f"Did you mean .*'{near}'"):
-        cards.load(kind, name)
+        cards.load_card(kind, name)

@@ -11,8 +11,8 @@ import pytest
 
 from probekit import demo
 from probekit.errors import DataError
-from probekit.probes import results
-from probekit.tasks import corpus, synthesis
+from probekit.scores import store
+from probekit.tasks.standin import corpus, sounds
 
 SYNTHETIC, RANDOM = "synthetic corpus", "random weights (seed 0)"
 CLIPS = 300  # the fewest that it takes
@@ -37,7 +37,7 @@ def test_corpus_has_the_clips(made):
     with (found.corpus / "clips.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == CLIPS
-    assert {row["label"] for row in rows} == set(synthesis.CLASSES)
+    assert {row["label"] for row in rows} == set(sounds.CLASSES)
     assert found.corpus.parent == root / "reports/demo"
 
 
@@ -60,9 +60,9 @@ def test_results_are_far_above_chance_and_say_what_they_are_of(made):
 
 def test_store_has_what_was_returned_with_its_marks(made):
     root, found, _ = made
-    kept = results.everything(root / "reports/demo")
+    kept = store.load_all(root / "reports/demo")
     assert sorted(kept, key=lambda r: r["run"]) == sorted(found.results, key=lambda r: r["run"])
-    table = results.frame(root / "reports/demo").set_index("embedding")
+    table = store.frame(root / "reports/demo").set_index("embedding")
     assert table.loc["melstats", "provenance"] == SYNTHETIC
     assert table.loc["vggish", "provenance"] == f"{SYNTHETIC}; {RANDOM}"
     for path in (root / "reports/demo/results").glob("*/*.h5"):
@@ -75,7 +75,7 @@ def test_figure_is_marked(made):
     files = {path.suffix: path for path in found.figures}
     texts = ["".join(item.itertext()) for item in ElementTree.parse(files[".svg"]).iter()]
     assert SYNTHETIC in texts
-    assert set(synthesis.CLASSES) <= set(texts)
+    assert set(sounds.CLASSES) <= set(texts)
     facts = json.loads(files[".json"].read_text())
     assert facts["provenance"] == [SYNTHETIC]
     assert facts["caption"].endswith("Synthetic corpus.")

@@ -8,8 +8,10 @@ import pytest
 import soundfile
 
 from probekit import cards, doctor
+from probekit.cards import loader
 from probekit.errors import ProbekitError
-from probekit.extractors import reference, states, weights
+from probekit.extractors import selftest
+from probekit.extractors.weights import source, state_dict
 
 SMALL = ("convnet", "melstats", "mfcc")
 PARTS = ["versions", "devices", "decoders", "folders", "extractors", "weights"]
@@ -18,7 +20,7 @@ PARTS = ["versions", "devices", "decoders", "folders", "extractors", "weights"]
 @pytest.fixture
 def few(tmp_path, monkeypatch):
     """Only a few extractors, so that a run takes a second."""
-    shipped = cards._shipped("extractors")
+    shipped = loader._builtin_folder("extractors")
     folder = tmp_path / "cards"
     folder.mkdir()
 
@@ -27,7 +29,7 @@ def few(tmp_path, monkeypatch):
             shutil.copy(shipped / f"{name}.yaml", folder)
 
     also(*SMALL)
-    monkeypatch.setattr(cards, "_shipped", lambda kind: folder)
+    monkeypatch.setattr(loader, "_builtin_folder", lambda kind: folder)
     return also
 
 
@@ -42,11 +44,11 @@ def only_fault(found):
 
 
 def change_reference(tmp_path, monkeypatch, change):
-    content = json.loads(reference.FILE.read_text())
+    content = json.loads(selftest.FILE.read_text())
     change(content)
-    path = tmp_path / "reference.json"
+    path = tmp_path / "selftest.json"
     path.write_text(json.dumps(content))
-    monkeypatch.setattr(reference, "FILE", path)
+    monkeypatch.setattr(selftest, "FILE", path)
 
 
 def test_healthy_with_every_shipped_extractor(main):
@@ -63,18 +65,18 @@ def test_healthy_with_every_shipped_extractor(main):
 
 
 def test_every_shipped_extractor_has_a_reference():
-    known = reference.read()
+    known = selftest.read()
     lacking = [
         name
-        for name in cards.names("extractors")
-        if known.get(name, {}).get("version") != cards.extractor(name).version
+        for name in cards.card_paths("extractors")
+        if known.get(name, {}).get("version") != cards.load_extractor_card(name).version
     ]
     assert not lacking, (
         f"{', '.join(lacking)}: extractor added or version raised; run "
         'python -c "from probekit import doctor; doctor.make_reference()" and look at the diff'
     )
     for name, content in known.items():
-        assert set(content["streams"]) == set(cards.extractor(name).streams)
+        assert set(content["streams"]) == set(cards.load_extractor_card(name).streams)
 
 
 def test_table_and_advice(main, few):
@@ -100,8 +102,8 @@ def test_a_broken_reference_is_reported_with_exit_code_1(main, few, tmp_path, mo
 
 
 def test_a_reference_that_is_not_there_is_a_fault(few, tmp_path, monkeypatch):
-    monkeypatch.setattr(reference, "FILE", tmp_path / "nowhere.json")
-    fault = only_fault(doctor.examine())
+    monkeypatch.setattr(selftest, "FILE", tmp_path / "nowhere.json")
+    fault = only_fault(doctor.run_checks())
     assert "nowhere.json: missing or damaged" in fault.found
 
 
@@ -111,12 +113,12 @@ def test_extractors_without_reference_are_no_fault(few, tmp_path, monkeypatch):
         content["mfcc"]["version"] += 1
 
     change_reference(tmp_path, monkeypatch, change)
-    found = states_of(doctor.examine(), "extractors")
+    found = states_of(doctor.run_checks(), "extractors")
     assert found == {"convnet": "right", "melstats": "note", "mfcc": "note"}
 
 
 def test_a_network_that_is_off_by_one_in_a_thousand_is_found(few, monkeypatch):
-    real = states.random_state
+    real = state_dict.random_init
 
     def off(network, seed):
         state = real(network, seed)
@@ -125,8 +127,8 @@ def test_a_network_that_is_off_by_one_in_a_thousand_is_found(few, monkeypatch):
                 state[name] = value * 1.003
         return state
 
-    monkeypatch.setattr(states, "random_state", off)
-    fault = only_fault(doctor.examine())
+    monkeypatch.setattr(state_dict, "random_init", off)
+    fault = only_fault(doctor.run_checks())
     assert (fault.part, fault.name) == ("extractors", "convnet")
 
 
@@ -134,8 +136,8 @@ def test_an_extractor_that_fails_does_not_hide_the_others(few, monkeypatch):
     def fail(network, seed):
         raise RuntimeError("no kernel for this machine\nand more")
 
-    monkeypatch.setattr(states, "random_state", fail)
-    found = doctor.examine()
+    monkeypatch.setattr(state_dict, "random_init", fail)
+    found = doctor.run_checks()
     assert states_of(found, "extractors") == {
         "convnet": "wrong",
         "melstats": "right",
@@ -146,10 +148,10 @@ def test_an_extractor_that_fails_does_not_hide_the_others(few, monkeypatch):
 
 def test_large_networks_run_only_when_asked_for(few, monkeypatch):
     monkeypatch.setattr(doctor, "LARGE", (39_281, 1.0))  # convnet has one parameter more
-    assert states_of(doctor.examine(), "extractors")["convnet"] == "note"
-    assert states_of(doctor.examine(everything=True), "extractors")["convnet"] == "right"
+    assert states_of(doctor.run_checks(), "extractors")["convnet"] == "note"
+    assert states_of(doctor.run_checks(everything=True), "extractors")["convnet"] == "right"
     monkeypatch.setattr(doctor, "LARGE", (1e9, 0.001))
-    assert states_of(doctor.examine(), "extractors")["convnet"] == "note"
+    assert states_of(doctor.run_checks(), "extractors")["convnet"] == "note"
 
 
 @pytest.mark.parametrize("how", ["raises", "louder", "shorter"])
@@ -164,14 +166,14 @@ def test_a_decoder_that_does_not_work(few, monkeypatch, how):
         real(path, wave, rate, subtype, format=format)
 
     monkeypatch.setattr(soundfile, "write", write)
-    fault = only_fault(doctor.examine())
+    fault = only_fault(doctor.run_checks())
     assert (fault.part, fault.name) == ("decoders", "mp3")
     assert "pip install" in fault.advice
 
 
 def test_a_library_that_is_missing(few, monkeypatch):
     monkeypatch.setattr(doctor, "LIBRARIES", (*doctor.LIBRARIES, "no_such_library"))
-    fault = only_fault(doctor.examine())
+    fault = only_fault(doctor.run_checks())
     assert (fault.part, fault.name) == ("versions", "no_such_library")
     assert fault.advice.endswith("pip install --upgrade --force-reinstall no_such_library")
 
@@ -181,8 +183,9 @@ def test_broken_libraries_are_findings_and_no_crash(cli, few, tmp_path):
     (tmp_path / "soundfile.py").write_text("raise OSError('sndfile library not found')")
     code = (
         f"import sys, pathlib; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from probekit import cards, cli\n"
-        f"cards._shipped = lambda kind: pathlib.Path({str(tmp_path / 'cards')!r})\n"
+        "from probekit import cli\n"
+        "from probekit.cards import loader\n"
+        f"loader._builtin_folder = lambda kind: pathlib.Path({str(tmp_path / 'cards')!r})\n"
         "cli.main()"
     )
     done = cli("doctor", "--json", code=code)
@@ -196,12 +199,12 @@ def test_broken_libraries_are_findings_and_no_crash(cli, few, tmp_path):
 
 def test_folders_are_not_made_and_faults_are_named(few, tmp_path, monkeypatch):
     new = tmp_path / "new" / "cache"
-    found = doctor.examine(cache=new)
+    found = doctor.run_checks(cache=new)
     assert "will be made, writable" in next(one.found for one in found if one.name == "cache")
     assert not new.parent.exists()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PROBEKIT_HOME", str(tmp_path / "file"))
-    fault = only_fault(doctor.examine())
+    fault = only_fault(doctor.run_checks())
     assert (fault.part, fault.name) == ("folders", "downloads")
     assert "PROBEKIT_HOME" in fault.advice
     monkeypatch.undo()
@@ -209,15 +212,15 @@ def test_folders_are_not_made_and_faults_are_named(few, tmp_path, monkeypatch):
 
 def test_little_room_is_worth_a_note(few, monkeypatch):
     monkeypatch.setattr(doctor, "ROOM", 1e30)
-    found = doctor.examine()
+    found = doctor.run_checks()
     assert set(states_of(found, "folders").values()) == {"note"}
 
 
 def test_weights_that_are_wrong(few):
-    path = weights.home() / "weights" / "convnet" / "model_best.hdf5"
+    path = source.weights_dir() / "weights" / "convnet" / "model_best.hdf5"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"short")
-    fault = only_fault(doctor.examine())
+    fault = only_fault(doctor.run_checks())
     assert (fault.part, fault.name) == ("weights", "convnet/main")
     assert "5 bytes, the card says 1,545,360" in fault.found
     assert "probekit weights get convnet" in fault.advice
@@ -227,23 +230,23 @@ def test_a_device_that_is_not_there_is_refused(main, few):
     done = main("doctor", "--device", "cuda:99")
     assert done.returncode == 2
     with pytest.raises(ProbekitError):
-        doctor.examine(device="cuda:99")
+        doctor.run_checks(device="cuda:99")
 
 
 def test_the_reference_can_be_made_again(few, tmp_path):
     path = doctor.make_reference(tmp_path / "made.json")
-    made, kept = reference.read(path), reference.read()
+    made, kept = selftest.read(path), selftest.read()
     assert set(made) == set(SMALL)
     for name in SMALL:
-        faults = reference.compare(made[name]["streams"], kept[name]["streams"])
+        faults = selftest.compare(made[name]["streams"], kept[name]["streams"])
         assert max(faults.values()) < 1e-4
 
 
 def test_compare():
     one = {"shape": [2, 8], "mean": 1.0, "std": 2.0, "first": [0.0] * 8}
-    assert reference.compare({"a": one}, {"a": one}) == {"a": 0.0}
+    assert selftest.compare({"a": one}, {"a": one}) == {"a": 0.0}
     for change in ({"mean": 1.01}, {"std": 1.99}, {"first": [0.0] * 7 + [-0.01]}):
-        assert reference.compare({"a": one | change}, {"a": one})["a"] == pytest.approx(0.01 / 2.0)
+        assert selftest.compare({"a": one | change}, {"a": one})["a"] == pytest.approx(0.01 / 2.0)
     infinite = [
         ({"a": one | {"shape": [16]}}, {"a": one}),
         ({}, {"a": one}),
@@ -252,16 +255,16 @@ def test_compare():
         ({"a": one | {"first": [0.0] * 7 + [float("inf")]}}, {"a": one}),
     ]
     for found, expected in infinite:
-        assert reference.compare(found, expected) == {"a": float("inf")}
+        assert selftest.compare(found, expected) == {"a": float("inf")}
     still = one | {"std": 0.0}
-    assert reference.compare({"a": still | {"mean": 1.5}}, {"a": still}) == {"a": 0.5}
+    assert selftest.compare({"a": still | {"mean": 1.5}}, {"a": still}) == {"a": 0.5}
 
 
 def test_the_wave_is_the_same_everywhere():
     """First outputs of SplitMix64 for seed 0, as published with it; the tone begins at 0."""
     first = 0xE220A8397B1DCDAF / 2**63 - 1
     for rate in (8000, 48000):
-        wave = reference.wave(rate)
+        wave = selftest.wave(rate)
         assert wave.dtype == np.float32 and wave.shape == (round(1.2 * rate),)
         assert wave[0] == pytest.approx(0.1 * first, abs=1e-8)
         second = 0x6E789E6AA1B965F4 / 2**63 - 1

@@ -3,8 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from probekit import listing
-from probekit import manifest as manifests
+from probekit.data import manifest as manifests
+from probekit.data import readers
 from probekit.errors import DataError
 
 
@@ -31,7 +31,7 @@ def test_columns_of_a_csv(tmp_path):
         'a,x/a.wav,0.5,1.5,train,1,g,"dog, big",?\n'
         "b,b.wav,,,test,2,h,cat,?\n",
     )
-    clips = listing.from_csv(path)
+    clips = readers.from_csv(path)
     assert (clips.name, clips.target, clips.names) == ("clips", "single", ("cat", "dog, big"))
     assert clips.root == tmp_path
     first, second = rows(clips)
@@ -52,14 +52,14 @@ def test_columns_of_a_csv(tmp_path):
 
 def test_several_labels_are_one_column_of_zeros_and_ones_each(tmp_path):
     path = csv(tmp_path, 'clip_id,path,labels\na,a,x; y\nb,b,\nc,c,"[""z;1"", ""x""]"\n')
-    clips = listing.from_csv(path)
+    clips = readers.from_csv(path)
     assert clips.names == ("x", "y", "z;1")
     np.testing.assert_array_equal(clips.targets(), [[1, 1, 0], [0, 0, 0], [1, 0, 1]])
 
 
 def test_numbers_to_predict(tmp_path):
     path = csv(tmp_path, "clip_id,path,target:valence,target:arousal\na,a,0.5,-1\nb,b,1e-3,2\n")
-    clips = listing.from_csv(path)
+    clips = readers.from_csv(path)
     assert (clips.target, clips.names) == ("regression", ("valence", "arousal"))
     np.testing.assert_array_equal(clips.targets(), [[0.5, -1], [1e-3, 2]])
 
@@ -75,12 +75,12 @@ def test_numbers_to_predict(tmp_path):
     ids=["byte order mark", "blanks", "blanks behind", "windows"],
 )
 def test_harmless_differences_do_not_matter(tmp_path, text):
-    [row] = rows(listing.from_csv(csv(tmp_path, text)))
+    [row] = rows(readers.from_csv(csv(tmp_path, text)))
     assert (row["clip_id"], row["path"], row["labels"]) == ("a", "a.wav", ("dog",))
 
 
 def test_paths_come_in_normal_form(tmp_path):
-    clips = listing.from_csv(csv(tmp_path, "clip_id,path\na,x\\y\\..\\a.wav\nb,./b.wav\n"))
+    clips = readers.from_csv(csv(tmp_path, "clip_id,path\na,x\\y\\..\\a.wav\nb,./b.wav\n"))
     assert list(clips.column("path")) == ["x/a.wav", "b.wav"]
 
 
@@ -116,7 +116,7 @@ def test_paths_come_in_normal_form(tmp_path):
 def test_a_csv_that_cannot_be_used_says_why(tmp_path, text, reason):
     path = csv(tmp_path, text)
     with pytest.raises(DataError) as caught:
-        listing.from_csv(path)
+        readers.from_csv(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert reason in str(caught.value)
 
@@ -126,7 +126,7 @@ def test_a_csv_that_cannot_be_used_says_why(tmp_path, text, reason):
 )
 def test_paths_do_not_leave_the_root(tmp_path, path):
     with pytest.raises(DataError, match="leaves the root folder") as caught:
-        listing.from_csv(csv(tmp_path, f"clip_id,path\na,{path}\n"))
+        readers.from_csv(csv(tmp_path, f"clip_id,path\na,{path}\n"))
     assert repr(path) in str(caught.value)
     assert "--root" in str(caught.value)
 
@@ -134,19 +134,19 @@ def test_paths_do_not_leave_the_root(tmp_path, path):
 @pytest.mark.parametrize("name, reason", [("gone.csv", "no such file"), ("", "directory")])
 def test_a_csv_that_is_not_there(tmp_path, name, reason):
     with pytest.raises(DataError, match=reason):
-        listing.from_csv(tmp_path / name)
+        readers.from_csv(tmp_path / name)
 
 
 def test_ids_from_file_names(tmp_path):
     path = csv(tmp_path, "file,path\n/data/x/a.b.wav,a\ny/c.flac,c\n")
-    assert listing.from_csv(path, clip_id="file:stem").clip_ids == ["a.b", "c"]
+    assert readers.from_csv(path, clip_id="file:stem").clip_ids == ["a.b", "c"]
     with pytest.raises(DataError, match="only 'stem' is known"):
-        listing.from_csv(path, clip_id="file:name")
+        readers.from_csv(path, clip_id="file:name")
 
 
 def test_without_audio_any_text_is_an_id(tmp_path):
     path = csv(tmp_path, "clip_id\n/data/a.wav\n../b.wav\n")
-    clips = listing.from_csv(path, need_path=False)
+    clips = readers.from_csv(path, need_path=False)
     assert clips.clip_ids == ["/data/a.wav", "../b.wav"]
 
 
@@ -161,7 +161,7 @@ def test_folders_are_labels(tmp_path):
         ".git/x.wav",
         "cat/notes.txt",
     )
-    clips = listing.from_folder(tmp_path)
+    clips = readers.from_folder(tmp_path)
     assert list(zip(clips.clip_ids, clips.table["labels"], strict=True)) == [
         ("cat/a.mp3", ("cat",)),  # two files would share the id cat/a
         ("cat/a.wav", ("cat",)),
@@ -173,7 +173,7 @@ def test_folders_are_labels(tmp_path):
 
 def test_a_flat_folder_has_no_labels(tmp_path):
     touch(tmp_path, "b.wav", "a.wav")
-    clips = listing.from_folder(tmp_path, "mine")
+    clips = readers.from_folder(tmp_path, "mine")
     assert (clips.name, clips.clip_ids, clips.target) == ("mine", ["a", "b"], "none")
     with pytest.raises(DataError, match="no labels"):
         clips.targets()
@@ -182,42 +182,42 @@ def test_a_flat_folder_has_no_labels(tmp_path):
 def test_recordings_beside_label_folders_are_refused(tmp_path):
     touch(tmp_path, "dog/a.wav", "b.wav")
     with pytest.raises(DataError, match=r"1 recordings lie beside them: 'b\.wav'"):
-        listing.from_folder(tmp_path)
+        readers.from_folder(tmp_path)
 
 
 def test_links_to_folders_are_followed_and_circles_end(tmp_path):
     touch(tmp_path, "elsewhere/z.wav", "root/dog/a.wav")
     (tmp_path / "root/cat").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root/dog/up").symlink_to(tmp_path / "root")
-    assert listing.from_folder(tmp_path / "root").clip_ids == ["cat/z", "dog/a"]
+    assert readers.from_folder(tmp_path / "root").clip_ids == ["cat/z", "dog/a"]
 
 
 def test_a_folder_called_like_a_recording_is_a_label(tmp_path):
     touch(tmp_path, "x.wav/a.wav")
-    [row] = rows(listing.from_folder(tmp_path))
+    [row] = rows(readers.from_folder(tmp_path))
     assert (row["clip_id"], row["labels"]) == ("x.wav/a", ("x.wav",))
 
 
 def test_a_link_to_nothing_is_a_clip_that_will_fail(tmp_path):
     (tmp_path / "a.wav").symlink_to(tmp_path / "gone.wav")
-    assert listing.from_folder(tmp_path).clip_ids == ["a"]
+    assert readers.from_folder(tmp_path).clip_ids == ["a"]
 
 
 def test_folders_without_recordings(tmp_path):
     with pytest.raises(DataError, match="no recordings in it"):
-        listing.from_folder(tmp_path)
+        readers.from_folder(tmp_path)
     touch(tmp_path, "a/x.txt", "a/y.TXT", "b/readme")
     with pytest.raises(DataError, match=r"found '\.txt', 'readme'"):
-        listing.from_folder(tmp_path)
+        readers.from_folder(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
-        listing.from_folder(tmp_path / "gone")
+        readers.from_folder(tmp_path / "gone")
     with pytest.raises(DataError, match="not a folder"):
-        listing.from_folder(tmp_path / "b/readme")
+        readers.from_folder(tmp_path / "b/readme")
 
 
 def test_recordings_that_cannot_be_decoded_are_clips_that_will_fail(tmp_path):
     touch(tmp_path, "a/x.wav", "a/y.M4A", "a/notes.txt")
-    assert listing.from_folder(tmp_path).clip_ids == ["a/x", "a/y"]
+    assert readers.from_folder(tmp_path).clip_ids == ["a/x", "a/y"]
 
 
 def test_file_names_in_another_encoding_are_refused(tmp_path):
@@ -226,7 +226,7 @@ def test_file_names_in_another_encoding_are_refused(tmp_path):
     except OSError:
         pytest.skip("this file system takes no such names")
     with pytest.raises(DataError, match=r"caf.*must be UTF-8"):
-        listing.from_folder(tmp_path)
+        readers.from_folder(tmp_path)
 
 
 @pytest.mark.parametrize("target", ["none", "single", "multi", "regression"])
@@ -255,7 +255,7 @@ def test_a_manifest_survives_its_file(tmp_path, target, suffix):
     )
     path = tmp_path / f"mine{suffix}"
     clips.write(path)
-    again = manifests.read(path) if suffix == ".parquet" else listing.from_csv(path)
+    again = manifests.read(path) if suffix == ".parquet" else readers.from_csv(path)
     assert again.digest() == clips.digest()
     assert (again.name, again.root) == ("mine", tmp_path)
     if suffix == ".parquet":
@@ -320,7 +320,7 @@ def test_names_are_safe_for_folders(text, name):
 def test_other_splits_are_named_with_their_first_row_and_what_was_meant(tmp_path):
     text = "clip_id,path,split\na,a,train\nb,b,testing\nc,c,testing\nd,d,Validation\ne,e,\nf,f,dev"
     with pytest.raises(DataError) as caught:
-        listing.from_csv(csv(tmp_path, text))
+        readers.from_csv(csv(tmp_path, text))
     assert str(caught.value).endswith(
         "column 'split' is train, valid or test; row 3 has 'testing' (did you mean 'test'?), "
         "row 5 has 'Validation' (did you mean 'valid'?), row 7 has 'dev'"
@@ -330,12 +330,12 @@ def test_other_splits_are_named_with_their_first_row_and_what_was_meant(tmp_path
 @pytest.mark.parametrize("column", ["Label", "SPLIT", "Group"])
 def test_column_that_only_its_capitals_hide_is_refused(tmp_path, column):
     with pytest.raises(DataError, match=rf"column '{column}': did you mean '{column.lower()}'"):
-        listing.from_csv(csv(tmp_path, f"clip_id,path,{column}\na,a,b"))
+        readers.from_csv(csv(tmp_path, f"clip_id,path,{column}\na,a,b"))
     both = csv(tmp_path, f"clip_id,path,{column},{column.lower()}\na,a,b,train")
-    assert len(listing.from_csv(both)) == 1
+    assert len(readers.from_csv(both)) == 1
 
 
 @pytest.mark.parametrize("bad", ["#NAME?", "1.23E+11"])
 def test_ids_that_a_spreadsheet_changed_are_refused(tmp_path, bad):
     with pytest.raises(DataError, match="a spreadsheet program has changed"):
-        listing.from_csv(csv(tmp_path, f"clip_id,path\na,a\n{bad},b"))
+        readers.from_csv(csv(tmp_path, f"clip_id,path\na,a\n{bad},b"))

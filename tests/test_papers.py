@@ -4,11 +4,13 @@ import re
 
 import pytest
 
-from probekit import cards, papers
-from probekit.distill import methods, recipes
+from probekit import cards
+from probekit.cards import load_paper_card
+from probekit.cards.selector import parse_joined
+from probekit.distillation import methods
 from probekit.errors import CardError
-from probekit.extractors import students
-from probekit.selection import parse_joined
+from probekit.extractors.students import zoo
+from probekit.training import schedules
 
 TABLE = {
     "name": "table-1",
@@ -32,7 +34,7 @@ TEXTS = {
 
 
 def test_a_cell_is_what_table_column_and_row_say():
-    first, second, old = papers.Table.model_validate(TABLE).cells()
+    first, second, old = load_paper_card.Table.model_validate(TABLE).cells()
     assert (first.task, first.embedding, first.metric) == ("fsdd", "melstats", "accuracy")
     assert (first.probe, first.fraction, first.computed) == ("linear", 1.0, True)
     assert first.remarks == ["other folds"]
@@ -44,7 +46,7 @@ def test_a_cell_is_what_table_column_and_row_say():
 
 def test_the_row_goes_before_the_column():
     row = {"label": "y", "task": "fsdd", "metric": "f1-macro", "values": [None, 0.1, None]}
-    [cell] = papers.Table.model_validate({**TABLE, "rows": [row]}).cells()
+    [cell] = load_paper_card.Table.model_validate({**TABLE, "rows": [row]}).cells()
     assert (cell.metric, cell.column, cell.value) == ("f1-macro", "B", 0.1)
 
 
@@ -70,7 +72,7 @@ def test_a_table_that_does_not_add_up_is_refused(tmp_path, monkeypatch, change, 
     content = {"name": "mine", "title": "M", "tables": [{**TABLE, **change}]}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(CardError, match=said):
-        cards.read(tmp_path / "mine.yaml", cards.PaperCard)
+        cards.read_card(tmp_path / "mine.yaml", cards.PaperCard)
 
 
 def test_two_parts_of_one_name_are_refused(tmp_path):
@@ -79,58 +81,60 @@ def test_two_parts_of_one_name_are_refused(tmp_path):
     content = {"name": "mine", "title": "M", "tables": [TABLE, TABLE]}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(CardError, match="several tables or figures are called 'table-1'"):
-        cards.read(tmp_path / "mine.yaml", cards.PaperCard)
+        cards.read_card(tmp_path / "mine.yaml", cards.PaperCard)
 
 
 def test_a_figure_needs_an_analysis_or_a_reason():
     with pytest.raises(ValueError, match="needs kind"):
-        papers.Figure(name="f", title="F", where="Figure 1")
-    assert papers.Figure(name="f", title="F", where="Figure 1", pending="no").kind == ""
-    line = papers.Column(label="x", student="short-chunk")
+        load_paper_card.Figure(name="f", title="F", where="Figure 1")
+    assert load_paper_card.Figure(name="f", title="F", where="Figure 1", pending="no").kind == ""
+    line = load_paper_card.Column(label="x", student="short-chunk")
     with pytest.raises(ValueError, match="lines and shares"):
-        papers.Figure(name="f", title="F", where="Figure 1", kind="dendrogram", task="fsdd",
+        load_paper_card.Figure(name="f", title="F", where="Figure 1", kind="dendrogram", task="fsdd",
                       lines=[line], shares=[0.1, 1.0])  # fmt: skip
     with pytest.raises(ValueError, match="not a score"):
-        papers.Figure(name="f", title="F", where="Figure 1", kind="efficiency", task="fsdd",
-                      lines=[papers.Column(label="x")], shares=[0.1, 1.0])  # fmt: skip
+        load_paper_card.Figure(name="f", title="F", where="Figure 1", kind="efficiency", task="fsdd",
+                      lines=[load_paper_card.Column(label="x")], shares=[0.1, 1.0])  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_a_card_names_is_there(name):
-    card = cards.paper(name)
+    card = cards.load_paper_card(name)
     cells = [cell for table in card.tables for cell in table.cells()]
     assert cells
     labels = {column.label: column for table in card.tables for column in table.columns}
     for part in [*(c for c in cells if c.computed), *(f for f in card.figures if not f.pending)]:
         for one in [one for text in part.networks for one in parse_joined(text)]:
-            own = cards.extractor(one.name)
+            own = cards.load_extractor_card(one.name)
             assert not one.stream or one.stream in own.streams
             assert set(one.params) <= set(own.parameters)
-        if isinstance(part, papers.Figure):
-            assert cards.task(part.task)
+        if isinstance(part, load_paper_card.Figure):
+            assert cards.load_task_card(part.task)
             for line in part.lines:
-                assert not line.student or students.build(line.student, 2)
+                assert not line.student or zoo.build(line.student, 2)
             continue
-        assert not part.preset or part.embedding in cards.paper(part.preset).presets
+        assert not part.preset or part.embedding in cards.load_paper_card(part.preset).presets
         if part.student:
-            assert students.build(part.student, 2) and part.method in methods.NAMES
-            assert recipes.get(part.recipe, "accuracy")
+            assert zoo.build(part.student, 2) and part.method in methods.NAMES
+            assert schedules.get(part.recipe, "accuracy")
         if part.of:
             for name in part.of:
                 assert labels[name].metric == "accuracy"  # a share: points are of shares
         elif not part.count:
-            task = cards.task(part.task)
+            task = cards.load_task_card(part.task)
             assert part.metric in (task.metric, *task.also)
 
 
 def test_hung2022_is_what_its_commands_would_be():
     """Each cell of Table I asks for a run that distillation accepts, with the paper's weights."""
-    table, counts = cards.paper("hung2022").tables
+    table, counts = cards.load_paper_card("hung2022").tables
     cells = table.cells()
     assert len(cells) == 32
     for cell in cells:
         teachers = parse_joined(cell.embedding) if cell.embedding else []
-        method = methods.get(cell.method, cell.alpha, len(teachers), cell.init, cell.alignment)
+        method = methods.make_method(
+            cell.method, cell.alpha, len(teachers), cell.init, cell.alignment
+        )
         assert method.alpha == {"con-reg": 5, "dis-reg": 1}.get(cell.method, 0)
         assert (cell.recipe, cell.student) == ("won", "harmonic-cnn")
         assert cell.alignment == ("paper" if teachers else "time")
@@ -144,7 +148,7 @@ def test_hung2022_is_what_its_commands_would_be():
 
 
 def test_lee2019_compares_its_modes_and_no_row_with_itself():
-    transfer, capacity = cards.paper("lee2019").tables
+    transfer, capacity = cards.load_paper_card("lee2019").tables
     cells = {(c.row, c.column): c for c in transfer.cells()}
     modes = {row: c.method for (row, column), c in cells.items() if column == "genre (GTZAN)"}
     assert modes == {"base": "none", "fix": "fix", "init": "init", "kd": "cf-reg"}
@@ -161,9 +165,9 @@ def test_lee2019_compares_its_modes_and_no_row_with_itself():
 def test_kumar2021_agrees_with_the_cards_of_its_tasks():
     """Both were written from the paper, each by itself."""
     compared = 0
-    for table in cards.paper("kumar2021").tables:
+    for table in cards.load_paper_card("kumar2021").tables:
         for cell in table.cells():
-            for one in cards.task(cell.task.replace("-balanced", "")).published:
+            for one in cards.load_task_card(cell.task.replace("-balanced", "")).published:
                 column = "TALNet" if "TALNet" in one.method else "WEANet"
                 ours = (cell.column, cell.row)
                 if one.where != f"kumar2021, {table.where}" or one.metric != cell.metric:
@@ -178,7 +182,7 @@ def test_kumar2021_agrees_with_the_cards_of_its_tasks():
 def test_every_number_stands_in_the_paper(name, shared):
     text = (shared / "papers" / f"{TEXTS[name]}.txt").read_text()
     printed = set(re.findall(r"\d+(?:\.\d+)?[kM]?", text))
-    for table in cards.paper(name).tables:
+    for table in cards.load_paper_card(name).tables:
         for cell in table.cells():
             for value in (cell.value, cell.spread):
                 if value is None:  # places that the paper leaves open

@@ -38,8 +38,8 @@ def test_links_lead_somewhere():
 def test_the_changelog_names_everything():
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     words = set(re.findall(r"[\w.-]+", text))
-    assert set(cards.names("tasks")) <= words
-    assert set(cards.names("extractors")) <= words
+    assert set(cards.card_paths("tasks")) <= words
+    assert set(cards.card_paths("extractors")) <= words
     if not cli.app.registered_commands:
         cli._register()
     own = [one.name for one in (*cli.app.registered_commands, *cli.app.registered_groups)]
@@ -55,7 +55,7 @@ def test_the_changelog_names_everything():
 def test_what_is_said_of_a_paper_is_what_its_card_says(name):
     text = (ROOT / "reports/README.md").read_text("utf-8")
     [said] = re.findall(rf"^\| `{name}` \|.*\| (.*) \|$", text, re.MULTILINE)
-    card = cards.paper(name)
+    card = cards.load_paper_card(name)
     cells = [cell for table in card.tables for cell in table.cells() if not cell.prior]
     waiting = sum(bool(cell.pending) for cell in cells)
     word = "none" if waiting == len(cells) else "all but" if waiting else "all"

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from probekit.errors import UnknownNameError
-from probekit.registry import Registry, unknown
+from probekit.utils.suggest import Registry, unknown_name_error
 
 
 def test_objects_are_imported_when_asked_for():
@@ -23,8 +23,10 @@ def test_a_misspelt_name_brings_the_near_ones():
 
 
 def test_messages_for_no_names_and_for_many():
-    assert str(unknown("task", "x", [])) == "unknown task 'x'. Known: none."
-    text = str(unknown("label", "name7", [f"name{k}" for k in range(99)], "See the card."))
+    assert str(unknown_name_error("task", "x", [])) == "unknown task 'x'. Known: none."
+    text = str(
+        unknown_name_error("label", "name7", [f"name{k}" for k in range(99)], "See the card.")
+    )
     assert "Known:" not in text
     assert "'name7" in text
     assert text.endswith("See the card.")

@@ -1,17 +1,17 @@
 import pytest
 
+from probekit.cards.selector import EmbeddingSelector, parse
 from probekit.errors import ProbekitError
-from probekit.selection import Selection, parse
 
 
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("vggish", Selection("vggish")),
-        ("vggish:stream=pca", Selection("vggish", stream="pca")),
-        ("melstats@1a2b3c4d", Selection("melstats", "1a2b3c4d")),
-        ("a@1f:pool=mean+max,x=1", Selection("a", "1f", {"x": "1"}, pool=("mean", "max"))),
-        ("a:x=b=c", Selection("a", params={"x": "b=c"})),
+        ("vggish", EmbeddingSelector("vggish")),
+        ("vggish:stream=pca", EmbeddingSelector("vggish", stream="pca")),
+        ("melstats@1a2b3c4d", EmbeddingSelector("melstats", "1a2b3c4d")),
+        ("a@1f:pool=mean+max,x=1", EmbeddingSelector("a", "1f", {"x": "1"}, pool=("mean", "max"))),
+        ("a:x=b=c", EmbeddingSelector("a", params={"x": "b=c"})),
     ],
 )
 def test_parts_of_a_selection(text, expected):

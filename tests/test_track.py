@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from probekit import audio
+from probekit.audio import recording
+from probekit.audio.pyav_backend import PyAVReader, _mono
 from probekit.errors import AudioError
-from probekit.track import Track, _mono
 
 av = pytest.importorskip("av")
 
@@ -112,7 +112,7 @@ LATE = {  # encoders' own delay, which these formats do not state: samples
 def test_what_was_encoded_is_what_is_read(tmp_path, name, codec, rate, kind):
     path = written(tmp_path / name, codec, rate=rate, **kind)
     wave = chirp(rate)
-    found = audio.load(path)
+    found = recording.load(path)
     assert found.rate == rate
     assert found.wave.dtype == np.float32
     assert found.seconds == len(found.wave) / rate
@@ -130,8 +130,8 @@ def test_what_was_encoded_is_what_is_read(tmp_path, name, codec, rate, kind):
 @pytest.mark.parametrize("start, end", [(0.3, 1.1), (1.5, 2.5), (3.217, 4.1), (5.0, None)])
 def test_a_stretch_is_that_of_the_whole(tmp_path, name, codec, rate, kind, start, end):
     path = written(tmp_path / name, codec, rate=rate, **kind)
-    whole = audio.load(path).wave
-    found = audio.load(path, start=start, end=end)
+    whole = recording.load(path).wave
+    found = recording.load(path, start=start, end=end)
     expected = whole[round(start * rate) : None if end is None else round(end * rate)]
     # decoding from a second before on leaves nothing of what was before that; rounding apart
     np.testing.assert_allclose(found.wave, expected, atol=1e-6)
@@ -140,8 +140,8 @@ def test_a_stretch_is_that_of_the_whole(tmp_path, name, codec, rate, kind, start
 
 def test_noise_that_a_decoder_makes_up_differs_but_little(tmp_path):
     path = written(tmp_path / "a.m4a", "aac", bits=32_000)  # AAC then states noise by its level
-    whole = audio.load(path).wave
-    found = audio.load(path, start=3, end=4).wave
+    whole = recording.load(path).wave
+    found = recording.load(path, start=3, end=4).wave
     assert np.abs(found - whole[3 * 44100 : 4 * 44100]).max() > 1e-4
     assert np.corrcoef(found, whole[3 * 44100 : 4 * 44100])[0, 1] > 0.99
 
@@ -152,7 +152,7 @@ def test_noise_that_a_decoder_makes_up_differs_but_little(tmp_path):
 def test_both_decoders_agree(tmp_path, suffix, codec):
     path = written(tmp_path / f"a.{suffix}", codec, rate=48000)
     with_soundfile = soundfile.read(path, dtype="float32")[0]
-    track = Track(path, None, None)
+    track = PyAVReader(path, None, None)
     found = np.concatenate([*track.blocks(10_000)])
     track.close()
     assert len(found) == len(with_soundfile)
@@ -177,20 +177,20 @@ def test_every_sample_format_has_full_scale_1(form, layout):
 def test_channels_are_averaged(tmp_path):
     left = chirp(44100)
     path = written(tmp_path / "a.m4a", "alac", np.stack([left, -0.5 * left]), form="ipod")
-    np.testing.assert_allclose(audio.load(path).wave, 0.25 * left, atol=1e-4)
+    np.testing.assert_allclose(recording.load(path).wave, 0.25 * left, atol=1e-4)
 
 
 def test_other_rates_are_resampled(tmp_path):
     path = written(tmp_path / "a.mov", "pcm_s16le")
-    assert len(audio.load(path, 16000).wave) == SECONDS * 16000
-    assert audio.load(path, 16000, start=1, end=2).rate == 16000
+    assert len(recording.load(path, 16000).wave) == SECONDS * 16000
+    assert recording.load(path, 16000, start=1, end=2).rate == 16000
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_a_gap_is_silence_so_that_times_stay_right(tmp_path, name):
     path = written(tmp_path / name, "aac", video="mpeg4", gap=(2.5, 1.5))
     rate = 44100
-    found = audio.load(path).wave
+    found = recording.load(path).wave
     wave = chirp(rate)
     assert np.abs(found[int(2.6 * rate) : int(3.9 * rate)]).max() == 0
     for begin, off in ((1, 0), (3, int(1.5 * rate))):
@@ -200,16 +200,16 @@ def test_a_gap_is_silence_so_that_times_stay_right(tmp_path, name):
             for k in range(-44, 45)  # time stamps of Matroska are in ms
         )
         assert best > 0.99
-    inside = audio.load(path, start=3, end=3.5)
+    inside = recording.load(path, start=3, end=3.5)
     assert (len(inside.wave), np.abs(inside.wave).max()) == (rate // 2, 0)
 
 
 def test_a_track_that_begins_late_is_silent_before(tmp_path):
     path = written(tmp_path / "a.mp4", "pcm_s16le", video="mpeg4", start=0.5, form="mov")
-    found, wave = audio.load(path).wave, chirp(44100)
+    found, wave = recording.load(path).wave, chirp(44100)
     assert np.abs(found[:22000]).max() == 0
     assert abs(delay(found, wave, 44100) - 22050) <= 44  # edit lists may count in ms
-    early = audio.load(path, start=0.1, end=0.3).wave
+    early = recording.load(path, start=0.1, end=0.3).wave
     assert (len(early), np.abs(early).max()) == (8820, 0)
 
 
@@ -224,7 +224,7 @@ def test_of_several_tracks_the_default_one_is_taken(tmp_path, default):
         ]
         for write in tracks:
             write()
-    found = audio.load(path).wave
+    found = recording.load(path).wave
     np.testing.assert_allclose(found[:rate], waves[default][:rate], atol=1e-3)
 
 
@@ -233,10 +233,10 @@ def test_a_rate_that_changes_on_the_way_is_kept(tmp_path):
     two = written(tmp_path / "2.aac", "aac", rate=22050, form="adts").read_bytes()
     path = tmp_path / "a.aac"
     path.write_bytes(one + two)
-    found = audio.load(path)
+    found = recording.load(path)
     assert found.rate == 44100
-    parts = [audio.load(tmp_path / name) for name in ("1.aac", "2.aac")]
-    expected = np.concatenate([parts[0].wave, audio.load(tmp_path / "2.aac", 44100).wave])
+    parts = [recording.load(tmp_path / name) for name in ("1.aac", "2.aac")]
+    expected = np.concatenate([parts[0].wave, recording.load(tmp_path / "2.aac", 44100).wave])
     assert abs(len(found.wave) - len(expected)) <= 2
     later = slice(len(parts[0].wave) + 44100, len(expected) - 44100)
     assert np.corrcoef(found.wave[later], expected[later])[0, 1] > 0.999
@@ -298,14 +298,14 @@ BAD = {
 def test_what_cannot_be_decoded_is_named(tmp_path, make, reason):
     path = make(tmp_path)
     with pytest.raises(AudioError, match=reason) as caught:
-        audio.load(path, 16000)
+        recording.load(path, 16000)
     assert str(caught.value).startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize("make", [half("a.webm", "libopus"), scratched])
 def test_what_lies_before_the_damage_can_be_read(tmp_path, make):
     path = make(tmp_path)
-    assert len(audio.load(path, 16000, start=1.2, end=2).wave) == 12800
+    assert len(recording.load(path, 16000, start=1.2, end=2).wave) == 12800
 
 
 @pytest.mark.parametrize(
@@ -320,19 +320,19 @@ def test_what_lies_before_the_damage_can_be_read(tmp_path, make):
 def test_impossible_stretches_are_named(tmp_path, name, start, end, reason):
     path = written(tmp_path / name, "aac", form="adts" if name == "a.aac" else None)
     with pytest.raises(AudioError, match=reason):
-        audio.load(path, start=start, end=end)
-    assert len(audio.load(path, start=5.5, end=6.05).wave) >= 22050  # metadata rounds
+        recording.load(path, start=start, end=end)
+    assert len(recording.load(path, start=5.5, end=6.05).wave) >= 22050  # metadata rounds
 
 
 def test_a_crop_decodes_little_and_knows_the_duration(tmp_path):
     path = written(tmp_path / "a.m4a", "aac")
-    whole = audio.load(path)
-    found = audio.load(path, 16000, crop=2.0)
+    whole = recording.load(path)
+    found = recording.load(path, 16000, crop=2.0)
     assert 2 * 16000 <= len(found.wave) < 4 * 16000
     assert found.seconds == pytest.approx(SECONDS, abs=0.01)
-    expected = audio.load(path, 16000).wave[:32000]
+    expected = recording.load(path, 16000).wave[:32000]
     np.testing.assert_allclose(found.wave[:32000], expected, atol=1e-6)
-    unsaid = audio.load(written(tmp_path / "a.aac", "aac", form="adts"), crop=2.0)
+    unsaid = recording.load(written(tmp_path / "a.aac", "aac", form="adts"), crop=2.0)
     assert unsaid.seconds == pytest.approx(whole.seconds, abs=0.05)
 
 
@@ -340,14 +340,14 @@ def test_without_pyav_the_reason_says_what_to_install(tmp_path, monkeypatch):
     path = written(tmp_path / "a.m4a", "aac")
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(AudioError, match=r'a\.m4a: .* pip install "probekit\[video\]"'):
-        audio.load(path)
+        recording.load(path)
 
 
 def test_a_wav_with_another_name_needs_no_pyav(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", chirp(8000), 8000)
     (tmp_path / "a.wav").rename(tmp_path / "a.m4a")
     monkeypatch.setitem(sys.modules, "av", None)
-    assert len(audio.load(tmp_path / "a.m4a").wave) == SECONDS * 8000
+    assert len(recording.load(tmp_path / "a.m4a").wave) == SECONDS * 8000
 
 
 def test_pyav_is_loaded_only_for_what_needs_it(cli, tmp_path):

@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
-from probekit import workers
 from probekit.errors import ProbekitError
+from probekit.parallel import pool
 
 
 def describe(unit):
@@ -50,7 +50,7 @@ def never(unit, how):
 
 def test_processes_share_the_cores_out(monkeypatch):
     monkeypatch.setenv("PROBEKIT_THREADS", "6")
-    found = list(workers.map_as_done([describe, describe], range(6), never))
+    found = list(pool.imap_unordered([describe, describe], range(6), never))
     assert sorted(one[0] for one in found) == list(range(6))
     pids = {one[1] for one in found}
     assert len(pids) == 2
@@ -59,7 +59,7 @@ def test_processes_share_the_cores_out(monkeypatch):
 
 
 def test_results_come_when_they_are_ready():
-    assert list(workers.map_as_done([slow, slow], [1.5, 0.0, 0.1], never)) == [0.0, 0.1, 1.5]
+    assert list(pool.imap_unordered([slow, slow], [1.5, 0.0, 0.1], never)) == [0.0, 0.1, 1.5]
 
 
 def test_a_death_names_its_unit_and_disturbs_no_other_process(tmp_path):
@@ -71,7 +71,7 @@ def test_a_death_names_its_unit_and_disturbs_no_other_process(tmp_path):
 
     begun = tmp_path / "begun"
     work = partial(die_beside_another, begun)
-    found = list(workers.map_as_done([work, work], ["long", 3, 4, 5], instead))
+    found = list(pool.imap_unordered([work, work], ["long", 3, 4, 5], instead))
     assert deaths == [(3, "SIGKILL")]
     assert sorted(map(str, found)) == ["30", "4", "5", "long"]
     assert begun.read_text() == "long\n"  # it was at work when its neighbour died, and went on
@@ -84,17 +84,17 @@ def test_an_exit_is_a_death_too():
         deaths.append(how)
         return 1
 
-    list(workers.map_as_done([die_at_three], ["leave"], instead))
+    list(pool.imap_unordered([die_at_three], ["leave"], instead))
     assert deaths == ["exit code 3"]
 
 
 def test_what_a_unit_raises_arrives():
     with pytest.raises(ProbekitError, match="7: refused"):
-        list(workers.map_as_done([refuse], [7], never))
+        list(pool.imap_unordered([refuse], [7], never))
 
 
 def test_no_process_is_left_when_the_caller_stops():
-    results = workers.map_as_done([describe, slow], [0, 60], never)
+    results = pool.imap_unordered([describe, slow], [0, 60], never)
     _, pid, *_ = next(results)
     begin = time.monotonic()
     results.close()

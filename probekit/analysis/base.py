@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from probekit.manifest import dataset_name
+from probekit.data.manifest import dataset_name
 
 _LONGEST = 120  # characters; file systems allow 255 bytes with the suffix
 
@@ -31,7 +31,7 @@ class Analysis(Protocol):
         ...
 
 
-def stem(kind: str, *subjects: str, **choices: tuple[object, object]) -> str:
+def filename_stem(kind: str, *subjects: str, **choices: tuple[object, object]) -> str:
     """Return the stem of an analysis's files.
 
     Parameters
@@ -62,7 +62,7 @@ def stem(kind: str, *subjects: str, **choices: tuple[object, object]) -> str:
     return f"{text[: _LONGEST - 9]}-{mark}"
 
 
-def sentence(said: Iterable[str]) -> str:
+def as_sentence(said: Iterable[str]) -> str:
     """Return what must be shown as a sentence that can follow a caption.
 
     Parameters

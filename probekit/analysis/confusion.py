@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from probekit.analysis import base, runs, tree
+from probekit._typing import Array
+from probekit.analysis import base, clustering
 from probekit.errors import DataError
-from probekit.probes import predictions
-from probekit.probes.entry import Entry
-from probekit.registry import unknown
+from probekit.scores import groups, predictions
+from probekit.scores.groups import RunGroup
+from probekit.utils.suggest import unknown_name_error
 
-Array = npt.NDArray[Any]
 ORDERS = ("clusters", "labels")
 
 
@@ -39,10 +38,10 @@ class Confusion:
     names: tuple[str, ...]
     order: tuple[int, ...]
     by: str
-    run: Entry
+    run: RunGroup
 
     @property
-    def shares(self) -> Array:
+    def proportions(self) -> Array:
         """Counts divided by the clips of the right class; NaN for a class without any."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.counts / self.counts.sum(axis=1, keepdims=True))
@@ -50,13 +49,13 @@ class Confusion:
     @property
     def provenance(self) -> tuple[str, ...]:
         """What every figure must show."""
-        return runs.provenance([self.run])
+        return groups.provenance([self.run])
 
     @property
     def name(self) -> str:
         """Stem of the files."""
         task = self.run.results[0]["task"]
-        return base.stem("confusion", task, self.run.label, order=(self.by, "clusters"))
+        return base.filename_stem("confusion", task, self.run.label, order=(self.by, "clusters"))
 
     @property
     def caption(self) -> str:
@@ -74,20 +73,20 @@ class Confusion:
         return (
             f"Confusion of {self.run.label} on {first['task']}: rows are the right classes, "
             f"columns the predicted ones, each row as shares of its test clips ({count:,} "
-            f"predictions{folds}{seeds}). {how}.{base.sentence(self.provenance)}"
+            f"predictions{folds}{seeds}). {how}.{base.as_sentence(self.provenance)}"
         )
 
     def facts(self) -> dict[str, Any]:
         """Return what produced it: the run, and the order of the classes."""
         return {
-            **runs.facts([self.run]),
+            **groups.provenance_dict([self.run]),
             "order": self.by,
             "classes_in_order": [self.names[k] for k in self.order],
         }
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all pairs that occur, the most frequent confusions first, then what was right."""
-        shares = self.shares
+        shares = self.proportions
         pairs = sorted(
             zip(*np.nonzero(self.counts), strict=True),
             key=lambda pair: (pair[0] == pair[1], -self.counts[pair], pair),
@@ -111,7 +110,7 @@ def confusion(
     Parameters
     ----------
     run : str
-        As :func:`probekit.probes.entry.find` takes it; of several seeds all predictions count.
+        As :func:`probekit.scores.groups.resolve` takes it; of several seeds all predictions count.
     task : str
         The task, where the name does not tell.
     reports : str or pathlib.Path, optional
@@ -122,7 +121,7 @@ def confusion(
     Returns
     -------
     Confusion
-        To be drawn by :func:`probekit.report.figures.confusion.draw`.
+        To be drawn by :func:`probekit.figures.confusion_matrix.draw`.
 
     Raises
     ------
@@ -130,8 +129,8 @@ def confusion(
         If there is no such run, or its clips do not have one label each.
     """
     if order not in ORDERS:
-        raise unknown("order", order, ORDERS)
-    found = runs.named(run, task, reports)
+        raise unknown_name_error("order", order, ORDERS)
+    found = groups.resolve_run(run, task, reports)
     first = found.results[0]
     if first["target"] != "single":
         what = "numbers" if first["target"] == "regression" else "several labels a clip"
@@ -156,4 +155,4 @@ def _clustered(counts: Array) -> tuple[int, ...]:
     """Return an order in which classes that are confused stand side by side."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     mutual = (shares + shares.T) / 2
-    return tree.grow(1 - mutual[np.triu_indices(len(counts), 1)]).order
+    return clustering.linkage_tree(1 - mutual[np.triu_indices(len(counts), 1)]).order

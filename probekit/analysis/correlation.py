@@ -9,20 +9,91 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.distance import pdist
 
-from probekit.analysis import base, normalization, nulls, tree
-from probekit.analysis.weights import ClassWeights, class_weights, followed
-from probekit.cache import layout, store
-from probekit.cache.heads import KeptHead
-from probekit.cache.store import Embeddings
+from probekit._typing import Array
+from probekit.analysis import base, clustering
+from probekit.analysis import class_weights as class_weights_module
+from probekit.analysis.class_weights import ClassWeights, apply_preset, class_weights
+from probekit.cache import embeddings as embeddings_module
+from probekit.cache import layout
+from probekit.cache.embeddings import Embeddings
+from probekit.cache.head import SavedHead
+from probekit.cards.selector import EmbeddingSelector, parse_joined
 from probekit.errors import DataError
-from probekit.probes.inputs import clips_of
-from probekit.registry import unknown
-from probekit.selection import Selection, parse_joined
+from probekit.parallel import resources
+from probekit.probes.task_clips import resolve_clips
+from probekit.utils.suggest import unknown_name_error
 
-Array = npt.NDArray[Any]
+PERMUTATIONS = 1000
+_BINS = 1 << 16
+
+
+def permutation_test(
+    one: Array, other: Array, permutations: int, seed: int
+) -> tuple[Array, Array, Array]:
+    """Test each cosine of two sets of rows against permuted dimensions, two-sided.
+
+    Parameters
+    ----------
+    one, other : numpy.ndarray, shapes (n, dim) and (m, dim)
+        Rows of unit length.
+    permutations : int >= 1
+        How many; no p is below 1 / (permutations + 1) where it is for all pairs together.
+    seed : int >= 0
+        Of the permutations.
+
+    Returns
+    -------
+    cosine : numpy.ndarray, shape (n, m)
+        Similarities.
+    beyond : numpy.ndarray, shape (n, m)
+        p of each pair, corrected for all pairs.
+    p : numpy.ndarray, shape (n, m)
+        p of each pair alone; its null distribution is that of the permuted pairs of all rows.
+    """
+    rng = np.random.default_rng(seed)
+    cosine = one @ other.T
+    size = np.abs(cosine)
+    # single precision is plenty for chance; the rows in memory as the product wants them
+    left, right = one.astype(np.float32), np.ascontiguousarray(other.T, np.float32)
+    largest = np.empty(permutations)
+    counts = np.zeros(_BINS + 1, np.int64)
+    with resources.single_threaded():  # threads of BLAS wait for one another on a busy machine
+        for k in range(permutations):
+            drawn = np.abs(left @ right[rng.permutation(len(right))])
+            largest[k] = drawn.max()
+            counts += np.bincount(_bin(drawn).ravel(), minlength=_BINS + 1)
+    # as many or more in the same bin or above: rounding makes p larger, never smaller
+    above = counts[::-1].cumsum()[::-1]
+    p = (1 + above[_bin(size)]) / (1 + permutations * cosine.size)
+    reached = permutations - np.searchsorted(np.sort(largest), size - 1e-6)
+    return cosine, (1 + reached) / (1 + permutations), p
+
+
+def false_discovery(p: Array) -> Array:
+    """Return false discovery rates (Benjamini and Hochberg, 1995).
+
+    Parameters
+    ----------
+    p : numpy.ndarray
+        Of any shape.
+
+    Returns
+    -------
+    numpy.ndarray, of the same shape
+        The least rate at which each is called a discovery.
+    """
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(p, axis=None).reshape(p.shape))
+
+
+def _bin(size: Array) -> Array:
+    """Return the bins of absolute cosines."""
+    return np.minimum(size * _BINS, _BINS).astype(np.int32)
+
+
 LEVEL = 0.05
 
 
@@ -73,15 +144,15 @@ class Correlation:
     def name(self) -> str:
         """Stem of the files."""
         w = self.weights
-        return base.stem(
+        return base.filename_stem(
             "correlation",
             w.task,
             w.embedding,
             normalize=(self.normalize, "columns"),
             linkage=(self.linkage, "average"),
-            permutations=(self.permutations, nulls.PERMUTATIONS),
+            permutations=(self.permutations, PERMUTATIONS),
             seed=(self.seed, 0),
-            **w.choices(),
+            **w.filename_choices(),
         )
 
     @property
@@ -100,16 +171,16 @@ class Correlation:
         how = self.normalize
         found, rate = int(self.significant.sum()), int((self.q <= LEVEL).sum())
         return (
-            f"Cosine similarity of class weights: {w.described()}, and the {len(self.sources)} "
+            f"Cosine similarity of class weights: {w.description()}, and the {len(self.sources)} "
             "source classes of the network's own head, which reads the same stream "
-            f"({self.stream}){frames}. Before: {normalization.SAID[how]}. Rows and columns are "
+            f"({self.stream}){frames}. Before: {class_weights_module.SAID[how]}. Rows and columns are "
             f"ordered by {self.linkage} linkage of cosine distances. Dots: {found:,} of {pairs:,} "
             f"pairs beyond chance (p ≤ {LEVEL} for all pairs together, two-sided: "
             f"{self.permutations:,} permutations of the embedding's dimensions on one side, "
             f"largest absolute cosine of all pairs). {rate:,} pairs at a false discovery rate of "
-            f"{LEVEL} (Benjamini and Hochberg).{normalization.WARNED[how]} kumar2021 does not "
+            f"{LEVEL} (Benjamini and Hochberg).{class_weights_module.WARNED[how]} kumar2021 does not "
             "state the axis of its mean-variance normalization, C, distance and linkage, and has "
-            f"no test.{base.sentence(w.provenance)}"
+            f"no test.{base.as_sentence(w.provenance)}"
         )
 
     def facts(self) -> dict[str, Any]:
@@ -190,7 +261,7 @@ def correlation(
     c: float | None = None,
     normalize: str = "columns",
     linkage: str = "average",
-    permutations: int = nulls.PERMUTATIONS,
+    permutations: int = PERMUTATIONS,
     seed: int = 0,
     probe: str = "linear",
     preset: str = "",
@@ -223,25 +294,28 @@ def correlation(
     seed : int >= 0
         Of the permutations.
     probe, preset : str
-        As for :func:`probekit.analysis.weights.class_weights`.
+        As for :func:`probekit.analysis.class_weights.class_weights`.
 
     Returns
     -------
     Correlation
-        To be drawn by :func:`probekit.report.figures.matrix.draw_correlation`.
+        To be drawn by :func:`probekit.figures.heatmap.draw_correlation`.
 
     Raises
     ------
     ProbekitError
         If the network has no head, or the head reads another stream than the probe.
     """
-    if normalize not in normalization.KINDS:
-        raise unknown("normalization", normalize, normalization.KINDS)
-    tree.check("cosine", linkage)
-    chosen, where = _only(followed(extractor, preset, probe)[0]), layout.root(cache)
-    card, _ = clips_of(task, where, root)
-    head = _head(chosen, store.find(where, chosen, card.dataset))
-    return correlate(
+    if normalize not in class_weights_module.KINDS:
+        raise unknown_name_error("normalization", normalize, class_weights_module.KINDS)
+    clustering.check("cosine", linkage)
+    chosen, where = (
+        _resolve_head_selector(apply_preset(extractor, preset, probe)[0]),
+        layout.root(cache),
+    )
+    card, _ = resolve_clips(task, where, root)
+    head = _head(chosen, embeddings_module.find(where, chosen, card.dataset))
+    return cosine_correlation(
         class_weights(task, extractor, cache=cache, root=root, c=c, probe=probe, preset=preset),
         head,
         normalize=normalize,
@@ -251,13 +325,13 @@ def correlation(
     )
 
 
-def correlate(
+def cosine_correlation(
     weights: ClassWeights,
-    head: KeptHead,
+    head: SavedHead,
     *,
     normalize: str = "columns",
     linkage: str = "average",
-    permutations: int = nulls.PERMUTATIONS,
+    permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> Correlation:
     """Compare class weights with those of a head; see :func:`correlation`.
@@ -288,9 +362,13 @@ def correlate(
             f"{weights.embedding}: the probe reads {weights.matrix.shape[1]} numbers, the head "
             f"{head.weight.shape[1]}"
         )
-    targets = normalization.unit_rows(weights.matrix, weights.names, normalize, weights.task)
-    sources = normalization.unit_rows(head.weight, head.classes, normalize, "the head")
-    cosine, beyond, p = nulls.test(sources, targets, permutations, seed)
+    targets = class_weights_module.l2_normalize_rows(
+        weights.matrix, weights.names, normalize, weights.task
+    )
+    sources = class_weights_module.l2_normalize_rows(
+        head.weight, head.classes, normalize, "the head"
+    )
+    cosine, beyond, p = permutation_test(sources, targets, permutations, seed)
     return Correlation(
         weights=weights,
         sources=head.classes,
@@ -301,7 +379,7 @@ def correlate(
         cosine=cosine,
         beyond=beyond,
         p=p,
-        q=nulls.false_discovery(p),
+        q=false_discovery(p),
         source_order=_order(sources, linkage),
         target_order=_order(targets, linkage),
         permutations=permutations,
@@ -309,7 +387,7 @@ def correlate(
     )
 
 
-def _only(extractor: str) -> Selection:
+def _resolve_head_selector(extractor: str) -> EmbeddingSelector:
     """Return the one embedding whose head is meant; of several, a probe reads more than a head."""
     found = parse_joined(extractor)
     if len(found) > 1:
@@ -321,7 +399,7 @@ def _only(extractor: str) -> Selection:
     return found[0]
 
 
-def _head(chosen: Selection, embeddings: Embeddings) -> KeptHead:
+def _head(chosen: EmbeddingSelector, embeddings: Embeddings) -> SavedHead:
     """Return the head, if it reads what the probe reads."""
     head, name = embeddings.head, embeddings.layout.extractor
     if head is None:
@@ -331,7 +409,7 @@ def _head(chosen: Selection, embeddings: Embeddings) -> KeptHead:
         )
     own = chosen.stream or embeddings.default_stream
     if own != head.stream:
-        there = head.stream in embeddings.grids
+        there = head.stream in embeddings.stream_info
         what = (
             f"write -e {name}:stream={head.stream}"
             if there
@@ -350,4 +428,4 @@ def _order(rows: Array, linkage: str) -> tuple[int, ...]:
         return tuple(range(len(rows)))
     # rows have unit length, so that this is ward's linkage, too
     metric = "euclidean" if linkage == "ward" else "cosine"
-    return tree.grow(pdist(rows, metric), linkage).order
+    return clustering.linkage_tree(pdist(rows, metric), linkage).order

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from probekit import cards
-from probekit.analysis import base, runs
-from probekit.cache import layout, part, store
-from probekit.cache.store import Embeddings
+from probekit.analysis import base
+from probekit.cache import embeddings as embeddings_module
+from probekit.cache import layout, part
+from probekit.cache.embeddings import Embeddings
 from probekit.cards import ExtractorCard
 from probekit.errors import CacheError, DataError
-from probekit.probes import results
-from probekit.probes.entry import Entry
-from probekit.probes.features import Source
-from probekit.tasks import metrics
+from probekit.metrics import metrics
+from probekit.scores import groups, store
+from probekit.scores.groups import RunGroup
+from probekit.scores.store import Source
 
 COSTS = {
     "parameters": "parameters",
@@ -26,7 +27,7 @@ _PARTS = 20  # parts that are asked how fast they were
 
 
 @dataclass(frozen=True)
-class Priced:
+class CostPoint:
     """One run with what its embedding costs.
 
     Attributes
@@ -39,7 +40,7 @@ class Priced:
         Where the seconds were measured.
     """
 
-    entry: Entry
+    entry: RunGroup
     costs: dict[str, float]
     device: str
 
@@ -80,7 +81,7 @@ class Cost:
 
     task: str
     metric: str
-    points: tuple[Priced, ...]
+    points: tuple[CostPoint, ...]
     notes: tuple[str, ...]
 
     @property
@@ -93,17 +94,17 @@ class Cost:
     @property
     def provenance(self) -> tuple[str, ...]:
         """What every figure must show."""
-        return (*self.notes, *runs.provenance([one.entry for one in self.points]))
+        return (*self.notes, *groups.provenance([one.entry for one in self.points]))
 
     @property
     def name(self) -> str:
         """Stem of the files."""
-        return base.stem("cost", self.task)
+        return base.filename_stem("cost", self.task)
 
     @property
     def caption(self) -> str:
         """What a paper's caption has to say about how the figure was made."""
-        title = metrics.get(self.metric).title
+        title = metrics.get_metric(self.metric).title
         devices = sorted({one.device for one in self.points if "seconds" in one.costs})
         timed = (
             " Seconds are those that extraction took, decoding included, on "
@@ -117,13 +118,13 @@ class Cost:
         )
         return (
             f"{title[:1].upper()}{title[1:]} on {self.task} against what the embedding costs. "
-            f"Bars: 95 % intervals.{stated}{timed}{base.sentence(self.provenance)}"
+            f"Bars: 95 % intervals.{stated}{timed}{base.as_sentence(self.provenance)}"
         )
 
     def facts(self) -> dict[str, Any]:
         """Return what produced it: the runs, the axes."""
         return {
-            **runs.facts([one.entry for one in self.points]),
+            **groups.provenance_dict([one.entry for one in self.points]),
             "metric": self.metric,
             "axes": list(self.axes),
             "notes": list(self.notes),
@@ -163,17 +164,17 @@ def cost(task: str, *, reports: str | Path | None = None, cache: str | Path | No
     Returns
     -------
     Cost
-        To be drawn by :func:`probekit.report.figures.cost.draw`.
+        To be drawn by :func:`probekit.figures.cost_scatter.draw`.
 
     Raises
     ------
     DataError
         If there is no run, or no cost of any is known.
     """
-    every = [one for one in runs.of_task(task, reports) if one.results[0]["fraction"] == 1]
+    every = [one for one in groups.runs_of_task(task, reports) if one.results[0]["fraction"] == 1]
     if not every:
         raise DataError(
-            f"{results.root(reports)}: all runs of {task} are on part of the labels; the figure is "
+            f"{store.root(reports)}: all runs of {task} are on part of the labels; the figure is "
             f"of runs on all: probekit evaluate --task {task} -e NAME"
         )
     scored = sorted({one.results[0]["metric"] for one in every})
@@ -183,10 +184,11 @@ def cost(task: str, *, reports: str | Path | None = None, cache: str | Path | No
             "delete those of old"
         )
     kept = {
-        (e.layout.extractor, e.layout.fingerprint): e for e in store.entries(layout.root(cache))
+        (e.layout.extractor, e.layout.fingerprint): e
+        for e in embeddings_module.list_embeddings(layout.root(cache))
     }
-    points = [_priced(one, kept) for one in every]
-    sign = 1 if metrics.get(scored[0]).higher else -1
+    points = [_cost_point(one, kept) for one in every]
+    sign = 1 if metrics.get_metric(scored[0]).higher else -1
     points.sort(key=lambda one: -sign * one.entry.score)
     found = Cost(task, scored[0], tuple(points), tuple(_notes(points)))
     if not found.axes:
@@ -199,12 +201,12 @@ def cost(task: str, *, reports: str | Path | None = None, cache: str | Path | No
     return found
 
 
-def _priced(one: Entry, kept: dict[tuple[str, str], Embeddings]) -> Priced:
+def _cost_point(one: RunGroup, kept: dict[tuple[str, str], Embeddings]) -> CostPoint:
     """Add up what the embeddings of a run cost."""
     each = [_costs(source, kept) for source in one.results[0]["sources"]]
     names = [name for name in COSTS if all(name in own for own, _ in each)]
     devices = dict.fromkeys(device for _, device in each if device)
-    return Priced(one, {n: sum(own[n] for own, _ in each) for n in names}, ", ".join(devices))
+    return CostPoint(one, {n: sum(own[n] for own, _ in each) for n in names}, ", ".join(devices))
 
 
 def _costs(source: Source, kept: dict[tuple[str, str], Embeddings]) -> tuple[dict[str, float], str]:
@@ -225,8 +227,10 @@ def _costs(source: Source, kept: dict[tuple[str, str], Embeddings]) -> tuple[dic
 
 def _card(source: Source) -> ExtractorCard | None:
     """Return the card of what made an embedding; None for imported ones."""
-    made = "imported" not in source["identity"] and source["extractor"] in cards.names("extractors")
-    return cards.extractor(source["extractor"]) if made else None
+    made = "imported" not in source["identity"] and source["extractor"] in cards.card_paths(
+        "extractors"
+    )
+    return cards.load_extractor_card(source["extractor"]) if made else None
 
 
 def _speeds(embeddings: Embeddings) -> list[tuple[float, str]]:
@@ -234,7 +238,7 @@ def _speeds(embeddings: Embeddings) -> list[tuple[float, str]]:
     found = []
     for name in sorted(embeddings.index.parts)[:_PARTS]:
         try:
-            with part.opened(embeddings.where / name) as file:
+            with part.open_part(embeddings.where / name) as file:
                 provenance = part.meta(file).get("provenance", {})
             speed = float(provenance.get(SPEED, 0))
         except (CacheError, ValueError, AttributeError):
@@ -244,7 +248,7 @@ def _speeds(embeddings: Embeddings) -> list[tuple[float, str]]:
     return found
 
 
-def _notes(points: list[Priced]) -> list[str]:
+def _notes(points: list[CostPoint]) -> list[str]:
     """Say which costs are not known, and which are those of other settings."""
     notes = []
     for name, title in COSTS.items():

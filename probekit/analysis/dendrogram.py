@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.distance import pdist
 
-from probekit.analysis import base, tree
-from probekit.analysis.tree import LINKAGES, METRICS, Tree
-from probekit.analysis.weights import ClassWeights, class_weights
+from probekit._typing import Array
+from probekit.analysis import base, clustering
+from probekit.analysis.class_weights import ClassWeights, class_weights
+from probekit.analysis.clustering import LINKAGES, METRICS, Tree
 from probekit.errors import DataError
-from probekit.registry import unknown
+from probekit.utils.suggest import unknown_name_error
 
-Array = npt.NDArray[Any]
 CENTERS = ("rows", "classes", "none")
 SAID = {
     "rows": "each row centred",
@@ -75,13 +74,13 @@ class Dendrogram:
         numpy.ndarray, shape (classes, dim)
             In the order of the classes.
         """
-        return centred(self.weights.matrix, self.center)
+        return center_columns(self.weights.matrix, self.center)
 
     @property
     def name(self) -> str:
         """Stem of the files."""
         w = self.weights
-        return base.stem(
+        return base.filename_stem(
             "dendrogram",
             w.task,
             w.embedding,
@@ -89,19 +88,19 @@ class Dendrogram:
             metric=(self.metric, "cosine"),
             linkage=(self.method, "average"),
             clusters=(self.asked, None),
-            **w.choices(),
+            **w.filename_choices(),
         )
 
     @property
     def caption(self) -> str:
         """What a paper's caption has to say about how the figure was made."""
         return (
-            f"Hierarchical clustering of the class weights of {self.weights.described()}. "
+            f"Hierarchical clustering of the class weights of {self.weights.description()}. "
             f"{SAID[self.center].capitalize()}; {self.metric} distance, {self.method} linkage, "
             f"optimal leaf order; cophenetic correlation {self.cophenetic:.2f}. Colours: the tree "
             f"cut into {int(self.clusters.max()) + 1} clusters. kumar2021 does not state C, the "
             "space of the weights, centring, distance, linkage and the number of clusters."
-            f"{base.sentence(self.weights.provenance)}"
+            f"{base.as_sentence(self.weights.provenance)}"
         )
 
     def facts(self) -> dict[str, Any]:
@@ -191,12 +190,12 @@ def dendrogram(
     clusters : int >= 1, optional
         Clusters to be told apart by colour; by default the root of the number of classes.
     probe, preset : str
-        As for :func:`probekit.analysis.weights.class_weights`.
+        As for :func:`probekit.analysis.class_weights.class_weights`.
 
     Returns
     -------
     Dendrogram
-        To be drawn by :func:`probekit.report.figures.dendrogram.draw`.
+        To be drawn by :func:`probekit.figures.tree.draw`.
 
     Raises
     ------
@@ -251,16 +250,16 @@ def cluster(
         If there are fewer than two rows, or a choice does not fit another.
     """
     if center not in CENTERS:
-        raise unknown("centring", center, CENTERS)
-    tree.check(metric, linkage)
+        raise unknown_name_error("centring", center, CENTERS)
+    clustering.check(metric, linkage)
     if clusters is not None and clusters < 1:
         raise DataError(f"{clusters} clusters: at least one is needed")
     if len(weights.names) < 2:
         raise DataError(
             f"{weights.task}: a dendrogram needs at least two classes with training clips; there "
-            f"are weights of {weights.counted}"
+            f"are weights of {weights.count_text}"
         )
-    rows = centred(weights.matrix, center)
+    rows = center_columns(weights.matrix, center)
     norms = np.linalg.norm(rows, axis=1)
     nothing = norms <= 1e-12 * np.linalg.norm(weights.matrix, axis=1).max()  # but for rounding
     if metric == "cosine" and nothing.any():
@@ -269,11 +268,11 @@ def cluster(
             f"{' once centred' if center != 'none' else ''}, and has no cosine distance; try "
             "another centring, or euclidean distance"
         )
-    found = tree.grow(pdist(rows, metric), linkage)
+    found = clustering.linkage_tree(pdist(rows, metric), linkage)
     return Dendrogram(weights, found, center, metric, linkage, clusters)
 
 
-def centred(matrix: Array, center: str) -> Array:
+def center_columns(matrix: Array, center: str) -> Array:
     """Return rows less their own means, or less the mean row, or as they are.
 
     Parameters

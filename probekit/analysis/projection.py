@@ -5,17 +5,118 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from probekit.analysis import base, dendrogram, planes
+from probekit._typing import Array
+from probekit.analysis import base, dendrogram
 from probekit.cache import layout
+from probekit.data.manifest import Manifest
 from probekit.errors import DataError
-from probekit.manifest import Manifest
+from probekit.parallel import resources
 from probekit.probes import features
-from probekit.probes.inputs import clips_of
-from probekit.registry import unknown
+from probekit.probes.task_clips import resolve_clips
+from probekit.utils.suggest import unknown_name_error
 
-Array = npt.NDArray[Any]
+METHODS = ("tsne", "pca")
+FEWEST = 4  # rows of which t-SNE says anything
+_AHEAD = 50  # dimensions that PCA leaves to t-SNE
+
+
+def project_2d(
+    rows: Array, method: str, perplexity: float | None, seed: int, what: str
+) -> tuple[Array, tuple[str, str], dict[str, Any]]:
+    """Put rows into a plane.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray, shape (n, dim)
+        What to project.
+    method : {"tsne", "pca", ""}
+        How; t-SNE sees the first 50 principal components, and starts from the first two. Empty:
+        t-SNE, but PCA of fewer than four rows, unless a perplexity is given.
+    perplexity : float, optional
+        Of t-SNE, at least 1 and less than n; by default 30, or a third of n if that is less.
+    seed : int >= 0
+        Of what is random.
+    what : str
+        What the rows are, for errors.
+
+    Returns
+    -------
+    points : numpy.ndarray, shape (n, 2)
+        Where.
+    axes : (str, str)
+        What the axes are.
+    choices : dict
+        Method, perplexity, seed; where PCA took the place of t-SNE, ``instead`` says why.
+
+    Raises
+    ------
+    ProbekitError
+        If there is no such method, there are fewer than four rows for t-SNE, or the perplexity is
+        out of its range.
+    """
+    from sklearn.decomposition import PCA
+
+    if method not in (*METHODS, ""):
+        raise unknown_name_error("projection", method, METHODS)
+    few = f"t-SNE needs at least {FEWEST}, here are {len(rows)}"
+    instead = {}
+    if not method:
+        method = "tsne"
+        if len(rows) < FEWEST and perplexity is None:
+            method, instead = "pca", {"instead": few}
+    count = min(rows.shape)
+    with resources.single_threaded():
+        pca = PCA(min(_AHEAD if method == "tsne" else 2, count), random_state=seed)
+        ahead = pca.fit_transform(rows)
+        if method == "pca":
+            points = np.zeros((len(rows), 2))
+            points[:, : ahead.shape[1]] = ahead[:, :2]
+            share = [*pca.explained_variance_ratio_, 0.0][:2]
+            axes = tuple(f"component {k + 1} ({100 * one:.0f} %)" for k, one in enumerate(share))
+            return points, (axes[0], axes[1]), {"method": method, "seed": seed, **instead}
+        if len(rows) < FEWEST:
+            raise DataError(f"{what}: {few}; use --method pca")
+        perplexity = min(30.0, (len(rows) - 1) / 3) if perplexity is None else perplexity
+        if not 1 <= perplexity < len(rows):
+            raise DataError(
+                f"perplexity {perplexity:g}: must be at least 1 and less than {len(rows)}, the "
+                "number of points"
+            )
+        from sklearn.manifold import TSNE
+
+        made = TSNE(perplexity=perplexity, init=_start(ahead), random_state=seed)
+        points = made.fit_transform(ahead)
+    chosen = {"method": method, "perplexity": perplexity, "seed": seed}
+    return np.asarray(points, np.float64), ("t-SNE 1", "t-SNE 2"), chosen
+
+
+def _start(ahead: Array) -> Array:
+    """Return where points start: the first two components, as small as scikit-learn makes them."""
+    start = np.zeros((len(ahead), 2), np.float32)
+    start[:, : ahead.shape[1]] = ahead[:, :2]
+    return start / max(float(start[:, 0].std()), 1e-12) * 1e-4
+
+
+def standardized(matrix: Array) -> Array:
+    """Return features of mean 0 and variance 1.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (n, dim)
+        Features.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, dim)
+        Constant features are 0.
+    """
+    wide = matrix.astype(np.float64)
+    spread = wide.std(axis=0)
+    constant = spread <= 1e-9 * np.abs(wide).max(axis=0, initial=0.0)
+    return np.where(constant, 0.0, (wide - wide.mean(axis=0)) / np.where(constant, 1.0, spread))
+
+
 COLOURS = ("auto", "label", "cluster")
 MOST_LABELS = 24  # more than these are coloured by cluster, unless asked for
 MOST_CLIPS = 2000
@@ -82,7 +183,7 @@ class Projection:
             if self.choices["method"] == "tsne"
             else ""
         )
-        return f"{how} of {self.title}. {self.coloured}.{aside}{base.sentence(self.provenance)}"
+        return f"{how} of {self.title}. {self.coloured}.{aside}{base.as_sentence(self.provenance)}"
 
     def facts(self) -> dict[str, Any]:
         """Return what produced it: the embedding, the probe where there is one, the choices."""
@@ -102,7 +203,7 @@ class Projection:
         ]
 
 
-def of_classes(
+def project_classes(
     tree: dendrogram.Dendrogram,
     *,
     method: str = "",
@@ -125,7 +226,7 @@ def of_classes(
     Returns
     -------
     Projection
-        To be drawn by :func:`probekit.report.figures.scatter.draw`.
+        To be drawn by :func:`probekit.figures.scatter.draw`.
 
     Raises
     ------
@@ -136,7 +237,7 @@ def of_classes(
     rows = tree.vectors()
     if tree.metric == "cosine":  # euclidean distances of unit rows are those of cosines
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    points, axes, choices = planes.project(rows, method, perplexity, seed, f"{w.task}: classes")
+    points, axes, choices = project_2d(rows, method, perplexity, seed, f"{w.task}: classes")
     clusters = tree.clusters
     return Projection(
         kind="classes",
@@ -157,11 +258,11 @@ def of_classes(
             "linkage": tree.method,
         },
         title=(
-            f"the class weights of {w.described()}; {dendrogram.SAID[tree.center]}, "
+            f"the class weights of {w.description()}; {dendrogram.SAID[tree.center]}, "
             f"{'unit length' if tree.metric == 'cosine' else 'length kept'}"
         ),
         provenance=w.provenance,
-        name=base.stem(
+        name=base.filename_stem(
             "projection-classes",
             w.task,
             w.embedding,
@@ -172,12 +273,12 @@ def of_classes(
             metric=(tree.metric, "cosine"),
             linkage=(tree.method, "average"),
             clusters=(tree.asked, None),
-            **w.choices(),
+            **w.filename_choices(),
         ),
     )
 
 
-def of_clips(
+def project_clips(
     task: str,
     extractor: str,
     *,
@@ -213,7 +314,7 @@ def of_clips(
     Returns
     -------
     Projection
-        To be drawn by :func:`probekit.report.figures.scatter.draw`.
+        To be drawn by :func:`probekit.figures.scatter.draw`.
 
     Raises
     ------
@@ -221,9 +322,9 @@ def of_clips(
         If something asked for is not there, or targets are numbers.
     """
     if colour not in COLOURS:
-        raise unknown("colouring", colour, COLOURS)
+        raise unknown_name_error("colouring", colour, COLOURS)
     where = layout.root(cache)
-    card, clips = clips_of(task, where, root)
+    card, clips = resolve_clips(task, where, root)
     found = features.find(where, extractor, card.dataset, clips)
     present, matrix = found.clips, found.matrix()
     if present.target == "regression":
@@ -231,7 +332,7 @@ def of_clips(
     said = [*found.provenance]
     if len(present) < found.expected:
         said.append(f"{len(present):,} of {found.expected:,} clips")
-    labels, names = _rarest(present), present.names
+    labels, names = _rarest_label(present), present.names
     coloured = "Colours: labels"
     if present.target == "multi":
         coloured += "; a clip of several has that of its rarest"
@@ -246,8 +347,8 @@ def of_clips(
     drawn = np.arange(len(present))
     if len(drawn) > most:
         drawn = np.sort(np.random.default_rng(seed).choice(len(present), most, replace=False))
-    points, axes, choices = planes.project(
-        planes.standardized(matrix[drawn]), method, perplexity, seed, f"{card.name}: clips"
+    points, axes, choices = project_2d(
+        standardized(matrix[drawn]), method, perplexity, seed, f"{card.name}: clips"
     )
     said = list(dict.fromkeys(said))
     of = f" of {len(present):,}, drawn at random" if len(drawn) < len(present) else ""
@@ -270,7 +371,7 @@ def of_clips(
         choices={**choices, "colour": colour, "clips": len(drawn), "clips_of": len(present)},
         title=f"{len(drawn):,} clips{of} of {card.name}: {extractor}, standardized",
         provenance=tuple(said),
-        name=base.stem(
+        name=base.filename_stem(
             "projection-clips",
             card.name,
             extractor,
@@ -283,7 +384,7 @@ def of_clips(
     )
 
 
-def _rarest(clips: Manifest) -> Array:
+def _rarest_label(clips: Manifest) -> Array:
     """Return the rarest label of each clip; -1 for none."""
     targets = clips.targets()
     if clips.target == "single":

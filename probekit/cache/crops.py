@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probekit.cache import part, reading
+from probekit._typing import Array
+from probekit.cache import part, reader
 from probekit.cache.index import Index
 from probekit.errors import CacheError
 
-Array = npt.NDArray[Any]
 Places = npt.NDArray[np.int64]
 _OPEN = 256  # parts that are held open at once
 
@@ -72,16 +72,16 @@ class Crops:
         self.dim = int(grid["dim"])
         self.hop = float(Fraction(grid["hop"]))
         self.frames = max(1, round(seconds / self.hop))
-        codes, self._names = index.homes
+        codes, self._names = index.part_codes
         self._home = codes[found]
         self._ids = index.table["clip_id"].to_numpy(object)[found]
         self._facts = [index.parts[name] for name in self._names]
         self._begin = np.zeros(len(found), np.int64)  # of a clip's first frame among its part's
         self.counts = np.zeros(len(found), np.int64)
         self._data: dict[int, tuple[int, str]] = {}  # part to the first byte of its frames, type
-        self._hold()
-        for code, places in reading.by_part(index, found):
-            self._settle(code, places, index.rows[found[places]])
+        self._open_parts()
+        for code, places in reader.by_part(index, found):
+            self._load_offsets(code, places, index.rows[found[places]])
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -91,9 +91,9 @@ class Crops:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._hold()
+        self._open_parts()
 
-    def _hold(self) -> None:
+    def _open_parts(self) -> None:
         """Begin with no part open; those that will be are closed when this reader goes."""
         self._open: OrderedDict[int, FileIO] = OrderedDict()
         weakref.finalize(self, _close, self._open)
@@ -151,10 +151,10 @@ class Crops:
             size = np.dtype(kind).itemsize * self.dim
             begin = data + (int(self._begin[place]) + int(start)) * size
             if kind == into.dtype.str:
-                reading.read_into(file, begin, into[:count])
+                reader.read_into(file, begin, into[:count])
             else:
                 stored = np.empty((count, self.dim), kind)
-                reading.read_into(file, begin, stored)
+                reader.read_into(file, begin, stored)
                 into[:count] = stored
         return batch
 
@@ -164,8 +164,8 @@ class Crops:
         if file is not None:
             self._open.move_to_end(code)
             return file
-        file = reading.open_plain(self.where / self._names[code])
-        if not reading.is_current(file, self._facts[code]):
+        file = reader.open_raw(self.where / self._names[code])
+        if not reader.matches_file(file, self._facts[code]):
             file.close()
             self._refresh(code)
             return self._file(code)
@@ -181,22 +181,22 @@ class Crops:
         path = self.where / self._names[code]
         places = np.flatnonzero(self._home == code)
         stat = path.stat()
-        with part.opened(path) as content:
+        with part.open_part(path) as content:
             rows = np.array(part.rows_of(content, list(self._ids[places])), np.int64)
-            held = part.places(content)
+            held = part.array_offsets(content)
         self._facts[code] = {"size": stat.st_size, "mtime": stat.st_mtime_ns, "places": held}
-        self._settle(code, places, rows)
+        self._load_offsets(code, places, rows)
 
-    def _settle(self, code: int, places: Places, rows: Places) -> None:
+    def _load_offsets(self, code: int, places: Places, rows: Places) -> None:
         """Note where the frames of a part's clips lie; ``rows`` are theirs in the part."""
         held = self._facts[code]["places"]
         begin, kind, shape = held[f"{self.stream}/offset"]
         offset = np.empty(shape, kind)
-        with reading.open_plain(self.where / self._names[code]) as file:
-            if not reading.is_current(file, self._facts[code]):
+        with reader.open_raw(self.where / self._names[code]) as file:
+            if not reader.matches_file(file, self._facts[code]):
                 self._refresh(code)
                 return
-            reading.read_into(file, begin, offset)
+            reader.read_into(file, begin, offset)
         self._begin[places] = offset[rows]
         self.counts[places] = offset[rows + 1] - offset[rows]
         if f"{self.stream}/frames" in held:  # else none of its clips has any

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probekit.cache import heads, layout, part, reading
+from probekit import cards
+from probekit.cache import head, layout, part, reader
 from probekit.cache import index as index_module
 from probekit.cache.crops import Crops
-from probekit.cache.heads import KeptHead
+from probekit.cache.head import SavedHead
 from probekit.cache.index import Index
+from probekit.cards.selector import CHOICES, EmbeddingSelector, parse
 from probekit.errors import CacheError
-from probekit.registry import unknown
+from probekit.utils.suggest import did_you_mean, unknown_name_error
 
 Matrix = npt.NDArray[Any]
 
@@ -63,28 +65,28 @@ class Embeddings:
     def meta(self) -> dict[str, Any]:
         """Attributes of the first part: card, weights, precision, provenance of the machine."""
         for name in self.index.parts:
-            with part.opened(self.where / name) as file:
+            with part.open_part(self.where / name) as file:
                 return part.meta(file)
         raise CacheError(f"{self.where}: holds no parts yet")
 
     @cached_property
-    def grids(self) -> dict[str, dict[str, Any]]:
+    def stream_info(self) -> dict[str, dict[str, Any]]:
         """Streams that are kept, with kind, dimension and grid."""
         for name in self.index.parts:
-            with part.opened(self.where / name) as file:
+            with part.open_part(self.where / name) as file:
                 return {stream: dict(group.attrs) for stream, group in file["streams"].items()}
         return {}
 
     @cached_property
-    def head(self) -> KeptHead | None:
+    def head(self) -> SavedHead | None:
         """The network's own classifier, or None where it has none."""
-        return heads.load(self.where.parent)
+        return head.load(self.where.parent)
 
     @property
     def default_stream(self) -> str:
         """The extractor's default stream where it is kept, else the only or first one."""
         wanted = self.meta["card"].get("default_stream", "")
-        return wanted if wanted in self.grids else next(iter(self.grids))
+        return wanted if wanted in self.stream_info else next(iter(self.stream_info))
 
     def vectors(
         self,
@@ -118,19 +120,19 @@ class Embeddings:
             If a clip, the stream or the pooling is not in the cache.
         """
         stream = self._stream(stream)
-        names = ["clip"] if self.grids[stream]["kind"] == "clip" else list(pool)
+        names = ["clip"] if self.stream_info[stream]["kind"] == "clip" else list(pool)
         held = self.index.arrays(stream)
         for name in names:
             if name not in held:
-                raise unknown(
+                raise unknown_name_error(
                     f"pooling of {self.layout.extractor}/{stream}",
                     name,
                     [key for key in held if key != "frames"],
                 )
-        dim = int(self.grids[stream]["dim"])
+        dim = int(self.stream_info[stream]["dim"])
         rows = self.find(clip_ids)
         matrix = np.empty((len(rows), dim * len(names)), self._type(dtype))
-        reading.fill(matrix, self.where, self.index, rows, stream, names)
+        reader.read_vectors(matrix, self.where, self.index, rows, stream, names)
         return matrix
 
     def frames(self, clip_id: str, stream: str = "") -> Matrix:
@@ -146,7 +148,7 @@ class Embeddings:
         Returns
         -------
         numpy.ndarray, shape (time, dim), float32
-            The grid is in :attr:`grids`.
+            The grid is in :attr:`stream_info`.
 
         Raises
         ------
@@ -155,8 +157,8 @@ class Embeddings:
         """
         stream = self._stream_of_frames(stream)
         [row] = self.find([clip_id])
-        codes, names = self.index.homes
-        with part.opened(self.where / names[codes[row]]) as file:
+        codes, names = self.index.part_codes
+        with part.open_part(self.where / names[codes[row]]) as file:
             [own] = part.rows_of(file, [clip_id])
             group = file["streams"][stream]
             first, last = group["offset"][own : own + 2]
@@ -191,7 +193,7 @@ class Embeddings:
         stream = self._stream_of_frames(stream)
         rows = self.find(clip_ids)
         kind = self._type(dtype)
-        return Crops(self.where, self.index, rows, stream, self.grids[stream], seconds, kind)
+        return Crops(self.where, self.index, rows, stream, self.stream_info[stream], seconds, kind)
 
     def find(self, clip_ids: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return where clips stand in the index.
@@ -227,7 +229,7 @@ class Embeddings:
     def _type(self, name: str) -> str:
         kinds = {"float32": "float32", "float16": "float16", "stored": self.layout.dtype}
         if name not in kinds:
-            raise unknown("type of numbers", name, kinds)
+            raise unknown_name_error("type of numbers", name, kinds)
         return kinds[name]
 
     def _stream_of_frames(self, name: str) -> str:
@@ -242,11 +244,124 @@ class Embeddings:
     def _stream(self, name: str) -> str:
         if not name:
             return self.default_stream
-        if name not in self.grids:
-            raise unknown(
+        if name not in self.stream_info:
+            raise unknown_name_error(
                 f"stream of {self.layout.extractor} in the cache",
                 name,
-                self.grids,
+                self.stream_info,
                 f"To add one: probekit extract -e {self.layout.extractor} --streams …",
             )
         return name
+
+
+__all__ = ["Embeddings", "describe", "find", "list_embeddings", "matches"]
+
+
+def list_embeddings(cache: Path) -> list[Embeddings]:
+    """Return all embeddings in a cache, sorted by extractor and dataset.
+
+    Parameters
+    ----------
+    cache : pathlib.Path
+        The cache's folder.
+
+    Returns
+    -------
+    list of Embeddings
+        One for each extractor, fingerprint and dataset.
+    """
+    return [Embeddings(path.parent) for path in sorted(cache.glob("*/*/dataset.json"))]
+
+
+def find(cache: Path, selection: EmbeddingSelector | str, dataset: str) -> Embeddings:
+    """Find the embeddings that a user means.
+
+    Parameters
+    ----------
+    cache : pathlib.Path
+        The cache's folder.
+    selection : Selection or str
+        Name, and where there are several, fingerprint or parameters.
+    dataset : str
+        Whose clips.
+
+    Returns
+    -------
+    Embeddings
+        The only ones that fit.
+
+    Raises
+    ------
+    CacheError
+        If none fit, or several do; the message names them. If there is no such parameter.
+    """
+    if isinstance(selection, str):
+        selection = parse(selection)
+    everything = list_embeddings(cache)
+    own = [e for e in everything if e.layout.dataset == dataset]
+    named = [e for e in own if e.layout.extractor == selection.name]
+    fitting = [e for e in named if matches(e, selection)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        listed = "\n".join(
+            f"  -e {e.layout.extractor}@{e.layout.fingerprint[:8]}   {describe(e)}" for e in fitting
+        )
+        raise CacheError(
+            f"{cache}: several embeddings called {selection} for {dataset}; say which:\n{listed}"
+        )
+    if named:
+        _check_unknown(selection, named)
+        listed = "\n".join(f"  {e.where.parent.name}   {describe(e)}" for e in named)
+        raise CacheError(f"{cache}: no {selection} for {dataset}, only:\n{listed}")
+    others = sorted({e.layout.extractor for e in own})
+    same = [e for e in everything if e.layout.extractor == selection.name]
+    elsewhere = sorted({e.layout.dataset for e in same})
+    hint = f" There is: {', '.join(others)}." if others else ""
+    hint += f" {selection.name} is there for: {', '.join(elsewhere)}." if elsewhere else ""
+    hint += did_you_mean(selection.name, others) or did_you_mean(dataset, elsewhere)
+    raise CacheError(
+        f"{cache}: no embeddings of {selection.name!r} for {dataset!r}.{hint} "
+        f"Make them with: probekit extract -e {selection.name} …"
+    )
+
+
+def _check_unknown(selection: EmbeddingSelector, named: list[Embeddings]) -> None:
+    """Raise if a parameter is none of the extractor's, then or now."""
+    known = {key for e in named for key in e.layout.identity.get("params", {})}
+    if selection.name in cards.card_paths("extractors"):
+        known |= set(cards.load_extractor_card(selection.name).parameters)
+    for key in sorted(selection.params.keys() - known):
+        what = f"parameter of {selection.name}"
+        raise CacheError(str(unknown_name_error(what, key, {*known, *CHOICES})))
+
+
+def describe(embeddings: Embeddings) -> str:
+    """Say in a few words what sets these embeddings apart: parameters, weights, precision."""
+    identity = embeddings.layout.identity
+    words = [f"{k}={v}" for k, v in identity.get("params", {}).items()]
+    words += [f"{role} {text[:23]}" for role, text in identity.get("weights", {}).items()]
+    words += [identity[k] for k in ("precision",) if k in identity]
+    return ", ".join(words) or "imported"
+
+
+def matches(embeddings: Embeddings, selection: EmbeddingSelector) -> bool:
+    """Tell whether embeddings have the fingerprint and the parameters that a user means.
+
+    Parameters
+    ----------
+    embeddings : Embeddings
+        Of the extractor that the user names.
+    selection : Selection
+        What the user wrote.
+
+    Returns
+    -------
+    bool
+        Parameters that the user does not name may be any.
+    """
+    settled = embeddings.layout
+    params = {k: str(v).lower() for k, v in settled.identity.get("params", {}).items()}
+    return settled.fingerprint.startswith(selection.fingerprint) and all(
+        params.get(k) == v.lower() for k, v in selection.params.items()
+    )

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from probekit.cache import commit, layout, part
+from probekit.cache import layout, part
 from probekit.errors import CacheError
+from probekit.utils import atomic
 
 NAME = "index.parquet"
 COLUMNS = ("clip_id", "part", "row", "failed", "reason", *part.CLIP_FIELDS)
@@ -91,7 +92,7 @@ class Index:
         return self.table["row"].to_numpy(np.int64)
 
     @cached_property
-    def homes(self) -> tuple[npt.NDArray[np.int64], list[str]]:
+    def part_codes(self) -> tuple[npt.NDArray[np.int64], list[str]]:
         """The part of each clip of the table: its place in a list of names, and that list."""
         codes, names = pd.factorize(self.table["part"])
         return codes.astype(np.int64), list(names)
@@ -127,7 +128,7 @@ def load(where: Path, *, keep: bool = True, without: Collection[str] = ()) -> In
         for path in sorted(where.glob("part-*.h5"))
         if path.name not in without
     }
-    old = remembered(where)
+    old = load_saved(where)
     known = {
         name
         for name, facts in old.parts.items()
@@ -149,7 +150,7 @@ def load(where: Path, *, keep: bool = True, without: Collection[str] = ()) -> In
     return index
 
 
-def of_file(path: Path, settled: layout.Layout) -> Index:
+def build_from_file(path: Path, settled: layout.Layout) -> Index:
     """Return the index of a single file.
 
     Parameters
@@ -176,9 +177,9 @@ def of_file(path: Path, settled: layout.Layout) -> Index:
 
 def _scan(path: Path, settled: layout.Layout) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read what one part says about its clips, and what it holds."""
-    with part.opened(path) as file:
+    with part.open_part(path) as file:
         facts = part.meta(file)
-        layout.refuse_mixture(
+        layout.check_fingerprint(
             path, facts["fingerprint"], facts["identity"], settled.fingerprint, settled.identity
         )
         ids = part.clip_ids(file)
@@ -190,7 +191,7 @@ def _scan(path: Path, settled: layout.Layout) -> tuple[pd.DataFrame, dict[str, A
             **{name: file[name][:] for name in part.CLIP_FIELDS},
         }
         bad = part.failures(file)
-        held = {"streams": part.contents(file), "places": part.places(file)}
+        held = {"streams": part.list_arrays(file), "places": part.array_offsets(file)}
     columns["sha256"] = [raw.decode() for raw in columns["sha256"]]
     good = pd.DataFrame(columns)
     lost = pd.DataFrame(
@@ -207,7 +208,7 @@ def _scan(path: Path, settled: layout.Layout) -> tuple[pd.DataFrame, dict[str, A
     ), held
 
 
-def remembered(where: Path) -> Index:
+def load_saved(where: Path) -> Index:
     """Return the index of a folder as it was kept, whatever parts there are now.
 
     Parameters
@@ -251,7 +252,7 @@ def write(where: Path, index: Index) -> None:
     table = pa.Table.from_pandas(index.table, preserve_index=False)
     table = table.replace_schema_metadata({b"probekit": json.dumps(index.parts).encode()})
     try:
-        commit.commit(path, lambda aside: pq.write_table(table, aside))
+        atomic.atomic_write(path, lambda aside: pq.write_table(table, aside))
     except PermissionError:
         return
     except OSError as error:

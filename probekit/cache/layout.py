@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from probekit.cache import commit
 from probekit.errors import CacheError
+from probekit.utils import atomic
 
 NAME = "dataset.json"
 _PART_BYTES = 256 << 20
@@ -113,7 +113,7 @@ class Layout:
     provenance: list[str]
 
 
-def settle(where: Path, wanted: Layout) -> Layout:
+def create_or_load_layout(where: Path, wanted: Layout) -> Layout:
     """Write a folder's layout if it is new, and return the one in force.
 
     Parameters
@@ -136,11 +136,11 @@ def settle(where: Path, wanted: Layout) -> Layout:
     content = json.dumps(asdict(wanted), indent=1, sort_keys=True).encode()
     try:
         where.mkdir(parents=True, exist_ok=True)
-        commit.create_once(where / NAME, content)
+        atomic.create_exclusive(where / NAME, content)
     except OSError as error:
         raise CacheError(not_writable(where, error)) from error
     found = load(where)
-    refuse_mixture(where, found.fingerprint, found.identity, wanted.fingerprint, wanted.identity)
+    check_fingerprint(where, found.fingerprint, found.identity, wanted.fingerprint, wanted.identity)
     return found
 
 
@@ -178,7 +178,7 @@ def load(where: Path) -> Layout:
         ) from error
 
 
-def refuse_mixture(
+def check_fingerprint(
     where: Path, there: str, identity: dict[str, Any], own: str, wanted: dict[str, Any]
 ) -> None:
     """Raise if two fingerprints differ, naming both and what differs."""

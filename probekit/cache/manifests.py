@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from probekit import manifest as manifests
-from probekit.cache import commit, layout
+from probekit.cache import layout
+from probekit.data import manifest as manifests
+from probekit.data.manifest import Manifest
 from probekit.errors import CacheError, DataError
-from probekit.manifest import Manifest
+from probekit.utils import atomic
 
 
-def keep(cache: Path, clips: Manifest) -> Path:
+def save_manifest(cache: Path, clips: Manifest) -> Path:
     """Keep a manifest as ``manifests/<name>-<hash>.parquet``.
 
     Parameters
@@ -33,13 +34,13 @@ def keep(cache: Path, clips: Manifest) -> Path:
     path = cache / "manifests" / f"{clips.name}-{clips.digest()[:12]}.parquet"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        commit.commit(path, clips.write)
+        atomic.atomic_write(path, clips.write)
     except OSError as error:
         raise CacheError(layout.not_writable(path, error)) from error
     return path
 
 
-def newest(cache: Path, name: str) -> Manifest | None:
+def latest_manifest(cache: Path, name: str) -> Manifest | None:
     """Return the manifest of a task or dataset that was kept last, or None.
 
     Parameters
@@ -62,7 +63,7 @@ def newest(cache: Path, name: str) -> Manifest | None:
     return manifests.read(max(found, key=lambda path: path.stat().st_mtime_ns))
 
 
-def every(cache: Path, names: Iterable[str]) -> list[Manifest]:
+def all_manifests(cache: Path, names: Iterable[str]) -> list[Manifest]:
     """Return all manifests of some names that were kept, the newest first.
 
     Parameters

@@ -14,13 +14,99 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
-from probekit.cache import commit, digest
+from probekit._typing import Array
 from probekit.errors import CacheError, ProbekitError
+from probekit.utils import atomic
+
+BLOCK = 512  # bytes; HDF5 calls it a user block
+_TITLE = "probekit embedding cache, part, format 1\nsha256 of what follows: "
+
+
+def make_user_block(digest: str) -> bytes:
+    """Return the block that holds a digest.
+
+    Parameters
+    ----------
+    digest : str
+        64 hexadecimal digits.
+
+    Returns
+    -------
+    bytes
+        512 of them.
+    """
+    return f"{_TITLE}{digest}\n".encode().ljust(BLOCK, b"\0")
+
+
+def compute_digest(path: Path) -> str:
+    """Return the SHA-256 of all that follows the block.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A part.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    sha = hashlib.sha256()
+    with path.open("rb") as stream:
+        stream.seek(BLOCK)
+        for chunk in iter(lambda: stream.read(1 << 20), b""):
+            sha.update(chunk)
+    return sha.hexdigest()
+
+
+def write_digest(path: Path) -> None:
+    """Write the block of a file that has room for it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A finished HDF5 file with a user block.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read or written.
+    """
+    content = make_user_block(compute_digest(path))
+    with path.open("r+b") as stream:
+        stream.write(content)
+
+
+def verify_digest(path: Path) -> bool:
+    """Tell whether a part's bytes are those that its block was written for.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A part.
+
+    Returns
+    -------
+    bool
+        False if any byte differs, in the block or after it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as stream:
+        found = stream.read(BLOCK)
+    return found == make_user_block(compute_digest(path))
+
 
 FORMAT, VERSION = "probekit-embeddings", 1
-Array = npt.NDArray[Any]
 
 # what is kept about each clip's source, with its type in the file
 CLIP_FIELDS = {
@@ -93,15 +179,15 @@ def write(path: Path, part: Part) -> None:
     def fill(aside: Path) -> None:
         # in memory first: HDF5 ends the process with a segmentation fault where a disk is full
         image = io.BytesIO()
-        with h5py.File(image, "w", userblock_size=digest.BLOCK, libver=("v110", "v110")) as file:
+        with h5py.File(image, "w", userblock_size=BLOCK, libver=("v110", "v110")) as file:
             _fill(file, part)
-        commit.reached("before-digest")
+        atomic._test_hook("before-digest")
         content = image.getbuffer()
-        sha256 = hashlib.sha256(content[digest.BLOCK :]).hexdigest()
-        content[: digest.BLOCK] = digest.block(sha256)
+        sha256 = hashlib.sha256(content[BLOCK:]).hexdigest()
+        content[:BLOCK] = make_user_block(sha256)
         aside.write_bytes(content)
 
-    commit.commit(path, fill)
+    atomic.atomic_write(path, fill)
 
 
 def read(path: Path, *, frames: bool = True, only: Collection[str] | None = None) -> Part:
@@ -126,7 +212,7 @@ def read(path: Path, *, frames: bool = True, only: Collection[str] | None = None
     CacheError
         If the file is not a part that this version of probekit reads.
     """
-    with opened(path) as file:
+    with open_part(path) as file:
         part = Part(meta(file), {name: _grid(group) for name, group in file["streams"].items()})
         part.failed = {
             clip_id: facts
@@ -162,7 +248,7 @@ def _rows(group: h5py.Group, key: str, rows: list[int]) -> Sequence[Array]:
     return [held[offset[row] : offset[row + 1]] for row in rows]
 
 
-class opened:  # reads as a verb: with opened(path) as file
+class open_part:  # reads as a verb: with opened(path) as file
     """Open a part for reading; damage becomes a :class:`CacheError` that names the file.
 
     Parameters
@@ -221,9 +307,9 @@ def verify(path: Path) -> str | None:
         What is wrong, or None if every byte is as it was written.
     """
     try:
-        if not digest.agrees(path):
+        if not verify_digest(path):
             return "its bytes are not those that were written (SHA-256 differs)"
-        with opened(path):
+        with open_part(path):
             return None
     except (OSError, CacheError) as error:
         return str(error)
@@ -268,7 +354,7 @@ def failures(file: h5py.File) -> dict[str, dict[str, Any]]:
     }
 
 
-def contents(file: h5py.File) -> dict[str, list[str]]:
+def list_arrays(file: h5py.File) -> dict[str, list[str]]:
     """Return which arrays a part holds for each stream."""
     return {
         name: sorted(key for key in group if key != "offset")
@@ -276,13 +362,13 @@ def contents(file: h5py.File) -> dict[str, list[str]]:
     }
 
 
-def places(file: h5py.File) -> dict[str, tuple[int, str, list[int]]]:
+def array_offsets(file: h5py.File) -> dict[str, tuple[int, str, list[int]]]:
     """Return where the arrays of the streams lie in a part, for readers that need no HDF5.
 
     Parameters
     ----------
     file : h5py.File
-        From :class:`opened`.
+        From :class:`open_part`.
 
     Returns
     -------

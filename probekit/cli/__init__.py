@@ -103,7 +103,7 @@ def main() -> None:
         _fail_usage(error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(where + (error.strerror or str(error)).lower() + _elsewhere(error))
+        _fail(where + (error.strerror or str(error)).lower() + _unwritable_hint(error))
     except Exception:
         traceback.print_exc()
         _fail("this is a fault in probekit; please report it with the lines above")
@@ -116,17 +116,17 @@ def main() -> None:
         sys.exit(code)
 
 
-def _elsewhere(error: OSError) -> str:
+def _unwritable_hint(error: OSError) -> str:
     """Return what to do where results cannot be written; empty where it is something else."""
     from pathlib import Path
 
-    from probekit.probes import results
+    from probekit.scores import store
 
     if error.errno not in _UNWRITABLE or not error.filename:
         return ""
     named = [text.removeprefix("--reports=") for text in sys.argv if text.startswith("--reports=")]
     named += [after for text, after in pairwise(sys.argv) if text == "--reports"]
-    place, folder = Path(str(error.filename)), results.root(named[-1] if named else None)
+    place, folder = Path(str(error.filename)), store.root(named[-1] if named else None)
     inside = folder.absolute() in (place.absolute(), *place.absolute().parents)
     return ". Name another folder with --reports" if inside else ""
 

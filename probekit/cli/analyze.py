@@ -60,7 +60,7 @@ def dendrogram(
       probekit analyze dendrogram --task synth -e melstats
     """
     from probekit.analysis import dendrogram as analysis
-    from probekit.report.figures import dendrogram as figure
+    from probekit.figures import tree as figure
 
     made = []
     for name in embedding:
@@ -78,8 +78,8 @@ def dendrogram(
             linkage=linkage,
             clusters=clusters,
         )
-        made.append(written(name, tree, figure.save(tree, folder(reports), width, style)))
-    told(made, json)
+        made.append(result_entry(name, tree, figure.save(tree, folder(reports), width, style)))
+    print_result(made, json)
 
 
 @app.command()
@@ -113,7 +113,7 @@ def correlation(
       probekit analyze correlation --task synth -e convnet:stream=max5
     """
     from probekit.analysis import correlation as analysis
-    from probekit.report.figures import matrix
+    from probekit.figures import heatmap
 
     made = []
     for name in embedding:
@@ -130,9 +130,9 @@ def correlation(
             permutations=permutations,
             seed=seed,
         )
-        files = matrix.save_correlation(found, folder(reports), width, style)
-        made.append(written(name, found, files) | {"strongest": found.strongest(10)})
-    told(made, json)
+        files = heatmap.save_correlation(found, folder(reports), width, style)
+        made.append(result_entry(name, found, files) | {"strongest": found.strongest(10)})
+    print_result(made, json)
     for one in [] if json else made:
         output.table(
             ["class", "source class", "cosine", "p, all pairs", "beyond chance"],
@@ -189,17 +189,17 @@ def projection(
     """
     from probekit.analysis import dendrogram as trees
     from probekit.analysis import projection as analysis
-    from probekit.registry import unknown
-    from probekit.report.figures import scatter
+    from probekit.figures import scatter
+    from probekit.utils.suggest import unknown_name_error
 
     if of not in ("classes", "clips"):
-        raise unknown("points", of, ("classes", "clips"))
+        raise unknown_name_error("points", of, ("classes", "clips"))
     made = []
     for name in embedding:
         common: dict[str, Any] = {"method": method, "perplexity": perplexity, "seed": seed}
         places: dict[str, Any] = {"cache": cache, "root": root}
         if of == "clips":
-            found = analysis.of_clips(task, name, colour=colour, most=most, **places, **common)
+            found = analysis.project_clips(task, name, colour=colour, most=most, **places, **common)
         else:
             tree = trees.dendrogram(
                 task,
@@ -214,24 +214,24 @@ def projection(
                 clusters=clusters,
                 **places,
             )
-            found = analysis.of_classes(tree, **common)
-        made.append(written(name, found, scatter.save(found, folder(reports), width, style)))
-    told(made, json)
+            found = analysis.project_classes(tree, **common)
+        made.append(result_entry(name, found, scatter.save(found, folder(reports), width, style)))
+    print_result(made, json)
 
 
 def folder(reports: str | None) -> Path:
     """Return where figures go."""
-    from probekit.probes.results import root
+    from probekit.scores.store import root
 
     return root(reports) / "figures"
 
 
-def written(name: str, found: Any, files: list[Path]) -> dict[str, Any]:
-    """Return what was made, for :func:`told`."""
+def result_entry(name: str, found: Any, files: list[Path]) -> dict[str, Any]:
+    """Return what was made, for :func:`print_result`."""
     return {"embedding": name, "caption": found.caption, "files": [str(file) for file in files]}
 
 
-def told(made: list[dict[str, Any]], json: bool) -> None:
+def print_result(made: list[dict[str, Any]], json: bool) -> None:
     """Say what was made: captions and files, or JSON."""
     if json:
         output.as_json(made)

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from probekit.cli import options, output
-from probekit.cli.analyze import Style, Task, Width, folder, told, written
+from probekit.cli.analyze import Style, Task, Width, folder, print_result, result_entry
 
 if TYPE_CHECKING:
-    from probekit.analysis.differences import Differences
+    from probekit.analysis.class_differences import Differences
 
 Run = Annotated[
     str,
@@ -56,7 +56,7 @@ def similarity(
       probekit analyze similarity --task gtzan -e vggish -e openl3 -e melstats
     """
     from probekit.analysis import similarity as analysis
-    from probekit.report.figures import similarity as figure
+    from probekit.figures import similarity_matrix as figure
 
     made = []
     for one in measure or analysis.MEASURES:
@@ -73,8 +73,8 @@ def similarity(
             seed=seed,
         )
         files = figure.save(found, folder(reports), width, style)
-        made.append(written(one, found, files) | {"pairs": found.rows()})
-    told(made, json)
+        made.append(result_entry(one, found, files) | {"pairs": found.rows()})
+    print_result(made, json)
 
 
 def confusion(
@@ -115,7 +115,7 @@ def confusion(
     """
     from probekit.analysis import confusion as analysis
     from probekit.errors import DataError
-    from probekit.report.figures import confusion as figure
+    from probekit.figures import confusion_matrix as figure
 
     names = [*(run or ()), *(embedding or ())]
     if not names:
@@ -127,8 +127,8 @@ def confusion(
     for name in dict.fromkeys(names):
         found = analysis.confusion(name, task=task, reports=reports, order=order)
         files = figure.save(found, folder(reports), width, style)
-        made.append(written(found.run.label, found, files))
-    told(made, json)
+        made.append(result_entry(found.run.label, found, files))
+    print_result(made, json)
 
 
 def differences(
@@ -150,15 +150,15 @@ def differences(
 
       probekit analyze differences vggish melstats --task gtzan
     """
-    from probekit.analysis import differences as analysis
-    from probekit.report.figures import differences as figure
+    from probekit.analysis import class_differences as analysis
+    from probekit.figures import dot_plot as figure
 
     found = analysis.differences(
         first, second, task=task, reports=reports, metric=metric, correction=correction
     )
     files = figure.save(found, folder(reports), width, style)
-    made = written(f"{found.first.label} and {found.second.label}", found, files)
-    told([made | {"classes": found.rows()}], json)
+    made = result_entry(f"{found.first.label} and {found.second.label}", found, files)
+    print_result([made | {"classes": found.rows()}], json)
     if not json:
         _table(found)
 
@@ -182,12 +182,12 @@ def efficiency(
 
       probekit analyze efficiency --task gtzan
     """
-    from probekit.analysis import efficiency as analysis
-    from probekit.report.figures import curves
+    from probekit.analysis import label_efficiency as analysis
+    from probekit.figures import curves
 
     found = analysis.efficiency(task, reports=reports, embeddings=embedding or ())
     files = curves.save(found, folder(reports), width, style)
-    told([written(task, found, files)], json)
+    print_result([result_entry(task, found, files)], json)
 
 
 def cost(
@@ -205,11 +205,11 @@ def cost(
       probekit analyze cost --task gtzan
     """
     from probekit.analysis import cost as analysis
-    from probekit.report.figures import cost as figure
+    from probekit.figures import cost_scatter as figure
 
     found = analysis.cost(task, reports=reports, cache=cache)
     files = figure.save(found, folder(reports), width, style)
-    told([written(task, found, files)], json)
+    print_result([result_entry(task, found, files)], json)
 
 
 def _table(found: "Differences") -> None:

@@ -20,7 +20,7 @@ def group(context: typer.Context, cache: options.Cache = None, json: bool = outp
 
       probekit cache verify
     """
-    if options.alone(context, cache, json):
+    if options.is_bare_call(context, cache, json):
         ls(cache, json)
 
 
@@ -32,11 +32,11 @@ def ls(cache: options.Cache = None, json: bool = output.AsJson) -> None:
 
       probekit cache ls
     """
-    from probekit.cache import layout, store
+    from probekit.cache import embeddings, layout
 
     where = layout.root(cache)
     rows = []
-    for entry in store.entries(where):
+    for entry in embeddings.list_embeddings(where):
         size = sum(path.stat().st_size for path in entry.where.glob("part-*.h5"))
         rows.append(
             {
@@ -45,7 +45,7 @@ def ls(cache: options.Cache = None, json: bool = output.AsJson) -> None:
                 "dataset": entry.layout.dataset,
                 "clips": len(entry.clip_ids),
                 "failed": len(entry.failures),
-                "streams": ", ".join(entry.grids),
+                "streams": ", ".join(entry.stream_info),
                 "size": size,
                 "note": "; ".join(entry.layout.provenance),
             }
@@ -78,9 +78,9 @@ def info(
 
       probekit cache info vggish fsdd
     """
-    from probekit.cache import layout, store
+    from probekit.cache import embeddings, layout
 
-    entry = store.find(layout.root(cache), embedding, dataset)
+    entry = embeddings.find(layout.root(cache), embedding, dataset)
     facts = {
         "folder": str(entry.where),
         "fingerprint": entry.layout.fingerprint,
@@ -94,7 +94,7 @@ def info(
                 **{k: v if isinstance(v, str) else int(v) for k, v in grid.items()},
                 "kept": entry.index.arrays(name),
             }
-            for name, grid in entry.grids.items()
+            for name, grid in entry.stream_info.items()
         },
         "written with": entry.meta["provenance"],
         "note": entry.layout.provenance,

@@ -30,7 +30,7 @@ def verify(cache: options.Cache = None, json: bool = output.AsJson) -> None:
         raise CacheError(f"{where}: no such folder; name the cache with --cache DIR")
     with output.progress("parts") as bar:
         line = bar.add_task("verify", total=len(list(where.glob("*/*/part-*.h5"))), note="")
-        found = repairing.examine(where, lambda: bar.advance(line))
+        found = repairing.verify(where, lambda: bar.advance(line))
     if json:
         output.as_json(vars(found))
     else:
@@ -116,10 +116,10 @@ def gc(
       probekit cache gc my-import@1a2b3c4d --yes
     """
     from probekit.cache import layout
-    from probekit.extraction import leftovers
+    from probekit.extraction import garbage
 
     where = layout.root(cache)
-    found = leftovers.find(where, names or ())
+    found = garbage.find(where, names or ())
     if not json:
         for one in found:
             clips = f", {one.clips:,} clips" if one.clips else ""
@@ -130,7 +130,7 @@ def gc(
         agreed = typer.confirm(f"Remove {len(found)} of these, {total}?")
     if agreed:
         for one in found:
-            leftovers.remove(one)
+            garbage.remove(one)
     if json:
         output.as_json([{**vars(one), "removed": agreed} for one in found])
     elif not found:

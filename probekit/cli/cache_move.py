@@ -36,19 +36,21 @@ def import_(
       probekit cache import mine --manifest clips.csv --clip-id filename:stem
       --array layer1.npy --array layer2.npy --dataset urbansound8k --note "our network, epoch 12"
     """
-    from probekit import listing
-    from probekit.cache import importing, layout
+    from probekit.cache import import_export, layout
     from probekit.cache import manifests as kept
-    from probekit.tasks.base import siblings
+    from probekit.data import readers
+    from probekit.tasks.task import tasks_with_same_corpus
 
     where = layout.root(cache)
-    clips = listing.from_csv(Path(manifest), name=dataset, clip_id=clip_id, need_path=False)
-    made = importing.import_arrays(
+    clips = readers.from_csv(Path(manifest), name=dataset, clip_id=clip_id, need_path=False)
+    made = import_export.import_arrays(
         name, clips, [Path(path) for path in array], cache=where, dataset=dataset, note=note
     )
-    if clips.target != "none" and not siblings(dataset):  # a task's own clip table comes from it
-        kept.keep(where, clips)
-    dim = int(made.grids["embedding"]["dim"])
+    if clips.target != "none" and not tasks_with_same_corpus(
+        dataset
+    ):  # a task's own clip table comes from it
+        kept.save_manifest(where, clips)
+    dim = int(made.stream_info["embedding"]["dim"])
     if json:
         output.as_json(
             {
@@ -83,7 +85,8 @@ def merge(
 
       probekit cache merge /mnt/a/cache /mnt/b/cache vggish-fsdd.h5 --cache cache
     """
-    from probekit.cache import layout, merging
+    from probekit.cache import layout
+    from probekit.cache import merge as merge_module
 
     where = layout.root(cache)
     with output.progress("parts") as bar:
@@ -94,7 +97,7 @@ def merge(
                 lines[what] = bar.add_task(what, note="")
             bar.update(lines[what], completed=done, total=total)
 
-        done = merging.merge([Path(source) for source in sources], where, tick)
+        done = merge_module.merge([Path(source) for source in sources], where, tick)
     if json:
         output.as_json([vars(one) for one in done])
         return
@@ -117,12 +120,13 @@ def pack(
 
       probekit cache pack vggish fsdd -o vggish-fsdd.h5
     """
-    from probekit.cache import layout, packing, store
+    from probekit.cache import embeddings, layout
+    from probekit.cache import pack as pack_module
 
-    entry = store.find(layout.root(cache), embedding, dataset)
+    entry = embeddings.find(layout.root(cache), embedding, dataset)
     with output.progress("arrays") as bar:
         line = bar.add_task("pack", note="")
-        path = packing.pack(
+        path = pack_module.pack(
             entry, Path(out), lambda done, total: bar.update(line, completed=done, total=total)
         )
     _tell(path, len(entry.clip_ids), entry, json)
@@ -147,12 +151,12 @@ def export(
 
       probekit cache export vggish fsdd --pool mean+std -o vggish-fsdd.parquet
     """
-    from probekit.cache import exporting, layout, store
-    from probekit.selection import parse
+    from probekit.cache import embeddings, import_export, layout
+    from probekit.cards.selector import parse
 
     chosen = parse(embedding)
-    entry = store.find(layout.root(cache), chosen, dataset)
-    count = exporting.export(
+    entry = embeddings.find(layout.root(cache), chosen, dataset)
+    count = import_export.export(
         entry,
         Path(out),
         stream=stream or chosen.stream,

@@ -27,7 +27,7 @@ def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
 
       probekit tasks show urbansound8k
     """
-    if not options.alone(context, json):
+    if not options.is_bare_call(context, json):
         return
     from probekit import cards
 
@@ -57,17 +57,17 @@ def list_extractors(context: typer.Context, json: bool = output.AsJson) -> None:
 
       probekit extractors show vggish
     """
-    if not options.alone(context, json):
+    if not options.is_bare_call(context, json):
         return
     from probekit import cards
+    from probekit.cards.selector import display_name
     from probekit.errors import ProbekitError
-    from probekit.extractors import trained
-    from probekit.selection import short
+    from probekit.extractors.students import card as card_module
 
-    found = {name: cards.extractor(name) for name in cards.names("extractors")}
-    for name in trained.names():
+    found = {name: cards.load_extractor_card(name) for name in cards.card_paths("extractors")}
+    for name in card_module.names():
         try:
-            found[short(name)] = trained.describe(name)[0]
+            found[display_name(name)] = card_module.describe(name)[0]
         except ProbekitError as error:  # the others can be listed
             output.warn(str(error))
     rows = [
@@ -96,9 +96,9 @@ def show_task(
       probekit tasks show gtzan
     """
     from probekit.cache import layout
-    from probekit.probes import inputs
+    from probekit.probes import task_clips
 
-    found = inputs.task_of(name, layout.root())
+    found = task_clips.resolve_task(name, layout.root())
     _show(found.card, bibtex, json, hide={"module", "options"})
 
 
@@ -115,15 +115,16 @@ def show_extractor(
       probekit extractors show vggish
     """
     from probekit import cards
-    from probekit.extractors import inventory, trained
-    from probekit.selection import STUDENT, parse
+    from probekit.cards.selector import STUDENT, parse
+    from probekit.extractors.students import card as card_module
+    from probekit.extractors.weights import inventory
 
     if (student := parse(name).name).startswith(STUDENT):
-        _show(trained.describe(student)[0], bibtex, json, hide={"module"})
+        _show(card_module.describe(student)[0], bibtex, json, hide={"module"})
         return
-    card = cards.extractor(name)
+    card = cards.load_extractor_card(name)
     weights = {
-        one.role: {"here": one.here, "state": one.state, "path": str(one.path)}
+        one.role: {"here": one.present, "state": one.state, "path": str(one.path)}
         for one in inventory.held([name])
     }
     _show(card, bibtex, json, hide={"module"}, more={"weights_here": weights})
@@ -168,17 +169,17 @@ def _show(
         if isinstance(value, dict):
             output.say(f"{name}:")
             for k, v in value.items():
-                output.say(f"    {k}: {_line(v)}")
+                output.say(f"    {k}: {_format_inline(v)}")
         elif isinstance(value, list) and value and isinstance(value[0], (dict, str)):
             output.say(f"{name}:" if key != "labels" else f"{name}: {', '.join(value)}")
             for v in value if key != "labels" else ():
-                output.say(f"    {_line(v)}")
+                output.say(f"    {_format_inline(v)}")
         else:
             text = f"{value:,}" if key in _LABELS else str(value).rstrip()
             output.say(f"{name}: {text}" if "\n" not in text else f"{name}:\n{text}")
 
 
-def _line(value: Any) -> str:
+def _format_inline(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_line(v)}" for k, v in value.items() if v not in _EMPTY)
+        return ", ".join(f"{k} {_format_inline(v)}" for k, v in value.items() if v not in _EMPTY)
     return str(value) if not isinstance(value, bool) else "yes" if value else "no"

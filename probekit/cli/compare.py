@@ -7,7 +7,7 @@ import typer
 from probekit.cli import options, output
 
 if TYPE_CHECKING:
-    from probekit.probes.comparison import Comparison
+    from probekit.scores.comparison import Comparison
 
 
 def compare(
@@ -38,7 +38,7 @@ def compare(
 
       probekit compare vggish vggish/mlp vggish/knn --task gtzan
     """
-    from probekit.probes import comparison
+    from probekit.scores import comparison
 
     found = comparison.compare(runs, task=task, metric=metric, reports=reports)
     if json:
@@ -60,7 +60,7 @@ def _show(found: "list[Comparison]") -> None:
             p_value(one.p_bootstrap),
             "–" if one.p_t is None else p_value(one.p_t),
             p_value(one.adjusted),
-            _said(one),
+            _format_comparison(one),
         )
         for one in found
     ]
@@ -80,7 +80,7 @@ def p_value(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _said(one: "Comparison") -> str:
+def _format_comparison(one: "Comparison") -> str:
     if one.verdict == "not distinguishable":
         return one.verdict
     return f"{one.first if one.verdict == 'first' else one.second} is better"

@@ -9,8 +9,8 @@ import typer
 from probekit.cli import options, output
 
 if TYPE_CHECKING:
-    from probekit.tasks.checking import Check
-    from probekit.tasks.leaks import Leak
+    from probekit.tasks.leakage import Leak
+    from probekit.tasks.validation import Check
 
 app = typer.Typer(
     no_args_is_help=True, help="A dataset's folder: check it, find leaks, make stand-in data."
@@ -42,13 +42,13 @@ def check(
       probekit data check gtzan --root ~/data/gtzan --decode
     """
     from probekit.cache import layout
-    from probekit.probes import inputs
-    from probekit.tasks import checking
+    from probekit.probes import task_clips
+    from probekit.tasks import validation
 
     with output.progress("clips") as bar:
         line = bar.add_task("reading", total=None, note="", visible=decode)
-        found = checking.check(
-            inputs.task_of(task, layout.root(cache)),
+        found = validation.check(
+            task_clips.resolve_task(task, layout.root(cache)),
             root,
             decode=decode,
             progress=lambda done, total: bar.update(line, completed=done, total=total),
@@ -81,14 +81,14 @@ def leaks(
     """
     from probekit.cache import layout
     from probekit.errors import DataError
-    from probekit.probes import inputs
-    from probekit.tasks import leaks as finding
+    from probekit.probes import task_clips
+    from probekit.tasks import leakage as finding
 
-    own = inputs.task_of(task, layout.root(cache))
+    own = task_clips.resolve_task(task, layout.root(cache))
     clips = own.manifest(root, audio=identical)
     found: dict[str, list[Leak]] = {}
     try:
-        found["groups"] = finding.groups(own, clips)
+        found["groups"] = finding.find_shared_groups(own, clips)
     except DataError as error:
         if not identical:
             raise
@@ -96,7 +96,7 @@ def leaks(
     if identical:
         with output.progress("recordings") as bar:
             line = bar.add_task("hashing", total=None, note="")
-            found["identical recordings"] = finding.identical(
+            found["identical recordings"] = finding.find_duplicates(
                 own, clips, lambda done, total: bar.update(line, completed=done, total=total)
             )
     if json:
@@ -108,8 +108,8 @@ def leaks(
         raise typer.Exit(1)
 
 
-@app.command()
-def rehearse(
+@app.command("rehearse")
+def make_standin(
     task: TaskName,
     root: Annotated[str, typer.Option(metavar="DIR", help="A new or empty folder.")],
     clips: Annotated[int, typer.Option(min=1, help="About how many.")] = 60,
@@ -123,10 +123,10 @@ def rehearse(
 
       probekit data rehearse urbansound8k --root /tmp/urbansound8k --clips 100
     """
-    from probekit.tasks import base
+    from probekit.tasks import task as task_module
 
-    own = base.load_task(task)
-    own.rehearse(Path(root), clips, seed)
+    own = task_module.load_task(task)
+    own.write_standin(Path(root), clips, seed)
     written = len(own.manifest(root))
     more = ""
     if written > 1.5 * clips:
@@ -185,7 +185,7 @@ def _tell_leaks(what: str, group: str | None, found: "list[Leak]") -> None:
     output.table(
         (what, "sides", "clips"),
         [
-            (leak.what, _sides(leak), _few([i for ids in leak.sides.values() for i in ids]))
+            (leak.what, _sides(leak), _shorten([i for ids in leak.sides.values() for i in ids]))
             for leak in found[:_SHOWN]
         ],
     )
@@ -197,5 +197,5 @@ def _sides(leak: "Leak") -> str:
     return ", ".join(f"{side} ({len(ids)})" for side, ids in leak.sides.items())
 
 
-def _few(items: list[str]) -> str:
+def _shorten(items: list[str]) -> str:
     return ", ".join(items[:4]) + (f" and {len(items) - 4} more" if len(items) > 4 else "")

@@ -11,7 +11,7 @@ from rich.progress import Progress, TaskID
 from probekit.cli import options, output
 
 if TYPE_CHECKING:
-    from probekit.probes.results import Result
+    from probekit.scores.store import Result
 
 _PAUSE = 10.0  # seconds between lines where standard error is no terminal
 
@@ -93,7 +93,7 @@ def distill(
       probekit distill --task gtzan --student short-chunk --teacher vggish --method dis-reg
       --fraction 0.1,0.3 --seeds 5
     """
-    from probekit.distill import run
+    from probekit.distillation import distill as distill_module
     from probekit.errors import ProbekitError
 
     try:
@@ -101,7 +101,7 @@ def distill(
     except ValueError as error:
         raise ProbekitError(f"--fraction {fraction}: numbers separated by commas") from error
     with output.progress("") as bar:
-        found = run.distill(
+        found = distill_module.distill(
             task,
             student,
             teacher or (),
@@ -126,7 +126,7 @@ def distill(
             precision=precision,
             name=name,
             again=again,
-            progress=_Lines(bar).tick,
+            progress=_ProgressLines(bar).tick,
             warn=lambda text: output.warn(f"warning: {text}"),
         )
     if json:
@@ -135,7 +135,7 @@ def distill(
     show(found, reports)
 
 
-class _Lines:
+class _ProgressLines:
     """A bar for each training; a line now and then where there is no terminal."""
 
     def __init__(self, bar: Progress) -> None:
@@ -154,7 +154,7 @@ class _Lines:
 
 def show(found: "list[Result]", reports: str | None = None) -> None:
     """Print results as a table."""
-    from probekit.distill.trained import name
+    from probekit.training.run_folder import student_id
 
     first = found[0]
     metric = first["metric"]
@@ -197,7 +197,9 @@ def show(found: "list[Result]", reports: str | None = None) -> None:
     if last["settings"]["method"] not in ("feature-only", "concat", "film"):
         fold = last["folds"][0]["fold"]
         where = f" --reports {shlex.quote(reports)}" if reports else ""
-        output.say(f"As an extractor: -e runs/{name(last['run'], fold, len(last['folds']))}{where}")
+        output.say(
+            f"As an extractor: -e runs/{student_id(last['run'], fold, len(last['folds']))}{where}"
+        )
 
 
 def _validation(result: "Result") -> str:

@@ -31,7 +31,7 @@ def doctor(
 
     with output.progress("") as bar:
         line = bar.add_task("doctor", total=None, note="")
-        found = examination.examine(
+        found = examination.run_checks(
             everything=everything,
             device=device,
             cache=cache,

@@ -8,7 +8,7 @@ from rich.progress import TaskID
 from probekit.cli import options, output
 
 if TYPE_CHECKING:
-    from probekit.probes.results import Result
+    from probekit.scores.store import Result
 
 
 def evaluate(
@@ -68,7 +68,7 @@ def evaluate(
       probekit evaluate --task my-clips.csv -e melstats --probe "sklearn.svm:SVC:C=0.1|1|10"
     """
     from probekit.errors import ProbekitError
-    from probekit.probes import evaluation
+    from probekit.probes import evaluate as evaluate_module
 
     try:
         fractions = [float(value) for value in fraction.split(",")]
@@ -82,7 +82,7 @@ def evaluate(
                 lines[name] = bar.add_task(name, total=total, note="")
             bar.update(lines[name], completed=done)
 
-        found = evaluation.evaluate(
+        found = evaluate_module.evaluate(
             task,
             embedding,
             cache=cache,
@@ -160,8 +160,8 @@ def show(found: "list[Result]") -> None:
 
 def _warn(found: "list[Result]") -> None:
     """Say which fits did not converge, where a choice lies at an edge, where groups are few."""
-    from probekit.probes.entry import label
-    from probekit.probes.statistics import FEW, LONE
+    from probekit.metrics.bootstrap import FEW, LONE
+    from probekit.scores.groups import label
 
     for r in found:
         called = label(r) + (f", seed {r['seed']}" if r["seed"] or r["fraction"] < 1 else "")

@@ -79,10 +79,10 @@ def extract(
 
       probekit extract -e vggish --audio /data/recordings --devices cuda:0,cuda:1
     """
-    from probekit.extraction import run
+    from probekit.extraction import extract as extract_module
 
-    with progress.Extraction() as shown:
-        summaries = run.extract(
+    with progress.ExtractionProgress() as shown:
+        summaries = extract_module.extract(
             embedding,
             task=task,
             root=root,

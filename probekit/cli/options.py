@@ -29,7 +29,7 @@ Embedding = Annotated[
 ]
 
 
-def alone(context: typer.Context, *given: object) -> bool:
+def is_bare_call(context: typer.Context, *given: object) -> bool:
     """Tell whether a group of commands was called without one of them.
 
     Parameters

@@ -39,7 +39,7 @@ class _State:
         return ", ".join(said)
 
 
-class Extraction:
+class ExtractionProgress:
     """Shows clips done, speed, time left and failures; used as a context.
 
     Parameters
@@ -67,7 +67,7 @@ class Extraction:
             transient=True,
         )
 
-    def __enter__(self) -> "Extraction":
+    def __enter__(self) -> "ExtractionProgress":
         self._bar.start()
         return self
 

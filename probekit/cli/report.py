@@ -45,27 +45,27 @@ def report(
       probekit report --task gtzan --audio ~/data/gtzan -o gtzan.html
     """
     from probekit.errors import DataError
-    from probekit.probes import entry, results
-    from probekit.report import page
+    from probekit.report import html
+    from probekit.scores import groups, store
 
-    where = results.root(reports)
-    read = [results.read(reports, name) for name in dict.fromkeys(task or [""])]
+    where = store.root(reports)
+    read = [store.read(reports, name) for name in dict.fromkeys(task or [""])]
     notes = [one.note for one in read if one.note]
     for text in notes:
         output.warn(f"warning: {text}")
-    tasks: dict[str, list[tuple[Path, results.Result]]] = {}
+    tasks: dict[str, list[tuple[Path, store.Result]]] = {}
     for path, result in (pair for one in read for pair in one.found):
         tasks.setdefault(result["task"], []).append((path, result))
     strange = [name for name in task or () if name not in tasks]
     if strange or not tasks:
-        there = sorted({result["task"] for _, result in results.read(reports).found})
+        there = sorted({result["task"] for _, result in store.read(reports).found})
         if not there:
-            raise entry.nothing(strange[0] if strange else "", reports)
+            raise groups.no_results_error(strange[0] if strange else "", reports)
         raise DataError(f"{where}: no results of {strange[0]!r}; there are {', '.join(there)}")
     wanted = list(dict.fromkeys(task or sorted(tasks)))
-    made = page.write(
+    made = html.write(
         Path(out) if out else where / "index.html",
-        [one for name in wanted for one in entry.among(tasks[name])],
+        [one for name in wanted for one in groups.filter_groups(tasks[name])],
         title=title,
         figures=where / "figures",
         cache=cache,

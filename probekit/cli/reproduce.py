@@ -9,7 +9,7 @@ import typer
 from probekit.cli import options, output, progress
 
 if TYPE_CHECKING:
-    from probekit.report.reproduce import Reproduction
+    from probekit.reproduce.reproduction import Reproduction
 
 _PAUSE = 30.0  # seconds between lines
 
@@ -67,27 +67,27 @@ def reproduce(
     from probekit import cards
     from probekit.cache import layout
     from probekit.errors import ProbekitError
-    from probekit.probes import results
-    from probekit.report import beside, given
-    from probekit.report import reproduce as work
-    from probekit.report.supply import Supply
+    from probekit.reproduce import arguments, paper_tables
+    from probekit.reproduce import reproduction as work
+    from probekit.reproduce.assets import Resources
+    from probekit.scores import store
 
-    card = given.chosen(cards.paper(paper), only or ())
-    named = [*given.checked(card, weights or ())]
-    where, out = layout.root(cache), results.root(reports)
+    card = arguments.select_parts(cards.load_paper_card(paper), only or ())
+    named = [*arguments.check_weights(card, weights or ())]
+    where, out = layout.root(cache), store.root(reports)
     if rehearse is not None:
         if root or roots:
             raise ProbekitError("--rehearse makes its own data: leave out --root and --roots")
         base = Path(rehearse)
-        folders, random = given.rehearsal(card, base / "data", clips)
+        folders, random = arguments.make_standins(card, base / "data", clips)
         named = [*random, *named]
         # stand-ins never go where real embeddings and results are, unless asked for
         where = base / "cache" if cache is None else where
         out = base / "reports" if reports is None else out
     else:
-        folders = given.folders(card, root or (), roots)
-    with progress.Extraction() as shown:
-        at_hand = Supply(where, folders, named, device, shown.begin, shown.tick)
+        folders = arguments.folders(card, root or (), roots)
+    with progress.ExtractionProgress() as shown:
+        at_hand = Resources(where, folders, named, device, shown.begin, shown.tick)
         found = work.reproduce(
             card,
             at_hand,
@@ -96,18 +96,18 @@ def reproduce(
             rehearsed=rehearse is not None,
             epochs=epochs,
             step=None if json else output.warn,
-            watch=None if json else _Now(),
+            watch=None if json else _StatusLine(),
         )
-    written = beside.write(found, out / paper)
+    written = paper_tables.write(found, out / paper)
     if json:
-        output.as_json(beside.facts(found))
+        output.as_json(paper_tables.facts(found))
     else:
         _tell(found, written)
-    if not found.whole:
+    if not found.is_complete:
         raise typer.Exit(1)
 
 
-class _Now:
+class _StatusLine:
     """A line about a student that is trained, every half minute at most."""
 
     def __init__(self) -> None:
@@ -121,10 +121,10 @@ class _Now:
 
 def _tell(found: "Reproduction", written: list[Path]) -> None:
     """Print tables, figures, what is missing, and where everything is."""
-    from probekit.report import beside
+    from probekit.reproduce import paper_tables
 
     for table, scores in found.tables:
-        grid = beside.grid(found, table, scores)
+        grid = paper_tables.comparison_table(found, table, scores)
         output.table(
             grid.columns,
             [[" ".join([cell.text, *cell.marks]) for cell in row] for row in grid.rows],
@@ -137,8 +137,8 @@ def _tell(found: "Reproduction", written: list[Path]) -> None:
         pictures = [str(path) for path in drawn.files if path.suffix == ".pdf"]
         where = ", ".join(pictures) or drawn.status
         output.say(f"{drawn.figure.where}, {drawn.figure.title}: {where}")
-    for text, names in beside.missing(found):
+    for text, names in paper_tables.missing(found):
         output.say(text)
         output.say(f"  for {names}")
-    said = f" ({beside.STAND_IN})" if found.rehearsed else ""
-    output.say(f"{found.paper}{said}: {beside.counted(found)}; {written[0]}")
+    said = f" ({paper_tables.STAND_IN})" if found.rehearsed else ""
+    output.say(f"{found.paper}{said}: {paper_tables.summary_line(found)}; {written[0]}")

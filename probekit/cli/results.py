@@ -8,7 +8,7 @@ import typer
 from probekit.cli import options, output
 
 if TYPE_CHECKING:
-    from probekit.probes.results import Result
+    from probekit.scores.store import Result
 
 app = typer.Typer(invoke_without_command=True)
 _Task = Annotated[str | None, typer.Option(help="Only this task.")]
@@ -29,7 +29,7 @@ def group(
 
       probekit results best gtzan
     """
-    if options.alone(context, task, reports, json):
+    if options.is_bare_call(context, task, reports, json):
         ls(task, reports, json)
 
 
@@ -41,14 +41,14 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
 
       probekit results ls --task fsdd
     """
-    from probekit.probes import results
+    from probekit.scores import store
 
-    table = results.frame(reports, task or "")
+    table = store.frame(reports, task or "")
     if json:
         output.as_json(table.to_dict("records"))
         return
     if table.empty:
-        output.say(f"no results in {results.root(reports)}; probekit evaluate makes them")
+        output.say(f"no results in {store.root(reports)}; probekit evaluate makes them")
         return
     seeds = bool(table["seed"].any())
     rows = [
@@ -100,9 +100,9 @@ def show(
     import numpy as np
 
     from probekit.cli.evaluate import show as table
-    from probekit.probes import comparison, results
+    from probekit.scores import comparison, store
 
-    found = list(comparison.find(run, task, reports).results)
+    found = list(comparison.resolve(run, task, reports).results)
     if json:
         output.as_json(found)
         return
@@ -129,7 +129,7 @@ def show(
             title=f"run {r['run'][:12]}, {r['created']}",
             numbers=f"train|test|{r['metric']}|gap|steps",
         )
-        sign = -1 if results.higher(r) else 1
+        sign = -1 if store.higher_is_better(r) else 1
         ranked = sorted(
             r["per_class"].items(),
             key=lambda pair: np.inf if pair[1]["score"] is None else sign * pair[1]["score"],
@@ -164,11 +164,11 @@ def best(
     """
     from probekit.cli.compare import p_value
     from probekit.errors import DataError
-    from probekit.probes import comparison, results
+    from probekit.scores import comparison, store
 
     entries = comparison.entries(task, reports)
     if not entries:
-        raise DataError(f"{results.root(reports)}: no results of {task!r}; see probekit results ls")
+        raise DataError(f"{store.root(reports)}: no results of {task!r}; see probekit results ls")
     top, tests = comparison.against_best(entries)
     if json:
         output.as_json({"best": top.label, "score": top.score, "tests": [vars(t) for t in tests]})
@@ -226,12 +226,12 @@ def paper_table(
     """
     from pathlib import Path
 
-    from probekit.cache import commit
     from probekit.errors import DataError
-    from probekit.probes import comparison, results
-    from probekit.report import tables, typeset
+    from probekit.report import leaderboard_table, table_format
+    from probekit.scores import comparison, store
+    from probekit.utils import atomic
 
-    form = typeset.form_of(format, out)
+    form = table_format.infer_format(format, out)
     found = []
     for name in dict.fromkeys(task):
         own = comparison.entries(name, reports)
@@ -240,18 +240,20 @@ def paper_table(
         if not own:
             of = f" of {', '.join(embedding)}" if embedding else ""
             raise DataError(
-                f"{results.root(reports)}: no results{of} for {name!r}; see probekit results ls"
+                f"{store.root(reports)}: no results{of} for {name!r}; see probekit results ls"
             )
         found += own
     if form == "csv":
-        text = tables.records(found)
+        text = leaderboard_table.records(found)
     else:
-        text = typeset.render(tables.leaderboard(found, intervals=intervals, digits=digits), form)
+        text = table_format.render(
+            leaderboard_table.leaderboard(found, intervals=intervals, digits=digits), form
+        )
     if out is None:
         print(text, end="")  # noqa: T201
         return
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    commit.commit_text(Path(out), text)
+    atomic.atomic_write_text(Path(out), text)
     output.say(out)
 
 
@@ -263,7 +265,7 @@ def verify(reports: options.Reports = None, json: bool = output.AsJson) -> None:
 
       probekit results verify
     """
-    from probekit.probes import results, verification
+    from probekit.scores import store, verification
 
     found = verification.verify(reports)
     bad = [one for one in found if one.faults]
@@ -275,7 +277,7 @@ def verify(reports: options.Reports = None, json: bool = output.AsJson) -> None:
             for text in one.faults:
                 output.say(f"    {text}")
         output.say(
-            f"{len(found) - len(bad):,} of {len(found):,} results in {results.root(reports)} "
+            f"{len(found) - len(bad):,} of {len(found):,} results in {store.root(reports)} "
             "follow from their predictions to the last digit"
         )
     if bad:

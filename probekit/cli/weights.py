@@ -19,7 +19,7 @@ def group(context: typer.Context, json: bool = output.AsJson) -> None:
 
       probekit weights get vggish
     """
-    if options.alone(context, json):
+    if options.is_bare_call(context, json):
         list_(json)
 
 
@@ -31,7 +31,7 @@ def list_(json: bool = output.AsJson) -> None:
 
       probekit weights list
     """
-    from probekit.extractors import inventory, weights
+    from probekit.extractors.weights import inventory, source
 
     found = inventory.held()
     if json:
@@ -43,14 +43,14 @@ def list_(json: bool = output.AsJson) -> None:
             (
                 f.extractor,
                 f.role,
-                "yes" if f.here else "no",
+                "yes" if f.present else "no",
                 "–" if f.size is None else output.size(f.size),
-                f.state if f.here else "–",
+                f.state if f.present else "–",
                 f.url or "not public: probekit weights get says more",
             )
             for f in found
         ],
-        title=f"weights files, in {weights.home() / 'weights'}",
+        title=f"weights files, in {source.weights_dir() / 'weights'}",
         numbers="size",
     )
     for one in found:
@@ -84,8 +84,8 @@ def get(
 
     from probekit import cards
     from probekit.errors import ProbekitError
-    from probekit.extractors import inventory
-    from probekit.extractors.transfer import Progress as Tick
+    from probekit.extractors.weights import inventory
+    from probekit.extractors.weights.download import Progress as Tick
 
     if bool(names) == all_:
         raise ProbekitError("weights get: name extractors, or say --all")
@@ -105,7 +105,7 @@ def get(
         return lambda done, total: bar.update(line, completed=done, total=total)
 
     with bar:
-        found = inventory.fetch(names or list(cards.names("extractors")), begin)
+        found = inventory.fetch(names or list(cards.card_paths("extractors")), begin)
     if json:
         output.as_json([vars(one) for one in found])
     elif not found:
@@ -133,9 +133,9 @@ def verify(json: bool = output.AsJson) -> None:
     """
     from collections import Counter
 
-    from probekit.extractors import inventory
+    from probekit.extractors.weights import inventory
 
-    found = [one for one in inventory.held(read=True) if one.here]
+    found = [one for one in inventory.held(read=True) if one.present]
     wrong = [one for one in found if one.state == "wrong"]
     if json:
         output.as_json([vars(one) for one in found])

@@ -1,9 +1,11 @@
 """What is left to extract: which clips of which parts."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +13,103 @@ import pandas as pd
 
 from probekit.cache import index as index_module
 from probekit.cache import layout
+from probekit.cache.index import Index
 from probekit.cache.layout import Layout
+from probekit.data.manifest import Manifest
 from probekit.errors import CacheError, DataError
-from probekit.extraction import unchanged
 from probekit.extractors.load import Spec
 from probekit.extractors.pooling import POOLINGS
-from probekit.hashing import sha256
-from probekit.manifest import Manifest
+from probekit.utils.hashing import sha256
+
+Hash = Callable[[Path, int, int], str]
+Numbers = npt.NDArray[np.int64]
+_GONE = -2  # size of a recording that is not there; -1 is what the cache keeps where it was not
+
+
+def find_up_to_date(
+    clips: Manifest, index: Index, lacking: set[str], digest: Hash, *, verify_audio: bool = False
+) -> Numbers:
+    """Return where the clips stand in a cache's index, as far as they need not be embedded.
+
+    Parameters
+    ----------
+    clips : Manifest
+        The clips wanted.
+    index : Index
+        Of the parts that there are.
+    lacking : set of str
+        Parts that do not hold all that is wanted, and count for nothing.
+    digest : callable
+        Returns the SHA-256 of a recording, given path, size and time of change.
+    verify_audio : bool
+        Whether recordings are compared by hash even where size and time of change agree.
+
+    Returns
+    -------
+    numpy.ndarray, shape (clips,)
+        Numbers of rows of ``index.table``: of embeddings, or of failures that would fail again;
+        -1 for clips that are not there, of another stretch, or of a recording that changed.
+    """
+    found = index.find(clips.table["clip_id"])
+    if not (found >= 0).any():
+        return found
+    own = np.flatnonzero(found >= 0)  # what is compared; shrinks
+    codes, names = index.part_codes
+    whole = np.array([name not in lacking for name in names], bool)
+    own = own[whole[codes[found[own]]]]
+    for name in ("start", "end"):
+        wanted, kept = clips.table[name].to_numpy()[own], index.table[name].to_numpy()[found[own]]
+        own = own[(wanted == kept) | (np.isnan(wanted) & np.isnan(kept))]
+    same = np.zeros(len(found), bool)
+    same[own] = _same(clips, index, own, found[own], digest, verify_audio)
+    return np.where(same, found, -1)
+
+
+def _same(
+    clips: Manifest, index: Index, own: Numbers, rows: Numbers, digest: Hash, verify_audio: bool
+) -> npt.NDArray[np.bool_]:
+    """Tell which clips come from recordings as they are now; those that are gone count as same."""
+    paths = clips.table["path"].to_numpy(object)[own]
+    root = clips.root or Path()
+    size_now, mtime_now = _facts(root, paths)
+    size, mtime = (index.table[name].to_numpy()[rows] for name in ("size", "mtime"))
+    failed = index.failed[rows]
+    gone, unknown = size_now == _GONE, size < 0
+    # what was computed stays without its recording, and a failure stays a failure; a recording
+    # that was not there and now is may be tried
+    same = np.where(gone, ~failed | unknown, unknown & ~failed)
+    compared = ~gone & ~unknown & (size == size_now)
+    if not verify_audio:
+        equal = compared & (mtime == mtime_now)
+        same |= equal
+        compared &= ~equal
+    hashes = index.table["sha256"]
+    for k in np.flatnonzero(compared):
+        kept = hashes.iloc[rows[k]]
+        try:
+            same[k] = bool(kept) and kept == digest(
+                root / paths[k], int(size_now[k]), int(mtime_now[k])
+            )
+        except OSError:
+            same[k] = not failed[k]
+    return same
+
+
+def _facts(root: Path, paths: npt.NDArray[Any]) -> tuple[Numbers, Numbers]:
+    """Return size and time of change of recordings, each looked at once."""
+    size, mtime = np.full(len(paths), _GONE, np.int64), np.zeros(len(paths), np.int64)
+    before = str(root) + os.sep
+    last, known = None, (_GONE, 0)  # clips of one recording mostly stand together
+    for k, path in enumerate(paths):
+        if path != last:
+            try:
+                stat = os.stat(before + path)  # noqa: PTH116 - a Path costs more than the look
+                known = (stat.st_size, stat.st_mtime_ns)
+            except OSError:
+                known = (_GONE, 0)
+            last = path
+        size[k], mtime[k] = known
+    return size, mtime
 
 
 @dataclass(frozen=True)
@@ -140,7 +232,7 @@ class Plan:
         return replace(self, jobs=[job for job in self.jobs if job.path.name in own])
 
 
-def make(
+def make_plan(
     clips: Manifest,
     whole: int,
     spec: Spec,
@@ -202,7 +294,7 @@ def make(
         provenance=spec.provenance,
     )
     fresh = dry and not (where / "dataset.json").exists()
-    settled = wanted if fresh else layout.settle(where, wanted)
+    settled = wanted if fresh else layout.create_or_load_layout(where, wanted)
     if settled.dtype != dtype:
         raise CacheError(
             f"{where}: numbers are stored as {settled.dtype}; ask for --dtype {settled.dtype}, or "
@@ -210,16 +302,16 @@ def make(
         )
     empty = index_module.Index(pd.DataFrame(), {})
     index = empty if fresh else index_module.load(where, keep=not dry)
-    spec, frames = _with_what_is_kept(spec, frames, index)
+    spec, frames = _merge_cached(spec, frames, index)
     lacking = {
         name
         for name, facts in index.parts.items()
-        if any(facts["streams"].values()) and not _holds(facts["streams"], spec, frames)
+        if any(facts["streams"].values()) and not _covers(facts["streams"], spec, frames)
     }
     plan = Plan(spec, where, len(clips), parts=settled.buckets)
     if verify_audio:
         recording_hash.cache_clear()
-    there = unchanged.find(clips, index, lacking, recording_hash, verify_audio=verify_audio)
+    there = find_up_to_date(clips, index, lacking, recording_hash, verify_audio=verify_audio)
     failed = (there >= 0) & (index.failed[there] if len(index.table) else False)
     plan.cached = int((there >= 0).sum() - failed.sum())
     if not retry_failed:
@@ -232,12 +324,12 @@ def make(
         groups.setdefault(name, []).append(clip)
     for name, own in sorted(groups.items()):
         plan.jobs.append(PartJob(where / name, tuple(own), spec, frames, dtype))
-    _refuse_loss(plan, lacking, index, where)
-    _refuse_wrong_root(plan, clips)
+    _check_no_data_loss(plan, lacking, index, where)
+    _check_wrong_root(plan, clips)
     return plan
 
 
-def _with_what_is_kept(spec: Spec, frames: bool, index: index_module.Index) -> tuple[Spec, bool]:
+def _merge_cached(spec: Spec, frames: bool, index: index_module.Index) -> tuple[Spec, bool]:
     """Add the streams and frames that the parts hold already: all clips of a part have the same."""
     held = {
         (name, array)
@@ -250,7 +342,7 @@ def _with_what_is_kept(spec: Spec, frames: bool, index: index_module.Index) -> t
     return replace(spec, streams=streams), frames or any(array == "frames" for _, array in held)
 
 
-def _holds(held: dict[str, list[str]], spec: Spec, frames: bool) -> bool:
+def _covers(held: dict[str, list[str]], spec: Spec, frames: bool) -> bool:
     """Tell whether a part holds every stream that is wanted, with frames if they are."""
     for name in spec.streams:
         arrays = held.get(name)
@@ -279,7 +371,9 @@ def recording_hash(path: Path, size: int, mtime: int) -> str:
     return sha256(path)
 
 
-def _refuse_loss(plan: Plan, lacking: set[str], index: index_module.Index, where: Path) -> None:
+def _check_no_data_loss(
+    plan: Plan, lacking: set[str], index: index_module.Index, where: Path
+) -> None:
     """Refuse to upgrade parts that hold clips of which no recording is known or there now."""
     for job in plan.jobs:
         if job.path.name not in lacking:
@@ -301,7 +395,7 @@ def _refuse_loss(plan: Plan, lacking: set[str], index: index_module.Index, where
             )
 
 
-def _refuse_wrong_root(plan: Plan, clips: Manifest) -> None:
+def _check_wrong_root(plan: Plan, clips: Manifest) -> None:
     """Refuse an extraction in which every clip would fail since its recording is not there."""
     wanted = [clip.path for job in plan.jobs for clip in job.clips]
     if wanted and not plan.cached and not any(path.exists() for path in wanted):

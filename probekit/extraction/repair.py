@@ -8,19 +8,20 @@ from typing import Any
 import pandas as pd
 
 from probekit import cards
-from probekit.cache import check, heads, layout, store
+from probekit.cache import embeddings, head, integrity, layout
 from probekit.cache import index as index_module
 from probekit.cache import manifests as kept
 from probekit.cache.layout import Layout
+from probekit.cards.selector import HEAR, STUDENT, EmbeddingSelector
+from probekit.data.manifest import Manifest, summarize_ids
 from probekit.errors import CacheError
-from probekit.extraction import places
-from probekit.extraction.places import Place
+from probekit.extraction import executor
+from probekit.extraction.executor import ExecutorConfig
 from probekit.extraction.plan import Clip, PartJob
-from probekit.extractors import load, overrides
+from probekit.extractors import load
 from probekit.extractors.load import Spec
-from probekit.manifest import Manifest, some
-from probekit.selection import HEAR, STUDENT, Selection
-from probekit.tasks import base as tasks
+from probekit.extractors.weights import source
+from probekit.tasks import task as tasks
 
 _HOW = "probekit cache repair {extractor}@{fingerprint} {dataset} embeds just its clips again"
 
@@ -46,7 +47,7 @@ class Findings:
 
 
 @dataclass
-class Mended:
+class RepairSummary:
     """What a repair came to.
 
     Attributes
@@ -64,7 +65,7 @@ class Mended:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def examine(cache: Path, tick: Callable[[], None] | None = None) -> Findings:
+def verify(cache: Path, tick: Callable[[], None] | None = None) -> Findings:
     """Read every byte of a cache, and find what is damaged or gone.
 
     Parameters
@@ -90,8 +91,8 @@ def examine(cache: Path, tick: Callable[[], None] | None = None) -> Findings:
         found.parts += len(list(where.glob("part-*.h5")))
         try:
             settled = layout.load(where)
-            faults = check.damaged(where, tick)
-            gone = check.lost(where, _manifests(cache, settled.dataset), faults)
+            faults = integrity.find_damaged(where, tick)
+            gone = integrity.find_missing(where, _manifests(cache, settled.dataset), faults)
         except CacheError as error:
             found.damaged[str(where / layout.NAME)] = str(error)
             continue
@@ -102,9 +103,9 @@ def examine(cache: Path, tick: Callable[[], None] | None = None) -> Findings:
                     f"not there; {len(ids):,} clips belong in it. It was deleted, or an extraction "
                     "has not come to it"
                 )
-        fault = check.head(where.parent)
+        fault = integrity.find_damaged_head(where.parent)
         if fault is not None:
-            found.damaged[str(where.parent / heads.NAME)] = fault
+            found.damaged[str(where.parent / head.NAME)] = fault
         if gone or fault:
             found.advice.append(_advice(settled))
     return found
@@ -120,7 +121,7 @@ def repair(
     device: str = "auto",
     begin: Callable[[int], None] | None = None,
     progress: Callable[[int, float, int], None] | None = None,
-) -> Mended:
+) -> RepairSummary:
     """Embed the clips of damaged and missing parts again, and nothing else.
 
     A damaged part is set aside until its successor is on the disk.
@@ -155,14 +156,14 @@ def repair(
         If the embeddings were imported, the extractor is not the same any more, or recordings are
         not there; nothing is changed then.
     """
-    entry = store.find(cache, embedding, dataset)
+    entry = embeddings.find(cache, embedding, dataset)
     where, settled = entry.where, entry.layout
-    faults = check.damaged(where)
+    faults = integrity.find_damaged(where)
     manifests = _manifests(cache, dataset)
-    gone = check.lost(where, manifests, faults)
-    bad_head = check.head(where.parent) is not None
+    gone = integrity.find_missing(where, manifests, faults)
+    bad_head = integrity.find_damaged_head(where.parent) is not None
     if not gone and not bad_head:
-        return Mended()
+        return RepairSummary()
     spec, frames = _spec(settled, weights, where, faults)
     clips = _clips(gone, manifests, root, where)
     jobs = [
@@ -174,18 +175,22 @@ def repair(
     if begin:
         begin(sum(len(job.clips) for job in jobs))
     for name in faults:
-        (where / name).replace(where / f"{check.ASIDE}{name}")
-    mended = Mended([job.path.name for job in jobs] + [heads.NAME] * bad_head)
-    for report in places.reports(jobs, Place(device), progress or _silent) if jobs else ():
+        (where / name).replace(where / f"{integrity.ASIDE}{name}")
+    mended = RepairSummary([job.path.name for job in jobs] + [head.NAME] * bad_head)
+    for report in (
+        executor.run_parts(jobs, ExecutorConfig(device), progress or _silent) if jobs else ()
+    ):
         mended.done += report.done
         mended.failed |= report.failed
-        (where / f"{check.ASIDE}{report.name}").unlink(missing_ok=True)
+        (where / f"{integrity.ASIDE}{report.name}").unlink(missing_ok=True)
     return mended
 
 
 def _manifests(cache: Path, dataset: str) -> list[Manifest]:
     """Return the kept manifests of a dataset: its own, and those of the tasks on it."""
-    return kept.every(cache, {dataset, *(task.name for task in tasks.siblings(dataset))})
+    return kept.all_manifests(
+        cache, {dataset, *(task.name for task in tasks.tasks_with_same_corpus(dataset))}
+    )
 
 
 def _clips(
@@ -211,7 +216,7 @@ def _clips(
     if strange:
         raise CacheError(
             f"{where}: no kept manifest says where the recordings of {len(strange)} clips are: "
-            f"{some(strange)}. Extract them again with the manifest that they came from"
+            f"{summarize_ids(strange)}. Extract them again with the manifest that they came from"
         )
     failed = _failed(where)
     away = [
@@ -229,7 +234,7 @@ def _clips(
 
 def _failed(where: Path) -> set[str]:
     """Return the clips that had no embedding before: their recordings need not be there."""
-    table: pd.DataFrame = index_module.remembered(where).table
+    table: pd.DataFrame = index_module.load_saved(where).table
     return set(table["clip_id"][table["failed"].astype(bool)])
 
 
@@ -251,22 +256,22 @@ def _spec(
         key: str(value).lower() if isinstance(value, bool) else str(value)
         for key, value in identity["params"].items()
     }
-    selection = str(Selection(name, params=params))
-    given = overrides.named_for(weights, [selection])
+    selection = str(EmbeddingSelector(name, params=params))
+    given = source.validate_overrides(weights, [selection])
     facts = [
-        *index_module.remembered(where).parts.values(),
+        *index_module.load_saved(where).parts.values(),
         *index_module.load(where, keep=False, without=damaged).parts.values(),
     ]
     held = {
         (stream, array) for one in facts for stream, own in one["streams"].items() for array in own
     }
-    spec = load.specify(
+    spec = load.resolve_spec(
         selection,
         weights={**_weights(name, identity["weights"], given), **given},
         streams=sorted({stream for stream, _ in held}) or None,
         precision=identity["precision"],
     )
-    layout.refuse_mixture(where, settled.fingerprint, identity, spec.fingerprint, spec.identity)
+    layout.check_fingerprint(where, settled.fingerprint, identity, spec.fingerprint, spec.identity)
     return spec, any(array == "frames" for _, array in held)
 
 
@@ -277,7 +282,7 @@ def _weights(name: str, used: dict[str, Any], given: dict[str, str]) -> dict[str
         if identity.startswith("random:"):
             found[f"{name}.{role}"] = identity.split()[0]
         elif f"{name}.{role}" not in given and name != HEAR and not name.startswith(STUDENT):
-            facts = cards.extractor(name).weights
+            facts = cards.load_extractor_card(name).weights
             files = [own for key, own in facts.items() if key.partition("/")[0] == role]
             begins = [own.sha256 or own.sha256_prefix or "" for own in files]
             if not any(identity.removeprefix("sha256:").startswith(text) for text in begins):
@@ -291,11 +296,11 @@ def _weights(name: str, used: dict[str, Any], given: dict[str, str]) -> dict[str
 
 def _mend_head(jobs: Sequence[PartJob], where: Path, spec: Spec, device: str) -> None:
     """Make the kept head anew: loading the extractor keeps it."""
-    from probekit.extraction import work
+    from probekit.extraction import worker
 
-    (where.parent / heads.NAME).unlink()
-    work.loaded(PartJob(where / layout.part_name(0), (), spec, False, ""), device)
-    work.forget()
+    (where.parent / head.NAME).unlink()
+    worker.get_extractor(PartJob(where / layout.part_name(0), (), spec, False, ""), device)
+    worker.clear_extractors()
 
 
 def _advice(settled: Layout) -> str:

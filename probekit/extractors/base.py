@@ -1,7 +1,7 @@
 """Waveforms become streams: the contract that every extractor keeps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,55 @@ from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params, Stream
 from probekit.errors import ProbekitError, WeightsError
-from probekit.extractors import classes
-from probekit.extractors.batching import in_batches
-from probekit.extractors.states import fit
+from probekit.extractors import labels, memory
+from probekit.extractors.weights.state_dict import load_strict
+
+
+def run_batched(
+    run: Callable[[Tensor], dict[str, Tensor]], pieces: Tensor, size: int
+) -> tuple[dict[str, Tensor], int]:
+    """Apply a function to pieces, a batch at a time.
+
+    Parameters
+    ----------
+    run : callable
+        Takes pieces, shape (n, …), and returns tensors of which the first axis is that of pieces.
+    pieces : Tensor, shape (pieces, …), pieces >= 1
+        On the device where ``run`` computes.
+    size : int >= 1
+        Pieces at once. Where memory does not suffice, half of them are tried, and so on.
+
+    Returns
+    -------
+    dict of str to Tensor
+        What ``run`` returned, put together.
+    int
+        How many pieces at once were possible in the end.
+
+    Raises
+    ------
+    MemoryError
+        If memory does not suffice for a single piece.
+    """
+    found: list[dict[str, Tensor]] = []
+    rest = pieces
+    while len(rest):
+        batch = rest[:size]
+        try:
+            found.append(run(batch))
+        except (RuntimeError, MemoryError) as error:
+            if not memory.is_oom(error):
+                raise
+        else:
+            rest = rest[size:]
+            continue
+        # only here, where the error is gone, nothing holds what did not fit
+        memory.empty_cache(pieces.device)
+        if len(batch) == 1:
+            raise MemoryError(f"out of memory on {pieces.device} with a single piece")
+        size = len(batch) // 2
+    return {name: torch.cat([own[name] for own in found]) for name in found[0]}, size
+
 
 Outputs = dict[str, Tensor]
 
@@ -51,7 +97,7 @@ class Extractor(nn.Module):
     """Base of all extractors.
 
     A subclass sets ``network`` (a module whose state-dict keys are the official checkpoint's, or
-    None where there are no weights) and implements :meth:`cut`, :meth:`frontend` and :meth:`embed`.
+    None where there are no weights) and implements :meth:`split`, :meth:`frontend` and :meth:`embed`.
     Waveforms are cut into pieces of equal length, pieces of all clips go through front-end and
     network together, and the outputs go back to their clips: so a clip's embedding does not depend
     on its companions.
@@ -84,7 +130,7 @@ class Extractor(nn.Module):
         """The streams that a call returns, with dimension, kind and grid for these parameters."""
         return {name: self.card.streams[name] for name in self.wanted}
 
-    def cut(self, wave: Tensor) -> Tensor:
+    def split(self, wave: Tensor) -> Tensor:
         """Cut one waveform into the pieces that the network sees.
 
         Parameters
@@ -105,7 +151,7 @@ class Extractor(nn.Module):
         Parameters
         ----------
         pieces : Tensor, shape (pieces, samples)
-            From :meth:`cut`, of one or several clips.
+            From :meth:`split`, of one or several clips.
 
         Returns
         -------
@@ -135,7 +181,7 @@ class Extractor(nn.Module):
         """Hz, of the waveforms that it is called with."""
         return self.card.sample_rate
 
-    def part(self, role: str) -> nn.Module | None:
+    def weights_target(self, role: str) -> nn.Module | None:
         """Return the module that takes the weights of a role, or None where there is none.
 
         Parameters
@@ -164,15 +210,15 @@ class Extractor(nn.Module):
             If a tensor is missing, unknown, or of another shape than the network's.
         """
         for role, state in states.items():
-            part = self.part(role)
+            part = self.weights_target(role)
             if part is None:
                 raise WeightsError(f"{self.card.name} has no use for {role} weights")
-            fit(part, state, f"{self.card.name}: {role} weights")
+            load_strict(part, state, f"{self.card.name}: {role} weights")
 
     def source_classes(self) -> tuple[str, ...]:
         """Return what the head tells apart, from the list that the card names."""
         file = self.card.classes_file
-        return classes.read(file) if file else ()
+        return labels.load_labels(file) if file else ()
 
     def head(self) -> Head | None:
         """Return the network's own classifier, or None where it has none."""
@@ -200,7 +246,7 @@ class Extractor(nn.Module):
             If a waveform is not of that shape.
         """
         where = self.device
-        cuts = [self.cut(self._wave(wave).to(where, torch.float32)) for wave in waves]
+        cuts = [self.split(self._wave(wave).to(where, torch.float32)) for wave in waves]
         results: list[Outputs] = [{} for _ in cuts]
         for same in _by_length(cuts):
             outputs = self.run(torch.cat([cuts[i] for i in same]))
@@ -229,7 +275,7 @@ class Extractor(nn.Module):
         Parameters
         ----------
         pieces : Tensor, shape (pieces, samples of a piece)
-            From :meth:`cut`, of one or several clips, on the extractor's device.
+            From :meth:`split`, of one or several clips, on the extractor's device.
 
         Returns
         -------
@@ -237,8 +283,8 @@ class Extractor(nn.Module):
             What :meth:`embed` returns for all of them, float32.
         """
         samples = pieces.shape[1]
-        size = self.at_once(samples)
-        outputs, fitted = in_batches(self._run, pieces, size)
+        size = self.max_batch_size(samples)
+        outputs, fitted = run_batched(self._run, pieces, size)
         if fitted < size:
             self._longest = fitted * samples
         return outputs
@@ -246,7 +292,7 @@ class Extractor(nn.Module):
     def _run(self, pieces: Tensor) -> Outputs:
         return self.apply_network(self.frontend(pieces))
 
-    def at_once(self, samples: int) -> int:
+    def max_batch_size(self, samples: int) -> int:
         """Return how many pieces go through the network together.
 
         Parameters
@@ -314,16 +360,16 @@ class WindowedExtractor(Extractor):
         Returns
         -------
         int >= 1
-            As many as :meth:`cut` makes.
+            As many as :meth:`split` makes.
         """
         beyond = max(0, self.lead + samples - self.window)
         return 1 + (-(-beyond // self.hop) if self.keep_tail else beyond // self.hop)
 
-    def span(self, first: int, count: int, samples: int) -> tuple[int, int, int, int]:
+    def extent(self, first: int, count: int, samples: int) -> tuple[int, int, int, int]:
         """Say which samples a run of windows needs, so that a long clip can be read in pieces.
 
         ``pad(wave[start:stop], (before, after)).unfold(0, self.window, self.hop)`` gives these
-        windows, the same as in :meth:`cut`.
+        windows, the same as in :meth:`split`.
 
         Parameters
         ----------
@@ -358,9 +404,9 @@ class WindowedExtractor(Extractor):
         after = max(end, samples) - max(begin, samples)
         return start, stop, before, after
 
-    def cut(self, wave: Tensor) -> Tensor:
+    def split(self, wave: Tensor) -> Tensor:
         """Cut a waveform into overlapping windows; see :class:`Extractor`."""
-        start, stop, *zeros = self.span(0, self.windows(len(wave)), len(wave))
+        start, stop, *zeros = self.extent(0, self.windows(len(wave)), len(wave))
         return nn.functional.pad(wave[start:stop], zeros).unfold(0, self.window, self.hop)
 
 

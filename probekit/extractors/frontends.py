@@ -180,7 +180,7 @@ def mel_filterbank(
     return filters.float()
 
 
-def decibels(x: Tensor, floor: float = 1e-10) -> Tensor:
+def power_to_db(x: Tensor, floor: float = 1e-10) -> Tensor:
     """Return ``10 log10(max(x, floor))``.
 
     Parameters
@@ -198,7 +198,7 @@ def decibels(x: Tensor, floor: float = 1e-10) -> Tensor:
     return 10 * torch.log10(x.clamp_min(floor))
 
 
-def limit_range(levels: Tensor, span: float = 80.0) -> Tensor:
+def clip_top_db(levels: Tensor, span: float = 80.0) -> Tensor:
     """Raise everything that lies more than ``span`` below the loudest point of its piece.
 
     Parameters
@@ -217,7 +217,7 @@ def limit_range(levels: Tensor, span: float = 80.0) -> Tensor:
     return torch.maximum(levels, (peak - span).reshape(-1, *[1] * (levels.ndim - 1)))
 
 
-def cosine_basis(bands: int, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def dct_matrix(bands: int, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the first vectors of the orthonormal discrete cosine transform, type II.
 
     Parameters

@@ -6,7 +6,7 @@ is named by the path, or in the environment::
     PROBEKIT_HEAR=vggish python -m heareval.embeddings.runner probekit.extractors.hear …
 
 ``PROBEKIT_HEAR_WEIGHTS`` may hold what ``--weights`` would, with commas between several:
-``vggish=random:0``. The API is described in :mod:`probekit.extractors.hear_api`.
+``vggish=random:0``. The API is described in :mod:`probekit.extractors.adapters.hear_protocol`.
 """
 
 import os
@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from probekit import cards
+from probekit.cards.selector import EmbeddingSelector, parse
 from probekit.errors import ProbekitError
 from probekit.extractors import load
-from probekit.extractors.hear_api import RATES
+from probekit.extractors.adapters.hear_protocol import RATES
 from probekit.extractors.pooling import POOLINGS
-from probekit.registry import unknown
-from probekit.selection import Selection, parse
+from probekit.utils.suggest import unknown_name_error
 
 
 class Model(nn.Module):
@@ -114,7 +114,7 @@ def load_model(
     scene = selection.stream or card.default_stream
     frames = [name for name, stream in card.streams.items() if stream.kind == "frames"]
     timestamps = scene if scene in frames else next(iter(frames), scene)
-    spec = load.specify(str(selection), weights=overrides, streams=[scene, timestamps])
+    spec = load.resolve_spec(str(selection), weights=overrides, streams=[scene, timestamps])
     return Model(spec, scene, timestamps, selection.pool, window, hop)
 
 
@@ -196,7 +196,7 @@ def _windows(audio: Tensor, model: Model) -> tuple[Tensor, Tensor]:
     return frames.unflatten(0, (clips, count)), times
 
 
-def _chosen(path: str, extractor: str) -> tuple[Selection, cards.ExtractorCard]:
+def _chosen(path: str, extractor: str) -> tuple[EmbeddingSelector, cards.ExtractorCard]:
     """Return which extractor is meant, and its card."""
     named = path if path and not Path(path).is_file() else ""
     text = extractor or named or os.environ.get("PROBEKIT_HEAR", "")
@@ -206,7 +206,7 @@ def _chosen(path: str, extractor: str) -> tuple[Selection, cards.ExtractorCard]:
             "model's path; for example vggish"
         )
     selection = parse(text)
-    card = cards.extractor(selection.name)
+    card = cards.load_extractor_card(selection.name)
     if card.sample_rate not in RATES:
         raise ProbekitError(
             f"{card.name} takes {card.sample_rate} Hz; the HEAR API knows "
@@ -214,7 +214,7 @@ def _chosen(path: str, extractor: str) -> tuple[Selection, cards.ExtractorCard]:
         )
     for way in selection.pool:
         if way not in POOLINGS:
-            raise unknown("pooling", way, POOLINGS)
+            raise unknown_name_error("pooling", way, POOLINGS)
     return selection, card
 
 

@@ -1,6 +1,6 @@
 """From what a user asks for to an extractor that is ready to run.
 
-:func:`specify` settles everything that decides an embedding's value, and its fingerprint, without
+:func:`resolve_spec` settles everything that decides an embedding's value, and its fingerprint, without
 building the network; :func:`build` builds it.
 """
 
@@ -8,24 +8,61 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import nn
+
 from probekit import cards
 from probekit.cards import ExtractorCard, Params
+from probekit.cards.selector import HEAR, STUDENT, parse
 from probekit.errors import ProbekitError
-from probekit.extractors import weights as weights_module
-from probekit.extractors.weights import Source, parse_overrides
-from probekit.registry import unknown
-from probekit.selection import HEAR, STUDENT, parse
+from probekit.extractors import networks
+from probekit.extractors.base import Extractor
+from probekit.extractors.weights import source as weights_module
+from probekit.extractors.weights.source import Source, parse_overrides
+from probekit.utils.suggest import unknown_name_error
 
 if TYPE_CHECKING:
     import torch
 
     from probekit.extractors.base import Extractor
 
-__all__ = ["Spec", "build", "parameters", "parse_overrides", "specify"]
+_PRODUCTS = (nn.Conv1d, nn.Conv2d, nn.Linear)
+
+
+def optimize_for_inference(extractor: Extractor, precision: torch.dtype) -> None:
+    """Make an extractor ready for a precision.
+
+    Kernels of convolutions are laid out channels last, which is what oneDNN and cuDNN compute with:
+    otherwise maps are reordered around every layer. For bf16 and fp16, weights of convolutions and
+    linear layers are rounded once; autocast would round them again for every batch, to the same
+    numbers. The rest of the network (batch norm, recurrent layers) and the layer of the network's
+    own classifier, whose weights the cache keeps, stay float32.
+
+    Parameters
+    ----------
+    extractor : Extractor
+        With its weights. Changed in place; its state dict keeps keys and shapes.
+    precision : torch.dtype
+        Arithmetic of the network: float32, bfloat16 or float16.
+    """
+    extractor.precision = precision
+    if extractor.network is None:
+        return
+    head = extractor.head()
+    kept = head.weight.data_ptr() if head is not None else 0
+    for module in extractor.network.modules():
+        if not isinstance(module, _PRODUCTS) or module.weight.data_ptr() == kept:
+            continue
+        if isinstance(module, nn.Conv2d):
+            last = module.weight.data.contiguous(memory_format=torch.channels_last)
+            module.weight.data = last
+        module.to(precision)
+
+
+__all__ = ["Spec", "build", "parse_overrides", "parse_parameters", "resolve_spec"]
 
 PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -96,7 +133,7 @@ class Spec:
         return said
 
 
-def specify(
+def resolve_spec(
     text: str,
     *,
     weights: dict[str, str] | None = None,
@@ -114,7 +151,7 @@ def specify(
         trained here.
     weights : dict of str to str, optional
         ``extractor.file`` to a path or ``random:SEED``; from
-        :func:`probekit.extractors.weights.parse_overrides`.
+        :func:`probekit.extractors.weights.source.parse_overrides`.
     streams : sequence of str, optional
         The streams to compute; the card's default stream where not given.
     precision : {"float32", "bf16", "fp16"}
@@ -134,30 +171,30 @@ def specify(
     """
     selection = parse(text)
     if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
+        raise unknown_name_error("precision", precision, PRECISIONS)
     overrides = weights or {}
     sources: dict[str, Source] | None = None
     code: dict[str, Any] = {}
     if selection.name == HEAR:
-        from probekit.extractors import hear_modules
+        from probekit.extractors.adapters import hear_module
 
-        card, sources, code = hear_modules.describe(selection.params, overrides)
+        card, sources, code = hear_module.describe(selection.params, overrides)
     elif selection.name.startswith(STUDENT):
-        from probekit.extractors import trained
+        from probekit.extractors.students import card as card_module
 
-        card, sources, code = trained.describe(selection.name, overrides, reports)
+        card, sources, code = card_module.describe(selection.name, overrides, reports)
     else:
-        card = cards.extractor(selection.name)
-    params = parameters(card, selection.params)
+        card = cards.load_extractor_card(selection.name)
+    params = parse_parameters(card, selection.params)
     asked = list(streams or ([selection.stream] if selection.stream else [card.default_stream]))
     for name in asked:
         if name not in card.streams:
-            raise unknown(f"stream of {card.name}", name, card.streams)
+            raise unknown_name_error(f"stream of {card.name}", name, card.streams)
     wanted = tuple(name for name in card.streams if name in asked)
     if sources is None:
         sources = {
             role: weights_module.resolve(card, role, facts, overrides.get(f"{card.name}.{role}"))
-            for role, facts in weights_module.needed(card, params, wanted).items()
+            for role, facts in weights_module.required_weights(card, params, wanted).items()
         }
     spec = Spec(card, params, wanted, precision, sources, code)
     if not spec.fingerprint.startswith(selection.fingerprint):
@@ -174,7 +211,7 @@ def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
     Parameters
     ----------
     spec : Spec
-        From :func:`specify`.
+        From :func:`resolve_spec`.
     device : torch.device or str
         Where it shall run.
 
@@ -190,30 +227,28 @@ def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
     """
     import torch
 
-    from probekit.extractors import fast
-
     precision = getattr(torch, PRECISIONS[spec.precision])
     if spec.name == HEAR:
-        from probekit.extractors import hear_modules
+        from probekit.extractors.adapters import hear_module
 
-        built: Extractor = hear_modules.build(spec.card, spec.params, spec.streams, spec.sources)
+        built: Extractor = hear_module.build(spec.card, spec.params, spec.streams, spec.sources)
         built.precision = precision
     else:
         built = _with_weights(spec)
-        fast.arrange(built, precision)
+        optimize_for_inference(built, precision)
     return built.eval().requires_grad_(False).to(device)
 
 
 def _with_weights(spec: Spec) -> "Extractor":
     """Build the network of a card and give it its weights."""
-    from probekit.extractors import states
+    from probekit.extractors.weights import state_dict
 
-    module = import_module(f"probekit.extractors.networks.{spec.card.module}")
+    module = networks.import_network(spec.card)
     more = (spec.code,) if spec.code else ()
     extractor: Extractor = module.build(spec.card, spec.params, spec.streams, *more)
     hdf5 = getattr(module, "read_weights", None)
     found = {
-        role: states.read(source, role, extractor.part(role), hdf5)
+        role: state_dict.load_state_dict(source, role, extractor.weights_target(role), hdf5)
         for role, source in spec.sources.items()
     }
     if found:
@@ -221,7 +256,7 @@ def _with_weights(spec: Spec) -> "Extractor":
     return extractor
 
 
-def parameters(card: ExtractorCard, given: dict[str, str]) -> Params:
+def parse_parameters(card: ExtractorCard, given: dict[str, str]) -> Params:
     """Fill in defaults, and turn what the user wrote into values of the card's kinds.
 
     Parameters
@@ -243,7 +278,7 @@ def parameters(card: ExtractorCard, given: dict[str, str]) -> Params:
     """
     for name in given:
         if name not in card.parameters:
-            raise unknown(f"parameter of {card.name}", name, card.parameters)
+            raise unknown_name_error(f"parameter of {card.name}", name, card.parameters)
     params: Params = {}
     for name, facts in card.parameters.items():
         value: str | int | float | bool = facts.default

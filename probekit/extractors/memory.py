@@ -16,7 +16,7 @@ _LARGEST = (1 << 30, 1 << 25)  # bytes; before version 2.35 glibc takes no more 
 
 
 @cache
-def keep_freed() -> None:
+def tune_malloc() -> None:
     """Let this process keep freed blocks of up to 1 GiB, to use them again.
 
     It lasts as long as the process. Only glibc, the C library of most Linux systems, is told; on
@@ -33,7 +33,7 @@ def keep_freed() -> None:
             return
 
 
-def ran_out(error: BaseException) -> bool:
+def is_oom(error: BaseException) -> bool:
     """Tell whether an error says that memory did not suffice.
 
     Parameters
@@ -53,7 +53,7 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in said for sign in signs)
 
 
-def release(device: torch.device) -> None:
+def empty_cache(device: torch.device) -> None:
     """Give memory back that torch keeps for later on a device.
 
     Parameters

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from probekit._typing import Array
 
 
 class Fitted(Protocol):
@@ -45,7 +44,7 @@ class Fitted(Protocol):
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedModel:
     """A fitted probe, and the evidence on which its settings were chosen.
 
     Attributes

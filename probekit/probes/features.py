@@ -1,36 +1,84 @@
 """What one run reads: the embeddings of a task's clips, of one extractor or of several joined."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from probekit.cache import heard, store
-from probekit.cache.store import Embeddings
+from probekit._typing import Array
+from probekit.cache import embeddings as embeddings_module
+from probekit.cache import training_clips
+from probekit.cache.embeddings import Embeddings
+from probekit.cards.selector import EmbeddingSelector, parse_joined
+from probekit.data.manifest import Manifest
 from probekit.errors import DataError
-from probekit.manifest import Manifest
-from probekit.probes.streaming import CachedRows
-from probekit.selection import Selection, parse_joined
+from probekit.scores.store import Source
 
-Array = npt.NDArray[Any]
+
+class CachedRows:
+    """The embeddings of some clips, as rows of an array that is never whole in memory.
+
+    Parameters
+    ----------
+    members : sequence of (Embeddings, str, sequence of str)
+        From the cache, side by side: embeddings, stream (the default one if empty) and poolings.
+    clip_ids : sequence of str
+        Row i is the embedding of ``clip_ids[i]``. In the order of the cache
+        (:attr:`probekit.cache.embeddings.Embeddings.clip_ids`) each part is read once a pass.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows and features.
+    """
+
+    def __init__(
+        self, members: Sequence[tuple[Embeddings, str, Sequence[str]]], clip_ids: Sequence[str]
+    ) -> None:
+        self.members = [(one, stream, tuple(pool)) for one, stream, pool in members]
+        self.clip_ids = np.asarray(clip_ids, dtype=object)
+        self.shape = (len(self.clip_ids), self._read(slice(0, 1)).shape[1])
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any, /) -> Array:
+        """Return some rows, of the cache's type.
+
+        Parameters
+        ----------
+        rows : slice or numpy.ndarray of int
+            Which.
+
+        Returns
+        -------
+        numpy.ndarray, shape (some, dim)
+            float32 or float16.
+        """
+        return self._read(rows)
+
+    def _read(self, rows: Any) -> Array:
+        ids = [str(one) for one in self.clip_ids[rows]]
+        blocks = [one.vectors(ids, stream, pool, "stored") for one, stream, pool in self.members]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels to a worker, which opens the caches itself."""
+        members = [(one.where, stream, pool) for one, stream, pool in self.members]
+        return {"members": members, "clip_ids": self.clip_ids, "shape": self.shape}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the caches again."""
+        self.members = [(Embeddings(w), stream, pool) for w, stream, pool in state["members"]]
+        self.clip_ids, self.shape = state["clip_ids"], state["shape"]
+
 
 LARGE = 2e9  # bytes of float32 from which features are not held in memory as a whole
-
-
-class Source(TypedDict):
-    """One embedding that went into a run."""
-
-    extractor: str
-    fingerprint: str
-    identity: dict[str, Any]  # what the fingerprint covers
-    stream: str
-    pool: list[str]
-    dim: int
 
 
 @dataclass(frozen=True)
@@ -43,14 +91,14 @@ class Features:
         Which embeddings, side by side in this order.
     clips : Manifest
         The task's clips that every member has; in the order of the cache where they are
-        :attr:`large`, so that each part is read once a pass.
+        :attr:`out_of_core`, so that each part is read once a pass.
     whole : Manifest
         All clips of the task.
     missing : dict of str to str
         Clips without an embedding, with the reason.
     """
 
-    members: tuple[tuple[Selection, Embeddings], ...]
+    members: tuple[tuple[EmbeddingSelector, Embeddings], ...]
     clips: Manifest
     whole: Manifest
     missing: dict[str, str]
@@ -74,9 +122,9 @@ class Features:
         return list(dict.fromkeys(said))
 
     @property
-    def learnt(self) -> list[str]:
+    def training_digests(self) -> list[str]:
         """What trained students among the members have learnt from, as digests; to name a run."""
-        return [text for one in self._homes for text in heard.digest(*one)]
+        return [text for one in self._homes for text in training_clips.digest(*one)]
 
     def notes(self, tested: Iterable[str]) -> list[str]:
         """Say which share of the test clips trained students among the members have learnt from.
@@ -92,8 +140,10 @@ class Features:
             In words; also where that is not known. None where no member is a trained student.
         """
         ids, dataset = set(tested), self.members[0][1].layout.dataset
-        said = [text for one in self._homes for text in heard.unknown(*one)]
-        return said + [t for one in self._homes for t in heard.notes(*one, dataset, ids)]
+        said = [text for one in self._homes for text in training_clips.models_without_record(*one)]
+        return said + [
+            t for one in self._homes for t in training_clips.contamination_notes(*one, dataset, ids)
+        ]
 
     @property
     def _homes(self) -> list[tuple[str, Path]]:
@@ -132,7 +182,7 @@ class Features:
         return sha.hexdigest()
 
     @property
-    def large(self) -> bool:
+    def out_of_core(self) -> bool:
         """Whether they are better read block by block than all at once."""
         return _large(len(self.clips), sum(source["dim"] for source in self.sources))
 
@@ -193,10 +243,12 @@ def find(cache: Path, text: str, dataset: str, clips: Manifest) -> Features:
         If an embedding is not in the cache, or none of the clips has one.
     """
     chosen = parse_joined(text)
-    return of([(one, store.find(cache, one, dataset)) for one in chosen], clips)
+    return load_features(
+        [(one, embeddings_module.find(cache, one, dataset)) for one in chosen], clips
+    )
 
 
-def of(members: list[tuple[Selection, Embeddings]], clips: Manifest) -> Features:
+def load_features(members: list[tuple[EmbeddingSelector, Embeddings]], clips: Manifest) -> Features:
     """Return the features of some embeddings for a task's clips.
 
     Parameters
@@ -244,15 +296,15 @@ def _large(clips: int, dim: int) -> bool:
     return clips * dim * 4 > LARGE
 
 
-def _width(chosen: Selection, embeddings: Embeddings) -> int:
+def _width(chosen: EmbeddingSelector, embeddings: Embeddings) -> int:
     """Return the number of features of one member."""
-    if chosen.stream and chosen.stream not in embeddings.grids:
+    if chosen.stream and chosen.stream not in embeddings.stream_info:
         raise DataError(
             f"{chosen.name}: no stream {chosen.stream!r} in {embeddings.where}; it holds "
-            f"{', '.join(embeddings.grids)}"
+            f"{', '.join(embeddings.stream_info)}"
         )
     stream = chosen.stream or embeddings.default_stream
-    grid = embeddings.grids[stream]
+    grid = embeddings.stream_info[stream]
     if grid["kind"] != "clip":
         return int(grid["dim"]) * len(chosen.pool)
     if chosen.pool != ("mean",):  # what no word means

@@ -11,14 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from probekit._typing import Array
 from probekit.errors import DataError
-from probekit.probes import peer, plan, ridge
-from probekit.probes.plan import Plan
-from probekit.probes.solution import Solution
-
-Array = npt.NDArray[Any]
+from probekit.solvers import problem, ridge, sklearn_backend
+from probekit.solvers.problem import Problem, Solution
 
 GRID = tuple(float(c) for c in np.logspace(-5, 6, 12))
 SOLVERS = ("probekit", "scikit-learn")
@@ -152,7 +149,7 @@ def fit_path(
     features : numpy.ndarray, shape (clips, dim)
         Training clips.
     targets : numpy.ndarray
-        As :meth:`probekit.manifest.Manifest.targets` gives them.
+        As :meth:`probekit.data.manifest.Manifest.targets` gives them.
     kind : {"single", "multi", "regression"}
         What the targets are.
     classes : int
@@ -207,9 +204,9 @@ def fit_paths(
 
     Parameters
     ----------
-    features : numpy.ndarray or probekit.probes.rows.Source, shape (clips, dim)
+    features : numpy.ndarray or probekit.solvers.row_blocks.Source, shape (clips, dim)
         Of all clips; those in no division are not read. What is no array in memory (a memory map,
-        :class:`probekit.probes.streaming.CachedRows`) is read block by block.
+        :class:`probekit.probes.features.CachedRows`) is read block by block.
     targets : numpy.ndarray
         Of all clips.
     divisions : sequence of numpy.ndarray
@@ -244,11 +241,11 @@ def fit_paths(
     _check_finite(source)
     targets = np.asarray(targets)[used]
     masks = np.stack([np.isin(used, rows) for rows in divisions])
-    plans = [plan.make(targets[mask], kind, classes) for mask in masks]
+    plans = [problem.make(targets[mask], kind, classes) for mask in masks]
     if kind != "regression" and solver == "probekit":
-        from probekit.probes import batched  # torch takes a second to load
+        from probekit.solvers import multi_fold  # torch takes a second to load
 
-        found = batched.solve(
+        found = multi_fold.solve(
             source,
             targets,
             masks,
@@ -269,7 +266,7 @@ def fit_paths(
 
 
 def _alone(
-    features: Array, targets: Array, own: Plan, grid: Sequence[float], standardize: bool
+    features: Array, targets: Array, own: Problem, grid: Sequence[float], standardize: bool
 ) -> list[Probe]:
     """Fit one division by scikit-learn, or numbers in closed form."""
     scale = scaler(features)
@@ -278,21 +275,23 @@ def _alone(
     wide = scale(features)
     if own.form == "numbers":
         centre = wide.mean(axis=0)
-        paths = [[_moved(one, centre) for one in ridge.solve(wide - centre, targets, grid)]]
+        paths = [[_to_raw_units(one, centre) for one in ridge.solve(wide - centre, targets, grid)]]
     elif own.form == "tags":
-        paths = [peer.solve(wide, targets[:, tag] != 0, grid) for tag in own.there]
+        paths = [
+            sklearn_backend.solve_sklearn(wide, targets[:, tag] != 0, grid) for tag in own.there
+        ]
     else:
-        paths = [peer.solve(wide, targets, grid)]
+        paths = [sklearn_backend.solve_sklearn(wide, targets, grid)]
     return [_probe(scale, own, [path[k] for path in paths], c) for k, c in enumerate(grid)]
 
 
-def _moved(one: Solution, centre: Array) -> Solution:
+def _to_raw_units(one: Solution, centre: Array) -> Solution:
     """Return the same on features that were not centred."""
     return replace(one, intercept=one.intercept - one.coef @ centre)
 
 
-def _probe(own: Scaler, wanted: Plan, found: Sequence[Solution], c: float) -> Probe:
-    one = wanted.place(found, len(own.mean))
+def _probe(own: Scaler, wanted: Problem, found: Sequence[Solution], c: float) -> Probe:
+    one = wanted.assemble(found, len(own.mean))
     return Probe(own, one.coef, one.intercept, c, not one.gap > CERTIFIED, one.steps, one.gap)
 
 
@@ -300,9 +299,9 @@ def _subset(features: Any, rows: Array) -> Any:
     """Return some rows: at once where all are in memory, else when they are asked for."""
     if isinstance(features, np.ndarray) and not isinstance(features, np.memmap):
         return features[rows]
-    from probekit.probes.rows import Subset
+    from probekit.solvers.row_blocks import RowSubset
 
-    return Subset(features, rows)
+    return RowSubset(features, rows)
 
 
 def _check_finite(source: Any) -> None:

@@ -10,15 +10,13 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from probekit.probes.base import Chosen
-from probekit.probes.kinds import Job
-from probekit.probes.search import Fit, Settings, choose_all, scored
-from probekit.registry import unknown
-
-Array = npt.NDArray[Any]
+from probekit._typing import Array
+from probekit.probes.base import SelectedModel
+from probekit.probes.grid_search import Fit, Settings, choose_all, scored
+from probekit.probes.registry import FitContext
+from probekit.utils.suggest import unknown_name_error
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Recipe:
     steps: int = 4000
     wait: int = 400
 
-    def paced(self, clips: int) -> "Recipe":
+    def with_schedule(self, clips: int) -> "Recipe":
         """Return the recipe with epochs, looks and patience for a number of training clips."""
         batches = -(-clips // self.batch)
         every = max(self.every, 8 // batches) if self.wait else self.every
@@ -158,7 +156,7 @@ class MLP:
         training = {name: getattr(own, name) for name in names}
         return {"version": 3, "solver": "scikit-learn adam", "grid": own.grid(), **training}
 
-    def choose_all(self, job: Job) -> list[Chosen]:
+    def choose_all(self, job: FitContext) -> list[SelectedModel]:
         """Choose settings on one division of the training clips (or validation clips), and fit."""
         own = RECIPES[self.recipe]
         return choose_all(job, own.grid(), partial(_fit, job, own), divisions=1)
@@ -183,12 +181,12 @@ def parse(text: str) -> MLP:
         If there is no such recipe.
     """
     if text not in RECIPES:
-        raise unknown("recipe of mlp", text, [name for name in RECIPES if name])
+        raise unknown_name_error("recipe of mlp", text, [name for name in RECIPES if name])
     return MLP(text)
 
 
 def _fit(
-    job: Job,
+    job: FitContext,
     recipe: Recipe,
     features: Array,
     targets: Array,
@@ -198,7 +196,7 @@ def _fit(
     epochs: int,
 ) -> Fit:
     """Train until the held-out clips' score stays, or for a number of epochs."""
-    recipe = recipe.paced(len(features))
+    recipe = recipe.with_schedule(len(features))
     common = {
         "hidden_layer_sizes": tuple(settings["hidden"]),
         "learning_rate_init": settings["rate"],

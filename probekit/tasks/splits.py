@@ -3,16 +3,15 @@
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from probekit._typing import Array
 from probekit.cards import Protocol
+from probekit.data.manifest import Manifest
 from probekit.errors import DataError
-from probekit.manifest import Manifest
 
-Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
 _SPLITS = ("train", "valid", "test")
 
@@ -69,7 +68,7 @@ def make(protocol: Protocol, clips: Manifest, whole: Manifest | None = None) -> 
     """
     if protocol.kind == "split":
         return [_fixed(clips, clips.column("split"))]
-    own = sides(protocol, clips if whole is None else whole)
+    own = split_assignments(protocol, clips if whole is None else whole)
     if whole is not None:
         side = dict(zip(whole.clip_ids, own, strict=True))
         own = np.array([side[clip_id] for clip_id in clips.clip_ids])
@@ -91,7 +90,7 @@ def make(protocol: Protocol, clips: Manifest, whole: Manifest | None = None) -> 
     ]
 
 
-def sides(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
+def split_assignments(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
     """Return on which side of the evaluation each clip is.
 
     Parameters
@@ -112,7 +111,7 @@ def sides(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
         If folds or a split cannot be made of these clips.
     """
     if protocol.kind == "made-folds":
-        return _made(protocol, clips)
+        return _make_folds(protocol, clips)
     if protocol.kind == "made-split":
         return _made_split(protocol, clips)
     return clips.column("split" if protocol.kind == "split" else "fold")
@@ -140,7 +139,7 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted({str(name) for name in names}, key=key)
 
 
-def inner(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows, Rows]]:
+def inner_cv(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows, Rows]]:
     """Divide training clips again, to choose hyper-parameters without looking at test clips.
 
     Official folds stay whole; otherwise groups do, where the manifest has them; classes are kept
@@ -197,7 +196,7 @@ def _fixed(clips: Manifest, column: npt.NDArray[np.str_]) -> Split:
     return Split("test", rows["train"], rows["valid"], rows["test"])
 
 
-def _made(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
+def _make_folds(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
     """Make folds with a fixed seed: stratified, and whole groups together if asked for."""
     assert protocol.folds is not None
     if protocol.grouped and not (clips.column("group") != "").any():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from probekit.probes import evidence, predictions, results
+from probekit.scores import predictions, scoring, store
 
 
 class Kept:
@@ -43,13 +43,13 @@ class Kept:
             probabilities=False,
         )
         classes = [f"class {k}" for k in range(scores.shape[1])]
-        found = evidence.of(own, metric, (), classes)
+        found = scoring.score_predictions(own, metric, (), classes)
         folds = [
             {"fold": name, "train": train, "test": int((fold == k).sum()), "score": score}
             for k, (name, score) in enumerate(zip(own.folds, found["folds"], strict=True))
         ]
         result = {
-            "format": results.FORMAT,
+            "format": store.FORMAT,
             "task": "mine",
             "title": "Mine",
             "embedding": embedding,
@@ -83,9 +83,9 @@ class Kept:
             "folds": folds,
             **others,
         }
-        result["run"] = results.run_id({k: str(v) for k, v in result.items()})
-        path = results.path_of(self.root, result["task"], embedding, result["run"])
-        results.save(path, result, own.arrays())
+        result["run"] = store.run_id({k: str(v) for k, v in result.items()})
+        path = store.path_of(self.root, result["task"], embedding, result["run"])
+        store.save(path, result, own.arrays())
         return result["run"]
 
     def guess(self, embedding, said, targets, classes=0, **others):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from probekit.analysis import by_class
-from probekit.probes.predictions import Predictions
-from probekit.tasks import metrics
+from probekit.metrics import metrics
+from probekit.scores import class_comparison
+from probekit.scores.predictions import Predictions
 
 CASES = [
     ("accuracy", "single"),
@@ -43,12 +43,12 @@ def made(target, clips=60, classes=4, seed=0, fold=None, groups=None):
 
 @pytest.mark.parametrize(("name", "target"), CASES)
 def test_as_the_metric_scores_repeated_clips(name, target):
-    found, metric = made(target), metrics.get(name)
+    found, metric = made(target), metrics.get_metric(name)
     scores = found.scores_for(metric)
     counts = np.random.default_rng(1).integers(0, 3, (7, 60))
     counts[0] = 1
     counts[1, found.targets == 2 if target == "single" else found.targets[:, 2] > 0] = 0
-    own = by_class.rescorer(metric, found.targets, scores)(counts)
+    own = class_comparison.make_resampled_metric(metric, found.targets, scores)(counts)
     for row, one in zip(own, counts, strict=True):
         rows = np.repeat(np.arange(60), one)
         expected = metric.per_class(found.targets[rows], scores[rows])
@@ -62,8 +62,8 @@ def test_differences_are_over_the_folds_in_which_both_are_defined():
     other = made("single", seed=1, fold=fold)
     one.targets[fold == 1] = np.where(one.targets[fold == 1] == 3, 0, one.targets[fold == 1])
     other = Predictions(**{**vars(one), "scores": other.scores})
-    metric = metrics.get("accuracy")
-    drawn = by_class.differences(metric, one, other)
+    metric = metrics.get_metric("accuracy")
+    drawn = class_comparison.differences(metric, one, other)
     assert drawn.shape == (1000, 4) and np.isfinite(drawn).mean() > 0.99
     first = fold == 0  # class 3 is in the first fold only
     expected = np.subtract(
@@ -75,10 +75,13 @@ def test_differences_are_over_the_folds_in_which_both_are_defined():
 
 def test_units_are_clips_or_groups():
     found = made("single")
-    assert by_class.units_of(found).tolist() == np.bincount(found.targets, minlength=4).tolist()
+    assert (
+        class_comparison.units_per_class(found).tolist()
+        == np.bincount(found.targets, minlength=4).tolist()
+    )
     grouped = made("single", groups=np.array([f"g{k // 10}" for k in range(60)]))
     own = [len({k // 10 for k in np.flatnonzero(grouped.targets == c)}) for c in range(4)]
-    assert by_class.units_of(grouped).tolist() == own
-    assert by_class.units_of(made("regression")).tolist() == [60] * 4
+    assert class_comparison.units_per_class(grouped).tolist() == own
+    assert class_comparison.units_per_class(made("regression")).tolist() == [60] * 4
     tags = made("multi")
-    assert by_class.units_of(tags).tolist() == tags.targets.sum(axis=0).tolist()
+    assert class_comparison.units_per_class(tags).tolist() == tags.targets.sum(axis=0).tolist()

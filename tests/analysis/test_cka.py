@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from probekit.analysis.cka import linear_cka
+from probekit.analysis.similarity import linear_cka
 from probekit.errors import DataError
 
 # products are rounded to float32, sums are not

@@ -16,7 +16,7 @@ def test_counts_are_scikit_learn_s(kept):
     expected = confusion_matrix(targets, scores.argmax(axis=1))
     np.testing.assert_array_equal(found.counts, expected)
     normal = confusion_matrix(targets, scores.argmax(axis=1), normalize="true")
-    np.testing.assert_allclose(found.shares, normal, rtol=1e-12)
+    np.testing.assert_allclose(found.proportions, normal, rtol=1e-12)
     rows = found.rows()
     assert sum(row["clips"] for row in rows) == 200
     right = [row["class"] == row["predicted"] for row in rows]
@@ -41,7 +41,7 @@ def test_seeds_count_together_and_a_class_without_clips_is_not_zero(kept):
         kept.guess("made", said, [0, 1, 1], classes=3, seed=seed, provenance=["random weights"])
     found = confusion("made", reports=kept.root)
     np.testing.assert_array_equal(found.counts, [[2, 0, 0], [1, 3, 0], [0, 0, 0]])
-    assert np.isnan(found.shares[2]).all()
+    assert np.isnan(found.proportions[2]).all()
     assert "2 seeds together" in found.caption and found.caption.endswith("Random weights.")
 
 

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
 
-from probekit import manifest as manifests
-from probekit.analysis import normalization, nulls
-from probekit.analysis.correlation import correlate, correlation
-from probekit.analysis.weights import ClassWeights
-from probekit.cache import heads, importing
+from probekit.analysis import class_weights
+from probekit.analysis import correlation as correlation_module
+from probekit.analysis.class_weights import ClassWeights
+from probekit.analysis.correlation import correlation, cosine_correlation
+from probekit.cache import head as head_module
+from probekit.cache import import_export
 from probekit.cache import manifests as kept
-from probekit.cache.heads import KeptHead
+from probekit.cache.head import SavedHead
+from probekit.data import manifest as manifests
 from probekit.errors import DataError, UnknownNameError
 
 
@@ -43,7 +45,7 @@ def weights_of(matrix, **others):
 
 def head_of(matrix, pooling="none"):
     names = tuple(f"source {k}" for k in range(len(matrix)))
-    return KeptHead(names, np.asarray(matrix, np.float32), np.zeros(len(matrix)), "last", pooling)
+    return SavedHead(names, np.asarray(matrix, np.float32), np.zeros(len(matrix)), "last", pooling)
 
 
 def drawn(seed, shape, scales=None):
@@ -54,10 +56,10 @@ def drawn(seed, shape, scales=None):
 # ---- the numbers
 
 
-@pytest.mark.parametrize("how", normalization.KINDS)
+@pytest.mark.parametrize("how", class_weights.KINDS)
 def test_cosines_are_those_of_the_definition(how):
     targets, sources = drawn(0, (4, 20)) + 1, drawn(1, (7, 20)).astype(np.float32) - 2
-    found = correlate(weights_of(targets), head_of(sources), normalize=how, permutations=9)
+    found = cosine_correlation(weights_of(targets), head_of(sources), normalize=how, permutations=9)
 
     def prepared(rows):
         axis = {"columns": 0, "rows": 1, "none": None}[how]
@@ -76,7 +78,7 @@ def test_cosines_are_those_of_the_definition(how):
 def test_p_values_are_those_of_permutations_counted_one_by_one():
     one, other = drawn(0, (5, 12)), drawn(1, (6, 12))
     one, other = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (one, other))
-    cosine, beyond, p = nulls.test(one, other, 49, 3)
+    cosine, beyond, p = correlation_module.permutation_test(one, other, 49, 3)
     rng = np.random.default_rng(3)
     null = np.array([np.abs(one @ other[:, rng.permutation(12)].T) for _ in range(49)])
     size = np.abs(one @ other.T)
@@ -88,14 +90,14 @@ def test_p_values_are_those_of_permutations_counted_one_by_one():
             # bins are 1/65,536 wide: at most a few draws fall into the same one
             exact = (1 + (null >= size[i, j]).sum()) / (1 + null.size)
             assert exact - 1e-12 <= p[i, j] <= exact + 3 / null.size
-    q = nulls.false_discovery(p)
+    q = correlation_module.false_discovery(p)
     np.testing.assert_allclose(q.ravel(), false_discovery_control(p.ravel()))
 
 
 def test_the_same_seed_gives_the_same_p():
     weights, head = weights_of(drawn(0, (4, 20))), head_of(drawn(1, (5, 20)))
-    one, again = (correlate(weights, head, permutations=20, seed=5) for _ in range(2))
-    other = correlate(weights, head, permutations=20, seed=6)
+    one, again = (cosine_correlation(weights, head, permutations=20, seed=5) for _ in range(2))
+    other = cosine_correlation(weights, head, permutations=20, seed=6)
     assert np.array_equal(one.p, again.p) and np.array_equal(one.beyond, again.beyond)
     assert not np.array_equal(one.p, other.p)
 
@@ -110,7 +112,9 @@ def false_alarms(how, scales, times=120):
         own = np.exp(np.random.default_rng(1000 + k).normal(0, 0.8, 32)) if scales else None
         weights = weights_of(drawn(2 * k, (8, 32), own))
         head = head_of(drawn(2 * k + 1, (12, 32), own))
-        found += correlate(weights, head, normalize=how, permutations=59, seed=k).significant.any()
+        found += cosine_correlation(
+            weights, head, normalize=how, permutations=59, seed=k
+        ).significant.any()
     return found / times
 
 
@@ -125,7 +129,7 @@ def test_other_normalizations_find_what_is_not_there_and_the_caption_says_so():
     assert false_alarms("rows", scales=True, times=30) > 0.5
     weights, head = weights_of(drawn(0, (4, 20))), head_of(drawn(1, (5, 20)))
     for how, warned in (("columns", False), ("rows", True), ("none", True)):
-        caption = correlate(weights, head, normalize=how, permutations=9).caption
+        caption = cosine_correlation(weights, head, normalize=how, permutations=9).caption
         assert ("finds more than there is" in caption) == warned
 
 
@@ -134,7 +138,7 @@ def test_planted_pairs_are_found_and_lead_the_table():
     planted = {(3, 2): 0.9, (17, 5): -0.9, (30, 9): 0.9}
     for (source, target), strength in planted.items():
         sources[source] += 1.5 * strength * targets[target]
-    found = correlate(weights_of(targets), head_of(sources))
+    found = cosine_correlation(weights_of(targets), head_of(sources))
     assert {(int(s), int(t)) for s, t in np.argwhere(found.significant)} == set(planted)
     rows = found.rows()
     assert len(rows) == 400
@@ -152,7 +156,7 @@ def test_rows_and_columns_stand_beside_what_they_resemble():
     kinds = 3 * drawn(0, (3, 64))
     shuffled = np.random.default_rng(1).permutation(np.repeat(np.arange(3), 5))
     targets, sources = (kinds[shuffled] + drawn(k, (15, 64)) for k in (2, 3))
-    found = correlate(weights_of(targets), head_of(sources), permutations=9)
+    found = cosine_correlation(weights_of(targets), head_of(sources), permutations=9)
     for order in (found.source_order, found.target_order):
         runs = np.diff(shuffled[list(order)]) != 0
         assert runs.sum() == 2  # three kinds, each in one piece
@@ -163,7 +167,7 @@ def test_700_by_527_classes_are_feasible():
 
     weights, head = weights_of(drawn(0, (700, 1024))), head_of(drawn(1, (527, 1024)))
     start = process_time()
-    found = correlate(weights, head, permutations=20)
+    found = cosine_correlation(weights, head, permutations=20)
     seconds = process_time() - start
     assert not found.significant.any()
     assert seconds < 15  # of which the orders of rows and columns take most
@@ -184,16 +188,18 @@ def test_700_by_527_classes_are_feasible():
 )
 def test_what_has_no_direction_is_refused(targets, sources, choices, message):
     with pytest.raises(DataError, match=message):
-        correlate(weights_of(targets), head_of(sources), permutations=9, **choices)
+        cosine_correlation(weights_of(targets), head_of(sources), permutations=9, **choices)
 
 
 def test_one_and_two_classes():
-    one = correlate(
+    one = cosine_correlation(
         weights_of(drawn(0, (1, 9))), head_of(drawn(1, (5, 9))), normalize="rows", permutations=9
     )
     assert one.cosine.shape == (5, 1) and one.target_order == (0,)
     row = drawn(0, (1, 9))
-    two = correlate(weights_of(np.vstack([row, -row])), head_of(drawn(1, (5, 9))), permutations=9)
+    two = cosine_correlation(
+        weights_of(np.vstack([row, -row])), head_of(drawn(1, (5, 9))), permutations=9
+    )
     np.testing.assert_allclose(two.cosine[:, 0], -two.cosine[:, 1])
 
 
@@ -216,8 +222,8 @@ def made(tmp_path_factory):
     features = rng.normal(size=(3, 12))[clips.targets()] + rng.normal(size=(96, 12))
     np.save(root / "made.npy", features.astype(np.float32))
     arrays = [root / "made.npy"]
-    importing.import_arrays("made", clips, arrays, cache=root / "cache", dataset="mine")
-    kept.keep(root / "cache", clips)
+    import_export.import_arrays("made", clips, arrays, cache=root / "cache", dataset="mine")
+    kept.save_manifest(root / "cache", clips)
     (folder,) = (root / "cache").glob("made-*")
     return root / "cache", folder
 
@@ -230,25 +236,27 @@ def test_an_embedding_without_a_head_is_an_error_that_says_so(made):
 
 def test_a_head_of_another_stream_is_an_error_that_says_so(made):
     cache, folder = made
-    heads.keep(folder, KeptHead(("a", "b"), np.eye(2, 12), np.zeros(2), "deeper", "none"))
+    head_module.save_head(
+        folder, SavedHead(("a", "b"), np.eye(2, 12), np.zeros(2), "deeper", "none")
+    )
     try:
         with pytest.raises(DataError, match=r"reads the stream .*, the network's head 'deeper'"):
             correlation("mine", "made", cache=cache)
     finally:
-        (folder / heads.NAME).unlink()
+        (folder / head_module.NAME).unlink()
 
 
 def test_a_head_of_the_same_stream_is_compared(made):
     cache, folder = made
-    from probekit.cache import store
+    from probekit.cache import embeddings
 
-    stream = store.find(cache, "made", "mine").default_stream
-    head = KeptHead(("a", "b", "c"), drawn(5, (3, 12)), np.zeros(3), stream, "lin")
-    heads.keep(folder, head)
+    stream = embeddings.find(cache, "made", "mine").default_stream
+    head = SavedHead(("a", "b", "c"), drawn(5, (3, 12)), np.zeros(3), stream, "lin")
+    head_module.save_head(folder, head)
     try:
         found = correlation("mine", "made", cache=cache, permutations=19)
     finally:
-        (folder / heads.NAME).unlink()
+        (folder / head_module.NAME).unlink()
     assert found.cosine.shape == (3, 3)
     assert found.weights.space == "embedding"
     assert "which acts on frames" in found.caption

@@ -7,9 +7,9 @@ import probekit
 from probekit import cards
 from probekit.analysis import cost as module
 from probekit.analysis.cost import cost
-from probekit.cache import store
+from probekit.cache import embeddings as embeddings_module
 from probekit.errors import DataError
-from probekit.extraction import forecast
+from probekit.extraction import estimate
 
 
 def scored(kept, embedding, right=60, **others):
@@ -23,7 +23,7 @@ def test_parameters_and_gflop_are_the_cards(kept):
     scored(kept, "convnet", 90)
     scored(kept, "melstats", 70)
     found = cost("mine", reports=kept.root)
-    card = cards.extractor("vggish")
+    card = cards.load_extractor_card("vggish")
     own = {one.entry.label: one.costs for one in found.points}
     assert own["vggish"] == {"parameters": card.parameter_count, "gflop": card.gflop_per_second}
     assert own["melstats"] == {"parameters": 0}  # no network
@@ -39,7 +39,7 @@ def test_side_by_side_costs_are_added(kept):
     other = {"extractor": "convnet", "fingerprint": "f", "identity": {}}
     scored(kept, "vggish+convnet", sources=[one, other])
     [point] = cost("mine", reports=kept.root).points
-    both = [cards.extractor(name) for name in ("vggish", "convnet")]
+    both = [cards.load_extractor_card(name) for name in ("vggish", "convnet")]
     assert point.costs["parameters"] == sum(card.parameter_count for card in both)
     assert point.costs["gflop"] == pytest.approx(sum(card.gflop_per_second for card in both))
 
@@ -53,10 +53,10 @@ def test_settings_other_than_the_card_s_are_said(kept):
 
 
 def test_seconds_are_those_of_extraction(kept, corpus, tmp_path):
-    assert module.SPEED == forecast.SPEED
+    assert module.SPEED == estimate.SPEED
     where = tmp_path / "cache"
     probekit.extract("melstats", audio=corpus, cache=where)
-    [embeddings] = store.entries(where)
+    [embeddings] = embeddings_module.list_embeddings(where)
     speeds = module._speeds(embeddings)
     assert speeds and all(speed > 0 and device == "cpu" for speed, device in speeds)
     source = {"fingerprint": embeddings.layout.fingerprint}

@@ -10,12 +10,12 @@ import pytest
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist, squareform
 
-from probekit import manifest as manifests
 from probekit.analysis import projection
+from probekit.analysis.class_weights import ClassWeights, class_weights
 from probekit.analysis.dendrogram import CENTERS, LINKAGES, METRICS, cluster, dendrogram
-from probekit.analysis.weights import ClassWeights, class_weights
-from probekit.cache import importing
+from probekit.cache import import_export
 from probekit.cache import manifests as kept
+from probekit.data import manifest as manifests
 from probekit.errors import DataError, UnknownNameError
 from probekit.probes import linear
 
@@ -216,7 +216,7 @@ def test_clusters_are_those_of_scipy_numbered_along_the_figure():
 def test_families_are_the_largest_subtrees_within_the_size():
     found = cluster(weights_of(draw(40)), linkage="average")
     place = {leaf: k for k, leaf in enumerate(found.order)}
-    families = found.tree.families(5)
+    families = found.tree.clusters_up_to(5)
     below = {k: {k} for k in range(40)}
     for step, (left, right, *_) in enumerate(found.linkage):
         below[40 + step] = below[int(left)] | below[int(right)]
@@ -253,10 +253,10 @@ def made(tmp_path_factory):
     features = rng.normal(size=(3, 5))[clips.targets()] + rng.normal(size=(96, 5))
     features = (features * [1, 10, 0.1, 100, 1]).astype(np.float32)
     np.save(root / "made.npy", features)
-    importing.import_arrays(
+    import_export.import_arrays(
         "made", clips, [root / "made.npy"], cache=root / "cache", dataset="mine"
     )
-    kept.keep(root / "cache", clips)
+    kept.save_manifest(root / "cache", clips)
     return root, clips, features
 
 
@@ -293,8 +293,10 @@ def test_test_clips_have_no_part_in_the_weights(made, tmp_path):
     root, clips, features = made
     others = np.where((clips.column("split") == "test")[:, None], 1e6, features)
     np.save(tmp_path / "made.npy", others)
-    importing.import_arrays("made", clips, [tmp_path / "made.npy"], cache=tmp_path, dataset="mine")
-    kept.keep(tmp_path, clips)
+    import_export.import_arrays(
+        "made", clips, [tmp_path / "made.npy"], cache=tmp_path, dataset="mine"
+    )
+    kept.save_manifest(tmp_path, clips)
     one, other = (
         class_weights("mine", "made", cache=cache) for cache in (root / "cache", tmp_path)
     )
@@ -305,10 +307,10 @@ def test_test_clips_have_no_part_in_the_weights(made, tmp_path):
 def test_missing_clips_and_classes_without_weights_are_said(made, tmp_path):
     _, clips, features = made
     np.save(tmp_path / "made.npy", features[:90])
-    importing.import_arrays(
+    import_export.import_arrays(
         "made", clips.subset(range(90)), [tmp_path / "made.npy"], cache=tmp_path, dataset="mine"
     )
-    kept.keep(tmp_path, replace(clips, expected=100, names=(*clips.names, "never")))
+    kept.save_manifest(tmp_path, replace(clips, expected=100, names=(*clips.names, "never")))
     found = dendrogram("mine", "made", cache=tmp_path, c=0.1)
     assert found.weights.names == ("class 0", "class 1", "class 2")
     assert "90 of 100 clips" in found.weights.provenance
@@ -332,8 +334,10 @@ def test_tags_that_no_or_every_training_clip_has_are_said(tmp_path):
     ]
     clips = manifests.from_rows("tags", rows, target="multi")
     np.save(tmp_path / "made.npy", rng.normal(size=(60, 5)) + np.arange(60)[:, None] % 2)
-    importing.import_arrays("made", clips, [tmp_path / "made.npy"], cache=tmp_path, dataset="tags")
-    kept.keep(tmp_path, clips)
+    import_export.import_arrays(
+        "made", clips, [tmp_path / "made.npy"], cache=tmp_path, dataset="tags"
+    )
+    kept.save_manifest(tmp_path, clips)
     found = dendrogram("tags", "made", cache=tmp_path, c=0.1)
     assert found.weights.names == ("a", "b")
     said = "2 of the 4 classes of tags (in every training clip: all; without training clips: c)"
@@ -344,7 +348,7 @@ def test_tags_that_no_or_every_training_clip_has_are_said(tmp_path):
     }
     assert (
         "one linear probe for 2 of the 4 classes of tags"
-        in projection.of_classes(found, method="pca").caption
+        in projection.project_classes(found, method="pca").caption
     )
 
 
@@ -352,8 +356,10 @@ def test_features_that_do_not_vary_are_named(made, tmp_path):
     _, clips, features = made
     same = np.where(clips.column("split")[:, None] == "test", features, features[0])
     np.save(tmp_path / "same.npy", same)
-    importing.import_arrays("same", clips, [tmp_path / "same.npy"], cache=tmp_path, dataset="mine")
-    kept.keep(tmp_path, clips)
+    import_export.import_arrays(
+        "same", clips, [tmp_path / "same.npy"], cache=tmp_path, dataset="mine"
+    )
+    kept.save_manifest(tmp_path, clips)
     said = "same: no feature of it varies over the 72 training clips of mine"
     with pytest.raises(DataError, match=said):
         dendrogram("mine", "same", cache=tmp_path)
@@ -384,9 +390,9 @@ def test_numbers_have_no_classes(made, tmp_path):
     rows = [{**row, "labels": (0.5,)} for row in clips.table.to_dict("records")]
     np.save(tmp_path / "made.npy", features)
     numbers = manifests.from_rows("mine", rows, target="regression", names=["valence"])
-    importing.import_arrays(
+    import_export.import_arrays(
         "made", numbers, [tmp_path / "made.npy"], cache=tmp_path, dataset="mine"
     )
-    kept.keep(tmp_path, numbers)
+    kept.save_manifest(tmp_path, numbers)
     with pytest.raises(DataError, match="targets are numbers, there are no classes"):
         class_weights("mine", "made", cache=tmp_path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from probekit.analysis.differences import differences
+from probekit.analysis.class_differences import differences
 from probekit.errors import DataError, ProbekitError
 
 
@@ -125,7 +125,7 @@ def test_tags_and_numbers_and_metrics_where_lower_is_better(kept):
     other = differences("one", "other", reports=kept.root, metric="pr-auc")
     assert other.name.endswith("metric-pr-auc") and other.metric == "pr-auc"
     loss = differences("one", "other", reports=kept.root, metric="log-loss")
-    assert not loss.higher and loss.order[0] == int(np.nanargmin(loss.difference))
+    assert not loss.higher_is_better and loss.order[0] == int(np.nanargmin(loss.difference))
 
 
 def test_seeds_are_averaged(kept):

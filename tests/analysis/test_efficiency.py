@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from probekit.analysis.efficiency import efficiency
+from probekit.analysis.label_efficiency import efficiency
 from probekit.errors import DataError
 
 

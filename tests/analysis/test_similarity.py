@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from probekit import manifest as manifests
-from probekit.analysis.cka import linear_cka
-from probekit.analysis.similarity import similarity
-from probekit.cache import importing
+from probekit.analysis.similarity import linear_cka, similarity
+from probekit.cache import import_export
 from probekit.cache import manifests as kept_tables
+from probekit.data import manifest as manifests
 from probekit.errors import DataError, ProbekitError
 
 
@@ -29,8 +28,8 @@ def cache(tmp_path):
     ):
         np.save(tmp_path / "x.npy", array[list(use)].astype("f4"))
         own = clips.subset(list(use))
-        importing.import_arrays(name, own, [tmp_path / "x.npy"], cache=where, dataset="mine")
-    kept_tables.keep(where, clips)
+        import_export.import_arrays(name, own, [tmp_path / "x.npy"], cache=where, dataset="mine")
+    kept_tables.save_manifest(where, clips)
     return where, first, second
 
 
@@ -52,9 +51,9 @@ def test_over_the_clips_that_all_have(cache):
 @pytest.mark.parametrize("measure", ["cka", "neighbours"])
 def test_an_embedding_that_does_not_vary_is_named(cache, tmp_path, measure):
     where, first, _ = cache
-    clips = kept_tables.newest(where, "mine")
+    clips = kept_tables.latest_manifest(where, "mine")
     np.save(tmp_path / "x.npy", np.full_like(first, 0.1))
-    importing.import_arrays("const", clips, [tmp_path / "x.npy"], cache=where, dataset="mine")
+    import_export.import_arrays("const", clips, [tmp_path / "x.npy"], cache=where, dataset="mine")
     with pytest.raises(DataError, match="const: the same for all 40 clips of mine"):
         similarity("mine", ["first", "const"], cache=where, measure=measure)
 
@@ -83,8 +82,10 @@ def test_debiased_is_asked_for_where_clips_are_few(tmp_path):
     clips = manifests.from_rows("mine", rows)
     for k, name in enumerate(("one", "other")):
         np.save(tmp_path / "x.npy", np.random.default_rng(k).normal(size=(10, 30)))
-        importing.import_arrays(name, clips, [tmp_path / "x.npy"], cache=tmp_path, dataset="mine")
-    kept_tables.keep(tmp_path, clips)
+        import_export.import_arrays(
+            name, clips, [tmp_path / "x.npy"], cache=tmp_path, dataset="mine"
+        )
+    kept_tables.save_manifest(tmp_path, clips)
     plain = similarity("mine", ["one", "other"], cache=tmp_path)
     assert any("plain CKA is too high" in text for text in plain.provenance)
     other = similarity("mine", ["one", "other"], cache=tmp_path, debiased=True)
@@ -114,7 +115,7 @@ def test_too_few_clips_in_common(tmp_path):
     for name, use in (("one", [0, 1, 2, 3, 4]), ("other", [3, 4, 5, 6, 7])):
         np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(5, 3)))
         own = clips.subset(use)
-        importing.import_arrays(name, own, [tmp_path / "x.npy"], cache=tmp_path, dataset="mine")
-    kept_tables.keep(tmp_path, clips)
+        import_export.import_arrays(name, own, [tmp_path / "x.npy"], cache=tmp_path, dataset="mine")
+    kept_tables.save_manifest(tmp_path, clips)
     with pytest.raises(DataError, match="2 clips have all 2 embeddings; similarity needs 4"):
         similarity("mine", ["one", "other"], cache=tmp_path)

@@ -94,7 +94,7 @@ def put():
     def write(cache, numbers=range(12), failed=(), *, settled=None, **kind):
         settled = settled or toy_layout()
         where = layout.folder(cache, settled.extractor, settled.fingerprint, settled.dataset)
-        settled = layout.settle(where, settled)
+        settled = layout.create_or_load_layout(where, settled)
         groups = {}
         for number in (*numbers, *failed):
             name = layout.part_name(layout.bucket(f"clip-{number:02d}-ö", settled.buckets))

@@ -1,7 +1,7 @@
 import pytest
 
-from probekit import manifest
-from probekit.cache import check, index, layout, manifests, part
+from probekit.cache import index, integrity, layout, manifests, part
+from probekit.data import manifest
 from probekit.errors import CacheError
 
 
@@ -25,9 +25,9 @@ def where(tmp_path, put):
 
 def test_a_whole_folder_has_no_faults(where):
     ticks = []
-    assert check.damaged(where, lambda: ticks.append(1)) == {}
+    assert integrity.find_damaged(where, lambda: ticks.append(1)) == {}
     assert len(ticks) == 4
-    assert check.lost(where, [table(range(20))], {}) == {}
+    assert integrity.find_missing(where, [table(range(20))], {}) == {}
 
 
 @pytest.mark.parametrize("offset", [0, 30, 300, 511, 512, 700, 5000, -1])
@@ -36,7 +36,7 @@ def test_one_flipped_byte_is_named(where, offset):
     content = bytearray(path.read_bytes())
     content[offset] ^= 0x10
     path.write_bytes(content)
-    assert list(check.damaged(where)) == [path.name]
+    assert list(integrity.find_damaged(where)) == [path.name]
 
 
 def test_parts_that_were_cut_or_are_foreign_are_named(where, toy):
@@ -44,7 +44,7 @@ def test_parts_that_were_cut_or_are_foreign_are_named(where, toy):
     first.write_bytes(first.read_bytes()[:-1])
     second.write_bytes(b"")
     part.write(third, toy([50], fingerprint="e" * 64))
-    found = check.damaged(where)
+    found = integrity.find_damaged(where)
     assert list(found) == [first.name, second.name, third.name]
     assert found[third.name] == f"of fingerprint {'e' * 16}, not {'f' * 16}"
 
@@ -56,24 +56,24 @@ def test_a_deleted_part_is_noticed(where, known_by):
     gone.unlink()
     if known_by == "manifest":
         (where / index.NAME).unlink()
-    found = check.lost(where, [table(range(20))], {})
+    found = integrity.find_missing(where, [table(range(20))], {})
     expected = own(range(20), gone.name)
     assert found == {gone.name: expected if known_by == "manifest" else sorted(expected)}
 
 
 def test_a_deleted_part_that_nothing_knows_of_is_not_noticed(where):
     sorted(where.glob("*.h5"))[2].unlink()
-    assert check.lost(where, [], {}) == {}
+    assert integrity.find_missing(where, [], {}) == {}
 
 
 def test_clips_that_were_never_asked_for_are_not_lost(tmp_path, put):
     where = put(tmp_path, range(4))  # of twenty, in two or three of the four parts
     assert len(list(where.glob("*.h5"))) < 4
-    assert check.lost(where, [table(range(20))], {}) == {}
+    assert integrity.find_missing(where, [table(range(20))], {}) == {}
     # another task on the same clips, which is there as a whole, is evidence
     gone = sorted(where.glob("*.h5"))[0]
     gone.unlink()
-    found = check.lost(where, [table(range(20)), table(range(4), "few")], {})
+    found = integrity.find_missing(where, [table(range(20)), table(range(4), "few")], {})
     assert found == {gone.name: own(range(4), gone.name)}
 
 
@@ -81,48 +81,50 @@ def test_damaged_parts_lost_what_the_index_knew(where):
     index.load(where)
     path = sorted(where.glob("*.h5"))[0]
     path.write_bytes(b"x" * path.stat().st_size)
-    damaged = check.damaged(where)
+    damaged = integrity.find_damaged(where)
     expected = own([*range(20), 30], path.name)
-    assert check.lost(where, [], damaged) == {path.name: sorted(expected)}
+    assert integrity.find_missing(where, [], damaged) == {path.name: sorted(expected)}
     (where / index.NAME).unlink()
-    assert check.lost(where, [], damaged) == {path.name: []}
-    assert check.lost(where, [table(range(20))], damaged) == {path.name: own(range(20), path.name)}
+    assert integrity.find_missing(where, [], damaged) == {path.name: []}
+    assert integrity.find_missing(where, [table(range(20))], damaged) == {
+        path.name: own(range(20), path.name)
+    }
 
 
 def test_damaged_parts_of_a_few_clips_take_what_a_manifest_has(tmp_path, put):
     where = put(tmp_path, range(4))
     path = sorted(where.glob("*.h5"))[0]
     path.write_bytes(b"")
-    found = check.lost(where, [table(range(20))], check.damaged(where))
+    found = integrity.find_missing(where, [table(range(20))], integrity.find_damaged(where))
     assert found == {path.name: own(range(20), path.name)}
 
 
 def test_a_part_that_was_set_aside_is_lost(where):
     path = sorted(where.glob("*.h5"))[3]
-    path.rename(where / f"{check.ASIDE}{path.name}")
-    assert list(check.lost(where, [table(range(20))], {})) == [path.name]
+    path.rename(where / f"{integrity.ASIDE}{path.name}")
+    assert list(integrity.find_missing(where, [table(range(20))], {})) == [path.name]
 
 
 def test_damaged_heads_are_named(tmp_path):
-    assert check.head(tmp_path) is None
+    assert integrity.find_damaged_head(tmp_path) is None
     (tmp_path / "head.h5").write_bytes(b"no")
-    assert check.head(tmp_path).startswith("damaged")
+    assert integrity.find_damaged_head(tmp_path).startswith("damaged")
 
 
 def test_a_lost_description_is_an_error(where):
     (where / "dataset.json").unlink()
     with pytest.raises(CacheError, match="not the description"):
-        check.damaged(where)
+        integrity.find_damaged(where)
 
 
 def test_all_manifests_of_some_names(tmp_path):
     import os
 
     for age, (name, numbers) in enumerate([("a", [1]), ("a", [1, 2]), ("b", [3]), ("c", [4])]):
-        path = manifests.keep(tmp_path, table(numbers, name))
+        path = manifests.save_manifest(tmp_path, table(numbers, name))
         os.utime(path, ns=(1, 10**18 - age))
     (tmp_path / "manifests" / "a-000000000000.parquet").write_bytes(b"no")
-    found = manifests.every(tmp_path, ["a", "c"])
+    found = manifests.all_manifests(tmp_path, ["a", "c"])
     assert [clips.clip_ids for clips in found] == [ids([1]), ids([1, 2]), ids([4])]
     bad = tmp_path / "manifests" / "a-000000000000.parquet"
     assert [p for p in bad.parent.iterdir() if not manifests.readable(p)] == [bad]

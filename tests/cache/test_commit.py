@@ -9,7 +9,8 @@ from pathlib import Path
 import h5py
 import pytest
 
-from probekit.cache import commit, part
+from probekit.cache import part
+from probekit.utils import atomic
 
 KEPT = Path(__file__).parent / "data" / "part-v1.h5"
 POINTS = [
@@ -33,7 +34,7 @@ def stop_at(monkeypatch):
             if point == wanted:
                 raise error
 
-        monkeypatch.setattr(commit, "reached", reached)
+        monkeypatch.setattr(atomic, "_test_hook", reached)
 
     return choose
 
@@ -74,13 +75,14 @@ def test_a_fault_leaves_the_old_file_or_the_new_one(tmp_path, toy, stop_at, poin
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from probekit.cache import commit, part
+from probekit.utils import atomic
+from probekit.cache import part
 
 kept, path, wanted, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 def reached(point):
     if point == wanted:
         os._exit(77) if how == "exit" else os.kill(os.getpid(), signal.SIGKILL)
-commit.reached = reached
+atomic._test_hook = reached
 part.write(path, part.read(kept))
 """
 
@@ -139,16 +141,16 @@ def test_half_a_write_is_not_seen(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        commit.commit(path, write)
+        atomic.atomic_write(path, write)
     assert path.read_bytes() == b"older"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
     steps = []
-    monkeypatch.setattr(commit, "_flush", lambda path: steps.append(("flush", path.is_dir())))
-    monkeypatch.setattr(commit, "reached", lambda point: steps.append((point, None)))
-    commit.commit(tmp_path / "a", lambda aside: aside.write_bytes(b"x"))
+    monkeypatch.setattr(atomic, "_flush", lambda path: steps.append(("flush", path.is_dir())))
+    monkeypatch.setattr(atomic, "_test_hook", lambda point: steps.append((point, None)))
+    atomic.atomic_write(tmp_path / "a", lambda aside: aside.write_bytes(b"x"))
     names = [step for step in steps if step[0] in ("flush", "before-rename", "after-rename")]
     assert names == [
         ("flush", False),
@@ -202,18 +204,18 @@ def test_folders_that_cannot_be_flushed_are_no_fault(tmp_path, toy, monkeypatch,
 
 
 def test_unfinished_files_say_who_writes_them(tmp_path, monkeypatch):
-    aside = commit.temporary(tmp_path / "part-00000.h5")
-    assert commit.writer(aside) == os.getpid()
+    aside = atomic.temp_path(tmp_path / "part-00000.h5")
+    assert atomic.temp_owner_pid(aside) == os.getpid()
     monkeypatch.setattr("socket.gethostname", lambda: "another-one")
-    assert commit.writer(aside) is None
-    assert commit.writer(commit.temporary(tmp_path / "a-1-b.h5")) == os.getpid()
-    assert commit.writer(tmp_path / ".stray.tmp") is None
+    assert atomic.temp_owner_pid(aside) is None
+    assert atomic.temp_owner_pid(atomic.temp_path(tmp_path / "a-1-b.h5")) == os.getpid()
+    assert atomic.temp_owner_pid(tmp_path / ".stray.tmp") is None
 
 
 def test_a_copy_has_the_same_times(tmp_path):
     (tmp_path / "a").write_bytes(b"x")
     os.utime(tmp_path / "a", ns=(1, 10**18))
-    commit.copy(tmp_path / "a", tmp_path / "b")
+    atomic.copy(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == b"x"
     assert (tmp_path / "b").stat().st_mtime_ns == 10**18
 
@@ -227,8 +229,8 @@ def test_the_first_writer_wins(tmp_path, monkeypatch, links):
 
         monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
     path = tmp_path / "dataset.json"
-    assert commit.create_once(path, b"first") == b"first"
-    assert commit.create_once(path, b"second") == b"first"
+    assert atomic.create_exclusive(path, b"first") == b"first"
+    assert atomic.create_exclusive(path, b"second") == b"first"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -237,13 +239,16 @@ def test_a_writer_that_comes_second_by_a_hair_gets_the_first_content(tmp_path, m
     exists = Path.exists
     monkeypatch.setattr("pathlib.Path.exists", lambda self: self != path and exists(self))
     path.write_bytes(b"first")
-    assert commit.create_once(path, b"second") == b"first"
+    assert atomic.create_exclusive(path, b"second") == b"first"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_fault_names_the_file_that_was_asked_for(tmp_path):
     path = tmp_path / "gone" / "a.html"
-    for write in (lambda: commit.commit_text(path, "a"), lambda: commit.commit(path, made)):
+    for write in (
+        lambda: atomic.atomic_write_text(path, "a"),
+        lambda: atomic.atomic_write(path, made),
+    ):
         with pytest.raises(FileNotFoundError) as error:
             write()
         assert error.value.filename == str(path)

@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from probekit.cache import crops, part, store
+from probekit.cache import crops, embeddings, part
 from probekit.errors import CacheError
 
 
@@ -18,7 +18,7 @@ def frames(number):
 
 @pytest.fixture
 def songs(tmp_path, put):
-    return store.Embeddings(put(tmp_path, range(20), failed=[30]))
+    return embeddings.Embeddings(put(tmp_path, range(20), failed=[30]))
 
 
 def test_a_crop_is_a_stretch_of_the_clip_s_frames(songs):
@@ -83,7 +83,9 @@ def test_few_parts_are_held_open(songs, monkeypatch):
 
 
 def test_half_precision(tmp_path, put, toy_settled):
-    songs = store.Embeddings(put(tmp_path, settled=toy_settled(dtype="float16"), dtype="float16"))
+    songs = embeddings.Embeddings(
+        put(tmp_path, settled=toy_settled(dtype="float16"), dtype="float16")
+    )
     for dtype, expected in (("stored", "f2"), ("float32", "f4")):
         found = songs.crops(ids([9]), 2.0, dtype=dtype).read([0], [3])
         assert found.dtype == expected
@@ -111,7 +113,7 @@ def test_parts_that_are_written_anew_meanwhile(songs, put, tmp_path, when):
 def test_a_part_of_failures_only(tmp_path, put, toy):
     where = put(tmp_path, range(4))
     part.write(where / "part-00099.h5", toy([], failed=[90]))
-    reader = store.Embeddings(where).crops(ids(range(4)), 1.0)
+    reader = embeddings.Embeddings(where).crops(ids(range(4)), 1.0)
     assert reader.frames == 1
 
 
@@ -122,6 +124,6 @@ def test_what_cannot_be_cropped(songs, tmp_path, put):
         songs.crops(["x"], 1.0)
     with pytest.raises(CacheError, match="--frames"):
         songs.crops(ids([1]), 1.0, "vec")
-    without = store.Embeddings(put(tmp_path / "other", frames=False))
+    without = embeddings.Embeddings(put(tmp_path / "other", frames=False))
     with pytest.raises(CacheError, match="--frames"):
         without.crops(ids([1]), 1.0)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from probekit import manifest as manifests
-from probekit.cache import importing, part, store
+from probekit.cache import embeddings, import_export, part
+from probekit.data import manifest as manifests
 from probekit.errors import CacheError, DataError
 
 CLIPS = 150
@@ -27,7 +27,7 @@ def arrays(tmp_path):
 
 def bring(clips, paths, cache, **changes):
     options = {"cache": cache, "dataset": "songs", **changes}
-    return importing.import_arrays(options.pop("name", "mine"), clips, paths, **options)
+    return import_export.import_arrays(options.pop("name", "mine"), clips, paths, **options)
 
 
 def test_row_i_is_clip_i(tmp_path, clips, arrays):
@@ -37,7 +37,7 @@ def test_row_i_is_clip_i(tmp_path, clips, arrays):
     assert sorted(made.clip_ids) == sorted(clips.clip_ids)
     assert len(made.index.parts) == 3
     order = clips.clip_ids[::-1]
-    found = store.find(tmp_path / "cache", "mine", "songs").vectors(order)
+    found = embeddings.find(tmp_path / "cache", "mine", "songs").vectors(order)
     expected = np.column_stack([left, right])[::-1].astype(np.float32)
     np.testing.assert_array_equal(found, expected)
     assert made.layout.provenance == ["imported embeddings"]
@@ -55,7 +55,7 @@ def test_the_same_again_is_the_same_and_other_numbers_are_another(tmp_path, clip
     assert again.where == first.where
     bring(clips, arrays(np.zeros((CLIPS, 2))), tmp_path / "cache")
     with pytest.raises(CacheError, match="several embeddings called mine"):
-        store.find(tmp_path / "cache", "mine", "songs")
+        embeddings.find(tmp_path / "cache", "mine", "songs")
 
 
 def test_half_precision(tmp_path, clips, arrays):
@@ -70,7 +70,7 @@ def test_half_precision(tmp_path, clips, arrays):
 def test_an_archive_of_one_array(tmp_path, clips):
     path = tmp_path / "a.npz"
     np.savez(path, x=np.ones((CLIPS, 2)))
-    assert bring(clips, [path], tmp_path / "cache").grids["embedding"]["dim"] == 2
+    assert bring(clips, [path], tmp_path / "cache").stream_info["embedding"]["dim"] == 2
     np.savez(path, x=np.ones((CLIPS, 2)), y=np.ones(2))
     with pytest.raises(DataError, match=r"holds 2 arrays \(x, y\)"):
         bring(clips, [path], tmp_path / "cache")

@@ -120,7 +120,7 @@ def test_a_cache_that_cannot_be_written_is_read(tmp_path, put, monkeypatch, errn
     def refuse(path, write):
         raise OSError(errno, "no", str(path))
 
-    monkeypatch.setattr(index.commit, "commit", refuse)
+    monkeypatch.setattr(index.commit, "atomic_write", refuse)
     assert len(index.load(where).table) == 12
 
 

@@ -40,21 +40,21 @@ def test_number_of_parts(clips, each, buckets):
 
 def test_the_first_extraction_settles_the_layout(tmp_path, toy_settled):
     where = layout.folder(tmp_path, "toy", "f" * 64, "songs")
-    first = layout.settle(where, toy_settled(buckets=4))
-    assert layout.settle(where, toy_settled(buckets=9, dtype="float16")) == first
+    first = layout.create_or_load_layout(where, toy_settled(buckets=4))
+    assert layout.create_or_load_layout(where, toy_settled(buckets=9, dtype="float16")) == first
     assert layout.load(where) == first == toy_settled(buckets=4)
     assert [path.name for path in where.iterdir()] == ["dataset.json"]
 
 
 def test_two_fingerprints_never_mix(tmp_path, toy_settled):
     where = tmp_path / "toy-ffffffff" / "songs"
-    layout.settle(where, toy_settled())
+    layout.create_or_load_layout(where, toy_settled())
     other = toy_settled(
         fingerprint="f" * 8 + "0" * 56,
         identity={"extractor": "toy", "version": 2, "params": {"size": 3}, "extra": True},
     )
     with pytest.raises(CacheError) as caught:
-        layout.settle(where, other)
+        layout.create_or_load_layout(where, other)
     text = str(caught.value)
     assert str(where) in text
     assert "f" * 16 in text
@@ -72,7 +72,7 @@ def test_a_damaged_description_is_named(tmp_path, content):
 
 
 def test_a_description_is_plain_json(tmp_path, toy_settled):
-    layout.settle(tmp_path, toy_settled())
+    layout.create_or_load_layout(tmp_path, toy_settled())
     kept = json.loads((tmp_path / "dataset.json").read_text())
     assert kept["buckets"] == 4
     assert kept["fingerprint"] == "f" * 64
@@ -88,7 +88,7 @@ def test_a_cache_that_is_a_file_is_named(tmp_path, toy_settled):
     (tmp_path / "cache").write_text("")
     where = layout.folder(tmp_path / "cache", "toy", "f" * 64, "songs")
     with pytest.raises(CacheError, match=r"cannot be written \(not a directory\).*--cache"):
-        layout.settle(where, toy_settled())
+        layout.create_or_load_layout(where, toy_settled())
 
 
 def test_the_cache_is_where_it_is_said(tmp_path, monkeypatch):

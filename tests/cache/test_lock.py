@@ -6,14 +6,14 @@ import time
 import filelock
 import pytest
 
-from probekit.cache import lock
 from probekit.errors import CacheError
+from probekit.utils import locking
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from probekit.cache import lock
-with lock.writing(Path(sys.argv[1])):
+from probekit.utils import locking
+with locking.writing(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -31,10 +31,10 @@ def holder(tmp_path):
 
 
 def test_one_writer_at_a_time(tmp_path, holder, monkeypatch):
-    monkeypatch.setattr(lock, "_PATIENCE", 0.2)
+    monkeypatch.setattr(locking, "_PATIENCE", 0.2)
     with (
         pytest.raises(CacheError, match=r"\.lock: another process has been writing"),
-        lock.writing(tmp_path),
+        locking.write_lock(tmp_path),
     ):
         raise AssertionError("two writers at once")
 
@@ -42,14 +42,14 @@ def test_one_writer_at_a_time(tmp_path, holder, monkeypatch):
 def test_a_killed_writer_leaves_no_lock(tmp_path, holder):
     holder.kill()
     begin = time.monotonic()
-    with lock.writing(tmp_path):
+    with locking.write_lock(tmp_path):
         assert time.monotonic() - begin < 10
 
 
 def test_an_error_inside_frees_the_lock(tmp_path):
-    with pytest.raises(ZeroDivisionError), lock.writing(tmp_path):
+    with pytest.raises(ZeroDivisionError), locking.write_lock(tmp_path):
         _ = 1 / 0
-    with lock.writing(tmp_path):
+    with locking.write_lock(tmp_path):
         pass
 
 
@@ -58,7 +58,7 @@ def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
-    with lock.writing(tmp_path):
+    with locking.write_lock(tmp_path):
         (tmp_path / "written").touch()
 
 
@@ -69,6 +69,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
     with (
         pytest.raises(CacheError, match=r"cannot be written \(permission denied\)"),
-        lock.writing(tmp_path),
+        locking.write_lock(tmp_path),
     ):
         pass

@@ -3,8 +3,8 @@ import errno
 import numpy as np
 import pytest
 
-from probekit import manifest
-from probekit.cache import heads, layout, manifests, merging, packing, part, store
+from probekit.cache import embeddings, head, layout, manifests, merge, pack, part
+from probekit.data import manifest
 from probekit.errors import CacheError
 
 
@@ -38,14 +38,14 @@ def same(same_part):
 def test_two_caches_become_one(tmp_path, put, toy, same):
     put(tmp_path / "a", range(0, 20), failed=[40])
     put(tmp_path / "b", range(15, 30), failed=[41])
-    [done] = merging.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    [done] = merge.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     assert (done.added, done.known) == (30, 0)  # nothing was there
     same(done.where, range(30), toy, failed=[40, 41])
     before = {p: p.read_bytes() for p in done.where.glob("*.h5")}
-    [again] = merging.merge([tmp_path / "b"], tmp_path / "c")
+    [again] = merge.merge([tmp_path / "b"], tmp_path / "c")
     assert (again.added, again.known) == (0, 15)
     assert {p: p.read_bytes() for p in done.where.glob("*.h5")} == before
-    [thrice] = merging.merge([tmp_path / "a", tmp_path / "b", tmp_path / "b"], tmp_path / "c")
+    [thrice] = merge.merge([tmp_path / "a", tmp_path / "b", tmp_path / "b"], tmp_path / "c")
     assert (thrice.added, thrice.known) == (0, 30)  # each clip once, however many sources hold it
 
 
@@ -54,13 +54,13 @@ def test_two_caches_become_one(tmp_path, put, toy, same):
 def test_into_another_number_of_parts(
     tmp_path, put, toy, toy_settled, same, monkeypatch, buckets, at_once
 ):
-    monkeypatch.setattr(merging, "_BATCH", at_once)
+    monkeypatch.setattr(merge, "_BATCH", at_once)
     put(tmp_path / "a", range(0, 40), failed=[60])
     put(tmp_path / "c", range(35, 50), settled=toy_settled(buckets=buckets))
-    [done] = merging.merge([tmp_path / "a"], tmp_path / "c")
+    [done] = merge.merge([tmp_path / "a"], tmp_path / "c")
     assert layout.load(done.where).buckets == buckets
     same(done.where, range(50), toy, failed=[60])
-    songs = store.Embeddings(done.where)
+    songs = embeddings.Embeddings(done.where)
     np.testing.assert_array_equal(
         songs.vectors(ids(range(50)), "vec"), np.arange(4) - np.arange(50)[:, None]
     )
@@ -70,7 +70,7 @@ def test_merged_parts_are_those_of_one_extraction(tmp_path, put):
     put(tmp_path / "a", range(0, 20, 2))
     put(tmp_path / "b", range(1, 20, 2))
     whole = put(tmp_path / "whole", range(20))
-    [done] = merging.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    [done] = merge.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     contents = [{p.name: p.read_bytes() for p in w.glob("*.h5")} for w in (whole, done.where)]
     assert contents[0] == contents[1]
 
@@ -80,41 +80,41 @@ def test_what_failed_in_one_and_not_in_the_other_did_not_fail(tmp_path, put, toy
     put(tmp_path / "b", range(10, 14), failed=[3])
     for number, sources in enumerate((("a", "b"), ("b", "a"))):
         into = tmp_path / f"c{number}"
-        [done] = merging.merge([tmp_path / name for name in sources], into)
+        [done] = merge.merge([tmp_path / name for name in sources], into)
         same(done.where, range(14), toy)
-    [done] = merging.merge([tmp_path / "b"], tmp_path / "a")
+    [done] = merge.merge([tmp_path / "b"], tmp_path / "a")
     same(done.where, range(14), toy)
 
 
 def test_a_packed_file_is_a_source(tmp_path, put, toy, same):
-    songs = store.Embeddings(put(tmp_path / "a", range(20), failed=[40]))
-    heads.keep(songs.where.parent, HEAD)
-    packed = packing.pack(store.Embeddings(songs.where), tmp_path / "songs.h5")
-    [done] = merging.merge([packed], tmp_path / "c")
+    songs = embeddings.Embeddings(put(tmp_path / "a", range(20), failed=[40]))
+    head.save_head(songs.where.parent, HEAD)
+    packed = pack.pack(embeddings.Embeddings(songs.where), tmp_path / "songs.h5")
+    [done] = merge.merge([packed], tmp_path / "c")
     assert done.where == tmp_path / "c" / "toy-ffffffff" / "songs"
     same(done.where, range(20), toy, failed=[40])
-    found = heads.load(done.where.parent)
+    found = head.load(done.where.parent)
     np.testing.assert_array_equal(found.weight, HEAD.weight)
     assert (found.classes, found.stream, found.pooling) == (("ä", "b"), "vec", "none")
 
 
-HEAD = heads.KeptHead(("ä", "b"), np.ones((2, 4), "f4"), np.zeros(2, "f4"), "vec", "none")
+HEAD = head.SavedHead(("ä", "b"), np.ones((2, 4), "f4"), np.zeros(2, "f4"), "vec", "none")
 
 
 def test_heads_and_manifests_come_along(tmp_path, put):
     import os
 
     where = put(tmp_path / "a")
-    heads.keep(where.parent, HEAD)
+    head.save_head(where.parent, HEAD)
     old, new = (
         manifest.from_rows("songs", [{"clip_id": i, "path": i}], names=[]) for i in ("old", "new")
     )
-    os.utime(manifests.keep(tmp_path / "a", old), ns=(1, 10**18))
-    manifests.keep(tmp_path / "c", new)
-    [done] = merging.merge([tmp_path / "a"], tmp_path / "c")
-    assert heads.load(done.where.parent).classes == ("ä", "b")
-    assert manifests.newest(tmp_path / "c", "songs").clip_ids == ["new"]
-    found = manifests.every(tmp_path / "c", ["songs"])
+    os.utime(manifests.save_manifest(tmp_path / "a", old), ns=(1, 10**18))
+    manifests.save_manifest(tmp_path / "c", new)
+    [done] = merge.merge([tmp_path / "a"], tmp_path / "c")
+    assert head.load(done.where.parent).classes == ("ä", "b")
+    assert manifests.latest_manifest(tmp_path / "c", "songs").clip_ids == ["new"]
+    found = manifests.all_manifests(tmp_path / "c", ["songs"])
     assert [clips.clip_ids for clips in found] == [["new"], ["old"]]
 
 
@@ -135,7 +135,7 @@ def test_clips_of_one_name_and_two_recordings_are_refused(tmp_path, put, toy, fa
     into = tmp_path / ("a" if sources == ("b",) else "c")
     before = {p: p.read_bytes() for p in where.glob("*.h5")}
     with pytest.raises(CacheError, match=r"2 clips of the same name.*'clip-08-ö', 'clip-09-ö'"):
-        merging.merge([tmp_path / name for name in sources], into)
+        merge.merge([tmp_path / name for name in sources], into)
     assert {p: p.read_bytes() for p in where.glob("*.h5")} == before
     assert not (tmp_path / "c").exists()
 
@@ -154,13 +154,13 @@ def test_what_does_not_fit_is_refused(tmp_path, put, toy_settled):
         ("two", "two fingerprints never mix. .*version"),
     ):
         with pytest.raises(CacheError, match=reason):
-            merging.merge([tmp_path / name], tmp_path / "a")
+            merge.merge([tmp_path / name], tmp_path / "a")
 
 
 def test_two_fingerprints_stay_apart(tmp_path, put, toy_settled):
     put(tmp_path / "a")
     put(tmp_path / "b", settled=toy_settled(fingerprint="e" * 64, identity={"extractor": "toy"}))
-    done = merging.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    done = merge.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     assert [one.where.parent.name for one in done] == ["toy-eeeeeeee", "toy-ffffffff"]
 
 
@@ -173,34 +173,34 @@ def test_damage_is_never_copied(tmp_path, put, side):
     content[-3] ^= 1
     path.write_bytes(content)
     with pytest.raises(CacheError, match="SHA-256 differs") as caught:
-        merging.merge([tmp_path / "b"], tmp_path / "a")
+        merge.merge([tmp_path / "b"], tmp_path / "a")
     assert str(path) in str(caught.value)
     packed = tmp_path / "x.h5"
     packed.write_bytes(content)
     with pytest.raises(CacheError, match="Get the file again"):
-        merging.merge([packed], tmp_path / "d")
+        merge.merge([packed], tmp_path / "d")
 
 
 def test_other_sources_are_refused(tmp_path, put):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CacheError, match="neither a cache"):
-        merging.merge([tmp_path / "empty"], tmp_path / "c")
+        merge.merge([tmp_path / "empty"], tmp_path / "c")
     with pytest.raises(CacheError, match="neither a cache"):
-        merging.merge([tmp_path / "gone"], tmp_path / "c")
+        merge.merge([tmp_path / "gone"], tmp_path / "c")
     path = next(put(tmp_path / "a").glob("*.h5"))
     with pytest.raises(CacheError, match="not a packed file"):
-        merging.merge([path], tmp_path / "c")
+        merge.merge([path], tmp_path / "c")
 
 
 @pytest.mark.parametrize("name", ["../../up", "a/b"])
 def test_names_from_elsewhere_stay_inside_the_cache(tmp_path, put, toy_settled, name):
-    songs = store.Embeddings(put(tmp_path / "a"))
+    songs = embeddings.Embeddings(put(tmp_path / "a"))
     for changes in ({"dataset": name}, {"extractor": name}):
         songs.layout = toy_settled(**changes)
         songs.meta.update(changes if "extractor" in changes else {})
-        packed = packing.pack(songs, tmp_path / "p.h5")
+        packed = pack.pack(songs, tmp_path / "p.h5")
         with pytest.raises(CacheError, match="a name without slashes"):
-            merging.merge([packed], tmp_path / "c")
+            merge.merge([packed], tmp_path / "c")
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, put, monkeypatch, toy, same):
@@ -217,15 +217,15 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, put, monkeypatch, toy, same
     with monkeypatch.context() as patch:
         patch.setattr(part, "write", full)
         with pytest.raises(CacheError, match="no space left on device"):
-            merging.merge([tmp_path / "b"], tmp_path / "a")
-    assert set(ids(range(10))) < set(store.Embeddings(where).clip_ids)
-    merging.merge([tmp_path / "b"], tmp_path / "a")  # and it goes on
+            merge.merge([tmp_path / "b"], tmp_path / "a")
+    assert set(ids(range(10))) < set(embeddings.Embeddings(where).clip_ids)
+    merge.merge([tmp_path / "b"], tmp_path / "a")  # and it goes on
     same(where, range(30), toy)
 
 
 def test_progress_is_told(tmp_path, put):
     put(tmp_path / "a", range(20))
     told = []
-    merging.merge([tmp_path / "a"], tmp_path / "c", lambda *what: told.append(what))
+    merge.merge([tmp_path / "a"], tmp_path / "c", lambda *what: told.append(what))
     assert told[0] == ("verify toy-ffffffff/songs", 1, 4)
     assert told[-1] == ("merge toy-ffffffff/songs", 4, 4)

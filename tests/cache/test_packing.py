@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probekit.cache import exporting, heads, packing, part, store
+from probekit.cache import embeddings, import_export, pack, part
+from probekit.cache import head as head_module
 from probekit.errors import CacheError, UnknownNameError
 
 
@@ -19,11 +20,11 @@ def ids(numbers):
 @pytest.fixture
 def songs(tmp_path, put, toy_settled):
     settled = toy_settled(provenance=["random weights (seed 0)"])
-    return store.Embeddings(put(tmp_path, range(20), failed=[30, 31], settled=settled))
+    return embeddings.Embeddings(put(tmp_path, range(20), failed=[30, 31], settled=settled))
 
 
 def test_a_packed_file_is_read_with_h5py_alone(tmp_path, songs):
-    path = packing.pack(songs, tmp_path / "songs.h5")
+    path = pack.pack(songs, tmp_path / "songs.h5")
     with h5py.File(path) as file:
         found = [raw.decode() for raw in file["clip_id"]]
         vectors = file["streams/vec/clip"][:]
@@ -42,10 +43,10 @@ def test_a_packed_file_is_read_with_h5py_alone(tmp_path, songs):
 
 
 def test_a_packed_file_is_a_part_of_all_clips(tmp_path, songs, toy, same_part):
-    path = packing.pack(songs, tmp_path / "songs.h5")
+    path = pack.pack(songs, tmp_path / "songs.h5")
     assert part.verify(path) is None
     found = part.read(path)
-    assert {found.meta.pop(key) is not None for key in packing.EXTRA} == {True}
+    assert {found.meta.pop(key) is not None for key in pack.EXTRA} == {True}
     found.rows = dict(sorted(found.rows.items()))
     same_part(found, toy(range(20), failed=[30, 31]))
     content = bytearray(path.read_bytes())
@@ -59,23 +60,25 @@ def test_what_only_some_parts_hold_is_left_out(tmp_path, put, toy):
     path = min(where.glob("*.h5"))
     kept = [int(i[5:7]) for i in part.read(path).rows]
     part.write(path, toy(kept, failed=[], frames=False))
-    packed = part.read(packing.pack(store.Embeddings(where), tmp_path / "p.h5"))
+    packed = part.read(pack.pack(embeddings.Embeddings(where), tmp_path / "p.h5"))
     assert set(packed.rows[ids([3])[0]].streams["seq"]) == {"mean", "std", "max"}
 
 
 def test_a_part_of_failures_is_packed_too(tmp_path, put, toy):
     where = put(tmp_path, range(4))
     part.write(where / "part-00099.h5", toy([], failed=[90]))
-    packed = part.read(packing.pack(store.Embeddings(where), tmp_path / "p.h5"))
+    packed = part.read(pack.pack(embeddings.Embeddings(where), tmp_path / "p.h5"))
     assert (len(packed.rows), list(packed.failed)) == (4, ids([90]))
 
 
 def test_the_head_is_packed(tmp_path, songs):
-    head = heads.KeptHead(("ä", "b"), np.ones((2, 4), "f4"), np.zeros(2, "f4"), "vec", "none")
-    heads.keep(songs.where.parent, head)
-    path = packing.pack(store.Embeddings(songs.where), tmp_path / "p.h5")
-    assert heads.packed(path).classes == ("ä", "b")
-    assert heads.packed(packing.pack(songs, tmp_path / "q.h5")) is not None
+    head = head_module.SavedHead(
+        ("ä", "b"), np.ones((2, 4), "f4"), np.zeros(2, "f4"), "vec", "none"
+    )
+    head_module.save_head(songs.where.parent, head)
+    path = pack.pack(embeddings.Embeddings(songs.where), tmp_path / "p.h5")
+    assert head_module.read_packed_head(path).classes == ("ä", "b")
+    assert head_module.read_packed_head(pack.pack(songs, tmp_path / "q.h5")) is not None
 
 
 def test_damaged_parts_are_not_packed(tmp_path, songs):
@@ -84,7 +87,7 @@ def test_damaged_parts_are_not_packed(tmp_path, songs):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(CacheError, match="SHA-256") as caught:
-        packing.pack(songs, tmp_path / "p.h5")
+        pack.pack(songs, tmp_path / "p.h5")
     assert str(path) in str(caught.value)
     assert not (tmp_path / "p.h5").exists()
 
@@ -94,34 +97,34 @@ def test_parts_that_change_meanwhile_are_noticed(tmp_path, songs, put):
     for path in songs.where.glob("*.h5"):
         path.touch()
     with pytest.raises(CacheError, match="written anew meanwhile"):
-        packing.pack(songs, tmp_path / "p.h5")
+        pack.pack(songs, tmp_path / "p.h5")
 
 
 def test_nothing_to_pack(tmp_path, put):
     with pytest.raises(CacheError, match="holds no embeddings"):
-        packing.pack(store.Embeddings(put(tmp_path, [])), tmp_path / "p.h5")
+        pack.pack(embeddings.Embeddings(put(tmp_path, [])), tmp_path / "p.h5")
     with pytest.raises(CacheError, match="holds no embeddings"):
-        exporting.export(store.Embeddings(put(tmp_path, [])), tmp_path / "p.npz")
+        import_export.export(embeddings.Embeddings(put(tmp_path, [])), tmp_path / "p.npz")
 
 
 def test_a_disk_without_room_is_said_before(tmp_path, songs, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=10))
     with pytest.raises(CacheError, match="GB are needed"):
-        packing.pack(songs, tmp_path / "p.h5")
+        pack.pack(songs, tmp_path / "p.h5")
 
 
 FULL = """
 import resource, sys
 from pathlib import Path
-from probekit.cache import packing, store
+from probekit.cache import pack, embeddings
 from probekit.errors import CacheError
 
-songs = store.Embeddings(Path(sys.argv[1]))
-assert songs.grids and songs.meta and songs.index
+songs = embeddings.Embeddings(Path(sys.argv[1]))
+assert songs.stream_info and songs.meta and songs.index
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 try:
-    packing.pack(songs, Path(sys.argv[2]))
+    pack.pack(songs, Path(sys.argv[2]))
 except CacheError as error:
     sys.exit(str(error))
 """
@@ -142,7 +145,7 @@ def test_a_disk_that_is_really_full_is_an_error_and_no_crash(tmp_path, songs, cl
 
 
 def test_npz(tmp_path, songs):
-    assert exporting.export(songs, tmp_path / "e.npz") == 20
+    assert import_export.export(songs, tmp_path / "e.npz") == 20
     with np.load(tmp_path / "e.npz", allow_pickle=False) as found:
         assert list(found["clip_id"]) == ids(range(20))
         np.testing.assert_array_equal(found["embedding"], songs.vectors(ids(range(20))))
@@ -154,8 +157,8 @@ def test_npz(tmp_path, songs):
 def test_parquet(tmp_path, songs, monkeypatch):
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr(exporting, "_ROWS", 7)
-    exporting.export(songs, tmp_path / "e.parquet", pool=["mean", "max"])
+    monkeypatch.setattr(import_export, "_ROWS", 7)
+    import_export.export(songs, tmp_path / "e.parquet", pool=["mean", "max"])
     found = pd.read_parquet(tmp_path / "e.parquet")
     assert list(found["clip_id"]) == ids(range(20))
     matrix = np.stack(found["embedding"])
@@ -167,7 +170,7 @@ def test_parquet(tmp_path, songs, monkeypatch):
 
 
 def test_a_stream_of_vectors_has_no_pooling(tmp_path, songs):
-    exporting.export(songs, tmp_path / "e.npz", stream="vec")
+    import_export.export(songs, tmp_path / "e.npz", stream="vec")
     with np.load(tmp_path / "e.npz") as found:
         assert found["embedding"].shape == (20, 4)
         assert json.loads(str(found["about"]))["pool"] == []
@@ -185,7 +188,7 @@ def test_a_stream_of_vectors_has_no_pooling(tmp_path, songs):
 )
 def test_what_cannot_be_exported(tmp_path, songs, name, choice, error, reason):
     with pytest.raises(error, match=reason):
-        exporting.export(songs, tmp_path / name, **choice)
+        import_export.export(songs, tmp_path / name, **choice)
 
 
 @pytest.mark.parametrize("name", ["e.npz", "e.parquet"])
@@ -197,8 +200,8 @@ def test_a_full_disk_keeps_the_older_export(tmp_path, songs, monkeypatch, name):
         path.write_bytes(b"half of th")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(exporting, kind, full)
+    monkeypatch.setattr(import_export, kind, full)
     with pytest.raises(CacheError, match="No space left on device"):
-        exporting.export(songs, tmp_path / name)
+        import_export.export(songs, tmp_path / name)
     assert (tmp_path / name).read_bytes() == b"older"
     assert not list(tmp_path.glob(".*"))

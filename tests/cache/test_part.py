@@ -122,13 +122,13 @@ def test_a_later_format_is_refused(path):
 
 
 def test_rows_are_looked_up_by_id(path):
-    with part.opened(path) as file:
+    with part.open_part(path) as file:
         assert part.clip_ids(file) == [f"clip-{n:02d}-ö" for n in range(6)]
         assert part.rows_of(file, ["clip-04-ö", "clip-00-ö"]) == [4, 0]
-        assert part.contents(file) == {"seq": ["frames", "max", "mean", "std"], "vec": ["clip"]}
+        assert part.list_arrays(file) == {"seq": ["frames", "max", "mean", "std"], "vec": ["clip"]}
     with (
         pytest.raises(CacheError, match="written anew without 'clip-07-ö'"),
-        part.opened(path) as file,
+        part.open_part(path) as file,
     ):
         part.rows_of(file, ["clip-07-ö"])
 

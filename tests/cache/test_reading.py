@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probekit.cache import index, part, reading, store
+from probekit.cache import embeddings, index, part, reader
 from probekit.errors import CacheError, UnknownNameError
 
 
@@ -17,7 +17,7 @@ def mean(number):
 @pytest.fixture
 def many(tmp_path, put):
     """So many clips that they are looked up all at once."""
-    return store.Embeddings(put(tmp_path, range(1500), failed=[2000]))
+    return embeddings.Embeddings(put(tmp_path, range(1500), failed=[2000]))
 
 
 def test_many_clips_in_any_order(many):
@@ -57,7 +57,7 @@ def test_one_of_many_that_is_not_there(many):
 
 def test_numbers_come_as_they_are_stored(tmp_path, put, toy_settled):
     settled = toy_settled(dtype="float16")
-    songs = store.Embeddings(put(tmp_path, settled=settled, dtype="float16"))
+    songs = embeddings.Embeddings(put(tmp_path, settled=settled, dtype="float16"))
     for dtype, expected in (("stored", "f2"), ("float16", "f2"), ("float32", "f4")):
         found = songs.vectors(ids([3, 7]), dtype=dtype)
         assert found.dtype == expected
@@ -69,13 +69,13 @@ def test_numbers_come_as_they_are_stored(tmp_path, put, toy_settled):
 def test_no_part_is_opened_by_hdf5_where_the_index_is_current(many, monkeypatch):
     expected = many.vectors(ids(range(1500)), "vec")
     opened = []
-    enter = part.opened.__enter__
+    enter = part.open_part.__enter__
 
     def watch(self):
         opened.append(self.path.name)
         return enter(self)
 
-    monkeypatch.setattr(part.opened, "__enter__", watch)
+    monkeypatch.setattr(part.open_part, "__enter__", watch)
     np.testing.assert_array_equal(many.vectors(ids(range(1500)), "vec"), expected)
     assert opened == []
     first = sorted(many.where.glob("*.h5"))[0]
@@ -87,7 +87,7 @@ def test_no_part_is_opened_by_hdf5_where_the_index_is_current(many, monkeypatch)
 def test_places_in_the_file_are_right(many):
     for name, facts in many.index.parts.items():
         content = (many.where / name).read_bytes()
-        with part.opened(many.where / name) as file:
+        with part.open_part(many.where / name) as file:
             assert set(facts["places"]) == {
                 f"seq/{a}" for a in ("frames", "max", "mean", "offset", "std")
             } | {"vec/clip"}
@@ -101,7 +101,7 @@ def test_an_index_of_before_is_made_anew(many):
     for facts in known.parts.values():
         facts.pop("places")
     index.write(many.where, known)
-    assert index.remembered(many.where).parts == {}
+    assert index.load_saved(many.where).parts == {}
     assert all("places" in facts for facts in index.load(many.where).parts.values())
 
 
@@ -120,7 +120,7 @@ def test_parts_that_are_damaged_or_gone_are_named(many):
 def test_a_file_that_ends_too_early_is_named(tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
     with (
-        reading.open_plain(tmp_path / "a") as file,
+        reader.open_raw(tmp_path / "a") as file,
         pytest.raises(CacheError, match="shorter than when it was opened"),
     ):
-        reading.read_into(file, 2, np.empty(4, np.uint8))
+        reader.read_into(file, 2, np.empty(4, np.uint8))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from probekit.cache import part, store
+from probekit.cache import embeddings, part
 from probekit.errors import CacheError, UnknownNameError
 
 
@@ -11,7 +11,7 @@ def ids(numbers):
 
 @pytest.fixture
 def songs(tmp_path, put):
-    return store.Embeddings(put(tmp_path, range(12), failed=[20, 21]))
+    return embeddings.Embeddings(put(tmp_path, range(12), failed=[20, 21]))
 
 
 def mean(number):
@@ -46,7 +46,7 @@ def test_what_is_kept_can_be_asked(songs):
     assert sorted(songs.clip_ids) == ids(range(12))
     assert songs.failures == {"clip-20-ö": "née 20", "clip-21-ö": "née 21"}
     assert songs.default_stream == "seq"
-    assert songs.grids["seq"]["hop"] == "24/25"
+    assert songs.stream_info["seq"]["hop"] == "24/25"
     assert songs.meta["card"]["name"] == "toy"
 
 
@@ -68,14 +68,14 @@ def test_unknown_streams_and_poolings_bring_the_near_ones(songs):
 
 
 def test_frames_that_were_not_kept(tmp_path, put):
-    songs = store.Embeddings(put(tmp_path, frames=False))
+    songs = embeddings.Embeddings(put(tmp_path, frames=False))
     with pytest.raises(CacheError, match="Extract again with --frames"):
         songs.frames(ids([1])[0])
 
 
 def test_half_precision_is_read_as_single(tmp_path, put, toy_settled):
     settled = toy_settled(dtype="float16")
-    songs = store.Embeddings(put(tmp_path, settled=settled, dtype="float16"))
+    songs = embeddings.Embeddings(put(tmp_path, settled=settled, dtype="float16"))
     found = songs.vectors(ids([3]))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, [np.float16(mean(3))])
@@ -86,7 +86,7 @@ def test_a_part_of_failures_does_not_hide_the_others(tmp_path, put, toy):
     where = put(tmp_path, range(4))
     for name in ("part-00000.h5", "part-00099.h5"):  # as the first one and as the last
         part.write(where / name, toy([], failed=[90]))
-        songs = store.Embeddings(where)
+        songs = embeddings.Embeddings(where)
         held = sorted(songs.clip_ids)
         assert len(songs.vectors(held)) == len(held) > 0
 
@@ -104,8 +104,8 @@ def test_parts_that_are_written_anew_meanwhile_give_the_right_rows(songs, put, t
 
 def test_finding(tmp_path, put, toy_settled):
     put(tmp_path)
-    assert store.find(tmp_path, "toy", "songs").layout == toy_settled()
-    assert store.find(tmp_path, "toy@ffff:size=3", "songs").where.name == "songs"
+    assert embeddings.find(tmp_path, "toy", "songs").layout == toy_settled()
+    assert embeddings.find(tmp_path, "toy@ffff:size=3", "songs").where.name == "songs"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_finding(tmp_path, put, toy_settled):
 def test_finding_what_is_not_there(tmp_path, put, selection, dataset, reason):
     put(tmp_path)
     with pytest.raises(CacheError, match=reason):
-        store.find(tmp_path, selection, dataset)
+        embeddings.find(tmp_path, selection, dataset)
 
 
 def test_several_that_fit_are_listed(tmp_path, put, toy_settled):
@@ -130,30 +130,30 @@ def test_several_that_fit_are_listed(tmp_path, put, toy_settled):
     identity = {"extractor": "toy", "params": {"size": 4}, "weights": {"main": "random:0"}}
     put(tmp_path, settled=toy_settled(fingerprint="a" * 64, identity=identity))
     with pytest.raises(CacheError) as caught:
-        store.find(tmp_path, "toy", "songs")
+        embeddings.find(tmp_path, "toy", "songs")
     assert "-e toy@aaaaaaaa   size=4, main random:0" in str(caught.value)
     assert "-e toy@ffffffff   size=3, float32" in str(caught.value)
-    assert store.find(tmp_path, "toy@a", "songs").layout.fingerprint == "a" * 64
-    assert store.find(tmp_path, "toy:size=3", "songs").layout.fingerprint == "f" * 64
+    assert embeddings.find(tmp_path, "toy@a", "songs").layout.fingerprint == "a" * 64
+    assert embeddings.find(tmp_path, "toy:size=3", "songs").layout.fingerprint == "f" * 64
 
 
 def test_an_empty_cache(tmp_path, put):
-    assert store.entries(tmp_path / "gone") == []
-    songs = store.Embeddings(put(tmp_path, []))
-    assert (songs.clip_ids, songs.failures, songs.grids) == ([], {}, {})
+    assert embeddings.list_embeddings(tmp_path / "gone") == []
+    songs = embeddings.Embeddings(put(tmp_path, []))
+    assert (songs.clip_ids, songs.failures, songs.stream_info) == ([], {}, {})
     with pytest.raises(CacheError, match="holds no parts yet"):
         _ = songs.meta
     with pytest.raises(CacheError):
         songs.vectors(["a"])
     with pytest.raises(CacheError, match="not the description of a cache"):
-        store.Embeddings(tmp_path / "gone")
+        embeddings.Embeddings(tmp_path / "gone")
 
 
 def test_a_parameter_that_nothing_has_brings_the_near_ones(tmp_path, put, toy_settled):
     put(tmp_path, range(3))
     with pytest.raises(CacheError, match=r"parameter of toy 'pol'\. Did you mean 'pool'"):
-        store.find(tmp_path, "toy:pol=mean", "songs")
+        embeddings.find(tmp_path, "toy:pol=mean", "songs")
     identity = {"extractor": "vggish", "params": {}}  # of a time when its card had no parameter
     put(tmp_path, settled=toy_settled(extractor="vggish", identity=identity))
     with pytest.raises(CacheError, match="no vggish:quantize=round for songs, only"):
-        store.find(tmp_path, "vggish:quantize=round", "songs")
+        embeddings.find(tmp_path, "vggish:quantize=round", "songs")

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from probekit import manifest as manifests
-from probekit.cache import importing
-from probekit.probes import evaluation
+from probekit.cache import import_export
+from probekit.data import manifest as manifests
+from probekit.probes import evaluate
 
 CARD = """
 name: mine
@@ -47,7 +47,9 @@ def made(tmp_path_factory):
     for name, noise in (("good", 0.5), ("bad", 4.0)):
         values = np.eye(3)[clips.targets()] + noise * rng.normal(size=(72, 3))
         np.save(root / "x.npy", values)
-        importing.import_arrays(name, clips, [root / "x.npy"], cache=root / "cache", dataset="mine")
+        import_export.import_arrays(
+            name, clips, [root / "x.npy"], cache=root / "cache", dataset="mine"
+        )
     return root
 
 
@@ -56,9 +58,9 @@ def scored_once(made):
     """Five runs: two embeddings, one of them with another probe, with few labels and two seeds."""
     common = {"cache": made / "cache", "root": made, "reports": made / "reports"}
     task = str(made / "mine.yaml")
-    evaluation.evaluate(task, ["good", "bad"], **common)
-    evaluation.evaluate(task, "good", probe="knn", **common)
-    evaluation.evaluate(task, "good", fractions=[0.5], seeds=2, **common)
+    evaluate.evaluate(task, ["good", "bad"], **common)
+    evaluate.evaluate(task, "good", probe="knn", **common)
+    evaluate.evaluate(task, "good", fractions=[0.5], seeds=2, **common)
     return made / "reports"
 
 

@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from probekit import manifest as manifests
-from probekit.cache import heads, importing, store
+from probekit.cache import embeddings as embeddings_module
+from probekit.cache import head as head_module
+from probekit.cache import import_export
 from probekit.cache import manifests as kept
+from probekit.data import manifest as manifests
 
 KINDS = ("pdf", "svg", "png", "csv", "json")
 
@@ -35,9 +37,9 @@ def task(tmp_path, monkeypatch):
         np.save(tmp_path / "made.npy", (centres + rng.normal(size=centres.shape)).astype("f4"))
         cache = tmp_path / "cache"
         arrays = [tmp_path / "made.npy"]
-        importing.import_arrays("made", clips, arrays, cache=cache, dataset="mine")
-        kept.keep(cache, clips)
-        return store.find(cache, "made", "mine")
+        import_export.import_arrays("made", clips, arrays, cache=cache, dataset="mine")
+        kept.save_manifest(cache, clips)
+        return embeddings_module.find(cache, "made", "mine")
 
     return make
 
@@ -64,14 +66,14 @@ def test_correlation(task, main, tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: made: no head is kept with")
     rng = np.random.default_rng(1)
-    head = heads.KeptHead(
+    head = head_module.SavedHead(
         ("bark", "bell", "rain", "wind"),
         rng.normal(size=(4, 16)),
         np.zeros(4),
         embeddings.default_stream,
         "none",
     )
-    heads.keep(embeddings.where.parent, head)
+    head_module.save_head(embeddings.where.parent, head)
     done = main("analyze", "correlation", "--task", "mine", "-e", "made", "--json")
     assert done.returncode == 0, done.stderr
     [made] = json.loads(done.stdout)
@@ -156,7 +158,7 @@ def test_style_file_changes_the_figure(task, main, tmp_path):
 
 def test_steps_of_a_paper_s_recipe(task, tmp_path):
     """Unit length after standardization: the weights are those of a probe on such features."""
-    from probekit.analysis import weights
+    from probekit.analysis import class_weights
     from probekit.probes import linear
 
     embeddings = task(["a", "b", "c"])
@@ -176,8 +178,8 @@ def test_steps_of_a_paper_s_recipe(task, tmp_path):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROBEKIT_CARDS", str(tmp_path / "cards"))
-        found = weights.class_weights("mine", "made", c=1.0, preset="paper")
+        found = class_weights.class_weights("mine", "made", c=1.0, preset="paper")
     expected = probe.coef / features.std(axis=0)
     assert np.abs(found.matrix - expected).max() < 1e-2 * np.abs(expected).max()
-    assert "with the recipe of paper" in found.described()
-    assert "standardized and put to unit length clip by clip" in found.described()
+    assert "with the recipe of paper" in found.description()
+    assert "standardized and put to unit length clip by clip" in found.description()

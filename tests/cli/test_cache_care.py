@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from probekit.cache import store
+from probekit.cache import embeddings
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_verify_and_repair(main, cache):
         0,
         "melstats: every part of tiny is there and whole\n",
     )
-    before = store.find(cache, "melstats", "tiny")
+    before = embeddings.find(cache, "melstats", "tiny")
     expected = before.vectors(sorted(before.clip_ids))
     [path] = cache.glob("*/*/part-*.h5")
     path.unlink()
@@ -49,7 +49,7 @@ def test_verify_and_repair(main, cache):
     done = main("cache", "repair", "melstats", "tiny", "--cache", cache)
     assert done.returncode == 0, done.stderr
     assert "1 files of tiny made anew, 24 clips embedded" in done.stdout
-    after = store.find(cache, "melstats", "tiny")
+    after = embeddings.find(cache, "melstats", "tiny")
     np.testing.assert_array_equal(after.vectors(sorted(before.clip_ids)), expected)
     assert main("cache", "verify", "--cache", cache).returncode == 0
 
@@ -114,7 +114,7 @@ def test_merge_pack_and_export(main, cache, tmp_path):
     [merged] = json.loads(main("cache", "merge", packed, "--cache", other, "--json").stdout)
     assert (merged["added"], merged["known"]) == (0, 24)
     assert main("cache", "verify", "--cache", other).returncode == 0
-    mine = store.find(cache, "melstats", "tiny")
+    mine = embeddings.find(cache, "melstats", "tiny")
     ids = sorted(mine.clip_ids)
     table = tmp_path / "m.npz"
     done = main("cache", "export", "melstats", "tiny", "-o", table, "--cache", other)
@@ -161,6 +161,6 @@ def test_the_readme_s_lines_read_a_packed_file(main, cache, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     found = {}
     exec(code.replace("relu/mean", "stats/clip"), found)
-    mine = store.find(cache, "melstats", "tiny")
+    mine = embeddings.find(cache, "melstats", "tiny")
     np.testing.assert_array_equal(found["vectors"], mine.vectors(found["ids"]))
     assert len([line for line in code.splitlines() if line]) <= 6

@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from probekit import cli as command_line
-from probekit.cache import part, store
+from probekit.cache import embeddings, part
 
 
 def leaves(command, path=()):
@@ -275,7 +275,7 @@ def test_results_that_cannot_be_written_say_where_else(main, tmp_path, monkeypat
     (tmp_path / "FILE").touch()
     for folder, said in (("FILE", True), ("gone", False)):
         place = tmp_path / folder / "results"
-        monkeypatch.setattr("probekit.doctor.examine", lambda place=place, **_: place.mkdir())
+        monkeypatch.setattr("probekit.doctor.run_checks", lambda place=place, **_: place.mkdir())
         done = main("doctor", *form.split())
         assert_error(done, str(place))
         assert done.stderr.endswith("directory. Name another folder with --reports\n") == said
@@ -312,7 +312,7 @@ def test_arrays_from_elsewhere(main, tmp_path):
     assert "mine: 5 clips of songs, 3 numbers each" in done.stdout
     told = json.loads(main(*arguments[:-1], tmp_path / "other", "--json").stdout)
     assert (told["clips"], told["dim"], told["dataset"]) == (5, 3, "songs")
-    found = store.find(tmp_path / "cache", "mine", "songs")
+    found = embeddings.find(tmp_path / "cache", "mine", "songs")
     np.testing.assert_array_equal(found.vectors(["clip3", "clip1"]), [[6, 7, -3], [2, 3, -1]])
     assert all(part.verify(path) is None for path in found.where.glob("*.h5"))
 
@@ -346,7 +346,7 @@ def test_what_nobody_thought_of_is_exit_code_2(main, monkeypatch, error, last):
     def fail(kind):
         raise error
 
-    monkeypatch.setattr("probekit.cards.names", fail)
+    monkeypatch.setattr("probekit.cards.loader.card_paths", fail)
     done = main("tasks")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == last

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from probekit.extraction.run import extract
+from probekit.extraction.extract import extract
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from probekit.probes.run import Run
+from probekit.probes.probe_run import Run
 
 TREE = "sklearn.tree:DecisionTreeClassifier:max_depth=1|5"
 

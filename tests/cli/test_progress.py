@@ -1,7 +1,7 @@
 import pytest
 
 from probekit.cli import output
-from probekit.cli.progress import Extraction
+from probekit.cli.progress import ExtractionProgress
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def clock():
 
 
 def test_plain_lines_are_few_and_say_everything(clock, capsys):
-    with Extraction(terminal=False, clock=clock) as shown:
+    with ExtractionProgress(terminal=False, clock=clock) as shown:
         shown.begin("vggish", 1000)
         clock.now += 10
         shown.tick("vggish", 99, 990.0, 1)
@@ -51,7 +51,7 @@ def test_speeds_are_never_rounded_to_nothing(audio, elapsed, said):
 
 
 def test_two_extractors_have_a_line_each(clock, capsys):
-    with Extraction(terminal=False, clock=clock) as shown:
+    with ExtractionProgress(terminal=False, clock=clock) as shown:
         shown.begin("a", 10)
         clock.now += 31
         shown.tick("a", 10, 31.0, 0)
@@ -67,7 +67,7 @@ def test_a_terminal_gets_one_moving_line(clock, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with Extraction(terminal=True, clock=clock) as shown:
+    with ExtractionProgress(terminal=True, clock=clock) as shown:
         shown.begin("vggish", 100)
         clock.now += 10
         shown.tick("vggish", 25, 250.0, 0)

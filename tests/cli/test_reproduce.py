@@ -45,7 +45,7 @@ def test_without_data_everything_is_listed(main, tmp_path):
     done = main("reproduce", "kumar2021", "--cache", tmp_path / "c", "--reports", tmp_path / "o")
     assert done.returncode == 1
     assert "kumar2021: 0 of 20 scores and 0 of 5 figures" in done.stdout
-    for name in cards.paper("kumar2021").tables[1].rows:
+    for name in cards.load_paper_card("kumar2021").tables[1].rows:
         assert f"--root {name.task}=DIR" in done.stdout
     assert "--weights talnet=FILE" in done.stdout and "--weights weanet=FILE" in done.stdout
     assert (tmp_path / "o" / "kumar2021" / "table-2.tex").is_file()
@@ -85,7 +85,7 @@ def test_papers_that_wait_list_their_numbers(main, tmp_path, paper):
     content = json.loads(done.stdout)
     assert {one["status"] for one in content["scores"]} <= {"pending", "prior"}
     assert all(one["why"] for one in content["scores"] if one["status"] == "pending")
-    table = cards.paper(paper).tables[0]
+    table = cards.load_paper_card(paper).tables[0]
     lines = (tmp_path / paper / f"{table.name}.csv").read_text().splitlines()
     assert len(lines) == 1 + len(table.cells())
 

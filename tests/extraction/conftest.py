@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from probekit.cache import layout, part, store
+from probekit.cache import embeddings, layout, part
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,7 +59,7 @@ class Content:
 @pytest.fixture
 def content():
     """Read ``content(cache, "melstats", "tiny")``."""
-    return lambda cache, name, dataset="tiny": Content(store.find(cache, name, dataset).where)
+    return lambda cache, name, dataset="tiny": Content(embeddings.find(cache, name, dataset).where)
 
 
 @pytest.fixture

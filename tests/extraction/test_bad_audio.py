@@ -6,12 +6,12 @@ import pytest
 import soundfile
 import torch
 
-from probekit import audio as decoding
 from probekit import extract
-from probekit.cache import store
+from probekit.audio import recording as decoding
+from probekit.cache import embeddings
 from probekit.errors import AudioError
-from probekit.extraction.part import _arrays
 from probekit.extraction.plan import PartJob
+from probekit.extraction.worker import _arrays
 from probekit.extractors import load
 
 pytestmark = pytest.mark.usefixtures("small_parts")
@@ -149,13 +149,13 @@ def test_a_folder_is_walked_in_the_same_way(folder, tmp_path, content):
 def tried(monkeypatch):
     """The names of the recordings that were decoded."""
     names = []
-    opened = decoding.opened
+    opened = decoding.open_audio
 
     def watch(path, *arguments, **keywords):
         names.append(path.name)
         return opened(path, *arguments, **keywords)
 
-    monkeypatch.setattr(decoding, "opened", watch)
+    monkeypatch.setattr(decoding, "open_audio", watch)
     return names
 
 
@@ -210,7 +210,7 @@ def test_nothing_but_failures_is_no_obstacle(main, tmp_path, tried):
     tried.clear()
     extract("mfcc", audio=root, cache=tmp_path / "cache", frames=True)
     assert tried == []
-    found = store.find(tmp_path / "cache", "mfcc", "audio")
+    found = embeddings.find(tmp_path / "cache", "mfcc", "audio")
     assert found.vectors(["3"]).shape == (1, 20)
     assert found.frames("3").shape[1] == 20
 
@@ -298,7 +298,7 @@ def test_of_1000_recordings_50_are_odd_and_35_bad(main, tmp_path, tried):
     "value, dtype", [(np.nan, "float32"), (np.inf, "float32"), (7e4, "float16")]
 )
 def test_an_embedding_that_is_not_finite_is_a_failure(tmp_path, value, dtype):
-    spec = load.specify("melstats")
+    spec = load.resolve_spec("melstats")
     job = PartJob(tmp_path / "part-00000.h5", (), spec, False, dtype)
     vector = torch.zeros(336)
     extractor = load.build(spec)

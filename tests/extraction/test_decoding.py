@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from probekit import cards
-from probekit.extraction import decoding
-from probekit.extraction.decoding import Source, batches, decode_ahead
+from probekit.extraction import audio_loader
+from probekit.extraction.audio_loader import DecodedClip, batches, prefetch_decoded
 from probekit.extraction.plan import Clip
 
-EXTRACTOR = SimpleNamespace(card=cards.extractor("melstats"), device=torch.device("cpu"))
+EXTRACTOR = SimpleNamespace(card=cards.load_extractor_card("melstats"), device=torch.device("cpu"))
 
 
 def clip(number):
@@ -29,10 +29,10 @@ def started(monkeypatch):
         samples = torch.zeros(1).expand(
             round(float(one.clip_id) * 8000)
         )  # of any length, no memory
-        return Source(one, {"duration": float(one.clip_id)}, samples, 8000)
+        return DecodedClip(one, {"duration": float(one.clip_id)}, samples, 8000)
 
-    monkeypatch.setattr(decoding, "decode", decode)
-    monkeypatch.setattr(decoding.runtime, "cpu_count", lambda: 3)
+    monkeypatch.setattr(audio_loader, "decode", decode)
+    monkeypatch.setattr(audio_loader.runtime, "cpu_count", lambda: 3)
     return done
 
 
@@ -40,7 +40,7 @@ def started(monkeypatch):
 def test_the_longer_the_clips_the_fewer_wait(started, seconds, most):
     held = []
     clips = [clip(seconds) for _ in range(40)]
-    for number, source in enumerate(decode_ahead(clips, EXTRACTOR), start=1):
+    for number, source in enumerate(prefetch_decoded(clips, EXTRACTOR), start=1):
         assert source.clip is clips[number - 1]
         held.append(len(started) - number)
     assert number == len(started) == 40
@@ -50,7 +50,7 @@ def test_the_longer_the_clips_the_fewer_wait(started, seconds, most):
 
 def test_batches_are_of_seconds():
     durations = [0.5] * 300 + [200, 70, 1, 1] + [0] * 1000
-    sources = [Source(clip(d), {"duration": d}) for d in durations]
+    sources = [DecodedClip(clip(d), {"duration": d}) for d in durations]
     found = [[s.facts["duration"] for s in batch] for batch in batches(sources, EXTRACTOR)]
     assert [seconds for batch in found for seconds in batch] == durations
     *full, last = [len(batch) for batch in found]
@@ -59,6 +59,6 @@ def test_batches_are_of_seconds():
 
 
 def test_a_gpu_gets_more_at_once():
-    sources = [Source(clip(10), {"duration": 10.0}) for _ in range(100)]
+    sources = [DecodedClip(clip(10), {"duration": 10.0}) for _ in range(100)]
     device = SimpleNamespace(card=EXTRACTOR.card, device=torch.device("cuda"))
     assert [len(batch) for batch in batches(sources, device)] == [48, 48, 4]

@@ -7,30 +7,32 @@ import pytest
 import soundfile
 import torch
 
-from probekit import audio as decoding
-from probekit import cards, extract, listing
-from probekit import manifest as manifests
-from probekit.cache import layout, part, store
+from probekit import cards, extract
+from probekit.audio import recording as decoding
+from probekit.audio import resample
+from probekit.cache import embeddings, layout, part
 from probekit.cache import manifests as kept
+from probekit.data import manifest as manifests
+from probekit.data import readers
 from probekit.errors import CacheError, DataError, ProbekitError, UnknownNameError
-from probekit.extraction.decoding import decode, waves
+from probekit.extraction.audio_loader import decode, to_device
 from probekit.extraction.plan import Clip
-from probekit.extractors import load, resampling
+from probekit.extractors import load
 from probekit.extractors.pooling import pool
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def clip_ids(corpus):
-    return listing.from_folder(corpus).clip_ids
+    return readers.from_folder(corpus).clip_ids
 
 
 def test_embeddings_are_those_of_the_extractor_on_each_clip_alone(corpus, tmp_path):
     [summary] = extract("mfcc", audio=corpus, cache=tmp_path, frames=True)
     assert (summary.done, summary.total, summary.cached) == (24, 24, 0)
-    mfcc = load.build(load.specify("mfcc"))
-    found = store.find(tmp_path, "mfcc", "tiny")
-    clips = listing.from_folder(corpus)
+    mfcc = load.build(load.resolve_spec("mfcc"))
+    found = embeddings.find(tmp_path, "mfcc", "tiny")
+    clips = readers.from_folder(corpus)
     seconds = 0.0
     for clip_id, path in zip(clips.clip_ids, clips.column("path"), strict=True):
         decoded = decoding.load(corpus / path, 22050)
@@ -73,7 +75,7 @@ def test_sources_are_recorded(corpus, tmp_path, content):
     assert np.isnan([source["start"], source["end"]]).all()
     meta = found.metas[0]
     assert meta["extractor"] == "melstats"
-    assert meta["fingerprint"] == load.specify("melstats").fingerprint
+    assert meta["fingerprint"] == load.resolve_spec("melstats").fingerprint
     assert meta["provenance"]["device"] == "cpu"
     assert meta["provenance"]["torch"] == torch.__version__
 
@@ -86,7 +88,7 @@ def test_stretches_are_clips(corpus, tmp_path, content):
     )
     extract("melstats", manifest=table, root=corpus, cache=tmp_path / "cache")
     found = content(tmp_path / "cache", "melstats", "clips")
-    melstats = load.build(load.specify("melstats"))
+    melstats = load.build(load.resolve_spec("melstats"))
     for name, start, end in (("middle", 0.1, 0.3), ("last", 0.25, None), ("first", None, 0.1)):
         wave = decoding.load(corpus / "noise/noise4.wav", 22050, start=start, end=end).wave
         [alone] = melstats([torch.from_numpy(wave)])
@@ -132,18 +134,21 @@ def test_several_extractors_in_one_call(main, corpus, tmp_path):
     first, second = json.loads(done.stdout)
     assert (first["extractor"], second["extractor"]) == ("melstats", "mfcc")
     assert first["done"] == second["done"] == 24
-    assert {entry.layout.extractor for entry in store.entries(tmp_path)} == {"melstats", "mfcc"}
+    assert {entry.layout.extractor for entry in embeddings.list_embeddings(tmp_path)} == {
+        "melstats",
+        "mfcc",
+    }
 
 
 def test_the_manifest_is_kept(corpus, tmp_path):
     extract("melstats", audio=corpus, cache=tmp_path, limit=3)
-    clips = kept.newest(tmp_path, "tiny")
-    assert clips.digest() == listing.from_folder(corpus).digest()
+    clips = kept.latest_manifest(tmp_path, "tiny")
+    assert clips.digest() == readers.from_folder(corpus).digest()
     assert kept.names(tmp_path) == ["tiny"]
-    assert kept.newest(tmp_path, "tin") is None
-    other = listing.from_folder(corpus).subset(range(4))
+    assert kept.latest_manifest(tmp_path, "tin") is None
+    other = readers.from_folder(corpus).subset(range(4))
     extract("melstats", manifest=other, cache=tmp_path)
-    assert len(kept.newest(tmp_path, "tiny")) == 4
+    assert len(kept.latest_manifest(tmp_path, "tiny")) == 4
 
 
 def test_new_clips_and_other_manifests_share_a_folder(audio, tmp_path, content):
@@ -206,7 +211,7 @@ def test_hashes_see_what_size_and_time_do_not(audio, tmp_path):
 
 def test_recordings_that_are_gone_keep_their_embeddings(audio, tmp_path, content):
     cache = tmp_path / "cache"
-    clips = listing.from_folder(audio)
+    clips = readers.from_folder(audio)
     extract("melstats", manifest=clips, cache=cache)
     before = content(cache, "melstats")
     (audio / "tone/tone0.wav").unlink()
@@ -251,7 +256,7 @@ def test_adding_frames_never_loses_clips(audio, tmp_path, content):
     before = content(cache, "mfcc")
     with pytest.raises(CacheError, match=r"clips of part-.* are not in this manifest.*--limit"):
         extract("mfcc", audio=audio, cache=cache, frames=True, limit=5)
-    clips = listing.from_folder(audio)
+    clips = readers.from_folder(audio)
     (audio / "tone/tone0.wav").unlink()
     with pytest.raises(CacheError, match=r"not there, for example .*tone0\.wav"):
         extract("mfcc", manifest=clips, cache=cache, frames=True)
@@ -269,7 +274,7 @@ def test_streams_are_added_later(corpus, tmp_path, content):
     found = content(tmp_path / "cache", "convnet")
     assert found == content(tmp_path / "other", "convnet")
     assert set(found.rows["click/click0"].streams) == {"layers", "max5"}
-    [entry] = store.entries(tmp_path / "cache")
+    [entry] = embeddings.list_embeddings(tmp_path / "cache")
     assert entry.layout.provenance == ["random weights (seed 3)"]
 
 
@@ -282,13 +287,13 @@ def test_a_network_that_crops_takes_long_recordings(tmp_path):
         "convnet", audio=tmp_path / "audio", cache=tmp_path / "cache", weights=["convnet=random:0"]
     )
     assert (summary.done, summary.failed) == (2, {})
-    long, same = store.find(tmp_path / "cache", "convnet", "audio").vectors(["long", "same"])
+    long, same = embeddings.find(tmp_path / "cache", "convnet", "audio").vectors(["long", "same"])
     np.testing.assert_allclose(long, same, rtol=1e-4)
 
 
 def test_a_network_with_a_limit_refuses_longer_recordings(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", np.zeros(16000), 8000)
-    card = cards.extractor("melstats").model_copy(update={"max_seconds": 1.5})
+    card = cards.load_extractor_card("melstats").model_copy(update={"max_seconds": 1.5})
     source = decode(Clip("a", tmp_path / "a.wav", np.nan, np.nan), card)
     assert source.reason == "2.0 s long; melstats takes at most 1.5 s"
     assert source.wave is None
@@ -298,32 +303,34 @@ def test_a_network_with_a_limit_refuses_longer_recordings(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("name", ["vggish", "openl3", "melstats"])
 def test_recordings_are_resampled_as_the_card_says(corpus, name):
-    card = cards.extractor(name)
+    card = cards.load_extractor_card(name)
     path = corpus / "noise/noise1.flac"
     source = decode(Clip("a", path, np.nan, np.nan), card)
     whole = decoding.load(path)
     expected = decoding.load(path, card.sample_rate).wave
     if card.resampler != "soxr_hq":
-        kaiser = resampling.KAISER[card.resampler]
-        other = resampling.resample(torch.from_numpy(whole.wave), 44100, card.sample_rate, kaiser)
+        kaiser = resample.KAISER[card.resampler]
+        other = resample.resample(torch.from_numpy(whole.wave), 44100, card.sample_rate, kaiser)
         assert np.abs(other.numpy()[: len(expected)] - expected[: len(other)]).max() > 1e-4
         expected = other.numpy()
-    [wave] = waves([source], card, torch.device("cpu"))
+    [wave] = to_device([source], card, torch.device("cpu"))
     np.testing.assert_array_equal(wave.numpy(), expected)
 
 
 def test_one_sample_survives_every_resampler(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.full(1, 0.5), 192000)
     for name in ("vggish", "melstats"):
-        source = decode(Clip("a", tmp_path / "a.wav", np.nan, np.nan), cards.extractor(name))
-        [wave] = waves([source], cards.extractor(name), torch.device("cpu"))
+        source = decode(
+            Clip("a", tmp_path / "a.wav", np.nan, np.nan), cards.load_extractor_card(name)
+        )
+        [wave] = to_device([source], cards.load_extractor_card(name), torch.device("cpu"))
         assert len(wave) == 1
 
 
 def test_half_precision_is_storage_only(corpus, tmp_path):
     extract("melstats", audio=corpus, cache=tmp_path / "single", limit=4)
     extract("melstats", audio=corpus, cache=tmp_path / "half", limit=4, dtype="float16")
-    single, half = (store.find(tmp_path / c, "melstats", "tiny") for c in ("single", "half"))
+    single, half = (embeddings.find(tmp_path / c, "melstats", "tiny") for c in ("single", "half"))
     assert single.layout.fingerprint == half.layout.fingerprint
     ids = single.clip_ids
     expected = single.vectors(ids).astype(np.float16)
@@ -334,7 +341,7 @@ def test_half_precision_is_storage_only(corpus, tmp_path):
 
 
 def test_parts_of_another_extraction_in_between_are_kept(corpus, tmp_path, content, monkeypatch):
-    from probekit.extraction import work as doing
+    from probekit.extraction import worker as doing
 
     embed = doing.embed_part
     once = []
@@ -354,7 +361,7 @@ def test_parts_of_another_extraction_in_between_are_kept(corpus, tmp_path, conte
 def test_a_damaged_part_does_not_get_a_new_digest(audio, tmp_path):
     cache = tmp_path / "cache"
     extract("melstats", audio=audio, cache=cache)
-    where = store.find(cache, "melstats", "tiny").where
+    where = embeddings.find(cache, "melstats", "tiny").where
     path = where / layout.part_name(layout.bucket("tone/tone0", layout.load(where).buckets))
     stat, whole = path.stat(), path.read_bytes()
     values = part.read(path).rows["tone/tone0"].streams["stats"]["clip"].tobytes()
@@ -375,8 +382,8 @@ def test_a_damaged_part_does_not_get_a_new_digest(audio, tmp_path):
 def test_a_foreign_part_stops_the_extraction(corpus, tmp_path):
     extract("melstats", audio=corpus, cache=tmp_path, limit=4)
     extract("mfcc", audio=corpus, cache=tmp_path, limit=4)
-    source = store.find(tmp_path, "mfcc", "tiny")
-    target = store.find(tmp_path, "melstats", "tiny")
+    source = embeddings.find(tmp_path, "mfcc", "tiny")
+    target = embeddings.find(tmp_path, "melstats", "tiny")
     shutil.copy(min(source.where.glob("part-*.h5")), target.where / "part-00099.h5")
     with pytest.raises(CacheError) as caught:
         extract("melstats", audio=corpus, cache=tmp_path)

@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from probekit.errors import ProbekitError
-from probekit.extraction.run import extract
+from probekit.extraction.extract import extract
 from probekit.extractors.networks.melstats import MelStats
 
 

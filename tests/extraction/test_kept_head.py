@@ -1,7 +1,7 @@
 import numpy as np
 
 import probekit
-from probekit.extraction.run import extract
+from probekit.extraction.extract import extract
 
 
 def test_extraction_keeps_the_networks_head(corpus, tmp_path):

@@ -8,14 +8,15 @@ import time
 import pytest
 
 from probekit import extract
-from probekit.cache import part, store
-from probekit.extraction import part as extraction_part
+from probekit.cache import embeddings, part
+from probekit.extraction import worker as extraction_part
 
 # the command line with 6 parts; killed or slowed down at a point of a commit
 DRIVER = """
 import os, signal, sys, time
 from probekit import cli
-from probekit.cache import commit, layout
+from probekit.utils import atomic
+from probekit.cache import layout
 
 layout._PART_CLIPS = (4, 1024)
 wanted, number, pause = sys.argv.pop(1), int(sys.argv.pop(1)), float(sys.argv.pop(1))
@@ -29,7 +30,7 @@ def reached(point):
     if point == wanted and count == number:
         os.kill(os.getpid(), signal.SIGKILL)
 
-commit.reached = reached
+atomic._test_hook = reached
 cli.main()
 """
 
@@ -100,7 +101,7 @@ def test_killed_several_times_it_goes_on(corpus, tmp_path, start, uninterrupted,
     assert 0 < summary.done < 24
     assert summary.done + summary.cached == 24
     assert content(cache, "melstats") == uninterrupted
-    assert len(store.find(cache, "melstats", "tiny").clip_ids) == 24
+    assert len(embeddings.find(cache, "melstats", "tiny").clip_ids) == 24
 
 
 def test_two_at_once_end_with_one_content(corpus, tmp_path, start, uninterrupted, content):
@@ -161,7 +162,7 @@ BETWEEN = """
 import sys, time
 from pathlib import Path
 from probekit import cli
-from probekit.cache import commit
+from probekit.utils import atomic
 
 other = Path(sys.argv.pop(1))
 
@@ -172,7 +173,7 @@ def reached(point):
             time.sleep(0.01)
         time.sleep(1)
 
-commit.reached = reached
+atomic._test_hook = reached
 cli.main()
 """
 

@@ -6,10 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from probekit import cards, extract, listing
-from probekit.cache import commit, heard, importing, store
+from probekit import cards, extract
+from probekit.cache import embeddings, import_export, training_clips
+from probekit.data import readers
 from probekit.errors import CacheError, UnknownNameError
-from probekit.extraction import leftovers
+from probekit.extraction import garbage
+from probekit.utils import atomic
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def folder(cache):
 @pytest.fixture
 def later(monkeypatch):
     """Pretend that a card changed."""
-    original = cards.extractor
+    original = cards.load_extractor_card
 
     def change(**facts):
         monkeypatch.setattr(
@@ -47,21 +49,21 @@ def aside(folder, pid, monkeypatch, age=0.0, host=None):
         patch.setattr(os, "getpid", lambda: pid)
         if host:
             patch.setattr("socket.gethostname", lambda: host)
-        path = commit.temporary(folder / "part-00000.h5")
+        path = atomic.temp_path(folder / "part-00000.h5")
     path.write_bytes(b"half")
     os.utime(path, (time.time() - age,) * 2)
     return path
 
 
 def test_what_stands_beside_the_last_dataset_goes_with_it(cache, folder):
-    heard.keep(folder.parent, heard.Heard())
-    for one in leftovers.find(cache, ["melstats"]):
-        leftovers.remove(one)
+    training_clips.save(folder.parent, training_clips.TrainingClips())
+    for one in garbage.find(cache, ["melstats"]):
+        garbage.remove(one)
     assert not folder.parent.exists()
 
 
 def test_nothing_is_left_over(cache):
-    assert leftovers.find(cache) == []
+    assert garbage.find(cache) == []
 
 
 def test_unfinished_files_whose_writer_is_gone(cache, folder, monkeypatch):
@@ -69,13 +71,13 @@ def test_unfinished_files_whose_writer_is_gone(cache, folder, monkeypatch):
     aside(folder, os.getpid(), monkeypatch)  # is being written
     aside(folder, dead_process(), monkeypatch, host="another")  # may be being written
     old = aside(cache / "manifests", 1, monkeypatch, age=4000, host="another")
-    found = {one.path: one.reason for one in leftovers.find(cache)}
+    found = {one.path: one.reason for one in garbage.find(cache)}
     assert found == {gone: "unfinished; its process has ended", old: "unfinished for 1 h"}
-    for one in leftovers.find(cache):
-        leftovers.remove(one)
+    for one in garbage.find(cache):
+        garbage.remove(one)
     assert not gone.exists()
     assert len(list(folder.glob(".part*.tmp"))) == 2
-    assert len(store.find(cache, "melstats", "tiny").clip_ids) == 3
+    assert len(embeddings.find(cache, "melstats", "tiny").clip_ids) == 3
 
 
 @pytest.mark.parametrize(
@@ -88,11 +90,11 @@ def test_unfinished_files_whose_writer_is_gone(cache, folder, monkeypatch):
 )
 def test_embeddings_of_a_former_card(cache, folder, later, facts, reason):
     later(**facts)
-    [one] = leftovers.find(cache)
+    [one] = garbage.find(cache)
     assert (one.path, one.clips) == (folder, 3)
     assert reason in one.reason
     assert one.bytes == sum(p.stat().st_size for p in folder.iterdir())
-    leftovers.remove(one)
+    garbage.remove(one)
     assert not folder.parent.exists()
     assert (cache / "manifests").is_dir()
 
@@ -100,10 +102,10 @@ def test_embeddings_of_a_former_card(cache, folder, later, facts, reason):
 def test_weights_and_parameters_may_be_any_that_the_card_takes(corpus, tmp_path, monkeypatch):
     extract("openl3:size=512", audio=corpus, cache=tmp_path, weights=["openl3=random:1"], limit=1)
     extract("openl3", audio=corpus, cache=tmp_path, weights=["openl3=random:2"], limit=1)
-    assert leftovers.find(tmp_path) == []
-    monkeypatch.setattr(leftovers, "INITIALIZATION", 2)
-    assert all("seeds give other weights now" in one.reason for one in leftovers.find(tmp_path))
-    assert len(leftovers.find(tmp_path)) == 2
+    assert garbage.find(tmp_path) == []
+    monkeypatch.setattr(garbage, "INITIALIZATION", 2)
+    assert all("seeds give other weights now" in one.reason for one in garbage.find(tmp_path))
+    assert len(garbage.find(tmp_path)) == 2
 
 
 def test_a_parameter_that_is_no_more(cache, folder):
@@ -114,36 +116,38 @@ def test_a_parameter_that_is_no_more(cache, folder):
     (folder / "dataset.json").write_text(json.dumps(facts))
     for path in folder.glob("part-*.h5"):
         path.unlink()
-    [one] = leftovers.find(cache)
+    [one] = garbage.find(cache)
     assert "unknown parameter of melstats 'size'" in one.reason
 
 
 def test_imports_and_unknown_cards_go_only_if_named(cache, folder, tmp_path, monkeypatch):
     (tmp_path / "clips.csv").write_text("clip_id\na\nb\n")
     np.save(tmp_path / "x.npy", np.eye(2))
-    clips = listing.from_csv(tmp_path / "clips.csv", name="songs", need_path=False)
-    made = importing.import_arrays("mine", clips, [tmp_path / "x.npy"], cache=cache, dataset="s")
-    monkeypatch.setattr(cards, "names", lambda kind: {})
-    assert leftovers.find(cache) == []
-    assert [one.path for one in leftovers.find(cache, ["mine"])] == [made.where]
+    clips = readers.from_csv(tmp_path / "clips.csv", name="songs", need_path=False)
+    made = import_export.import_arrays(
+        "mine", clips, [tmp_path / "x.npy"], cache=cache, dataset="s"
+    )
+    monkeypatch.setattr(garbage.cards, "card_paths", lambda kind: {})
+    assert garbage.find(cache) == []
+    assert [one.path for one in garbage.find(cache, ["mine"])] == [made.where]
     name = f"melstats@{folder.parent.name[-8:]}"
-    assert [(one.path, one.reason) for one in leftovers.find(cache, [name])] == [(folder, "named")]
+    assert [(one.path, one.reason) for one in garbage.find(cache, [name])] == [(folder, "named")]
     with pytest.raises(UnknownNameError, match="Did you mean 'mine'"):
-        leftovers.find(cache, ["mime"])
+        garbage.find(cache, ["mime"])
     with pytest.raises(UnknownNameError):
-        leftovers.find(cache, ["melstats@00000000"])
+        garbage.find(cache, ["melstats@00000000"])
 
 
 def test_other_datasets_of_the_same_extractor_stay(corpus, cache, folder):
     extract("melstats", audio=corpus, cache=cache, name="other", limit=2)
-    for one in leftovers.find(cache, ["melstats"]):
+    for one in garbage.find(cache, ["melstats"]):
         if one.path == folder:
-            leftovers.remove(one)
-    assert [entry.layout.dataset for entry in store.entries(cache)] == ["other"]
+            garbage.remove(one)
+    assert [entry.layout.dataset for entry in embeddings.list_embeddings(cache)] == ["other"]
 
 
 def test_a_removal_that_was_stopped_is_no_cache_and_goes_on(cache, folder, monkeypatch):
-    [one] = leftovers.find(cache, ["melstats"])
+    [one] = garbage.find(cache, ["melstats"])
 
     def stop(path):
         raise KeyboardInterrupt
@@ -151,11 +155,11 @@ def test_a_removal_that_was_stopped_is_no_cache_and_goes_on(cache, folder, monke
     with monkeypatch.context() as patch:
         patch.setattr("shutil.rmtree", stop)
         with pytest.raises(KeyboardInterrupt):
-            leftovers.remove(one)
-    assert store.entries(cache) == []
-    [rest] = leftovers.find(cache)
+            garbage.remove(one)
+    assert embeddings.list_embeddings(cache) == []
+    [rest] = garbage.find(cache)
     assert rest.reason == "its removal did not end"
-    leftovers.remove(rest)
+    garbage.remove(rest)
     assert not folder.parent.exists()
 
 
@@ -163,10 +167,10 @@ def test_damaged_parts_that_were_replaced(cache, folder):
     path = next(folder.glob("part-*.h5"))
     (folder / f".damaged-{path.name}").write_bytes(b"x")
     (folder / ".damaged-part-00077.h5").write_bytes(b"x")  # not replaced yet
-    [one] = leftovers.find(cache)
+    [one] = garbage.find(cache)
     assert one.path.name == f".damaged-{path.name}"
 
 
 def test_a_cache_that_is_not_there(tmp_path):
     with pytest.raises(CacheError, match="no such folder"):
-        leftovers.find(tmp_path / "gone")
+        garbage.find(tmp_path / "gone")

@@ -11,15 +11,14 @@ import soundfile
 import soxr
 import torch
 
-from probekit import audio, cards, extract
+from probekit import cards, extract
+from probekit.audio import recording as recording_module
+from probekit.audio.resample import KAISER, resample, resample_blocks
 from probekit.cache import part
-from probekit.extraction import long
-from probekit.extraction.blockwise import resampled
-from probekit.extraction.running import Running
+from probekit.extraction import long_audio
 from probekit.extractors import load
 from probekit.extractors.base import WindowedExtractor
-from probekit.extractors.pooling import POOLINGS, pool
-from probekit.extractors.resampling import KAISER, resample
+from probekit.extractors.pooling import POOLINGS, StreamingPool, pool
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -41,7 +40,7 @@ def test_resampling_in_blocks_is_resampling_at_once(source, target, resampler, s
         expected = soxr.resample(wave, source, target, quality="HQ")
     else:
         expected = resample(torch.from_numpy(wave), source, target, KAISER[resampler]).numpy()
-    found = [piece.numpy() for piece in resampled(cut(wave, size), source, target, resampler)]
+    found = [piece.numpy() for piece in resample_blocks(cut(wave, size), source, target, resampler)]
     assert all(map(len, found))
     # rounding of float32 sums of some hundred products, in another order
     np.testing.assert_allclose(np.concatenate(found), expected, atol=2e-6, rtol=0)
@@ -49,7 +48,7 @@ def test_resampling_in_blocks_is_resampling_at_once(source, target, resampler, s
 
 def test_an_equal_rate_needs_no_resampling():
     wave = noise(1000)
-    found = [*resampled(cut(wave, 300), 8000, 8000, "kaiser_best")]
+    found = [*resample_blocks(cut(wave, 300), 8000, 8000, "kaiser_best")]
     np.testing.assert_array_equal(torch.cat(found).numpy(), wave)
 
 
@@ -57,10 +56,10 @@ def test_an_equal_rate_needs_no_resampling():
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_running_pooling_is_pooling(sizes, offset):
     frames = (noise(sum(sizes) * 7).reshape(-1, 7) + offset).astype(np.float32)
-    running = Running()
+    running = StreamingPool()
     for some in np.split(frames, np.cumsum(sizes)[:-1]):
         running.add(some)
-    found, expected = running.pooled(), pool(frames)
+    found, expected = running.result(), pool(frames)
     assert found.keys() == expected.keys() == POOLINGS.keys()
     for name, values in found.items():
         assert values.dtype == np.float32
@@ -70,14 +69,14 @@ def test_running_pooling_is_pooling(sizes, offset):
 
 def test_nothing_cannot_be_pooled():
     with pytest.raises(ValueError, match="no frames"):
-        Running().pooled()
+        StreamingPool().result()
 
 
 class Sum(WindowedExtractor):
     """Returns each window's samples as they are, so that any slip shows."""
 
     def __init__(self, window, hop, lead, keep_tail):
-        super().__init__(cards.extractor("vggish"), {}, ())
+        super().__init__(cards.load_extractor_card("vggish"), {}, ())
         self.window, self.hop, self.lead, self.keep_tail = window, hop, lead, keep_tail
 
 
@@ -90,8 +89,8 @@ def test_windows_are_those_of_the_whole(window, hop, lead, keep_tail):
     for samples in range(1, 30):
         wave = torch.arange(1.0, samples + 1)
         for size in (1, 2, 7, 40):
-            found = torch.cat([*long._windows(extractor, wave.split(size))])
-            assert torch.equal(found, extractor.cut(wave)), (samples, size)
+            found = torch.cat([*long_audio._windows(extractor, wave.split(size))])
+            assert torch.equal(found, extractor.split(wave)), (samples, size)
 
 
 CASES = {
@@ -105,10 +104,10 @@ CASES = {
 def pieces(monkeypatch):
     """Take everything for long, some seconds at a time; count what goes that way."""
     done = []
-    embed = long.embed
-    monkeypatch.setattr(long, "LONGEST", 0.1)
-    monkeypatch.setattr(long, "_BLOCK", 70000)
-    monkeypatch.setattr(long, "embed", lambda *a, **k: done.append(1) or embed(*a, **k))
+    embed = long_audio.embed
+    monkeypatch.setattr(long_audio, "LONGEST", 0.1)
+    monkeypatch.setattr(long_audio, "_BLOCK", 70000)
+    monkeypatch.setattr(long_audio, "embed", lambda *a, **k: done.append(1) or embed(*a, **k))
     return done
 
 
@@ -189,22 +188,24 @@ def test_what_is_wrong_at_the_end_fails_the_clip_and_no_other(tmp_path, pieces, 
 
 def test_only_windows_can_be_seen_one_after_another(tmp_path):
     folder = written(tmp_path / "audio", noise(1000))
-    with audio.opened(folder / "a.wav") as recording:
-        assert not long.takes(recording, cards.extractor("melstats"))
-        assert not long.takes(recording, cards.extractor("vggish"))
+    with recording_module.open_audio(folder / "a.wav") as recording:
+        assert not long_audio.needs_streaming(recording, cards.load_extractor_card("melstats"))
+        assert not long_audio.needs_streaming(recording, cards.load_extractor_card("vggish"))
         recording.seconds = None  # a stream that was recorded live
-        assert long.takes(recording, cards.extractor("vggish"))
-        recording.seconds = long.LONGEST + 1
-        assert long.takes(recording, cards.extractor("vggish"))
-        assert not long.takes(recording, cards.extractor("talnet"))
-        other = load.build(load.specify("melstats"))
+        assert long_audio.needs_streaming(recording, cards.load_extractor_card("vggish"))
+        recording.seconds = long_audio.LONGEST + 1
+        assert long_audio.needs_streaming(recording, cards.load_extractor_card("vggish"))
+        assert not long_audio.needs_streaming(recording, cards.load_extractor_card("talnet"))
+        other = load.build(load.resolve_spec("melstats"))
         with pytest.raises(TypeError, match="melstats does not see windows"):
-            long.embed(other, recording, frames=False)
+            long_audio.embed(other, recording, frames=False)
 
 
 def test_all_windowed_cards_can_be_pooled_bit_by_bit():
     windowed = [
-        c for c in map(cards.extractor, cards.names("extractors")) if c.long_audio == "windowed"
+        c
+        for c in map(cards.load_extractor_card, cards.card_paths("extractors"))
+        if c.long_audio == "windowed"
     ]
     assert {"vggish", "openl3", "harmonic-cnn"} <= {card.name for card in windowed}
     assert all(s.kind == "frames" for card in windowed for s in card.streams.values())
@@ -214,14 +215,14 @@ def test_all_windowed_cards_can_be_pooled_bit_by_bit():
 def decoded(monkeypatch):
     """Count the samples that are decoded."""
     counts = []
-    blocks = audio.Recording.blocks
+    blocks = recording_module.Recording.blocks
 
     def count(self, samples):
         for block in blocks(self, samples):
             counts.append(len(block))
             yield block
 
-    monkeypatch.setattr(audio.Recording, "blocks", count)
+    monkeypatch.setattr(recording_module.Recording, "blocks", count)
     return counts
 
 

@@ -8,12 +8,12 @@ import pytest
 import soundfile
 import torch
 
-from probekit.extraction.run import extract
+from probekit.extraction.extract import extract
 from probekit.extractors.networks.melstats import MelStats
 
 PEAKS = """
 import resource, sys
-from probekit.extraction.run import extract
+from probekit.extraction.extract import extract
 for size in ("few", "many"):
     [summary] = extract("melstats", audio=f"{sys.argv[1]}/{size}", cache=f"{sys.argv[1]}/cache")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from probekit import extract
-from probekit.cache import check, heads, index, layout, part, store
+from probekit.cache import embeddings, head, index, integrity, layout, part
 from probekit.errors import CacheError, ProbekitError
 from probekit.extraction import repair as repairing
-from probekit.extraction.repair import examine, repair
+from probekit.extraction.repair import repair, verify
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def bytes_of(paths):
 
 def test_a_whole_cache_needs_nothing(cache, parts):
     ticks = []
-    found = examine(cache, lambda: ticks.append(1))
+    found = verify(cache, lambda: ticks.append(1))
     assert (found.parts, found.damaged, found.missing, found.advice) == (6, {}, {}, [])
     assert len(ticks) == 6
     assert repair(cache, "melstats", "tiny").parts == []
@@ -46,7 +46,7 @@ def test_damage_and_loss_are_named_and_just_that_is_mended(cache, parts, content
     flip(flipped)
     cut.write_bytes(cut.read_bytes()[:-10])
     flip(at_the_start, 0)
-    found = examine(cache)
+    found = verify(cache)
     assert set(found.damaged) == {str(p) for p in (flipped, cut, at_the_start)}
     assert set(found.missing) == {str(deleted)}
     count = sum(layout.bucket(i, 6) == 0 for i in before.rows)
@@ -60,15 +60,15 @@ def test_damage_and_loss_are_named_and_just_that_is_mended(cache, parts, content
     assert mended.done == sum(layout.bucket(i, 6) < 4 for i in before.rows)
     assert bytes_of(rest) == {path: whole[path] for path in rest}
     assert content(cache, "melstats") == before
-    assert examine(cache).damaged == examine(cache).missing == {}
-    assert not list(cache.glob(f"*/*/{check.ASIDE}*"))
+    assert verify(cache).damaged == verify(cache).missing == {}
+    assert not list(cache.glob(f"*/*/{integrity.ASIDE}*"))
 
 
 def test_all_parts_may_be_gone(cache, parts, content):
     before = content(cache, "melstats")
     for path in parts:
         path.unlink()
-    assert len(examine(cache).missing) == 6
+    assert len(verify(cache).missing) == 6
     assert repair(cache, "melstats", "tiny").done == 24
     assert content(cache, "melstats") == before
 
@@ -85,11 +85,11 @@ def test_frames_and_streams_are_mended_as_they_were(audio, tmp_path, small_parts
 
 def test_a_few_clips_stay_a_few(audio, tmp_path, small_parts, content):
     extract("melstats", audio=audio, cache=tmp_path, limit=5)
-    assert examine(tmp_path).missing == {}
+    assert verify(tmp_path).missing == {}
     before = content(tmp_path, "melstats")
     path = sorted(tmp_path.glob("*/*/part-*.h5"))[0]
     path.unlink()
-    assert list(examine(tmp_path).missing) == [str(path)]
+    assert list(verify(tmp_path).missing) == [str(path)]
     repair(tmp_path, "melstats", "tiny")
     assert content(tmp_path, "melstats") == before
 
@@ -132,7 +132,7 @@ def test_without_a_manifest_it_says_so_and_changes_nothing(cache, parts):
 
 
 def test_clips_that_only_the_index_knows_are_not_dropped_silently(cache, parts):
-    assert len(store.find(cache, "melstats", "tiny").index.table) == 24
+    assert len(embeddings.find(cache, "melstats", "tiny").index.table) == 24
     for path in (cache / "manifests").iterdir():
         path.unlink()
     parts[0].unlink()
@@ -145,7 +145,7 @@ def test_another_version_of_the_extractor_is_refused(cache, parts, monkeypatch):
 
     flip(parts[0])
     damaged = bytes_of(parts)
-    card = cards.extractor("melstats")
+    card = cards.load_extractor_card("melstats")
     later = card.model_copy(update={"version": 99})
     monkeypatch.setattr(cards, "extractor", lambda name: later)
     with pytest.raises(CacheError, match=r"version: 1 there, 99 asked for"):
@@ -163,13 +163,13 @@ def test_weights_that_only_the_user_has_are_asked_for():
 
 
 def test_imported_embeddings_say_where_they_came_from(tmp_path):
-    from probekit import listing
-    from probekit.cache import importing
+    from probekit.cache import import_export
+    from probekit.data import readers
 
     (tmp_path / "clips.csv").write_text("clip_id\na\nb\n")
     np.save(tmp_path / "x.npy", np.eye(2))
-    clips = listing.from_csv(tmp_path / "clips.csv", name="songs", need_path=False)
-    made = importing.import_arrays(
+    clips = readers.from_csv(tmp_path / "clips.csv", name="songs", need_path=False)
+    made = import_export.import_arrays(
         "mine", clips, [tmp_path / "x.npy"], cache=tmp_path / "c", dataset="songs"
     )
     flip(next(made.where.glob("*.h5")))
@@ -178,7 +178,7 @@ def test_imported_embeddings_say_where_they_came_from(tmp_path):
 
 
 def test_a_repair_that_was_stopped_goes_on(cache, parts, content, monkeypatch):
-    from probekit.extraction import part as doing
+    from probekit.extraction import worker as doing
 
     before = content(cache, "melstats")
     flip(parts[1])
@@ -194,32 +194,34 @@ def test_a_repair_that_was_stopped_goes_on(cache, parts, content, monkeypatch):
     monkeypatch.setattr(doing.part_file, "write", full)
     with pytest.raises(ProbekitError, match="no space left on device"):
         repair(cache, "melstats", "tiny")
-    assert list(examine(cache).missing) == [str(parts[3])]
-    assert [p.name for p in cache.glob(f"*/*/{check.ASIDE}*")] == [check.ASIDE + parts[3].name]
+    assert list(verify(cache).missing) == [str(parts[3])]
+    assert [p.name for p in cache.glob(f"*/*/{integrity.ASIDE}*")] == [
+        integrity.ASIDE + parts[3].name
+    ]
     repair(cache, "melstats", "tiny")
     assert content(cache, "melstats") == before
-    assert not list(cache.glob(f"*/*/{check.ASIDE}*"))
+    assert not list(cache.glob(f"*/*/{integrity.ASIDE}*"))
 
 
 def test_other_files_are_examined_too(cache, parts):
     (parts[0].parent / "dataset.json").write_text("{")
     [kept] = (cache / "manifests").iterdir()
     kept.write_bytes(b"no")
-    found = examine(cache)
+    found = verify(cache)
     assert set(found.damaged) == {str(kept), str(parts[0].parent / "dataset.json")}
 
 
 def test_a_damaged_head_is_made_anew_and_seeds_are_known(audio, tmp_path, content):
     extract("convnet", audio=audio, cache=tmp_path, weights=["convnet=random:0"], limit=1)
     [where] = tmp_path.glob("convnet-*")
-    expected, before = heads.load(where), content(tmp_path, "convnet")
+    expected, before = head.load(where), content(tmp_path, "convnet")
     assert expected is not None
-    (where / heads.NAME).write_bytes(b"no")
-    assert list(examine(tmp_path).damaged) == [str(where / heads.NAME)]
-    assert repair(tmp_path, "convnet", "tiny").parts == [heads.NAME]  # the seed is known
+    (where / head.NAME).write_bytes(b"no")
+    assert list(verify(tmp_path).damaged) == [str(where / head.NAME)]
+    assert repair(tmp_path, "convnet", "tiny").parts == [head.NAME]  # the seed is known
     for path in where.glob("*/part-*.h5"):
         flip(path)
     assert repair(tmp_path, "convnet", "tiny").done == 1
     assert content(tmp_path, "convnet") == before
-    np.testing.assert_array_equal(heads.load(where).weight, expected.weight)
-    json.dumps(vars(examine(tmp_path)))
+    np.testing.assert_array_equal(head.load(where).weight, expected.weight)
+    json.dumps(vars(verify(tmp_path)))

@@ -8,8 +8,8 @@ import soundfile
 
 from probekit import extract
 from probekit.errors import ProbekitError
+from probekit.extraction.crash_recovery import CrashRecovery
 from probekit.extraction.plan import Clip, PartJob
-from probekit.extraction.rescue import Rescue
 from probekit.extractors import load
 
 # a network that dies of clips with an offset
@@ -104,7 +104,9 @@ def test_a_network_that_always_dies_is_an_error(recordings, frail, tmp_path, mon
 @pytest.fixture
 def job(tmp_path):
     clips = tuple(Clip(str(k), tmp_path / f"{k}.wav", 0.0, 1.0) for k in range(9))
-    return PartJob(tmp_path / "part-00000.h5", clips, load.specify("melstats"), False, "float32")
+    return PartJob(
+        tmp_path / "part-00000.h5", clips, load.resolve_spec("melstats"), False, "float32"
+    )
 
 
 def died_at(job, *clips):
@@ -113,7 +115,7 @@ def died_at(job, *clips):
 
 
 def test_a_part_is_tried_as_it_is_before_its_clips_are_suspected(job):
-    with Rescue() as rescue:
+    with CrashRecovery() as rescue:
         assert rescue(job, "SIGKILL") is job
         careful = rescue(job, "SIGKILL")
         assert careful.journal is not None
@@ -140,10 +142,10 @@ def test_it_gives_up_where_every_clip_is_deadly(job):
         return own
 
     with (
-        Rescue() as rescue,
+        CrashRecovery() as rescue,
         pytest.raises(ProbekitError, match="at each of 5 clips that it tried"),
     ):
         unlucky(rescue)
-    with Rescue() as rescue:
+    with CrashRecovery() as rescue:
         rescue.works = True  # other parts could be embedded: so these clips are the reason
         assert len(unlucky(rescue).lost) == 9

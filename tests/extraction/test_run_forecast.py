@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from probekit import extract, listing
+from probekit import extract
 from probekit.cache import part
-from probekit.extraction import forecast
+from probekit.data import readers
+from probekit.extraction import estimate
 
 
 def dry(corpus, cache, name="melstats", **options):
@@ -29,13 +30,13 @@ def test_frames_are_counted_by_duration(corpus, tmp_path):
     extract("mfcc", audio=corpus, cache=tmp_path, frames=True)
     held = 0
     for path in tmp_path.glob("*/*/part-*"):
-        with part.opened(path) as file:
+        with part.open_part(path) as file:
             held += file["streams/mfcc/frames"].nbytes
     assert frames == pytest.approx(held, rel=0.1)  # about: the last frame of a clip is not whole
 
 
 def test_a_sample_is_scaled(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(forecast, "_SAMPLE", 8)
+    monkeypatch.setattr(estimate, "_SAMPLE", 8)
     about = dry(corpus, tmp_path).about_audio_seconds
     assert about == pytest.approx(true_seconds(corpus), rel=0.25)
 
@@ -46,7 +47,7 @@ def test_earlier_parts_tell_the_speed(corpus, tmp_path, main, monkeypatch):
     write = part.write
 
     def noted(path, content):
-        content.meta["provenance"][forecast.SPEED] = speeds.popitem()[1]
+        content.meta["provenance"][estimate.SPEED] = speeds.popitem()[1]
         write(path, content)
 
     monkeypatch.setattr("probekit.cache.layout._PART_CLIPS", (8, 1024))
@@ -54,7 +55,7 @@ def test_earlier_parts_tell_the_speed(corpus, tmp_path, main, monkeypatch):
     extract("melstats", audio=corpus, cache=cache)
     for path in corpus.rglob("*"):
         assert path.exists()
-    clips = listing.from_folder(corpus, "again")
+    clips = readers.from_folder(corpus, "again")
     [summary] = extract("melstats", manifest=clips, cache=cache, dry_run=True)
     assert summary.about_seconds == pytest.approx(summary.about_audio_seconds / 20)
     assert summary.like == "20 times real time, as 3 parts before on cpu"
@@ -77,8 +78,8 @@ def test_earlier_parts_tell_the_speed(corpus, tmp_path, main, monkeypatch):
 def test_the_speed_is_measured(corpus, tmp_path):
     [summary] = extract("melstats", audio=corpus, cache=tmp_path)
     [path] = tmp_path.glob("*/*/part-*")
-    with part.opened(path) as file:
-        speed = float(part.meta(file)["provenance"][forecast.SPEED])
+    with part.open_part(path) as file:
+        speed = float(part.meta(file)["provenance"][estimate.SPEED])
     assert speed >= summary.audio_seconds / summary.seconds  # which has loading in it
 
 
@@ -95,7 +96,7 @@ def test_what_nobody_knows_is_said_so(tmp_path, main, corpus):
 def test_stretches_are_not_opened(tmp_path, corpus, monkeypatch):
     table = tmp_path / "clips.csv"
     table.write_text("clip_id,path,start,end,label\na,tone/tone0.wav,0.05,0.15,tone\n")
-    monkeypatch.setattr(forecast.soundfile, "info", None)
+    monkeypatch.setattr(estimate.soundfile, "info", None)
     [summary] = extract("melstats", manifest=table, root=corpus, cache=tmp_path / "c", dry_run=True)
     assert summary.about_audio_seconds == pytest.approx(0.1)
     assert np.isfinite(summary.bytes)

@@ -11,19 +11,19 @@ import torch
 
 import probekit
 from probekit import extract
-from probekit.cache import store
+from probekit.cache import embeddings
 from probekit.errors import ProbekitError
-from probekit.extraction import places
+from probekit.extraction import executor
 
 SLOW_DOWN = """
 import time
-from probekit.cache import commit
+from probekit.utils import atomic
 
 def reached(point):
     if point == "before-digest":
         time.sleep(0.5)
 
-commit.reached = reached
+atomic._test_hook = reached
 """
 INTERRUPTED = (
     SLOW_DOWN
@@ -97,7 +97,7 @@ def test_mixed_stopped_and_started_with_another_number(corpus, tmp_path, here, c
         time.sleep(0.01)
     process.kill()
     process.wait()
-    left = len(store.find(cache, "melstats", "tiny").clip_ids)
+    left = len(embeddings.find(cache, "melstats", "tiny").clip_ids)
     assert 0 < left < 24
     steps = [{"share": "2/3"}, {"jobs": 2, "limit": 12}, {"jobs": 1}]
     done = [extract("melstats", audio=corpus, cache=cache, **step)[0].done for step in steps]
@@ -232,4 +232,4 @@ def test_a_place_knows_its_processes(monkeypatch):
     monkeypatch.setenv("PROBEKIT_THREADS", "5")
     asked = [("auto", None, [], None), ("auto", 3, [], None), ("auto", None, ["cpu"] * 2, None)]
     asked += [("auto", None, [], "local"), ("auto", 2, [], "local"), ("auto", None, [], "tcp://a")]
-    assert [places.parse(*one, None).processes for one in asked] == [1, 3, 2, 5, 2, 1]
+    assert [executor.parse(*one, None).processes for one in asked] == [1, 3, 2, 5, 2, 1]

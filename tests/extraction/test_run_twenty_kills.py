@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from probekit import extract
-from probekit.cache import layout, store
+from probekit.cache import embeddings, layout
 
 # takes 60 ms for each clip of the test, which are those with an offset, and says when it begins
 SLOW = """
@@ -91,7 +91,7 @@ def test_twenty_kills_lose_nothing(tmp_path, slow, monkeypatch, content, main):
         time.sleep(moment)
         os.killpg(process.pid, signal.SIGKILL)  # its workers, too: as a cluster ends a job
         assert process.wait() == -signal.SIGKILL
-        held.append(len(store.find(cache, "hear", "clips").clip_ids))
+        held.append(len(embeddings.find(cache, "hear", "clips").clip_ids))
         where = "two workers" if jobs else "one process"
         when = f"{moment:.3f} s after {'a part' if more else 'the begin'}"
         log.warning("%d: %s, %s: %d clips", number, where, when, held[-1])

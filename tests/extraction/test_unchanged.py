@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probekit import manifest
 from probekit.cache.index import Index
-from probekit.extraction import unchanged
+from probekit.data import manifest
+from probekit.extraction import plan
 
 NAN = float("nan")
 
@@ -46,7 +46,9 @@ def found(world, clips, **choice):
     rows = [{"clip_id": i, "path": f"{path}.wav", **more} for i, path, more in clips]
     table = manifest.from_rows("x", rows, root=root)
     choice = {"lacking": set(), "digest": digest, **choice}
-    there = unchanged.find(table, index, choice.pop("lacking"), choice.pop("digest"), **choice)
+    there = plan.find_up_to_date(
+        table, index, choice.pop("lacking"), choice.pop("digest"), **choice
+    )
     return [None if row < 0 else index.table["clip_id"][row] for row in there]
 
 
@@ -118,8 +120,8 @@ def test_each_recording_is_looked_at_once(world, monkeypatch):
         return stat(path, *rest, **more)
 
     clips = manifest.from_rows("x", rows, root=root)
-    monkeypatch.setattr(unchanged.os, "stat", watch)
-    there = unchanged.find(clips, Index(table, {}), set(), lambda *_: "same")
+    monkeypatch.setattr(plan.os, "stat", watch)
+    there = plan.find_up_to_date(clips, Index(table, {}), set(), lambda *_: "same")
     monkeypatch.undo()
     np.testing.assert_array_equal(there, np.arange(5))
     assert len(looked) == 1
@@ -128,4 +130,4 @@ def test_each_recording_is_looked_at_once(world, monkeypatch):
 def test_an_empty_cache_has_nothing(world):
     root, _ = world
     clips = manifest.from_rows("x", [{"clip_id": "a", "path": "a"}], root=root)
-    assert list(unchanged.find(clips, Index(pd.DataFrame(), {}), set(), digest)) == [-1]
+    assert list(plan.find_up_to_date(clips, Index(pd.DataFrame(), {}), set(), digest)) == [-1]

@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from probekit import cards
 from probekit.errors import ProbekitError, WeightsError
-from probekit.extractors import load, states
+from probekit.extractors import load
 from probekit.extractors.networks import cf
+from probekit.extractors.weights import state_dict
 
 torch.set_num_threads(1)
 STREAMS = ("cf", "penultimate")
@@ -33,7 +34,7 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def extractor():
-    spec = load.specify("cf:width=16", weights={"cf.main": "random:0"}, streams=STREAMS)
+    spec = load.resolve_spec("cf:width=16", weights={"cf.main": "random:0"}, streams=STREAMS)
     return load.build(spec)
 
 
@@ -51,7 +52,7 @@ def sounds(samples=100_000):
 def test_spectra_are_librosa_s(extractor):
     librosa = pytest.importorskip("librosa")
     for wave in sounds():
-        (piece,) = extractor.cut(wave)
+        (piece,) = extractor.split(wave)
         mel = librosa.feature.melspectrogram(
             y=piece.double().numpy(), sr=16000, n_fft=1024, hop_length=375, n_mels=96
         )
@@ -77,7 +78,7 @@ def test_shapes_are_the_poster_s():
 def test_network_is_what_the_card_says(extractor):
     assert set(extractor.network.state_dict()) == KEYS
     count = sum(p.numel() for p in cf.Network().parameters())
-    assert count == cards.extractor("cf").parameter_count
+    assert count == cards.load_extractor_card("cf").parameter_count
     for block in (extractor.network.block1, extractor.network.block3):
         assert block[6].squeeze.weight.shape == (2, 16)  # r = 8
 
@@ -123,7 +124,7 @@ def test_width_decides_the_dimension(extractor):
     assert {name: values.shape for name, values in found.items()} == {
         "cf": (40,), "penultimate": (16,),
     }  # fmt: skip
-    card = cards.extractor("cf")
+    card = cards.load_extractor_card("cf")
     assert cf.build(card, {"width": 128}, STREAMS).streams == card.streams
     for width in (0, 4, 12, -8):
         with pytest.raises(ProbekitError, match="multiple of 8"):
@@ -132,9 +133,9 @@ def test_width_decides_the_dimension(extractor):
 
 def test_the_first_30_seconds_count(extractor):
     wave = torch.rand(500_000, generator=torch.Generator().manual_seed(0)) - 0.5
-    (piece,) = extractor.cut(wave)
+    (piece,) = extractor.split(wave)
     assert torch.equal(piece, wave[:480_000])
-    (short,) = extractor.cut(wave[:470_000])
+    (short,) = extractor.split(wave[:470_000])
     assert torch.equal(short[:470_000], wave[:470_000])
     assert not short[470_000:].any()
     cropped, shorter = extractor([wave, wave[:470_000]])
@@ -195,13 +196,13 @@ def test_loading_is_strict(extractor, change):
 
 def test_no_weights_are_public():
     with pytest.raises(WeightsError, match=r"None are public.*convnet.*--weights cf=PATH"):
-        load.specify("cf")
+        load.resolve_spec("cf")
 
 
 def test_own_weights_are_read(extractor, tmp_path):
     file = tmp_path / "own.pth"
-    torch.save(states.random_state(extractor.network, 5), file)
-    built = load.build(load.specify("cf:width=16", weights={"cf.main": str(file)}))
+    torch.save(state_dict.random_init(extractor.network, 5), file)
+    built = load.build(load.resolve_spec("cf:width=16", weights={"cf.main": str(file)}))
     assert built([torch.ones(10)])[0]["cf"].shape == (40,)
     with pytest.raises(WeightsError, match="of another shape"):
-        load.build(load.specify("cf", weights={"cf.main": str(file)}))
+        load.build(load.resolve_spec("cf", weights={"cf.main": str(file)}))

@@ -8,8 +8,9 @@ import torch
 
 from probekit import cards
 from probekit.errors import WeightsError
-from probekit.extractors import load, states, weights
+from probekit.extractors import load
 from probekit.extractors.networks import cnn14
+from probekit.extractors.weights import source, state_dict
 
 torch.set_num_threads(1)
 STREAMS = ("embedding", "frames")
@@ -25,7 +26,7 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def extractor():
-    return cnn14.build(cards.extractor("cnn14"), {}, STREAMS).eval().requires_grad_(False)
+    return cnn14.build(cards.load_extractor_card("cnn14"), {}, STREAMS).eval().requires_grad_(False)
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_frames_are_what_the_embedding_pools(filled):
 
 def test_original_spectra(extractor, stored):
     for kind in ("noise", "speech"):
-        ours = extractor.frontend(extractor.cut(torch.from_numpy(stored[f"{kind}.wave"])))[0]
+        ours = extractor.frontend(extractor.split(torch.from_numpy(stored[f"{kind}.wave"])))[0]
         # dB; the original's transform is float32: quiet bands hold 1e-7 of the loudest bin
         np.testing.assert_allclose(ours, stored[f"{kind}.logmel"], rtol=0, atol=1e-2)
 
@@ -180,11 +181,13 @@ def test_published_kind_of_file_is_read(tmp_path):
     file = tmp_path / "cnn14.pth"
     sampler = {"indexes": np.arange(5), "queue": [np.arange(3), np.float64(2)], "pointer": 3}
     torch.save({"iteration": 1, "model": {"a": torch.ones(2)}, "sampler": sampler}, file)
-    assert states.read(weights.Source(path=file), "main", None)["model"]["a"].sum() == 2
+    assert (
+        state_dict.load_state_dict(source.Source(path=file), "main", None)["model"]["a"].sum() == 2
+    )
 
 
 def test_random_weights_by_name():
-    spec = load.specify("cnn14", weights={"cnn14.main": "random:1"})
+    spec = load.resolve_spec("cnn14", weights={"cnn14.main": "random:1"})
     assert spec.provenance == ["random weights (seed 1)"]
     found = load.build(spec)(sounds(10000)[:1])[0]
     assert found["embedding"].shape == (2048,)

@@ -10,9 +10,10 @@ from torch import nn
 
 from probekit import cards
 from probekit.errors import WeightsError
-from probekit.extractors import classes, load, lookalike, states
+from probekit.extractors import labels, load
 from probekit.extractors.base import WindowedExtractor
-from probekit.extractors.weights import needed
+from probekit.extractors.weights import diagnosis, state_dict
+from probekit.extractors.weights.source import required_weights
 
 torch.set_num_threads(1)
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "extractors").glob("*.yaml"))
@@ -37,15 +38,15 @@ def defaults(card):
 
 def settle(text, seed=0, **more):
     """Settle an extractor with all its streams and random weights."""
-    card = cards.extractor(text.partition(":")[0])
+    card = cards.load_extractor_card(text.partition(":")[0])
     roles = {key.partition("/")[0] for key in card.weights}
     weights = {f"{card.name}.{role}": f"random:{seed}" for role in roles}
-    return load.specify(text, weights=weights, streams=list(card.streams), **more)
+    return load.resolve_spec(text, weights=weights, streams=list(card.streams), **more)
 
 
 @pytest.fixture(params=NAMES)
 def card(request):
-    return cards.extractor(request.param)
+    return cards.load_extractor_card(request.param)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -66,8 +67,8 @@ def default(extractor):
 
 def parts(extractor):
     """The modules that take weights, by role."""
-    roles = needed(extractor.card, extractor.params, extractor.wanted)
-    return {role: extractor.part(role) for role in roles}
+    roles = required_weights(extractor.card, extractor.params, extractor.wanted)
+    return {role: extractor.weights_target(role) for role in roles}
 
 
 def clips(rate):
@@ -94,7 +95,7 @@ def test_card_is_whole(card):
         assert text
     assert card.long_audio != "cropped" or card.max_seconds
     if card.classes_file:
-        assert len(classes.read(card.classes_file)) > 1
+        assert len(labels.load_labels(card.classes_file)) > 1
     for name, facts in card.parameters.items():
         assert not facts.choices or facts.default in facts.choices, name
     assert bool(card.weights) == bool(card.parameter_count)
@@ -222,7 +223,7 @@ def test_pieces_of_a_long_clip_give_the_frames_of_the_whole(extractor):
     assert windows >= 3
     found = {name: [] for name in whole}
     for first in range(0, windows, 2):
-        start, stop, *zeros = extractor.span(first, min(2, windows - first), samples)
+        start, stop, *zeros = extractor.extent(first, min(2, windows - first), samples)
         piece = nn.functional.pad(wave[start:stop], zeros)
         cut = piece.unfold(0, extractor.window, extractor.hop)
         with torch.inference_mode():
@@ -240,13 +241,13 @@ def test_pieces_of_a_long_clip_give_the_frames_of_the_whole(extractor):
 
 def test_random_weights_are_those_of_their_seed(extractor):
     for role, part in parts(extractor).items():
-        again = states.random_state(part, 0)
+        again = state_dict.random_init(part, 0)
         own = part.state_dict()
         assert list(again) == list(own)
         assert all(torch.equal(again[key], own[key]) for key in own), role
         matrices = [p for p in part.parameters() if p.ndim >= 2]
         if matrices and sum(p.numel() for p in matrices) < LARGE:
-            other = states.random_state(part, 1)
+            other = state_dict.random_init(part, 1)
             assert any(not torch.equal(other[key], own[key]) for key in own), role
 
 
@@ -274,12 +275,12 @@ def test_loading_is_strict(extractor, change):
 
 def test_weights_are_recognised(extractor):
     if extractor.network is not None:
-        assert lookalike.recognise(set(extractor.network.state_dict())) == [extractor.card.name]
+        assert diagnosis.recognise(set(extractor.network.state_dict())) == [extractor.card.name]
 
 
 def test_a_caveat_is_shown_wherever_the_numbers_are():
     overrides = {"weanet.main": "random:0"}
-    said = load.specify("weanet", weights=overrides).provenance
+    said = load.resolve_spec("weanet", weights=overrides).provenance
     assert said == [
         "rebuilt from kumar2021's outline, not the authors' network",
         "random weights (seed 0)",

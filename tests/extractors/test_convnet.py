@@ -8,9 +8,10 @@ import torch
 
 from probekit import cards
 from probekit.errors import WeightsError
-from probekit.extractors import load, states
-from probekit.extractors.keras_h5 import read_layers
+from probekit.extractors import load
 from probekit.extractors.networks import convnet
+from probekit.extractors.weights import state_dict
+from probekit.extractors.weights.keras import read_layers
 
 torch.set_num_threads(1)
 STREAMS = ("layers", "max5", "frames")
@@ -31,7 +32,7 @@ def file(shared):
 
 
 def build(wanted=STREAMS):
-    return convnet.build(cards.extractor("convnet"), {}, wanted).eval()
+    return convnet.build(cards.load_extractor_card("convnet"), {}, wanted).eval()
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def real(file):
 @pytest.fixture(scope="module")
 def random():
     extractor = build()
-    extractor.load_weights({"main": states.random_state(extractor.network, 0)})
+    extractor.load_weights({"main": state_dict.random_init(extractor.network, 0)})
     return extractor.requires_grad_(False)
 
 
@@ -129,7 +130,7 @@ def test_all_streams_and_tags(real, file):
 
 def test_frontend(random):
     waves = sounds()
-    found = random.frontend(torch.cat([random.cut(wave) for wave in waves]))
+    found = random.frontend(torch.cat([random.split(wave) for wave in waves]))
     assert found.shape == (len(waves), 1, 96, 1360)
     expected = np.stack([spectra_of(wave) for wave in waves])
     # a sum of 512 products in float32 is off by 1e-7 of the loudest; 80 dB below it (1e-4 in
@@ -140,7 +141,7 @@ def test_frontend(random):
 
 
 def test_silence_is_all_zero(random):
-    features = random.frontend(random.cut(torch.zeros(5000)))
+    features = random.frontend(random.split(torch.zeros(5000)))
     assert not features.any()
     (clip,) = random([torch.zeros(5000)])
     assert all(torch.isfinite(stream).all() for stream in clip.values())
@@ -152,7 +153,7 @@ def test_silence_is_all_zero(random):
 def test_keys_and_parameters(random):
     assert set(random.network.state_dict()) == KEYS
     count = sum(p.numel() for p in random.network.parameters())
-    assert count == cards.extractor("convnet").parameter_count == 39_282
+    assert count == cards.load_extractor_card("convnet").parameter_count == 39_282
 
 
 def test_own_constants_are_the_files(file):
@@ -182,7 +183,7 @@ def test_head_names_fifty_tags(random):
 )
 def test_loading_is_strict(change):
     extractor = build()
-    state = states.random_state(extractor.network, 0)
+    state = state_dict.random_init(extractor.network, 0)
     change(state)
     with pytest.raises(WeightsError, match=r"melgram\.Variable|extra|conv2d_1\.weight"):
         extractor.load_weights({"main": state})
@@ -193,7 +194,7 @@ def test_random_weights_keep_the_transform(random):
 
 
 def test_only_what_is_wanted():
-    spec = load.specify("convnet", weights={"convnet.main": "random:1"})
+    spec = load.resolve_spec("convnet", weights={"convnet.main": "random:1"})
     (clip,) = load.build(spec)([torch.rand(100)])
     assert {name: value.shape for name, value in clip.items()} == {"layers": (160,)}
 
@@ -204,7 +205,7 @@ def test_only_what_is_wanted():
 @pytest.mark.parametrize("samples", [1, 12_000, SAMPLES - 1, SAMPLES, SAMPLES + 1, 400_000])
 def test_first_29_seconds(random, samples):
     wave = torch.rand(samples) + 1
-    pieces = random.cut(wave)
+    pieces = random.split(wave)
     assert pieces.shape == (1, SAMPLES)
     kept = min(samples, SAMPLES)
     assert torch.equal(pieces[0, :kept], wave[:kept])
@@ -272,7 +273,7 @@ def test_grid_of_the_first_block(random):
 
 
 def test_card_says_what_the_steps_are():
-    stream = cards.extractor("convnet").streams["frames"]
+    stream = cards.load_extractor_card("convnet").streams["frames"]
     assert stream.hop == Fraction(80 * 256, 12_000)
     assert stream.window == Fraction(79 * 256 + 512, 12_000)
     assert stream.first_center == Fraction(-208, 12_000) + stream.window / 2

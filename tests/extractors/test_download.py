@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 
 from probekit.cards import ExtractorCard, WeightsFile
 from probekit.errors import ProbekitError, WeightsError
-from probekit.extractors import download, inventory, transfer, weights
-from probekit.registry import UnknownNameError
+from probekit.extractors.weights import download, inventory
+from probekit.extractors.weights import source as source_module
+from probekit.utils.suggest import UnknownNameError
 
 CONTENT = np.random.default_rng(0).bytes(400_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -122,7 +123,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PROBEKIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(transfer, "BLOCK", 10_000)
+    monkeypatch.setattr(download, "BLOCK", 10_000)
     return tmp_path / "home"
 
 
@@ -142,8 +143,8 @@ def a_card(url: str | None, **facts: Any) -> ExtractorCard:
     )
 
 
-def fetch(card: ExtractorCard, progress: transfer.Progress | None = None) -> weights.Source:
-    return weights.resolve(card, "main", card.weights["main"], progress=progress)
+def fetch(card: ExtractorCard, progress: download.Progress | None = None) -> source_module.Source:
+    return source_module.resolve(card, "main", card.weights["main"], progress=progress)
 
 
 def lies(home: Path) -> set[str]:
@@ -220,7 +221,7 @@ def test_a_server_that_always_breaks_is_given_up_and_what_came_is_kept(
     card = a_card(server.url, sha256=SHA256)
     with pytest.raises(WeightsError, match=r"50,000 bytes are kept, the next try goes on"):
         fetch(card)
-    assert len(server.asked) == transfer.ATTEMPTS
+    assert len(server.asked) == download.ATTEMPTS
     assert lies(home) == {"net.bin.part", "net.bin.part.json"}
     server.cuts = []
     assert fetch(card).sha256 == SHA256
@@ -230,7 +231,7 @@ def test_a_server_that_always_breaks_is_given_up_and_what_came_is_kept(
 def test_a_server_that_stalls_is_left_after_the_time_out(
     server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "READ", 0.2)
+    monkeypatch.setattr(download, "READ", 0.2)
     server.cuts, server.pause = [100_000] + [0] * 5, 20.0
     begin = time.perf_counter()
     with pytest.raises(WeightsError, match=r"nothing came from 127.0.0.1 for 0.2 s.*are kept"):
@@ -396,9 +397,9 @@ def test_a_place_that_cannot_be_written_is_named(server: Server, home: Path) -> 
 _CHILD = """
 import sys
 from probekit.cards import WeightsFile
-from probekit.extractors import download, transfer
+from probekit.extractors.weights import download
 from pathlib import Path
-transfer.BLOCK = 10_000
+download.BLOCK = 10_000
 class Card: name = "net"
 facts = WeightsFile(file="net.bin", url=sys.argv[1], sha256=sys.argv[3])
 print("go", flush=True)
@@ -476,11 +477,11 @@ def test_a_file_is_read_again_only_when_it_changed(
 def test_a_file_that_was_just_written_is_not_trusted_by_its_time_stamp(home: Path) -> None:
     path = home.parent / "own.bin"
     path.write_bytes(b"one")
-    assert weights.digests(path).sha256 == hashlib.sha256(b"one").hexdigest()
-    assert weights.remembered(path) is None
+    assert source_module.digests(path).sha256 == hashlib.sha256(b"one").hexdigest()
+    assert source_module.cached_digests(path) is None
     settled(path)
-    weights.digests(path)
-    assert weights.remembered(path) is not None
+    source_module.digests(path)
+    assert source_module.cached_digests(path) is not None
 
 
 def test_an_override_is_hashed_once_too(home: Path) -> None:
@@ -488,9 +489,9 @@ def test_an_override_is_hashed_once_too(home: Path) -> None:
     path.write_bytes(b"own")
     settled(path)
     card = a_card(None)
-    source = weights.resolve(card, "main", card.weights["main"], str(path))
+    source = source_module.resolve(card, "main", card.weights["main"], str(path))
     assert source.sha256 == hashlib.sha256(b"own").hexdigest()
-    assert weights.remembered(path).sha256 == source.sha256  # type: ignore[union-attr]
+    assert source_module.cached_digests(path).sha256 == source.sha256  # type: ignore[union-attr]
 
 
 # the commands, on cards of a folder of their own
@@ -523,7 +524,7 @@ def own_cards(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     write("cc", "{}", "{main: {file: c.bin, missing: Ask the author.}}")
     write("dd", "{}", "{}")
     monkeypatch.setenv("PROBEKIT_CARDS", str(folder))
-    monkeypatch.setattr("probekit.cards._shipped", lambda kind: tmp_path / "nowhere")
+    monkeypatch.setattr("probekit.cards.loader._builtin_folder", lambda kind: tmp_path / "nowhere")
     return folder
 
 
@@ -614,8 +615,8 @@ def test_list_get_and_verify(own_cards: Path, server: Server, home: Path) -> Non
 
 def test_a_stated_size_is_compared_without_reading(server: Server, home: Path) -> None:
     facts = WeightsFile(file="f", size=5, sha256=SHA256)
-    assert download.fault(facts, 5, None) == ""
-    assert "4 bytes, the card says 5" in download.fault(facts, 4, None)
+    assert download.digest_mismatch(facts, 5, None) == ""
+    assert "4 bytes, the card says 5" in download.digest_mismatch(facts, 4, None)
 
 
 def test_show_says_what_a_network_costs_and_whether_its_weights_are_here(main: Any) -> None:

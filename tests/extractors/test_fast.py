@@ -6,16 +6,16 @@ from torch import nn
 
 from probekit import cards
 from probekit.extractors import load
-from probekit.extractors.load import specify
+from probekit.extractors.load import resolve_spec
 
 NAMES = ("talnet", "convnet", "weanet", "harmonic-cnn")  # a GRU; a dense head; a head of 1 x 1
 
 
 def built(name, precision):
-    roles = {key.partition("/")[0] for key in cards.extractor(name).weights}
+    roles = {key.partition("/")[0] for key in cards.load_extractor_card(name).weights}
     weights = {f"{name}.{role}": "random:0" for role in roles}
-    streams = list(cards.extractor(name).streams)
-    return load.build(specify(name, weights=weights, streams=streams, precision=precision))
+    streams = list(cards.load_extractor_card(name).streams)
+    return load.build(resolve_spec(name, weights=weights, streams=streams, precision=precision))
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -67,7 +67,7 @@ def test_rounding_once_gives_what_autocast_gives(pair):
     single, half = pair
     wave = clip(half)
     [found] = half([wave])
-    features = single.frontend(single.cut(wave))
+    features = single.frontend(single.split(wave))
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         expected = single.embed(features)
     for name, values in found.items():

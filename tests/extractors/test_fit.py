@@ -6,7 +6,7 @@ from torch import nn
 
 from probekit.errors import WeightsError
 from probekit.extractors.networks import cnn14, vggish
-from probekit.extractors.states import fit
+from probekit.extractors.weights.state_dict import load_strict
 
 
 def network():
@@ -15,7 +15,7 @@ def network():
 
 def test_what_fits_is_loaded():
     given, taken = network(), network()
-    fit(taken, given.state_dict(), "x")
+    load_strict(taken, given.state_dict(), "x")
     for key, value in given.state_dict().items():
         assert torch.equal(taken.state_dict()[key], value)
 
@@ -29,7 +29,7 @@ def test_every_fault_is_named_and_nothing_is_changed():
     state["head.weight"] = torch.zeros(1)
     state["1.weight"] = [1, 2, 3]
     with pytest.raises(WeightsError) as raised:
-        fit(net, state, "a/path.pth")
+        load_strict(net, state, "a/path.pth")
     text = str(raised.value)
     assert text.startswith("a/path.pth: ")
     assert "1 missing: 0.bias (3,)" in text
@@ -41,23 +41,23 @@ def test_every_fault_is_named_and_nothing_is_changed():
 
 def test_long_lists_are_cut():
     with pytest.raises(WeightsError, match=r"7 missing: .*; and 3 more"):
-        fit(network(), {}, "x")
+        load_strict(network(), {}, "x")
 
 
 def test_optional_keys_may_be_absent_but_not_misshapen():
     state = network().state_dict()
     count = state.pop("1.num_batches_tracked")
     with pytest.raises(WeightsError, match="num_batches_tracked"):
-        fit(network(), state, "x")
-    fit(network(), state, "x", optional=lambda key: key.endswith("num_batches_tracked"))
+        load_strict(network(), state, "x")
+    load_strict(network(), state, "x", optional=lambda key: key.endswith("num_batches_tracked"))
     state["1.num_batches_tracked"] = count.reshape(1)
     with pytest.raises(WeightsError, match=r"\(1,\) given, \(\) needed"):
-        fit(network(), state, "x", optional=lambda key: True)
+        load_strict(network(), state, "x", optional=lambda key: True)
 
 
 def test_a_number_of_another_kind_is_converted():
     net = network()
-    fit(net, {key: value.double() for key, value in network().state_dict().items()}, "x")
+    load_strict(net, {key: value.double() for key, value in network().state_dict().items()}, "x")
     assert net[0].weight.dtype == torch.float32
 
 
@@ -74,7 +74,7 @@ def refusal(state):
     with torch.device("meta"):  # it will not get any weights
         network = vggish.Network()
     with pytest.raises(WeightsError) as raised:
-        fit(network, state, "vggish: main weights")
+        load_strict(network, state, "vggish: main weights")
     return str(raised.value)
 
 

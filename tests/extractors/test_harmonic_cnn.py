@@ -8,8 +8,9 @@ import torch
 
 from probekit import cards
 from probekit.errors import WeightsError
-from probekit.extractors import load, states
+from probekit.extractors import load
 from probekit.extractors.networks import harmonic_cnn
+from probekit.extractors.weights import state_dict
 
 torch.set_num_threads(1)
 STREAMS = ("encoder", "dense1")
@@ -31,13 +32,13 @@ KEYS = {
 
 
 def build(wanted=STREAMS):
-    return harmonic_cnn.build(cards.extractor("harmonic-cnn"), {}, wanted).eval()
+    return harmonic_cnn.build(cards.load_extractor_card("harmonic-cnn"), {}, wanted).eval()
 
 
 @pytest.fixture(scope="module")
 def random():
     extractor = build()
-    extractor.load_weights({"main": states.random_state(extractor.network, 0)})
+    extractor.load_weights({"main": state_dict.random_init(extractor.network, 0)})
     return extractor.requires_grad_(False)
 
 
@@ -173,12 +174,12 @@ def test_frontend(random):
 def test_keys_and_parameters(random):
     assert set(random.network.state_dict()) == KEYS
     count = sum(p.numel() for p in random.network.parameters())
-    assert count == cards.extractor("harmonic-cnn").parameter_count == 3_631_551
+    assert count == cards.load_extractor_card("harmonic-cnn").parameter_count == 3_631_551
 
 
 def test_the_window_may_be_absent():
     extractor = build()
-    state = states.random_state(extractor.network, 0)
+    state = state_dict.random_init(extractor.network, 0)
     del state["hstft.spec.window"]
     extractor.network.hstft.spec.window.zero_()
     extractor.load_weights({"main": state})
@@ -187,7 +188,7 @@ def test_the_window_may_be_absent():
 
 def test_the_window_of_the_file_is_used():
     extractor = build()
-    state = states.random_state(extractor.network, 0)
+    state = state_dict.random_init(extractor.network, 0)
     state["hstft.spec.window"] = torch.ones(512)
     extractor.load_weights({"main": state})
     assert torch.equal(extractor.network.hstft.spec.window, torch.ones(512))
@@ -203,7 +204,7 @@ def test_the_window_of_the_file_is_used():
 )
 def test_loading_is_strict(change):
     extractor = build()
-    state = states.random_state(extractor.network, 0)
+    state = state_dict.random_init(extractor.network, 0)
     change(state)
     with pytest.raises(WeightsError, match=r"hstft\.bw_Q|extra|layer1\.conv\.weight"):
         extractor.load_weights({"main": state})
@@ -259,7 +260,7 @@ def test_it_can_be_trained():
 )
 def test_chunks(random, samples, chunks):
     wave = torch.rand(samples) + 1
-    pieces = random.cut(wave)
+    pieces = random.split(wave)
     assert pieces.shape == (chunks, 80_000)
     assert torch.equal(pieces.flatten()[:samples], wave)
     assert not pieces.flatten()[samples:].any()
@@ -291,6 +292,6 @@ def test_grid(random, second):
 
 
 def test_only_what_is_wanted():
-    spec = load.specify("harmonic-cnn", weights={"harmonic-cnn.main": "random:1"})
+    spec = load.resolve_spec("harmonic-cnn", weights={"harmonic-cnn.main": "random:1"})
     (clip,) = load.build(spec)([torch.rand(100)])
     assert {name: value.shape for name, value in clip.items()} == {"encoder": (1, 256)}

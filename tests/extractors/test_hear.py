@@ -12,7 +12,7 @@ import torch
 from probekit import cards
 from probekit.errors import ProbekitError
 from probekit.extractors import hear, load
-from probekit.extractors.hear_api import RATES
+from probekit.extractors.adapters.hear_protocol import RATES
 from probekit.extractors.pooling import pool
 
 torch.set_num_threads(1)
@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 
 def weights(name):
     """Random weights for every file of an extractor."""
-    roles = {key.partition("/")[0] for key in cards.extractor(name).weights}
+    roles = {key.partition("/")[0] for key in cards.load_extractor_card(name).weights}
     return [f"{name}.{role}=random:0" for role in sorted(roles)]
 
 
@@ -91,7 +91,7 @@ class _Stub(torch.nn.Module):
 def test_scenes_are_what_the_cache_would_hold():
     model = hear.load_model("mfcc:pool=mean+max+std")
     audio = noise(2, 30_000)
-    extractor = load.build(load.specify("mfcc"))
+    extractor = load.build(load.resolve_spec("mfcc"))
     for wave, scene in zip(audio, hear.get_scene_embeddings(audio, model), strict=True):
         pooled = pool(extractor([wave])[0]["mfcc"].numpy())
         expected = np.concatenate([pooled["mean"], pooled["max"], pooled["std"]])
@@ -185,13 +185,13 @@ def test_wrong_calls():
 def test_there_and_back(monkeypatch):
     """probekit reads its own HEAR module: the same numbers, the same grid."""
     monkeypatch.setenv("PROBEKIT_HEAR", "mfcc")
-    spec = load.specify("hear:probekit.extractors.hear", streams=["scene", "timestamps"])
-    own = cards.extractor("mfcc").streams["mfcc"]
+    spec = load.resolve_spec("hear:probekit.extractors.hear", streams=["scene", "timestamps"])
+    own = cards.load_extractor_card("mfcc").streams["mfcc"]
     theirs = spec.card.streams["timestamps"]
     assert (theirs.hop, theirs.first_center) == (own.hop, own.first_center)
     assert spec.identity["module"]["distribution"] in ("", "probekit 0.1.0")
     waves = [*noise(2, 20_000), noise(1, 3000)[0]]
-    back, direct = load.build(spec)(waves), load.build(load.specify("mfcc"))(waves)
+    back, direct = load.build(spec)(waves), load.build(load.resolve_spec("mfcc"))(waves)
     for one, other in zip(back, direct, strict=True):
         expected = other["mfcc"][: one["timestamps"].shape[0]]
         torch.testing.assert_close(one["timestamps"], expected, rtol=1e-5, atol=1e-4)

@@ -11,10 +11,11 @@ import soundfile
 import torch
 
 import probekit
+from probekit.cards.selector import EmbeddingSelector, parse
 from probekit.errors import ProbekitError, WeightsError
-from probekit.extractors import hear_modules, load
-from probekit.extractors.weights import parse_overrides
-from probekit.selection import Selection, parse
+from probekit.extractors import load
+from probekit.extractors.adapters import hear_module
+from probekit.extractors.weights.source import parse_overrides
 
 torch.set_num_threads(1)
 
@@ -82,11 +83,11 @@ def sounds():
 @pytest.mark.parametrize(
     ("text", "again", "expected"),
     [
-        ("hear:some.Module", None, Selection("hear", params={"module": "some.Module"})),
-        ("hear:module=m", "hear:m", Selection("hear", params={"module": "m"})),
-        ("hear@12:m,stream=scene", None, Selection("hear", "12", {"module": "m"}, "scene")),
-        ("hear:m,x=1", None, Selection("hear", params={"module": "m", "x": "1"})),
-        ("hear:stream=scene", None, Selection("hear", stream="scene")),
+        ("hear:some.Module", None, EmbeddingSelector("hear", params={"module": "some.Module"})),
+        ("hear:module=m", "hear:m", EmbeddingSelector("hear", params={"module": "m"})),
+        ("hear@12:m,stream=scene", None, EmbeddingSelector("hear", "12", {"module": "m"}, "scene")),
+        ("hear:m,x=1", None, EmbeddingSelector("hear", params={"module": "m", "x": "1"})),
+        ("hear:stream=scene", None, EmbeddingSelector("hear", stream="scene")),
     ],
 )
 def test_how_a_module_is_named(text, again, expected):
@@ -101,7 +102,7 @@ def test_other_forms_are_refused(text):
 
 
 def test_card_is_learnt_from_the_module(module):
-    spec = load.specify(f"hear:{module()}")
+    spec = load.resolve_spec(f"hear:{module()}")
     card = spec.card
     assert (spec.name, card.sample_rate, spec.streams) == ("hear", 22050, ("scene",))
     assert (card.streams["scene"].kind, card.streams["scene"].dim) == ("clip", 3)
@@ -112,7 +113,7 @@ def test_card_is_learnt_from_the_module(module):
 
 def test_embeddings_are_the_module_s(module):
     name = module()
-    extractor = load.build(load.specify(f"hear:{name}", streams=["scene", "timestamps"]))
+    extractor = load.build(load.resolve_spec(f"hear:{name}", streams=["scene", "timestamps"]))
     loaded = sys.modules[name]
     model = loaded.load_model().eval()
     for wave, clip in zip(sounds(), extractor(sounds()), strict=True):
@@ -126,7 +127,7 @@ def test_embeddings_are_the_module_s(module):
 
 
 def test_clips_of_equal_length_share_a_batch(module, monkeypatch):
-    extractor = load.build(load.specify(f"hear:{module()}"))
+    extractor = load.build(load.resolve_spec(f"hear:{module()}"))
     assert extractor.batch_pieces > 1
     library, _ = extractor._parts
     original, shapes = library.scene, []
@@ -137,7 +138,7 @@ def test_clips_of_equal_length_share_a_batch(module, monkeypatch):
 
 def test_a_module_that_mixes_its_batch_gets_one_clip_at_a_time(module):
     name = module(("audio.abs().amax(1)", "audio.abs().amax().expand(len(audio))"))
-    extractor = load.build(load.specify(f"hear:{name}"))
+    extractor = load.build(load.resolve_spec(f"hear:{name}"))
     assert extractor.batch_pieces == 1
     together = extractor(sounds())
     for wave, clip in zip(sounds(), together, strict=True):
@@ -148,8 +149,8 @@ def test_weights_are_named_by_module(module, tmp_path):
     name = module()
     file = tmp_path / "gain.pt"
     torch.save({"gain": torch.full((1,), 3.0)}, file)
-    plain = load.specify(f"hear:{name}")
-    own = load.specify(f"hear:{name}", weights=parse_overrides([f"hear:{name}={file}"]))
+    plain = load.resolve_spec(f"hear:{name}")
+    own = load.resolve_spec(f"hear:{name}", weights=parse_overrides([f"hear:{name}={file}"]))
     assert plain.fingerprint != own.fingerprint
     assert own.identity["weights"]["main"].startswith("sha256:")
     assert str(file) not in json.dumps(own.identity)
@@ -157,20 +158,20 @@ def test_weights_are_named_by_module(module, tmp_path):
     once, thrice = load.build(plain)(wave)[0]["scene"], load.build(own)(wave)[0]["scene"]
     torch.testing.assert_close(3 * once[:2], thrice[:2])
     with pytest.raises(WeightsError, match=f"hear:{name}=absent: no such file"):
-        load.specify(f"hear:{name}", weights=parse_overrides([f"hear:{name}=absent"]))
+        load.resolve_spec(f"hear:{name}", weights=parse_overrides([f"hear:{name}=absent"]))
     with pytest.raises(WeightsError, match=f"name the module, --weights hear:{name}=PATH"):
-        load.specify(f"hear:{name}", weights=parse_overrides([f"hear={file}"]))
+        load.resolve_spec(f"hear:{name}", weights=parse_overrides([f"hear={file}"]))
 
 
 def test_fingerprint_covers_the_source(module, tmp_path):
     one = module()
-    facts = load.specify(f"hear:{one}").identity["module"]
-    again = load.specify(f"hear:{one}").identity["module"]
+    facts = load.resolve_spec(f"hear:{one}").identity["module"]
+    again = load.resolve_spec(f"hear:{one}").identity["module"]
     assert facts == again
     assert facts["name"] == one
     assert (facts["scene_embedding_size"], facts["timestamp_embedding_size"]) == (3, 2)
     (tmp_path / f"{one}.py").write_text(GOOD + "\n# changed\n")
-    assert hear_modules._source_hash(one) != facts["source"]
+    assert hear_module._source_hash(one) != facts["source"]
 
 
 def test_fingerprint_covers_the_whole_package(tmp_path, monkeypatch):
@@ -181,13 +182,13 @@ def test_fingerprint_covers_the_whole_package(tmp_path, monkeypatch):
     (inner / "__init__.py").write_text("")
     (inner / "small.py").write_text(GOOD)
     name = "hear_package.models.small"
-    first = load.specify(f"hear:{name}").identity["module"]["source"]
+    first = load.resolve_spec(f"hear:{name}").identity["module"]["source"]
     (tmp_path / "hear_package" / "helper.py").write_text("x = 1\n")
-    second = hear_modules._source_hash(name)
+    second = hear_module._source_hash(name)
     (tmp_path / "hear_package" / "helper.py").write_text("x = 2\n")
-    assert len({first, second, hear_modules._source_hash(name)}) == 3
-    assert hear_modules._distribution("pytest") == f"pytest {pytest.__version__}"
-    assert hear_modules._distribution(name) == ""
+    assert len({first, second, hear_module._source_hash(name)}) == 3
+    assert hear_module._distribution("pytest") == f"pytest {pytest.__version__}"
+    assert hear_module._distribution(name) == ""
 
 
 FAULTS = {
@@ -224,7 +225,7 @@ def test_faults_are_named_with_the_module(module, fault):
     change, message = FAULTS[fault]
     name = module(change)
     with pytest.raises(ProbekitError, match=f"^hear:{name}: .*{message}"):
-        load.build(load.specify(f"hear:{name}", streams=["scene", "timestamps"]))
+        load.build(load.resolve_spec(f"hear:{name}", streams=["scene", "timestamps"]))
 
 
 def test_places_must_not_depend_on_the_length(module):
@@ -232,7 +233,7 @@ def test_places_must_not_depend_on_the_length(module):
         "* (1000 * HOP / model.sample_rate)",
         "* (1000 * HOP / model.sample_rate * (1 if audio.shape[1] > 30000 else 0.5))",
     ))  # fmt: skip
-    extractor = load.build(load.specify(f"hear:{name}", streams=["timestamps"]))
+    extractor = load.build(load.resolve_spec(f"hear:{name}", streams=["timestamps"]))
     extractor([torch.ones(40000)])
     with pytest.raises(ProbekitError, match=r"places frames differently.*every 11\.61 ms.*scene"):
         extractor([torch.ones(20000)])
@@ -243,16 +244,16 @@ def test_a_short_clip_may_have_one_frame_behind_its_end(module):
                   ("frames = padded.unfold(1, HOP, HOP)",
                    "padded = torch.nn.functional.pad(audio, (0, max(0, 22050 - audio.shape[1])))\n"
                    "    frames = padded.unfold(1, 22050, HOP)"))  # fmt: skip
-    extractor = load.build(load.specify(f"hear:{name}", streams=["timestamps"]))
+    extractor = load.build(load.resolve_spec(f"hear:{name}", streams=["timestamps"]))
     assert extractor([torch.ones(50)])[0]["timestamps"].shape == (1, 2)
     assert extractor.streams["timestamps"].first_center == Fraction(1, 2)
 
 
 def test_a_single_timestamp_is_no_stream(module):
     name = module(("frames = padded.unfold(1, HOP, HOP)", "frames = padded[:, None]"))
-    assert list(load.specify(f"hear:{name}").card.streams) == ["scene"]
+    assert list(load.resolve_spec(f"hear:{name}").card.streams) == ["scene"]
     with pytest.raises(ProbekitError, match="unknown stream of hear 'timestamps'"):
-        load.specify(f"hear:{name},stream=timestamps")
+        load.resolve_spec(f"hear:{name},stream=timestamps")
 
 
 @pytest.mark.parametrize(
@@ -265,32 +266,32 @@ def test_a_single_timestamp_is_no_stream(module):
 )
 def test_hop_is_exact(module, hop, expected):
     name = module(("(1000 * HOP / model.sample_rate)", hop))
-    assert load.specify(f"hear:{name}").card.streams["timestamps"].hop == expected
+    assert load.resolve_spec(f"hear:{name}").card.streams["timestamps"].hop == expected
 
 
 def test_rounded_timestamps_do_not_drift(module):
     """Whole milliseconds, as some modules give them, of a hop that is a fraction of them."""
     name = module(("times.expand", "times.round().expand"))
-    assert load.specify(f"hear:{name}").card.streams["timestamps"].hop == Fraction(512, 22050)
+    assert load.resolve_spec(f"hear:{name}").card.streams["timestamps"].hop == Fraction(512, 22050)
 
 
 def test_unknown_modules():
     with pytest.raises(ProbekitError, match="no module nowhere; install it, or name its folder"):
-        load.specify("hear:nowhere.at.all")
+        load.resolve_spec("hear:nowhere.at.all")
     with pytest.raises(ProbekitError, match=r"hear: name the module, hear:some\.module"):
-        load.specify("hear")
+        load.resolve_spec("hear")
     with pytest.raises(ProbekitError, match="has no load_model and no get_scene"):
-        load.specify("hear:json")
+        load.resolve_spec("hear:json")
 
 
 def test_other_parameters_are_refused(module):
     with pytest.raises(ProbekitError, match="unknown parameter of hear 'size'"):
-        load.specify(f"hear:{module()},size=5")
+        load.resolve_spec(f"hear:{module()},size=5")
 
 
 def test_precision(module):
-    spec = load.specify(f"hear:{module()}", precision="bf16")
-    assert spec.fingerprint != load.specify(f"hear:{spec.params['module']}").fingerprint
+    spec = load.resolve_spec(f"hear:{module()}", precision="bf16")
+    assert spec.fingerprint != load.resolve_spec(f"hear:{spec.params['module']}").fingerprint
     assert load.build(spec)(sounds()[:1])[0]["scene"].dtype == torch.float32
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from probekit.errors import WeightsError
-from probekit.extractors import keras_h5
-from probekit.extractors.keras_h5 import read_layers, state_dict
+from probekit.extractors.weights import keras
+from probekit.extractors.weights.keras import read_layers, state_dict
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_absurd_shapes_are_not_read(tmp_path):
 def test_arrays_together_are_limited(tmp_path, monkeypatch):
     layers = {name: {"kernel": np.zeros((100, 10))} for name in "abc"}  # 8,000 bytes each
     path = write(tmp_path / "w.h5", layers)
-    monkeypatch.setattr(keras_h5, "LIMIT", 40_000)
+    monkeypatch.setattr(keras, "LIMIT", 40_000)
     assert len(read_layers(path)) == 3
     with h5py.File(path, "a") as file:
         file["c/c"].create_dataset("bias:0", (10**4,), "f8", chunks=True, compression="gzip")
@@ -224,7 +224,7 @@ def test_arrays_together_are_limited(tmp_path, monkeypatch):
 
 
 def test_decompression_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(keras_h5, "LIMIT", 10**6)
+    monkeypatch.setattr(keras, "LIMIT", 10**6)
     path = tmp_path / "bomb.h5.gz"
     packed = gzip.compress(b"\x89HDF\r\n\x1a\n" + bytes(10**7))
     path.write_bytes(packed[:-20])  # whoever unpacks it to its end sees that it is damaged

@@ -11,8 +11,9 @@ import torch
 
 from probekit import cards
 from probekit.errors import ProbekitError, WeightsError
-from probekit.extractors import load, states, weights
+from probekit.extractors import load
 from probekit.extractors.networks import openl3
+from probekit.extractors.weights import source, state_dict
 
 torch.set_num_threads(1)
 INPUTS = ("linear", "mel128", "mel256")
@@ -35,7 +36,7 @@ KEYS = {
 
 def build(**params):
     given = {**DEFAULTS, **params}
-    return openl3.build(cards.extractor("openl3"), given, ["embedding"]).eval()
+    return openl3.build(cards.load_extractor_card("openl3"), given, ["embedding"]).eval()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def filled(original, **params):
 def random():
     """A network with random weights and windows side by side."""
     extractor = build(input="mel128", size=512, hop=1.0)
-    extractor.load_weights({"main": states.random_state(extractor.network, 0)})
+    extractor.load_weights({"main": state_dict.random_init(extractor.network, 0)})
     return extractor.requires_grad_(False)
 
 
@@ -82,7 +83,7 @@ def test_keys_and_parameters(representation):
     network = build(input=representation).network
     assert set(network.state_dict()) == KEYS
     trained = sum(p.numel() for p in network.parameters())
-    assert trained == cards.extractor("openl3").parameter_count
+    assert trained == cards.load_extractor_card("openl3").parameter_count
     running = sum(b.numel() for n, b in network.named_buffers() if "running" in n)
     assert trained + running == 4_689_860
 
@@ -91,7 +92,7 @@ def errors(original, kind, wave, representation, frontend):
     """Largest error of two windows for each size, in standard deviations of the reference."""
     stored = original["vectors"]
     extractor = filled(original, input=representation, frontend=frontend, hop=0.5)
-    pieces = extractor.cut(torch.from_numpy(stored[f"{wave}.wave"]))[[0, 2]]
+    pieces = extractor.split(torch.from_numpy(stored[f"{wave}.wave"]))[[0, 2]]
     maps = extractor.network.maps(extractor.frontend(pieces))
     found = []
     for size in (512, 6144):
@@ -249,7 +250,7 @@ def test_grid_of_the_parameters(center, first):
 
 
 def test_default_grid_is_the_cards():
-    assert build().streams["embedding"] == cards.extractor("openl3").streams["embedding"]
+    assert build().streams["embedding"] == cards.load_extractor_card("openl3").streams["embedding"]
 
 
 def test_hop_is_whole_samples():
@@ -269,7 +270,7 @@ def test_impossible_hops(hop):
 def test_windows_take_in_every_sample(samples, center):
     extractor = build(hop=0.1, center=center)
     wave = torch.rand(samples) + 1
-    pieces = extractor.cut(wave)
+    pieces = extractor.split(wave)
     lead = 24000 if center else 0
     count = 1 + max(0, -(-(samples + lead - 48000) // 4800))
     assert pieces.shape == (count, 48000)
@@ -285,7 +286,7 @@ def test_windows_lie_where_the_grid_says(center, place):
     stream = extractor.streams["embedding"]
     wave = torch.zeros(100_000)
     wave[place] = 1
-    holds = extractor.cut(wave).any(1)
+    holds = extractor.split(wave).any(1)
     for k, there in enumerate(holds.tolist()):
         begin = stream.first_center + k * stream.hop - stream.window / 2
         assert there == (begin <= Fraction(place, 48000) < begin + stream.window)
@@ -307,7 +308,7 @@ def test_companions_do_not_matter(random):
 
 def test_a_later_click_moves_along_the_frames():
     extractor = build(input="mel128", size=512, hop=0.5)
-    extractor.load_weights({"main": states.random_state(extractor.network, 0)})
+    extractor.load_weights({"main": state_dict.random_init(extractor.network, 0)})
     silent = extractor([torch.zeros(72_000)])[0]["embedding"]
     for second in (0.25, 1.25):
         wave = torch.zeros(72_000)
@@ -369,19 +370,19 @@ def test_another_number_of_layers_is_refused(tmp_path):
 )
 def test_loading_is_strict(change):
     extractor = build()
-    state = states.random_state(extractor.network, 0)
+    state = state_dict.random_init(extractor.network, 0)
     change(state)
     with pytest.raises(WeightsError, match=r"conv2d_4\.bias|extra|conv2d_1\.weight"):
         extractor.load_weights({"main": state})
 
 
 def test_every_choice_has_its_file():
-    card = cards.extractor("openl3")
+    card = cards.load_extractor_card("openl3")
     files = set()
     for content in ("music", "env"):
         for representation in INPUTS:
             params = {**DEFAULTS, "content": content, "input": representation}
-            found = weights.needed(card, params, ("embedding",))
+            found = source.required_weights(card, params, ("embedding",))
             assert list(found) == ["main"]
             facts = found["main"]
             assert facts.file == f"openl3_audio_{representation}_{content}-v0_4_0.h5.gz"
@@ -392,7 +393,7 @@ def test_every_choice_has_its_file():
 
 
 def test_what_a_user_writes():
-    spec = load.specify(
+    spec = load.resolve_spec(
         "openl3:content=env,input=mel128,size=512,hop=0.5,center=false",
         weights={"openl3.main": "random:0"},
     )

@@ -1,7 +1,7 @@
 import pytest
 
 from probekit.errors import ProbekitError
-from probekit.extractors.overrides import named_for
+from probekit.extractors.weights.source import validate_overrides
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from probekit.extractors.overrides import named_for
     ],
 )
 def test_weights_of_what_was_asked_for(texts, extractors, keys):
-    assert sorted(named_for(texts, extractors)) == keys
+    assert sorted(validate_overrides(texts, extractors)) == keys
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_weights_of_what_was_asked_for(texts, extractors, keys):
 )  # fmt: skip
 def test_weights_that_nothing_would_use_are_refused(text, extractors, words):
     with pytest.raises(ProbekitError) as error:
-        named_for([text], extractors)
+        validate_overrides([text], extractors)
     for word in words:
         assert word in str(error.value)
 
 
 def test_an_option_without_its_extractor_is_refused():
     with pytest.raises(ProbekitError, match="--weights vggish: for the extractor of --init"):
-        named_for(["vggish=a"], [], "--init")
+        validate_overrides(["vggish=a"], [], "--init")

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from probekit.errors import WeightsError
-from probekit.extractors import states, weights
+from probekit.extractors.weights import source, state_dict
 
 
 def read(path):
-    return states.read(weights.Source(path=path), "main", None)
+    return state_dict.load_state_dict(source.Source(path=path), "main", None)
 
 
 ARRAYS = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from probekit.extractors import resampling
-from probekit.extractors.resampling import RESAMPY_0_2, RESAMPY_0_4, resample
+from probekit.audio import resample as resample_module
+from probekit.audio.resample import RESAMPY_0_2, RESAMPY_0_4, resample
 
 torch.set_num_threads(1)
 PAIRS = [
@@ -77,8 +77,8 @@ def test_awkward_ratios_agree_with_resampy(source, target):
 def test_both_ways_to_compute_agree(monkeypatch):
     x = torch.from_numpy(noise(5000)).reshape(2, 2500)
     by_matrix = resample(x, 44100, 16000)
-    monkeypatch.setattr(resampling, "_LARGEST_MATRIX", 0)
-    monkeypatch.setattr(resampling, "_AT_ONCE", 50_000)
+    monkeypatch.setattr(resample_module, "_LARGEST_MATRIX", 0)
+    monkeypatch.setattr(resample_module, "_AT_ONCE", 50_000)
     np.testing.assert_allclose(resample(x, 44100, 16000), by_matrix, rtol=0, atol=EXACT)
 
 
@@ -126,7 +126,7 @@ def test_batches_and_companions():
 def test_long_clips_go_through_in_pieces(monkeypatch):
     x = torch.from_numpy(noise(30_000))
     whole = resample(x, 44100, 16000)
-    monkeypatch.setattr(resampling, "_AT_ONCE", 2000)
+    monkeypatch.setattr(resample_module, "_AT_ONCE", 2000)
     np.testing.assert_allclose(resample(x, 44100, 16000), whole, rtol=0, atol=1e-6)
 
 
@@ -146,13 +146,13 @@ def test_refuses_what_cannot_be(source, target, samples):
 def test_weights_are_computed_once():
     x = torch.zeros(1000)
     resample(x, 44100, 16000)
-    before = resampling._matrix.cache_info().misses
+    before = resample_module._matrix.cache_info().misses
     resample(x, 44100, 16000)
-    assert resampling._matrix.cache_info().misses == before
+    assert resample_module._matrix.cache_info().misses == before
 
 
 def test_gradients_pass():
-    resampling._matrix.cache_clear()
+    resample_module._matrix.cache_clear()
     with torch.inference_mode():
         resample(torch.zeros(1000), 8000, 16000)
     x = torch.zeros(1000, requires_grad=True)

@@ -10,8 +10,9 @@ import torch
 
 from probekit import cards
 from probekit.errors import WeightsError
-from probekit.extractors import classes, load, states, weights
+from probekit.extractors import labels, load
 from probekit.extractors.networks import talnet
+from probekit.extractors.weights import source, state_dict
 
 torch.set_num_threads(1)
 STREAMS = ("gru", "probabilities")
@@ -31,7 +32,9 @@ KEYS = {
 @pytest.fixture(scope="module")
 def extractor():
     """The normalizer is the stand-in of the stored numbers: -40 dB and 20 dB."""
-    return talnet.build(cards.extractor("talnet"), {}, STREAMS).eval().requires_grad_(False)
+    return (
+        talnet.build(cards.load_extractor_card("talnet"), {}, STREAMS).eval().requires_grad_(False)
+    )
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ def test_original_outputs(filled, stored):
 
 def test_original_spectra(extractor, stored):
     for kind in ("noise", "speech"):
-        pieces = extractor.cut(torch.from_numpy(stored[f"{kind}.wave"]))
+        pieces = extractor.split(torch.from_numpy(stored[f"{kind}.wave"]))
         ours = extractor.frontend(pieces)[0] * 20 - 40
         # dB: rounding of the mel product, which both do in float32, and of the normalizer
         np.testing.assert_allclose(ours, stored[f"{kind}.logmel"], rtol=0, atol=5e-5)
@@ -155,7 +158,7 @@ def test_head_reads_the_stream(filled):
 def test_classes_are_audioset_s(shared):
     with (shared / "data" / "meta" / "audioset_class_labels_indices.csv").open() as stream:
         expected = [row["display_name"] for row in csv.DictReader(stream)]
-    assert list(classes.read("audioset.csv")) == expected
+    assert list(labels.load_labels("audioset.csv")) == expected
     assert expected[0] == "Speech"
     assert len(set(expected)) == 527
 
@@ -171,7 +174,7 @@ def test_checkpoint_of_the_author_s_kind_is_read(filled, tmp_path):
     file = tmp_path / "TALNet.pt"
     content = {"model": model, "optimizer": {"param_groups": [{"lr": 1e-3}]}}
     torch.save(content, file, _use_new_zipfile_serialization=False)
-    main = states.read(weights.Source(path=file), "main", None)
+    main = state_dict.load_state_dict(source.Source(path=file), "main", None)
     fresh = talnet.build(filled.card, {}, STREAMS).eval()
     fresh.load_weights({"main": main, "normalizer": fresh.normalizer.state_dict()})
     for key, value in model.items():
@@ -198,7 +201,7 @@ def test_normalizer_of_the_author_s_kind_is_read(filled, tmp_path):
         normalizer_of_python_2(pair), pickle.dumps(tuple(pair)), pickle.dumps(pair, protocol=2)
     ):  # fmt: skip
         file.write_bytes(content)
-        state = states.read(weights.Source(path=file), "normalizer", None)
+        state = state_dict.load_state_dict(source.Source(path=file), "normalizer", None)
         fresh = talnet.build(filled.card, {}, STREAMS).eval()
         fresh.load_weights({"main": filled.network.state_dict(), "normalizer": state})
         np.testing.assert_allclose(fresh.normalizer.mu, pair[0], rtol=1e-7)
@@ -236,12 +239,12 @@ def test_nothing_is_silently_missing(extractor, monkeypatch, tmp_path):
         extractor.load_weights({"main": extractor.network.state_dict()})
     monkeypatch.setenv("PROBEKIT_HOME", str(tmp_path))
     with pytest.raises(WeightsError, match="403 or 404 since June 2021"):
-        load.specify("talnet")
+        load.resolve_spec("talnet")
 
 
 def test_random_weights_by_name():
     names = {"talnet.main": "random:1", "talnet.normalizer": "random:1"}
-    spec = load.specify("talnet", weights=names)
+    spec = load.resolve_spec("talnet", weights=names)
     assert spec.provenance == [
         "the public TALNet, not the one retrained for kumar2021",
         "random weights (seed 1)",

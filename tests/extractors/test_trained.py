@@ -10,11 +10,13 @@ import soundfile
 import torch
 import yaml
 
-from probekit import audio, open_cache
+from probekit import open_cache
+from probekit.audio import recording as recording_module
 from probekit.errors import CardError, ProbekitError, UnknownNameError, WeightsError
-from probekit.extraction import long
-from probekit.extractors import load, students, trained
-from probekit.extractors.networks.student import keep
+from probekit.extraction import long_audio
+from probekit.extractors import load
+from probekit.extractors.students import card, zoo
+from probekit.extractors.students.extractor import save_student
 
 torch.set_num_threads(1)
 CLASSES = ["click", "noise", "tone"]
@@ -28,11 +30,11 @@ def reports(tmp_path, monkeypatch):
 
 def made(text="short-chunk:width=2", name="0a1b", crop=F(5), target="multi", **more):
     torch.manual_seed(0)
-    student = students.build(text, len(CLASSES))
+    student = zoo.build(text, len(CLASSES))
     student.train()(torch.randn(4, int(crop * student.rate)))  # running statistics of its own
     student.eval()
-    where = keep(
-        trained.folder() / name, student, classes=CLASSES, target=target, crop=crop, **more
+    where = save_student(
+        card.folder() / name, student, classes=CLASSES, target=target, crop=crop, **more
     )
     return student, where
 
@@ -44,7 +46,7 @@ def made(text="short-chunk:width=2", name="0a1b", crop=F(5), target="multi", **m
 @pytest.mark.parametrize("target", ["single", "multi"])
 def test_it_says_what_the_student_said(text, crop, target):
     student, _ = made(text, crop=crop, target=target)
-    extractor = load.build(load.specify("runs/0a1b", streams=EVERY))
+    extractor = load.build(load.resolve_spec("runs/0a1b", streams=EVERY))
     samples = int(crop * student.rate)
     wave = torch.randn(2 * samples)
     (found,) = extractor([wave])
@@ -65,7 +67,7 @@ def test_it_says_what_the_student_said(text, crop, target):
 def test_frames_of_crops_follow_one_another():
     """A crop of 3.1 s has 12 frames of 0.25 s: crops begin every 3 s, and no frame is missing."""
     made(crop=F(31, 10))
-    extractor = load.build(load.specify("runs/0a1b", streams=EVERY))
+    extractor = load.build(load.resolve_spec("runs/0a1b", streams=EVERY))
     grid, per_crop = extractor.streams["embedding"], extractor.streams["logits"]
     assert (grid.hop, grid.first_center) == (F(1, 4), F(1, 8))
     assert (per_crop.hop, per_crop.first_center, per_crop.window) == (F(3), F(31, 20), F(31, 10))
@@ -84,12 +86,12 @@ def test_frames_of_crops_follow_one_another():
 
 
 def test_fixed_students_have_one_linear_layer():
-    from probekit.distill import transfer
+    from probekit.distillation import methods
 
-    student = students.build("short-chunk:width=2", 3)
-    transfer.fix(student)
-    keep(trained.folder() / "f1", student, classes=CLASSES, target="single", crop=F(1))
-    extractor = load.build(load.specify("runs/f1", streams=["hidden", "logits"]))
+    student = zoo.build("short-chunk:width=2", 3)
+    methods.freeze_encoder(student)
+    save_student(card.folder() / "f1", student, classes=CLASSES, target="single", crop=F(1))
+    extractor = load.build(load.resolve_spec("runs/f1", streams=["hidden", "logits"]))
     assert torch.equal(extractor.head().weight, student.head.dense.weight)
     wave = torch.randn(16_000)
     (found,) = extractor([wave])
@@ -98,18 +100,18 @@ def test_fixed_students_have_one_linear_layer():
 
 def test_regressions_have_values_only():
     made(target="regression")
-    spec = load.specify("runs/0a1b")
+    spec = load.resolve_spec("runs/0a1b")
     assert set(spec.card.streams) == {"embedding", "hidden", "logits"}
     assert load.build(spec).head() is None
 
 
 def test_students_that_need_their_teacher_are_not_kept():
-    from probekit.distill import baselines
+    from probekit.distillation import fusion
 
-    model = baselines.build("concat", students.build("short-chunk:width=2", 3), 5)
+    model = fusion.build("concat", zoo.build("short-chunk:width=2", 3), 5)
     with pytest.raises(ProbekitError, match="reads a teacher's features"):
-        keep(trained.folder() / "c", model.student, classes=CLASSES, target="multi", crop=F(1))
-    assert trained.names() == {}
+        save_student(card.folder() / "c", model.student, classes=CLASSES, target="multi", crop=F(1))
+    assert card.names() == {}
 
 
 def test_a_module_of_the_user_s(tmp_path, monkeypatch):
@@ -127,7 +129,7 @@ def test_a_module_of_the_user_s(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     student, _ = made("keptstudent:Net", crop=F(1))
-    spec = load.specify("runs/0a1b", streams=["embedding", "logits"])
+    spec = load.resolve_spec("runs/0a1b", streams=["embedding", "logits"])
     assert "hidden" not in spec.card.streams
     extractor = load.build(spec)
     assert extractor.head() is None
@@ -143,13 +145,13 @@ def test_a_module_of_the_user_s(tmp_path, monkeypatch):
 def test_the_weights_decide_the_fingerprint():
     first, _ = made(name="a1", description="one line", caveat="stand-in data")
     made(name="a2")
-    specs = [load.specify(text) for text in ("runs/a1", "student-a1", "runs/a2")]
+    specs = [load.resolve_spec(text) for text in ("runs/a1", "student-a1", "runs/a2")]
     assert specs[0].fingerprint == specs[1].fingerprint != specs[2].fingerprint  # by its name
     assert specs[0].card.title == "one line" and specs[0].provenance == ["stand-in data"]
     with torch.no_grad():
         first.network.bn.bias += 1
-    keep(trained.folder() / "a1", first, classes=CLASSES, target="multi", crop=F(5))
-    assert load.specify("runs/a1").fingerprint != specs[0].fingerprint
+    save_student(card.folder() / "a1", first, classes=CLASSES, target="multi", crop=F(5))
+    assert load.resolve_spec("runs/a1").fingerprint != specs[0].fingerprint
 
 
 def test_equal_weights_have_equal_bytes(monkeypatch):
@@ -158,26 +160,26 @@ def test_equal_weights_have_equal_bytes(monkeypatch):
     for number in (1, 22_222):
         monkeypatch.setattr("os.getpid", lambda number=number: number)
         _, where = made()
-        written.append((where / trained.WEIGHTS).read_bytes())
+        written.append((where / card.WEIGHTS).read_bytes())
     assert written[0] == written[1]
 
 
 def test_wrong_names():
     made(name="0a1b")
     with pytest.raises(UnknownNameError, match=r"Did you mean 'runs/0a1b'.*PROBEKIT_REPORTS"):
-        load.specify("runs/0a1c")
+        load.resolve_spec("runs/0a1c")
     with pytest.raises(UnknownNameError, match="stream"):
-        load.specify("runs/0a1b:stream=relu")
+        load.resolve_spec("runs/0a1b:stream=relu")
     with pytest.raises(WeightsError, match="its own weights"):
-        load.specify("runs/0a1b", weights={"student-0a1b.main": "random:0"})
+        load.resolve_spec("runs/0a1b", weights={"student-0a1b.main": "random:0"})
 
 
 def test_an_unknown_one_names_few_others():
     for number in range(7):
-        path = made(name=f"{number}abc", crop=F(1))[1] / trained.CARD
+        path = made(name=f"{number}abc", crop=F(1))[1] / card.CARD
         os.utime(path, (1000 + number, 1000 + number))
     with pytest.raises(UnknownNameError) as caught:
-        load.specify("runs/nothing-like-it")
+        load.resolve_spec("runs/nothing-like-it")
     assert "The newest of 7: runs/6abc, runs/5abc, runs/4abc, runs/3abc, runs/2abc." in str(
         caught.value
     )
@@ -186,17 +188,17 @@ def test_an_unknown_one_names_few_others():
 
 def test_in_another_folder(main, corpus, tmp_path, monkeypatch):
     made(name="0a1b", crop=F(1))
-    first = load.specify("runs/0a1b").fingerprint
+    first = load.resolve_spec("runs/0a1b").fingerprint
     other = tmp_path / "other"
-    trained.folder().rename(tmp_path / "moved")
+    card.folder().rename(tmp_path / "moved")
     other.mkdir()
     (tmp_path / "moved").rename(other / "students")
     with pytest.raises(UnknownNameError, match="There is: none"):
-        load.specify("runs/0a1b")
-    assert load.specify("runs/0a1b", reports=other).fingerprint == first
+        load.resolve_spec("runs/0a1b")
+    assert load.resolve_spec("runs/0a1b", reports=other).fingerprint == first
     made(name="ffff", crop=F(1))  # what lies where it is looked for anyway is found, too
-    assert set(trained.names(other)) == {"student-0a1b", "student-ffff"}
-    assert trained.names(other)["student-0a1b"].parent == other / "students"
+    assert set(card.names(other)) == {"student-0a1b", "student-ffff"}
+    assert card.names(other)["student-0a1b"].parent == other / "students"
     # in this process and in others, which are told where it lies
     monkeypatch.chdir(tmp_path)
     where = ("--audio", corpus, "--device", "cpu", "--reports", "other")
@@ -211,14 +213,14 @@ def test_in_another_folder(main, corpus, tmp_path, monkeypatch):
 
 def test_weights_that_were_changed_are_refused():
     _, where = made()
-    path = where / trained.WEIGHTS
+    path = where / card.WEIGHTS
     state = torch.load(path, weights_only=True)
     torch.save({key: value + 1 for key, value in state.items()}, path)
     with pytest.raises(WeightsError, match="not the weights of student-0a1b"):
-        load.specify("runs/0a1b")
+        load.resolve_spec("runs/0a1b")
     path.unlink()
     with pytest.raises(WeightsError, match="are gone"):
-        load.specify("runs/0a1b")
+        load.resolve_spec("runs/0a1b")
 
 
 @pytest.mark.parametrize(
@@ -233,26 +235,26 @@ def test_weights_that_were_changed_are_refused():
 )
 def test_cards_that_are_wrong(change, message):
     _, where = made()
-    path = where / trained.CARD
+    path = where / card.CARD
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **change}))
     with pytest.raises(CardError, match=message):
-        load.specify("runs/0a1b")
+        load.resolve_spec("runs/0a1b")
 
 
 @pytest.mark.parametrize("text", ["!!python/object/apply:os.system [true]", "- a", "\x00"])
 def test_cards_that_are_none(text):
     _, where = made()
-    (where / trained.CARD).write_text(text)
+    (where / card.CARD).write_text(text)
     with pytest.raises(CardError, match=r"card\.yaml: not"):
-        load.specify("runs/0a1b")
+        load.resolve_spec("runs/0a1b")
 
 
 def test_a_class_that_has_changed():
     _, where = made()
-    path = where / trained.CARD
+    path = where / card.CARD
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "steps": 7}))
     with pytest.raises(ProbekitError, match="its class has changed"):
-        load.build(load.specify("runs/0a1b"))
+        load.build(load.resolve_spec("runs/0a1b"))
 
 
 def test_extracted_and_probed_like_any_other(main, corpus, tmp_path):
@@ -265,8 +267,8 @@ def test_extracted_and_probed_like_any_other(main, corpus, tmp_path):
     assert len(kept.clip_ids) == 24 and kept.head.classes == tuple(CLASSES)
     name = kept.clip_ids[5]
     (path,) = corpus.glob(f"{name}.*")
-    wave = torch.from_numpy(audio.load(path, 16_000).wave)
-    (found,) = load.build(load.specify("runs/0a1b"))([wave])
+    wave = torch.from_numpy(recording_module.load(path, 16_000).wave)
+    (found,) = load.build(load.resolve_spec("runs/0a1b"))([wave])
     np.testing.assert_allclose(kept.frames(name), found["embedding"].numpy(), rtol=1e-4, atol=1e-5)
     table = tmp_path / "tiny.csv"
     rows = [f"{i},{i.partition('/')[0]},{k % 3}" for k, i in enumerate(kept.clip_ids)]
@@ -281,12 +283,12 @@ def test_extracted_and_probed_like_any_other(main, corpus, tmp_path):
 
 def test_long_clips_piece_by_piece(tmp_path):
     made(crop=F(31, 10))
-    extractor = load.build(load.specify("runs/0a1b", streams=["embedding", "logits"]))
+    extractor = load.build(load.resolve_spec("runs/0a1b", streams=["embedding", "logits"]))
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000 * 301).astype(np.float32)
     soundfile.write(tmp_path / "long.wav", wave, 16_000, "FLOAT")
-    with audio.opened(tmp_path / "long.wav") as recording:
-        assert long.takes(recording, extractor.card)
-        found, _ = long.embed(extractor, recording, frames=True)
+    with recording_module.open_audio(tmp_path / "long.wav") as recording:
+        assert long_audio.needs_streaming(recording, extractor.card)
+        found, _ = long_audio.embed(extractor, recording, frames=True)
     (whole,) = extractor([torch.from_numpy(wave)])
     assert whole["embedding"].shape == (12 * 101, 16)
     for stream, frames in whole.items():

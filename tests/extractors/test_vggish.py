@@ -8,8 +8,9 @@ import torch
 
 from probekit import cards
 from probekit.errors import WeightsError
-from probekit.extractors import load, states, weights
+from probekit.extractors import load
 from probekit.extractors.networks import vggish
+from probekit.extractors.weights import source, state_dict
 
 torch.set_num_threads(1)
 STREAMS = ("relu", "prerelu", "pca", "pca8")
@@ -27,7 +28,7 @@ def pca_state():
 
 @pytest.fixture(scope="module")
 def extractor():
-    return vggish.build(cards.extractor("vggish"), {"quantize": "round"}, STREAMS).eval()
+    return vggish.build(cards.load_extractor_card("vggish"), {"quantize": "round"}, STREAMS).eval()
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_original_outputs(filled, shared):
             ours = torch.cat([clip[stream] for clip in found])
             assert error(ours, np.concatenate([stored[f"{k}.{stream}"] for k in kinds])) < 1e-4
         for kind in kinds:
-            pieces = filled.cut(torch.from_numpy(stored[f"{kind}.wave"]))
+            pieces = filled.split(torch.from_numpy(stored[f"{kind}.wave"]))
             check_logmel(filled.frontend(pieces), stored[f"{kind}.logmel"])
 
 
@@ -101,7 +102,7 @@ def test_package_torchvggish(filled, monkeypatch):
     found = filled(waves)
     ours = {stream: torch.cat([clip[stream] for clip in found]) for stream in STREAMS}
     for wave, clip in zip(waves, examples, strict=True):
-        check_logmel(filled.frontend(filled.cut(wave)), clip.detach().numpy())
+        check_logmel(filled.frontend(filled.split(wave)), clip.detach().numpy())
     assert error(ours["relu"], relu) < 1e-4
     state = pca_state()
     pca = (relu.numpy() - state["pca_means"].T) @ state["pca_eigen_vectors"].T
@@ -134,7 +135,7 @@ def test_clips_do_not_depend_on_their_companions(filled):
     ("samples", "frames"), [(1, 1), (15599, 1), (15600, 1), (30959, 1), (30960, 2)]
 )
 def test_lengths(extractor, samples, frames):
-    pieces = extractor.cut(torch.ones(samples))
+    pieces = extractor.split(torch.ones(samples))
     assert pieces.shape == (frames, 15600)
     assert pieces[0].sum() == min(samples, 15600)
 
@@ -184,14 +185,14 @@ def test_pca_file_is_checked(filled):
 
 def test_pca_file_of_numpy_arrays_is_read(tmp_path):
     torch.save(pca_state(), tmp_path / "pca.pth")
-    content = states.read(weights.Source(path=tmp_path / "pca.pth"), "pca", None)
+    content = state_dict.load_state_dict(source.Source(path=tmp_path / "pca.pth"), "pca", None)
     for key, value in pca_state().items():
         np.testing.assert_array_equal(content[key], value)
 
 
 def test_random_weights_by_name():
     names = {"vggish.main": "random:1", "vggish.pca": "random:1"}
-    spec = load.specify("vggish", weights=names, streams=["relu", "pca8"])
+    spec = load.resolve_spec("vggish", weights=names, streams=["relu", "pca8"])
     assert set(spec.sources) == {"main", "pca"}
     assert spec.provenance == ["random weights (seed 1)"]
     found = load.build(spec)([torch.rand(16000) - 0.5])[0]
@@ -199,4 +200,4 @@ def test_random_weights_by_name():
         "relu": (1, 128), "pca8": (1, 128)
     }  # fmt: skip
     assert found["relu"].std() > 0
-    assert set(load.specify("vggish", weights=names).sources) == {"main"}
+    assert set(load.resolve_spec("vggish", weights=names).sources) == {"main"}

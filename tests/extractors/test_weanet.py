@@ -9,8 +9,9 @@ import torch
 from torch.nn import functional
 
 from probekit.errors import WeightsError
-from probekit.extractors import classes, load, states
+from probekit.extractors import labels, load
 from probekit.extractors.networks import weanet
+from probekit.extractors.weights import state_dict
 
 torch.set_num_threads(1)
 STREAMS = {"b5": 2048, "b7": 1024}
@@ -26,7 +27,7 @@ KEYS = {
 @pytest.fixture(scope="module")
 def extractor():
     """Random weights, and statistics of batch norm that are not those of a new network."""
-    spec = load.specify("weanet", weights={"weanet.main": "random:0"}, streams=list(STREAMS))
+    spec = load.resolve_spec("weanet", weights={"weanet.main": "random:0"}, streams=list(STREAMS))
     built = load.build(spec)
     generator = torch.Generator().manual_seed(0)
     for name, value in built.network.state_dict().items():
@@ -178,8 +179,8 @@ def test_loading_is_strict(extractor, change):
 
 def test_no_weights_are_public():
     with pytest.raises(WeightsError, match=r"None are public.*cnn14.*--weights weanet=PATH"):
-        load.specify("weanet")
-    assert load.specify("weanet", weights={"weanet.main": "random:1"}).provenance == [
+        load.resolve_spec("weanet")
+    assert load.resolve_spec("weanet", weights={"weanet.main": "random:1"}).provenance == [
         "rebuilt from kumar2021's outline, not the authors' network",
         "random weights (seed 1)",
     ]
@@ -187,14 +188,14 @@ def test_no_weights_are_public():
 
 def test_own_weights_are_read(extractor, tmp_path):
     file = tmp_path / "own.pth"
-    state = states.random_state(extractor.network, 5)
+    state = state_dict.random_init(extractor.network, 5)
     torch.save(state, file)
-    built = load.build(load.specify("weanet", weights={"weanet.main": str(file)}))
+    built = load.build(load.resolve_spec("weanet", weights={"weanet.main": str(file)}))
     assert torch.equal(built.network.b8.weight, state["b8.weight"])
 
 
 def test_only_what_is_wanted():
-    spec = load.specify("weanet", weights={"weanet.main": "random:0"}, streams=["b7"])
+    spec = load.resolve_spec("weanet", weights={"weanet.main": "random:0"}, streams=["b7"])
     (found,) = load.build(spec)([torch.zeros(100)])
     assert {name: found[name].shape for name in found} == {"b7": (1, 1024)}
 
@@ -203,7 +204,7 @@ def test_head_gives_the_classes_at_each_step(extractor):
     head = extractor.head()
     assert head.stream == "b7" and head.pooling == "attention"
     assert head.weight.shape == (527, 1024) and head.bias.shape == (527,)
-    assert head.classes == classes.read(extractor.card.classes_file)
+    assert head.classes == labels.load_labels(extractor.card.classes_file)
     assert (head.classes[0], head.classes[-1]) == ("Speech", "Field recording")
     extractor.network.b8.bias[:3] = torch.tensor([1.0, -2.0, 3.0])  # random ones are 0
     for found in extractor(sounds()[:2]):

@@ -11,7 +11,7 @@ from probekit.extractors.base import WindowedExtractor
 
 
 def windowed(window, hop, lead, keep_tail):
-    extractor = WindowedExtractor(cards.extractor("vggish"), {}, ())
+    extractor = WindowedExtractor(cards.load_extractor_card("vggish"), {}, ())
     extractor.window, extractor.hop, extractor.lead = window, hop, lead
     extractor.keep_tail = keep_tail
     return extractor
@@ -39,13 +39,13 @@ def test_windows_of_clips_of_every_length(window, hop, lead, keep_tail):
     extractor = windowed(window, hop, lead, keep_tail)
     for samples in range(1, 20):
         wave = torch.arange(1.0, samples + 1)
-        whole = extractor.cut(wave)
+        whole = extractor.split(wave)
         assert whole.tolist() == expected(wave.tolist(), window, hop, lead, keep_tail)
         assert extractor.windows(samples) == len(whole)
         for first, count in product(range(len(whole)), range(1, len(whole) + 1)):
             if first + count > len(whole):
                 continue
-            start, stop, before, after = extractor.span(first, count, samples)
+            start, stop, before, after = extractor.extent(first, count, samples)
             assert 0 <= start <= stop <= samples and before >= 0 and after >= 0
             piece = nn.functional.pad(wave[start:stop], (before, after))
             assert len(piece) == (count - 1) * hop + window
@@ -57,4 +57,4 @@ def test_windows_of_clips_of_every_length(window, hop, lead, keep_tail):
 def test_windows_that_are_not_there(first, count):
     extractor = windowed(4, 4, 0, True)
     with pytest.raises(ValueError, match="a clip of 12 samples has 3"):
-        extractor.span(first, count, 12)
+        extractor.extent(first, count, 12)

@@ -5,8 +5,8 @@ from importlib import metadata
 import pytest
 import torch
 
-from probekit.extractors import states
 from probekit.extractors.networks import vggish
+from probekit.extractors.weights import state_dict
 
 pytestmark = pytest.mark.parity
 # From the waveform at 16 kHz on, 1e-4 is kept (tests/extractors/test_vggish.py). Here recordings
@@ -22,7 +22,7 @@ def original(monkeypatch):
     version = metadata.version("resampy")
     if version.startswith(("0.2.", "0.3.")):
         pytest.skip(f"resampy {version} is not what torchvggish gets today: the filter of 0.4")
-    state = states.random_state(vggish.Network(), 0)
+    state = state_dict.random_init(vggish.Network(), 0)
     monkeypatch.setattr(package.hub, "load_state_dict_from_url", lambda url, **_: state)
     return package.vggish(postprocess=False).eval()
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from probekit import manifest as manifests
 from probekit.cards import Protocol
-from probekit.probes import evidence, predictions, results
-from probekit.probes.kinds import Job
-from probekit.tasks import metrics, splits
+from probekit.data import manifest as manifests
+from probekit.metrics import metrics
+from probekit.probes.registry import FitContext
+from probekit.scores import predictions, scoring
+from probekit.scores import store as store_module
+from probekit.tasks import splits
 
 PROTOCOLS = {
     "split": Protocol(kind="split", inner_folds=3),
@@ -50,13 +52,13 @@ def make_job(
     names = [f"number {k}" for k in range(classes)] if target == "regression" else None
     table = manifests.from_rows("mine", rows, target=target, names=names)
     rule = PROTOCOLS[protocol]
-    return Job(
+    return FitContext(
         features=features.astype(np.float32),
         targets=table.targets(),
         clips=table,
         divisions=splits.make(rule, table),
         protocol=rule,
-        metric=metrics.get(metric or METRIC[target]),
+        metric=metrics.get_metric(metric or METRIC[target]),
         **others,
     )
 
@@ -103,9 +105,9 @@ class Store:
             probabilities=False,
         )
         classes = [f"class {k}" for k in range(own.scores.shape[1])]
-        found = evidence.of(own, metric, also, classes)
+        found = scoring.score_predictions(own, metric, also, classes)
         result = {
-            "format": results.FORMAT,
+            "format": store_module.FORMAT,
             "task": "mine",
             "title": "Mine",
             "embedding": embedding,
@@ -162,9 +164,9 @@ class Store:
             for k, name in enumerate(own.folds)
         ]
         facts = {k: str(v) for k, v in result.items()}
-        result["run"] = results.run_id({**facts, "number": number})
-        path = results.path_of(self.root, result["task"], embedding, result["run"])
-        results.save(path, result, own.arrays())
+        result["run"] = store_module.run_id({**facts, "number": number})
+        path = store_module.path_of(self.root, result["task"], embedding, result["run"])
+        store_module.save(path, result, own.arrays())
         return path
 
     def guess(self, embedding, right, fold=None, seed=0, **others):

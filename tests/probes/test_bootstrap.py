@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from probekit.probes import bootstrap
-from probekit.tasks import metrics
+from probekit.metrics import bootstrap, metrics
 
 NAMES = [*metrics.METRICS, "top-2", "f1-samples@0.1", "f1-macro@0.3"]
-CASES = [(name, target) for name in NAMES for target in metrics.get(name).targets]
+CASES = [(name, target) for name in NAMES for target in metrics.get_metric(name).targets]
 
 
 def draw(target, clips=40, classes=4, seed=0):
@@ -34,11 +33,11 @@ def repeated(metric, targets, scores, counts):
 
 @pytest.mark.parametrize(("name", "target"), CASES)
 def test_resamples_score_as_repeated_clips_do(name, target):
-    metric = metrics.get(name)
+    metric = metrics.get_metric(name)
     targets, scores = draw(target)
     units = np.arange(len(targets)) // 4  # drawn by fours: many draws lack the rare class
-    (counts,) = bootstrap.draws(np.random.default_rng(1), units, 60)
-    found = bootstrap.rescorer(metric, targets, scores)(counts)
+    (counts,) = bootstrap.resample_counts(np.random.default_rng(1), units, 60)
+    found = bootstrap.make_resampled_metric(metric, targets, scores)(counts)
     expected = repeated(metric, targets, scores, counts)
     assert np.isfinite(expected).sum() > 40
     # sums in another order: a few units in the last place of float64
@@ -47,26 +46,26 @@ def test_resamples_score_as_repeated_clips_do(name, target):
 
 @pytest.mark.parametrize("name", ["roc-auc", "pr-auc", "d-prime", "lwlrap"])
 def test_draws_that_cannot_be_scored_are_nan(name):
-    metric = metrics.get(name)
+    metric = metrics.get_metric(name)
     targets = np.array([[1, 0], [0, 0], [0, 0], [0, 0]])
     scores = np.array([[0.6, 0.1], [0.7, 0.2], [0.1, 0.2], [0.2, 0.2]])
     counts = np.array([[0, 2, 1, 1], [4, 0, 0, 0], [1, 1, 1, 1]])
-    found = bootstrap.rescorer(metric, targets, scores)(counts)
+    found = bootstrap.make_resampled_metric(metric, targets, scores)(counts)
     expected = repeated(metric, targets, scores, counts)
     assert np.isnan(expected[0]) and np.isfinite(expected[2])
     np.testing.assert_allclose(found, expected, atol=1e-12, equal_nan=True)
 
 
 def test_a_perfect_d_prime_is_as_undefined_as_the_metric_says():
-    metric = metrics.get("d-prime")
+    metric = metrics.get_metric("d-prime")
     targets, scores = np.array([[1], [1], [0], [0]]), np.array([[3.0], [2], [1], [0]])
     assert np.isnan(metric.score(targets, scores))
-    assert np.isnan(bootstrap.rescorer(metric, targets, scores)(np.ones((1, 4), int)))
+    assert np.isnan(bootstrap.make_resampled_metric(metric, targets, scores)(np.ones((1, 4), int)))
 
 
 def test_draws_are_whole_units_as_many_as_there_are():
     unit = np.array([0, 0, 1, 2, 2, 2])
-    (counts,) = bootstrap.draws(np.random.default_rng(0), unit, 4000)
+    (counts,) = bootstrap.resample_counts(np.random.default_rng(0), unit, 4000)
     own = counts[:, [0, 2, 3]]
     assert np.array_equal(counts, own[:, unit])
     assert (own.sum(axis=1) == 3).all()
@@ -76,8 +75,8 @@ def test_draws_are_whole_units_as_many_as_there_are():
 
 def test_draws_do_not_depend_on_how_many_are_held_at_once(monkeypatch):
     unit = np.arange(10)
-    (whole,) = bootstrap.draws(np.random.default_rng(0), unit, 25)
+    (whole,) = bootstrap.resample_counts(np.random.default_rng(0), unit, 25)
     monkeypatch.setattr(bootstrap, "_CHUNK", 70)
-    pieces = list(bootstrap.draws(np.random.default_rng(0), unit, 25))
+    pieces = list(bootstrap.resample_counts(np.random.default_rng(0), unit, 25))
     assert [len(piece) for piece in pieces] == [7, 7, 7, 4]
     assert np.array_equal(np.concatenate(pieces), whole)

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import ttest_rel
 
 from probekit.errors import DataError, UnknownNameError
-from probekit.probes import comparison
-from probekit.probes.significance import corrected_t
+from probekit.metrics.significance import corrected_t
+from probekit.scores import comparison
 
 RNG = np.random.default_rng(0)
 FOLD = np.arange(200) // 40

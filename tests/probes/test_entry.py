@@ -3,7 +3,8 @@
 import pytest
 
 from probekit.errors import DataError
-from probekit.probes import entry, results
+from probekit.scores import groups
+from probekit.scores import store as store_module
 
 RIGHT = [True, True, False, True] * 5
 
@@ -21,7 +22,7 @@ def store(store):
 
 
 def called(store, name, task="mine"):
-    found = entry.find(name, task, store.root)
+    found = groups.resolve(name, task, store.root)
     return found.label, [r["seed"] for r in found.results]
 
 
@@ -40,8 +41,8 @@ def test_labels_as_tables_print_them_are_understood(store):
 
 
 def test_first_digits_mean_one_run(store):
-    for _, result in results.files(store.root):
-        found = entry.find(result["run"][:9], "", store.root)
+    for _, result in store_module.files(store.root):
+        found = groups.resolve(result["run"][:9], "", store.root)
         assert found.results == (result,)
 
 
@@ -75,9 +76,9 @@ def test_fingerprints_tell_caches_of_one_name_apart(store):
     store.guess("net", RIGHT[::-1], sources=sources("b"), probe="knn")
     with pytest.raises(DataError, match="several runs are 'net/knn'"):
         called(store, "net/knn")
-    found = entry.find("net@bb/knn", "mine", store.root)
+    found = groups.resolve("net@bb/knn", "mine", store.root)
     assert found.results[0]["sources"] == sources("b")
-    labels = [one.label for one in entry.entries("mine", store.root)]
+    labels = [one.label for one in groups.entries("mine", store.root)]
     assert {"net@aaaaaaaa / knn", "net@bbbbbbbb / knn", "net", "net / mlp"} <= set(labels)
     assert len(set(labels)) == len(labels)
 
@@ -89,7 +90,7 @@ def test_runs_of_one_seed_on_other_clips_are_not_taken_for_seeds(store):
         called(store, "more")
     assert "several runs are 'more'; say which by its first digits" in str(caught.value)
     assert "19 clips" in str(caught.value) and "20 clips" in str(caught.value)
-    own = [one for one in entry.entries("mine", store.root) if one.label.startswith("more")]
+    own = [one for one in groups.entries("mine", store.root) if one.label.startswith("more")]
     assert [len(one.results) for one in own] == [1, 1]
     assert {one.label for one in own} == {f"more (run {one.results[0]['run'][:8]})" for one in own}
 
@@ -115,4 +116,4 @@ def test_a_name_that_is_none_lists_those_there_are(store):
 def test_the_score_of_an_entry_is_the_mean_over_its_seeds(store):
     store.guess("many", [True] * 10, seed=0)
     store.guess("many", [True] * 5 + [False] * 5, seed=1)
-    assert entry.find("many", "mine", store.root).score == 0.75
+    assert groups.resolve("many", "mine", store.root).score == 0.75

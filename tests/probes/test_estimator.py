@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from probekit.probes.estimator import LinearProbe
+from probekit.probes.linear_classifier import LinearProbe
 
 EXPECTED_FAILURES: dict[str, str] = {}  # none: a name and a reason for each there may be one day
 

@@ -8,7 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.svm import SVC
 
 from probekit.errors import DataError, ProbekitError
-from probekit.probes import estimators
+from probekit.probes import sklearn_probe
 
 TAGGERS = [
     "sklearn.linear_model:LogisticRegression",  # one a tag
@@ -28,7 +28,7 @@ def no_warnings():
 
 
 def choose(text, job):
-    return estimators.parse(text).choose_all(job)[0]
+    return sklearn_probe.parse(text).choose_all(job)[0]
 
 
 def test_the_better_value_is_taken(make_job):
@@ -59,8 +59,8 @@ def test_scores_are_the_estimators_own(make_job):
 
 def test_seeds_where_there_is_chance(make_job):
     text = "sklearn.ensemble:RandomForestClassifier:n_estimators=5"
-    assert estimators.parse(text).seeded
-    assert not estimators.parse("sklearn.naive_bayes:GaussianNB").seeded
+    assert sklearn_probe.parse(text).seeded
+    assert not sklearn_probe.parse("sklearn.naive_bayes:GaussianNB").seeded
     job = make_job()
     one, same, other = (
         choose(text, replace(job, seed=s)).probe.scores(job.features) for s in (0, 0, 1)
@@ -169,12 +169,12 @@ def test_coefficients_are_kept_where_there_are_some(make_job):
     ],
 )
 def test_values(text, expected):
-    (found,) = estimators.parse(f"sklearn.svm:SVC:C={text}").grid
+    (found,) = sklearn_probe.parse(f"sklearn.svm:SVC:C={text}").grid
     assert found == {"C": expected} and type(found["C"]) is type(expected)
 
 
 def test_a_grid_is_all_combinations():
-    grid = estimators.parse("sklearn.svm:SVC:C=1|10,kernel=rbf|linear").grid
+    grid = sklearn_probe.parse("sklearn.svm:SVC:C=1|10,kernel=rbf|linear").grid
     assert [tuple(one.values()) for one in grid] == [
         (1, "rbf"),
         (1, "linear"),
@@ -200,7 +200,7 @@ def test_a_grid_is_all_combinations():
 )
 def test_what_is_no_estimator(text, words):
     with pytest.raises(ProbekitError, match=f"--probe .*{words}"):
-        estimators.parse(text)
+        sklearn_probe.parse(text)
 
 
 @pytest.mark.parametrize(

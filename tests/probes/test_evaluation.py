@@ -12,14 +12,16 @@ import h5py
 import numpy as np
 import pytest
 
-from probekit import manifest as manifests
-from probekit.cache import importing, store
+from probekit.cache import embeddings, import_export
 from probekit.cache import index as index_module
 from probekit.cache import manifests as kept
+from probekit.data import manifest as manifests
 from probekit.errors import CacheError, CardError, DataError, UnknownNameError
-from probekit.probes import evaluation, linear, objective, results, selection, statistics
+from probekit.metrics import bootstrap, metrics
+from probekit.probes import evaluate, linear, model_selection
 from probekit.probes import features as features_module
-from probekit.tasks import metrics
+from probekit.scores import store
+from probekit.solvers import objective
 
 CLASSES = ("Domestic animals, pets", "rain; heavy", "ünïcode")
 
@@ -36,15 +38,13 @@ class Place:
 
     def embed(self, clips, features, name="made"):
         np.save(self.root / f"{name}.npy", features)
-        return importing.import_arrays(
+        return import_export.import_arrays(
             name, clips, [self.root / f"{name}.npy"], cache=self.cache, dataset="mine"
         )
 
     def evaluate(self, extractors="made", task=None, **others):
         task = str(self.csv) if task is None else task
-        return evaluation.evaluate(
-            task, extractors, cache=self.cache, reports=self.reports, **others
-        )
+        return evaluate.evaluate(task, extractors, cache=self.cache, reports=self.reports, **others)
 
     def files(self, ending="*"):
         return sorted(self.reports.glob(f"results/*/{ending}"))
@@ -103,7 +103,7 @@ def test_score_follows_from_the_stored_predictions_to_the_last_digit(done):
     place, _, _, result = done
     arrays = place.arrays()
     fold = arrays["predictions/fold"]
-    metric = metrics.get("accuracy")
+    metric = metrics.get_metric("accuracy")
     own = [
         metric.score(
             arrays["predictions/target"][fold == name], arrays["predictions/scores"][fold == name]
@@ -203,15 +203,15 @@ def test_result_is_plain_json_that_reads_back(done):
 
     (path,) = place.files("*.json")
     text = path.read_text(encoding="utf-8")
-    assert json.loads(text, parse_constant=refuse) == result == results.load(path)
-    assert set(result) == set(results.Result.__annotations__)
-    assert all(set(one) == set(results.Fold.__annotations__) for one in result["folds"])
+    assert json.loads(text, parse_constant=refuse) == result == store.load(path)
+    assert set(result) == set(store.Result.__annotations__)
+    assert all(set(one) == set(store.Fold.__annotations__) for one in result["folds"])
     assert CLASSES[0] in text and CLASSES[2] in text  # labels as they are, with their commas
 
 
 def test_table_of_results_has_the_run(done):
     place, _, _, result = done
-    (row,) = results.frame(place.reports).to_dict("records")
+    (row,) = store.frame(place.reports).to_dict("records")
     assert (row["task"], row["embedding"], row["run"]) == ("mine", "made", result["run"])
     assert (row["low"], row["high"]) == (result["interval"]["low"], result["interval"]["high"])
     assert (row["clips"], row["of"], row["provenance"]) == (90, 90, "imported embeddings")
@@ -254,7 +254,7 @@ def test_clips_that_the_card_counts_but_the_table_lacks_are_missing_too(place):
     clips, features = draw()
     place.embed(clips, features)
     place.csv = place.root / "mine.parquet"
-    kept.keep(place.cache, replace(clips, expected=100))
+    kept.save_manifest(place.cache, replace(clips, expected=100))
     (result,) = place.evaluate(task="mine")
     assert (result["clips"]["used"], result["clips"]["of"]) == (90, 100)
     assert "90 of 100 clips" in result["provenance"]
@@ -391,7 +391,7 @@ def draw_tags(clips=90):
 
 
 def test_several_labels_with_commas(place, monkeypatch):
-    monkeypatch.setattr(statistics, "RESAMPLES", 100)  # a thousand areas take seconds
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 100)  # a thousand areas take seconds
     rows, features = draw_tags()
     rows[3]["labels"] = ("once; only", *rows[3]["labels"])  # in fold 0, so never in its training
     clips = manifests.from_rows("mine", rows, target="multi")
@@ -406,7 +406,7 @@ def test_several_labels_with_commas(place, monkeypatch):
     assert result["score"] > 0.5
     arrays = place.arrays()
     own = [
-        metrics.get("pr-auc").score(
+        metrics.get_metric("pr-auc").score(
             arrays["predictions/target"][rows], arrays["predictions/scores"][rows]
         )
         for rows in (arrays["predictions/fold"] == name for name in (b"0", b"1", b"2"))
@@ -442,7 +442,7 @@ def test_fold_that_cannot_be_scored_is_named_before_anything_is_fitted(place, mo
     clips = manifests.from_rows("mine", rows, target="multi")
     place.task(clips)
     place.embed(clips, features)
-    monkeypatch.setattr(selection, "choose", None)
+    monkeypatch.setattr(model_selection, "choose", None)
     with pytest.raises(DataError, match=r"mine, split '1': PR-AUC .* not defined on its 30 test"):
         place.evaluate()
 
@@ -473,8 +473,10 @@ def small(place):
 @pytest.fixture
 def calls(monkeypatch):
     """Count fits."""
-    made, choose = [], selection.choose
-    monkeypatch.setattr(selection, "choose", lambda *a, **k: made.append(1) or choose(*a, **k))
+    made, choose = [], model_selection.choose
+    monkeypatch.setattr(
+        model_selection, "choose", lambda *a, **k: made.append(1) or choose(*a, **k)
+    )
     return made
 
 
@@ -529,10 +531,10 @@ def test_result_of_another_format_is_computed_again(small, calls):
     (path,) = place.files("*.json")
     path.write_text(json.dumps({**first, "format": 0}))
     with pytest.warns(UserWarning, match=r"mine/made-.*\.json: a result of format 0.*evaluate ag"):
-        assert results.everything(place.reports) == []
+        assert store.load_all(place.reports) == []
     assert place.evaluate()[0]["run"] == first["run"]
     assert len(calls) == 6
-    assert len(results.everything(place.reports)) == 1
+    assert len(store.load_all(place.reports)) == 1
 
 
 def test_file_that_is_no_result_is_named(small):
@@ -542,7 +544,7 @@ def test_file_that_is_no_result_is_named(small):
     for text in ("", "[]", "{}", "null"):
         path.write_text(text)
         with pytest.raises(DataError, match=r"\.json: not a result of probekit"):
-            results.load(path)
+            store.load(path)
 
 
 @pytest.mark.parametrize(
@@ -553,8 +555,8 @@ def test_killed_write_leaves_no_half_result(small, commits, point):
     place, _, _ = small
     script = f"""
 import os
-from probekit.cache import commit
-from probekit.probes import results
+from probekit.utils import atomic as commit
+from probekit.scores import store
 from pathlib import Path
 
 passed = []
@@ -562,16 +564,16 @@ def reached(point):
     passed.append(point)
     if passed.count("before-write") == {commits} and point == {point!r}:
         os._exit(9)
-commit.reached = reached
-path = results.path_of(Path({str(place.reports)!r}), "mine", "made", "0" * 64)
-results.save(path, {{"format": results.FORMAT}}, {{"predictions/scores": [1.0, 2.0]}})
+commit._test_hook = reached
+path = store.path_of(Path({str(place.reports)!r}), "mine", "made", "0" * 64)
+store.save(path, {{"format": store.FORMAT}}, {{"predictions/scores": [1.0, 2.0]}})
 """
     ended = subprocess.run([sys.executable, "-c", script], check=False)
     assert ended.returncode == 9
     assert not place.files("*.json")
-    assert results.everything(place.reports) == []
+    assert store.load_all(place.reports) == []
     (result,) = place.evaluate()
-    assert results.everything(place.reports) == [result]
+    assert store.load_all(place.reports) == [result]
 
 
 # ---- which task, which embedding
@@ -579,7 +581,7 @@ results.save(path, {{"format": results.FORMAT}}, {{"predictions/scores": [1.0, 2
 
 def test_task_kept_in_the_cache_is_found_by_its_name(small):
     place, clips, _ = small
-    kept.keep(place.cache, clips)
+    kept.save_manifest(place.cache, clips)
     assert place.evaluate(task="mine")[0]["clips"]["used"] == 30
     with pytest.raises(UnknownNameError, match=r"unknown task 'mien'.*Clip tables in .*: mine\."):
         place.evaluate(task="mien")
@@ -589,14 +591,14 @@ def test_task_kept_in_the_cache_is_found_by_its_name(small):
 def test_task_that_is_not_there_is_an_error_and_no_pattern(small, task, corpus, monkeypatch):
     place, clips, _ = small
     monkeypatch.chdir(corpus)  # a folder of recordings is no task unless it is named
-    kept.keep(place.cache, clips)
+    kept.save_manifest(place.cache, clips)
     with pytest.raises((DataError, UnknownNameError)):
         place.evaluate(task=task)
 
 
 def test_faulty_card_is_not_passed_over_for_a_kept_table(small, monkeypatch):
     place, clips, _ = small
-    kept.keep(place.cache, clips)
+    kept.save_manifest(place.cache, clips)
     (place.root / "mine.yaml").write_text("{name: mine, titel: T}")
     monkeypatch.setenv("PROBEKIT_CARDS", str(place.root))
     with pytest.raises(CardError, match="titel: unknown field"):
@@ -618,14 +620,14 @@ def test_embedding_that_is_not_there_names_those_that_are(small):
 
 def test_embedding_with_nan_names_a_clip(small, monkeypatch):
     place, clips, _ = small
-    vectors = store.Embeddings.vectors
+    vectors = embeddings.Embeddings.vectors
 
     def spoilt(self, clip_ids, *others):
         found = vectors(self, clip_ids, *others)
         found[clips.clip_ids.index("clip 007")] = np.nan
         return found
 
-    monkeypatch.setattr(store.Embeddings, "vectors", spoilt)
+    monkeypatch.setattr(embeddings.Embeddings, "vectors", spoilt)
     with pytest.raises(DataError, match=r"1 of 30 embeddings .* NaN .* that of 'clip 007'"):
         place.evaluate()
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probekit import manifest as manifests
-from probekit.cache import importing
+from probekit.cache import import_export
+from probekit.cards.selector import EmbeddingSelector
+from probekit.data import manifest as manifests
 from probekit.errors import CacheError, DataError
 from probekit.probes import features
-from probekit.selection import Selection
 
 
 def clips_of(ids, **others):
@@ -20,7 +20,7 @@ def clips_of(ids, **others):
 def place(tmp_path):
     def keep(name, ids, values):
         np.save(tmp_path / "x.npy", values)
-        return importing.import_arrays(
+        return import_export.import_arrays(
             name, clips_of(ids), [tmp_path / "x.npy"], cache=tmp_path / "cache", dataset="mine"
         )
 
@@ -91,7 +91,7 @@ def fake(ids, failures=(), values=None, name="a"):
     """Embeddings as far as features look at them."""
     table = pd.DataFrame({"clip_id": ids, "sha256": [f"hash of {i}" for i in ids]})
     return (
-        Selection(name),
+        EmbeddingSelector(name),
         SimpleNamespace(
             clip_ids=list(ids),
             failures=dict(failures),
@@ -100,7 +100,7 @@ def fake(ids, failures=(), values=None, name="a"):
                 extractor=name, fingerprint="f" * 64, identity={}, provenance=["random weights"]
             ),
             default_stream="s",
-            grids={name: {"dim": 2, "kind": "frames"} for name in "st"},
+            stream_info={name: {"dim": 2, "kind": "frames"} for name in "st"},
             index=SimpleNamespace(table=table),
             vectors=lambda ids, *_: np.zeros((len(ids), 2)) if values is None else values,
         ),
@@ -109,7 +109,7 @@ def fake(ids, failures=(), values=None, name="a"):
 
 def test_missing_clips_keep_their_reason():
     clips = clips_of(["c0", "c1", "c2", "c3"])
-    found = features.of(
+    found = features.load_features(
         [
             fake(["c0", "c1", "c3"], {"c2": "too long"}),
             fake(["c0", "c2"], {"c1": "empty"}, name="b"),
@@ -121,7 +121,9 @@ def test_missing_clips_keep_their_reason():
 
 
 def test_the_task_says_how_many_clips_there_should_be():
-    found = features.of([fake(["c0"])], clips_of(["c0", "c1"], expected=5, provenance=["stand-in"]))
+    found = features.load_features(
+        [fake(["c0"])], clips_of(["c0", "c1"], expected=5, provenance=["stand-in"])
+    )
     assert found.expected == 5
     assert found.provenance == ["stand-in", "random weights"]
 
@@ -130,7 +132,9 @@ def test_the_task_says_how_many_clips_there_should_be():
 def test_numbers_that_are_none_are_named(value):
     values = np.zeros((3, 2))
     values[1, 1] = value
-    found = features.of([fake(["c0", "c1", "c2"], values=values)], clips_of(["c0", "c1", "c2"]))
+    found = features.load_features(
+        [fake(["c0", "c1", "c2"], values=values)], clips_of(["c0", "c1", "c2"])
+    )
     with pytest.raises(DataError, match=r"1 of 3 embeddings in cache/a hold NaN or inf.*'c1'"):
         found.matrix()
 
@@ -138,25 +142,33 @@ def test_numbers_that_are_none_are_named(value):
 def test_digest_knows_recordings_streams_and_poolings():
     clips = clips_of(["c0", "c1"])
     chosen, embeddings = fake(["c0", "c1", "c2"])
-    plain = features.of([(chosen, embeddings)], clips)
-    assert plain.digest == features.of([fake(["c0", "c1"])], clips).digest  # c2 is not the task's
+    plain = features.load_features([(chosen, embeddings)], clips)
+    assert (
+        plain.digest == features.load_features([fake(["c0", "c1"])], clips).digest
+    )  # c2 is not the task's
     embeddings.index.table.loc[2, "sha256"] = "changed"
-    assert plain.digest == features.of([(chosen, embeddings)], clips).digest
+    assert plain.digest == features.load_features([(chosen, embeddings)], clips).digest
     embeddings.index.table.loc[1, "sha256"] = "changed"
     others = {
-        features.of([(one, embeddings)], clips).digest
-        for one in (chosen, Selection("a", stream="t"), Selection("a", pool=("max",)))
+        features.load_features([(one, embeddings)], clips).digest
+        for one in (
+            chosen,
+            EmbeddingSelector("a", stream="t"),
+            EmbeddingSelector("a", pool=("max",)),
+        )
     }
     assert len({plain.digest, *others}) == 4
 
 
 def test_a_stream_that_is_not_there_names_those_that_are():
     with pytest.raises(DataError, match="a: no stream 'deep' in cache/a; it holds s, t"):
-        features.of([(Selection("a", stream="deep"), fake(["c0"])[1])], clips_of(["c0"]))
+        features.load_features(
+            [(EmbeddingSelector("a", stream="deep"), fake(["c0"])[1])], clips_of(["c0"])
+        )
 
 
 def test_pooled_frames_are_as_wide_as_their_poolings():
-    chosen = Selection("a", pool=("mean", "max"))
-    found = features.of([(chosen, fake(["c0"])[1])], clips_of(["c0"]))
+    chosen = EmbeddingSelector("a", pool=("mean", "max"))
+    found = features.load_features([(chosen, fake(["c0"])[1])], clips_of(["c0"]))
     assert found.sources[0]["dim"] == 4
     assert found.label == "a:pool=mean+max"

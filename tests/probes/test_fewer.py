@@ -3,10 +3,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from probekit import manifest as manifests
 from probekit.cards import Protocol
+from probekit.data import manifest as manifests
 from probekit.errors import ProbekitError
-from probekit.probes.fewer import check, fewer
+from probekit.probes.subsample import check, subsample_labels
 from probekit.tasks import splits
 
 PROTOCOL = Protocol(kind="split")
@@ -36,7 +36,7 @@ def ids(clips, rows):
 
 def taken(fraction, seed=0, **others):
     clips, split = draw(**others)
-    found = fewer(split, fraction, clips.targets(), clips, seed)
+    found = subsample_labels(split, fraction, clips.targets(), clips, seed)
     return clips, split, found
 
 
@@ -74,7 +74,7 @@ def test_luck_does_not_depend_on_which_other_clips_there_are():
     keep = [k for k in range(len(CLASSES)) if k % 7]
     rows = draw()[0].subset(keep)
     (split,) = splits.make(PROTOCOL, rows)
-    some = fewer(split, 0.3, rows.targets(), rows, 0)
+    some = subsample_labels(split, 0.3, rows.targets(), rows, 0)
     there = set(rows.clip_ids)
     for name in set(CLASSES):
         own = {f"c{k}" for k, label in enumerate(CLASSES) if label == name} & there

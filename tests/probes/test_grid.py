@@ -7,11 +7,13 @@ import h5py
 import numpy as np
 import pytest
 
-from probekit import manifest as manifests
-from probekit.cache import importing
+from probekit.cache import import_export
+from probekit.data import manifest as manifests
 from probekit.errors import CacheError, ProbekitError
-from probekit.probes import evaluation, results, statistics
-from probekit.probes.run import Run
+from probekit.metrics import bootstrap
+from probekit.probes.evaluate import evaluate as run_evaluate
+from probekit.probes.probe_run import Run
+from probekit.scores import store
 
 QUICK = "sklearn.naive_bayes:GaussianNB"
 
@@ -19,7 +21,7 @@ QUICK = "sklearn.naive_bayes:GaussianNB"
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Two embeddings of sixty clips; the second lacks the last ten."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 50)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 50)
     rng = np.random.default_rng(0)
     rows = [
         {"clip_id": f"c{k}", "path": f"{k}.wav", "labels": (f"{k // 3 % 3}",), "fold": str(k % 3)}
@@ -34,16 +36,14 @@ def place(tmp_path, monkeypatch):
         )
         some = clips.subset(range(count))
         arrays = [tmp_path / "x.npy"]
-        importing.import_arrays(name, some, arrays, cache=tmp_path / "cache", dataset="mine")
+        import_export.import_arrays(name, some, arrays, cache=tmp_path / "cache", dataset="mine")
 
     embed("a")
     embed("b", 50)
 
     def evaluate(*names, **others):
         usual = {"cache": tmp_path / "cache", "reports": tmp_path / "reports", "probe": QUICK}
-        return evaluation.evaluate(
-            str(tmp_path / "mine.csv"), names or ["a"], **{**usual, **others}
-        )
+        return run_evaluate(str(tmp_path / "mine.csv"), names or ["a"], **{**usual, **others})
 
     return SimpleNamespace(
         evaluate=evaluate, embed=embed, reports=tmp_path / "reports", root=tmp_path
@@ -99,7 +99,7 @@ def test_an_interrupted_grid_goes_on(place, computed, monkeypatch):
         patch.setattr(Run, "compute", stop)
         with pytest.raises(KeyboardInterrupt):
             place.evaluate("a", "b", **GRID)
-    assert len(files(place)) == len(results.everything(place.reports)) == 3
+    assert len(files(place)) == len(store.load_all(place.reports)) == 3
     done = {path.name: path.read_bytes() for path in place.reports.rglob("*.json")}
     found = place.evaluate("a", "b", **GRID)
     assert len(computed) == 6
@@ -118,7 +118,7 @@ def test_a_fault_in_one_run_keeps_those_before_it(place, monkeypatch):
     monkeypatch.setattr(Run, "compute", fail)
     with pytest.raises(ProbekitError, match="no"):
         place.evaluate("a", "b")
-    assert [r["embedding"] for r in results.everything(place.reports)] == ["a"]
+    assert [r["embedding"] for r in store.load_all(place.reports)] == ["a"]
 
 
 def test_what_is_there_is_not_computed_again(place, computed):
@@ -197,7 +197,7 @@ def test_two_caches_of_one_name_are_refused_until_one_is_named(place):
     with pytest.raises(CacheError, match=r"a@[0-9a-f]{8}.*a@[0-9a-f]{8}|(?s:a@.*a@)"):
         place.evaluate("a")
     (result,) = place.evaluate(
-        f"a@{results.everything(place.reports)[0]['sources'][0]['fingerprint'][:8]}"
+        f"a@{store.load_all(place.reports)[0]['sources'][0]['fingerprint'][:8]}"
     )
     assert result["embedding"] == "a" and len(files(place)) == 1
 

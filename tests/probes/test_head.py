@@ -4,11 +4,11 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from probekit import listing
-from probekit.cache import heads, importing
+from probekit.cache import head, import_export
+from probekit.data import readers
 from probekit.errors import DataError
-from probekit.probes import head
-from probekit.probes.evaluation import evaluate
+from probekit.probes import pretrained_head
+from probekit.probes.evaluate import evaluate
 
 CLASSES = ("bark", "meow", "moo", "neigh")  # the head's; the task has two of them
 
@@ -32,16 +32,16 @@ def made(tmp_path):
     )
     table.to_csv(tmp_path / "farm.csv", index=False)
     np.save(tmp_path / "x.npy", x)
-    clips = listing.from_csv(tmp_path / "farm.csv")
-    found = importing.import_arrays(
+    clips = readers.from_csv(tmp_path / "farm.csv")
+    found = import_export.import_arrays(
         "net", clips, [tmp_path / "x.npy"], cache=tmp_path / "cache", dataset="farm"
     )
     return tmp_path, found, x, weight, bias
 
 
 def keep(found, weight, bias, pooling="none", stream="embedding"):
-    kept = heads.KeptHead(CLASSES, weight, bias, stream, pooling)
-    heads.keep(found.where.parent, kept)
+    kept = head.SavedHead(CLASSES, weight, bias, stream, pooling)
+    head.save_head(found.where.parent, kept)
 
 
 def run(place, **options):
@@ -60,7 +60,7 @@ def test_the_score_is_that_of_the_networks_own_classes(made):
     place, found, x, weight, bias = made
     keep(found, weight, bias)
     result = run(place)
-    clips = listing.from_csv(place / "farm.csv")
+    clips = readers.from_csv(place / "farm.csv")
     assert clips.names == ("bark", "moo")
     scores = (x @ weight.T + bias)[30:, [0, 2]]
     truth = clips.targets()[30:]
@@ -97,7 +97,7 @@ def test_classes_that_the_head_does_not_know_are_named(made):
     _, found, _, weight, bias = made
     keep(found, weight, bias)
     with pytest.raises(DataError, match=r"1 of the task's 2 are not among them.*'quack'"):
-        head.scores(found, ["c0"], ("bark", "quack"), found.vectors(["c0"]))
+        pretrained_head.scores(found, ["c0"], ("bark", "quack"), found.vectors(["c0"]))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_frames_are_pooled_as_the_network_does(made, monkeypatch, pooling, expec
     keep(found, weight, bias, pooling=pooling)
     frames = np.random.default_rng(1).standard_normal((7, 5)).astype(np.float32)
     monkeypatch.setattr(type(found), "frames", lambda self, clip_id, stream: frames)
-    scores = head.scores(found, ["c0"], CLASSES, found.vectors(["c0"]))
+    scores = pretrained_head.scores(found, ["c0"], CLASSES, found.vectors(["c0"]))
     np.testing.assert_allclose(scores[0], expected(expit(frames @ weight.T + bias)), rtol=1e-6)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probekit.errors import ProbekitError, UnknownNameError
-from probekit.probes import kinds
+from probekit.probes import registry
 
 NAMES = ["linear", "mlp", "knn", "sklearn.svm:SVC:C=0.01|1", "sklearn.linear_model:Ridge"]
 PROTOCOLS = ["split", "split without refit", "folds", "made folds", "made folds of groups"]
@@ -32,7 +32,7 @@ def same(one, other, features):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_a_feature_that_tells_only_the_test_labels_changes_nothing(make_job, name, protocol):
-    job, kind = make_job(protocol=protocol), kinds.get(name)
+    job, kind = make_job(protocol=protocol), registry.get_probe(name)
     for split in job.divisions[:1]:
         answers = np.zeros((len(job.clips), 3), np.float32)
         answers[split.test] = 100 * np.eye(3)[job.targets[split.test]]
@@ -54,7 +54,7 @@ def test_test_clips_are_never_read(make_job, blanked, target):
     for name in one_of_each(target):
         if name == "linear":  # tested where it is chosen
             continue
-        job, kind = make_job(target), kinds.get(name)
+        job, kind = make_job(target), registry.get_probe(name)
         [split] = job.divisions
         [plain] = kind.choose_all(job)
         [blind] = kind.choose_all(blanked(job, split))
@@ -66,7 +66,7 @@ def test_every_kind_learns_every_target(make_job, target):
     for name in one_of_each(target):
         job = make_job(target, protocol="folds", clips=180, noise=0.3)
         split = job.divisions[0]
-        [chosen] = kinds.get(name).choose_all(replace(job, divisions=[split]))
+        [chosen] = registry.get_probe(name).choose_all(replace(job, divisions=[split]))
         scores = chosen.probe.scores(job.features[split.test])
         assert scores.shape == (len(split.test), 3)
         # chance is 1/3, the share of positives (1/2), 0
@@ -80,17 +80,17 @@ def test_every_kind_learns_every_target(make_job, target):
 def test_steps_are_fitted_without_test_clips(make_job, name, step):
     job = make_job(steps=step)
     [split] = job.divisions
-    [chosen] = kinds.get(name).choose_all(job)
+    [chosen] = registry.get_probe(name).choose_all(job)
     moved = job.features.copy()
     moved[split.test] += 50
-    [other] = kinds.get(name).choose_all(replace(job, features=moved))
+    [other] = registry.get_probe(name).choose_all(replace(job, features=moved))
     assert same(chosen, other, job.features[split.train])
     kept = chosen.probe.arrays()
     assert {"steps/mean", "steps/scale"} <= set(kept)
 
 
 def test_settings_are_chosen_by_the_metric_in_its_own_direction(make_job):
-    kind = kinds.get("sklearn.tree:DecisionTreeClassifier:max_depth=1|5")
+    kind = registry.get_probe("sklearn.tree:DecisionTreeClassifier:max_depth=1|5")
     for metric, best in (("log-loss", min), ("accuracy", max)):
         [chosen] = kind.choose_all(make_job(metric=metric, noise=0.3))
         assert chosen.params == {"max_depth": 5}  # one question does not tell three classes apart
@@ -101,17 +101,19 @@ def test_settings_are_chosen_by_the_metric_in_its_own_direction(make_job):
 def test_progress_counts_folds(make_job):
     seen = []
     job = make_job(protocol="folds", progress=lambda *pair: seen.append(pair))
-    kinds.get("knn").choose_all(job)
+    registry.get_probe("knn").choose_all(job)
     assert seen[-1] == (3, 3)
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
 
 
 def test_names_and_facts():
-    assert [kinds.get(name).name for name in kinds.NAMES] == list(kinds.NAMES)
-    assert kinds.get("mlp:hear").name == "mlp:hear"
-    assert [kinds.get(n).seeded for n in ("linear", "knn", "head", "mlp")] == [False] * 3 + [True]
-    assert kinds.get("linear", solver="sklearn").facts()["solver"] == "scikit-learn"
-    facts = [str(kinds.get(name).facts()) for name in (*NAMES, "mlp:hear", "knn")]
+    assert [registry.get_probe(name).name for name in registry.NAMES] == list(registry.NAMES)
+    assert registry.get_probe("mlp:hear").name == "mlp:hear"
+    assert [registry.get_probe(n).seeded for n in ("linear", "knn", "head", "mlp")] == [
+        False
+    ] * 3 + [True]
+    assert registry.get_probe("linear", solver="sklearn").facts()["solver"] == "scikit-learn"
+    facts = [str(registry.get_probe(name).facts()) for name in (*NAMES, "mlp:hear", "knn")]
     assert len(set(facts)) == len(NAMES) + 1
 
 
@@ -127,4 +129,4 @@ def test_names_and_facts():
 )
 def test_names_that_are_none(name, error, words):
     with pytest.raises(error, match=words):
-        kinds.get(name)
+        registry.get_probe(name)

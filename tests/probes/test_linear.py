@@ -5,8 +5,8 @@ import pytest
 from scipy.special import log_expit, logsumexp
 from sklearn.linear_model import LogisticRegression
 
-from probekit import runtime
 from probekit.errors import DataError
+from probekit.parallel import resources
 from probekit.probes import linear
 
 SOME = (1e-4, 1e-2, 1.0, 100.0, 1e4)
@@ -17,7 +17,7 @@ CLOSE = 4e-3
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    with runtime.single_threaded():
+    with resources.single_threaded():
         yield
 
 

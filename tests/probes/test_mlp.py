@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.neural_network import _multilayer_perceptron as theirs
 
-from probekit.probes import kinds, mlp
-from probekit.probes.search import scored
+from probekit.probes import mlp, registry
+from probekit.probes.grid_search import scored
 
 SETTINGS = {"hidden": [16], "rate": 3e-2, "decay": 1e-4}
 RECIPE = mlp.Recipe(epochs=40, patience=6, steps=0, wait=0)
@@ -140,14 +140,14 @@ def test_the_grids(make_job, small_mlp):
     assert mlp.Recipe().grid()[0] == {"hidden": [128], "rate": 1e-3, "decay": 1e-4}
     hear = mlp.RECIPES["hear"]
     assert (len(hear.grid()), hear.epochs, hear.patience, hear.every) == (8, 500, 20, 3)
-    [chosen] = kinds.get("mlp").choose_all(make_job(protocol="split", noise=0.5))
+    [chosen] = registry.get_probe("mlp").choose_all(make_job(protocol="split", noise=0.5))
     assert chosen.params["decay"] == 1e-4  # ten is too much
     assert chosen.iterations >= 1
 
 
 def test_few_clips_have_as_many_steps_as_training_takes():
     recipe = mlp.Recipe()
-    few, many = recipe.paced(440), recipe.paced(200_000)
+    few, many = recipe.with_schedule(440), recipe.with_schedule(200_000)
     assert (few.epochs, few.every, few.patience) == (1334, 2, 67)  # three batches an epoch
     assert (many.epochs, many.every, many.patience) == (200, 1, 10)
-    assert mlp.RECIPES["hear"].paced(100) == mlp.RECIPES["hear"]
+    assert mlp.RECIPES["hear"].with_schedule(100) == mlp.RECIPES["hear"]

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from probekit.probes import kinds, neighbours
+from probekit.probes import knn, registry
 
 
 def fitted(job, count, distance):
-    make = neighbours._Fitter(job.clips.target, len(job.clips.names))
+    make = knn._Fitter(job.clips.target, len(job.clips.names))
     [split] = job.divisions
     settings = {"neighbours": count, "distance": distance}
     return make(job.features[split.train], job.targets[split.train], settings, 0, None, 0).probe
 
 
-@pytest.mark.parametrize("distance", neighbours.DISTANCES)
+@pytest.mark.parametrize("distance", knn.DISTANCES)
 @pytest.mark.parametrize("count", [1, 3, 20])
 def test_as_scikit_learn_does(make_job, count, distance):
     job = make_job()
@@ -63,12 +63,12 @@ def test_more_neighbours_than_clips(make_job):
 def test_features_without_direction_stay_finite(make_job):
     job = make_job(clips=24)
     job = replace(job, features=np.zeros_like(job.features))
-    for distance in neighbours.DISTANCES:
+    for distance in knn.DISTANCES:
         assert np.isfinite(fitted(job, 5, distance).scores(job.features)).all()
 
 
 def test_number_and_distance_are_chosen(make_job):
-    [chosen] = kinds.get("knn").choose_all(make_job(noise=3.0, clips=300))
+    [chosen] = registry.get_probe("knn").choose_all(make_job(noise=3.0, clips=300))
     assert set(chosen.params) == {"neighbours", "distance"}
     assert len(chosen.grid) == 16
     assert chosen.params["neighbours"] > 1  # of so much noise the next clip knows little

@@ -1,33 +1,33 @@
 import pytest
 
 from probekit.errors import ProbekitError, UnknownNameError
-from probekit.probes import recipes
-from probekit.probes.recipes import Recipe
+from probekit.probes import presets
+from probekit.probes.presets import Preset
 
 
 def test_kumar2021_is_per_extractor():
-    talnet = recipes.of("kumar2021", "talnet")
+    talnet = presets.load_preset("kumar2021", "talnet")
     assert (talnet.steps, talnet.probe) == (("standardize", "unit-l2"), "linear")
-    assert talnet.applied("talnet") == "talnet:stream=gru"
-    weanet = recipes.of("kumar2021", "weanet")
+    assert talnet.apply("talnet") == "talnet:stream=gru"
+    weanet = presets.load_preset("kumar2021", "weanet")
     assert (weanet.steps, weanet.stream, weanet.pool) == (("unit-l2",), "b5", ("mean",))
     with pytest.raises(
         ProbekitError, match=r"says nothing about vggish, only about talnet, weanet"
     ):
-        recipes.of("kumar2021", "vggish")
+        presets.load_preset("kumar2021", "vggish")
 
 
 def test_hear_is_for_any_extractor_and_for_several():
     for text in ("vggish", "openl3:size=512", "vggish+melstats"):
-        found = recipes.of("hear", text)
+        found = presets.load_preset("hear", text)
         assert (found.probe, found.steps) == ("mlp:hear", ())
     with pytest.raises(ProbekitError, match=r"says nothing about talnet \+ vggish"):
-        recipes.of("kumar2021", "talnet+vggish")
+        presets.load_preset("kumar2021", "talnet+vggish")
 
 
 def test_unknown_presets_are_told_from_those_there_are():
     with pytest.raises(UnknownNameError, match=r"unknown preset 'kumar'.*kumar2021"):
-        recipes.of("kumar", "talnet")
+        presets.load_preset("kumar", "talnet")
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_unknown_presets_are_told_from_those_there_are():
     ],
 )
 def test_stream_and_pooling_apply_unless_the_user_names_them(text, expected):
-    assert Recipe(stream="deep", pool=("max",)).applied(text) == expected
+    assert Preset(stream="deep", pool=("max",)).apply(text) == expected
 
 
 def test_without_a_preset_nothing_changes():
-    assert Recipe().applied("net:size=3,pool=mean+std") == "net:size=3,pool=mean+std"
+    assert Preset().apply("net:size=3,pool=mean+std") == "net:size=3,pool=mean+std"

@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from probekit import manifest as manifests
 from probekit.cards import Protocol, Published, TaskCard
-from probekit.probes import evidence, kinds, predictions, results, statistics
-from probekit.probes.run import Run
+from probekit.data import manifest as manifests
+from probekit.metrics import bootstrap
+from probekit.probes import registry
+from probekit.probes.probe_run import Run
+from probekit.scores import predictions, scoring, store
 
 KINDS = ["linear", "mlp", "knn", "sklearn.svm:SVC", "sklearn.linear_model:LogisticRegression"]
 pytestmark = pytest.mark.usefixtures("small_mlp")
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("small_mlp")
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
-    monkeypatch.setattr(statistics, "RESAMPLES", 50)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 50)
 
 
 def card(metric="accuracy", kind="folds", **others):
@@ -37,7 +39,7 @@ def card(metric="accuracy", kind="folds", **others):
 class Given(SimpleNamespace):
     """Features as far as a run looks at them."""
 
-    large = False
+    out_of_core = False
 
     def matrix(self):
         return self.values
@@ -54,7 +56,7 @@ def features(values, clips, **others):
         "provenance": ["made up"],
         "sources": [],
         "digest": "d",
-        "learnt": [],
+        "training_digests": [],
         "notes": lambda tested: [],
     }
     return Given(**{**found, **others})
@@ -80,7 +82,7 @@ def draw(clips=60, dim=4, seed=0):
 def run(values, labels, kind="linear", **others):
     own = {k: others.pop(k) for k in ("steps", "preset", "fraction", "seed") if k in others}
     used = others.pop("task", card())
-    return Run(used, features(values, clips_of(labels, **others)), kinds.get(kind), **own)
+    return Run(used, features(values, clips_of(labels, **others)), registry.get_probe(kind), **own)
 
 
 # ---- what it keeps
@@ -91,13 +93,13 @@ def test_all_scores_follow_from_what_is_kept(tmp_path, kind):
     one = run(*draw(), kind, task=card(also=["log-loss", "balanced-accuracy", "top-2"]))
     result, arrays = one.compute()
     path = one.path(tmp_path)
-    results.save(path, result, arrays)
-    kept = results.load(path)
-    assert set(kept) == set(results.Result.__annotations__)
+    store.save(path, result, arrays)
+    kept = store.load(path)
+    assert set(kept) == set(store.Result.__annotations__)
     own = predictions.load(
         path.with_suffix(".h5"), ("0", "1", "2"), "single", kept["probabilities"]
     )
-    again = evidence.of(own, "accuracy", list(kept["also"]), kept["classes"])
+    again = scoring.score_predictions(own, "accuracy", list(kept["also"]), kept["classes"])
     assert [f["score"] for f in kept["folds"]] == again.pop("folds")
     assert {k: kept[k] for k in again} == again
     assert kept["classes"] == ["class, 0", "class, 1", "class, 2"]
@@ -133,7 +135,7 @@ def test_missing_clips_are_counted_with_reasons():
         missing={f"c{k}": "too short" for k in range(50, 60)},
         expected=70,
     )
-    result, _ = Run(card(), some, kinds.get("linear")).compute()
+    result, _ = Run(card(), some, registry.get_probe("linear")).compute()
     assert (result["clips"]["used"], result["clips"]["of"]) == (50, 70)
     assert result["clips"]["missing_count"] == 20
     assert result["clips"]["missing"]["c59"] == "too short"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probekit.errors import DataError
-from probekit.probes.search import Fit, _at_edge, choose_all
+from probekit.probes.grid_search import Fit, _at_edge, choose_all
 from probekit.tasks import splits
 
 GRID = [{"level": 0.1}, {"level": 0.7}, {"level": 0.9}, {"level": 0.9000000000001}]
@@ -74,7 +74,7 @@ def test_else_whole_folds_or_groups_of_the_training_clips(job_of, protocol):
     job, spy = job_of(protocol), Spy()
     unit = job.clips.column("fold" if protocol == "folds" else "group")
     for split, chosen in zip(job.divisions, choose_all(job, GRID[:2], spy), strict=True):
-        pairs = splits.inner(job.protocol, job.clips, split.train)
+        pairs = splits.inner_cv(job.protocol, job.clips, split.train)
         own = spy.calls[: 2 * len(pairs) + 1]
         spy.calls = spy.calls[len(own) :]
         assert chosen.selected_on == f"{len(pairs)} divisions of the training clips"

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from probekit import manifest as manifests
 from probekit.cards import Protocol
+from probekit.data import manifest as manifests
 from probekit.errors import DataError
+from probekit.metrics import metrics
 from probekit.probes import linear
-from probekit.probes.selection import choose, choose_all
-from probekit.tasks import metrics, splits
+from probekit.probes.model_selection import choose, choose_all
+from probekit.tasks import splits
 
 GRID = (1e-3, 1e-1, 10.0, 1000.0)
-ACCURACY = metrics.get("accuracy")
+ACCURACY = metrics.get_metric("accuracy")
 PROTOCOLS = {
     "split with validation clips": Protocol(kind="split"),
     "split without refit": Protocol(kind="split", refit=False),
@@ -188,7 +189,7 @@ def test_where_lower_is_better_the_lowest_wins():
     clips, features = draw(valid=False)
     protocol, targets = PROTOCOLS["official folds"], clips.targets()
     split = splits.make(protocol, clips)[0]
-    metric = metrics.get("log-loss")
+    metric = metrics.get_metric("log-loss")
     found = choose(features, targets, clips, split, protocol, metric, GRID)
     assert found.selected_score == min(found.curve) < max(found.curve)
     path = linear.fit_path(features[split.train], targets[split.train], "single", 3, GRID)
@@ -221,7 +222,7 @@ def test_best_mean_over_the_divisions_wins():
     split = splits.make(protocol, clips)[1]
     found = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
     curves = []
-    for fit, held in splits.inner(protocol, clips, split.train):
+    for fit, held in splits.inner_cv(protocol, clips, split.train):
         path = linear.fit_path(features[fit], targets[fit], "single", 3, GRID)
         curves.append([(p.scores(features[held]).argmax(1) == targets[held]).mean() for p in path])
     assert np.array_equal(found.curve, np.mean(curves, axis=0))
@@ -335,7 +336,7 @@ def test_metric_that_is_not_defined_on_held_out_clips_is_an_error(name):
         match=r"tags, split 'test', choosing C on 20 validation clips: "
         r".*not defined on the clips held out",
     ):
-        choose(features, clips.targets(), clips, split, protocol, metrics.get(name), GRID)
+        choose(features, clips.targets(), clips, split, protocol, metrics.get_metric(name), GRID)
 
 
 def test_divisions_in_which_the_metric_is_not_defined_are_left_out():
@@ -345,10 +346,10 @@ def test_divisions_in_which_the_metric_is_not_defined_are_left_out():
     clips = manifests.from_rows("tags", table.to_dict("records"), target="multi")
     protocol = Protocol(kind="folds")
     split = splits.make(protocol, clips)[0]
-    metric = metrics.get("roc-auc")
+    metric = metrics.get_metric("roc-auc")
     found = choose(features, clips.targets(), clips, split, protocol, metric, GRID)
     curves = []
-    for fit, held in splits.inner(protocol, clips, split.train):
+    for fit, held in splits.inner_cv(protocol, clips, split.train):
         if clips.targets()[held].any():
             path = linear.fit_path(features[fit], clips.targets()[fit], "multi", 1, GRID)
             curves.append(

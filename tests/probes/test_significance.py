@@ -5,12 +5,11 @@ import pytest
 from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
-from probekit.probes import statistics
-from probekit.probes.significance import bootstrap_p, corrected_t, holm
-from probekit.probes.statistics import Units
-from probekit.tasks import metrics
+from probekit.metrics import bootstrap, metrics
+from probekit.metrics.bootstrap import ResamplingUnits
+from probekit.metrics.significance import bootstrap_p, corrected_t, holm
 
-ACCURACY = metrics.get("accuracy")
+ACCURACY = metrics.get_metric("accuracy")
 
 
 def test_corrected_t_of_an_example_by_hand():
@@ -73,7 +72,7 @@ def test_bootstrap_p_goes_on_where_no_sign_changes():
 @pytest.fixture
 def rejected(monkeypatch):
     """How often simulated pairs of runs are told apart at 5 % and 0.5 %, by paired bootstrap."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 400)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 400)
 
     def share(first, second, rounds, grouped=False):
         count = np.zeros(2)
@@ -89,7 +88,7 @@ def rejected(monkeypatch):
                 right = hard + noise < level
                 runs.append(np.eye(2)[np.where(right, targets, 1 - targets)])
             groups = np.array([f"g{k // 2:02d}" if grouped else "" for k in range(120)])
-            units = Units.of(np.arange(120) // 60, groups)
+            units = ResamplingUnits.of(np.arange(120) // 60, groups)
             drawn = units.resampled(ACCURACY, targets, runs)
             p = bootstrap_p(drawn[:, 0] - drawn[:, 1], units.freedom)
             count += p < np.array([0.05, 0.005])

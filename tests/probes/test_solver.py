@@ -6,9 +6,11 @@ import torch
 from scipy.special import expit, logsumexp
 from sklearn.linear_model import LogisticRegression
 
-from probekit.probes import curvature, linear, solver
-from probekit.probes.objective import Objective
-from probekit.probes.rows import Rows
+from probekit.probes import linear
+from probekit.solvers import logistic
+from probekit.solvers import newton as newton_module
+from probekit.solvers.objective import Objective
+from probekit.solvers.row_blocks import StandardizedRows
 
 GRID = (1e-5, 1e-2, 1.0, 100.0, 1e4)
 
@@ -53,15 +55,15 @@ def cosine(one, other):
 def test_folds_of_one_matrix_are_each_fitted_on_their_own_rows():
     x, y = draw()
     masks = masks_of(len(x), 3)
-    rows = Rows(x, masks)
-    found = solver.solve(rows, y, GRID, range(3), classes=4)
+    rows = StandardizedRows(x, masks)
+    found = logistic.solve(rows, y, GRID, range(3), classes=4)
     for fold, mask in enumerate(masks):
         wide = standardized(x[mask])
         np.testing.assert_allclose(rows.mean[fold], x[mask].astype(float).mean(axis=0), rtol=1e-12)
         np.testing.assert_allclose(rows.scale[fold], x[mask].astype(float).std(axis=0), rtol=1e-9)
         for one, c in zip(found[fold], GRID, strict=True):
             model = reference(wide, y[mask], c)
-            assert one.gap <= solver.TOLERANCE
+            assert one.gap <= logistic.TOLERANCE
             # scikit-learn's own distance from the minimum is in this, too
             assert cosine(one.coef, model.coef_) > 1 - 1e-6
             mine = softmax_value(one.coef, one.intercept, wide, y[mask], c)
@@ -75,13 +77,13 @@ def test_tags_of_all_folds_go_together():
     hot = standardized(x) @ rng.normal(size=(10, 5)) + rng.normal(size=(240, 5)) > 1
     masks = masks_of(240, 2)
     owners, tags = [0] * 5 + [1] * 5, list(range(5)) * 2
-    found = solver.solve(Rows(x, masks), hot, GRID, owners, tags=tags)
+    found = logistic.solve(StandardizedRows(x, masks), hot, GRID, owners, tags=tags)
     for owner, tag, path in zip(owners, tags, found, strict=True):
         wide = standardized(x[masks[owner]])
         own = hot[masks[owner], tag]
         for one, c in zip(path, GRID, strict=True):
             model = reference(wide, own, c)
-            assert one.gap <= solver.TOLERANCE
+            assert one.gap <= logistic.TOLERANCE
             assert cosine(one.coef, model.coef_) > 1 - 1e-6
             mine = tag_value(one.coef[0], one.intercept[0], wide, own, c)
             least = tag_value(model.coef_[0], model.intercept_[0], wide, own, c)
@@ -94,7 +96,7 @@ def test_bound_holds_anywhere_also_where_intercepts_are_off(softmax):
     x, y = draw(150, 8, 3)
     rng = np.random.default_rng(2)
     wide = standardized(x)
-    rows = Rows(x, np.ones((1, len(x)), bool))
+    rows = StandardizedRows(x, np.ones((1, len(x)), bool))
     target, tags = (y, None) if softmax else ((y == 1)[:, None], [0])
     objective = Objective(rows, target, [0], tags, 3)
     value = softmax_value if softmax else tag_value
@@ -110,7 +112,9 @@ def test_bound_holds_anywhere_also_where_intercepts_are_off(softmax):
             some = torch.zeros(1, dtype=torch.int64)
             w, b = torch.as_tensor(moved)[None], torch.as_tensor(leant)[None]
             sums = objective.sums(some, w, b, torch.float64)
-            here, bound = objective.gap(some, w, b, sums, torch.tensor([c], dtype=torch.float64))
+            here, bound = objective.duality_gap(
+                some, w, b, sums, torch.tensor([c], dtype=torch.float64)
+            )
             at = (moved, leant) if softmax else (moved[0], leant[0])
             mine = value(*at, wide, y if softmax else y == 1, c)
             np.testing.assert_allclose(float(here), mine, rtol=1e-10)  # sums in another order
@@ -123,7 +127,7 @@ def test_bound_holds_anywhere_also_where_intercepts_are_off(softmax):
 def test_class_that_a_fold_lacks_is_left_out_of_it():
     x, y = draw(160, 6, 4)
     masks = np.stack([np.ones(160, bool), y != 2])
-    full, lacking = solver.solve(Rows(x, masks), y, GRID, [0, 1], classes=4)
+    full, lacking = logistic.solve(StandardizedRows(x, masks), y, GRID, [0, 1], classes=4)
     model = reference(standardized(x[y != 2]), y[y != 2], 1.0)
     one = lacking[2]
     assert not one.coef[2].any()
@@ -135,8 +139,10 @@ def test_class_that_a_fold_lacks_is_left_out_of_it():
 def test_separable_classes_at_large_c(c):
     x, y = draw(150, 10, 3, apart=6.0, decay=3.0)
     grid = [v for v in linear.GRID if v <= c]
-    one = solver.solve(Rows(x, np.ones((1, 150), bool)), y, grid, [0], classes=3)[0][-1]
-    assert one.gap <= solver.TOLERANCE
+    one = logistic.solve(StandardizedRows(x, np.ones((1, 150), bool)), y, grid, [0], classes=3)[0][
+        -1
+    ]
+    assert one.gap <= logistic.TOLERANCE
     wide = standardized(x)
     assert ((wide @ one.coef.T + one.intercept).argmax(axis=1) == y).all()
 
@@ -145,9 +151,9 @@ def test_class_of_one_clip():
     x, y = draw(90, 6, 3)
     y[:] = np.arange(90) % 2
     y[17] = 2
-    (path,) = solver.solve(Rows(x, np.ones((1, 90), bool)), y, GRID, [0], classes=3)
+    (path,) = logistic.solve(StandardizedRows(x, np.ones((1, 90), bool)), y, GRID, [0], classes=3)
     for one, c in zip(path, GRID, strict=True):
-        assert one.gap <= solver.TOLERANCE
+        assert one.gap <= logistic.TOLERANCE
         assert cosine(one.coef, reference(standardized(x), y, c).coef_) > 1 - 1e-5
 
 
@@ -157,31 +163,31 @@ def test_sample_of_rows_for_the_hessian_changes_the_way_not_the_end(monkeypatch)
     x, _ = draw(6000, 16)
     chance = expit(standardized(x) @ rng.normal(size=(16, 3)) - np.array([0, 3, 6]))
     hot = rng.random(chance.shape) < chance
-    rows = Rows(x, np.ones((1, 6000), bool))
+    rows = StandardizedRows(x, np.ones((1, 6000), bool))
     grid = (1e-3, 0.1, 10.0)
-    whole = solver.solve(rows, hot, grid, [0] * 3, tags=range(3))
-    monkeypatch.setattr(solver, "_MEMORY", 4.0 * 1500 * (16 + 18))
+    whole = logistic.solve(rows, hot, grid, [0] * 3, tags=range(3))
+    monkeypatch.setattr(logistic, "_MEMORY", 4.0 * 1500 * (16 + 18))
     kept = []
-    newton = curvature.Newton
+    newton = newton_module.Newton
 
     def spy(*given):
         made = newton(*given)
         kept.append((len(made.basis.rows), made.basis.share))
         return made
 
-    monkeypatch.setattr(solver, "Newton", spy)
-    sampled = solver.solve(rows, hot, grid, [0] * 3, tags=range(3))
+    monkeypatch.setattr(logistic, "Newton", spy)
+    sampled = logistic.solve(rows, hot, grid, [0] * 3, tags=range(3))
     ((count, share),) = kept
     assert 1000 < count < 2000
     assert float(share.sum()) == pytest.approx(6000, rel=0.1)
     for one, other in zip(whole, sampled, strict=True):
         for a, b in zip(one, other, strict=True):
-            assert b.gap <= solver.TOLERANCE
+            assert b.gap <= logistic.TOLERANCE
             assert cosine(a.coef, b.coef) > 1 - 1e-5
 
 
 def test_float32_leads_float64_ends(monkeypatch):
-    monkeypatch.setattr(solver, "_LARGE", 0.0)
+    monkeypatch.setattr(logistic, "_LARGE", 0.0)
     x, y = draw(400, 20, 5)
     seen = []
     sums = Objective.sums
@@ -191,24 +197,24 @@ def test_float32_leads_float64_ends(monkeypatch):
         return sums(self, groups, weights, intercepts, dtype)
 
     monkeypatch.setattr(Objective, "sums", spy)
-    (path,) = solver.solve(Rows(x, np.ones((1, 400), bool)), y, GRID, [0], classes=5)
+    (path,) = logistic.solve(StandardizedRows(x, np.ones((1, 400), bool)), y, GRID, [0], classes=5)
     assert torch.float32 in seen and seen[-1] == torch.float64
     for one, c in zip(path, GRID, strict=True):
-        assert one.gap <= solver.TOLERANCE
+        assert one.gap <= logistic.TOLERANCE
         assert cosine(one.coef, reference(standardized(x), y, c).coef_) > 1 - 1e-6
 
 
 def test_batches_of_groups_are_as_all_at_once(monkeypatch):
     x, _ = draw(300, 8)
     hot = np.random.default_rng(4).random((300, 6)) < 0.3
-    rows = Rows(x, np.ones((1, 300), bool))
+    rows = StandardizedRows(x, np.ones((1, 300), bool))
     seen = []
-    whole = solver.solve(
+    whole = logistic.solve(
         rows, hot, GRID, [0] * 6, tags=range(6), progress=lambda *at: seen.append(at)
     )
     assert seen[-1] == (30, 30)
-    monkeypatch.setattr(solver, "_sizes", lambda *_: (2, 300))
-    parts = solver.solve(rows, hot, GRID, [0] * 6, tags=range(6))
+    monkeypatch.setattr(logistic, "_sizes", lambda *_: (2, 300))
+    parts = logistic.solve(rows, hot, GRID, [0] * 6, tags=range(6))
     for one, other in zip(whole, parts, strict=True):
         for a, b in zip(one, other, strict=True):
             assert cosine(a.coef, b.coef) > 1 - 1e-6
@@ -220,7 +226,7 @@ def test_more_features_than_clips_in_several_folds():
     found = linear.fit_paths(x, y, divisions, "single", 3, GRID)
     for rows, path in zip(divisions, found, strict=True):
         for probe, c in zip(path, GRID, strict=True):
-            assert probe.gap <= solver.TOLERANCE
+            assert probe.gap <= logistic.TOLERANCE
             assert cosine(probe.coef, reference(standardized(x[rows]), y[rows], c).coef_) > 0.99999
 
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 
-from probekit.probes import statistics
-from probekit.tasks import metrics
+from probekit.metrics import bootstrap, metrics
 
-ACCURACY = metrics.get("accuracy")
+ACCURACY = metrics.get_metric("accuracy")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +32,7 @@ def none(clips):
 def interval_of(right, folds=None, groups=None):
     folds = np.zeros(len(right), int) if folds is None else folds
     groups = none(len(right)) if groups is None else groups
-    return statistics.interval(ACCURACY, *scored(right), folds, groups)
+    return bootstrap.interval(ACCURACY, *scored(right), folds, groups)
 
 
 def slow_interval(score, targets, scores, folds, units, draws):
@@ -72,8 +71,8 @@ def slow_interval(score, targets, scores, folds, units, draws):
     ],
 )
 def test_interval_is_that_of_a_plain_loop(name, score, grouped, monkeypatch):
-    assert (statistics.RESAMPLES, statistics.LEVEL, statistics.SEED) == (1000, 0.95, 0)
-    monkeypatch.setattr(statistics, "RESAMPLES", 150)  # a loop over scikit-learn is slow
+    assert (bootstrap.RESAMPLES, bootstrap.LEVEL, bootstrap.SEED) == (1000, 0.95, 0)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 150)  # a loop over scikit-learn is slow
     rng = np.random.default_rng(3)
     clips = 48
     if name == "accuracy":
@@ -85,8 +84,8 @@ def test_interval_is_that_of_a_plain_loop(name, score, grouped, monkeypatch):
     folds = np.sort(np.arange(clips) % 2)  # with groups of another size in each
     groups = np.array([f"g{k // (3 if folds[k] else 4):02d}" for k in range(clips)])
     units = groups if grouped else np.array([f"clip {k:02d}" for k in range(clips)])
-    found = statistics.interval(
-        metrics.get(name), targets, scores, folds, groups if grouped else none(clips)
+    found = bootstrap.interval(
+        metrics.get_metric(name), targets, scores, folds, groups if grouped else none(clips)
     )
     assert (found.low, found.high) == pytest.approx(
         slow_interval(score, targets, scores, folds, units, draws=150), abs=1e-12
@@ -99,9 +98,9 @@ def test_shortcut_for_accuracy_draws_as_the_general_way_does():
     rng = np.random.default_rng(0)
     targets, scores = scored(rng.random(80) < 0.7)
     folds, groups = np.arange(80) % 3, np.array([f"g{k}" for k in rng.integers(0, 25, 80)])
-    short = statistics.interval(ACCURACY, targets, scores, folds, groups)
+    short = bootstrap.interval(ACCURACY, targets, scores, folds, groups)
     general = replace(ACCURACY, name="another name")
-    assert statistics.interval(general, targets, scores, folds, groups) == short
+    assert bootstrap.interval(general, targets, scores, folds, groups) == short
 
 
 def test_every_fold_counts_the_same_whatever_its_size():
@@ -126,7 +125,7 @@ def test_order_of_the_clips_does_not_move_the_interval_much():
 
 @pytest.fixture
 def fewer_draws(monkeypatch):
-    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 300)
 
 
 def coverage(draw, truth, rounds=300):
@@ -225,8 +224,10 @@ def test_one_clip_wrong_is_no_longer_exact():
 
 def test_draws_in_which_nothing_is_defined_are_left_out(monkeypatch):
     # one positive among six clips: a third of the draws has none
-    monkeypatch.setattr(statistics, "RESAMPLES", 200)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 200)
     targets = np.array([[1], [0], [0], [0], [0], [0]])
     scores = np.array([[0.5], [0.9], [0.1], [0.2], [0.3], [0.4]])
-    found = statistics.interval(metrics.get("roc-auc"), targets, scores, np.zeros(6, int), none(6))
+    found = bootstrap.interval(
+        metrics.get_metric("roc-auc"), targets, scores, np.zeros(6, int), none(6)
+    )
     assert 0 <= found.low < 0.8 < found.high <= 1

@@ -6,7 +6,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from probekit.errors import UnknownNameError
-from probekit.probes import steps
+from probekit.probes import transforms
 
 THEIRS = {"standardize": StandardScaler, "unit-l2": Normalizer}
 
@@ -23,7 +23,7 @@ def features():
 )
 def test_steps_are_those_of_a_pipeline_fitted_on_training_rows(features, names):
     train, test = features[:40], features[40:]
-    ours = steps.fit(names, train)
+    ours = transforms.fit(names, train)
     theirs = make_pipeline(*(THEIRS[name]() for name in names)).fit(train.astype(np.float64))
     for rows in (train, test):
         # ours is rounded to float32 at the end
@@ -34,7 +34,7 @@ def test_steps_are_those_of_a_pipeline_fitted_on_training_rows(features, names):
 
 
 def test_no_steps_leave_features_as_they_are(features):
-    assert np.array_equal(steps.fit((), features)(features), features)
+    assert np.array_equal(transforms.fit((), features)(features), features)
 
 
 def test_constant_and_empty_features_stay_finite(features):
@@ -42,18 +42,18 @@ def test_constant_and_empty_features_stay_finite(features):
     features[:, 2] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        own = steps.fit(("standardize", "unit-l2"), features)
+        own = transforms.fit(("standardize", "unit-l2"), features)
         found = own(np.concatenate([features, np.zeros((1, 5), np.float32)]))
-        alone = steps.fit(("unit-l2",), features)(np.zeros((2, 5), np.float32))
+        alone = transforms.fit(("unit-l2",), features)(np.zeros((2, 5), np.float32))
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[:-1, 1:3], 0, atol=1e-6)
     assert np.array_equal(alone, np.zeros((2, 5)))
 
 
 def test_unknown_steps_are_named():
-    assert steps.check(["standardize", "unit-l2"]) == ("standardize", "unit-l2")
+    assert transforms.check(["standardize", "unit-l2"]) == ("standardize", "unit-l2")
     with pytest.raises(UnknownNameError, match="unknown step 'standardise'"):
-        steps.check(["standardise"])
+        transforms.check(["standardise"])
 
 
 def test_a_stepped_probe_sees_transformed_features(features):
@@ -66,8 +66,8 @@ def test_a_stepped_probe_sees_transformed_features(features):
         def arrays(self):
             return {"weight": np.ones(2)}
 
-    own = steps.fit(("standardize",), features)
-    found = steps.Stepped(own, Echo())
+    own = transforms.fit(("standardize",), features)
+    found = transforms.Pipeline(own, Echo())
     assert np.array_equal(found.scores(features), own(features))
     assert found.probabilities
     kept = found.arrays()

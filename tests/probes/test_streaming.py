@@ -5,10 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
-from probekit import manifest as manifests
-from probekit.cache import importing
-from probekit.probes import batched, linear, plan, rows
-from probekit.probes.streaming import CachedRows
+from probekit.cache import import_export
+from probekit.data import manifest as manifests
+from probekit.probes import linear
+from probekit.probes.features import CachedRows
+from probekit.solvers import multi_fold, problem, row_blocks
 
 GRID = (1e-3, 1.0, 100.0)
 
@@ -39,8 +40,8 @@ def test_file_of_half_precision_is_as_memory(file, monkeypatch):
     on_disk, x, hot = file
     divisions = [np.arange(250), np.arange(50, 300)]
     whole = linear.fit_paths(x.astype(np.float32), hot, divisions, "multi", 3, GRID)
-    monkeypatch.setattr(rows, "_BLOCK", 1.0)  # the smallest blocks
-    monkeypatch.setattr(rows, "_KEPT", 0.0)
+    monkeypatch.setattr(row_blocks, "_BLOCK", 1.0)  # the smallest blocks
+    monkeypatch.setattr(row_blocks, "_KEPT", 0.0)
     for one, other in zip(
         whole, linear.fit_paths(on_disk, hot, divisions, "multi", 3, GRID), strict=True
     ):
@@ -74,7 +75,7 @@ def cached(tmp_path):
     ids = [f"clip{k}" for k in range(len(x))]
     np.save(tmp_path / "x.npy", x)
     clips = manifests.from_rows("mine", [{"clip_id": i, "path": "", "labels": ("a",)} for i in ids])
-    found = importing.import_arrays(
+    found = import_export.import_arrays(
         "mine",
         clips,
         [tmp_path / "x.npy"],
@@ -124,10 +125,10 @@ def test_half_precision_is_wide_before_it_is_squared():
     """float16 ends at 65,504: sums of it must not."""
     x = np.full((100, 2), 300.0, np.float16)
     x[::2] = -300
-    own = rows.Rows(x, np.ones((1, 100), bool))
+    own = row_blocks.StandardizedRows(x, np.ones((1, 100), bool))
     np.testing.assert_allclose(own.scale, [[300, 300]])
-    wanted = plan.make(np.arange(100) % 2, "single", 2)
-    [(_, scale, path)] = batched.solve(
+    wanted = problem.make(np.arange(100) % 2, "single", 2)
+    [(_, scale, path)] = multi_fold.solve(
         x,
         np.arange(100) % 2,
         np.ones((1, 100), bool),

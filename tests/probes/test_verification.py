@@ -7,14 +7,17 @@ import h5py
 import numpy as np
 import pytest
 
-from probekit.probes import entry, results, statistics, verification
+from probekit.metrics import bootstrap
+from probekit.scores import groups as groups_module
+from probekit.scores import store as store_module
+from probekit.scores import verification
 
 RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
-    monkeypatch.setattr(statistics, "RESAMPLES", 30)  # stores are verified many times over
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 30)  # stores are verified many times over
 
 
 @pytest.fixture
@@ -173,16 +176,16 @@ def test_results_that_are_not_as_written_are_named(kept, change, words):
 
 def test_results_that_cannot_be_read_are_left_out_with_one_warning_and_are_faults(kept):
     store, path = kept
-    whole = results.files(store.root)
+    whole = store_module.files(store.root)
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
     said = rf"a result is left out: {path}: a result of format 1.*Delete it, or evaluate again"
     with pytest.warns(UserWarning, match=said) as caught:
-        assert results.files(store.root) == [pair for pair in whole if pair[0] != path]
+        assert store_module.files(store.root) == [pair for pair in whole if pair[0] != path]
     assert len(caught) == 1
     other = next(one for one, _ in whole if one != path)
     other.write_text(other.read_text()[:500])
     with pytest.warns(UserWarning, match=rf"2 results are left out; the first: {path}: ") as caught:
-        assert len(results.files(store.root)) == len(whole) - 2
+        assert len(store_module.files(store.root)) == len(whole) - 2
     assert len(caught) == 1
     assert {one.path for one in verification.verify(store.root) if one.faults} == {path, other}
 
@@ -193,9 +196,9 @@ def test_damaged_results_of_another_task_are_no_matter(kept):
     path.write_text("{")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert [r["embedding"] for _, r in results.files(store.root, "other")] == ["lone"]
-        assert entry.find("lone", "other", store.root).label == "lone"
-    assert list(results.frame(store.root, "other")["embedding"]) == ["lone"]
+        assert [r["embedding"] for _, r in store_module.files(store.root, "other")] == ["lone"]
+        assert groups_module.resolve("lone", "other", store.root).label == "lone"
+    assert list(store_module.frame(store.root, "other")["embedding"]) == ["lone"]
 
 
 def test_an_empty_store_has_nothing_to_verify(tmp_path):

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 from scipy.cluster import hierarchy
 
+from probekit.analysis.class_weights import ClassWeights
 from probekit.analysis.dendrogram import cluster
-from probekit.analysis.weights import ClassWeights
-from probekit.report import overlap, style
-from probekit.report.figures import branches, families
-from probekit.report.figures import dendrogram as figures
+from probekit.figures import cluster_tree, style
+from probekit.figures import tree as figures
+from probekit.figures import tree as tree_module
+from probekit.report import overlap
 
 LABELS = (
     "<script>alert(1)</script>",
@@ -177,7 +178,7 @@ def test_every_word_of_a_long_provenance_stays_inside_the_figure():
     said = [f"random weights of network number {k}" for k in range(9)]
     for names in (["one", "two"], LABELS, MANY):
         figure = figures.draw(tree_of(names, said))
-        assert overlap.faults(figure) == []
+        assert overlap.find_overlaps(figure) == []
         shown = [text.get_text().replace("\n", " ") for text, _ in overlap.boxes(figure)]
         assert "; ".join(said) in shown
 
@@ -193,7 +194,7 @@ MANY = [f"class with a name {k:02d}" for k in range(120)]
 def test_all_names_of_few_classes_are_there_and_do_not_overlap(classes, width):
     names = [f"class with a name {k:02d}" for k in range(classes)]
     figure = figures.draw(tree_of(names), width)
-    assert overlap.faults(figure) == []
+    assert overlap.find_overlaps(figure) == []
     assert set(names) <= {text.get_text() for text, _ in overlap.boxes(figure)}
     assert figure.axes[0].get_window_extent().width > 0.4 * figure.bbox.width  # room for the tree
 
@@ -203,7 +204,7 @@ def test_labels_of_200_characters_leave_room_for_the_tree(label):
     for count in (3, 90):
         names = [f"{k} {label} {k}" for k in range(count)]
         figure = figures.draw(tree_of(names))
-        assert overlap.faults(figure) == []
+        assert overlap.find_overlaps(figure) == []
         texts = [text.get_text() for text, _ in overlap.boxes(figure) if "…" in text.get_text()]
         assert len(texts) >= 3
 
@@ -225,7 +226,7 @@ def test_700_classes_are_numbered_families_with_names_within_ten_seconds_of_one_
     figures.save(tree, tmp_path)
     assert process_time() - start < 10
     figure = figures.draw(tree)
-    assert overlap.faults(figure) == []
+    assert overlap.find_overlaps(figure) == []
     assert figure.get_size_inches()[0] == style.TWO_COLUMNS
     assert figure.get_size_inches()[1] < 9.5  # a page
     texts = [text.get_text() for text, _ in overlap.boxes(figure)]
@@ -242,10 +243,10 @@ def test_700_classes_are_numbered_families_with_names_within_ten_seconds_of_one_
 
 
 def test_numbers_are_moved_apart_as_little_as_can_be():
-    moved = families.apart(np.array([0.0, 0.1, 0.2, 5.0]), 1.0, 0.0, 9.0)
+    moved = cluster_tree.spread_labels(np.array([0.0, 0.1, 0.2, 5.0]), 1.0, 0.0, 9.0)
     assert np.diff(moved).min() >= 1 - 1e-9
     np.testing.assert_allclose(moved, [0, 1, 2, 5])  # the first three cannot start below 0
-    free = families.apart(np.array([4.0, 4.1, 4.2]), 1.0, 0.0, 9.0)
+    free = cluster_tree.spread_labels(np.array([4.0, 4.1, 4.2]), 1.0, 0.0, 9.0)
     np.testing.assert_allclose(free, [3.1, 4.1, 5.1])
 
 
@@ -267,7 +268,7 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone():
 def test_lines_are_those_of_scipy():
     tree = tree_of([f"class {k}" for k in range(20)])
     drawn = hierarchy.dendrogram(tree.linkage, no_plot=True)
-    lines, _ = branches.branches(tree.linkage, tree.order, ["#000000"] * 20)
+    lines, _ = tree_module.dendrogram_lines(tree.linkage, tree.order, ["#000000"] * 20)
     theirs = {
         (tuple(np.round((np.array(x) - 5) / 10, 6)), tuple(np.round(y, 6)))
         for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True)
@@ -277,9 +278,9 @@ def test_lines_are_those_of_scipy():
 
 def test_forks_within_a_cluster_have_its_colour():
     tree = tree_of([f"class {k}" for k in range(20)])
-    with style.applied():
-        colours = branches.hues(tree.clusters)
-        _, own = branches.branches(tree.linkage, tree.order, colours)
+    with style.style_context():
+        colours = tree_module.branch_colors(tree.clusters)
+        _, own = tree_module.dendrogram_lines(tree.linkage, tree.order, colours)
     below = [{k} for k in range(20)]
     for (left, right, *_), colour in zip(tree.linkage, own, strict=True):
         below.append(below[int(left)] | below[int(right)])

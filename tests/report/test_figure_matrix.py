@@ -6,11 +6,11 @@ import warnings
 import numpy as np
 import pytest
 
-from probekit.analysis.correlation import correlate
-from probekit.analysis.weights import ClassWeights
-from probekit.cache.heads import KeptHead
-from probekit.report import overlap, style
-from probekit.report.figures import matrix
+from probekit.analysis.class_weights import ClassWeights
+from probekit.analysis.correlation import cosine_correlation
+from probekit.cache.head import SavedHead
+from probekit.figures import heatmap, style
+from probekit.report import overlap
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +39,8 @@ def found_of(targets, sources, dim=128, label="{}", planted=5, provenance=("rand
         provenance=provenance,
     )
     names = tuple(label.format(f"source {k}") for k in range(sources))
-    head = KeptHead(names, h, np.zeros(sources), "last", "none")
-    return correlate(weights, head, permutations=99)
+    head = SavedHead(names, h, np.zeros(sources), "last", "none")
+    return cosine_correlation(weights, head, permutations=99)
 
 
 def texts(figure):
@@ -49,21 +49,21 @@ def texts(figure):
 
 @pytest.mark.parametrize(("targets", "sources"), [(2, 2), (10, 50), (50, 300), (120, 9)])
 def test_names_can_be_read_whatever_the_size(targets, sources):
-    figure = matrix.draw_correlation(found_of(targets, sources))
-    assert overlap.faults(figure) == []
+    figure = heatmap.draw_correlation(found_of(targets, sources))
+    assert overlap.find_overlaps(figure) == []
     width, height = figure.get_size_inches()
     assert width in (style.ONE_COLUMN, style.TWO_COLUMNS) and height < 9.2
 
 
 @pytest.mark.parametrize("label", ["W" * 200 + " {}", "<script>{}</script>", "$x_{}^2$"])
 def test_names_of_any_kind(label):
-    figure = matrix.draw_correlation(found_of(8, 12, label=label.replace("{}", "{0}", 1)))
-    assert overlap.faults(figure) == []
+    figure = heatmap.draw_correlation(found_of(8, 12, label=label.replace("{}", "{0}", 1)))
+    assert overlap.find_overlaps(figure) == []
 
 
 def test_cells_are_the_cosines_in_the_order_of_the_trees():
     found = found_of(6, 9)
-    axes = matrix.draw_correlation(found).axes[0]
+    axes = heatmap.draw_correlation(found).axes[0]
     (mesh,) = [one for one in axes.collections if one.get_array() is not None and one.colorbar]
     expected = found.cosine[np.ix_(found.source_order, found.target_order)]
     np.testing.assert_array_equal(mesh.get_array().reshape(9, 6), expected)
@@ -78,29 +78,29 @@ def test_cells_are_the_cosines_in_the_order_of_the_trees():
 
 def test_dots_are_at_the_pairs_beyond_chance():
     found = found_of(6, 9)
-    axes = matrix.draw_correlation(found).axes[0]
+    axes = heatmap.draw_correlation(found).axes[0]
     dots = {tuple(p - 0.5) for c in axes.collections if not c.colorbar for p in c.get_offsets()}
     marked = found.significant[np.ix_(found.source_order, found.target_order)]
     assert dots == {(c, r) for r, c in np.argwhere(marked)} and len(dots) >= 5
-    assert any("dots: beyond chance" in text for text in texts(matrix.draw_correlation(found)))
+    assert any("dots: beyond chance" in text for text in texts(heatmap.draw_correlation(found)))
 
 
 def test_nothing_beyond_chance_is_said():
-    figure = matrix.draw_correlation(found_of(6, 9, planted=0))
+    figure = heatmap.draw_correlation(found_of(6, 9, planted=0))
     assert any(text.startswith("no pair is beyond chance") for text in texts(figure))
 
 
 def test_what_is_left_out_is_said_and_the_strongest_stay(tmp_path):
     found = found_of(10, 200)
-    figure = matrix.draw_correlation(found)
+    figure = heatmap.draw_correlation(found)
     shown = texts(figure)
     assert {f"source {k}" for k in range(5)} <= set(shown)  # those with planted pairs
     assert any("of 200 source and 10 of 10 target classes" in text for text in shown)
-    written = matrix.save_correlation(found, tmp_path)
+    written = heatmap.save_correlation(found, tmp_path)
     assert written[3].read_text().count("\n") == 2001  # the table has all
     facts = json.loads(written[4].read_text())
     assert facts["pairs"] == 2000 and len(facts["sources_in_order"]) == 200
 
 
 def test_provenance_is_written_below():
-    assert any("random weights" in text for text in texts(matrix.draw_correlation(found_of(3, 4))))
+    assert any("random weights" in text for text in texts(heatmap.draw_correlation(found_of(3, 4))))

@@ -6,15 +6,23 @@ import warnings
 import numpy as np
 import pytest
 
-from probekit.analysis import tree
+from probekit.analysis import clustering
+from probekit.analysis.class_differences import Differences
 from probekit.analysis.confusion import Confusion
-from probekit.analysis.cost import Cost, Priced
-from probekit.analysis.differences import Differences
-from probekit.analysis.efficiency import Efficiency, Line, Point
+from probekit.analysis.cost import Cost, CostPoint
+from probekit.analysis.label_efficiency import LabelEfficiency, Line, Point
 from probekit.analysis.similarity import Similarity
-from probekit.probes.entry import Entry
-from probekit.report import overlap, style, ticks
-from probekit.report.figures import confusion, cost, curves, differences, similarity
+from probekit.figures import (
+    confusion_matrix,
+    cost_scatter,
+    curves,
+    dot_plot,
+    labels,
+    similarity_matrix,
+    style,
+)
+from probekit.report import overlap
+from probekit.scores.groups import RunGroup
 
 TALLEST = 9.2  # inches of a page
 
@@ -41,7 +49,7 @@ def entry(label="made", score=0.5, **others):
         "provenance": ["random weights"],
         **others,
     }
-    return Entry(label, (result,), ())
+    return RunGroup(label, (result,), ())
 
 
 def texts(figure):
@@ -52,7 +60,7 @@ def readable(figure):
     """Say what is wrong with a figure's texts or size."""
     width, height = figure.get_size_inches()
     size = [] if width <= style.TWO_COLUMNS and height <= TALLEST else [f"{width} × {height}"]
-    return overlap.faults(figure) + size
+    return overlap.find_overlaps(figure) + size
 
 
 def similar(count, names="embedding {}"):
@@ -61,7 +69,7 @@ def similar(count, names="embedding {}"):
     return Similarity(
         matrix=matrix,
         names=tuple(names.replace("{}", str(k)) for k in range(count)),
-        tree=tree.grow(1 - matrix[np.triu_indices(count, 1)]),
+        tree=clustering.linkage_tree(1 - matrix[np.triu_indices(count, 1)]),
         measure="cka",
         choices={"debiased": False, "normalize": "none"},
         dims=(4,) * count,
@@ -114,7 +122,7 @@ def efficient(lines, seeds=3, name="embedding {}"):
             for share in (0.01, 0.1, 1.0)
         ]
         made.append(Line(name.replace("{}", str(k)), tuple(points)))
-    return Efficiency("mine", "accuracy", tuple(made[::-1]), ())
+    return LabelEfficiency("mine", "accuracy", tuple(made[::-1]), ())
 
 
 def priced(names=6, probes=("linear",), costs=("parameters", "gflop", "seconds")):
@@ -126,7 +134,7 @@ def priced(names=6, probes=("linear",), costs=("parameters", "gflop", "seconds")
             own["parameters"] = 0.0
         for probe in probes:
             label = f"embedding {k}" + (f" / {probe}" if probe != "linear" else "")
-            points.append(Priced(entry(label, rng.uniform(0.4, 0.9), probe=probe), own, "cpu"))
+            points.append(CostPoint(entry(label, rng.uniform(0.4, 0.9), probe=probe), own, "cpu"))
     points.sort(key=lambda one: -one.entry.score)
     return Cost("mine", "accuracy", tuple(points), ("a note",))
 
@@ -137,7 +145,7 @@ LONG = "W" * 200 + " {}"
 @pytest.mark.parametrize("count", [2, 8, 24, 45])
 def test_similarity_can_be_read(count):
     found = similar(count)
-    figure = similarity.draw(found)
+    figure = similarity_matrix.draw(found)
     assert readable(figure) == []
     values = [t for t in texts(figure) if t.startswith(".")]
     assert bool(values) == (count <= 24)
@@ -145,7 +153,7 @@ def test_similarity_can_be_read(count):
 
 def test_similarity_is_in_the_order_of_its_tree():
     found = similar(5)
-    axes = similarity.draw(found).axes[0]
+    axes = similarity_matrix.draw(found).axes[0]
     [mesh] = [one for one in axes.collections if one.colorbar]
     expected = found.matrix[np.ix_(found.order, found.order)]
     np.testing.assert_array_equal(mesh.get_array().reshape(5, 5), expected)
@@ -154,7 +162,7 @@ def test_similarity_is_in_the_order_of_its_tree():
 
 @pytest.mark.parametrize("classes", [1, 2, 10, 26, 50, 120])
 def test_confusion_can_be_read(classes):
-    figure = confusion.draw(confused(classes))
+    figure = confusion_matrix.draw(confused(classes))
     assert readable(figure) == []
     said = [text for text in texts(figure) if "classes, those most confused" in text]
     assert bool(said) == (classes == 120)
@@ -162,18 +170,18 @@ def test_confusion_can_be_read(classes):
 
 def test_cells_are_percent_of_the_right_class():
     found = confused(4)
-    axes = confusion.draw(found).axes[0]
+    axes = confusion_matrix.draw(found).axes[0]
     [mesh] = [one for one in axes.collections if one.colorbar]
     np.testing.assert_allclose(
-        mesh.get_array().reshape(4, 4), 100 * found.shares[::-1, ::-1], rtol=1e-12
+        mesh.get_array().reshape(4, 4), 100 * found.proportions[::-1, ::-1], rtol=1e-12
     )
     shown = {text.get_text() for text in axes.texts}
-    assert shown == {f"{100 * v:.0f}" for v in found.shares.ravel() if round(100 * v) > 0}
+    assert shown == {f"{100 * v:.0f}" for v in found.proportions.ravel() if round(100 * v) > 0}
 
 
 @pytest.mark.parametrize("classes", [1, 2, 12, 60, 61, 527])
 def test_differences_can_be_read(classes):
-    figure = differences.draw(differing(classes))
+    figure = dot_plot.draw(differing(classes))
     assert readable(figure) == []
     between = [text for text in texts(figure) if "classes between" in text]
     assert between == ([f"… {classes - 60} classes between …"] if classes > 60 else [])
@@ -182,7 +190,7 @@ def test_differences_can_be_read(classes):
 
 def test_marks_are_filled_and_sides_are_named():
     found = differing(12)
-    figure = differences.draw(found)
+    figure = dot_plot.draw(found)
     points = [one for one in figure.axes[0].lines if one.get_marker() == "o"]
     filled = [one.get_markerfacecolor() != "white" for one in points]
     assert filled == [bool(found.significant[k]) for k in found.order]
@@ -190,12 +198,12 @@ def test_marks_are_filled_and_sides_are_named():
         found.difference[k] for k in found.order
     ]
     assert any("filled: beyond chance" in text for text in texts(figure))
-    plain = differences.draw(differing(12, marks=False))
+    plain = dot_plot.draw(differing(12, marks=False))
     assert any("none is beyond chance" in text for text in texts(plain))
     left, right = (next(t for t in texts(figure) if mark in t) for mark in "←→")
     assert "talnet" in left and "openl3" in right
     assert figure.axes[0].get_xlim()[0] < figure.axes[0].get_xlim()[1]
-    loss = differences.draw(differing(12, metric="log-loss")).axes[0].get_xlim()
+    loss = dot_plot.draw(differing(12, metric="log-loss")).axes[0].get_xlim()
     assert loss[0] > loss[1]  # so that the first run is better at the right, all the same
 
 
@@ -234,14 +242,14 @@ def test_curves_are_means_over_labels(seeds):
 def test_costs_can_be_read(names, probes):
     costs = ("parameters", "gflop", "seconds")
     found = priced(names, probes, costs)
-    figure = cost.draw(found)
+    figure = cost_scatter.draw(found)
     assert readable(figure) == []
     assert len(found.axes) == (2 if names == 1 else 3)
     assert {"mlp", "knn"} <= set(texts(figure)) or len(probes) == 1
 
 
 def test_what_costs_nothing_stands_apart_and_one_kind_takes_one_column():
-    figure = cost.draw(priced(5, costs=("parameters",)))
+    figure = cost_scatter.draw(priced(5, costs=("parameters",)))
     assert figure.get_size_inches()[0] == style.ONE_COLUMN
     [axes] = figure.axes
     assert axes.get_xticklabels()[0].get_text() == "0"
@@ -253,9 +261,9 @@ def test_what_costs_nothing_stands_apart_and_one_kind_takes_one_column():
 @pytest.mark.parametrize("name", [LONG, "<script>{}</script>", "$x_{}^2$"])
 def test_names_of_any_kind(name):
     for figure in (
-        similarity.draw(similar(6, name)),
-        confusion.draw(confused(8, name)),
-        differences.draw(differing(9, names=name)),
+        similarity_matrix.draw(similar(6, name)),
+        confusion_matrix.draw(confused(8, name)),
+        dot_plot.draw(differing(9, names=name)),
         curves.draw(efficient(4, name=name)),
     ):
         assert readable(figure) == []
@@ -263,11 +271,11 @@ def test_names_of_any_kind(name):
 
 def test_files_have_all_numbers(tmp_path):
     for module, found, rows in (
-        (similarity, similar(5), 10),
-        (confusion, confused(60), None),
-        (differences, differing(100), 100),
+        (similarity_matrix, similar(5), 10),
+        (confusion_matrix, confused(60), None),
+        (dot_plot, differing(100), 100),
         (curves, efficient(20), 60),
-        (cost, priced(4), 4),
+        (cost_scatter, priced(4), 4),
     ):
         files = module.save(found, tmp_path)
         assert [file.suffix for file in files] == [".pdf", ".svg", ".png", ".csv", ".json"]
@@ -278,7 +286,7 @@ def test_files_have_all_numbers(tmp_path):
 
 
 def test_round_numbers_along_factors():
-    assert ticks.factors(3, 600, 10) == [5, 10, 20, 50, 100, 200, 500]
-    assert ticks.factors(3, 600, 5) == [3, 10, 30, 100, 300]
-    assert ticks.factors(1, 1e9, 4) == [1, 1e3, 1e6, 1e9]
-    assert [ticks.short(v) for v in (0.01, 5, 3e5, 2e6, 1e9)] == ["0.01", "5", "300k", "2M", "1G"]
+    assert labels.factors(3, 600, 10) == [5, 10, 20, 50, 100, 200, 500]
+    assert labels.factors(3, 600, 5) == [3, 10, 30, 100, 300]
+    assert labels.factors(1, 1e9, 4) == [1, 1e3, 1e6, 1e9]
+    assert [labels.short(v) for v in (0.01, 5, 3e5, 2e6, 1e9)] == ["0.01", "5", "300k", "2M", "1G"]

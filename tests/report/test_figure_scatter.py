@@ -7,8 +7,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from probekit.analysis.projection import Projection
-from probekit.report import overlap, style
-from probekit.report.figures import scatter
+from probekit.figures import scatter, style
+from probekit.report import overlap
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def texts(figure):
 def test_names_of_classes_do_not_overlap(count):
     found = made("classes", count, min(count, 5))
     figure = scatter.draw(found)
-    assert overlap.faults(figure) == []
+    assert overlap.find_overlaps(figure) == []
     shown = [text for text in texts(figure) if text.startswith("classes ")]
     assert len(shown) >= min(count, 40)
     said = f"{len(shown)} of {count} names shown; random weights"
@@ -57,7 +57,7 @@ def test_names_of_classes_do_not_overlap(count):
 @pytest.mark.parametrize("groups", [1, 3, 24, 60])
 def test_keys_of_clips_can_be_read(groups):
     figure = scatter.draw(made("clips", 500, groups))
-    assert overlap.faults(figure) == []
+    assert overlap.find_overlaps(figure) == []
     shown = [text for text in texts(figure) if text.startswith("group ")]
     assert len(shown) == min(groups, 48)
     assert any("the key has 48 of 60 groups" in text for text in texts(figure)) == (groups == 60)
@@ -65,7 +65,7 @@ def test_keys_of_clips_can_be_read(groups):
 
 def test_groups_of_long_names():
     figure = scatter.draw(made("clips", 100, 5, labels=[f"{k}" + " name" * 40 for k in range(5)]))
-    assert overlap.faults(figure) == []
+    assert overlap.find_overlaps(figure) == []
 
 
 def test_groups_differ_in_colour_or_form():
@@ -99,4 +99,4 @@ def test_files_have_all_points(tmp_path):
 
 def test_points_in_one_place_are_drawn():
     found = made("classes", 5, 1, points=np.zeros((5, 2)))
-    assert overlap.faults(scatter.draw(found)) == []
+    assert overlap.find_overlaps(scatter.draw(found)) == []

@@ -8,9 +8,9 @@ import yaml
 
 from probekit import cards
 from probekit.errors import ProbekitError
-from probekit.report import beside, given
-from probekit.report.reproduce import reproduce
-from probekit.report.supply import Supply
+from probekit.reproduce import arguments, paper_tables
+from probekit.reproduce.assets import Resources
+from probekit.reproduce.reproduction import reproduce
 
 LABELS = ("click", "noise", "tone")
 TASK = {
@@ -76,7 +76,7 @@ def places(tmp_path_factory, corpus):
 @pytest.fixture
 def paper(places, monkeypatch):
     monkeypatch.setenv("PROBEKIT_CARDS", str(places / "cards"))
-    return cards.paper("paper")
+    return cards.load_paper_card("paper")
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,8 @@ def found(places):
     """The paper with its dataset's folder given."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROBEKIT_CARDS", str(places / "cards"))
-        supply = Supply(places / "cache", {"mine": places / "data"})
-        return reproduce(cards.paper("paper"), supply, reports=places / "out")
+        supply = Resources(places / "cache", {"mine": places / "data"})
+        return reproduce(cards.load_paper_card("paper"), supply, reports=places / "out")
 
 
 def scores(found):
@@ -104,7 +104,7 @@ def test_each_score_has_its_state(found):
     }
     assert [drawn.status for drawn in found.figures] == ["computed", "failed", "pending"]
     assert not found.whole
-    assert beside.counted(found) == "2 of 5 scores and 1 of 3 figures"
+    assert paper_tables.summary_line(found) == "2 of 5 scores and 1 of 3 figures"
 
 
 def test_ours_is_the_run_that_is_kept(found, places):
@@ -118,8 +118,8 @@ def test_ours_is_the_run_that_is_kept(found, places):
     assert second.ours == kept["also"]["balanced-accuracy"]["score"]
     assert first.run == second.run == kept["run"]
     assert first.difference == pytest.approx(first.ours - 0.99)
-    assert first.inside == (first.low <= 0.99 <= first.high)
-    assert second.inside is False and second.low > 0.1
+    assert first.within_interval == (first.low <= 0.99 <= first.high)
+    assert second.within_interval is False and second.low > 0.1
 
 
 def test_what_is_missing_says_how_to_get_it(found):
@@ -127,25 +127,25 @@ def test_what_is_missing_says_how_to_get_it(found):
     assert "weanet.pth" in own["net", "ACC"].needs[0]
     assert "--weights weanet=FILE" in own["net", "ACC"].needs[0]
     assert "no head is kept" in own["head", "ACC"].why and own["head", "ACC"].needs == ()
-    reasons = dict(beside.missing(found))
+    reasons = dict(paper_tables.missing(found))
     assert reasons["pending: needs training"] == "Table 1, trained, ACC"
     assert any("no head is kept" in text and "Figure 2" in who for text, who in reasons.items())
 
 
 def test_without_the_folder_the_cache_is_enough(paper, found, places):
-    again = reproduce(paper, Supply(places / "cache"), reports=places / "again")
+    again = reproduce(paper, Resources(places / "cache"), reports=places / "again")
     assert scores(again)["ours", "ACC"].ours == scores(found)["ours", "ACC"].ours
     assert again.figures[0].status == "computed"
     # and without either, it is said where the data comes from
-    nothing = reproduce(paper, Supply(places / "none"), reports=places / "nothing")
+    nothing = reproduce(paper, Resources(places / "none"), reports=places / "nothing")
     needs = scores(nothing)["ours", "ACC"].needs
     assert needs == ("data: name the folder with --root mine=DIR. Ask us.",)
-    assert beside.counted(nothing) == "0 of 5 scores and 0 of 3 figures"
+    assert paper_tables.summary_line(nothing) == "0 of 5 scores and 0 of 3 figures"
 
 
 def test_all_files_are_written(found, places):
     folder = places / "out" / "paper"
-    written = beside.write(found, folder)
+    written = paper_tables.write(found, folder)
     assert [path.name for path in written] == [
         "paper.md", "paper.json", "table-1.md", "table-1.tex", "table-1.csv",
     ]  # fmt: skip
@@ -168,44 +168,46 @@ def test_stand_ins_are_marked_and_not_compared(paper, places, tmp_path):
 
     shutil.copytree(places / "data", tmp_path / "data")
     (tmp_path / "data" / "STAND-IN.txt").write_text("stand-in")
-    supply = Supply(tmp_path / "cache", {"mine": tmp_path / "data"})
-    only = given.chosen(paper, ["table-1"])
+    supply = Resources(tmp_path / "cache", {"mine": tmp_path / "data"})
+    only = arguments.select_parts(paper, ["table-1"])
     found = replace(reproduce(only, supply, reports=tmp_path / "out"), rehearsed=True)
     score = scores(found)["ours", "ACC"]
     assert "stand-in data" in score.provenance
-    assert score.difference is None and score.inside is None
-    for path in beside.write(found, tmp_path / "out" / "paper"):
+    assert score.difference is None and score.within_interval is None
+    for path in paper_tables.write(found, tmp_path / "out" / "paper"):
         assert "stand-in data" in path.read_text().lower(), path
 
 
 def test_folders_are_checked(paper, places, tmp_path):
     with pytest.raises(ProbekitError, match="no such folder"):
-        given.folders(paper, [f"mine={tmp_path / 'gone'}"], None)
+        arguments.folders(paper, [f"mine={tmp_path / 'gone'}"], None)
     with pytest.raises(ProbekitError, match="task of paper 'esc50'"):
-        given.folders(paper, [f"esc50={tmp_path}"], None)
+        arguments.folders(paper, [f"esc50={tmp_path}"], None)
     with pytest.raises(ProbekitError, match="write TASK=DIR"):
-        given.folders(paper, [str(tmp_path)], None)
+        arguments.folders(paper, [str(tmp_path)], None)
     listed = tmp_path / "roots.yaml"
     listed.write_text("mine: there\nesc50: elsewhere\n")
     (tmp_path / "there").mkdir()
     # a file of folders may serve several papers; it is relative to itself
-    assert given.folders(paper, [], listed) == {"mine": tmp_path / "there"}
-    assert given.folders(paper, [f"mine={places}"], listed) == {"mine": places}
+    assert arguments.folders(paper, [], listed) == {"mine": tmp_path / "there"}
+    assert arguments.folders(paper, [f"mine={places}"], listed) == {"mine": places}
     listed.write_text("mein: there\n")
     with pytest.raises(ProbekitError, match="'mein'"):
-        given.folders(paper, [], listed)
+        arguments.folders(paper, [], listed)
     listed.write_text("- there\n")
     with pytest.raises(ProbekitError, match="a line TASK: DIR"):
-        given.folders(paper, [], listed)
+        arguments.folders(paper, [], listed)
 
 
 def test_parts_and_weights_are_checked(paper):
-    assert [part.name for part in given.chosen(paper, ["figure-1"]).figures] == ["figure-1"]
-    assert given.chosen(paper, ["figure-1"]).tables == []
+    assert [part.name for part in arguments.select_parts(paper, ["figure-1"]).figures] == [
+        "figure-1"
+    ]
+    assert arguments.select_parts(paper, ["figure-1"]).tables == []
     with pytest.raises(ProbekitError, match="table-1"):
-        given.chosen(paper, ["table-2"])
+        arguments.select_parts(paper, ["table-2"])
     with pytest.raises(ProbekitError, match="only presets"):
-        given.chosen(cards.paper("hear"), [])
-    assert given.checked(paper, ["weanet=random:0"]) == ("weanet=random:0",)
+        arguments.select_parts(cards.load_paper_card("hear"), [])
+    assert arguments.check_weights(paper, ["weanet=random:0"]) == ("weanet=random:0",)
     with pytest.raises(ProbekitError, match="network of paper 'vggish'"):
-        given.checked(paper, ["vggish=random:0"])
+        arguments.check_weights(paper, ["vggish=random:0"])

@@ -9,11 +9,11 @@ import yaml
 from scipy import stats
 
 from probekit import cards
-from probekit.distill import parameters
+from probekit.distillation import parameter_count
 from probekit.errors import DataError
-from probekit.report import beside, gains, given
-from probekit.report.reproduce import reproduce
-from probekit.report.supply import Supply
+from probekit.reproduce import arguments, gains, paper_tables
+from probekit.reproduce.assets import Resources
+from probekit.reproduce.reproduction import reproduce
 
 STUDENT = "short-chunk:width=2"
 NONE = [None, None, None]
@@ -97,8 +97,10 @@ def found(places):
     """All of it but the weights of cf, in two epochs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROBEKIT_CARDS", str(places / "cards"))
-        supply = Supply(places / "cache", {"mine": places / "data"}, device="cpu")
-        return reproduce(cards.paper("students"), supply, reports=places / "out", epochs=2)
+        supply = Resources(places / "cache", {"mine": places / "data"}, device="cpu")
+        return reproduce(
+            cards.load_paper_card("students"), supply, reports=places / "out", epochs=2
+        )
 
 
 def scores(found, table=0):
@@ -141,25 +143,25 @@ def test_a_gain_is_the_mean_difference_in_points(found):
 def test_the_test_is_students_paired_one():
     rng = np.random.default_rng(0)
     ours, theirs = (dict(zip("abcde", rng.random(5), strict=True)) for _ in range(2))
-    made = gains.gain(ours, theirs, "abcde")
+    made = gains.mean_gain(ours, theirs, "abcde")
     reference = stats.ttest_rel(*([100 * one[c] for c in "abcde"] for one in (ours, theirs)))
     low, high = reference.confidence_interval(0.95)
     assert (made.low, made.high) == (pytest.approx(low), pytest.approx(high))
     assert f"t(4) = {reference.statistic:.2f}, p = {reference.pvalue:.2g}" in made.said
-    some = gains.gain({"a": 0.5, "b": 0.25}, {"a": 0.25, "b": 0.0, "c": 1.0}, "abc")
+    some = gains.mean_gain({"a": 0.5, "b": 0.25}, {"a": 0.25, "b": 0.0, "c": 1.0}, "abc")
     assert (some.mean, some.low) == (25, None)
     assert "2 of 3 tasks (a, b); no t-test" in some.said
     with pytest.raises(DataError, match="1 of 3 tasks"):
-        gains.gain({"a": 0.5}, {"a": 0.25, "b": 0.0}, "abc")
+        gains.mean_gain({"a": 0.5}, {"a": 0.25, "b": 0.0}, "abc")
 
 
 def test_counts_are_shown_as_papers_print_them(found):
     own = scores(found, 1)
-    count = parameters.count("con-reg", ["melstats"], STUDENT)
+    count = parameter_count.count("con-reg", ["melstats"], STUDENT)
     training, inference = own["reg", "training"], own["reg", "inference"]
     assert (training.ours, inference.ours) == (count.training, count.inference)
-    (line, other) = beside.grid(found, *found.tables[1]).rows
-    assert line[4].text == parameters.short(count.training) and line[3].text == "7k"
+    (line, other) = paper_tables.comparison_table(found, *found.tables[1]).rows
+    assert line[4].text == parameter_count.format_count(count.training) and line[3].text == "7k"
     assert other[6].text == f"{count.inference - 99_000:+,}"
 
 
@@ -180,24 +182,24 @@ def test_what_is_missing_says_how_to_get_it(found, places):
     (need,) = own["init", "A"].needs
     assert "--weights cf=FILE" in need and "None are public" in need
     nothing = reproduce(
-        cards.paper("students"), Supply(places / "none"), reports=places / "nothing"
+        cards.load_paper_card("students"), Resources(places / "none"), reports=places / "nothing"
     )
     assert scores(nothing)["base", "A"].needs == (
         "data: name the folder with --root mine-0=DIR. Ask us.",
     )
     assert nothing.figures[0].status == "missing" and "Ask us." in nothing.figures[0].needs[0]
-    assert beside.counted(nothing) == "2 of 13 scores and 0 of 1 figures"
+    assert paper_tables.summary_line(nothing) == "2 of 13 scores and 0 of 1 figures"
     # with the recordings known from the cache, what is missing is the weights alone
-    again = reproduce(cards.paper("students"), Supply(places / "cache", device="cpu"),
+    again = reproduce(cards.load_paper_card("students"), Resources(places / "cache", device="cpu"),
                       reports=places / "out", epochs=2)  # fmt: skip
     assert scores(again)["reg", "A"].run == own["reg", "A"].run
 
 
 def test_a_rehearsal_has_weights_for_all_and_is_short(places, tmp_path):
-    card = given.chosen(cards.paper("students"), ["table-1"])
-    assert given.tasks_of(card) == ["mine-0", "mine-1"]
-    assert given.checked(card, ["cf=random:0"])
-    supply = Supply(places / "cache", {"mine": places / "data"}, ("cf=random:0",), "cpu")
+    card = arguments.select_parts(cards.load_paper_card("students"), ["table-1"])
+    assert arguments.tasks_of(card) == ["mine-0", "mine-1"]
+    assert arguments.check_weights(card, ["cf=random:0"])
+    supply = Resources(places / "cache", {"mine": places / "data"}, ("cf=random:0",), "cpu")
     table = card.tables[0]
     few = table.model_copy(update={"rows": [r for r in table.rows if r.label == "init"],
                                    "columns": table.columns[:1]})  # fmt: skip

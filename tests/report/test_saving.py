@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from probekit.analysis import base
-from probekit.report import saving, style
+from probekit.figures import files, style
 
 RARE = "\U00012000"  # cuneiform
 
 
 def made(label="a label", look=None, **others):
-    with style.applied(look):
+    with style.style_context(look):
         figure = Figure(figsize=(style.ONE_COLUMN, 1.5))
         figure.text(0.2, 0.5, label)
     facts = {"runs": ["r1"], "fingerprint": "f" * 64, "provenance": ["random weights"]}
@@ -27,7 +27,7 @@ def made(label="a label", look=None, **others):
 
 
 def test_five_files_and_nothing_else(tmp_path):
-    written = saving.save(*made(), tmp_path / "new")
+    written = files.save(*made(), tmp_path / "new")
     assert [path.name for path in written] == [
         f"kind-task.{kind}" for kind in ("pdf", "svg", "png", "csv", "json")
     ]
@@ -35,7 +35,7 @@ def test_five_files_and_nothing_else(tmp_path):
 
 
 def test_what_made_it_is_in_every_file(tmp_path):
-    pdf, svg, png, _, made_of = saving.save(*made(), tmp_path)
+    pdf, svg, png, _, made_of = files.save(*made(), tmp_path)
     facts = json.loads(made_of.read_text(encoding="utf-8"))
     assert facts["runs"] == ["r1"] and facts["caption"] == "A <caption>."
     with Image.open(png) as image:
@@ -48,7 +48,7 @@ def test_what_made_it_is_in_every_file(tmp_path):
 
 
 def test_csv_has_all_columns_and_six_digits(tmp_path):
-    table = saving.save(*made(), tmp_path)[3]
+    table = files.save(*made(), tmp_path)[3]
     with table.open(newline="", encoding="utf-8") as stream:
         assert list(csv.DictReader(stream)) == [
             {"name": 'a,"b"', "value": "1.23457", "count": ""},
@@ -58,18 +58,18 @@ def test_csv_has_all_columns_and_six_digits(tmp_path):
 
 def test_numbers_of_numpy_are_numbers(tmp_path):
     figure, analysis = made(facts=lambda: {"n": np.int64(3), "x": np.float32(0.5)})
-    facts = json.loads(saving.save(figure, analysis, tmp_path)[4].read_text())
+    facts = json.loads(files.save(figure, analysis, tmp_path)[4].read_text())
     assert (facts["n"], facts["x"]) == (3, 0.5)
 
 
 def test_the_same_figure_is_the_same_bytes(tmp_path):
-    one, other = (saving.save(*made(), tmp_path / name) for name in ("one", "other"))
+    one, other = (files.save(*made(), tmp_path / name) for name in ("one", "other"))
     for a, b in zip(one[:4], other[:4], strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
 
 
 def test_fonts_are_embedded_and_text_is_text(tmp_path):
-    pdf, svg, png, *_ = saving.save(*made("Ünïcode $5 <b>"), tmp_path)
+    pdf, svg, png, *_ = files.save(*made("Ünïcode $5 <b>"), tmp_path)
     content = pdf.read_bytes()
     assert b"/FontFile2" in content and b"/Type3" not in content
     assert "Ünïcode $5 <b>" in [
@@ -83,7 +83,7 @@ def test_fonts_are_embedded_and_text_is_text(tmp_path):
 def test_labels_that_no_font_can_draw_are_named_and_all_is_written(tmp_path):
     figure, analysis = made(f"a {RARE}")
     with pytest.warns(UserWarning, match="kind-task: no font on this machine can draw") as caught:
-        written = saving.save(figure, analysis, tmp_path)
+        written = files.save(figure, analysis, tmp_path)
     assert len(caught) == 1 and RARE in str(caught[0].message)
     assert all(path.stat().st_size for path in written)
     assert f"a {RARE}" in written[1].read_text(encoding="utf-8")  # in the SVG it is text
@@ -95,17 +95,17 @@ def test_arabic_and_hebrew_are_drawn_without_a_word(tmp_path, recwarn):
     if mpl.__version_info__[:2] < (3, 11):
         pytest.skip("matplotlib joins Arabic letters since 3.11")
     figure, analysis = made("صوت الكلب · דוב")
-    saving.save(figure, analysis, tmp_path)
+    files.save(figure, analysis, tmp_path)
     assert not recwarn
 
 
 def test_a_figure_that_cannot_be_drawn_leaves_the_old_files(tmp_path):
-    saving.save(*made(), tmp_path)
+    files.save(*made(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     figure, analysis = made()
     figure.savefig = lambda *_, **__: (_ for _ in ()).throw(OSError(28, "no space left"))
     with pytest.raises(OSError, match="no space left"):
-        saving.save(figure, analysis, tmp_path)
+        files.save(figure, analysis, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -113,17 +113,19 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_old_files(tmp_path):
 
 
 def test_stems_carry_choices_that_are_not_the_default():
-    name = base.stem("kind", "My Task", "vggish:pool=mean+std")
+    name = base.filename_stem("kind", "My Task", "vggish:pool=mean+std")
     assert name == "kind-my-task-vggish-pool-mean-std"
-    name = base.stem("kind", metric=("euclidean", "cosine"), c=(None, None), both=(True, False))
+    name = base.filename_stem(
+        "kind", metric=("euclidean", "cosine"), c=(None, None), both=(True, False)
+    )
     assert name == "kind-metric-euclidean-both"
 
 
 def test_long_stems_are_cut_and_differ():
-    one, other = (base.stem("kind", "t" * 200 + end) for end in "ab")
+    one, other = (base.filename_stem("kind", "t" * 200 + end) for end in "ab")
     assert len(one) == len(other) == 120 and one != other
 
 
 def test_provenance_is_a_sentence():
-    assert base.sentence([]) == ""
-    assert base.sentence(["random weights", "x", "x"]) == " Random weights; x."
+    assert base.as_sentence([]) == ""
+    assert base.as_sentence(["random weights", "x", "x"]) == " Random weights; x."

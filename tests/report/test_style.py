@@ -10,7 +10,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from probekit.errors import DataError
-from probekit.report import fonts, labels, overlap, placing, style
+from probekit.figures import axes_layout, labels, style
+from probekit.figures import text as text_module
+from probekit.report import overlap
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
 SIGHT = {
@@ -52,7 +54,7 @@ def lab(colours, sight="normal"):
 
 @pytest.fixture
 def palette():
-    with style.applied():
+    with style.style_context():
         return style.categorical()
 
 
@@ -76,7 +78,7 @@ def test_groups_differ_for_all_kinds_of_sight(palette, sight):
 
 @pytest.mark.parametrize("sight", SIGHT)
 def test_amounts_darken_evenly(sight):
-    with style.applied():
+    with style.style_context():
         seen = lab(style.sequential()(np.linspace(0, 1, 33)), sight)[:, 0]
     steps = -np.diff(seen)
     assert steps.min() > 2 and steps.max() < 1.4 * steps.min()
@@ -100,7 +102,7 @@ def test_both_sides_of_zero_darken_and_can_be_told_apart(sight):
 
 def test_sizes_are_readable_in_print_and_settings_come_back():
     before = dict(mpl.rcParams)
-    with style.applied():
+    with style.style_context():
         keys = ("font.size", "axes.labelsize", "axes.titlesize", "figure.titlesize")
         keys += ("xtick.labelsize", "ytick.labelsize", "legend.fontsize")
         assert min(mpl.rcParams[key] for key in keys) >= style.SMALLEST
@@ -114,7 +116,7 @@ def test_user_s_file_changes_what_it_names_and_nothing_else(tmp_path):
         "# mine\naxes.prop_cycle: cycler('color', ['102030', 'a0b0c0'])\nimage.cmap: cividis\n"
         "pdf.fonttype: 3\ntext.usetex: True\n"
     )
-    with style.applied(mine):
+    with style.style_context(mine):
         assert style.categorical() == ["#102030", "#a0b0c0"]
         assert style.sequential().name == "cividis"
         assert mpl.rcParams["font.size"] == 7
@@ -123,7 +125,10 @@ def test_user_s_file_changes_what_it_names_and_nothing_else(tmp_path):
 
 
 def test_a_user_s_own_settings_of_matplotlib_have_no_part(tmp_path):
-    with mpl.rc_context({"axes.facecolor": "yellow", "savefig.bbox": "tight"}), style.applied():
+    with (
+        mpl.rc_context({"axes.facecolor": "yellow", "savefig.bbox": "tight"}),
+        style.style_context(),
+    ):
         assert mpl.rcParams["axes.facecolor"] == "white"
         assert mpl.rcParams["savefig.bbox"] is None
 
@@ -140,7 +145,7 @@ def test_a_user_s_own_settings_of_matplotlib_have_no_part(tmp_path):
 def test_a_broken_style_file_is_named_with_what_is_wrong(tmp_path, text, message):
     file = tmp_path / "broken.mplstyle"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(DataError, match=message) as error, style.applied(file):
+    with pytest.raises(DataError, match=message) as error, style.style_context(file):
         pass
     assert "broken.mplstyle" in str(error.value)
 
@@ -148,7 +153,7 @@ def test_a_broken_style_file_is_named_with_what_is_wrong(tmp_path, text, message
 def test_a_missing_style_file_is_named(tmp_path):
     with (
         pytest.raises(DataError, match=r"none\.mplstyle: no such file"),
-        style.applied(tmp_path / "none.mplstyle"),
+        style.style_context(tmp_path / "none.mplstyle"),
     ):
         pass
 
@@ -157,31 +162,33 @@ def test_a_missing_style_file_is_named(tmp_path):
 
 
 def test_only_fonts_that_are_there_are_asked_for():
-    assert fonts.installed(["No Such Font", "DejaVu Sans"]) == ["DejaVu Sans"]
-    assert fonts.installed(["No Such Font"]) == ["sans-serif"]
+    assert text_module.installed(["No Such Font", "DejaVu Sans"]) == ["DejaVu Sans"]
+    assert text_module.installed(["No Such Font"]) == ["sans-serif"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with style.applied():
+        with style.style_context():
             assert "DejaVu Sans" in mpl.rcParams["font.family"]
 
 
 def test_labels_that_no_font_has_are_found():
     rare = "\U00012000"  # cuneiform
-    with style.applied():
-        assert fonts.unreadable(["plain", f"a {rare}", "naïve", f"a {rare}"]) == [f"a {rare}"]
+    with style.style_context():
+        assert text_module.missing_glyphs(["plain", f"a {rare}", "naïve", f"a {rare}"]) == [
+            f"a {rare}"
+        ]
         shaped = mpl.__version_info__[:2] >= (3, 11)
-        assert fonts.unreadable(["صوت الكلب"]) == ([] if shaped else ["صوت الكلب"])
+        assert text_module.missing_glyphs(["صوت الكلب"]) == ([] if shaped else ["صوت الكلب"])
 
 
 def test_widths_are_those_of_the_drawn_text():
-    with style.applied():
+    with style.style_context():
         figure = Figure(figsize=(6, 1), dpi=72)
         for k, text in enumerate(("WWW", "illicit", "Ärger über 5 %")):
             figure.text(0, 0.1 + 0.3 * k, text, fontsize=6)
         for text, box in overlap.boxes(figure):
             # the screen rounds letters to pixels of a point here
             name = text.get_text()
-            assert fonts.width(name, 6) == pytest.approx(box.width, abs=0.4 * len(name))
+            assert text_module.width(name, 6) == pytest.approx(box.width, abs=0.4 * len(name))
 
 
 # ---- labels
@@ -198,31 +205,31 @@ def test_widths_are_those_of_the_drawn_text():
     ],
 )
 def test_long_labels_keep_their_beginning_and_their_end(label, longest, expected):
-    assert labels.short(label, longest) == expected
-    assert labels.width(labels.short(label, longest)) <= longest
+    assert labels.ellipsize(label, longest) == expected
+    assert labels.width(labels.ellipsize(label, longest)) <= longest
 
 
 def test_fitted_labels_are_no_wider_than_there_is_room():
-    with style.applied():
+    with style.style_context():
         for label in ("W" * 50, "i" * 300, "many words and some more " * 5):
-            shown = labels.fitted(label, 80, 6)
-            assert fonts.width(shown, 6) <= 80
-            assert fonts.width(shown, 6) > 55  # and not much shorter than it could be
-        assert labels.fitted("fits", 80, 6) == "fits"
+            shown = labels.fit_to_width(label, 80, 6)
+            assert text_module.width(shown, 6) <= 80
+            assert text_module.width(shown, 6) > 55  # and not much shorter than it could be
+        assert labels.fit_to_width("fits", 80, 6) == "fits"
 
 
 # ---- places
 
 
 def test_overlap_sees_what_is_wrong_and_nothing_else():
-    with style.applied():
+    with style.style_context():
         figure = Figure(figsize=(3, 2))
         figure.text(0.1, 0.5, "one")
-        assert overlap.faults(figure) == []
+        assert overlap.find_overlaps(figure) == []
         figure.text(0.12, 0.5, "two")
         figure.text(0.99, 0.9, "beyond", fontsize=5)
         figure.text(0.11, 0.5, "hidden", visible=False)
-        assert sorted(overlap.faults(figure)) == [
+        assert sorted(overlap.find_overlaps(figure)) == [
             "'beyond' has 5 points",
             "'beyond' is cut off",
             "'one' overlaps 'two'",
@@ -232,13 +239,13 @@ def test_overlap_sees_what_is_wrong_and_nothing_else():
 def test_names_beside_points_cover_neither_names_nor_points():
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.normal(size=(25, 2)), 0.05 * rng.normal(size=(15, 2)) + 1])
-    with style.applied():
+    with style.style_context():
         figure = Figure(figsize=(7, 5))
         axes = figure.add_axes((0.05, 0.05, 0.9, 0.9))
         axes.scatter(*points.T, s=13)
         axes.set_axis_off()
-        shown = placing.place(axes, points, [f"point number {k}" for k in range(40)])
-        assert overlap.faults(figure) == []
+        shown = axes_layout.place_labels(axes, points, [f"point number {k}" for k in range(40)])
+        assert overlap.find_overlaps(figure) == []
         found = overlap.boxes(figure)
         names = {text.get_text() for text, _ in found}
         assert names == {f"point number {k}" for k in shown}
@@ -248,10 +255,10 @@ def test_names_beside_points_cover_neither_names_nor_points():
 
 
 def test_names_of_points_in_one_place_are_shown_once_around_it():
-    with style.applied():
+    with style.style_context():
         figure = Figure(figsize=(4, 4))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
-        shown = placing.place(axes, np.full((200, 2), 0.5), ["name"] * 200)
+        shown = axes_layout.place_labels(axes, np.full((200, 2), 0.5), ["name"] * 200)
         assert 4 <= len(shown) < 100
-        assert overlap.faults(figure) == []
+        assert overlap.find_overlaps(figure) == []

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from probekit.errors import ProbekitError, UnknownNameError
-from probekit.report import typeset
-from probekit.report.typeset import Cell, Grid, Notes
+from probekit.report import table_format
+from probekit.report.table_format import Cell, Grid, Notes
 
 NASTY = r"50 % & #1 _a_ {b} $c$ ~ ^ \input{x} <script> | *d* [e] `f` “g” ± 2²"
 
@@ -27,7 +27,7 @@ def unescaped(text, mark):
 
 
 def test_latex_is_a_booktabs_table_that_closes_what_it_opens():
-    text = typeset.latex(grid(rules=frozenset({1}), label="tab:x"))
+    text = table_format.latex(grid(rules=frozenset({1}), label="tab:x"))
     for word in (r"\toprule", r"\bottomrule", r"\label{tab:x}"):
         assert text.count(word) == 1
     assert text.count(r"\midrule") == 2
@@ -46,17 +46,17 @@ def test_latex_is_a_booktabs_table_that_closes_what_it_opens():
 
 
 def test_no_text_is_a_command_of_latex():
-    text = typeset.escaped(NASTY)
+    text = table_format.escape_latex(NASTY)
     assert r"\input" not in text and r"\textbackslash{}input\{x\}" in text
     for mark in "%&#$_":
         assert unescaped(text, mark) == (2 if mark == "$" else 0)  # those around \pm
-    assert typeset.escaped("a\nb\t c") == "a b c"
+    assert table_format.escape_latex("a\nb\t c") == "a b c"
     # a cell that begins with a bracket is not an option of the line break before it
-    assert typeset.escaped("[x]") == "{[}x{]}"
+    assert table_format.escape_latex("[x]") == "{[}x{]}"
 
 
 def test_no_text_is_markup_of_markdown():
-    text = typeset.markdown(grid())
+    text = table_format.markdown(grid())
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert [unescaped(line, "|") for line in table] == [4] * 4
     assert table[1] == "| --- | ---: | --- |"
@@ -67,7 +67,7 @@ def test_no_text_is_markup_of_markdown():
 
 
 def test_csv_is_read_back():
-    rows = list(csv.reader(io.StringIO(typeset.render(grid(), "csv"))))
+    rows = list(csv.reader(io.StringIO(table_format.render(grid(), "csv"))))
     assert rows == [["who", "score", "what"], ["a_b", "0.912", "–"], [NASTY, "0.5 † a", "text"]]
 
 
@@ -81,12 +81,12 @@ def test_remarks_have_letters_each_once():
 
 
 def test_formats_are_told_by_name_or_suffix():
-    assert typeset.form_of("", None) == "markdown"
-    assert typeset.form_of("", "x.TEX") == "latex"
-    assert typeset.form_of("csv", "x.tex") == "csv"
+    assert table_format.infer_format("", None) == "markdown"
+    assert table_format.infer_format("", "x.TEX") == "latex"
+    assert table_format.infer_format("csv", "x.tex") == "csv"
     with pytest.raises(ProbekitError, match=r"name it \.tex, \.md or \.csv"):
-        typeset.form_of("", "x.pdf")
+        table_format.infer_format("", "x.pdf")
     with pytest.raises(UnknownNameError, match="latex"):
-        typeset.form_of("latx", None)
+        table_format.infer_format("latx", None)
     with pytest.raises(UnknownNameError, match="table format"):
-        typeset.render(grid(), "html")
+        table_format.render(grid(), "html")

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from probekit.cards import TaskCard, task
+from probekit.cards import TaskCard, load_task_card
 from probekit.errors import CardError, DataError, UnknownNameError
-from probekit.tasks.base import Task, load_task
+from probekit.tasks.task import Task, load_task
 
 COMMENTS = (
     "# Segments csv created\n# num_ytids=1\n# YTID, start_seconds, end_seconds, positive_labels\n"
@@ -103,7 +103,7 @@ def test_files_are_found_by_each_usual_name(tmp_path):
 
 
 def own_names(*templates):
-    facts = task("audioset-balanced").model_dump()
+    facts = load_task_card("audioset-balanced").model_dump()
     facts["options"]["files"] = list(templates)
     return Task(TaskCard.model_validate(facts))
 
@@ -172,7 +172,7 @@ def test_missing_file_is_named(tmp_path, name):
 
 
 def test_rehearsal_loses_some_segments(tmp_path):
-    load_task("audioset-balanced").rehearse(tmp_path / "played", 48)
+    load_task("audioset-balanced").write_standin(tmp_path / "played", 48)
     clips = load_task("audioset-balanced").manifest(tmp_path / "played")
     assert Counter(clips.column("split")) == {"train": 22, "test": 22}
     assert (clips.targets().sum(axis=0) > 0).all()

@@ -7,8 +7,8 @@ import pytest
 
 from probekit import cards
 from probekit.errors import DataError, ProbekitError, UnknownNameError
-from probekit.tasks.base import load_task
-from probekit.tasks.rehearsal import MARKER
+from probekit.tasks.standin.writer import MARKER
+from probekit.tasks.task import load_task
 
 # each task's tables that must be there, and what separates their fields
 TABLES = [
@@ -26,7 +26,7 @@ TABLES = [
     ("audioset-balanced", "class_labels_indices.csv", ","),
 ]
 NAMES = [f"{task} {Path(table).name}" for task, table, _ in TABLES]
-ARCHIVED = [name for name in cards.names("tasks") if name != "synth"]
+ARCHIVED = [name for name in cards.card_paths("tasks") if name != "synth"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def rehearsals(tmp_path_factory):
     def one(task):
         if task not in made:
             made[task] = tmp_path_factory.mktemp(task)
-            load_task(task).rehearse(made[task], clips=30)
+            load_task(task).write_standin(made[task], clips=30)
         return made[task]
 
     return one

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from probekit import cards
-from probekit.extraction import run
-from probekit.probes import evaluation
-from probekit.tasks import checking, metrics, splits
-from probekit.tasks.base import load_task
-from probekit.tasks.rehearsal import MARKER
+from probekit.extraction import extract
+from probekit.metrics import metrics
+from probekit.probes import evaluate
+from probekit.tasks import splits, validation
+from probekit.tasks.standin.writer import MARKER
+from probekit.tasks.task import load_task
 
-TASKS = list(cards.names("tasks"))
+TASKS = list(cards.card_paths("tasks"))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def rehearsed(tmp_path_factory):
         if name not in made:
             root = tmp_path_factory.mktemp(name)
             task = load_task(name)
-            task.rehearse(root, clips=48, seed=1)
+            task.write_standin(root, clips=48, seed=1)
             made[name] = SimpleNamespace(task=task, root=root, clips=task.manifest(root))
         return made[name]
 
@@ -36,7 +37,7 @@ def rehearsed(tmp_path_factory):
 def test_rehearsal_passes_the_check(rehearsed, name):
     own = rehearsed(name)
     assert (own.root / MARKER).exists()
-    found = checking.check(own.task, own.root)
+    found = validation.check(own.task, own.root)
     assert found.faults == []
     assert found.stand_in or own.task.card.stand_in
     # 48 asked for; a task whose list is in its card, or with many folds, has more
@@ -62,21 +63,21 @@ def test_splits_make_sense(rehearsed, name):
             assert len(set(targets[split.train])) >= 2
             assert set(targets[split.test]) <= set(targets[split.train])
     named = set(card.counts) - {"clips"}
-    assert named <= set(splits.sides(card.protocol, own.clips))
+    assert named <= set(splits.split_assignments(card.protocol, own.clips))
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_card_names_metrics_that_fit_it(name):
-    card = cards.task(name)
+    card = cards.load_task_card(name)
     for metric in (card.metric, *card.also):
-        assert card.target in metrics.get(metric).targets
+        assert card.target in metrics.get_metric(metric).targets
     if set(card.counts) > {"clips"}:
         assert sum(n for side, n in card.counts.items() if side != "clips") == card.counts["clips"]
 
 
 def one_of_each_dataset():
     """Return all tasks; a dataset's further ones are slow: ESC-10 and ESC-40 are ESC-50's clips."""
-    first = {cards.task(name).dataset: name for name in reversed(TASKS)}
+    first = {cards.load_task_card(name).dataset: name for name in reversed(TASKS)}
     kept = {*first.values(), *(name for name in TASKS if name in first)}
     slow = [pytest.mark.slow]
     return [name if name in kept else pytest.param(name, marks=slow) for name in TASKS]
@@ -87,13 +88,13 @@ def test_extraction_and_evaluation_beat_chance(rehearsed, tmp_path, name):
     own = rehearsed(name)
     # GTZAN's list is in its cards, so all of it is there; a fifth of it will do
     few = 200 if len(own.clips) > 500 else None
-    [summary] = run.extract(
+    [summary] = extract.extract(
         "melstats", task=name, root=own.root, cache=tmp_path / "cache", limit=few
     )
     assert summary.failed == {}
     assert summary.done == (few or len(own.clips))
     folds = own.task.card.protocol.folds or len(set(own.clips.column("fold")))
-    [result] = evaluation.evaluate(
+    [result] = evaluate.evaluate(
         name,
         "melstats",
         cache=tmp_path / "cache",
@@ -105,7 +106,7 @@ def test_extraction_and_evaluation_beat_chance(rehearsed, tmp_path, name):
     assert said in result["provenance"]
     notes = [note for note in result["provenance"] if re.search(r"[\d,]+ of [\d,]+ clips", note)]
     assert notes == ([f"200 of {len(own.clips):,} clips"] if few else [])
-    metric = metrics.get(own.task.card.metric)
+    metric = metrics.get_metric(own.task.card.metric)
     blind = np.mean([ignorant(metric, own, split) for split in divided(own)])
     gain = result["score"] - blind
     assert (gain if metric.higher else -gain) > 0.05, (result["score"], blind)

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from probekit.errors import DataError, UnknownNameError
-from probekit.tasks.base import load_task
-from probekit.tasks.dcase2017 import _draw
+from probekit.tasks.datasets.dcase2017 import _draw
+from probekit.tasks.task import load_task
 
 PARTS = ["training", "testing", "evaluation"]
 VALID = "f92221d377a92a1c"  # of the names without Y, sorted, joined by line feeds; UTF-8
@@ -115,7 +115,7 @@ def test_one_list_missing_is_named(tmp_path):
 
 
 def test_rehearsal_has_validation_clips(tmp_path):
-    load_task("dcase2017-4").rehearse(tmp_path / "played", 60)
+    load_task("dcase2017-4").write_standin(tmp_path / "played", 60)
     clips = load_task("dcase2017-4").manifest(tmp_path / "played")
     assert min(Counter(clips.column("split"))[name] for name in ("train", "valid", "test")) >= 4
     assert all((tmp_path / "played" / path).exists() for path in clips.table["path"])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from probekit.errors import DataError, UnknownNameError
-from probekit.tasks.base import load_task
+from probekit.tasks.task import load_task
 
 TASKS = ("emomusic", "emomusic-genre")
 
@@ -56,7 +56,7 @@ def manifests(official):
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory):
     root = tmp_path_factory.mktemp("rehearsed") / "emomusic"
-    load_task("emomusic-genre").rehearse(root, 36)
+    load_task("emomusic-genre").write_standin(root, 36)
     return root
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from probekit.errors import DataError, UnknownNameError
-from probekit.tasks.base import load_task
+from probekit.tasks.task import load_task
 
 HEADER = "filename,fold,target,category,esc10,src_file,take"
 ESC10 = [0, 1, 10, 11, 12, 20, 21, 38, 40, 41]
@@ -112,7 +112,7 @@ def test_clip_twice_is_refused(tmp_path):
 
 
 def test_rehearsal_plays_folds_and_recordings(tmp_path):
-    load_task("esc50").rehearse(tmp_path / "played", 60)
+    load_task("esc50").write_standin(tmp_path / "played", 60)
     found = load_task("esc50").manifest(tmp_path / "played")
     assert Counter(found.column("fold")) == dict.fromkeys("12345", 12)
     assert (found.table.groupby("group")["fold"].nunique() == 1).all()

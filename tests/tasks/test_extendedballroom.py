@@ -11,8 +11,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from probekit.errors import DataError, UnknownNameError
-from probekit.tasks import rehearsal, splits
-from probekit.tasks.base import load_task
+from probekit.tasks import splits
+from probekit.tasks.standin import writer
+from probekit.tasks.task import load_task
 
 FILE = "extendedballroom_v1.1.xml"
 RANDOM, GROUPED = TASKS = ("extended-ballroom", "extended-ballroom-grouped")
@@ -33,7 +34,7 @@ def real(official):
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory):
     root = tmp_path_factory.mktemp("rehearsed") / "ballroom"
-    load_task(RANDOM).rehearse(root, 40)
+    load_task(RANDOM).write_standin(root, 40)
     return root
 
 
@@ -107,7 +108,9 @@ def test_a_group_is_of_one_dance(real):
 
 
 def test_only_the_grouped_folds_keep_duplicates_together(real):
-    sides = {name: splits.sides(load_task(name).card.protocol, real[name]) for name in TASKS}
+    sides = {
+        name: splits.split_assignments(load_task(name).card.protocol, real[name]) for name in TASKS
+    }
     assert crossing(real[GROUPED], sides[GROUPED]) == 0
     assert crossing(real[RANDOM], sides[RANDOM]) > 300  # of 370: nine in ten pairs are parted
     for name in TASKS:
@@ -164,7 +167,7 @@ def test_a_missing_file_is_named(played):
     ],
 )
 def test_a_file_that_is_not_as_published_is_refused(played, old, new, message):
-    (played / rehearsal.MARKER).unlink()
+    (played / writer.MARKER).unlink()
     replace(played, old, new)
     with pytest.raises(DataError, match=message):
         load_task(RANDOM).manifest(played)

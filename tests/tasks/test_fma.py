@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from probekit.errors import DataError, UnknownNameError
-from probekit.tasks import rehearsal, splits
-from probekit.tasks.base import load_task
+from probekit.tasks import splits
+from probekit.tasks.standin import writer
+from probekit.tasks.task import load_task
 
 MEDIUM, OFFICIAL, SMALL = TASKS = ("fma-medium", "fma-medium-official", "fma-small")
 TABLE = "fma_metadata/tracks.csv"
@@ -24,7 +25,7 @@ KEYS = [("set", "split"), ("set", "subset"), ("track", "genre_top"), ("artist", 
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory):
     root = tmp_path_factory.mktemp("rehearsed") / "fma"
-    load_task(MEDIUM).rehearse(root, 36)
+    load_task(MEDIUM).write_standin(root, 36)
     return root
 
 
@@ -99,12 +100,12 @@ def test_the_random_split_is_that_of_the_paper(whole):
     """Stratified 85/15: 21,250 and 3,750 clips, each genre within a clip of its share."""
     task = load_task(MEDIUM)
     found = task.manifest(whole[0])
-    side = splits.sides(task.card.protocol, found)
+    side = splits.split_assignments(task.card.protocol, found)
     assert Counter(side) == {"train": 21250, "test": 3750}
     genres = found.targets()
     share = np.bincount(genres[side == "test"]) - 0.15 * np.bincount(genres)
     assert abs(share).max() < 1
-    assert (splits.sides(task.card.protocol, found) == side).all()
+    assert (splits.split_assignments(task.card.protocol, found) == side).all()
 
 
 def test_one_cache_serves_all_tasks(whole):
@@ -134,7 +135,7 @@ def test_a_rehearsal_has_the_official_layout(played):
         assert found.provenance == ("stand-in data",)
         assert all((played / path).is_file() for path in found.column("path"))
         assert found.column("path")[0] == "fma_medium/000/000002.mp3"
-        sides = set(splits.sides(load_task(name).card.protocol, found))
+        sides = set(splits.split_assignments(load_task(name).card.protocol, found))
         assert {"train", "test"} <= sides
 
 
@@ -155,7 +156,7 @@ def test_clips_may_lie_in_the_folder_of_a_larger_subset(played):
 
 
 def test_a_count_that_differs_is_said(played):
-    (played / rehearsal.MARKER).unlink()
+    (played / writer.MARKER).unlink()
     found = load_task(OFFICIAL).manifest(played)
     assert found.provenance[0] == "train: 24 of 19,922 clips"
 
@@ -224,4 +225,4 @@ def test_an_unknown_subset_is_named(tmp_path):
     card = load_task(MEDIUM).card.model_copy(update={"options": {"subset": "tiny"}})
     task = type(load_task(MEDIUM))(card)
     with pytest.raises(UnknownNameError, match="subset of fma-medium 'tiny'"):
-        task.rehearse(tmp_path / "new")
+        task.write_standin(tmp_path / "new")

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from probekit.cards import TaskCard, task
+from probekit.cards import TaskCard, load_task_card
 from probekit.errors import DataError, UnknownNameError
-from probekit.tasks.base import Task, load_task
+from probekit.tasks.task import Task, load_task
 
 TASKS = ["fsdkaggle2019-curated", "fsdkaggle2019-noisy"]
 TABLES = ["train_curated_post_competition", "train_noisy_post_competition", "vocabulary"]
@@ -97,7 +97,7 @@ def test_kaggle_audio_with_zenodo_tables(root, kaggle, name, folder):
 
 
 def test_known_bad_clips_stay_unless_asked_otherwise(root):
-    card = task(TASKS[0])
+    card = load_task_card(TASKS[0])
     clips = load_task(TASKS[0]).manifest(root)
     assert len(card.known_bad) == 6 and set(card.known_bad) <= set(clips.clip_ids)
     facts = card.model_dump()
@@ -134,7 +134,7 @@ def test_faulty_rows_are_named(tmp_path, rows, fault):
 
 
 def test_rehearsal_is_good_for_both_tasks(tmp_path):
-    load_task(TASKS[0]).rehearse(tmp_path / "played", 60)
+    load_task(TASKS[0]).write_standin(tmp_path / "played", 60)
     for name in TASKS:
         clips = load_task(name).manifest(tmp_path / "played")
         assert Counter(clips.column("split")) == {"train": 20, "valid": 10, "test": 10}

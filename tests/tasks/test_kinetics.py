@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from probekit.cards import TaskCard, task
+from probekit.cards import TaskCard, load_task_card
 from probekit.errors import DataError, UnknownNameError
-from probekit.tasks.base import Task, load_task
+from probekit.tasks.task import Task, load_task
 
 HEADER = "label,youtube_id,time_start,time_end,split"
 LABELS = ("tap dancing", "abseiling", "zumba", "air drumming", 'making "snow"')
@@ -40,7 +40,7 @@ def valid(clips):
 
 def test_validation_clips_are_as_many_as_the_card_says(tmp_path):
     lists(tmp_path, rows(3_000, "train"), rows(100, "val"))
-    facts = task("kinetics700").model_dump()
+    facts = load_task_card("kinetics700").model_dump()
     assert facts["options"]["validation"] == 20_525
     facts["options"]["validation"] = 205
     clips = Task(TaskCard.model_validate(facts)).manifest(tmp_path)
@@ -134,7 +134,7 @@ def test_faulty_rows_are_named(tmp_path, line, error, fault):
 
 def test_rehearsal_loses_some_videos(tmp_path):
     pytest.importorskip("av")
-    load_task("kinetics700").rehearse(tmp_path / "played", 48)
+    load_task("kinetics700").write_standin(tmp_path / "played", 48)
     clips = load_task("kinetics700").manifest(tmp_path / "played")
     assert set(Counter(clips.column("split"))) == {"train", "valid", "test"}
     assert len(clips) == 44

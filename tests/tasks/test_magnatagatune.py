@@ -14,8 +14,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from probekit.errors import DataError
-from probekit.tasks import rehearsal
-from probekit.tasks.base import load_task
+from probekit.tasks.standin import writer as writer_module
+from probekit.tasks.task import load_task
 
 TASKS = ("magnatagatune", "magnatagatune-full")
 TABS = {"delimiter": "\t", "quoting": csv.QUOTE_ALL, "lineterminator": "\n"}
@@ -65,7 +65,7 @@ def manifests(official):
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory):
     root = tmp_path_factory.mktemp("rehearsed") / "magnatagatune"
-    load_task("magnatagatune").rehearse(root, 48)
+    load_task("magnatagatune").write_standin(root, 48)
     return root
 
 
@@ -176,7 +176,7 @@ def test_recordings_may_lie_in_a_folder_of_their_own(played):
 
 
 def test_a_count_that_differs_is_said(played):
-    (played / rehearsal.MARKER).unlink()
+    (played / writer_module.MARKER).unlink()
     found = load_task("magnatagatune-full").manifest(played)
     assert found.provenance == (
         "train: 36 of 18,706 clips",

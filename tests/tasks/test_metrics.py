@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as sk
 
 from probekit.errors import UnknownNameError
-from probekit.tasks import metrics
+from probekit.metrics import metrics
 
 
 @pytest.fixture(autouse=True)
@@ -37,14 +37,14 @@ def draw_multi(seed=0, clips=120, classes=5, ties=False):
 def test_accuracies_are_those_of_scikit_learn(seed, seen):
     targets, scores = draw_single(seed, seen=seen)
     predicted = scores.argmax(axis=1)
-    assert metrics.get("accuracy").score(targets, scores) == pytest.approx(
+    assert metrics.get_metric("accuracy").score(targets, scores) == pytest.approx(
         sk.accuracy_score(targets, predicted), abs=1e-15
     )
     # scikit-learn warns of predicted classes that do not occur; the number is the same
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = sk.balanced_accuracy_score(targets, predicted)
-    assert metrics.get("balanced-accuracy").score(targets, scores) == pytest.approx(
+    assert metrics.get_metric("balanced-accuracy").score(targets, scores) == pytest.approx(
         expected, abs=1e-15
     )
 
@@ -52,7 +52,7 @@ def test_accuracies_are_those_of_scikit_learn(seed, seen):
 @pytest.mark.parametrize("name", ["accuracy", "balanced-accuracy"])
 def test_score_of_a_class_is_its_recall_and_nan_without_clips(name):
     targets, scores = draw_single(seen=[0, 2, 5])
-    found = metrics.get(name).per_class(targets, scores)
+    found = metrics.get_metric(name).per_class(targets, scores)
     expected = sk.recall_score(
         targets, scores.argmax(axis=1), average=None, labels=[0, 2, 5], zero_division=np.nan
     )
@@ -62,15 +62,15 @@ def test_score_of_a_class_is_its_recall_and_nan_without_clips(name):
 
 def test_one_class_only():
     targets, scores = np.zeros(4, np.int64), np.array([[2.0, 1], [1, 2], [3, 0], [0, -1]])
-    assert metrics.get("accuracy").score(targets, scores) == 0.75
-    assert metrics.get("balanced-accuracy").score(targets, scores) == 0.75
+    assert metrics.get_metric("accuracy").score(targets, scores) == 0.75
+    assert metrics.get_metric("balanced-accuracy").score(targets, scores) == 0.75
 
 
 def test_a_tie_goes_to_the_first_class_and_minus_infinity_never_wins():
     targets = np.array([0, 1])
-    assert metrics.get("accuracy").score(targets, np.zeros((2, 3))) == 0.5
+    assert metrics.get_metric("accuracy").score(targets, np.zeros((2, 3))) == 0.5
     scores = np.array([[-5.0, -np.inf, -6], [-5, -np.inf, -6]])
-    found = metrics.get("accuracy").per_class(targets, scores)
+    found = metrics.get_metric("accuracy").per_class(targets, scores)
     np.testing.assert_array_equal(found, [1, 0, np.nan])
 
 
@@ -81,7 +81,7 @@ def test_a_tie_goes_to_the_first_class_and_minus_infinity_never_wins():
 @pytest.mark.parametrize("seed", range(3))
 def test_areas_are_those_of_scikit_learn(name, reference, seed, ties):
     targets, scores = draw_multi(seed, ties=ties)
-    metric = metrics.get(name)
+    metric = metrics.get_metric(name)
     expected = reference(targets, scores, average=None)
     np.testing.assert_allclose(metric.per_class(targets, scores), expected, rtol=0, atol=1e-15)
     assert metric.score(targets, scores) == pytest.approx(
@@ -95,7 +95,7 @@ def test_areas_are_those_of_scikit_learn(name, reference, seed, ties):
 def test_classes_without_positives_or_negatives_are_left_out_of_the_mean(name, reference):
     targets, scores = draw_multi()
     targets[:, 1], targets[:, 3] = 0, 1
-    metric = metrics.get(name)
+    metric = metrics.get_metric(name)
     found = metric.per_class(targets, scores)
     assert list(np.isnan(found)) == [False, True, False, True, False]
     expected = [reference(targets[:, k], scores[:, k]) for k in (0, 2, 4)]
@@ -105,30 +105,30 @@ def test_classes_without_positives_or_negatives_are_left_out_of_the_mean(name, r
 @pytest.mark.parametrize("name", ["roc-auc", "pr-auc"])
 def test_no_class_defined_is_nan(name):
     targets, scores = draw_multi()
-    assert np.isnan(metrics.get(name).score(np.zeros_like(targets), scores))
-    assert np.isnan(metrics.get(name).score(np.ones_like(targets), scores))
+    assert np.isnan(metrics.get_metric(name).score(np.zeros_like(targets), scores))
+    assert np.isnan(metrics.get_metric(name).score(np.ones_like(targets), scores))
 
 
 @pytest.mark.parametrize("infinite", [-np.inf, np.inf])
 def test_tag_that_no_training_clip_has_scores_as_chance(infinite):
     targets, scores = draw_multi()
     scores[:, 2] = infinite
-    assert metrics.get("roc-auc").per_class(targets, scores)[2] == 0.5
-    assert metrics.get("pr-auc").per_class(targets, scores)[2] == pytest.approx(
+    assert metrics.get_metric("roc-auc").per_class(targets, scores)[2] == 0.5
+    assert metrics.get_metric("pr-auc").per_class(targets, scores)[2] == pytest.approx(
         targets[:, 2].mean(), abs=1e-15
     )
 
 
 def test_infinite_scores_rank_first_and_last():
     targets, scores = np.array([[1], [0], [1], [0]]), np.array([[np.inf], [3.0], [2], [-np.inf]])
-    assert metrics.get("roc-auc").score(targets, scores) == 0.75
+    assert metrics.get_metric("roc-auc").score(targets, scores) == 0.75
 
 
 def test_r2_is_that_of_scikit_learn():
     rng = np.random.default_rng(0)
     targets = rng.normal(size=(50, 3)) * [1, 10, 0.1] + [0, 100, 5]
     scores = targets + rng.normal(size=(50, 3)) * [0.5, 20, 0.1]
-    metric = metrics.get("r2")
+    metric = metrics.get_metric("r2")
     expected = sk.r2_score(targets, scores, multioutput="raw_values")
     assert min(expected) < 0 < max(expected)
     np.testing.assert_allclose(metric.per_class(targets, scores), expected, rtol=1e-12)
@@ -138,14 +138,14 @@ def test_r2_is_that_of_scikit_learn():
 def test_r2_of_a_number_that_does_not_vary_is_left_out():
     targets = np.column_stack([np.full(4, 2.0), [0, 1, 2, 3]])
     scores = np.column_stack([np.full(4, 2.0), [0, 1, 2, 3]])
-    np.testing.assert_array_equal(metrics.get("r2").per_class(targets, scores), [np.nan, 1])
-    assert metrics.get("r2").score(targets, scores) == 1
-    assert np.isnan(metrics.get("r2").score(targets[:, :1], scores[:, :1]))
+    np.testing.assert_array_equal(metrics.get_metric("r2").per_class(targets, scores), [np.nan, 1])
+    assert metrics.get_metric("r2").score(targets, scores) == 1
+    assert np.isnan(metrics.get_metric("r2").score(targets[:, :1], scores[:, :1]))
 
 
 def test_unknown_metric_is_answered_with_near_names():
     with pytest.raises(UnknownNameError, match=r"unknown metric 'acuracy'.*'accuracy'"):
-        metrics.get("acuracy")
+        metrics.get_metric("acuracy")
 
 
 # ---- ranks
@@ -156,7 +156,7 @@ def test_unknown_metric_is_answered_with_near_names():
 def test_top_k_is_that_of_scikit_learn(seed, k):
     targets, scores = draw_single(seed)
     expected = sk.top_k_accuracy_score(targets, scores, k=k, labels=range(6)) if k < 6 else 1
-    metric = metrics.get(f"top-{k}")
+    metric = metrics.get_metric(f"top-{k}")
     assert metric.score(targets, scores) == pytest.approx(expected, abs=1e-15)
     per_class = metric.per_class(targets, scores)
     shares = np.bincount(targets, minlength=6) / len(targets)
@@ -166,11 +166,13 @@ def test_top_k_is_that_of_scikit_learn(seed, k):
 def test_top_1_is_accuracy_also_with_ties():
     targets, scores = draw_single(classes=4)
     scores = np.round(scores)
-    assert metrics.get("top-1").score(targets, scores) == metrics.get("accuracy").score(
-        targets, scores
-    )
+    assert metrics.get_metric("top-1").score(targets, scores) == metrics.get_metric(
+        "accuracy"
+    ).score(targets, scores)
     even = np.zeros((4, 4))
-    assert metrics.get("top-2").score(np.arange(4), even) == 0.5  # of equal ones the first two
+    assert (
+        metrics.get_metric("top-2").score(np.arange(4), even) == 0.5
+    )  # of equal ones the first two
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -182,7 +184,7 @@ def test_lwlrap_is_scikit_learns_ranking_precision_weighted_by_labels(seed, ties
     expected = sk.label_ranking_average_precision_score(
         targets[some], scores[some], sample_weight=targets[some].sum(axis=1)
     )
-    metric = metrics.get("lwlrap")
+    metric = metrics.get_metric("lwlrap")
     assert metric.score(targets, scores) == pytest.approx(expected, abs=1e-12)
     # the challenge's definition: class scores weighted by how many labels are theirs
     weights = targets.sum(axis=0) / targets.sum()
@@ -191,7 +193,7 @@ def test_lwlrap_is_scikit_learns_ranking_precision_weighted_by_labels(seed, ties
 
 def test_lwlrap_by_hand_and_where_nothing_is_labelled():
     targets, scores = np.array([[1, 0, 1], [0, 0, 0]]), np.array([[0.2, 0.9, 0.5], [1, 2, 3]])
-    metric = metrics.get("lwlrap")  # ranks 3 and 2: (2/3 + 1/2) / 2
+    metric = metrics.get_metric("lwlrap")  # ranks 3 and 2: (2/3 + 1/2) / 2
     assert metric.score(targets, scores) == pytest.approx(7 / 12, abs=1e-15)
     np.testing.assert_allclose(metric.per_class(targets, scores), [2 / 3, np.nan, 1 / 2])
     assert np.isnan(metric.score(targets * 0, scores))
@@ -204,7 +206,7 @@ def test_d_prime_is_that_of_the_macro_area():
 
     targets, scores = draw_multi()
     area = sk.roc_auc_score(targets, scores, average="macro")
-    metric = metrics.get("d-prime")
+    metric = metrics.get_metric("d-prime")
     assert metric.score(targets, scores) == pytest.approx(
         2**0.5 * NormalDist().inv_cdf(area), abs=1e-12
     )
@@ -222,7 +224,7 @@ def test_areas_of_many_tags_are_fast_enough_to_resample():
     targets = (rng.random((5000, 50)) < 0.05).astype(np.int8)
     scores = rng.normal(size=(5000, 50)) + targets
     for name in ("pr-auc", "roc-auc"):
-        metric, reference = metrics.get(name), getattr(sk, _SLOW[name])
+        metric, reference = metrics.get_metric(name), getattr(sk, _SLOW[name])
         begin = time.perf_counter()
         found = metric.score(targets, scores)
         middle = time.perf_counter()
@@ -249,7 +251,7 @@ def draw_probabilities(seed=0, clips=120, classes=5):
 @pytest.mark.parametrize("seed", range(3))
 def test_f1_of_clips_is_that_of_scikit_learn(seed, threshold):
     targets, given = draw_probabilities(seed)
-    metric = metrics.get(f"f1-samples@{threshold}")
+    metric = metrics.get_metric(f"f1-samples@{threshold}")
     expected = sk.f1_score(targets, given > threshold, average="samples", zero_division=0)
     assert metric.score(targets, given) == pytest.approx(expected, abs=1e-12)
     each = sk.f1_score(targets, given > threshold, average=None)
@@ -258,14 +260,14 @@ def test_f1_of_clips_is_that_of_scikit_learn(seed, threshold):
 
 def test_threshold_itself_is_not_above_the_threshold():
     targets, given = np.array([[1, 0]]), np.array([[0.1, 0.2]])
-    assert metrics.get("f1-samples@0.1").score(targets, given) == 0
-    assert metrics.get("f1-samples@0.09").score(targets, given) == pytest.approx(2 / 3)
-    assert metrics.get("f1-samples").score(targets, given) == 0
+    assert metrics.get_metric("f1-samples@0.1").score(targets, given) == 0
+    assert metrics.get_metric("f1-samples@0.09").score(targets, given) == pytest.approx(2 / 3)
+    assert metrics.get_metric("f1-samples").score(targets, given) == 0
 
 
 @pytest.mark.parametrize("average", ["macro", "weighted"])
 def test_f1_of_classes_is_that_of_scikit_learn(average):
-    metric = metrics.get(f"f1-{average}")
+    metric = metrics.get_metric(f"f1-{average}")
     targets, scores = draw_single(seen=[0, 2, 5])
     scores[:, 3] = -np.inf  # class 3 is neither true nor predicted: left out
     predicted = scores.argmax(axis=1)
@@ -275,13 +277,15 @@ def test_f1_of_classes_is_that_of_scikit_learn(average):
     targets, given = draw_probabilities()
     expected = sk.f1_score(targets, given > 0.5, average=average)
     assert metric.score(targets, given) == pytest.approx(expected, abs=1e-12)
-    higher = metrics.get(f"f1-{average}@0.8")
+    higher = metrics.get_metric(f"f1-{average}@0.8")
     expected = sk.f1_score(targets, given > 0.8, average=average, zero_division=0)
     assert higher.score(targets, given) == pytest.approx(expected, abs=1e-12)
 
 
 def test_weighted_f1_of_unlabelled_clips_is_nan():
-    assert np.isnan(metrics.get("f1-weighted").score(np.zeros((3, 2), int), np.full((3, 2), 0.1)))
+    assert np.isnan(
+        metrics.get_metric("f1-weighted").score(np.zeros((3, 2), int), np.full((3, 2), 0.1))
+    )
 
 
 # ---- probabilities and numbers
@@ -291,7 +295,7 @@ def test_weighted_f1_of_unlabelled_clips_is_nan():
 def test_log_loss_is_that_of_scikit_learn(seed):
     targets, scores = draw_single(seed)
     given = metrics.probabilities(scores, "single")
-    metric = metrics.get("log-loss")
+    metric = metrics.get_metric("log-loss")
     assert (metric.higher, metric.probabilities) == (False, True)
     assert metric.score(targets, given) == pytest.approx(
         sk.log_loss(targets, given, labels=range(6)), abs=1e-12
@@ -308,7 +312,7 @@ def test_log_loss_is_that_of_scikit_learn(seed):
 
 def test_log_loss_of_what_was_held_impossible_is_large_but_finite():
     given = np.array([[0.0, 1.0]])
-    found = metrics.get("log-loss").score(np.array([0]), given)
+    found = metrics.get_metric("log-loss").score(np.array([0]), given)
     assert found == pytest.approx(sk.log_loss([0], given, labels=[0, 1]), rel=1e-12)
     assert 36 < found < 37
 
@@ -316,7 +320,7 @@ def test_log_loss_of_what_was_held_impossible_is_large_but_finite():
 def test_mean_absolute_error_is_that_of_scikit_learn():
     rng = np.random.default_rng(0)
     targets, scores = rng.normal(size=(2, 50, 3))
-    metric = metrics.get("mae")
+    metric = metrics.get_metric("mae")
     assert not metric.higher
     expected = sk.mean_absolute_error(targets, scores, multioutput="raw_values")
     np.testing.assert_allclose(metric.per_class(targets, scores), expected, rtol=1e-12)
@@ -349,7 +353,7 @@ def test_softmax_of_infinite_scores(scores, expected):
 
 def test_every_metric_says_what_it_fits_and_is_found_by_its_name():
     for name in [*metrics.METRICS, "top-3", "f1-macro@0.2"]:
-        metric = metrics.get(name)
+        metric = metrics.get_metric(name)
         assert metric.name == name
         assert metric.title
         assert set(metric.targets) <= {"single", "multi", "regression"}
@@ -360,10 +364,10 @@ def test_metrics_travel_to_other_processes():
     import pickle
 
     for name in [*metrics.METRICS, "top-3", "f1-samples@0.2"]:
-        assert pickle.loads(pickle.dumps(metrics.get(name))).name == name  # noqa: S301
+        assert pickle.loads(pickle.dumps(metrics.get_metric(name))).name == name  # noqa: S301
 
 
 @pytest.mark.parametrize("name", ["top-0", "top-", "top-x", "f1-samples@2", "f1-macro@x", "r2@0.1"])
 def test_parameters_out_of_range_are_unknown_names(name):
     with pytest.raises(UnknownNameError, match="unknown metric"):
-        metrics.get(name)
+        metrics.get_metric(name)

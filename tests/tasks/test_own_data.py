@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from probekit.tasks.rehearsal import Stage
+from probekit.tasks.standin.writer import StandInWriter
 
 TEXT = (Path(__file__).parents[2] / "docs/own-data.md").read_text("utf-8")
 BIRDS = ("blackbird", "wren")
@@ -21,16 +21,16 @@ def blocks(kind):
 @pytest.fixture
 def garden(tmp_path, monkeypatch):
     """The recordings that the page speaks of; each is as long as its table says."""
-    stage = Stage(tmp_path, 10)
+    stage = StandInWriter(tmp_path, 10)
     for bird, label in enumerate(BIRDS):
         for k in range(10):
-            stage.sound(f"birdsong/{label}/{k}.wav", [bird], seconds=0.3, rate=16000)
+            stage.write_audio(f"birdsong/{label}/{k}.wav", [bird], seconds=0.3, rate=16000)
     [table] = blocks("csv")
     stage.text("clips.csv", table)
     for row in csv.DictReader(table.splitlines()):
         bird = [BIRDS.index(row["label"])]
         if not (tmp_path / row["path"]).exists():
-            stage.sound(row["path"], bird, seconds=3, rate=16000)
+            stage.write_audio(row["path"], bird, seconds=3, rate=16000)
     [card] = blocks("yaml")
     stage.text("my-cards/birds.yaml", card)
     monkeypatch.chdir(tmp_path)
@@ -68,10 +68,10 @@ def test_table_without_paths_is_evaluated_but_not_extracted(garden, main):
 
 def test_tables_of_one_name_do_not_overwrite_each_other(tmp_path, main, monkeypatch):
     for number, folder in enumerate(("pa", "pb")):
-        stage = Stage(tmp_path / folder, 8, seed=number)
+        stage = StandInWriter(tmp_path / folder, 8, seed=number)
         rows = [(f"c{k}", f"{k}.wav", BIRDS[k % 2]) for k in range(10)]
         for k in range(10):
-            stage.sound(f"{k}.wav", [k % 2 + 5 * number], seconds=0.3, rate=16000)
+            stage.write_audio(f"{k}.wav", [k % 2 + 5 * number], seconds=0.3, rate=16000)
         stage.table("clips.csv", rows, header=("clip_id", "path", "label"))
 
     def extract(folder, *more):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from probekit import audio
+from probekit.audio import recording
 from probekit.errors import CardError, DataError
-from probekit.tasks import rehearsal
-from probekit.tasks.base import load_task
-from probekit.tasks.rehearsal import MARKER, Stage
+from probekit.tasks.standin import writer
+from probekit.tasks.standin.writer import MARKER, StandInWriter
+from probekit.tasks.task import load_task
 
 
 @pytest.mark.parametrize(
@@ -25,20 +25,20 @@ from probekit.tasks.rehearsal import MARKER, Stage
     ],
 )
 def test_sound_is_what_was_asked_for(tmp_path, name, rate, channels, subtype, slack):
-    stage = Stage(tmp_path, 1)
-    stage.sound(f"x/{name}", [3], seconds=0.5, rate=rate, channels=channels, subtype=subtype)
+    stage = StandInWriter(tmp_path, 1)
+    stage.write_audio(f"x/{name}", [3], seconds=0.5, rate=rate, channels=channels, subtype=subtype)
     facts = soundfile.info(tmp_path / "x" / name)
     assert (facts.samplerate, facts.channels) == (rate, channels)
     if subtype:
         assert facts.subtype == subtype
-    decoded = audio.load(tmp_path / "x" / name)
+    decoded = recording.load(tmp_path / "x" / name)
     assert decoded.seconds == pytest.approx(0.5, abs=slack + 1e-9)
     assert 0.05 < np.abs(decoded.wave).max() <= 1
 
 
 def test_video_holds_its_sound(tmp_path):
     av = pytest.importorskip("av")
-    Stage(tmp_path, 1).sound("a.mp4", [1], seconds=1.0, rate=44100, channels=2)
+    StandInWriter(tmp_path, 1).write_audio("a.mp4", [1], seconds=1.0, rate=44100, channels=2)
     with av.open(str(tmp_path / "a.mp4")) as file:
         [stream] = file.streams.audio
         assert (stream.rate, stream.channels) == (44100, 2)
@@ -55,10 +55,7 @@ def test_each_of_many_classes_is_told_from_all_others_by_its_spectrum():
     """The nearest class centre names the class of new sounds; 60 classes, chance is 1 in 60."""
     rng = np.random.default_rng(0)
     levels = np.array(
-        [
-            [band_levels(rehearsal._mix(rng, [k], (), 8000, 8000)) for _ in range(8)]
-            for k in range(60)
-        ]
+        [[band_levels(writer._mix(rng, [k], (), 8000, 8000)) for _ in range(8)] for k in range(60)]
     )
     levels -= levels.mean(axis=2, keepdims=True)
     centres, new = levels[:, :4].mean(axis=1), levels[:, 4:]
@@ -70,14 +67,14 @@ def test_each_of_many_classes_is_told_from_all_others_by_its_spectrum():
 def test_values_move_brightness_evenly():
     rng = np.random.default_rng(0)
     values = np.linspace(0, 1, 40)
-    levels = np.array([band_levels(rehearsal._mix(rng, (), [v], 8000, 8000)) for v in values])
+    levels = np.array([band_levels(writer._mix(rng, (), [v], 8000, 8000)) for v in values])
     low, high = (levels[:, bands].max(axis=1) for bands in (slice(0, 12), slice(20, 60)))
     assert np.corrcoef(high - low, values)[0, 1] > 0.95
 
 
 def test_seed_decides_all(tmp_path):
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        load_task("fsdd").rehearse(tmp_path / name, clips=24, seed=seed)
+        load_task("fsdd").write_standin(tmp_path / name, clips=24, seed=seed)
     one, same, other = (
         {p.name: p.read_bytes() for p in (tmp_path / n / "recordings").iterdir()} for n in "abc"
     )
@@ -87,7 +84,7 @@ def test_seed_decides_all(tmp_path):
 
 
 def test_table_and_text(tmp_path):
-    stage = Stage(tmp_path, 1)
+    stage = StandInWriter(tmp_path, 1)
     stage.table(
         "m/t.tsv",
         [(1, "a b"), (2, "c")],
@@ -104,7 +101,7 @@ def test_table_and_text(tmp_path):
 
 def test_marker_says_what_this_is_and_results_will_too(tmp_path):
     task = load_task("urbansound8k")
-    task.rehearse(tmp_path / "new/folder", clips=40)
+    task.write_standin(tmp_path / "new/folder", clips=40)
     text = (tmp_path / "new/folder" / MARKER).read_text()
     assert "task urbansound8k" in text
     assert "NOT the dataset" in text
@@ -117,19 +114,19 @@ def test_folder_with_other_files_is_refused_and_left_alone(tmp_path):
     (tmp_path / "recordings").mkdir()
     (tmp_path / "recordings/mine.wav").write_bytes(b"mine")
     with pytest.raises(DataError, match="not empty"):
-        load_task("fsdd").rehearse(tmp_path)
+        load_task("fsdd").write_standin(tmp_path)
     assert [p.name for p in tmp_path.rglob("*")] == ["recordings", "mine.wav"]
 
 
 def test_second_rehearsal_replaces_the_first_but_no_file_of_the_users(tmp_path):
     task = load_task("fsdd")
-    task.rehearse(tmp_path, clips=60)
+    task.write_standin(tmp_path, clips=60)
     before = len(task.manifest(tmp_path))
-    task.rehearse(tmp_path, clips=24, seed=1)
+    task.write_standin(tmp_path, clips=24, seed=1)
     assert len(task.manifest(tmp_path)) < before
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match="not empty"):
-        task.rehearse(tmp_path)
+        task.write_standin(tmp_path)
     assert (tmp_path / "notes.txt").exists()
     assert task.manifest(tmp_path).provenance == ("stand-in data",)
 
@@ -141,21 +138,21 @@ def test_marker_never_removes_files_outside_of_its_folder(tmp_path):
     listed = ("own", "../precious", str(tmp_path / "precious"))
     (root / "own").touch()
     (root / MARKER).write_text("forged\nfiles:\n" + "\n".join(listed))
-    rehearsal.begin(root, "t", "d")
+    writer.begin(root, "t", "d")
     assert not (root / "own").exists()
     assert (tmp_path / "precious").exists()
 
 
 def test_interrupted_rehearsal_is_marked_and_not_mixed_with_another(tmp_path):
-    rehearsal.begin(tmp_path, "t", "d")
-    Stage(tmp_path, 1).text("half.txt", "")
-    assert rehearsal.is_stand_in(tmp_path)
+    writer.begin(tmp_path, "t", "d")
+    StandInWriter(tmp_path, 1).text("half.txt", "")
+    assert writer.is_stand_in(tmp_path)
     with pytest.raises(DataError, match="interrupted"):
-        rehearsal.begin(tmp_path, "t", "d")
+        writer.begin(tmp_path, "t", "d")
 
 
 def test_table_of_the_users_cannot_be_rehearsed(tmp_path):
     (tmp_path / "t.csv").write_text("clip_id,label\na,x\n")
     with pytest.raises(CardError, match="cannot be rehearsed"):
-        load_task(str(tmp_path / "t.csv")).rehearse(tmp_path / "new")
+        load_task(str(tmp_path / "t.csv")).write_standin(tmp_path / "new")
     assert not (tmp_path / "new").exists()

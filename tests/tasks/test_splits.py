@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from probekit import manifest as manifests
 from probekit.cards import Protocol
+from probekit.data import manifest as manifests
 from probekit.errors import DataError
 from probekit.tasks import splits
 
@@ -185,7 +185,7 @@ def test_groups_too_unlike_in_size_are_refused():
     protocol = Protocol(kind="made-folds", folds=5, grouped=True)
     with pytest.raises(DataError, match="the groups are too unlike in size for 5 folds"):
         splits.make(protocol, clips)
-    for fit, held in splits.inner(protocol, clips, np.arange(len(clips))):
+    for fit, held in splits.inner_cv(protocol, clips, np.arange(len(clips))):
         assert len(fit) and len(held)
 
 
@@ -194,7 +194,7 @@ def test_groups_too_unlike_in_size_are_refused():
 
 def check_inner(protocol, clips, rows, unit):
     """All rows are held out once, none from outside, no unit on both sides."""
-    pairs = splits.inner(protocol, clips, rows)
+    pairs = splits.inner_cv(protocol, clips, rows)
     assert sorted(np.concatenate([held for _, held in pairs])) == sorted(rows)
     for fit, held in pairs:
         assert sorted([*fit, *held]) == sorted(rows)
@@ -239,19 +239,19 @@ def test_inner_divisions_never_hold_test_clips(kind):
     )
     protocol = Protocol(kind=kind, folds=4)
     for split in splits.make(protocol, clips):
-        for pair in splits.inner(protocol, clips, split.train):
+        for pair in splits.inner_cv(protocol, clips, split.train):
             assert not set(np.concatenate(pair)) & set(split.test)
 
 
 def test_there_are_no_more_inner_divisions_than_units():
     clips = make_clips(60, fold=["1", "2", "3", "4"] * 15)
     for split in splits.make(Protocol(kind="folds", inner_folds=5), clips):
-        assert len(splits.inner(Protocol(kind="folds", inner_folds=5), clips, split.train)) == 3
+        assert len(splits.inner_cv(Protocol(kind="folds", inner_folds=5), clips, split.train)) == 3
 
 
 def test_small_classes_make_fewer_inner_divisions():
     clips = make_clips(9, 3)
-    pairs = splits.inner(Protocol(kind="split"), clips, np.arange(9))
+    pairs = splits.inner_cv(Protocol(kind="split"), clips, np.arange(9))
     assert len(pairs) == 3
     assert all(len(set(clips.targets()[fit])) == 3 for fit, _ in pairs)
 
@@ -259,11 +259,11 @@ def test_small_classes_make_fewer_inner_divisions():
 def test_training_clips_that_cannot_be_divided_are_refused():
     clips = make_clips(60, group=["one"] * 60, fold=["1", "2"] * 30)
     with pytest.raises(DataError, match=r"are all of one group \('one'\): none can be held out"):
-        splits.inner(Protocol(kind="split"), clips, np.arange(60))
+        splits.inner_cv(Protocol(kind="split"), clips, np.arange(60))
     with pytest.raises(DataError, match=r"are all of one fold \('2'\)"):
-        splits.inner(Protocol(kind="folds"), clips, np.arange(1, 60, 2))
+        splits.inner_cv(Protocol(kind="folds"), clips, np.arange(1, 60, 2))
     with pytest.raises(DataError, match="no class has two training clips"):
-        splits.inner(Protocol(kind="split"), make_clips(3, 3), np.arange(3))
+        splits.inner_cv(Protocol(kind="split"), make_clips(3, 3), np.arange(3))
 
 
 # ---- a split made at random

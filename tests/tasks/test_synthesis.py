@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from probekit.tasks import corpus, synthesis
-from probekit.tasks.corpus import write_corpus
-from probekit.tasks.synthesis import CLASSES, synthesize
+from probekit.tasks.standin import corpus, sounds
+from probekit.tasks.standin.corpus import write_corpus
+from probekit.tasks.standin.sounds import CLASSES, synthesize
 
 CLIPS = 240
 
@@ -59,7 +59,7 @@ def clips(root, rows) -> list[np.ndarray]:
 def test_twelve_classes_in_alphabetical_order():
     assert len(CLASSES) == 12
     assert list(CLASSES) == sorted(set(CLASSES))
-    assert all(inspect.getdoc(voice) for voice in synthesis._VOICES.values())
+    assert all(inspect.getdoc(voice) for voice in sounds._VOICES.values())
 
 
 @pytest.mark.parametrize("label", CLASSES)

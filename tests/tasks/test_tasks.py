@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probekit import cards, listing
-from probekit import manifest as manifests
+from probekit import cards
+from probekit.data import manifest as manifests
+from probekit.data import readers
 from probekit.errors import CardError, DataError, UnknownNameError
-from probekit.tasks.base import infer_card, load_task, siblings
+from probekit.tasks.task import infer_card, load_task, tasks_with_same_corpus
 
 FOLD_SIZES = [873, 888, 925, 990, 936, 823, 838, 806, 816, 837]
 GENRES = [
@@ -62,13 +63,13 @@ def urban_root(shared, tmp_path) -> Path:
 # ---- the tasks that come with probekit
 
 
-@pytest.mark.parametrize("name", sorted(cards.names("tasks")))
+@pytest.mark.parametrize("name", sorted(cards.card_paths("tasks")))
 def test_every_card_loads_and_says_what_a_reader_needs(name):
     card = load_task(name).card
     assert card.protocol.description and card.source and card.licence
     # large label sets are in a file of the dataset's, which a note names
     assert card.labels or any("classes" in note.lower() for note in card.notes)
-    assert name in [task.name for task in siblings(card.dataset)]
+    assert name in [task.name for task in tasks_with_same_corpus(card.dataset)]
 
 
 def test_fsdd_has_3000_recordings_with_speakers_as_folds(shared):
@@ -242,7 +243,7 @@ def test_folder_of_folders_is_a_task(tmp_path):
         (tmp_path / label).mkdir()
         for k in range(3):
             (tmp_path / label / f"{k}.wav").touch()
-    clips = listing.from_folder(tmp_path)
+    clips = readers.from_folder(tmp_path)
     card = infer_card(clips)
     assert (card.protocol.kind, card.protocol.folds, card.metric) == ("made-folds", 5, "accuracy")
     assert clips.names == ("kick", "snare")

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from probekit.errors import DataError, UnknownNameError
-from probekit.tasks.base import load_task
+from probekit.tasks.task import load_task
 
 PER_CLASS = {  # train, evaluate: counted in the lists
     "airport": (911, 421),
@@ -107,7 +107,7 @@ def test_one_list_missing_is_named(root):
 
 
 def test_rehearsal_has_locations_and_the_format(tmp_path):
-    load_task("dcase2019-1a").rehearse(tmp_path / "played", 60)
+    load_task("dcase2019-1a").write_standin(tmp_path / "played", 60)
     clips = load_task("dcase2019-1a").manifest(tmp_path / "played").table
     assert Counter(clips["split"]) == {"train": 40, "test": 20}
     assert (clips.groupby("group")["split"].nunique() == 1).all()

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from probekit.errors import DataError, UnknownNameError
-from probekit.tasks.base import load_task
+from probekit.tasks.task import load_task
 
 SCENES = ("beach", "cafe/restaurant")
 
@@ -107,7 +107,7 @@ def test_missing_list_is_named(root):
 
 
 def test_rehearsal_has_folds_locations_and_the_format(tmp_path):
-    load_task("dcase2016-1").rehearse(tmp_path / "played", 60)
+    load_task("dcase2016-1").write_standin(tmp_path / "played", 60)
     clips = load_task("dcase2016-1").manifest(tmp_path / "played")
     assert clips.provenance == ("stand-in data",)
     assert set(Counter(clips.column("fold"))) == set("1234")

@@ -45,7 +45,7 @@ class MelSpectrogram(nn.Module):
         power = frontends.mel_spectrogram(
             padded, n_fft=_N_FFT, hop=_HOP, window=self.hann, filterbank=self.filterbank
         )
-        levels = frontends.decibels(power[:, : waves.shape[1] // _HOP])
+        levels = frontends.power_to_db(power[:, : waves.shape[1] // _HOP])
         return levels.transpose(1, 2)[:, None]
 
 
@@ -152,7 +152,7 @@ class CFEstimator(Extractor):
             streams["penultimate"] = streams["penultimate"].model_copy(update=width)
         return streams
 
-    def cut(self, wave: Tensor) -> Tensor:
+    def split(self, wave: Tensor) -> Tensor:
         """Return the first 30 s, shape (1, 480000); zeros follow a shorter clip."""
         first = wave[:SAMPLES]
         return nn.functional.pad(first, (0, SAMPLES - len(first)))[None]

@@ -159,7 +159,7 @@ class CNN14(Extractor):
                     "Fourier transform of 1024 samples under a Hann window"
                 )
 
-    def cut(self, wave: Tensor) -> Tensor:
+    def split(self, wave: Tensor) -> Tensor:
         """Return the whole clip as one piece, of at least 0.31 s."""
         return nn.functional.pad(wave, (0, max(0, _SHORTEST - len(wave))))[None]
 
@@ -171,7 +171,7 @@ class CNN14(Extractor):
         power = frontends.mel_spectrogram(
             padded, n_fft=_N_FFT, hop=_HOP, window=self.hann, filterbank=bank
         )
-        return frontends.decibels(power)
+        return frontends.power_to_db(power)
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params
-from probekit.extractors import frontends, keras_h5
+from probekit.extractors import frontends
 from probekit.extractors.base import Extractor, Head, Outputs
+from probekit.extractors.weights import keras
 
 RATE = 12000
 SAMPLES = 29 * RATE
@@ -116,7 +117,7 @@ class Convnet(Extractor):
         super().__init__(card, params, wanted)
         self.network = Network()
 
-    def cut(self, wave: Tensor) -> Tensor:
+    def split(self, wave: Tensor) -> Tensor:
         """Return the first 29 s, shape (1, 348000); zeros follow a shorter clip."""
         first = wave[:SAMPLES]
         return nn.functional.pad(first, (0, SAMPLES - len(first)))[None]
@@ -127,7 +128,7 @@ class Convnet(Extractor):
         Parameters
         ----------
         pieces : Tensor, shape (clips, 348000)
-            From :meth:`cut`.
+            From :meth:`split`.
 
         Returns
         -------
@@ -135,7 +136,7 @@ class Convnet(Extractor):
             Decibels, floored 80 under the clip's maximum, with mean 0 and standard deviation 1 over
             the clip; zeros for silence.
         """
-        levels = frontends.decibels(self.network.melgram(pieces))
+        levels = frontends.power_to_db(self.network.melgram(pieces))
         # the maximum first: silence is then exactly 0, and not rounding divided by rounding
         levels = (levels - levels.amax((1, 2), keepdim=True)).clamp_min(-80)
         levels = levels - levels.mean((1, 2), keepdim=True)
@@ -190,7 +191,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     WeightsError
         If it is not such a file.
     """
-    return keras_h5.state_dict(path, keras_h5.read_layers(path), _LAYERS)
+    return keras.state_dict(path, keras.read_layers(path), _LAYERS)
 
 
 build = Convnet

@@ -73,7 +73,7 @@ class HarmonicSTFT(nn.Module):
             Harmonic, fundamental frequency, time.
         """
         bands = (self.spec(waves) @ self.filters()).unflatten(2, (HARMONICS, BANDS))
-        return frontends.decibels(bands).permute(0, 2, 3, 1)
+        return frontends.power_to_db(bands).permute(0, 2, 3, 1)
 
 
 class Convolution(nn.Module):

@@ -40,7 +40,7 @@ class LogMel(nn.Module):
         power = frontends.mel_spectrogram(
             padded, n_fft=N_FFT, hop=HOP, window=self.hann, filterbank=self.filterbank
         )
-        return frontends.decibels(power)
+        return frontends.power_to_db(power)
 
 
 class MelStats(Extractor):
@@ -51,10 +51,10 @@ class MelStats(Extractor):
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)
         self.log_mel = LogMel(64)
-        cosines = frontends.cosine_basis(64, 20, torch.float64)
+        cosines = frontends.dct_matrix(64, 20, torch.float64)
         self.register_buffer("cosines", cosines, persistent=False)
 
-    def cut(self, wave: Tensor) -> Tensor:
+    def split(self, wave: Tensor) -> Tensor:
         """Return the whole clip as one piece."""
         return wave[None]
 

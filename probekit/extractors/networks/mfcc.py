@@ -19,16 +19,16 @@ class Mfcc(Extractor):
     def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
         super().__init__(card, params, wanted)
         self.log_mel = LogMel(128)
-        cosines = frontends.cosine_basis(128, 20, torch.float64)
+        cosines = frontends.dct_matrix(128, 20, torch.float64)
         self.register_buffer("cosines", cosines, persistent=False)
 
-    def cut(self, wave: Tensor) -> Tensor:
+    def split(self, wave: Tensor) -> Tensor:
         """Return the whole clip as one piece."""
         return wave[None]
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return coefficients, shape (pieces, frames, 20), over a floor 80 dB below the maximum."""
-        levels = frontends.limit_range(self.log_mel(pieces), 80.0)
+        levels = frontends.clip_top_db(self.log_mel(pieces), 80.0)
         return (levels.double() @ self.cosines).float()
 
     def embed(self, features: Tensor) -> Outputs:

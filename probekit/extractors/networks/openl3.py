@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params, Stream
 from probekit.errors import ProbekitError
-from probekit.extractors import frontends, keras_h5
+from probekit.extractors import frontends
 from probekit.extractors.base import Outputs, WindowedExtractor
+from probekit.extractors.weights import keras
 
 RATE = 48000
 WIDTHS = (64, 64, 128, 128, 256, 256, 512)  # of the convolutions before audio_embedding_layer
@@ -143,7 +144,7 @@ class OpenL3(WindowedExtractor):
         Tensor, shape (windows, 1, frequency, time)
             257 × 197 for linear spectra, 128 × 199 and 256 × 199 for mel spectra.
         """
-        levels = frontends.decibels(self._spectra(pieces.double()))
+        levels = frontends.power_to_db(self._spectra(pieces.double()))
         levels = levels - levels.amax((1, 2), keepdim=True)
         return levels.clamp_min(-80).float().transpose(1, 2)[:, None]
 
@@ -188,8 +189,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     WeightsError
         If it is not such a file.
     """
-    layers = keras_h5.read_layers(path)
-    return keras_h5.state_dict(path, [x for x in layers if "real_kernels" not in x[1]], _LAYERS)
+    layers = keras.read_layers(path)
+    return keras.state_dict(path, [x for x in layers if "real_kernels" not in x[1]], _LAYERS)
 
 
 build = OpenL3

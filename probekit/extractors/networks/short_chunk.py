@@ -50,7 +50,7 @@ class MelSpectrogram(nn.Module):
             nn.functional.pad(waves, (edge, edge)), n_fft=_N_FFT, hop=HOP, window=self.hann,
             filterbank=self.filterbank,
         )  # fmt: skip
-        return frontends.decibels(power, 1e-5).transpose(1, 2)[:, None]
+        return frontends.power_to_db(power, 1e-5).transpose(1, 2)[:, None]
 
 
 class Decoder(nn.Module):

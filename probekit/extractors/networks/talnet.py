@@ -10,7 +10,7 @@ from probekit.cards import ExtractorCard, Params
 from probekit.errors import WeightsError
 from probekit.extractors import frontends
 from probekit.extractors.base import Extractor, Head, Outputs
-from probekit.extractors.states import fit
+from probekit.extractors.weights.state_dict import load_strict
 
 _HOP = 400  # samples between spectra: 40 a second
 _SHORTEST = 4 * _HOP  # one step of the network
@@ -109,9 +109,9 @@ class TALNet(Extractor):
         self.register_buffer("hann", frontends.hann(1024, torch.float64), persistent=False)
         self.register_buffer("filterbank", bank, persistent=False)
 
-    def part(self, role: str) -> nn.Module | None:
+    def weights_target(self, role: str) -> nn.Module | None:
         """Return the network for ``main``, the band statistics for ``normalizer``."""
-        return self.normalizer if role == "normalizer" else super().part(role)
+        return self.normalizer if role == "normalizer" else super().weights_target(role)
 
     def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
         """Take weights and normalizer.
@@ -128,18 +128,18 @@ class TALNet(Extractor):
             main = inner
         names = {"0": "mu", "1": "sigma"}
         normalizer = {names.get(key, key): value for key, value in normalizer.items()}
-        fit(
+        load_strict(
             self.network, main, f"{self.card.name}: main weights",
             optional=lambda key: key.endswith(".num_batches_tracked"),
         )  # fmt: skip
-        fit(self.normalizer, normalizer, f"{self.card.name}: normalizer weights")
+        load_strict(self.normalizer, normalizer, f"{self.card.name}: normalizer weights")
         if not (self.normalizer.mu.isfinite().all() and (self.normalizer.sigma > 0).all()):
             raise WeightsError(
                 f"{self.card.name}: normalizer weights: a mean is not finite, or a standard "
                 "deviation is not positive"
             )
 
-    def cut(self, wave: Tensor) -> Tensor:
+    def split(self, wave: Tensor) -> Tensor:
         """Return the whole clip as one piece, of at least 0.1 s."""
         return nn.functional.pad(wave, (0, max(0, _SHORTEST - len(wave))))[None]
 
@@ -154,8 +154,8 @@ class TALNet(Extractor):
         mel = frontends.mel_spectrogram(
             padded, n_fft=4096, hop=_HOP, window=self.hann, filterbank=self.filterbank, power=1.0
         )
-        levels = frontends.decibels(mel[:, : pieces.shape[1] // _HOP])
-        normalized: Tensor = self.normalizer(frontends.limit_range(levels, 80.0))
+        levels = frontends.power_to_db(mel[:, : pieces.shape[1] // _HOP])
+        normalized: Tensor = self.normalizer(frontends.clip_top_db(levels, 80.0))
         return normalized
 
     def embed(self, features: Tensor) -> Outputs:

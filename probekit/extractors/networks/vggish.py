@@ -82,9 +82,9 @@ class VGGish(WindowedExtractor):
         self.register_buffer("hann", frontends.hann(400, torch.float64), persistent=False)
         self.register_buffer("filterbank", bank, persistent=False)
 
-    def part(self, role: str) -> nn.Module | None:
+    def weights_target(self, role: str) -> nn.Module | None:
         """Return the network for ``main``, the PCA for ``pca``; see the base class."""
-        return self.postprocessor if role == "pca" else super().part(role)
+        return self.postprocessor if role == "pca" else super().weights_target(role)
 
     def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
         """Take weights; the PCA's mean may be a column, as in the published file."""

@@ -141,7 +141,7 @@ class WEANet(Extractor):
         self.register_buffer("hann", frontends.hann(_WINDOW, torch.float64), persistent=False)
         self.register_buffer("filterbank", bank, persistent=False)
 
-    def cut(self, wave: Tensor) -> Tensor:
+    def split(self, wave: Tensor) -> Tensor:
         """Return the whole clip as one piece, of at least 0.15 s."""
         return nn.functional.pad(wave, (0, max(0, _SHORTEST - len(wave))))[None]
 
@@ -151,7 +151,7 @@ class WEANet(Extractor):
         power = frontends.mel_spectrogram(
             padded, n_fft=_N_FFT, hop=_HOP, window=self.hann, filterbank=self.filterbank
         )
-        return frontends.decibels(power)
+        return frontends.power_to_db(power)
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network up to the last block that is wanted."""

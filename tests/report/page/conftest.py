@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probekit import manifest
 from probekit.cache import manifests
-from probekit.probes import entry, evidence, results
-from probekit.probes.predictions import Predictions
-from probekit.report import page
+from probekit.data import manifest
+from probekit.report import html
+from probekit.scores import groups, scoring
+from probekit.scores import store as store_module
+from probekit.scores.predictions import Predictions
 
 NASTY = '<script>document.title = "broken"</script>'
 
@@ -43,7 +44,7 @@ class Store:
                 }
             )
         made = manifest.from_rows(task, rows, root=root, target=target, names=names)
-        manifests.keep(self.cache, made)
+        manifests.save_manifest(self.cache, made)
         self.tables[task] = made
         return made
 
@@ -65,11 +66,13 @@ class Store:
             target=clips.target,
             probabilities=True,
         )
-        known = evidence.of(found, metric, also, names)
+        known = scoring.score_predictions(found, metric, also, names)
         own = known.pop("folds")
-        run = results.run_id({"of": [task, embedding, seed, fraction, sorted(map(str, others))]})
+        run = store_module.run_id(
+            {"of": [task, embedding, seed, fraction, sorted(map(str, others))]}
+        )
         result = {
-            "format": results.FORMAT,
+            "format": store_module.FORMAT,
             "run": run,
             "task": task,
             "title": f"Sounds of {task}",
@@ -77,7 +80,7 @@ class Store:
             "sources": [
                 {
                     "extractor": embedding,
-                    "fingerprint": results.run_id({"name": embedding}),
+                    "fingerprint": store_module.run_id({"name": embedding}),
                     "identity": {},
                     "stream": "clip",
                     "pool": ["mean"],
@@ -132,18 +135,18 @@ class Store:
             "history": [],
             **others,
         }
-        path = results.path_of(self.reports, task, embedding, run)
-        results.save(path, result, found.arrays())
+        path = store_module.path_of(self.reports, task, embedding, run)
+        store_module.save(path, result, found.arrays())
         return result
 
     def entries(self):
-        tasks = dict.fromkeys(r["task"] for _, r in results.files(self.reports))
-        return [one for task in tasks for one in entry.entries(task, self.reports)]
+        tasks = dict.fromkeys(r["task"] for _, r in store_module.files(self.reports))
+        return [one for task in tasks for one in groups.entries(task, self.reports)]
 
     def write(self, name="index.html", **options):
         """Write the page of all runs."""
         options = {"cache": self.cache, "figures": self.reports / "figures", **options}
-        return page.write(self.reports / name, self.entries(), **options)
+        return html.write(self.reports / name, self.entries(), **options)
 
     def text(self, **options):
         return self.write(**options).path.read_text(encoding="utf-8")

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from probekit.probes import comparison, results
-from probekit.report.page import against, board
-from probekit.report.page.axis import around
+from probekit.report import leaderboard
+from probekit.report.html.axis import nice_axis
+from probekit.scores import comparison
+from probekit.scores import store as store_module
 
 
 @pytest.fixture
@@ -29,46 +30,51 @@ def guess(small):
 def test_marks_are_those_of_the_paired_tests(small, guess):
     guess("near", 29)
     guess("bad", 0)
-    [found] = board.boards(small.entries())
+    [found] = leaderboard.boards(small.entries())
     assert [row.label for row in found.rows] == ["good", "near", "poor", "bad"]
     best, tests = comparison.against_best(small.entries())
     assert best.label == "good"
     expected = {
-        one.second: board.UNTOLD if one.verdict == "not distinguishable" else board.WORSE
+        one.second: leaderboard.NOT_DISTINGUISHABLE
+        if one.verdict == "not distinguishable"
+        else leaderboard.WORSE
         for one in tests
     }
-    assert {row.label: row.mark for row in found.rows} == {"good": board.BEST, **expected}
-    assert set(expected.values()) == {board.UNTOLD, board.WORSE}  # both kinds are there
+    assert {row.label: row.mark for row in found.rows} == {"good": leaderboard.BEST, **expected}
+    assert set(expected.values()) == {
+        leaderboard.NOT_DISTINGUISHABLE,
+        leaderboard.WORSE,
+    }  # both kinds are there
     for row, one in zip(found.rows[1:], tests, strict=True):
         assert f"{one.difference:+.3f}" in row.why and f"p = {one.adjusted:.3f}" in row.why
 
 
 def test_tests_are_kept_and_used_again(small, monkeypatch):
-    before = board.boards(small.entries())
+    before = leaderboard.boards(small.entries())
     (path,) = (small.reports / "comparisons").iterdir()
     assert len(json.loads(path.read_text())) == 1
 
     def never(*_):
         raise AssertionError("tested again")
 
-    monkeypatch.setattr(comparison, "among", never)
-    assert board.boards(small.entries()) == before
+    monkeypatch.setattr(comparison, "compare_all", never)
+    assert leaderboard.boards(small.entries()) == before
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"p": 0}}', "\x00"])
 def test_damaged_file_of_tests_is_made_anew(small, content):
-    before = board.boards(small.entries())
+    before = leaderboard.boards(small.entries())
     (path,) = (small.reports / "comparisons").iterdir()
     path.write_text(content)
-    assert board.boards(small.entries()) == before
+    assert leaderboard.boards(small.entries()) == before
     assert len(json.loads(path.read_text())) == 1
 
 
 def test_run_that_is_made_again_is_tested_again(small):
-    board.boards(small.entries())
-    path, result = results.files(small.reports)[0]
+    leaderboard.boards(small.entries())
+    path, result = store_module.files(small.reports)[0]
     path.write_text(json.dumps({**result, "created": "2027-01-01T00:00:00+00:00"}))
-    board.boards(small.entries())
+    leaderboard.boards(small.entries())
     (path,) = (small.reports / "comparisons").iterdir()
     assert len(json.loads(path.read_text())) == 2
 
@@ -76,10 +82,14 @@ def test_run_that_is_made_again_is_tested_again(small):
 def test_run_with_other_classes_is_shown_and_says_why_it_is_not_tested(small):
     small.clips("birds", np.arange(40) % 3, ["finch", "crow", "owl"], folds=2)
     small.run("birds", "old", np.eye(3)[np.arange(40) % 3] * 0.5, note="old")
-    [found] = board.boards(small.entries())
+    [found] = leaderboard.boards(small.entries())
     marks = {row.label: row.mark for row in found.rows}
     # it is right everywhere, so it leads, and none of the others can be tested against it
-    assert marks == {"old": board.BEST, "good": board.UNTESTED, "poor": board.UNTESTED}
+    assert marks == {
+        "old": leaderboard.BEST,
+        "good": leaderboard.UNTESTED,
+        "poor": leaderboard.UNTESTED,
+    }
     assert "had other classes" in found.rows[1].why
 
 
@@ -87,7 +97,7 @@ def test_smaller_shares_of_the_labels_are_curves_not_rows(small, guess):
     guess("good", 12, fraction=0.1)
     guess("good", 20, fraction=0.5)
     guess("few", 25, fraction=0.3)
-    [found] = board.boards(small.entries())
+    [found] = leaderboard.boards(small.entries())
     assert sorted(row.label for row in found.rows) == ["few / 30 % of labels", "good", "poor"]
     [curve] = found.efficiency
     assert [row.first["fraction"] for row in curve] == [0.1, 0.5, 1.0]
@@ -95,7 +105,7 @@ def test_smaller_shares_of_the_labels_are_curves_not_rows(small, guess):
 
 def test_seeds_are_one_row_with_means(small, guess):
     runs = [guess("several", right, seed=k) for k, right in enumerate((16, 24))]
-    [found] = board.boards(small.entries())
+    [found] = leaderboard.boards(small.entries())
     row = next(row for row in found.rows if row.label == "several")
     assert row.score == pytest.approx(np.mean([r["score"] for r in runs]))
     assert row.low == pytest.approx(np.mean([r["interval"]["low"] for r in runs]))
@@ -106,15 +116,18 @@ def test_lower_is_better_where_the_metric_says_so(store):
     store.clips("mood", targets, ["valence"], target="regression")
     store.run("mood", "far", targets + 0.3, metric="mae")
     store.run("mood", "near", targets + 0.1, metric="mae")
-    [found] = board.boards(store.entries())
+    [found] = leaderboard.boards(store.entries())
     assert [row.label for row in found.rows] == ["near", "far"]
-    assert not found.higher and found.rows[0].mark == board.BEST
-    assert found.rows[1].mark == board.WORSE
+    assert not found.higher and found.rows[0].mark == leaderboard.BEST
+    assert found.rows[1].mark == leaderboard.WORSE
 
 
 def test_runs_of_two_metrics_are_two_boards(small, guess):
     guess("new", 20, metric="balanced-accuracy")
-    assert [b.name for b in board.boards(small.entries())] == ["accuracy", "balanced-accuracy"]
+    assert [b.name for b in leaderboard.boards(small.entries())] == [
+        "accuracy",
+        "balanced-accuracy",
+    ]
 
 
 def test_published_scores_are_there_once_and_of_this_metric_only(small, guess):
@@ -122,7 +135,7 @@ def test_published_scores_are_there_once_and_of_this_metric_only(small, guess):
     other = {**one, "method": "others'", "metric": "roc-auc"}
     guess("a", 20, published=[one, other])
     guess("b", 21, published=[one])
-    [found] = board.boards(small.entries())
+    [found] = leaderboard.boards(small.entries())
     assert list(found.published) == [one]
 
 
@@ -131,7 +144,7 @@ def test_test_that_fails_is_said_for_that_run_only(small):
     best = next(e for e in entries if e.label == "good")
     poor = next(e for e in entries if e.label == "poor")
     lone = replace(poor, label="gone", paths=(small.reports / "x.json",))
-    first, second = against.against(best, [lone, poor])
+    first, second = comparison.cached_comparisons(best, [lone, poor])
     assert "not the predictions of a result" in first
     assert second.second == "poor"
 
@@ -151,12 +164,12 @@ def test_test_that_fails_is_said_for_that_run_only(small):
     ],
 )
 def test_ticks_are_round_and_inside(values, ticks):
-    axis = around(values)
-    assert [axis.named(tick) for tick in axis.ticks] == ticks
+    axis = nice_axis(values)
+    assert [axis.format_tick(tick) for tick in axis.ticks] == ticks
     assert all(axis.low <= tick <= axis.high for tick in axis.ticks)
 
 
 def test_score_far_below_zero_does_not_stretch_the_scale():
-    axis = around([-80.0, 0.5, 0.6])
+    axis = nice_axis([-80.0, 0.5, 0.6])
     assert axis.low > -1
     assert axis.at(-80.0) == 0 and 0.8 < axis.at(0.6) < 1

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from probekit.errors import DataError
-from probekit.report import page
-from probekit.report.page import markup, pictures
+from probekit.report import html
+from probekit.report.html import embedded_figures, markup
 
 NASTY = '<script>document.title = "broken"</script>'
 LONG = "a label of two hundred characters " * 6
@@ -262,8 +262,8 @@ def test_other_files_among_the_figures_are_passed_over(small, figure):
     folder = figure("alone", svg=None)
     (folder / "list.json").write_text("[]")
     (folder / "broken.json").write_text("{")
-    assert pictures.gather(folder) == []
-    assert pictures.gather(folder / "nowhere") == []
+    assert embedded_figures.collect_figures(folder) == []
+    assert embedded_figures.collect_figures(folder / "nowhere") == []
 
 
 # ---- the file
@@ -271,7 +271,7 @@ def test_other_files_among_the_figures_are_passed_over(small, figure):
 
 def test_nothing_to_show_is_an_error(tmp_path):
     with pytest.raises(DataError, match="probekit evaluate"):
-        page.write(tmp_path / "index.html", [])
+        html.write(tmp_path / "index.html", [])
     assert not (tmp_path / "index.html").exists()
 
 

@@ -1,0 +1,49 @@
+"""Cards: facts about extractors, tasks and papers, read from YAML and checked."""
+
+from probekit.cards.loader import (
+    card_folders,
+    card_paths,
+    load_card,
+    load_extractor_card,
+    load_paper_card,
+    load_task_card,
+    read_card,
+    valid_tasks,
+)
+from probekit.cards.schema import (
+    Card,
+    ExtractorCard,
+    Kind,
+    PaperCard,
+    Parameter,
+    Params,
+    Protocol,
+    Published,
+    Stream,
+    TaskCard,
+    Value,
+    WeightsFile,
+)
+
+__all__ = [
+    "Card",
+    "ExtractorCard",
+    "Kind",
+    "PaperCard",
+    "Parameter",
+    "Params",
+    "Protocol",
+    "Published",
+    "Stream",
+    "TaskCard",
+    "Value",
+    "WeightsFile",
+    "card_folders",
+    "card_paths",
+    "load_card",
+    "load_extractor_card",
+    "load_paper_card",
+    "load_task_card",
+    "read_card",
+    "valid_tasks",
+]

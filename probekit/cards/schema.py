@@ -1,0 +1,200 @@
+"""Schemas of cards: the pydantic models that a YAML card is checked against."""
+
+from difflib import get_close_matches
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from probekit.cards.paper import Figure, Preset, Table
+
+Kind = Literal["extractors", "tasks", "reports"]
+Value = str | int | float | bool
+Params = dict[str, Value]
+
+
+def _fraction(value: Any) -> Fraction:
+    """Read ``24/25`` or ``0.96`` as an exact fraction."""
+    try:
+        return Fraction(str(value))
+    except ZeroDivisionError as error:
+        raise ValueError("divides by zero") from error
+
+
+Seconds = Annotated[Fraction, BeforeValidator(_fraction)]
+
+
+class Card(BaseModel):
+    """What all cards share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    title: str
+    notes: list[str] = []
+    not_established: list[str] = []
+    licence: str = ""
+    source: str = ""
+    bibtex: str = ""
+
+
+class Stream(BaseModel):
+    """One named output of an extractor; ``frames`` have a place in time, in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    dim: int = Field(ge=1)
+    kind: Literal["frames", "clip"]
+    hop: Seconds | None = None
+    first_center: Seconds | None = None
+    window: Seconds | None = None
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _grid(self) -> "Stream":
+        grid = (self.hop, self.first_center, self.window)
+        if self.kind == "frames" and None in grid:
+            raise ValueError("a stream of frames needs hop, first_center and window")
+        if any(length is not None and length <= 0 for length in (self.hop, self.window)):
+            raise ValueError("hop and window must be longer than 0 s")
+        return self
+
+
+class Parameter(BaseModel):
+    """A parameter that a user may set: ``-e name:parameter=value``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    default: Value
+    choices: list[Value] | None = None
+    description: str = ""
+
+
+class WeightsFile(BaseModel):
+    """Where one file of weights is published, and how it is recognised."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str = ""
+    url: str | None = None
+    sha256: str | None = None
+    sha256_prefix: str | None = None
+    git_blob: str | None = None
+    size: int | None = None
+    streams: list[str] | None = None
+    when: Params = {}
+    random: bool = True
+    missing: str = ""
+
+
+class ExtractorCard(Card):
+    """The facts of one extractor."""
+
+    version: int = Field(ge=1)
+    module: str
+    sample_rate: int = Field(gt=0)
+    resampler: Literal["soxr_hq", "kaiser_best", "kaiser_best_0.4"] = "soxr_hq"
+    downmix: str = "mean"
+    padding: str = ""
+    long_audio: Literal["windowed", "exact", "cropped"]
+    max_seconds: float | None = None
+    default_stream: str
+    streams: dict[str, Stream]
+    parameters: dict[str, Parameter] = {}
+    weights: dict[str, WeightsFile] = {}
+    parameter_count: int | None = None
+    gflop_per_second: float | None = None
+    classes_file: str | None = None
+    caveat: str = ""  # shown beside every score from this extractor
+
+    @model_validator(mode="after")
+    def _default(self) -> "ExtractorCard":
+        if self.default_stream not in self.streams:
+            raise ValueError(f"default_stream {self.default_stream!r} is not among the streams")
+        return self
+
+
+class Published(BaseModel):
+    """A score that somebody published, with its place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    score: float
+    metric: str = ""
+    where: str
+    differs: str = ""
+
+
+class Protocol(BaseModel):
+    """How a task is split, and how the probe's hyper-parameters are chosen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["split", "made-split", "folds", "made-folds"]
+    folds: int | None = Field(default=None, ge=2)
+    test_share: float | None = Field(default=None, gt=0, lt=1)
+    seed: int = 0
+    grouped: bool = False
+    refit: bool = True
+    inner_folds: int = Field(default=5, ge=2)
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _check_protocol(self) -> "Protocol":
+        if self.kind == "made-folds" and self.folds is None:
+            raise ValueError("made-folds needs folds: how many to make")
+        if self.kind == "made-split" and self.test_share is None:
+            raise ValueError("made-split needs test_share: which share of the clips is test")
+        return self
+
+
+class TaskCard(Card):
+    """The facts of one task: dataset, labels, protocol, metric, published scores."""
+
+    dataset: str
+    module: str
+    options: dict[str, Any] = {}
+    target: Literal["single", "multi", "regression"] = "single"
+    labels: list[str] | None = None
+    group: str | None = None
+    protocol: Protocol
+    metric: str
+    also: list[str] = []  # further metrics, reported beside the main one
+    counts: dict[str, int] = {}  # clips in all, and of each split or fold by its name
+    size: str = ""
+    download: str = ""
+    layout: str = ""
+    stand_in: str | None = None
+    known_bad: dict[str, str] = {}
+    published: list[Published] = []
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> "TaskCard":
+        if "split" in self.protocol.kind:
+            known = ["clips", "train", "valid", "test"]
+        elif self.protocol.kind == "made-folds":
+            known = ["clips", *(str(k + 1) for k in range(self.protocol.folds or 0))]
+        else:  # official folds may be called anything, but hardly this
+            meant = [key for key in self.counts if get_close_matches(key, ["clips"], cutoff=0.8)]
+            known = ["clips", *sorted(set(self.counts) - set(meant))]
+        wrong = sorted(set(self.counts) - set(known))
+        if wrong:
+            raise ValueError(f"counts: {wrong[0]!r} is not one of: {', '.join(known)}")
+        return self
+
+
+class PaperCard(Card):
+    """The facts of one paper: how it probes, and what its tables and figures consist of."""
+
+    presets: dict[str, Preset] = {}
+    tables: list[Table] = []
+    figures: list[Figure] = []
+
+    @model_validator(mode="after")
+    def _named(self) -> "PaperCard":
+        names = [*(t.name for t in self.tables), *(f.name for f in self.figures)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"several tables or figures are called {twice[0]!r}")
+        return self

@@ -1,0 +1,1 @@
+"""Stage 3: small networks that inherit from embeddings in the cache."""

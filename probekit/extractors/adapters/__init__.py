@@ -1,0 +1,1 @@
+"""Adapters for embedding modules of other projects."""

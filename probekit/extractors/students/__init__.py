@@ -1,0 +1,1 @@
+"""Small networks that can be trained as students, and their cards."""

@@ -1,0 +1,1 @@
+"""Weights of networks: sources, downloads, readers of checkpoint formats."""

@@ -1,0 +1,1 @@
+"""Metrics, bootstrap intervals, significance tests and scores per class."""

@@ -1,0 +1,1 @@
+"""Processor cores, devices, process pools and Dask clusters."""

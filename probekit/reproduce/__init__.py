@@ -1,0 +1,1 @@
+"""Tables and figures of papers, computed anew beside the published numbers."""

@@ -1,0 +1,1 @@
+"""Stored results: runs, predictions, scores and comparisons between runs."""

@@ -1,0 +1,1 @@
+"""Solvers of regularized linear models: logistic regression with a certified gap, ridge."""

@@ -1,0 +1,1 @@
+"""Readers of datasets, one module each, and writers of stand-ins for rehearsals."""

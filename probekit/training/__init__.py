@@ -1,0 +1,1 @@
+"""Training of networks on audio: audio store, batches, loop, schedules and run folders."""

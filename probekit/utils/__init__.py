@@ -1,0 +1,1 @@
+"""Atomic writes, hashing, locking, prefetching and name suggestions."""

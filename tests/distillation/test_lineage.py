@@ -1,0 +1,143 @@
+"""A student is scored, or teaches, on clips that it was trained on: the score says so."""
+
+import pytest
+
+from probekit.cache import training_clips
+from probekit.distillation.distill import distill
+from probekit.extraction.extract import extract
+from probekit.extractors.students import card as card_module
+from probekit.probes.evaluate import evaluate
+
+STUDENT = "short-chunk:width=2"
+LABELS = ("click", "noise", "tone")
+
+
+@pytest.fixture(scope="module")
+def place(corpus, tmp_path_factory):
+    """A table with folds, students trained for two of them, and their embeddings."""
+    base = tmp_path_factory.mktemp("lineage")
+    for name in ("small", "other"):  # the same ids, of two datasets
+        lines = ["clip_id,path,label,fold"]
+        for k, path in enumerate(sorted(corpus.rglob("*.*"))):
+            lines.append(f"{path.stem},{path.relative_to(corpus)},{path.parent.name},{k % 3 + 1}")
+        (base / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROBEKIT_REPORTS", str(base / "r"))
+        made = {}
+        for fold in ("3", "2"):
+            (result,) = run(base, corpus, folds=[fold])
+            made[fold] = f"runs/{result['run'][:12]}"
+        for name in ("small", "other"):
+            options = {"root": corpus, "cache": base / "cache", "streams": STREAMS, "frames": True}
+            extract(list(made.values()), task=str(base / f"{name}.csv"), **options)
+    return base, made
+
+
+STREAMS = ["embedding", "hidden", "probabilities"]
+
+
+def run(base, corpus, task="small", **options):
+    return distill(str(base / f"{task}.csv"), STUDENT, options.pop("teachers", ()), epochs=1,
+                   batch=8, device="cpu", cache=base / "cache", root=corpus, reports=base / "r",
+                   **options)  # fmt: skip
+
+
+def said(results):
+    return [[text for text in one["provenance"] if "runs/" in text] for one in results]
+
+
+def own(name, trained_on=8, chose=8, of=24):
+    return [
+        f"{name} was trained on {trained_on} of {of} test clips",
+        f"the epoch of {name} was chosen on {chose} of {of} test clips",
+    ]
+
+
+@pytest.mark.parametrize("probe", ["linear", "head"])
+def test_a_probe_on_its_clips_says_so(place, tmp_path, probe):
+    base, made = place
+    options = {"probe": probe, "cache": base / "cache", "reports": tmp_path}
+    found = evaluate(str(base / "small.csv"), [made["3"]], **options)
+    assert said(found) == [own(made["3"])]  # over the test clips of all three folds
+    assert not any("only" in text for text in found[0]["provenance"])
+    found = evaluate(str(base / "other.csv"), [made["3"]], **options)
+    assert said(found) == [[]]  # equal ids of another dataset are other clips
+
+
+def test_each_of_several_students_is_named(place, tmp_path):
+    base, made = place
+    options = {"cache": base / "cache", "reports": tmp_path}
+    found = evaluate(str(base / "small.csv"), [f"{made['3']}+{made['2']}"], **options)
+    assert said(found) == [own(made["3"]) + own(made["2"])]
+
+
+def test_where_it_is_not_known_that_is_said_and_is_another_run(place, tmp_path):
+    base, made = place
+    options = {"cache": base / "cache", "reports": tmp_path}
+    (known,) = evaluate(str(base / "small.csv"), [made["3"]], **options)
+    (home,) = (base / "cache").glob(f"student-{made['3'].removeprefix('runs/')}-*")
+    kept = (home / training_clips.NAME).read_bytes()
+    (home / training_clips.NAME).unlink()
+    (old,) = evaluate(str(base / "small.csv"), [made["3"]], **options)
+    assert said([old]) == [[f"it is not known which clips {made['3']} was trained on"]]
+    assert old["run"] != known["run"]
+    with pytest.MonkeyPatch.context() as patch:  # extracting, with nothing to do, brings it back
+        patch.setenv("PROBEKIT_REPORTS", str(base / "r"))
+        extract(made["3"], task=str(base / "small.csv"), root=base, cache=base / "cache")
+    assert (home / training_clips.NAME).read_bytes() == kept
+
+
+@pytest.mark.parametrize("how", ["teacher", "init"])
+def test_a_student_that_learns_from_one_says_so_and_hands_it_on(
+    place, corpus, tmp_path, monkeypatch, how
+):
+    base, made = place
+    monkeypatch.setenv("PROBEKIT_REPORTS", str(base / "r"))
+    given = {
+        "teacher": {"method": "l2", "teachers": [made["3"]]},
+        "init": {"method": "init", "init": made["3"]},
+    }[how]
+    (whole,) = run(base, corpus, **given)
+    assert said([whole]) == [own(made["3"])]
+    clips = training_clips.load(base / "r" / "students" / made["3"].removeprefix("runs/"))
+    ids = {}
+    for fold in "123":  # the last is the one that its teacher has not heard
+        (one,) = run(base, corpus, folds=[fold], **given)
+        ids[fold] = one["run"][:12]
+        tested = [f"{label}{k}" for label in LABELS for k in range(8)]
+        tested = [name for j, name in enumerate(tested) if j % 3 + 1 == int(fold)]
+        counts = [clips.count(use, "small", tested) for use in ("trained", "chose")]
+        assert sorted(counts) == ([0, 0] if fold == "3" else [0, 8])
+        notes = own(made["3"], *counts, of=8)
+        assert said([one]) == [[text for text in notes if " 0 of " not in text]]
+        assert f"fold {fold} only" in one["provenance"]
+    card = card_module.read(base / "r" / "students" / ids["1"])
+    assert (card.task, card.dataset, card.fold) == ("small", "small", "1")
+    assert (card.trained_on, card.chosen_on) == (8, 8)
+    assert card.caveat == ""  # which fold it was, and what it was tested on, is its run's affair
+    clips = training_clips.load(base / "r" / "students" / ids["1"])
+    assert clips.as_inherited().count("before", "small", clips.clips["before", "small"]) == 16
+    assert training_clips.contamination_notes(card.name, base / "r" / "students" / ids["1"], "small",
+                       clips.clips["before", "small"])[-1] == (
+        f"what runs/{ids['1']} learnt from was trained or chosen on 16 of 16 test clips"
+    )  # fmt: skip
+
+
+def test_a_student_without_the_list_teaches_with_a_note(place, corpus, tmp_path, monkeypatch):
+    base, made = place
+    monkeypatch.setenv("PROBEKIT_REPORTS", str(base / "r"))
+    folder = base / "r" / "students" / made["2"].removeprefix("runs/")
+    kept = (folder / training_clips.NAME).read_bytes()
+    (folder / training_clips.NAME).unlink()
+    (one,) = run(base, corpus, method="init", init=made["2"], folds=["1"], seeds=1)
+    (folder / training_clips.NAME).write_bytes(kept)
+    note = f"it is not known which clips {made['2']} was trained on"
+    assert said([one]) == [[note]]
+    assert card_module.read(base / "r" / "students" / one["run"][:12]).caveat == note  # lasts
+
+
+def test_students_are_found_among_the_reports_of_the_run(place, corpus, tmp_path, monkeypatch):
+    base, made = place
+    monkeypatch.setenv("PROBEKIT_REPORTS", str(tmp_path / "nothing"))
+    (one,) = run(base, corpus, method="init", init=made["3"], folds=["3"], lr=1e-4)
+    assert one["settings"]["init"] == made["3"]

@@ -1,0 +1,86 @@
+"""The recipes, beside what is known of the published one."""
+
+from dataclasses import replace
+
+import pytest
+
+from probekit.errors import ProbekitError
+from probekit.training import schedules
+
+
+def test_won_is_the_published_recipe():
+    recipe = schedules.get("won", "pr-auc")
+    found = [
+        (p.optimizer, p.lr, p.fresh, sum(q.epochs for q in recipe.phases[: k + 1]))
+        for k, p in enumerate(recipe.phases)
+    ]
+    # minzwon/sota-music-tagging-models, solver.py: Adam to epoch 80, SGD to 100, 120, 200; the
+    # later rates are set in the same optimizer
+    assert found == [
+        ("adam", 1e-4, True, 80),
+        ("sgd", 1e-3, True, 100),
+        ("sgd", 1e-4, False, 120),
+        ("sgd", 1e-5, False, 200),
+    ]
+    assert (recipe.batch, recipe.weight_decay, recipe.momentum) == (16, 1e-4, 0.9)
+    assert (recipe.select, recipe.ceiling, recipe.unchosen) == ("loss", 1.0, 0)
+    assert recipe.chunks == "won" and recipe.patience is None
+
+
+def test_won_chooses_by_f1_after_ten_epochs_on_dcase2017():
+    recipe = schedules.get("won", "f1-samples@0.1")
+    assert (recipe.select, recipe.unchosen, recipe.ceiling) == ("metric", 10, None)
+
+
+def test_default_stops_early_by_the_metric_and_covers_clips():
+    recipe = schedules.get("default", "accuracy")
+    assert recipe.select == "metric" and recipe.chunks == "cover"
+    assert recipe.patience is not None and recipe.patience < recipe.epochs
+
+
+def test_phases_begin_once_each():
+    recipe = schedules.get("won", "pr-auc")
+    assert [e for e in range(recipe.epochs) if recipe.is_phase_start(e)] == [80, 100, 120]
+    assert [recipe.phase_at(e) for e in (0, 79, 80, 99, 100, 119, 120, 199)] == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+    ]
+
+
+@pytest.mark.parametrize("epochs", [4, 5, 7, 10, 20, 33, 100, 200, 400])
+def test_another_number_of_epochs_keeps_the_shares(epochs):
+    recipe = schedules.get("won", "f1-samples@0.1", epochs=epochs)
+    counts = [p.epochs for p in recipe.phases]
+    assert sum(counts) == recipe.epochs == epochs and min(counts) >= 1
+    if epochs >= 10:
+        shares = (0.4, 0.1, 0.1, 0.4)
+        assert all(abs(n - epochs * s) <= 3 for n, s in zip(counts, shares, strict=True))
+    assert recipe.unchosen == epochs * 10 // 200 < epochs
+
+
+def test_other_numbers_take_the_place_of_the_recipes():
+    recipe = schedules.get("won", "pr-auc", batch=4, lr=2e-4)
+    assert recipe.batch == 4
+    assert [p.lr for p in recipe.phases] == pytest.approx([2e-4, 2e-3, 2e-4, 2e-5], rel=1e-12)
+    assert replace(recipe, batch=16).facts() != recipe.facts()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("wonn", {}, "Did you mean 'won'"),
+        ("won", {"epochs": 3}, "--epochs 3: at least 4"),
+        ("default", {"batch": 1}, "--batch 1: at least 2"),
+        ("default", {"lr": 0.0}, "--lr 0: above 0"),
+        ("default", {"lr": float("nan")}, "--lr nan"),
+    ],
+)
+def test_what_makes_no_sense_is_said(name, given, words):
+    with pytest.raises(ProbekitError, match=words):
+        schedules.get(name, "accuracy", **given)

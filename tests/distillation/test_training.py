@@ -1,0 +1,476 @@
+"""Training on batches made up here: phases, choice, checkpoints, and what goes wrong."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from probekit.errors import DataError
+from probekit.metrics import metrics
+from probekit.training import losses, trainer
+from probekit.training import state as courses
+from probekit.training.dataloader import Batch
+from probekit.training.schedules import Phase, TrainingRecipe
+
+CLIPS, CLASSES, SAMPLES = 24, 3, 12
+PLAIN = TrainingRecipe("mine", (Phase(5, "adam", 0.02),), batch=6)
+PHASES = TrainingRecipe(
+    "mine",
+    (Phase(3, "adam", 0.02), Phase(2, "sgd", 0.05), Phase(2, "sgd", 0.01, fresh=False)),
+    batch=6,
+)
+
+
+class Model(nn.Module):
+    """A linear layer, dropout and batch normalization: all that makes going on inexact."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(SAMPLES, 8)
+        self.bn = nn.BatchNorm1d(8)
+        self.dropout = nn.Dropout(0.5)
+        self.last = nn.Linear(8, CLASSES)
+
+    def forward(self, waves, teacher):
+        embedding = self.bn(self.first(waves))
+        return self.last(self.dropout(embedding.relu())), embedding[:, None]
+
+
+class Penalty(nn.Module):
+    """A regularizer with a layer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Linear(4, 8)
+
+    def forward(self, logits, embedding, teacher, valid):
+        return (embedding - self.f(teacher)).square().mean()
+
+
+class Data:
+    """Batches that follow from the epoch's number; as Training gives them."""
+
+    def __init__(self, waves, targets, teacher):
+        self.waves, self.targets, self.teacher = waves, targets, teacher
+        self.asked = []
+
+    def steps(self, world=1):
+        return -(-(CLIPS // 6) // world)
+
+    def epoch(self, number, *, rank=0, world=1):
+        self.asked.append(number)
+        order = np.random.default_rng([7, number]).permutation(CLIPS).reshape(-1, 6)
+        for rows in order[rank::world]:
+            yield Batch(
+                self.waves[rows], torch.as_tensor(rows), self.targets[rows], self.teacher[rows],
+                torch.ones(len(rows), 1, dtype=torch.bool),
+            )  # fmt: skip
+
+
+class Valid:
+    """Two chunks of each clip."""
+
+    def __init__(self, waves):
+        self.waves = waves
+
+    def __call__(self):
+        for shift in (0, 1):
+            rows = torch.arange(len(self.waves))
+            yield Batch(self.waves.roll(shift, 1), rows + 100)
+
+
+def made(recipe=PLAIN, penalty=True, metric="accuracy", seed=3, select="metric"):
+    generator = torch.Generator().manual_seed(5)
+    targets = torch.arange(CLIPS) % CLASSES
+    waves = torch.randn(CLIPS, SAMPLES, generator=generator)
+    waves[torch.arange(CLIPS), targets] += 1.5
+    teacher = torch.randn(CLIPS, 1, 4, generator=generator)
+    held = torch.randn(30, SAMPLES, generator=generator)
+    right = np.arange(30) % CLASSES
+    held[torch.arange(30), right] += 1.5
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model, extra = Model(), Penalty()
+    return courses.TrainingJob(
+        model=model,
+        penalty=extra if penalty else None,
+        alpha=0.5,
+        recipe=recipe,
+        metric=metrics.get_metric(metric),
+        target="single",
+        classes=CLASSES,
+        train=Data(waves, targets, teacher),
+        valid=Valid(held),
+        held=np.arange(30) + 100,
+        held_targets=right,
+        select=select,
+        seed=seed,
+    )
+
+
+class Killed(Exception):
+    """Stands for a kill after an epoch's checkpoint."""
+
+
+def killer(epoch):
+    def tell(done, of, line):
+        if done == epoch:
+            raise Killed
+
+    return tell
+
+
+def states(job):
+    return {**job.model.state_dict(), **{f"p.{k}": v for k, v in job.penalty.state_dict().items()}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training that nobody ended."""
+    job = made(PHASES)
+    where = tmp_path_factory.mktemp("whole")
+    course = trainer.fit(job, where, device="cpu")
+    last = torch.load(where / trainer.CHECKPOINT, weights_only=True)
+    return job, course, last
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 5, 6, 7])  # within, and at the end of, each phase
+def test_going_on_gives_the_very_same_weights(tmp_path, whole, epoch):
+    job, course, last = whole
+    again = made(PHASES)
+    with pytest.raises(Killed):
+        trainer.fit(again, tmp_path, device="cpu", tell=killer(epoch))
+    again = made(PHASES)  # another process would know nothing
+    torch.manual_seed(epoch)  # nor be in the same state
+    found = trainer.fit(again, tmp_path, device="cpu")
+    assert again.train.asked == list(range(epoch, 7))
+    assert found.history == course.history and found.best == course.best
+    for name, value in states(job).items():
+        assert torch.equal(value, states(again)[name]), name
+    after = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)
+    for name, value in last["weights"].items():  # of the last epoch, not only of the best
+        assert torch.equal(value, after["weights"][name]), name
+
+
+def test_each_epoch_is_told_and_logged(tmp_path):
+    told = []
+    course = trainer.fit(made(), tmp_path, device="cpu", tell=lambda *given: told.append(given))
+    assert [(done, of) for done, of, _ in told] == [(k, 5) for k in range(1, 6)]
+    assert "validation" in told[0][2] and "best epoch" in told[0][2]
+    with (tmp_path / trainer.LOG).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["loss"]) for row in rows] == [one["loss"] for one in course.history]
+    assert [float(row["valid_score"]) for row in rows] == [
+        one["valid_score"] for one in course.history
+    ]
+    assert course.history[-1]["loss"] < course.history[0]["loss"]
+    assert all(one["penalty"] > 0 for one in course.history)
+
+
+def test_the_best_epoch_is_kept(tmp_path):
+    job = made()
+    course = trainer.fit(job, tmp_path, device="cpu")
+    scores = [one["valid_score"] for one in course.history]
+    assert course.best == int(np.argmax(scores)) + 1  # the first of the best
+    said = trainer.predict(job, job.valid(), job.held, device="cpu", precision="32")
+    assert job.metric.score(job.held_targets, said) == scores[course.best - 1]
+
+
+def test_of_equal_epochs_the_first_or_that_of_the_lowest_loss_is_kept(tmp_path):
+    class Flat:
+        """A metric that tells nothing apart."""
+
+        higher = True
+
+        def score(self, targets, scores):
+            return 0.5
+
+    for ties in ("first", "loss"):
+        job = made(replace(PLAIN, ties=ties))
+        job.metric = Flat()
+        course = trainer.fit(job, tmp_path / ties, device="cpu")
+        lowest = int(np.argmin([one["valid_loss"] for one in course.history])) + 1
+        assert lowest > 1, "the case shows nothing if the first epoch had the lowest loss"
+        assert course.best == (1 if ties == "first" else lowest)
+
+
+def test_scores_are_means_of_probabilities(tmp_path):
+    job = made()
+    said = trainer.predict(job, job.valid(), job.held, device="cpu", precision="32")
+    job.model.eval()
+    with torch.no_grad():
+        each = [torch.softmax(job.model(b.waves, None)[0].double(), 1).numpy() for b in job.valid()]
+    np.testing.assert_allclose(said, np.mean(each, axis=0), rtol=1e-6)
+    with torch.no_grad():
+        logits = [job.model(batch.waves, None)[0] for batch in job.valid()]
+    found = courses.ValidationMetrics(job)
+    for batch, own in zip(job.valid(), logits, strict=True):
+        found.add(batch.clips, own)
+    right = torch.as_tensor(job.held_targets)
+    chunks = [nn.functional.cross_entropy(own, right) for own in logits]
+    assert found.loss == pytest.approx(float(torch.stack(chunks).mean()), rel=1e-6)
+
+
+def test_loss_chooses_where_it_is_to(tmp_path):
+    job = made(replace(PLAIN, select="loss"), select="loss")
+    course = trainer.fit(job, tmp_path, device="cpu")
+    assert course.best == int(np.argmin([one["valid_loss"] for one in course.history])) + 1
+
+
+def test_a_metric_that_is_better_lower(tmp_path):
+    job = made()
+    job.metric = replace(job.metric, higher=False)
+    course = trainer.fit(job, tmp_path, device="cpu")
+    assert course.best == int(np.argmin([one["valid_score"] for one in course.history])) + 1
+
+
+class Scripted:
+    """A metric that is as it is told, epoch by epoch; not a number where it is not defined."""
+
+    name, higher = "scripted", True
+
+    def __init__(self, values):
+        self.values = iter(values)
+
+    def score(self, targets, scores):
+        return next(self.values)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("ties", ["first", "loss"])
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        ([0.5, NAN, 0.4, 0.6, NAN], 4),  # what is not defined is never better
+        ([NAN, 0.2, NAN, 0.1, 0.0], 2),  # and worse than anything defined
+        ([NAN, NAN, NAN, NAN, 0.1], 5),
+    ],
+)
+def test_an_epoch_without_a_score_is_never_better(tmp_path, values, best, ties):
+    job = made(replace(PLAIN, ties=ties))
+    job.metric = Scripted(values)
+    course = trainer.fit(job, tmp_path / "whole", device="cpu")
+    assert course.best == best
+    scores = [one["valid_score"] for one in course.history]
+    assert scores == [None if value != value else value for value in values]
+    for epoch in range(1, 5):  # also across an interruption
+        job = made(replace(PLAIN, ties=ties))
+        job.metric = Scripted(values)
+        where = tmp_path / str(epoch)
+        with pytest.raises(Killed):
+            trainer.fit(job, where, device="cpu", tell=killer(epoch))
+        job = made(replace(PLAIN, ties=ties))
+        job.metric = Scripted(values[epoch:])
+        assert trainer.fit(job, where, device="cpu").history == course.history
+
+
+def test_the_loss_chooses_where_no_epoch_has_a_score(tmp_path):
+    job = made()
+    job.metric = Scripted([NAN] * 5)
+    course = trainer.fit(job, tmp_path, device="cpu")
+    assert course.best == int(np.argmin([one["valid_loss"] for one in course.history])) + 1 > 1
+
+
+def test_perfect_validation_is_the_best_d_prime(tmp_path):
+    recipe = replace(PLAIN, phases=(Phase(20, "adam", 0.01),))
+    job = made(recipe, penalty=False, metric="d-prime")
+    job.target, job.held_targets = "multi", np.eye(CLASSES)[job.held_targets]
+    hot = torch.eye(CLASSES)[job.train.targets]
+    job.train.targets = hot
+    job.train.waves[:, :CLASSES] += 4 * hot
+    held = job.valid.waves
+    held[:, :CLASSES] += 4 * torch.as_tensor(job.held_targets, dtype=torch.float32)
+    job.valid = lambda: iter([Batch(held, torch.arange(30) + 100)])
+    course = trainer.fit(job, tmp_path, device="cpu")
+    scores = [one["valid_score"] for one in course.history]
+    assert scores[0] is not None and None in scores
+    assert course.best == scores.index(None) + 1  # the first perfect one, and none after it
+    found = courses.ValidationMetrics(job)
+    found.add(torch.arange(30) + 100, torch.as_tensor(-job.held_targets))
+    assert found.score() is None and found.rank(None) == -np.inf  # each class the wrong way round
+
+
+def test_first_epochs_may_not_be_chosen(tmp_path):
+    course = trainer.fit(made(replace(PLAIN, unchosen=3)), tmp_path, device="cpu")
+    assert course.best in (4, 5)
+    assert not any(one["best"] for one in course.history[:3])
+
+
+def test_a_loss_above_the_ceiling_is_never_kept(tmp_path):
+    job = made(replace(PLAIN, select="loss", ceiling=1e-6), select="loss")
+    course = trainer.fit(job, tmp_path, device="cpu")
+    assert course.best == 0
+    last = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)["weights"]
+    assert all(torch.equal(v, last[f"model.{k}"]) for k, v in job.model.state_dict().items())
+
+
+def test_training_stops_when_nothing_gets_better(tmp_path):
+    job = made(TrainingRecipe("mine", (Phase(60, "adam", 0.02),), batch=6, patience=4))
+    course = trainer.fit(job, tmp_path, device="cpu")
+    assert len(course.history) == course.best + 4 < 60
+    asked = len(job.train.asked)
+    again = made(job.recipe)
+    assert trainer.fit(again, tmp_path, device="cpu").history == course.history
+    assert again.train.asked == [] and asked == len(course.history)  # it is over
+
+
+def test_a_phase_begins_with_the_best_weights_and_a_new_optimizer(tmp_path, whole):
+    _, course, _ = whole
+    assert [(one["phase"], one["lr"]) for one in course.history] == [
+        (1, 0.02), (1, 0.02), (1, 0.02), (2, 0.05), (2, 0.05), (3, 0.01), (3, 0.01),
+    ]  # fmt: skip
+    # with a rate of almost nothing the second phase stays at the best of the first
+    still = replace(PHASES, select="loss", phases=(Phase(4, "adam", 0.5), Phase(1, "sgd", 1e-12)))
+    job = made(still, penalty=False, select="loss")
+    with pytest.raises(Killed):
+        trainer.fit(job, tmp_path, device="cpu", tell=killer(4))
+    first = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)
+    assert first["best"] < 4, "the case shows nothing if the last epoch was the best"
+    job = made(still, penalty=False, select="loss")
+    trainer.fit(job, tmp_path, device="cpu")
+    last = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)["weights"]
+    weight = "model.first.weight"
+    torch.testing.assert_close(last[weight], first["best_weights"][weight], rtol=0, atol=1e-9)
+    assert not torch.allclose(last[weight], first["weights"][weight], rtol=0, atol=1e-3)
+
+
+def test_momentum_lives_on_in_a_phase_that_is_not_fresh(tmp_path):
+    def after(fresh, where):
+        phases = (Phase(2, "sgd", 0.05), Phase(1, "sgd", 0.05, fresh=fresh))
+        job = made(replace(PHASES, phases=phases))
+        trainer.fit(job, where, device="cpu")
+        return torch.load(where / trainer.CHECKPOINT, weights_only=True)["weights"]
+
+    kept, new = after(False, tmp_path / "kept"), after(True, tmp_path / "new")
+    assert not torch.equal(kept["model.first.weight"], new["model.first.weight"])
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_epoch(tmp_path):
+    job = made()
+    good = job.train.epoch
+
+    def bad(number, **where):
+        for step, batch in enumerate(good(number, **where)):
+            spoilt = batch.waves * float("nan") if (number, step) == (2, 1) else batch.waves
+            yield replace(batch, waves=spoilt)
+
+    job.train.epoch = bad
+    with pytest.raises(DataError, match=r"in epoch 3, by step 2 of 4; .*epoch 2 is kept in"):
+        trainer.fit(job, tmp_path, device="cpu")
+    kept = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)
+    assert len(kept["history"]) == 2
+    assert all(torch.isfinite(v).all() for v in kept["weights"].values())
+    mended = made()
+    course = trainer.fit(mended, tmp_path, device="cpu")
+    assert mended.train.asked == [2, 3, 4]
+    fresh = made()
+    assert trainer.fit(fresh, tmp_path / "fresh", device="cpu").history == course.history
+
+
+def test_a_validation_loss_that_is_not_finite_is_said(tmp_path):
+    job = made()
+    job.valid = Valid(job.valid.waves * float("inf"))
+    with pytest.raises(DataError, match="validation loss is nan after epoch 1; no epoch was whole"):
+        trainer.fit(job, tmp_path, device="cpu")
+
+
+def test_an_interruption_is_one(tmp_path):
+    def tell(done, of, line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(made(), tmp_path, device="cpu", tell=tell)
+    assert len(torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)["history"]) == 1
+
+
+def test_a_failing_feed_is_not_hidden(tmp_path):
+    job = made()
+
+    def bad(number, **where):
+        raise DataError("the disk is gone")
+
+    job.train.epoch = bad
+    with pytest.raises(DataError, match="the disk is gone"):
+        trainer.fit(job, tmp_path, device="cpu")
+
+
+def test_half_precision_trains_nearly_the_same(tmp_path):
+    exact = trainer.fit(made(), tmp_path / "a", device="cpu")
+    half = trainer.fit(made(), tmp_path / "b", device="cpu", precision="bf16-mixed")
+    # 8 bits of mantissa: rounding of 2**-9 in each product, not another course
+    first = [c.history[0]["loss"] for c in (exact, half)]
+    assert first[0] != first[1] and first[0] == pytest.approx(first[1], rel=0.02)
+
+
+def test_nothing_of_lightning_is_printed(tmp_path, capfd, recwarn):
+    trainer.fit(made(), tmp_path, device="cpu")
+    out, err = capfd.readouterr()
+    assert out == "" and err == ""
+    assert [str(w.message) for w in recwarn if "lightning" in str(w.filename)] == []
+
+
+def test_tensorboard_has_every_epoch_where_it_is_installed(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with pytest.raises(Killed):
+        trainer.fit(made(), tmp_path, device="cpu", tell=killer(2))
+    course = trainer.fit(made(), tmp_path, device="cpu")
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    kept = events.Scalars("valid_loss")
+    assert [one.step for one in kept] == [one["epoch"] for one in course.history]
+    expected = [one["valid_loss"] for one in course.history]
+    assert [one.value for one in kept] == pytest.approx(expected, rel=1e-6)  # float32
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(tmp_path):
+    # at a rate of almost nothing both ways meet the same weights: the log has the loss of all crops
+    recipe = replace(PLAIN, phases=(Phase(1, "sgd", 1e-12), Phase(4, "adam", 0.02)))
+    alone, job = made(recipe), made(recipe)
+    alone.model.dropout.p = job.model.dropout.p = 0.0
+    before = alone.model.last.weight.clone()
+    single = trainer.fit(alone, tmp_path / "one", device="cpu")
+    course = trainer.fit(job, tmp_path / "two", device="cpu", devices=2)
+    assert len(course.history) == 5
+    assert course.history[-1]["loss"] < course.history[0]["loss"]
+    for name in ("loss", "penalty"):
+        own, all_ = course.history[0][name], single.history[0][name]
+        assert own == pytest.approx(all_, rel=1e-5)  # sums of float32
+    assert not torch.equal(job.model.last.weight, before)  # it came back trained
+    job = made()
+    job.train.waves[:] = float("nan")
+    with pytest.raises(DataError, match=r"^the loss is not a finite number in epoch 1, by step 1 "):
+        trainer.fit(job, tmp_path / "bad", device="cpu", devices=2)
+
+
+def test_losses_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(5, 4))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    single = rng.integers(4, size=5)
+    multi = rng.integers(2, size=(5, 4))
+    s = 1 / (1 + np.exp(-logits))
+    expected = {
+        "single": (single, -np.log(p[np.arange(5), single]).mean(), p),
+        "multi": (multi, -(multi * np.log(s) + (1 - multi) * np.log(1 - s)).mean(), s),
+        "regression": (logits * 2, (logits**2).mean(), logits),
+    }
+    for target, (right, loss, scores) in expected.items():
+        given = torch.as_tensor(logits)
+        found = losses.task_loss(given, torch.as_tensor(right), target)
+        assert float(found) == pytest.approx(loss, rel=1e-6)  # float32
+        np.testing.assert_allclose(losses.scores(given, target).numpy(), scores, rtol=1e-12)
+
+
+def test_a_clip_without_chunks_has_no_score():
+    mean = losses.ClipAverager(np.array([5, 9]), 2)
+    mean.add(torch.tensor([9, 9]), torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=torch.float64))
+    values = mean.values()
+    assert np.isnan(values[0]).all() and values[1].tolist() == [0.5, 1.0]
