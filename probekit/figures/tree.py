@@ -1,75 +1,16 @@
 """Dendrograms: few classes with all their names, many with their small clusters named."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from probekit._typing import Array
 from probekit.analysis.dendrogram import Dendrogram
 from probekit.figures import cluster_tree, files, labels, style, text
 from probekit.figures.axes_layout import FigureLayout
+from probekit.figures.cluster_tree import branch_colors, dendrogram_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-def dendrogram_lines(
-    linkage: Array, order: Sequence[int], colours: Sequence[str]
-) -> tuple[list[Array], list[str]]:
-    """Return the lines of a tree.
-
-    Parameters
-    ----------
-    linkage : numpy.ndarray, shape (leaves - 1, 4)
-        As scipy defines it.
-    order : sequence of int
-        Leaves, as they stand in the figure.
-    colours : sequence of str
-        One a leaf; a fork whose leaves are of one colour has it, others are grey.
-
-    Returns
-    -------
-    lines : list of numpy.ndarray, shape (4, 2)
-        Of each fork: place among the leaves and height, from one branch over the fork to the other.
-    colours : list of str
-        Of each fork.
-    """
-    leaves = len(order)
-    place = np.empty(2 * leaves - 1)
-    place[list(order)] = np.arange(leaves)
-    height, hue = np.zeros(2 * leaves - 1), [*colours, *([""] * (leaves - 1))]
-    lines = []
-    for node, (left, right, top, _) in enumerate(linkage, start=leaves):
-        a, b = int(left), int(right)
-        place[node], height[node] = (place[a] + place[b]) / 2, top
-        hue[node] = hue[a] if hue[a] == hue[b] else style.QUIET
-        corners = [(place[a], height[a]), (place[a], top), (place[b], top), (place[b], height[b])]
-        lines.append(np.array(corners))
-    return lines, hue[leaves:]
-
-
-def branch_colors(clusters: Array) -> list[str]:
-    """Return a colour for each leaf; clusters of one leaf are grey.
-
-    Parameters
-    ----------
-    clusters : numpy.ndarray, shape (leaves,), int
-        From :meth:`probekit.analysis.clustering.Tree.clusters`.
-
-    Returns
-    -------
-    list of str
-        Clusters that stand side by side differ.
-    """
-    palette = style.categorical()
-    sizes = np.bincount(clusters)
-    rank = np.cumsum(sizes > 1) - 1
-    return [
-        palette[rank[one] % len(palette)] if sizes[one] > 1 else style.QUIET for one in clusters
-    ]
 
 
 ALL_NAMED = 80  # the most classes of which every name is shown

@@ -18,7 +18,6 @@ from probekit.analysis.class_weights import ClassWeights
 from probekit.analysis.dendrogram import cluster
 from probekit.figures import cluster_tree, style
 from probekit.figures import tree as figures
-from probekit.figures import tree as tree_module
 from probekit.report import overlap
 
 LABELS = (
@@ -268,7 +267,7 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone():
 def test_lines_are_those_of_scipy():
     tree = tree_of([f"class {k}" for k in range(20)])
     drawn = hierarchy.dendrogram(tree.linkage, no_plot=True)
-    lines, _ = tree_module.dendrogram_lines(tree.linkage, tree.order, ["#000000"] * 20)
+    lines, _ = cluster_tree.dendrogram_lines(tree.linkage, tree.order, ["#000000"] * 20)
     theirs = {
         (tuple(np.round((np.array(x) - 5) / 10, 6)), tuple(np.round(y, 6)))
         for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True)
@@ -279,8 +278,8 @@ def test_lines_are_those_of_scipy():
 def test_forks_within_a_cluster_have_its_colour():
     tree = tree_of([f"class {k}" for k in range(20)])
     with style.style_context():
-        colours = tree_module.branch_colors(tree.clusters)
-        _, own = tree_module.dendrogram_lines(tree.linkage, tree.order, colours)
+        colours = cluster_tree.branch_colors(tree.clusters)
+        _, own = cluster_tree.dendrogram_lines(tree.linkage, tree.order, colours)
     below = [{k} for k in range(20)]
     for (left, right, *_), colour in zip(tree.linkage, own, strict=True):
         below.append(below[int(left)] | below[int(right)])
