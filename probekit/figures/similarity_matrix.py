@@ -9,8 +9,8 @@ from probekit.analysis.similarity import Similarity
 from probekit.figures import files, labels, style
 from probekit.figures import text as text_module
 from probekit.figures.axes_layout import FigureLayout
-from probekit.figures.cluster_tree import dendrogram_lines
 from probekit.figures.heatmap import CELL, draw_heatmap, scale
+from probekit.figures.tree import dendrogram_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

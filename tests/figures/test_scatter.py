@@ -3,12 +3,12 @@
 import warnings
 
 import numpy as np
+import overlap
 import pytest
 from matplotlib.colors import to_hex
 
 from probekit.analysis.projection import Projection
 from probekit.figures import scatter, style
-from probekit.report import overlap
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from itertools import combinations, pairwise
 
 import matplotlib as mpl
 import numpy as np
+import overlap
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -12,7 +13,6 @@ from matplotlib.figure import Figure
 from probekit.errors import DataError
 from probekit.figures import axes_layout, labels, style
 from probekit.figures import text as text_module
-from probekit.report import overlap
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
 SIGHT = {

@@ -4,6 +4,7 @@ import json
 import warnings
 
 import numpy as np
+import overlap
 import pytest
 
 from probekit.analysis import clustering
@@ -21,7 +22,6 @@ from probekit.figures import (
     similarity_matrix,
     style,
 )
-from probekit.report import overlap
 from probekit.scores.groups import RunGroup
 
 TALLEST = 9.2  # inches of a page

@@ -10,15 +10,15 @@ from dataclasses import replace
 from time import process_time
 
 import numpy as np
+import overlap
 import pytest
 from PIL import Image
 from scipy.cluster import hierarchy
 
 from probekit.analysis.class_weights import ClassWeights
 from probekit.analysis.dendrogram import cluster
-from probekit.figures import cluster_tree, style
+from probekit.figures import style
 from probekit.figures import tree as figures
-from probekit.report import overlap
 
 LABELS = (
     "<script>alert(1)</script>",
@@ -242,10 +242,10 @@ def test_700_classes_are_numbered_families_with_names_within_ten_seconds_of_one_
 
 
 def test_numbers_are_moved_apart_as_little_as_can_be():
-    moved = cluster_tree.spread_labels(np.array([0.0, 0.1, 0.2, 5.0]), 1.0, 0.0, 9.0)
+    moved = figures.spread_labels(np.array([0.0, 0.1, 0.2, 5.0]), 1.0, 0.0, 9.0)
     assert np.diff(moved).min() >= 1 - 1e-9
     np.testing.assert_allclose(moved, [0, 1, 2, 5])  # the first three cannot start below 0
-    free = cluster_tree.spread_labels(np.array([4.0, 4.1, 4.2]), 1.0, 0.0, 9.0)
+    free = figures.spread_labels(np.array([4.0, 4.1, 4.2]), 1.0, 0.0, 9.0)
     np.testing.assert_allclose(free, [3.1, 4.1, 5.1])
 
 
@@ -267,7 +267,7 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone():
 def test_lines_are_those_of_scipy():
     tree = tree_of([f"class {k}" for k in range(20)])
     drawn = hierarchy.dendrogram(tree.linkage, no_plot=True)
-    lines, _ = cluster_tree.dendrogram_lines(tree.linkage, tree.order, ["#000000"] * 20)
+    lines, _ = figures.dendrogram_lines(tree.linkage, tree.order, ["#000000"] * 20)
     theirs = {
         (tuple(np.round((np.array(x) - 5) / 10, 6)), tuple(np.round(y, 6)))
         for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True)
@@ -278,8 +278,8 @@ def test_lines_are_those_of_scipy():
 def test_forks_within_a_cluster_have_its_colour():
     tree = tree_of([f"class {k}" for k in range(20)])
     with style.style_context():
-        colours = cluster_tree.branch_colors(tree.clusters)
-        _, own = cluster_tree.dendrogram_lines(tree.linkage, tree.order, colours)
+        colours = figures.branch_colors(tree.clusters)
+        _, own = figures.dendrogram_lines(tree.linkage, tree.order, colours)
     below = [{k} for k in range(20)]
     for (left, right, *_), colour in zip(tree.linkage, own, strict=True):
         below.append(below[int(left)] | below[int(right)])

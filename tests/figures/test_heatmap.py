@@ -4,13 +4,13 @@ import json
 import warnings
 
 import numpy as np
+import overlap
 import pytest
 
 from probekit.analysis.class_weights import ClassWeights
 from probekit.analysis.correlation import cosine_correlation
 from probekit.cache.head import SavedHead
 from probekit.figures import heatmap, style
-from probekit.report import overlap
 
 
 @pytest.fixture(autouse=True)
