@@ -45,7 +45,7 @@ check: $(VENV)/installed-check  ## style, types, docstrings, who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
-	$(BIN)/python tests/check_docstrings.py
+	$(BIN)/python scripts/check_docstrings.py
 	$(BIN)/lint-imports --no-cache
 
 bench: $(VENV)/installed-test  ## time the real thing beside its peers
