@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from probekit._typing import Array
-from probekit.metrics.metrics import Metric
+from probekit.metrics.metrics import F1, Metric
 
 Rescore = Callable[[Array], Array]
 _CHUNK = 1 << 24  # counts held at once
@@ -63,7 +63,7 @@ def make_resampled_metric(metric: Metric, targets: Array, scores: Array) -> Resc
     if kind in ("accuracy", "f1-samples", "lwlrap") or kind.startswith("top-"):
         return _ratio(*_shares(metric, kind, targets, scores))
     if kind == "log-loss" and targets.ndim == 1:
-        return _ratio(_each(metric, targets, scores), np.ones(len(targets)))
+        return _ratio(clip_scores(metric, targets, scores), np.ones(len(targets)))
     if kind == "balanced-accuracy":
         hot = targets[:, None] == np.arange(scores.shape[1])
         right = scores.argmax(axis=1) == targets
@@ -71,7 +71,37 @@ def make_resampled_metric(metric: Metric, targets: Array, scores: Array) -> Resc
     if kind in ("mae", "log-loss"):
         own = _each_class(metric, targets, scores)
         return _mean_of_ratios(own, np.ones_like(own))
-    return _one_by_one(metric, targets, scores)
+    return _one_by_one(metric.score, targets, scores)
+
+
+def make_resampled_class_metric(metric: Metric, targets: Array, scores: Array) -> Rescore:
+    """Prepare a metric of single classes for resamples; see :func:`make_resampled_metric`.
+
+    The callable returns shape (resamples, classes): what ``metric.per_class`` gives.
+    """
+    kind = metric.name.partition("@")[0]
+    classes = scores.shape[1]
+    if kind in ("roc-auc", "pr-auc", "d-prime"):
+        columns = [
+            make_resampled_metric(metric, targets[:, [k]], scores[:, [k]]) for k in range(classes)
+        ]
+        return lambda counts: np.stack([rescore(counts) for rescore in columns], axis=1)
+    if kind in F1:
+        actual = one_hot(targets, classes)
+        if targets.ndim == 1:
+            predicted = one_hot(scores.argmax(axis=1), classes)
+        else:
+            predicted = scores > float(metric.name.partition("@")[2] or 0.5)
+        return _ratio(2.0 * (actual & predicted), actual.astype(float) + predicted)
+    if targets.ndim == 1:
+        actual = one_hot(targets, classes)
+        return _ratio(actual * clip_scores(metric, targets, scores)[:, None], actual.astype(float))
+    return _one_by_one(metric.per_class, targets, scores)
+
+
+def one_hot(targets: Array, classes: int) -> Array:
+    """Return which clip has which class, shape (clips, classes), bool."""
+    return targets > 0 if targets.ndim == 2 else targets[:, None] == np.arange(classes)
 
 
 def _shares(metric: Metric, kind: str, targets: Array, scores: Array) -> tuple[Array, Array]:
@@ -80,12 +110,12 @@ def _shares(metric: Metric, kind: str, targets: Array, scores: Array) -> tuple[A
         weight = (targets > 0).sum(axis=1).astype(float)
         own = np.zeros(len(targets))
         some = np.flatnonzero(weight)
-        own[some] = _each(metric, targets[some], scores[some]) * weight[some]
+        own[some] = clip_scores(metric, targets[some], scores[some]) * weight[some]
         return own, weight
-    return _each(metric, targets, scores), np.ones(len(targets))
+    return clip_scores(metric, targets, scores), np.ones(len(targets))
 
 
-def _each(metric: Metric, targets: Array, scores: Array) -> Array:
+def clip_scores(metric: Metric, targets: Array, scores: Array) -> Array:
     """Return the metric of each clip on its own."""
     return np.array(
         [metric.score(targets[i : i + 1], scores[i : i + 1]) for i in range(len(targets))]
@@ -191,13 +221,15 @@ def _area(counts: Array, positives: Array, ends: list[Array], among: Array, tota
         return np.asarray((below - number**2) / (2 * number * (total - number)))
 
 
-def _one_by_one(metric: Metric, targets: Array, scores: Array) -> Rescore:
+def _one_by_one(
+    score: Callable[[Array, Array], float | Array], targets: Array, scores: Array
+) -> Rescore:
     """Prepare any other metric: repeat the clips and score them."""
 
     def rescore(counts: Array) -> Array:
         rows = np.arange(counts.shape[1])
-        drawn = [np.repeat(rows, one) for one in counts]
-        return np.array([metric.score(targets[own], scores[own]) for own in drawn])
+        repeated = [np.repeat(rows, count) for count in counts]
+        return np.array([score(targets[clips], scores[clips]) for clips in repeated])
 
     return rescore
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from probekit.metrics import metrics
+from probekit.metrics import bootstrap, metrics
 from probekit.scores import class_comparison
 from probekit.scores.predictions import Predictions
 
@@ -48,7 +48,7 @@ def test_as_the_metric_scores_repeated_clips(name, target):
     counts = np.random.default_rng(1).integers(0, 3, (7, 60))
     counts[0] = 1
     counts[1, found.targets == 2 if target == "single" else found.targets[:, 2] > 0] = 0
-    own = class_comparison.make_resampled_metric(metric, found.targets, scores)(counts)
+    own = bootstrap.make_resampled_class_metric(metric, found.targets, scores)(counts)
     for row, one in zip(own, counts, strict=True):
         rows = np.repeat(np.arange(60), one)
         expected = metric.per_class(found.targets[rows], scores[rows])
@@ -63,7 +63,7 @@ def test_differences_are_over_the_folds_in_which_both_are_defined():
     one.targets[fold == 1] = np.where(one.targets[fold == 1] == 3, 0, one.targets[fold == 1])
     other = Predictions(**{**vars(one), "scores": other.scores})
     metric = metrics.get_metric("accuracy")
-    drawn = class_comparison.differences(metric, one, other)
+    drawn = class_comparison.resampled_differences(metric, one, other)
     assert drawn.shape == (1000, 4) and np.isfinite(drawn).mean() > 0.99
     first = fold == 0  # class 3 is in the first fold only
     expected = np.subtract(
