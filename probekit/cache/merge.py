@@ -13,9 +13,9 @@ from probekit.cache.head import SavedHead
 from probekit.cache.index import Index
 from probekit.cache.layout import Layout
 from probekit.cache.training_clips import TrainingClips
-from probekit.data.manifest import summarize_ids
 from probekit.errors import CacheError
 from probekit.utils import atomic, locking
+from probekit.utils.text import summarize_ids
 
 _BATCH = 256 << 20  # bytes of parts that are put together at once
 Tick = Callable[[str, int, int], None]  # what is going on, how much is done, of how much
@@ -39,15 +39,15 @@ class Source:
         What a trained student has learnt from, where it is kept.
     """
 
-    where: Path
+    folder: Path
     layout: Layout
     index: Index
     head: SavedHead | None
-    heard: TrainingClips | None = None
+    training_clips: TrainingClips | None = None
 
 
 @dataclass
-class Merged:
+class MergeSummary:
     """What came into one folder of a cache.
 
     Attributes
@@ -60,12 +60,12 @@ class Merged:
         Clips that were there before, and that a source holds, too.
     """
 
-    where: Path
+    folder: Path
     added: int
     known: int
 
 
-def merge(sources: Sequence[Path], into: Path, tick: Tick | None = None) -> list[Merged]:
+def merge_caches(sources: Sequence[Path], into: Path, tick: Tick | None = None) -> list[MergeSummary]:
     """Copy the embeddings of caches, and of packed files, into one cache.
 
     Everything is checked before anything is written: digests, fingerprints, storage types, and
@@ -95,7 +95,7 @@ def merge(sources: Sequence[Path], into: Path, tick: Tick | None = None) -> list
     for source in sources:
         for own in _open(source, tick):
             settled = own.layout
-            where = layout.folder(into, settled.extractor, settled.fingerprint, settled.dataset)
+            where = layout.dataset_folder(into, settled.extractor, settled.fingerprint, settled.dataset)
             groups.setdefault(where, []).append(own)
     there = {where: _load_target(where) for where in groups}
     for where, group in groups.items():
@@ -111,17 +111,17 @@ def _open(source: Path, tick: Tick) -> Iterator[Source]:
     """Yield what is in a cache or a packed file, once every byte of it was checked."""
     if source.is_file():
         tick(f"verify {source.name}", 0, 1)
-        fault = part.verify(source)
+        fault = part.verify_part(source)
         if fault is not None:
             raise CacheError(f"{source}: {fault}. Get the file again")
         settled = pack.layout_of(source)
-        index = index_module.build_from_file(source, settled)
+        index = index_module.index_file(source, settled)
         yield Source(
             source.parent,
             settled,
             index,
             head_module.read_packed_head(source),
-            training_clips.packed(source),
+            training_clips.read_packed(source),
         )
         return
     entries = embeddings.list_embeddings(source)
@@ -139,7 +139,7 @@ def _open(source: Path, tick: Tick) -> Iterator[Source]:
             raise CacheError(
                 f"{entry.where / file}: {fault}. Mend it where it was made: {part.REPAIR}"
             )
-        index = index_module.load(entry.where, keep=False)
+        index = index_module.load_index(entry.where, save=False)
         clips = training_clips.load(entry.where.parent)
         yield Source(entry.where, entry.layout, index, entry.head, clips)
 
@@ -151,7 +151,7 @@ def _load_target(where: Path) -> Source | None:
     damaged = integrity.find_damaged(where)
     for file, fault in damaged.items():
         raise CacheError(f"{where / file}: {fault}. {part.REPAIR}")
-    return Source(where, layout.load(where), index_module.load(where, keep=False), None)
+    return Source(where, layout.load_layout(where), index_module.load_index(where, save=False), None)
 
 
 def _check_conflicts(group: Sequence[Source]) -> None:
@@ -161,7 +161,7 @@ def _check_conflicts(group: Sequence[Source]) -> None:
     held = first.index.table
     for own in group[1:]:
         layout.check_fingerprint(
-            first.where,
+            first.folder,
             first.layout.fingerprint,
             first.layout.identity,
             own.layout.fingerprint,
@@ -169,13 +169,13 @@ def _check_conflicts(group: Sequence[Source]) -> None:
         )
         if own.layout.dtype != first.layout.dtype:
             raise CacheError(
-                f"{own.where}: numbers are stored as {own.layout.dtype}, those of {first.where} as "
+                f"{own.folder}: numbers are stored as {own.layout.dtype}, those of {first.folder} as "
                 f"{first.layout.dtype}. Merge them into different caches"
             )
         kinds = [_kinds(one) for one in (first, own)]
         if all(kinds) and kinds[0] != kinds[1]:
             raise CacheError(
-                f"{own.where}: holds {', '.join(sorted(kinds[1]))}; {first.where} holds "
+                f"{own.folder}: holds {', '.join(sorted(kinds[1]))}; {first.folder} holds "
                 f"{', '.join(sorted(kinds[0]))}. Extract the same streams (and frames) in both"
             )
         both = held.merge(own.index.table, on="clip_id", suffixes=("", "_own"))
@@ -187,7 +187,7 @@ def _check_conflicts(group: Sequence[Source]) -> None:
         if differ.any():
             ids = sorted(both["clip_id"][differ])
             raise CacheError(
-                f"{own.where} and {first.where}: {len(ids)} clips of the same name come from "
+                f"{own.folder} and {first.folder}: {len(ids)} clips of the same name come from "
                 f"different recordings: {summarize_ids(ids)}. Rename them, or delete the wrong ones"
             )
         held = pd.concat([held, own.index.table]).drop_duplicates("clip_id")
@@ -202,13 +202,13 @@ def _kinds(own: Source) -> set[str]:
     ]
     if any(kinds != found[0] for kinds in found):
         raise CacheError(
-            f"{own.where}: some parts hold streams or frames that others lack. Run the extraction "
+            f"{own.folder}: some parts hold streams or frames that others lack. Run the extraction "
             "that was to add them to its end"
         )
     return found[0] if found else set()
 
 
-def _merge(where: Path, there: Source | None, group: Sequence[Source], tick: Tick) -> Merged:
+def _merge(where: Path, there: Source | None, group: Sequence[Source], tick: Tick) -> MergeSummary:
     """Bring sources into one folder, some of its parts at a time."""
     before = there.index.table if there else pd.DataFrame({"clip_id": [], "failed": []})
     held = frozenset(before["clip_id"][~before["failed"].astype(bool)])
@@ -234,7 +234,7 @@ def _merge(where: Path, there: Source | None, group: Sequence[Source], tick: Tic
         for clip_id in ids:
             home = layout.bucket(clip_id, settled.buckets)
             homes.setdefault(home, [[] for _ in wanted])[number].append(clip_id)
-    size = sum((own.where / name).stat().st_size for own in group for name in own.index.parts)
+    size = sum((own.folder / name).stat().st_size for own in group for name in own.index.parts)
     at_once = max(1, int(_BATCH * settled.buckets / max(size, 1)))
     numbers = sorted(homes)
     name = f"merge {where.parent.name}/{where.name}"
@@ -249,9 +249,9 @@ def _merge(where: Path, there: Source | None, group: Sequence[Source], tick: Tic
     for own in group:
         if own.head is not None:
             head_module.save_head(where.parent, own.head)
-        if own.heard is not None and not (where.parent / training_clips.NAME).exists():
-            training_clips.save(where.parent, own.heard)
-    return Merged(where, added, len(known))
+        if own.training_clips is not None and not (where.parent / training_clips.NAME).exists():
+            training_clips.save(where.parent, own.training_clips)
+    return MergeSummary(where, added, len(known))
 
 
 def _buckets(there: Source | None, group: Sequence[Source]) -> int:
@@ -274,7 +274,7 @@ def _collect(
     for clip_id, row in zip(target, found, strict=True):
         by_file.setdefault(names[codes[row]], []).append(clip_id)
     for name, ids in sorted(by_file.items()):
-        content = part.read(own.where / name, only=set(ids))
+        content = part.read_part(own.folder / name, only=set(ids))
         meta = {**content.meta, "dtype": settled.dtype}
         for key in pack.EXTRA:
             meta.pop(key, None)
@@ -293,15 +293,15 @@ def _write(path: Path, content: part.Part) -> None:
     try:
         with locking.write_lock(path.parent):
             if path.exists():
-                old = part.read(path)
+                old = part.read_part(path)
                 content.rows |= old.rows  # what is there stays
                 content.failed |= old.failed
                 content.failed = {i: f for i, f in content.failed.items() if i not in content.rows}
                 content.meta = old.meta
                 content.grids = old.grids if old.rows else content.grids
-            part.write(path, content)
+            part.write_part(path, content)
     except OSError as error:
-        raise CacheError(layout.not_writable(path, error)) from error
+        raise CacheError(layout.not_writable_message(path, error)) from error
 
 
 def _copy_beside(source: Path, into: Path) -> None:
@@ -313,9 +313,9 @@ def _copy_beside(source: Path, into: Path) -> None:
             continue
         try:
             own.parent.mkdir(parents=True, exist_ok=True)
-            atomic.copy(path, own)
+            atomic.atomic_copy(path, own)
         except OSError as error:
-            raise CacheError(layout.not_writable(own, error)) from error
+            raise CacheError(layout.not_writable_message(own, error)) from error
 
 
 def _no_progress(what: str, done: int, total: int) -> None:

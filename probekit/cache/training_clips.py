@@ -55,7 +55,7 @@ class TrainingClips:
             {key: self.clips.get(key, none) | other.clips.get(key, none) for key in keys}
         )
 
-    def count(self, use: str, dataset: str, among: Iterable[str]) -> int:
+    def count(self, use: str, dataset: str, clip_ids: Iterable[str]) -> int:
         """Return how many of some clips have that use.
 
         Parameters
@@ -72,7 +72,7 @@ class TrainingClips:
         int
             How many different ones.
         """
-        return len(self.clips.get((use, dataset), frozenset()).intersection(among))
+        return len(self.clips.get((use, dataset), frozenset()).intersection(clip_ids))
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return dataset, clip and use, sorted."""
@@ -81,7 +81,7 @@ class TrainingClips:
         )
 
 
-def of_rows(rows: Iterable[tuple[str, str, str]]) -> TrainingClips:
+def from_rows(rows: Iterable[tuple[str, str, str]]) -> TrainingClips:
     """Return what :meth:`Heard.rows` was made of.
 
     Parameters
@@ -144,7 +144,7 @@ def load(folder: Path) -> TrainingClips | None:
             header, *rows = csv.reader(file)
         if header != _COLUMNS:
             raise ValueError(f"its columns are not {', '.join(_COLUMNS)}")
-        found = of_rows((dataset, clip_id, use) for dataset, clip_id, use in rows)
+        found = from_rows((dataset, clip_id, use) for dataset, clip_id, use in rows)
         strange = {use for use, _ in found.clips} - set(_SAID)
         if strange:
             raise ValueError(f"unknown use {min(strange)!r}")
@@ -156,7 +156,7 @@ def load(folder: Path) -> TrainingClips | None:
     return found
 
 
-def packed(path: Path) -> TrainingClips | None:
+def read_packed(path: Path) -> TrainingClips | None:
     """Return the clips in a packed file, or None.
 
     Parameters
@@ -173,10 +173,10 @@ def packed(path: Path) -> TrainingClips | None:
         if GROUP not in file:
             return None
         columns = [[text.decode() for text in file[f"{GROUP}/{name}"][:]] for name in _COLUMNS]
-    return of_rows(zip(*columns, strict=True))
+    return from_rows(zip(*columns, strict=True))
 
 
-def columns(folder: Path) -> dict[str, list[str]]:
+def packed_columns(folder: Path) -> dict[str, list[str]]:
     """Return what a packed file shall hold: texts by the names of its arrays.
 
     Parameters
@@ -205,7 +205,7 @@ def copy(source: Path, folder: Path) -> None:
         ``<extractor>-<fingerprint>`` of a cache.
     """
     if (source / NAME).exists():
-        atomic.copy(source / NAME, folder / NAME)
+        atomic.atomic_copy(source / NAME, folder / NAME)
 
 
 def digest(extractor: str, folder: Path) -> list[str]:
@@ -229,7 +229,7 @@ def digest(extractor: str, folder: Path) -> list[str]:
     return [hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""]
 
 
-def models_without_record(extractor: str, folder: Path) -> list[str]:
+def missing_record_notes(extractor: str, folder: Path) -> list[str]:
     """Say that it is not known which clips a trained student has learnt from, where that is so.
 
     Parameters

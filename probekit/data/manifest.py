@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from probekit.errors import DataError
+from probekit.utils.text import summarize_ids
 
 Target = Literal["none", "single", "multi", "regression"]
 
@@ -352,22 +353,3 @@ def _check(name: str, table: pd.DataFrame) -> None:
         raise DataError(
             f"{name}: clip ids that occur more than once: {summarize_ids(sorted(set(twice)))}"
         )
-
-
-def summarize_ids(items: Sequence[str], most: int = 5) -> str:
-    """Name a few of many.
-
-    Parameters
-    ----------
-    items : sequence of str
-        What could be named.
-    most : int >= 1
-        How many are.
-
-    Returns
-    -------
-    str
-        In quotation marks, with commas, and how many more there are.
-    """
-    text = ", ".join(repr(item) for item in items[:most])
-    return text + (f" and {len(items) - most} more" if len(items) > most else "")

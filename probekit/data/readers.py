@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from probekit.audio.recording import FOREIGN, SUFFIXES
-from probekit.data.manifest import VALUE, Manifest, Target, dataset_name, from_rows, summarize_ids
+from probekit.data.manifest import VALUE, Manifest, Target, dataset_name, from_rows
 from probekit.errors import DataError
+from probekit.utils.text import summarize_ids
 
 _MANGLED = re.compile(r"#(NAME|VALUE|REF|DIV/0|N/A|NUM|NULL)[?!]?|-?\d([.,]\d+)?E[+-]\d+")
 _SPLITS = ("train", "valid", "test")

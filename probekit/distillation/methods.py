@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from probekit.cards.selector import display_name
 from probekit.distillation import fusion, regularizers
 from probekit.distillation import teachers as teachers_module
-from probekit.distillation.teachers import ALIGNMENTS, Teachers, summarize_ids
+from probekit.distillation.teachers import ALIGNMENTS, Teachers
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors import load
 from probekit.extractors.load import Spec
 from probekit.extractors.students.zoo import PooledLinear, Student
 from probekit.extractors.weights.state_dict import load_strict
 from probekit.utils.suggest import unknown_name_error
+from probekit.utils.text import summarize_ids
 
 
 def load_encoder_weights(student: Student, state: Mapping[str, Tensor], label: str) -> None:

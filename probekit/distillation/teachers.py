@@ -23,6 +23,7 @@ from probekit.errors import CacheError, DataError, ProbekitError
 from probekit.extractors.timegrid import FrameGrid
 from probekit.scores.store import Source
 from probekit.utils.suggest import unknown_name_error
+from probekit.utils.text import summarize_ids
 
 Places = npt.NDArray[np.int64]
 Starts = Sequence[float | Fraction] | Array
@@ -216,7 +217,7 @@ def open_teacher(name: str, student: StudentGrid, cache: Path) -> TeacherSource:
     chosen = parse(name)
     if "+" in chosen.name:
         raise ProbekitError(f"teacher {name}: name each teacher by itself, without '+'")
-    embeddings = embeddings_module.find(cache, chosen, student.task.dataset)
+    embeddings = embeddings_module.find_embeddings(cache, chosen, student.task.dataset)
     read = select_stream(name, embeddings, student.task)
     stream = read.stream
     _check_clips(embeddings, student.ids)
@@ -248,12 +249,6 @@ def _check_clips(embeddings: Embeddings, ids: Sequence[str]) -> None:
             f"{embeddings.where}: the teacher lacks {len(lacking):,} of {len(ids):,} clips: "
             f"{summarize_ids(lacking)} (the first: {why}). Extract them, or leave them out of the task"
         )
-
-
-def summarize_ids(ids: Sequence[str]) -> str:
-    """Return the first few ids, as messages name them."""
-    more = ", …" if len(ids) > _NAMED else ""
-    return ", ".join(map(repr, ids[:_NAMED])) + more
 
 
 @dataclass(frozen=True)
@@ -475,7 +470,7 @@ class Teachers:
         if not names:
             raise ProbekitError("no teacher is named")
         student = StudentGrid(task, list(ids), grid, steps, alignment)
-        where = layout.root(cache)
+        where = layout.cache_root(cache)
         members = [open_teacher(name, student, where) for name in names]
         for member in members:
             if isinstance(member.reader, ClipTeacher):

@@ -1,10 +1,8 @@
 """Recordings become waveforms, ahead of the network and in batches of about equal duration."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from probekit.extraction import long_audio
 from probekit.extraction.plan import Clip, recording_hash
 from probekit.extractors.base import Extractor
 from probekit.parallel import resources
+from probekit.utils.prefetch import ordered_map
 
 _AHEAD_SECONDS = 600.0  # of audio decoded and waiting: 115 MB at 48,000 Hz
 _CPU_SECONDS, _DEVICE_SECONDS = 60.0, 480.0  # of audio in a batch
@@ -69,22 +68,15 @@ def prefetch_decoded(clips: Iterable[Clip], extractor: Extractor) -> Iterator[De
         Each clip, in order. The longer they are, the fewer are held ready.
     """
     threads = resources.cpu_count()
-    pin = extractor.device.type == "cuda"
-    clips = iter(clips)
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as workers:
+    decode = partial(decode_clip, card=extractor.card, pin=extractor.device.type == "cuda")
 
-        def start(count: int) -> list[Future[DecodedClip]]:
-            """Begin with the next clips."""
-            few = islice(clips, count)
-            return [workers.submit(decode, clip, extractor.card, pin=pin) for clip in few]
+    def depth(decoded: DecodedClip) -> int:
+        """Return how many clips as long as this one may wait."""
+        seconds = 0.0 if decoded.wave is None else len(decoded.wave) / decoded.rate
+        return min(int(_AHEAD_SECONDS / max(seconds, 1.0)), 4 * threads)
 
-        ahead = deque(start(threads))
-        while ahead:
-            source = ahead.popleft().result()
-            seconds = 0.0 if source.wave is None else len(source.wave) / source.rate
-            fitting = int(_AHEAD_SECONDS / max(seconds, 1.0))
-            ahead += start(max(0, min(fitting, 4 * threads) - len(ahead)) or (not ahead))
-            yield source
+    for _, decoded in ordered_map(decode, clips, threads, depth):
+        yield decoded
 
 
 def batches(sources: Iterable[DecodedClip], extractor: Extractor) -> Iterator[list[DecodedClip]]:
@@ -115,7 +107,7 @@ def batches(sources: Iterable[DecodedClip], extractor: Extractor) -> Iterator[li
         yield batch
 
 
-def decode(clip: Clip, card: ExtractorCard, *, pin: bool = False) -> DecodedClip:
+def decode_clip(clip: Clip, card: ExtractorCard, *, pin: bool = False) -> DecodedClip:
     """Decode one clip; whatever is wrong with the recording becomes its reason.
 
     Parameters

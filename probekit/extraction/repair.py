@@ -13,7 +13,7 @@ from probekit.cache import index as index_module
 from probekit.cache import manifests as kept
 from probekit.cache.layout import Layout
 from probekit.cards.selector import HEAR, STUDENT, EmbeddingSelector
-from probekit.data.manifest import Manifest, summarize_ids
+from probekit.data.manifest import Manifest
 from probekit.errors import CacheError
 from probekit.extraction import executor
 from probekit.extraction.executor import ExecutorConfig
@@ -22,6 +22,7 @@ from probekit.extractors import load
 from probekit.extractors.load import Spec
 from probekit.extractors.weights import source
 from probekit.tasks import task as tasks
+from probekit.utils.text import summarize_ids
 
 _HOW = "probekit cache repair {extractor}@{fingerprint} {dataset} embeds just its clips again"
 
@@ -65,7 +66,7 @@ class RepairSummary:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def verify(cache: Path, tick: Callable[[], None] | None = None) -> Findings:
+def verify_cache(cache: Path, tick: Callable[[], None] | None = None) -> Findings:
     """Read every byte of a cache, and find what is damaged or gone.
 
     Parameters
@@ -82,7 +83,7 @@ def verify(cache: Path, tick: Callable[[], None] | None = None) -> Findings:
     """
     found = Findings()
     for path in sorted((cache / "manifests").glob("*.parquet")):
-        if not kept.readable(path):
+        if not kept.is_readable(path):
             found.damaged[str(path)] = "not a manifest; extract the dataset again to keep it anew"
     folders = {
         path.parent for name in ("part-*.h5", layout.NAME) for path in cache.glob(f"*/*/{name}")
@@ -90,7 +91,7 @@ def verify(cache: Path, tick: Callable[[], None] | None = None) -> Findings:
     for where in sorted(folders):
         found.parts += len(list(where.glob("part-*.h5")))
         try:
-            settled = layout.load(where)
+            settled = layout.load_layout(where)
             faults = integrity.find_damaged(where, tick)
             gone = integrity.find_missing(where, _manifests(cache, settled.dataset), faults)
         except CacheError as error:
@@ -111,7 +112,7 @@ def verify(cache: Path, tick: Callable[[], None] | None = None) -> Findings:
     return found
 
 
-def repair(
+def repair_embeddings(
     cache: Path,
     embedding: str,
     dataset: str,
@@ -156,7 +157,7 @@ def repair(
         If the embeddings were imported, the extractor is not the same any more, or recordings are
         not there; nothing is changed then.
     """
-    entry = embeddings.find(cache, embedding, dataset)
+    entry = embeddings.find_embeddings(cache, embedding, dataset)
     where, settled = entry.where, entry.layout
     faults = integrity.find_damaged(where)
     manifests = _manifests(cache, dataset)
@@ -234,7 +235,7 @@ def _clips(
 
 def _failed(where: Path) -> set[str]:
     """Return the clips that had no embedding before: their recordings need not be there."""
-    table: pd.DataFrame = index_module.load_saved(where).table
+    table: pd.DataFrame = index_module.load_saved_index(where).table
     return set(table["clip_id"][table["failed"].astype(bool)])
 
 
@@ -259,8 +260,8 @@ def _spec(
     selection = str(EmbeddingSelector(name, params=params))
     given = source.validate_overrides(weights, [selection])
     facts = [
-        *index_module.load_saved(where).parts.values(),
-        *index_module.load(where, keep=False, without=damaged).parts.values(),
+        *index_module.load_saved_index(where).parts.values(),
+        *index_module.load_index(where, save=False, skip=damaged).parts.values(),
     ]
     held = {
         (stream, array) for one in facts for stream, own in one["streams"].items() for array in own

@@ -37,6 +37,7 @@ from probekit.extractors.base import Extractor, Outputs
 from probekit.extractors.pooling import pool
 from probekit.parallel import resources
 from probekit.utils import locking
+from probekit.utils.text import first_line
 
 
 @dataclass
@@ -89,7 +90,7 @@ def embed_part(
         good = [source for source in batch if source.wave is not None]
         for source, streams in zip(good, _outputs(extractor, good), strict=True):
             if isinstance(streams, Exception):
-                source.reason = f"{extractor.card.name} failed ({_first_line(streams)})"
+                source.reason = f"{extractor.card.name} failed ({first_line(streams)})"
                 continue
             try:
                 arrays = _arrays(streams, extractor, job)
@@ -131,7 +132,7 @@ def _outputs(extractor: Extractor, sources: list[DecodedClip]) -> list[Outputs |
     if isinstance(together, ProbekitError):
         raise together
     raise ProbekitError(
-        f"{extractor.card.name}: cannot embed ({_first_line(together)})"
+        f"{extractor.card.name}: cannot embed ({first_line(together)})"
     ) from together
 
 
@@ -153,24 +154,20 @@ def _embed_long(
         with recording_module.open_audio(
             clip.path, start=nan_to_none(clip.start), end=nan_to_none(clip.end)
         ) as recording:
-            arrays, source.facts["duration"] = long_audio.embed(
+            arrays, source.facts["duration"] = long_audio.embed_streaming(
                 extractor, recording, frames=job.frames
             )
         _check_not_finite(arrays, job)
     except AudioError as error:
         source.reason = without_path(clip.path, str(error))
     except Exception as error:
-        source.reason = f"{extractor.card.name} failed ({_first_line(error)})"
+        source.reason = f"{extractor.card.name} failed ({first_line(error)})"
     else:
         return arrays
     return None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def write_part(job: PartJob, content: Part, report: PartResult) -> PartResult:
+def save_part(job: PartJob, content: Part, report: PartResult) -> PartResult:
     """Write a part that was embedded, with the other clips that it holds already.
 
     Parameters
@@ -196,7 +193,7 @@ def write_part(job: PartJob, content: Part, report: PartResult) -> PartResult:
         if job.path.exists():
             _add_others(job, content)
         try:
-            part_file.write(job.path, content)
+            part_file.write_part(job.path, content)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise CacheError(
@@ -229,13 +226,13 @@ def _add_others(job: PartJob, content: Part) -> None:
     It is read under the lock under which it is replaced, since another process may have written
     it meanwhile, and checked, since its bytes are about to get a new digest.
     """
-    fault = part_file.verify(job.path)
+    fault = part_file.verify_part(job.path)
     if fault is not None:
         raise CacheError(
             f"{job.path}: {fault}. Delete this file and run the same command again: only its clips "
             "are embedded anew"
         )
-    old = part_file.read(job.path)
+    old = part_file.read_part(job.path)
     redone = {clip.clip_id for clip in job.clips}
     content.rows |= {i: row for i, row in old.rows.items() if i not in redone}
     content.failed |= {i: facts for i, facts in old.failed.items() if i not in redone}
@@ -320,7 +317,7 @@ def process_part(job: PartJob, device: str = "auto") -> PartResult:
         content, report = (
             embed_with_journal(job, extractor) if job.journal else embed(job, extractor)
         )
-        return write_part(job, content, report)
+        return save_part(job, content, report)
 
 
 def get_extractor(job: PartJob, device: str) -> Extractor:
@@ -410,7 +407,7 @@ def embed_with_journal(job: PartJob, extractor: Extractor) -> tuple[Part, PartRe
     fault: ProbekitError | None = None
     with job.journal.open("w", encoding="utf-8") as journal:
         for clip in job.clips:
-            reason = job.lost.get(clip.clip_id)
+            reason = job.skipped.get(clip.clip_id)
             if reason is None:
                 journal.write(json.dumps(clip.clip_id) + "\n")
                 journal.flush()

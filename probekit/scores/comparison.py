@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from probekit._typing import Array
-from probekit.data.manifest import summarize_ids
 from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.metrics.bootstrap import CI_METHOD, LEVEL, ResamplingUnits
@@ -25,6 +24,7 @@ from probekit.scores.groups import RunGroup, disambiguate_labels, entries, resol
 from probekit.scores.predictions import Predictions
 from probekit.scores.store import Result
 from probekit.utils import atomic
+from probekit.utils.text import summarize_ids
 
 Pair = tuple[Predictions, Predictions]
 

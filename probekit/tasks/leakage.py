@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from probekit.data.manifest import Manifest, summarize_ids
+from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 from probekit.parallel import resources
 from probekit.tasks import splits, validation
 from probekit.tasks.task import Task
 from probekit.utils.hashing import sha256
+from probekit.utils.text import summarize_ids
 
 Progress = Callable[[int, int], None]
 

@@ -4,12 +4,10 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from probekit.cache import training_clips
 from probekit.cache.training_clips import TrainingClips
@@ -18,9 +16,8 @@ from probekit.errors import DataError
 from probekit.extractors.students import extractor
 from probekit.extractors.students.zoo import Student
 from probekit.training.state import LOG
-from probekit.utils import atomic
+from probekit.utils import atomic, locking
 
-LOCK = ".lock"
 BEGUN = "run.json"  # beside a checkpoint: what is being trained
 
 
@@ -59,17 +56,12 @@ def exclusive_lock(where: Path) -> Iterator[None]:
         If another process holds it.
     """
     where.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(where / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise DataError(f"{where}: another process is training this run") from error
-    except (NotImplementedError, OSError):  # file systems without locks
-        pass
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locking.folder_lock(where, timeout=0))
+        except TimeoutError as error:
+            raise DataError(f"{where}: another process is training this run") from error
         yield
-    finally:
-        lock.release()
 
 
 def mark_started(where: Path, facts: dict[str, Any], named: Sequence[str]) -> None:
@@ -131,7 +123,7 @@ def clear(where: Path) -> None:
     for one in where.iterdir() if where.is_dir() else ():
         if one.is_dir():
             shutil.rmtree(one)
-        elif one.name != LOCK:
+        elif one.name != locking.NAME:
             one.unlink()
 
 
@@ -277,12 +269,5 @@ def _epochs(where: Path) -> int:
 
 def _trained_now(where: Path) -> bool:
     """Tell whether a process trains a run: it holds the folder of the run's first fold."""
-    for path in where.parent.glob(f"{where.name[:12]}*/{LOCK}"):
-        try:
-            with FileLock(path, timeout=0):
-                pass
-        except Timeout:
-            return True
-        except (NotImplementedError, OSError):  # file systems without locks
-            pass
-    return False
+    folders = where.parent.glob(f"{where.name[:12]}*/{locking.NAME}")
+    return any(locking.is_locked(path.parent) for path in folders)

@@ -1,1 +1,1 @@
-"""Atomic writes, hashing, locking, prefetching and name suggestions."""
+"""Atomic writes, hashing, locking, prefetching, name suggestions and short texts."""

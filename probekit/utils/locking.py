@@ -1,8 +1,8 @@
-"""One writer at a time in a folder of parts, on this machine and on others that share the disk."""
+"""Folder locks between processes, on one machine or on several that share the disk."""
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -10,51 +10,81 @@ from filelock import FileLock, Timeout
 from probekit.errors import CacheError
 
 NAME = ".lock"
-_PATIENCE = 600.0  # seconds to wait for other writers; a write takes a few
+_WRITE_TIMEOUT = 600.0  # seconds to wait for other writers; a write takes a few
 # file systems without locks: NFS without its lock daemon, Lustre mounted without flock
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager
-def write_lock(where: Path) -> Iterator[None]:
-    """Hold the lock of a folder while one of its parts is read, changed and written.
+def folder_lock(folder: Path, timeout: float = -1.0) -> Iterator[None]:
+    """Hold the lock of a folder, so that no other process holds it meanwhile.
 
-    A part is written whole. Whoever adds clips to it reads the old one first, and must not miss
-    what another process writes between this reading and its own renaming. The lock is one of the
-    operating system's (``flock``; over NFS the server holds it), so it ends with the process that
-    holds it, however that ends: there is no stale lock. The empty file ``.lock`` stays.
-
-    On a file system that has no locks the folder is not locked: two extractions that write the
-    same part within the same moment can then drop one another's clips, which the next run
-    embeds again.
+    It is a lock of the operating system (``flock``; over NFS the server holds it) on the file
+    ``.lock``, which stays. It ends with the process that holds it, so there are no stale locks. On
+    a file system without locks, nothing is locked.
 
     Parameters
     ----------
-    where : pathlib.Path
-        The folder.
+    folder : pathlib.Path
+        An existing folder.
+    timeout : float
+        Seconds to wait for another process; negative: no limit.
+
+    Raises
+    ------
+    TimeoutError
+        If another process holds the lock for longer than that.
+    OSError
+        If the folder cannot be written.
+    """
+    lock = FileLock(folder / NAME, timeout=timeout)
+    try:
+        lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether another process holds the :func:`folder_lock` of a folder."""
+    try:
+        with FileLock(folder / NAME, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (NotImplementedError, OSError):  # a file system without locks
+        return False
+
+
+@contextmanager
+def write_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a cache folder while one of its parts is read, changed and written.
+
+    A part is rewritten as a whole: whoever adds clips reads the old one first, and must not miss
+    what another process writes in between. On a file system without locks, two extractions that
+    write the same part at the same moment can lose each other's clips; the next run embeds those
+    again.
 
     Raises
     ------
     CacheError
         If others hold the lock for ten minutes, or the folder cannot be written.
     """
-    lock = FileLock(where / NAME, timeout=_PATIENCE)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise CacheError(
-            f"{where / NAME}: another process has been writing for {_PATIENCE / 60:.0f} minutes. "
-            "Run the same command again when it is done, or end it"
-        ) from error
-    except NotImplementedError:
-        pass
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder_lock(folder, _WRITE_TIMEOUT))
+        except TimeoutError as error:
             raise CacheError(
-                f"{where}: cannot be written ({(error.strerror or str(error)).lower()}). Name "
+                f"{folder / NAME}: another process has been writing for {_WRITE_TIMEOUT / 60:.0f} "
+                "minutes. Run the same command again when it has finished, or end it"
+            ) from error
+        except OSError as error:
+            raise CacheError(
+                f"{folder}: cannot be written ({(error.strerror or str(error)).lower()}). Choose "
                 "another folder with --cache"
             ) from error
-    try:
         yield
-    finally:
-        lock.release()

@@ -1,4 +1,4 @@
-"""Work done a little ahead of whoever needs it, in threads."""
+"""Work done ahead of its consumer, in threads."""
 
 import queue
 import threading
@@ -13,18 +13,24 @@ R = TypeVar("R")
 
 
 def ordered_map(
-    function: Callable[[T], R], items: Iterable[T], threads: int
+    function: Callable[[T], R],
+    items: Iterable[T],
+    threads: int,
+    depth: Callable[[R], int] | None = None,
 ) -> Iterator[tuple[T, R]]:
-    """Apply a function to items in threads, a few ahead.
+    """Apply a function to items in threads, a few items ahead of the consumer.
 
     Parameters
     ----------
     function : callable
         Takes one item.
     items : iterable
-        Whatever it takes.
+        Its arguments; read lazily.
     threads : int >= 1
-        How many at once; twice as many results wait at most.
+        Number of threads.
+    depth : callable, optional
+        Takes a result and returns how many results may wait behind it; by default so many that,
+        with it, there are two per thread.
 
     Yields
     ------
@@ -32,50 +38,56 @@ def ordered_map(
         In the order of the items.
     """
     items = iter(items)
-    with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
-        waiting: deque[tuple[T, Future[R]]] = deque()
+    limit = 2 * threads if depth is None else threads
+    with ThreadPoolExecutor(threads, thread_name_prefix="ordered-map") as pool:
+        pending: deque[tuple[T, Future[R]]] = deque()
+
+        def submit(limit: int) -> None:
+            """Submit items until so many are pending, at least one."""
+            count = max(limit - len(pending), 0) or not pending
+            pending.extend((item, pool.submit(function, item)) for item in islice(items, count))
+
         try:
-            while True:
-                few = islice(items, 2 * threads - len(waiting))
-                waiting += [(item, pool.submit(function, item)) for item in few]
-                if not waiting:
-                    return
-                item, future = waiting.popleft()
-                yield item, future.result()
+            submit(limit)
+            while pending:
+                item, future = pending.popleft()
+                result = future.result()
+                submit(limit - 1 if depth is None else depth(result))
+                yield item, result
         finally:
-            for _, future in waiting:
+            for _, future in pending:
                 future.cancel()
 
 
 def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
-    """Walk over items that a thread of its own makes ahead.
+    """Iterate over items in a thread, some items ahead of the consumer.
 
     Parameters
     ----------
     items : iterable
-        Walked over in the thread, once.
+        Iterated over once, in the thread.
     depth : int >= 1
-        How many may wait.
+        How many items may wait.
 
     Yields
     ------
     object
-        The same items in the same order. What goes wrong while one is made is raised here, after
-        those before it. The thread ends when the items do, or when this generator is closed.
+        The same items in the same order. An exception of ``items`` is raised here after the items
+        before it. The thread ends with the items, or when this generator is closed.
     """
     ready: queue.Queue[tuple[T | None, BaseException | None, bool]] = queue.Queue(depth)
     stop = threading.Event()
 
     def put(entry: tuple[T | None, BaseException | None, bool]) -> None:
-        """Wait for room, but not longer than somebody wants it."""
+        """Wait for room in the queue until the consumer stops."""
         while not stop.is_set():
             try:
                 return ready.put(entry, timeout=0.1)
             except queue.Full:
                 continue
 
-    def work() -> None:
-        """Make the items."""
+    def produce() -> None:
+        """Put all items, then the end or the exception."""
         try:
             for item in items:
                 put((item, None, False))
@@ -86,7 +98,7 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
         else:
             put((None, None, True))
 
-    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
+    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
     thread.start()
     try:
         while True:

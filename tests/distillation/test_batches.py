@@ -1,6 +1,5 @@
 import threading
 import time
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from probekit.extractors.timegrid import FrameGrid
 from probekit.training import dataloader
 from probekit.training.audio_store import AudioStore
 from probekit.training.dataloader import TrainBatches, chunk_starts, evaluation_batches
-from probekit.utils import prefetch
 
 RATE, COUNT = 8000, 21
 SAMPLES = 4000
@@ -205,7 +203,7 @@ def test_what_cannot_be_batched(ramps):
 
 
 def readers():
-    return [t for t in threading.enumerate() if t.name == "read-ahead"]
+    return [t for t in threading.enumerate() if t.name == "prefetch"]
 
 
 def test_what_goes_wrong_ahead_is_raised_where_it_is_needed(ramps, teachers, monkeypatch):
@@ -227,50 +225,6 @@ def test_what_goes_wrong_ahead_is_raised_where_it_is_needed(ramps, teachers, mon
             got.append(batch)
     assert len(got) == 2
     assert not readers()
-
-
-def test_reading_ahead_stops_with_its_consumer_and_does_not_run_away():
-    made = []
-
-    def endless():
-        while True:
-            made.append(1)
-            yield len(made)
-
-    walk = prefetch.prefetch(endless(), 3)
-    assert list(islice(walk, 5)) == [1, 2, 3, 4, 5]
-    time.sleep(0.3)
-    assert 5 <= len(made) <= 5 + 3 + 1
-    assert readers()
-    walk.close()
-    assert not readers()
-    after = len(made)
-    time.sleep(0.1)
-    assert len(made) == after
-
-
-def test_the_next_is_made_while_one_is_worked_with():
-    second = threading.Event()
-
-    def items():
-        yield 1
-        second.set()
-        yield 2
-
-    walk = prefetch.prefetch(items())
-    assert next(walk) == 1
-    assert second.wait(20)  # nobody has asked for it yet
-    assert list(walk) == [2]
-
-
-def test_threads_keep_the_order():
-    def work(k):
-        time.sleep(0.002 * (k % 3))
-        return -k
-
-    assert list(prefetch.ordered_map(work, range(20), 3)) == [(k, -k) for k in range(20)]
-    with pytest.raises(ZeroDivisionError):
-        list(prefetch.ordered_map(lambda k: 1 // (k - 3), range(20), 2))
 
 
 def test_a_batch_moves_whole(ramps, teachers):

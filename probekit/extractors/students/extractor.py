@@ -4,7 +4,6 @@ Whoever names a trained student of a class of their own (``module:Class``) impor
 training it did; nothing else that is read runs.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +21,7 @@ from probekit.extractors.students import card as card_module
 from probekit.extractors.students import zoo
 from probekit.extractors.students.card import StudentCard, Weights
 from probekit.extractors.students.zoo import PooledLinear, Student
+from probekit.utils.atomic import atomic_write, atomic_write_text
 from probekit.utils.hashing import sha256
 
 
@@ -182,9 +182,13 @@ def save_student(
     output = student.output()
     where.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in student.state_dict().items()}
-    weights = _aside(where / card_module.WEIGHTS)
-    with weights.open("wb") as file:  # given a path, its name would go into the file and its hash
-        torch.save(state, file)
+    weights = where / card_module.WEIGHTS
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # torch.save would store the name of a path in the file
+            torch.save(state, file)
+
+    atomic_write(weights, write)
     facts = StudentCard(
         name=STUDENT + where.name,
         description=description,
@@ -210,16 +214,9 @@ def save_student(
         for key, value in facts.model_dump().items()
     }
     plain["classes"] = list(facts.classes)
-    card = _aside(where / card_module.CARD)
-    card.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    weights.replace(where / card_module.WEIGHTS)
-    card.replace(where / card_module.CARD)
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    atomic_write_text(where / card_module.CARD, text)
     return where
-
-
-def _aside(path: Path) -> Path:
-    """Return the name under which a file is written before it has its own."""
-    return path.with_name(f".{path.name}-{os.getpid()}.tmp")
 
 
 build = TrainedStudent

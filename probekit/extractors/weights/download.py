@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from probekit.cards import ExtractorCard, WeightsFile
 from probekit.errors import WeightsError
+from probekit.utils.locking import folder_lock
 
 if TYPE_CHECKING:
     import requests
@@ -117,23 +118,6 @@ def download(partial: PartialDownload, progress: Progress, *, measured: bool) ->
                 if attempt == ATTEMPTS or kept <= before:
                     note = f"; {kept:,} bytes are kept, the next try goes on from there"
                     raise HTTPStatusError(f"{error}{note if kept else ''}") from error
-
-
-@contextmanager
-def exclusive_lock(folder: Path) -> Iterator[None]:
-    """Wait until no other process holds a folder; do not wait where the system has no locks."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems have none
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _resume(
@@ -384,7 +368,7 @@ def download_weights(
         raise WeightsError(f"{card.name}: no {role} weights. {advice}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(path.parent):
+        with folder_lock(path.parent):
             return _fetch(facts, facts.url, path, progress or (lambda done, total: None))
     except (HTTPStatusError, OSError) as error:
         raise WeightsError(

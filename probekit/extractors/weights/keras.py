@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from probekit.errors import WeightsError
+from probekit.utils.text import first_line
 
 LIMIT = 512 * 2**20
 """The most bytes that a file may hold, unpacked, and that its arrays may take together."""
@@ -65,7 +66,7 @@ def read_layers(path: Path) -> Layers:
         with h5py.File(content, "r") as file:
             return _layers(path, file)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path}: damaged HDF5 file ({_first_line(error)})") from error
+        raise WeightsError(f"{path}: damaged HDF5 file ({first_line(error)})") from error
 
 
 def state_dict(path: Path, layers: Layers, names: Sequence[str]) -> dict[str, Tensor]:
@@ -120,7 +121,7 @@ def _content(path: Path) -> bytes:
             stream.seek(0)
             content = (gzip.GzipFile(fileobj=stream) if packed else stream).read(LIMIT + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise WeightsError(f"{path}: damaged gzip file ({_first_line(error)})") from error
+        raise WeightsError(f"{path}: damaged gzip file ({first_line(error)})") from error
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
     if len(content) > LIMIT:
@@ -207,8 +208,3 @@ def _read(path: Path, dataset: Any, name: str, left: int) -> Array:
             f"{LIMIT >> 20} MB and are not read"
         )
     return np.asarray(dataset[()])
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line of an error's text."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

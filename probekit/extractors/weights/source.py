@@ -15,6 +15,7 @@ from probekit.cards.selector import HEAR, STUDENT, EmbeddingSelector, display_na
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors.weights import download
 from probekit.extractors.weights.download import Digests, Progress
+from probekit.utils.atomic import atomic_write_text
 from probekit.utils.suggest import did_you_mean
 
 INITIALIZATION = 1  # version of how a seed becomes weights; a change of it changes fingerprints
@@ -216,11 +217,9 @@ def _remember(path: Path, before: os.stat_result, found: Digests) -> None:
     kept = {name: entry for name, entry in _memory().items() if Path(name).is_file()}
     kept[str(path.resolve())] = {"size": size, "mtime_ns": mtime_ns, **asdict(found)}
     place = weights_dir() / "hashes.json"
-    aside = place.with_name(f".hashes-{os.getpid()}.tmp")
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-        aside.replace(place)
+        atomic_write_text(place, json.dumps(kept, indent=1))
 
 
 def _memory() -> dict[str, Any]:

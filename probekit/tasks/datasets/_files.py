@@ -10,8 +10,8 @@ from typing import Any
 
 from probekit.audio.recording import FOREIGN, SUFFIXES
 from probekit.cards import TaskCard
-from probekit.data.manifest import summarize_ids
 from probekit.errors import DataError
+from probekit.utils.text import summarize_ids
 
 _AUDIO = {suffix: rank for rank, suffix in enumerate(sorted(SUFFIXES) + sorted(FOREIGN))}
 

@@ -7,12 +7,13 @@ import numpy as np
 
 from probekit.cards import TaskCard
 from probekit.data import manifest as manifests
-from probekit.data.manifest import Manifest, summarize_ids
+from probekit.data.manifest import Manifest
 from probekit.data.readers import check_spreadsheet_ids
 from probekit.errors import DataError
 from probekit.tasks.datasets import _tables
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.tasks.task import check_labels
+from probekit.utils.text import summarize_ids
 
 _AUDIO = {
     "training": "unbalanced_train_segments_training_set_audio_formatted_and_segmented_downloads",

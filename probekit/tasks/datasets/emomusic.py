@@ -10,6 +10,7 @@ from probekit.errors import DataError
 from probekit.tasks.datasets._tables import locate, rows
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.tasks.task import check_labels
+from probekit.utils.text import summarize_ids
 
 _SONGS, _MEANS = "songs_info.csv", "static_annotations.csv"
 _SPLITS = {"development": "train", "evaluation": "test"}
@@ -64,7 +65,7 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
         )
     lacking = sorted(set(annotated) - {str(clip["clip_id"]) for clip in clips})
     if lacking:
-        raise DataError(f"{songs}: no row for annotated songs: {manifests.summarize_ids(lacking)}")
+        raise DataError(f"{songs}: no row for annotated songs: {summarize_ids(lacking)}")
     return manifests.from_rows(
         card.dataset,
         clips,

@@ -12,6 +12,7 @@ from probekit.errors import DataError
 from probekit.tasks.datasets._tables import locate
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.tasks.task import check_labels
+from probekit.utils.text import summarize_ids
 
 _SONGS = "extendedballroom_v1.1.xml"
 _ALIKE = ("version", "exact", "time", "karaoke")  # children that name another song's id
@@ -40,7 +41,7 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     strange = sorted({other for _, other in links} - set(songs))
     if strange:
         raise DataError(
-            f"{table}: links to songs that it does not list: {manifests.summarize_ids(strange)}. It is not "
+            f"{table}: links to songs that it does not list: {summarize_ids(strange)}. It is not "
             "the whole file"
         )
     group = _joined(links)

@@ -5,11 +5,12 @@ from typing import Any
 
 from probekit.cards import TaskCard
 from probekit.data import manifest as manifests
-from probekit.data.manifest import Manifest, summarize_ids
+from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 from probekit.tasks.datasets import _tables
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.tasks.task import check_labels
+from probekit.utils.text import summarize_ids
 
 _FOLDS = (1, 2, 3, 4)
 _COLUMNS = ("filename", "scene_label")

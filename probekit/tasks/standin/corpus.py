@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.random import Generator
 from scipy.io import wavfile
 
 from probekit.tasks.standin.sounds import CLASSES, synthesize
+from probekit.utils.atomic import atomic_write
 
 VERSION = 1
 COLUMNS = ("clip_id", "path", "start", "end", "label", "group", "fold", "rate", "channels")
@@ -129,12 +129,7 @@ def _plan(clips: int, seed: int) -> list[_Recording]:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, then rename it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    atomic_write(path, lambda temporary: temporary.write_bytes(data), sync=False)
 
 
 def write_corpus(root: Path, *, clips: int = 360, seed: int = 0) -> Path:

@@ -13,7 +13,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from probekit.utils import locking
-with locking.writing(Path(sys.argv[1])):
+with locking.write_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -31,7 +31,7 @@ def holder(tmp_path):
 
 
 def test_one_writer_at_a_time(tmp_path, holder, monkeypatch):
-    monkeypatch.setattr(locking, "_PATIENCE", 0.2)
+    monkeypatch.setattr(locking, "_WRITE_TIMEOUT", 0.2)
     with (
         pytest.raises(CacheError, match=r"\.lock: another process has been writing"),
         locking.write_lock(tmp_path),
