@@ -8,7 +8,7 @@ import numpy as np
 from probekit._typing import Array
 
 
-class Fitted(Protocol):
+class FittedProbe(Protocol):
     """A probe that was fitted.
 
     Attributes
@@ -72,7 +72,7 @@ class SelectedModel:
         Of the scored probe.
     """
 
-    probe: Fitted
+    probe: FittedProbe
     params: dict[str, Any] = field(default_factory=dict)
     grid: list[dict[str, Any]] = field(default_factory=list)
     curve: list[float] = field(default_factory=list)
@@ -92,7 +92,7 @@ class SelectedModel:
         return self.curve[self.grid.index(self.params)]
 
 
-def best(curve: list[float], higher: bool, tie: float = 1e-9) -> int:
+def best_index(curve: list[float], higher: bool, tie: float = 1e-9) -> int:
     """Return the place of the best value, the first of those that are equal but for rounding.
 
     Parameters

@@ -17,7 +17,7 @@ from probekit.probes import features as features_module
 from probekit.probes import presets, pretrained_head, registry, subsample
 from probekit.probes.features import Features
 from probekit.probes.presets import Preset
-from probekit.probes.probe_run import Run
+from probekit.probes.probe_run import ProbeRun
 from probekit.probes.registry import Head
 from probekit.probes.task_clips import resolve_clips
 from probekit.scores import store
@@ -105,7 +105,7 @@ def evaluate(
         raise ProbekitError(f"--seeds {seeds}: at least 1")
     if preset and probe != "linear":
         raise ProbekitError(f"--preset {preset} has a probe of its own: leave out --probe {probe}")
-    where, store_root = layout.root(cache), store.root(reports)
+    where, store_root = layout.cache_root(cache), store.root(reports)
     runs = [
         run
         for one in ([task] if isinstance(task, str) else task)
@@ -117,10 +117,10 @@ def evaluate(
     wanted = dict(zip(paths, runs, strict=True))  # what was asked for twice is computed once
     todo = [run for path, run in wanted.items() if again or store.load_if_complete(path) is None]
     alone = jobs == 1 or len(todo) == 1
-    here: list[Run] = []
-    spread: list[Run] = []
+    here: list[ProbeRun] = []
+    spread: list[ProbeRun] = []
     for run in todo:  # of large features the sums are spread, not the runs
-        (here if (run.streams if dask else alone) else spread).append(run)
+        (here if (run.out_of_core if dask else alone) else spread).append(run)
     if spread:
         work = partial(_compute, store_root, 1, None, None)
         for k, _ in enumerate(resources.parallel_map(work, spread, jobs=jobs, dask=dask), 1):
@@ -140,7 +140,7 @@ def _cluster(address: str | None, jobs: int) -> AbstractContextManager[Any]:
 
 
 def _compute(
-    reports: Path, jobs: int, tick: Callable[[int, int], None] | None, client: Any, run: Run
+    reports: Path, jobs: int, tick: Callable[[int, int], None] | None, client: Any, run: ProbeRun
 ) -> None:
     """Do one run and keep its result."""
     result, arrays = run.compute(jobs, tick, client)
@@ -160,7 +160,7 @@ class _Request:
 
     def runs(
         self, cache: Path, task: str, extractors: Sequence[str], root: str | Path | None
-    ) -> list[Run]:
+    ) -> list[ProbeRun]:
         """Return the runs of one task."""
         registry.get_probe(
             self.probe, solver=self.solver
@@ -174,9 +174,9 @@ class _Request:
             kind = registry.get_probe(recipe.probe, solver=self.solver, device=self.device)
             own = self._features(cache, recipe.apply(text), card, clips, isinstance(kind, Head))
             for fraction in self.fractions:
-                random = kind.seeded or subsample.check(fraction) < 1
+                random = kind.seeded or subsample.check_fraction(fraction) < 1
                 for seed in range(self.seeds if random else 1):
-                    run = Run(card, own, kind, recipe.steps, self.preset, fraction, seed)
+                    run = ProbeRun(card, own, kind, recipe.steps, self.preset, fraction, seed)
                     run.check()
                     found.append(run)
         return found
@@ -184,5 +184,5 @@ class _Request:
     def _features(
         self, cache: Path, text: str, card: TaskCard, clips: Manifest, for_head: bool
     ) -> Features:
-        found = features_module.find(cache, text, card.dataset, clips)
+        found = features_module.find_features(cache, text, card.dataset, clips)
         return pretrained_head.restrict_stream(found) if for_head else found

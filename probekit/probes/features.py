@@ -69,7 +69,7 @@ class CachedRows:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to a worker, which opens the caches itself."""
-        members = [(one.where, stream, pool) for one, stream, pool in self.members]
+        members = [(one.folder, stream, pool) for one, stream, pool in self.members]
         return {"members": members, "clip_ids": self.clip_ids, "shape": self.shape}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -100,7 +100,7 @@ class Features:
 
     members: tuple[tuple[EmbeddingSelector, Embeddings], ...]
     clips: Manifest
-    whole: Manifest
+    all_clips: Manifest
     missing: dict[str, str]
 
     @property
@@ -111,7 +111,7 @@ class Features:
     @property
     def expected(self) -> int:
         """The number of clips that the task should have."""
-        return max(len(self.whole), self.whole.expected or 0)
+        return max(len(self.all_clips), self.all_clips.expected or 0)
 
     @property
     def provenance(self) -> list[str]:
@@ -124,7 +124,7 @@ class Features:
     @property
     def training_digests(self) -> list[str]:
         """What trained students among the members have learnt from, as digests; to name a run."""
-        return [text for one in self._homes for text in training_clips.digest(*one)]
+        return [text for one in self._homes for text in training_clips.record_digest(*one)]
 
     def notes(self, tested: Iterable[str]) -> list[str]:
         """Say which share of the test clips trained students among the members have learnt from.
@@ -140,7 +140,7 @@ class Features:
             In words; also where that is not known. None where no member is a trained student.
         """
         ids, dataset = set(tested), self.members[0][1].layout.dataset
-        said = [text for one in self._homes for text in training_clips.models_without_record(*one)]
+        said = [text for one in self._homes for text in training_clips.missing_record_notes(*one)]
         return said + [
             t for one in self._homes for t in training_clips.contamination_notes(*one, dataset, ids)
         ]
@@ -148,7 +148,7 @@ class Features:
     @property
     def _homes(self) -> list[tuple[str, Path]]:
         """Extractors with the folders of their embeddings of all datasets, each once."""
-        found = [(e.layout.extractor, e.where.parent) for _, e in self.members]
+        found = [(e.layout.extractor, e.folder.parent) for _, e in self.members]
         return list(dict.fromkeys(found))
 
     @cached_property
@@ -211,14 +211,14 @@ class Features:
             bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
             if len(bad):
                 raise DataError(
-                    f"{len(bad)} of {len(ids)} embeddings in {embeddings.where} hold NaN or "
+                    f"{len(bad)} of {len(ids)} embeddings in {embeddings.folder} hold NaN or "
                     f"infinite values, for example that of {ids[bad[0]]!r}"
                 )
             blocks.append(block)
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
 
-def find(cache: Path, text: str, dataset: str, clips: Manifest) -> Features:
+def find_features(cache: Path, text: str, dataset: str, clips: Manifest) -> Features:
     """Find the embeddings that a user means, and the clips that all of them have.
 
     Parameters
@@ -244,7 +244,7 @@ def find(cache: Path, text: str, dataset: str, clips: Manifest) -> Features:
     """
     chosen = parse_joined(text)
     return load_features(
-        [(one, embeddings_module.find(cache, one, dataset)) for one in chosen], clips
+        [(one, embeddings_module.find_embeddings(cache, one, dataset)) for one in chosen], clips
     )
 
 
@@ -274,7 +274,7 @@ def load_features(members: list[tuple[EmbeddingSelector, Embeddings]], clips: Ma
         there = set(embeddings.clip_ids)
         if not there & set(ids):
             raise DataError(
-                f"none of the {len(ids)} clips of {clips.name} is in {embeddings.where}; clip ids "
+                f"none of the {len(ids)} clips of {clips.name} is in {embeddings.folder}; clip ids "
                 f"there look like {embeddings.clip_ids[:2]}, the task's like {ids[:2]}"
             )
         failures = embeddings.failures
@@ -300,7 +300,7 @@ def _width(chosen: EmbeddingSelector, embeddings: Embeddings) -> int:
     """Return the number of features of one member."""
     if chosen.stream and chosen.stream not in embeddings.stream_info:
         raise DataError(
-            f"{chosen.name}: no stream {chosen.stream!r} in {embeddings.where}; it holds "
+            f"{chosen.name}: no stream {chosen.stream!r} in {embeddings.folder}; it holds "
             f"{', '.join(embeddings.stream_info)}"
         )
     stream = chosen.stream or embeddings.default_stream

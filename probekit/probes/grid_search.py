@@ -12,7 +12,7 @@ from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.parallel import resources
 from probekit.probes import transforms
-from probekit.probes.base import Fitted, SelectedModel, best
+from probekit.probes.base import FittedProbe, SelectedModel, best_index
 from probekit.probes.registry import FitContext
 from probekit.tasks import splits
 from probekit.tasks.splits import Split
@@ -34,7 +34,7 @@ class Fit:
         Steps or epochs; handed to the final fit, which has no clips to stop on.
     """
 
-    probe: Fitted
+    probe: FittedProbe
     converged: bool = True
     iterations: int = 0
 
@@ -71,10 +71,10 @@ def choose_all(
     """
     found: list[SelectedModel] = []
     work = partial(_choose, replace(job, progress=None), list(grid), fitter, divisions)
-    for one in resources.parallel_map(work, job.divisions, jobs=min(job.jobs, len(job.divisions))):
+    for one in resources.parallel_map(work, job.splits, jobs=min(job.jobs, len(job.splits))):
         found.append(one)
         if job.progress:
-            job.progress(len(found), len(job.divisions))
+            job.progress(len(found), len(job.splits))
     return found
 
 
@@ -98,14 +98,14 @@ def _choose(
             if not defined.any():
                 raise DataError(f"{job.metric.title} is not defined on the clips held out")
             curve = [float(value) for value in values[:, defined].mean(axis=1)]
-            place = best(curve, job.metric.higher)
+            place = best_index(curve, job.metric.higher_is_better)
             fits = [fit for row in tried for _, fit in row]
-            step, rows = "", split.fitted(job.protocol)
+            step, rows = "", split.fit_rows(job.protocol)
             if len(split.valid) and not job.protocol.refit:
                 final = tried[place][0][1]
             else:
                 epochs = round(np.mean([fit.iterations for _, fit in tried[place]]))
-                transform = transforms.fit(job.steps, job.features[rows])
+                transform = transforms.fit_transform(job.steps, job.features[rows])
                 own = transform(job.features[rows])
                 made = fitter(own, job.targets[rows], grid[place], job.seed, None, epochs)
                 final = replace(made, probe=transforms.Pipeline(transform, made.probe))
@@ -130,14 +130,14 @@ def _fit_grid_point(
     job: FitContext, settings: Settings, fitter: Fitter, fit: Array, held: Array
 ) -> tuple[float, Fit]:
     """Fit on some training clips and score the held-out ones."""
-    transform = transforms.fit(job.steps, job.features[fit])
+    transform = transforms.fit_transform(job.steps, job.features[fit])
     own, other = transform(job.features[fit]), transform(job.features[held])
     made = fitter(own, job.targets[fit], settings, job.seed, (other, job.targets[held]), 0)
     score = scored(job, made.probe, other, job.targets[held])
     return score, replace(made, probe=transforms.Pipeline(transform, made.probe))
 
 
-def scored(job: FitContext, probe: Fitted, features: Array, targets: Array) -> float:
+def scored(job: FitContext, probe: FittedProbe, features: Array, targets: Array) -> float:
     """Return the metric of a probe on some clips.
 
     Parameters
@@ -155,8 +155,8 @@ def scored(job: FitContext, probe: Fitted, features: Array, targets: Array) -> f
         NaN where the metric is not defined on these clips.
     """
     scores = probe.scores(features)
-    if job.metric.probabilities and not probe.probabilities:
-        scores = metrics.probabilities(scores, job.clips.target)
+    if job.metric.needs_probabilities and not probe.probabilities:
+        scores = metrics.to_probabilities(scores, job.clips.target)
     return job.metric.score(targets, scores)
 
 

@@ -17,7 +17,7 @@ DISTANCES = ("cosine", "euclidean")
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class FittedKNN:
     """Training clips to be compared with.
 
     Attributes
@@ -112,4 +112,4 @@ class _Fitter:
         model = NearestNeighbors(metric=settings["distance"], algorithm="brute").fit(features)
         values = np.eye(self.classes)[targets] if self.target == "single" else targets
         wide = np.asarray(values, np.float64)
-        return Fit(Neighbours(model, wide, settings["neighbours"], self.target != "regression"))
+        return Fit(FittedKNN(model, wide, settings["neighbours"], self.target != "regression"))

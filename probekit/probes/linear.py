@@ -61,7 +61,7 @@ def scaler(features: Array) -> Scaler:
 
 
 @dataclass(frozen=True)
-class Probe:
+class FittedLinear:
     """A fitted linear probe.
 
     Attributes
@@ -141,7 +141,7 @@ def fit_path(
     *,
     standardize: bool = True,
     device: str = "cpu",
-) -> list[Probe]:
+) -> list[FittedLinear]:
     """Fit a probe for each C, from strong to weak regularization, each from the one before.
 
     Parameters
@@ -199,7 +199,7 @@ def fit_paths(
     standardize: bool = True,
     device: str = "cpu",
     client: Any = None,
-) -> list[list[Probe]]:
+) -> list[list[FittedLinear]]:
     """Fit a probe for each C on each of several sets of training clips, in one job.
 
     Parameters
@@ -241,11 +241,11 @@ def fit_paths(
     _check_finite(source)
     targets = np.asarray(targets)[used]
     masks = np.stack([np.isin(used, rows) for rows in divisions])
-    plans = [problem.make(targets[mask], kind, classes) for mask in masks]
+    plans = [problem.make_problem(targets[mask], kind, classes) for mask in masks]
     if kind != "regression" and solver == "probekit":
         from probekit.solvers import multi_fold  # torch takes a second to load
 
-        found = multi_fold.solve(
+        found = multi_fold.solve_folds(
             source,
             targets,
             masks,
@@ -267,7 +267,7 @@ def fit_paths(
 
 def _alone(
     features: Array, targets: Array, own: Problem, grid: Sequence[float], standardize: bool
-) -> list[Probe]:
+) -> list[FittedLinear]:
     """Fit one division by scikit-learn, or numbers in closed form."""
     scale = scaler(features)
     if not standardize:
@@ -278,7 +278,7 @@ def _alone(
         paths = [[_to_raw_units(one, centre) for one in ridge.solve(wide - centre, targets, grid)]]
     elif own.form == "tags":
         paths = [
-            sklearn_backend.solve_sklearn(wide, targets[:, tag] != 0, grid) for tag in own.there
+            sklearn_backend.solve_sklearn(wide, targets[:, tag] != 0, grid) for tag in own.classes
         ]
     else:
         paths = [sklearn_backend.solve_sklearn(wide, targets, grid)]
@@ -290,9 +290,9 @@ def _to_raw_units(one: Solution, centre: Array) -> Solution:
     return replace(one, intercept=one.intercept - one.coef @ centre)
 
 
-def _probe(own: Scaler, wanted: Problem, found: Sequence[Solution], c: float) -> Probe:
+def _probe(own: Scaler, wanted: Problem, found: Sequence[Solution], c: float) -> FittedLinear:
     one = wanted.assemble(found, len(own.mean))
-    return Probe(own, one.coef, one.intercept, c, not one.gap > CERTIFIED, one.steps, one.gap)
+    return FittedLinear(own, one.coef, one.intercept, c, not one.gap > CERTIFIED, one.n_iter, one.gap)
 
 
 def _subset(features: Any, rows: Array) -> Any:

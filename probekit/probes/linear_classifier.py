@@ -101,16 +101,16 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         self._tags = type_of_target(y) == "multilabel-indicator"
         if self._tags:
             self.classes_, places = np.arange(y.shape[1]), np.asarray(y)
-            wanted = problem.make(places, "multi", y.shape[1])
+            wanted = problem.make_problem(places, "multi", y.shape[1])
         else:
             self.classes_, places = np.unique(column_or_1d(y, warn=True), return_inverse=True)
             if len(self.classes_) < 2:
                 raise ValueError(
                     f"y holds only one class, {self.classes_[0]!r}: there is nothing to tell apart"
                 )
-            wanted = problem.make(places, "single", len(self.classes_))
+            wanted = problem.make_problem(places, "single", len(self.classes_))
         mask = np.ones((1, len(X)), bool)
-        [(mean, scale, path)] = multi_fold.solve(
+        [(mean, scale, path)] = multi_fold.solve_folds(
             X,
             places,
             mask,
@@ -119,7 +119,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
             standardize=self.standardize,
             device=self.device,
             tolerance=self.tol,
-            most=self.max_iter,
+            max_iter=self.max_iter,
         )
         one = wanted.assemble(path[0], X.shape[1])
         coef, intercept = one.coef, one.intercept
@@ -127,7 +127,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
             coef, intercept = 2 * coef[1:], 2 * intercept[1:]
         self.coef_ = coef / scale
         self.intercept_ = intercept - self.coef_ @ mean
-        self.gap_, self.n_iter_ = one.gap, one.steps
+        self.gap_, self.n_iter_ = one.gap, one.n_iter
         return self
 
     def __sklearn_tags__(self) -> Tags:

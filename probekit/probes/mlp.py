@@ -20,7 +20,7 @@ from probekit.utils.suggest import unknown_name_error
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MLPRecipe:
     """How an MLP is trained.
 
     Attributes
@@ -50,7 +50,7 @@ class Recipe:
     steps: int = 4000
     wait: int = 400
 
-    def with_schedule(self, clips: int) -> "Recipe":
+    def with_schedule(self, clips: int) -> "MLPRecipe":
         """Return the recipe with epochs, looks and patience for a number of training clips."""
         batches = -(-clips // self.batch)
         every = max(self.every, 8 // batches) if self.wait else self.every
@@ -72,8 +72,8 @@ class Recipe:
 # heareval's grid as far as scikit-learn's MLP goes: no dropout, no batch normalization, and one of
 # the two initializations, so that its 16 settings are 8
 RECIPES = {
-    "": Recipe(),
-    "hear": Recipe(
+    "": MLPRecipe(),
+    "hear": MLPRecipe(
         hidden=((1024,), (1024, 1024)),
         rates=(1e-4, 3.2e-4, 1e-3, 3.2e-3),
         decay=(0.0,),
@@ -88,7 +88,7 @@ RECIPES = {
 
 
 @dataclass(frozen=True)
-class Network:
+class FittedMLP:
     """A fitted MLP.
 
     Attributes
@@ -187,7 +187,7 @@ def parse(text: str) -> MLP:
 
 def _fit(
     job: FitContext,
-    recipe: Recipe,
+    recipe: MLPRecipe,
     features: Array,
     targets: Array,
     settings: Settings,
@@ -207,13 +207,13 @@ def _fit(
     }
     if job.clips.target == "regression":
         mean, scale = targets.mean(axis=0), np.maximum(targets.std(axis=0), 1e-12)
-        network = Network(MLPRegressor(**common), mean, scale)
+        network = FittedMLP(MLPRegressor(**common), mean, scale)
         more: dict[str, Any] = {}
         # scikit-learn wants one column flat
         wanted = ((targets - mean) / scale).squeeze(axis=1 if targets.shape[1] == 1 else ())
     else:
         single_tag = targets.ndim == 2 and targets.shape[1] == 1
-        network = Network(MLPClassifier(**common), single_tag=single_tag)
+        network = FittedMLP(MLPClassifier(**common), single_tag=single_tag)
         wanted = targets[:, 0] if single_tag else targets
         more = {"classes": np.arange(2 if single_tag else len(job.clips.names))}
     kept, top, since, at = None, -np.inf, 0, 0
@@ -221,7 +221,7 @@ def _fit(
         network.model.partial_fit(features, wanted, **more)
         if held is None or epoch % recipe.every:
             continue
-        score = scored(job, network, *held) * (1 if job.metric.higher else -1)
+        score = scored(job, network, *held) * (1 if job.metric.higher_is_better else -1)
         if score > top or kept is None:
             kept, top, since, at = _copy(network.model), score, 0, epoch
         else:

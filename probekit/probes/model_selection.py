@@ -14,8 +14,8 @@ from probekit.metrics import metrics
 from probekit.metrics.metrics import Metric
 from probekit.parallel import resources
 from probekit.probes import linear
-from probekit.probes.base import SelectedModel, best
-from probekit.probes.linear import Probe
+from probekit.probes.base import SelectedModel, best_index
+from probekit.probes.linear import FittedLinear
 from probekit.tasks import splits
 from probekit.tasks.splits import Split
 
@@ -160,7 +160,7 @@ def choose(
         As there.
     """
 
-    def fit(rows: list[Array], values: tuple[float, ...]) -> list[list[Probe]]:
+    def fit(rows: list[Array], values: tuple[float, ...]) -> list[list[FittedLinear]]:
         return linear.fit_paths(
             features,
             targets,
@@ -192,8 +192,8 @@ def choose(
         if not defined:
             raise DataError(f"{metric.title} is not defined on the clips held out")
         curve = [float(value) for value in np.mean(defined, axis=0)]
-        place = best(curve, getattr(metric, "higher", True))
-        step, rows = "", split.fitted(protocol)
+        place = best_index(curve, getattr(metric, "higher", True))
+        step, rows = "", split.fit_rows(protocol)
         tried = [probe for path in paths for probe in path]
         if len(pairs) == 1 and np.array_equal(rows, pairs[0][0]):  # no refit: it is there already
             final = paths[0][place]
@@ -219,13 +219,13 @@ def choose(
 
 
 def _scores(
-    metric: Metric, target: str, targets: Array, path: list[Probe], features: Array
+    metric: Metric, target: str, targets: Array, path: list[FittedLinear], features: Array
 ) -> list[float]:
     """Return the metric of each probe on held-out clips."""
     found = []
     for probe in path:
         scores = probe.scores(features)
         if getattr(metric, "probabilities", False):
-            scores = metrics.probabilities(scores, target)
+            scores = metrics.to_probabilities(scores, target)
         found.append(metric.score(targets, scores))
     return found

@@ -75,4 +75,4 @@ def load_preset(preset: str, text: str) -> Preset:
             f"--preset {preset}: says nothing about {' + '.join(names)}, only about "
             f"{', '.join(presets)}"
         )
-    return Preset(own.probe, transforms.check(own.steps), own.stream, tuple(own.pool))
+    return Preset(own.probe, transforms.check_steps(own.steps), own.stream, tuple(own.pool))

@@ -19,7 +19,7 @@ _OVER_TIME = {
 }
 
 
-def of(embeddings: Embeddings) -> SavedHead:
+def get_head(embeddings: Embeddings) -> SavedHead:
     """Return the head of the network that made these embeddings.
 
     Parameters
@@ -41,7 +41,7 @@ def of(embeddings: Embeddings) -> SavedHead:
     name = embeddings.layout.extractor
     if head is None:
         raise DataError(
-            f"{name}: no head is kept with {embeddings.where}: the network has none (probekit "
+            f"{name}: no head is kept with {embeddings.folder}: the network has none (probekit "
             f"extractors show {name}), or the embeddings were not made by extraction"
         )
     if head.pooling not in ("none", *_OVER_TIME):
@@ -51,7 +51,7 @@ def of(embeddings: Embeddings) -> SavedHead:
     return head
 
 
-def scores(
+def head_scores(
     embeddings: Embeddings, clip_ids: list[str], classes: tuple[str, ...], vectors: Array
 ) -> Array:
     """Return the head's scores for a task's classes.
@@ -77,7 +77,7 @@ def scores(
     ProbekitError
         If a class is not one of the head's, or the stream or its frames are not in the cache.
     """
-    head = of(embeddings)
+    head = get_head(embeddings)
     lacking = sorted(set(classes) - set(head.classes))
     if lacking:
         raise DataError(
@@ -129,7 +129,7 @@ def passthrough(embeddings: Embeddings) -> SelectedModel:
     Chosen
         With an empty curve.
     """
-    probe = Passthrough(of(embeddings).pooling != "none")
+    probe = Passthrough(get_head(embeddings).pooling != "none")
     return SelectedModel(probe, selected_on="nothing: the network's own head")
 
 
@@ -154,12 +154,12 @@ def restrict_stream(features: Features) -> Features:
     if len(features.members) > 1:
         raise DataError(f"{features.label}: the head is that of one extractor, not of several")
     [(chosen, embeddings)] = features.members
-    own = of(embeddings).stream
+    own = get_head(embeddings).stream
     if chosen.stream not in ("", own):
         raise DataError(f"{chosen.name}: its head reads the stream {own!r}, not {chosen.stream!r}")
     if own not in embeddings.stream_info:
         raise DataError(
-            f"{chosen.name}: its head reads the stream {own!r}, which is not in {embeddings.where} "
+            f"{chosen.name}: its head reads the stream {own!r}, which is not in {embeddings.folder} "
             f"(it holds {', '.join(embeddings.stream_info)}): extract again with --streams {own}"
         )
     return replace(features, members=((replace(chosen, stream=own), embeddings),))

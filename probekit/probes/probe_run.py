@@ -29,7 +29,7 @@ _MISSING_SHOWN = 50
 
 
 @dataclass(frozen=True)
-class Run:
+class ProbeRun:
     """What is asked for; it can travel to another process.
 
     Attributes
@@ -52,7 +52,7 @@ class Run:
 
     card: TaskCard
     features: Features
-    kind: Probe
+    probe: Probe
     steps: tuple[str, ...] = ("standardize",)
     preset: str = ""
     fraction: float = 1.0
@@ -81,7 +81,7 @@ class Run:
     @property
     def id(self) -> str:
         """SHA-256 of what goes in."""
-        clips, whole = self.features.clips, self.features.whole
+        clips, whole = self.features.clips, self.features.all_clips
         return store.run_id(
             {
                 "task": self.card.name,
@@ -92,7 +92,7 @@ class Run:
                 "expected": self.features.expected,
                 "features": self.features.digest,
                 "provenance": [*self.features.provenance, *self.features.training_digests],
-                "probe": {"name": self.kind.name, **self.kind.facts()},
+                "probe": {"name": self.probe.name, **self.probe.facts()},
                 "steps": list(self.steps),
                 "fraction": self.fraction,
                 "seed": self.seed,
@@ -105,9 +105,9 @@ class Run:
         return store.path_of(reports, self.card.name, self.features.label, self.id)
 
     @property
-    def streams(self) -> bool:
+    def out_of_core(self) -> bool:
         """Whether features are read block by block: they are large, and the probe can do it."""
-        able = isinstance(self.kind, Linear) and self.steps == ("standardize",)
+        able = isinstance(self.probe, Linear) and self.steps == ("standardize",)
         return able and self.features.out_of_core
 
     def compute(
@@ -143,7 +143,7 @@ class Run:
         clips = self.features.clips
         targets = clips.targets()
         metric = metrics.get_metric(self.card.metric)
-        divisions = splits.make(self.card.protocol, clips, self.features.whole)
+        divisions = splits.make_splits(self.card.protocol, clips, self.features.all_clips)
         divisions = [
             subsample.subsample_labels(s, self.fraction, targets, clips, self.seed)
             for s in divisions
@@ -153,7 +153,7 @@ class Run:
             features=self._features(),
             targets=targets,
             clips=clips,
-            divisions=divisions,
+            splits=divisions,
             protocol=self.card.protocol,
             metric=metric,
             steps=self.steps,
@@ -192,8 +192,8 @@ class Run:
             embedding=self.features.label,
             sources=self.features.sources,
             dim=int(job.features.shape[1]),
-            probe=self.kind.name,
-            settings=self.kind.facts(),
+            probe=self.probe.name,
+            settings=self.probe.facts(),
             steps=list(self.steps),
             preset=self.preset,
             fraction=self.fraction,
@@ -214,7 +214,7 @@ class Run:
             per_group=scored["per_group"],
             grid=fitted[0].grid,
             solver={
-                "name": self.kind.facts().get("solver", self.kind.name),
+                "name": self.probe.facts().get("solver", self.probe.name),
                 "tolerance": linear.CERTIFIED,
                 "fits": sum(c.fits for c in fitted),
                 "unconverged": sum(c.unconverged for c in fitted),
@@ -231,7 +231,7 @@ class Run:
                 *self._provenance(divisions, targets, len(used), final, len(fitted)),
                 *_constant_feature_notes(job.features),
             ],
-            manifest=self.features.whole.digest(),
+            manifest=self.features.all_clips.digest(),
             versions={n: version(n) for n in ("probekit", "numpy", "scipy", "scikit-learn")},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             published=[p.model_dump() for p in self.card.published],
@@ -241,27 +241,27 @@ class Run:
 
     @property
     def _by_head(self) -> bool:
-        return isinstance(self.kind, Head)
+        return isinstance(self.probe, Head)
 
     def _features(self) -> Any:
         """Return what the probe reads: large features block by block where it can."""
         if self._by_head:
             return self._scored()
-        return self.features.rows() if self.streams else self.features.matrix()
+        return self.features.rows() if self.out_of_core else self.features.matrix()
 
     def _scored(self) -> Array:
         """Return the scores of the network's own head."""
         [(_, embeddings)] = self.features.members
         clips = self.features.clips
-        return pretrained_head.scores(
+        return pretrained_head.head_scores(
             embeddings, clips.clip_ids, clips.names, self.features.matrix()
         )
 
     def _fitted(self, job: FitContext) -> list[SelectedModel]:
         if self._by_head:
             [(_, embeddings)] = self.features.members
-            return [pretrained_head.passthrough(embeddings) for _ in job.divisions]
-        return self.kind.choose_all(job)
+            return [pretrained_head.passthrough(embeddings) for _ in job.splits]
+        return self.probe.choose_all(job)
 
     def _check_defined(self, divisions: list[Split], targets: Array, metric: Metric) -> None:
         """Raise if a fold cannot be scored, before anything is fitted."""
@@ -276,7 +276,7 @@ class Run:
     def _fold(self, split: Split, chosen: SelectedModel, score: float) -> Fold:
         return Fold(
             fold=split.name,
-            train=len(split.fitted(self.card.protocol)),
+            train=len(split.fit_rows(self.card.protocol)),
             test=len(split.test),
             score=score,
             params=chosen.params,
@@ -308,7 +308,7 @@ class Run:
                     name
                     for s in divisions
                     for name in per_class.unseen_classes(
-                        features.clips, targets, s.fitted(self.card.protocol), s.test
+                        features.clips, targets, s.fit_rows(self.card.protocol), s.test
                     )
                 }
             )

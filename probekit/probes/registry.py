@@ -51,7 +51,7 @@ class FitContext:
     features: Any
     targets: Array
     clips: Manifest
-    divisions: list[Split]
+    splits: list[Split]
     protocol: TaskProtocol
     metric: Metric
     steps: tuple[str, ...] = ("standardize",)
@@ -128,16 +128,16 @@ class Linear:
         data = (job.targets, job.clips)
         rules = (job.protocol, job.metric)
         if job.steps == ("standardize",):
-            return choose(job.features, *data, job.divisions, *rules, progress=job.progress)
+            return choose(job.features, *data, job.splits, *rules, progress=job.progress)
         found = []
-        for split in job.divisions:
+        for split in job.splits:
             # fitted on the training clips' features; labels and test clips are not looked at
-            transform = transforms.fit(job.steps, job.features[split.train])
+            transform = transforms.fit_transform(job.steps, job.features[split.train])
             own = transform(job.features)
             [one] = choose(own, *data, [split], *rules, standardize=False)
             found.append(replace(one, probe=transforms.Pipeline(transform, one.probe)))
             if job.progress:
-                job.progress(len(found), len(job.divisions))
+                job.progress(len(found), len(job.splits))
         return found
 
 

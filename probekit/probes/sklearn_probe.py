@@ -86,7 +86,7 @@ class FittedEstimator:
 
 
 @dataclass(frozen=True)
-class Estimator:
+class SklearnProbe:
     """A probe that is somebody else's class.
 
     Attributes
@@ -100,35 +100,35 @@ class Estimator:
     """
 
     name: str
-    made: type
+    estimator: type
     grid: tuple[Settings, ...]
 
     @property
     def seeded(self) -> bool:
         """Whether the seed changes what is fitted."""
-        return "random_state" in self.made().get_params()
+        return "random_state" in self.estimator().get_params()
 
     def facts(self) -> dict[str, Any]:
         """Return the class, its version and the grid."""
-        module = import_module(self.made.__module__.partition(".")[0])
-        where = f"{self.made.__module__}.{self.made.__name__}"
+        module = import_module(self.estimator.__module__.partition(".")[0])
+        where = f"{self.estimator.__module__}.{self.estimator.__name__}"
         version = getattr(module, "__version__", "unknown")
         return {"version": 1, "solver": f"{where} {version}", "grid": list(self.grid)}
 
     def choose_all(self, job: FitContext) -> list[SelectedModel]:
         """Choose parameters on validation clips or all inner divisions, and fit."""
         wanted = "regressor" if job.clips.target == "regression" else "classifier"
-        made = self.made().__sklearn_tags__().estimator_type
+        made = self.estimator().__sklearn_tags__().estimator_type
         if made not in (wanted, None):
             raise ProbekitError(
-                f"--probe {self.name}: {self.made.__name__} is a {made}; {job.clips.name} needs a "
+                f"--probe {self.name}: {self.estimator.__name__} is a {made}; {job.clips.name} needs a "
                 f"{wanted}"
             )
-        fitter = _Fitter(self.made, job.clips.target, len(job.clips.names))
+        fitter = _Fitter(self.estimator, job.clips.target, len(job.clips.names))
         return choose_all(job, self.grid, fitter)
 
 
-def parse(text: str) -> Estimator:
+def parse(text: str) -> SklearnProbe:
     """Return the probe of a dotted name.
 
     Parameters
@@ -174,7 +174,7 @@ def parse(text: str) -> Estimator:
             )
     values = {key: [_value(text, v) for v in value.split("|")] for key, _, value in pairs}
     grid = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
-    return Estimator(text, made, tuple(grid))
+    return SklearnProbe(text, made, tuple(grid))
 
 
 def _value(text: str, value: str) -> Any:

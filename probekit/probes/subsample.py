@@ -11,7 +11,7 @@ from probekit.errors import ProbekitError
 from probekit.tasks.splits import Split
 
 
-def check(fraction: float) -> float:
+def check_fraction(fraction: float) -> float:
     """Return a fraction if it is above 0 and at most 1; raise a ProbekitError otherwise."""
     if not 0 < fraction <= 1:
         raise ProbekitError(f"--fraction {fraction:g}: above 0 and at most 1")

@@ -80,7 +80,7 @@ def resolve_task(text: str, cache: Path) -> Task:
     ProbekitError
         If the task is not known.
     """
-    known, also = cards.card_paths("tasks"), kept.names(cache)
+    known, also = cards.card_paths("tasks"), kept.saved_names(cache)
     clips = kept.latest_manifest(cache, text) if text in also and text not in known else None
     if clips is not None:
         return tasks.task_from_manifest(clips)

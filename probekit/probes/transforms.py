@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probekit._typing import Array
-from probekit.probes.base import Fitted
+from probekit.probes.base import FittedProbe
 from probekit.utils.suggest import unknown_name_error
 
 STEPS = ("standardize", "unit-l2")
@@ -39,7 +39,7 @@ class Transform:
         return np.asarray(features, np.float32)
 
 
-def check(steps: Sequence[str]) -> tuple[str, ...]:
+def check_steps(steps: Sequence[str]) -> tuple[str, ...]:
     """Return steps if all are known and standardization, which has to be fitted, comes first.
 
     Parameters
@@ -63,7 +63,7 @@ def check(steps: Sequence[str]) -> tuple[str, ...]:
     return tuple(steps)
 
 
-def fit(steps: Sequence[str], features: Array) -> Transform:
+def fit_transform(steps: Sequence[str], features: Array) -> Transform:
     """Fit steps on training clips.
 
     Parameters
@@ -97,7 +97,7 @@ class Pipeline:
     """
 
     transform: Transform
-    probe: Fitted
+    probe: FittedProbe
 
     @property
     def probabilities(self) -> bool:

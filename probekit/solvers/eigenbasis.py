@@ -17,7 +17,7 @@ _WIDE = 4096  # rows that are float64 at a time
 _KEPT = 3e7  # numbers up to which the rows are kept in float64 too
 
 
-class Basis:
+class EigenBasis:
     """The directions in which features vary, and the rows along them.
 
     Parameters
@@ -46,11 +46,11 @@ class Basis:
     def __init__(self, objective: Objective, most: int) -> None:
         data, device = objective.rows, objective.rows.device
         used = torch.as_tensor(data.masks.any(axis=0), device=device)
-        centre = data.shift.mean(dim=0) if len(data.shift) > 1 else data.shift[0]
+        center = data.shift.mean(dim=0) if len(data.shift) > 1 else data.shift[0]
         ratio = data.ratio[0] if len(data.ratio) == 1 else torch.ones_like(data.ratio[0])
-        self.centre, self.ratio = centre, ratio
+        self.centre, self.ratio = center, ratio
         if data.count < data.dim:
-            wide = torch.cat([(b - centre) / ratio for _, b in data.blocks()]) * used[:, None]
+            wide = torch.cat([(b - center) / ratio for _, b in data.blocks()]) * used[:, None]
             span, corner = torch.linalg.qr(wide.T)
             variances, turn = torch.linalg.eigh(corner @ corner.T)
             vectors = span @ turn
@@ -58,7 +58,7 @@ class Basis:
             square = torch.zeros(data.dim, data.dim, dtype=torch.float64, device=device)
             rough = torch.float32 if data.count > 100_000 else torch.float64
             for where, block in data.blocks(rough):
-                here = ((block - centre.to(rough)) / ratio.to(rough)) * used[where][:, None]
+                here = ((block - center.to(rough)) / ratio.to(rough)) * used[where][:, None]
                 square += here.T @ here
             variances, vectors = torch.linalg.eigh(square)
         self.vectors = vectors.flip(1).contiguous()
@@ -72,22 +72,22 @@ class Basis:
 
     def _gather(self, objective: Objective, most: int) -> None:
         data = objective.rows
-        self.kept: Tensor | None = None
-        share = np.ones(data.count)
+        self.sample: Tensor | None = None
+        sample_weight = np.ones(data.count)
         if data.count > most:
             chance = _chances(objective, most)
             kept = np.flatnonzero(np.random.default_rng(_SEED).random(data.count) < chance)
-            share = 1 / chance[kept]
-            self.kept = torch.as_tensor(kept, device=data.device)
+            sample_weight = 1 / chance[kept]
+            self.sample = torch.as_tensor(kept, device=data.device)
         found = []
         for where, block in data.blocks():
-            if self.kept is not None:
-                inside = (self.kept >= where.start) & (self.kept < where.stop)
-                block = block[self.kept[inside] - where.start]
+            if self.sample is not None:
+                inside = (self.sample >= where.start) & (self.sample < where.stop)
+                block = block[self.sample[inside] - where.start]
             found.append((((block - self.centre) / self.ratio) @ self.vectors).float())
         self.rows = torch.cat(found)
-        self.share = torch.as_tensor(share, device=data.device).float()
-        self.norms = (self.rows**2).sum(dim=1)
+        self.share = torch.as_tensor(sample_weight, device=data.device).float()
+        self.squared_norms = (self.rows**2).sum(dim=1)
 
     def scores(self, point: Tensor) -> Tensor:
         """Return what coordinates give for each row: (groups, classes, rows), of the same type."""
@@ -99,7 +99,7 @@ class Basis:
             found = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return found.view(*point.shape[:2], -1)
 
-    def back(self, residuals: Tensor) -> Tensor:
+    def project(self, residuals: Tensor) -> Tensor:
         """Return the sum of rows times residuals: (groups, classes, directions), of their type."""
         flat = residuals.reshape(-1, residuals.shape[-1])
         if residuals.dtype == self.rows.dtype:
@@ -135,15 +135,15 @@ class Basis:
     def _relative(self, folds: Tensor, ratio: Tensor) -> Tensor:
         return (ratio[folds] / self.ratio)[:, None]
 
-    def pick(self, values: Tensor) -> Tensor:
+    def take_sample(self, values: Tensor) -> Tensor:
         """Return values, whose last axis is rows, of the rows that are kept."""
-        return values if self.kept is None else values[..., self.kept]
+        return values if self.sample is None else values[..., self.sample]
 
 
 def _chances(objective: Objective, most: int) -> Array:
     """Return with which chance each row is kept: rows of rare classes rather than others."""
     targets = objective.targets.cpu().numpy()
-    if objective.independent:
+    if objective.one_vs_rest:
         counts = np.maximum(targets.sum(axis=1), 1)
         rare = np.zeros(targets.shape[1])
         for hot, count in zip(targets, counts, strict=True):

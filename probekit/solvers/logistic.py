@@ -50,7 +50,7 @@ def solve(
     tags: Sequence[int] | None = None,
     classes: int = 1,
     tolerance: float = TOLERANCE,
-    most: int = DIRECTIONS,
+    max_iter: int = DIRECTIONS,
     progress: Callable[[int, int], None] | None = None,
     client: Any = None,
 ) -> list[list[Solution]]:
@@ -94,11 +94,11 @@ def solve(
             own = None if tags is None else tags[part]
             objective = Objective(rows, targets, folds[part], own, classes, client)
             newton = Newton(objective, kept, _BLOCKS)
-            path = _Path(objective, newton, grid, tolerance, most)
+            path = _Path(objective, newton, grid, tolerance, max_iter)
             for done in path.run():
                 if progress:
                     progress(start * len(grid) + done, len(folds) * len(grid))
-            found += path.found
+            found += path.solutions
     return found
 
 
@@ -137,35 +137,35 @@ class _Path:
         newton: Newton,
         grid: Sequence[float],
         tolerance: float,
-        most: int,
+        max_iter: int,
     ) -> None:
         self.objective, self.newton, self.grid = objective, newton, grid
-        self.tolerance, self.most = tolerance, most
+        self.tolerance, self.most = tolerance, max_iter
         count, width, dim = len(objective), objective.classes, objective.rows.dim
         device = objective.rows.device
-        self.levels = torch.tensor(list(grid), dtype=torch.float64, device=device)
+        self.c_values = torch.tensor(list(grid), dtype=torch.float64, device=device)
         self.weights = torch.zeros(count, width, dim, dtype=torch.float64, device=device)
-        self.intercepts = objective.prior()
-        self.turn, self.drift = torch.zeros_like(self.weights), torch.zeros_like(self.intercepts)
-        self.length = torch.ones(count, dtype=torch.float64, device=device)
-        self.fall = torch.zeros_like(self.length)  # derivative of the objective along the direction
-        self.value = torch.full_like(self.length, torch.inf)
-        self.at = torch.zeros(count, dtype=torch.int64, device=device)
-        self.steps, self.tries, self.halvings = (torch.zeros_like(self.at) for _ in range(3))
-        self.before = torch.full_like(self.length, torch.inf)  # the gap a direction ago
-        self.cut = torch.zeros_like(self.at, dtype=torch.bool)  # the last direction was too long
-        self.moved = torch.full_like(self.length, torch.inf)  # length of the last direction
-        self.promise = torch.full_like(self.length, torch.inf)  # what a direction would gain
-        self.deep = torch.zeros_like(self.at, dtype=torch.bool)  # float32 does not do any more
+        self.intercepts = objective.initial_intercepts()
+        self.direction, self.intercept_direction = torch.zeros_like(self.weights), torch.zeros_like(self.intercepts)
+        self.step_size = torch.ones(count, dtype=torch.float64, device=device)
+        self.slope = torch.zeros_like(self.step_size)  # derivative of the objective along the direction
+        self.value = torch.full_like(self.step_size, torch.inf)
+        self.c_index = torch.zeros(count, dtype=torch.int64, device=device)
+        self.cg_steps, self.n_directions, self.halvings = (torch.zeros_like(self.c_index) for _ in range(3))
+        self.previous_gap = torch.full_like(self.step_size, torch.inf)  # the gap a direction ago
+        self.shortened = torch.zeros_like(self.c_index, dtype=torch.bool)  # the last direction was too long
+        self.last_step_norm = torch.full_like(self.step_size, torch.inf)  # length of the last direction
+        self.predicted_decrease = torch.full_like(self.step_size, torch.inf)  # what a direction would gain
+        self.double_products = torch.zeros_like(self.c_index, dtype=torch.bool)  # float32 does not do any more
         flops = 4.0 * objective.rows.count * dim * count * width
         # float32 looks first where passes are long, until its digits do not do for a group
-        self.precise = torch.full_like(self.deep, flops <= _LARGE)
-        self.noisy = self.precise.clone()
-        self.found: list[list[Solution]] = [[] for _ in range(count)]
+        self.double_sums = torch.full_like(self.double_products, flops <= _LARGE)
+        self.rounded_off = self.double_sums.clone()
+        self.solutions: list[list[Solution]] = [[] for _ in range(count)]
 
     def run(self) -> Iterator[int]:
         """Go; yields how many solutions there are so far."""
-        going = torch.arange(len(self.objective), device=self.at.device)
+        going = torch.arange(len(self.objective), device=self.c_index.device)
         done = 0
         while len(going):
             sums, weights, intercepts = self._evaluate(going)
@@ -173,22 +173,22 @@ class _Path:
             here = going[taken]
             own = sums[taken]
             gap, exact = self._advance(here, own)
-            now = sum(len(path) for path in self.found)
+            now = sum(len(path) for path in self.solutions)
             if now > done:
                 done = now
                 yield done
-            left = self.at[here] < len(self.grid)
+            left = self.c_index[here] < len(self.grid)
             ready = torch.nonzero(left & ~exact)[:, 0]
             if len(ready):
                 self._newton_direction(here[ready], own[ready], gap[ready])
-            going = going[self.at[going] < len(self.grid)]
+            going = going[self.c_index[going] < len(self.grid)]
 
     def _evaluate(self, going: Tensor) -> tuple[Sums, Tensor, Tensor]:
         """Return the sums where groups now try to be."""
-        length = self.length[going]
-        weights = self.weights[going] + length[:, None, None] * self.turn[going]
-        intercepts = self.intercepts[going] + length[:, None] * self.drift[going]
-        precise = self.precise[going]
+        length = self.step_size[going]
+        weights = self.weights[going] + length[:, None, None] * self.direction[going]
+        intercepts = self.intercepts[going] + length[:, None] * self.intercept_direction[going]
+        precise = self.double_sums[going]
         parts = [torch.nonzero(precise)[:, 0], torch.nonzero(~precise)[:, 0]]
         kinds = (torch.float64, torch.float32)
         if not len(parts[0]) or not len(parts[1]):
@@ -201,8 +201,8 @@ class _Path:
         order = torch.argsort(torch.cat(parts))
         both = Sums(
             torch.cat([f.loss for f in found]),
-            torch.cat([f.slope for f in found]),
-            torch.cat([f.lean for f in found]),
+            torch.cat([f.grad_coef for f in found]),
+            torch.cat([f.grad_intercept for f in found]),
         )
         return both[order], weights, intercepts
 
@@ -210,110 +210,110 @@ class _Path:
         self, going: Tensor, sums: Sums, weights: Tensor, intercepts: Tensor
     ) -> Tensor:
         """Take the tries that lower the objective, halve the others; return places of the taken."""
-        c = self.levels[self.at[going]]
+        c = self.c_values[self.c_index[going]]
         value = 0.5 * (weights**2).sum(dim=(1, 2)) + c * sums.loss
-        slack = torch.where(self.precise[going], *_SLACK) * value.abs()
-        allowed = self.value[going] + 1e-4 * self.length[going] * self.fall[going] + slack
+        slack = torch.where(self.double_sums[going], *_SLACK) * value.abs()
+        allowed = self.value[going] + 1e-4 * self.step_size[going] * self.slope[going] + slack
         fine = (value <= allowed) | (self.halvings[going] >= _HALVINGS)
         taken, missed = torch.nonzero(fine)[:, 0], going[~fine]
-        self.length[missed] /= 2
+        self.step_size[missed] /= 2
         self.halvings[missed] += 1
-        self._promote_precision(missed[(self.halvings[missed] >= _BLURRED) & ~self.precise[missed]])
+        self._promote_precision(missed[(self.halvings[missed] >= _BLURRED) & ~self.double_sums[missed]])
         here = going[taken]
         self.weights[here], self.intercepts[here] = weights[taken], intercepts[taken]
-        self.turn[here], self.drift[here], self.length[here] = 0.0, 0.0, 1.0
+        self.direction[here], self.intercept_direction[here], self.step_size[here] = 0.0, 0.0, 1.0
         return taken
 
     def _promote_precision(self, groups: Tensor) -> None:
         """Look in float64 from now on, first at where groups are."""
-        self.precise[groups] = self.noisy[groups] = True
-        self.turn[groups], self.drift[groups] = 0.0, 0.0
+        self.double_sums[groups] = self.rounded_off[groups] = True
+        self.direction[groups], self.intercept_direction[groups] = 0.0, 0.0
         self.value[groups] = torch.inf
-        self.halvings[groups], self.tries[groups] = 0, 0
+        self.halvings[groups], self.n_directions[groups] = 0, 0
 
     def _advance(self, here: Tensor, own: Sums) -> tuple[Tensor, Tensor]:
         """Write down what is good enough; return gaps, and who must be looked at exactly first."""
         exact = torch.zeros(len(here), dtype=torch.bool, device=here.device)
         gap = torch.full((len(here),), torch.inf, dtype=torch.float64, device=here.device)
         while True:
-            open_ = torch.nonzero((self.at[here] < len(self.grid)) & ~exact)[:, 0]
+            open_ = torch.nonzero((self.c_index[here] < len(self.grid)) & ~exact)[:, 0]
             groups = here[open_]
-            c = self.levels[self.at[groups]]
+            c = self.c_values[self.c_index[groups]]
             value, bound = self.objective.duality_gap(
                 groups, self.weights[groups], self.intercepts[groups], own[open_], c
             )
-            self.value[groups], self.fall[groups] = value, 0.0
+            self.value[groups], self.slope[groups] = value, 0.0
             gap[open_] = bound / value.clamp(min=1e-300)
             # a direction of float32 that leads nowhere is tried again in float64
-            stuck = (self.halvings[groups] >= _HALVINGS) & self.deep[groups]
-            lost = (self.tries[groups] >= self.most) | stuck
-            lost &= self.precise[groups]
-            good = gap[open_] <= self.tolerance * torch.where(self.precise[groups], 1.0, 3.0)
+            stuck = (self.halvings[groups] >= _HALVINGS) & self.double_products[groups]
+            lost = (self.n_directions[groups] >= self.most) | stuck
+            lost &= self.double_sums[groups]
+            good = gap[open_] <= self.tolerance * torch.where(self.double_sums[groups], 1.0, 3.0)
             # at small C the objective is nearly all loss: a small gap leaves the weights some room
-            good &= self.moved[groups] <= _SETTLED * self.weights[groups].norm(dim=(1, 2))
+            good &= self.last_step_norm[groups] <= _SETTLED * self.weights[groups].norm(dim=(1, 2))
             good |= lost
-            unsure = good & ~self.precise[groups]
+            unsure = good & ~self.double_sums[groups]
             exact[open_[unsure]] = True
-            self.precise[groups[unsure]] = True
+            self.double_sums[groups[unsure]] = True
             sure = torch.nonzero(good & ~unsure)[:, 0]
             if not len(sure):
                 return gap, exact
             for place in sure.tolist():
                 self._write(int(groups[place]), float(gap[open_[place]]))
-            self.at[groups[sure]] += 1
-            for memory in (self.before, self.promise, self.moved):
+            self.c_index[groups[sure]] += 1
+            for memory in (self.previous_gap, self.predicted_decrease, self.last_step_norm):
                 memory[groups[sure]] = torch.inf
-            for counter in (self.steps, self.tries, self.halvings):
+            for counter in (self.cg_steps, self.n_directions, self.halvings):
                 counter[groups[sure]] = 0
-            self.precise[groups[sure]], self.deep[groups[sure]] = self.noisy[groups[sure]], False
+            self.double_sums[groups[sure]], self.double_products[groups[sure]] = self.rounded_off[groups[sure]], False
 
     def _write(self, group: int, gap: float) -> None:
-        self.found[group].append(
+        self.solutions[group].append(
             Solution(
                 coef=self.weights[group].cpu().numpy().copy(),
                 intercept=self.intercepts[group].cpu().numpy().copy(),
-                c=float(self.grid[int(self.at[group])]),
+                c=float(self.grid[int(self.c_index[group])]),
                 gap=gap,
-                steps=int(self.steps[group]),
+                n_iter=int(self.cg_steps[group]),
             )
         )
 
     def _newton_direction(self, groups: Tensor, own: Sums, gap: Tensor) -> None:
         """Give groups new directions."""
         # near the minimum, what a direction of float32 promises may be all there is in its digits
-        stalled = (gap > _STALLED * self.before[groups]) & (self.halvings[groups] == 0)
+        stalled = (gap > _STALLED * self.previous_gap[groups]) & (self.halvings[groups] == 0)
         little = (10 * gap).clamp(max=1) * _NEAR * self.value[groups]
-        stalled &= self.promise[groups] < little
-        stalled |= (self.promise[groups] <= 0) | (self.halvings[groups] >= _HALVINGS)
+        stalled &= self.predicted_decrease[groups] < little
+        stalled |= (self.predicted_decrease[groups] <= 0) | (self.halvings[groups] >= _HALVINGS)
         # of float32's sums they are noise; in float64 a direction of float32 may be the reason
-        blurred = ~self.precise[groups] & (stalled | (self.tries[groups] >= self.most))
-        self.deep[groups] |= stalled & self.precise[groups]
-        self.before[groups], self.cut[groups] = gap, self.halvings[groups] > 0
+        blurred = ~self.double_sums[groups] & (stalled | (self.n_directions[groups] >= self.most))
+        self.double_products[groups] |= stalled & self.double_sums[groups]
+        self.previous_gap[groups], self.shortened[groups] = gap, self.halvings[groups] > 0
         self._promote_precision(groups[blurred])
         groups, own = groups[~blurred], own[~blurred]
         for deep, kind in ((False, torch.float32), (True, torch.float64)):
-            some = torch.nonzero(self.deep[groups] == deep)[:, 0]
+            some = torch.nonzero(self.double_products[groups] == deep)[:, 0]
             if len(some):
-                self._turn_some(groups[some], own[some], kind)
+                self._set_directions(groups[some], own[some], kind)
 
-    def _turn_some(self, groups: Tensor, own: Sums, kind: torch.dtype) -> None:
-        c = self.levels[self.at[groups]]
+    def _set_directions(self, groups: Tensor, own: Sums, kind: torch.dtype) -> None:
+        c = self.c_values[self.c_index[groups]]
         weights = self.weights[groups]
-        slope = weights + c[:, None, None] * own.slope
-        lean = c[:, None] * own.lean
+        slope = weights + c[:, None, None] * own.grad_coef
+        lean = c[:, None] * own.grad_intercept
         # far away a direction need not be exact: much of it will not be gone
-        share = torch.where((self.before[groups] > 1) | self.cut[groups], *_FORCING)
-        share[self.tries[groups] >= _SLOW] = _EXACT
-        turn, drift, used, broken = self.newton.steps(
+        share = torch.where((self.previous_gap[groups] > 1) | self.shortened[groups], *_FORCING)
+        share[self.n_directions[groups] >= _SLOW] = _EXACT
+        turn, drift, used, broken = self.newton.directions(
             groups, weights, self.intercepts[groups], slope, lean, c, share, kind
         )
-        self.turn[groups], self.drift[groups], self.length[groups] = turn, drift, 1.0
-        self.fall[groups] = (slope * turn).sum(dim=(1, 2)) + (lean * drift).sum(dim=1)
-        self.promise[groups] = -self.fall[groups]
-        self.moved[groups] = turn.norm(dim=(1, 2))
-        self.steps[groups] += used
-        self.tries[groups] += 1
+        self.direction[groups], self.intercept_direction[groups], self.step_size[groups] = turn, drift, 1.0
+        self.slope[groups] = (slope * turn).sum(dim=(1, 2)) + (lean * drift).sum(dim=1)
+        self.predicted_decrease[groups] = -self.slope[groups]
+        self.last_step_norm[groups] = turn.norm(dim=(1, 2))
+        self.cg_steps[groups] += used
+        self.n_directions[groups] += 1
         self.halvings[groups] = 0
         if kind == torch.float32 and bool(broken.any()):
-            self.deep[groups[broken]] = True
-            self._turn_some(groups[broken], own[broken], torch.float64)
+            self.double_products[groups[broken]] = True
+            self._set_directions(groups[broken], own[broken], torch.float64)

@@ -8,22 +8,22 @@ import numpy as np
 from probekit._typing import Array
 from probekit.solvers import logistic
 from probekit.solvers.problem import Problem, Solution
-from probekit.solvers.row_blocks import Source, StandardizedRows
+from probekit.solvers.row_blocks import RowSource, StandardizedRows
 
 Found = tuple[Array, Array, list[list[Solution]]]
 
 
-def solve(
-    source: Source,
+def solve_folds(
+    source: RowSource,
     targets: Array,
     masks: Array,
-    plans: Sequence[Problem],
+    problems: Sequence[Problem],
     grid: Sequence[float],
     *,
     standardize: bool,
     device: str,
     tolerance: float = logistic.TOLERANCE,
-    most: int = logistic.DIRECTIONS,
+    max_iter: int = logistic.DIRECTIONS,
     client: Any = None,
 ) -> list[Found]:
     """Fit every division of the same rows.
@@ -57,12 +57,12 @@ def solve(
         For each division mean and scale, and for each C the solutions: one a tag, or one.
     """
     rows = StandardizedRows(source, masks, standardize=standardize, device=device)
-    if len(masks) > 1 and (rows.count < rows.dim or not rows.alike):
+    if len(masks) > 1 and (rows.count < rows.dim or not rows.shared_scale_ok):
         # few rows span less than all features, each division's its own: no common basis
         found = []
-        for mask, plan in zip(masks, plans, strict=True):
+        for mask, plan in zip(masks, problems, strict=True):
             alone = np.ascontiguousarray(np.asarray(source[:])[mask])
-            found += solve(
+            found += solve_folds(
                 alone,
                 targets[mask],
                 np.ones((1, len(alone)), bool),
@@ -71,16 +71,16 @@ def solve(
                 standardize=standardize,
                 device=device,
                 tolerance=tolerance,
-                most=most,
+                max_iter=max_iter,
                 client=client,
             )
         return found
-    how = {"tolerance": tolerance, "most": most, "client": client}
-    paths: list[list[list[Solution]]] = [[[] for _ in grid] for _ in plans]
+    how = {"tolerance": tolerance, "most": max_iter, "client": client}
+    paths: list[list[list[Solution]]] = [[[] for _ in grid] for _ in problems]
     for form in ("softmax", "pair", "tags"):
-        folds = [k for k, plan in enumerate(plans) if plan.form == form]
+        folds = [k for k, plan in enumerate(problems) if plan.form == form]
         if folds:
-            _solve_group(form, folds, rows, targets, plans, grid, paths, how)
+            _solve_group(form, folds, rows, targets, problems, grid, paths, how)
     found = []
     for fold, path in enumerate(paths):
         mean, scale = rows.mean[fold], rows.scale[fold]
@@ -108,21 +108,21 @@ def _solve_group(
         classes = 1
         if form == "pair":
             owners = folds
-            second = np.stack([targets == plans[f].there[1] for f in folds], axis=1)
+            second = np.stack([targets == plans[f].classes[1] for f in folds], axis=1)
             tags, hot = list(range(len(folds))), second
         else:
-            owners = [f for f in folds for _ in plans[f].there]
-            tags, hot = [int(t) for f in folds for t in plans[f].there], targets.astype(bool)
+            owners = [f for f in folds for _ in plans[f].classes]
+            tags, hot = [int(t) for f in folds for t in plans[f].classes], targets.astype(bool)
     if not owners:
         return
     done = logistic.solve(rows, hot, grid, owners, tags=tags, classes=classes, **how)
     for owner, path in zip(owners, done, strict=True):
         own = np.ones(classes, bool)
         if form == "softmax":
-            own = np.isin(names, plans[owner].there)
+            own = np.isin(names, plans[owner].classes)
         for place, one in enumerate(path):
             coef, intercept = one.coef[own], one.intercept[own]
             coef[:, rows.constant[owner]] = 0.0  # but for rounding
             if not rows.standardize:  # the solver centres; weights are the same without
                 intercept = intercept - coef @ rows.mean[owner]
-            paths[owner][place].append(Solution(coef, intercept, one.c, one.gap, one.steps))
+            paths[owner][place].append(Solution(coef, intercept, one.c, one.gap, one.n_iter))

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probekit.solvers.eigenbasis import Basis
+from probekit.solvers.eigenbasis import EigenBasis
 from probekit.solvers.objective import Objective
-from probekit.solvers.preconditioner import Blocks
+from probekit.solvers.preconditioner import BlockPreconditioner
 
 
 @dataclass
@@ -32,37 +32,37 @@ class HessianState:
         Of the Hessian by the intercepts.
     """
 
-    chance: Tensor
-    plain: Tensor | None
-    top: Tensor | None
-    inverse: Tensor
+    weighted: Tensor
+    probs: Tensor | None
+    top_class: Tensor | None
+    intercept_inverse: Tensor
 
     def hvp(self, change: Tensor) -> tuple[Tensor, Tensor]:
         """Return how residuals change with scores when intercepts follow, and these."""
-        if self.plain is None or self.top is None:
-            follow = -(self.chance * change).sum(dim=2) * self.inverse[:, :, 0]
-            return self.chance * (change + follow[:, :, None]), follow
+        if self.probs is None or self.top_class is None:
+            follow = -(self.weighted * change).sum(dim=2) * self.intercept_inverse[:, :, 0]
+            return self.weighted * (change + follow[:, :, None]), follow
         first = self._apply(change)
-        follow = -(self.inverse @ first.sum(dim=2, keepdim=True))[:, :, 0]
+        follow = -(self.intercept_inverse @ first.sum(dim=2, keepdim=True))[:, :, 0]
         return first + self._apply(follow[:, :, None].expand_as(change)), follow
 
     def _apply(self, change: Tensor) -> Tensor:
-        assert self.plain is not None and self.top is not None
+        assert self.probs is not None and self.top_class is not None
         # from the likeliest class: small probabilities of the others keep their digits
-        change = change - change.gather(1, self.top)
-        return self.chance * (change - (self.plain * change).sum(dim=1, keepdim=True))
+        change = change - change.gather(1, self.top_class)
+        return self.weighted * (change - (self.probs * change).sum(dim=1, keepdim=True))
 
-    def weight(self) -> Tensor:
+    def row_weight(self) -> Tensor:
         """Return each row's share in the Hessian of each class."""
-        return self.chance if self.plain is None else self.chance * (1 - self.plain)
+        return self.weighted if self.probs is None else self.weighted * (1 - self.probs)
 
     def subset(self, groups: Tensor) -> "HessianState":
         """Return that of some groups."""
         return HessianState(
-            self.chance[groups],
-            None if self.plain is None else self.plain[groups],
-            None if self.top is None else self.top[groups],
-            self.inverse[groups],
+            self.weighted[groups],
+            None if self.probs is None else self.probs[groups],
+            None if self.top_class is None else self.top_class[groups],
+            self.intercept_inverse[groups],
         )
 
 
@@ -80,12 +80,12 @@ class Newton:
     """
 
     def __init__(self, objective: Objective, most: int, room: float) -> None:
-        self.objective, self.basis = objective, Basis(objective, most)
-        self.masks = self.basis.pick(objective.masks)
-        self.blocks = Blocks(self.basis, len(objective), objective.classes, room)
+        self.objective, self.basis = objective, EigenBasis(objective, most)
+        self.masks = self.basis.take_sample(objective.masks)
+        self.blocks = BlockPreconditioner(self.basis, len(objective), objective.classes, room)
         self.ratio = objective.rows.ratio
 
-    def steps(
+    def directions(
         self,
         groups: Tensor,
         weights: Tensor,
@@ -123,41 +123,41 @@ class Newton:
             Where rounding made the curvature negative, and the direction is not to be relied on.
         """
         folds = self.objective.folds[groups]
-        place = self._place(groups, weights, intercepts, kind)
+        place = self._hessian_state(groups, weights, intercepts, kind)
         scale = c.to(kind)[:, None, None]
-        weight = place.weight()
+        weight = place.row_weight()
         self.blocks.refresh(groups, folds, weight, c)
         round_ = self.blocks.operator(
-            groups, folds, weight, c, self.objective.allowed[groups], self._softmax
+            groups, folds, weight, c, self.objective.present[groups], self._softmax
         )
         # intercepts follow the weights, so what they lack at first counts as a residual
         lacking = (lean / c[:, None]).to(kind)
-        start = -(place.inverse @ lacking[:, :, None])[:, :, 0]
-        if place.plain is None:
-            first = place.chance * start[:, :, None]
+        start = -(place.intercept_inverse @ lacking[:, :, None])[:, :, 0]
+        if place.probs is None:
+            first = place.weighted * start[:, :, None]
         else:
-            first = place._apply(start[:, :, None].expand_as(place.chance))
+            first = place._apply(start[:, :, None].expand_as(place.weighted))
         # here intercepts are scores at the shared centre, not at the fold's own
         away = self.objective.rows.shift[folds][:, None] - self.basis.centre
         slope = slope + lean[:, :, None] * away / self.ratio[folds][:, None]
         right = -self.basis.gradient_to_coordinates(slope, folds, self.ratio).to(
             kind
-        ) - scale * self.basis.back(first)
+        ) - scale * self.basis.project(first)
         point, follow, used, broken = self._solve(
-            right, place, round_, scale, folds, share.to(kind) ** 2, self.blocks.patience(groups)
+            right, place, round_, scale, folds, share.to(kind) ** 2, self.blocks.max_steps(groups)
         )
-        self.blocks.note(groups, used)
+        self.blocks.count_steps(groups, used)
         if self._softmax:
-            point = _centred(point, self.objective.allowed[groups])
+            point = _centred(point, self.objective.present[groups])
         turn = self.basis.to_weights(point, folds, self.ratio)
         drift = (start + follow).double() + (turn / self.ratio[folds][:, None] * away).sum(dim=2)
         return turn, drift, used, broken
 
     @property
     def _softmax(self) -> bool:
-        return not self.objective.independent
+        return not self.objective.one_vs_rest
 
-    def _place(
+    def _hessian_state(
         self, groups: Tensor, weights: Tensor, intercepts: Tensor, kind: torch.dtype
     ) -> HessianState:
         folds = self.objective.folds[groups]
@@ -170,7 +170,7 @@ class Newton:
             chance = torch.sigmoid(scores).mul_(torch.sigmoid(-scores)).mul_(on)
             inverse = 1 / chance.sum(dim=2, keepdim=True).clamp(min=1e-30)
             return HessianState(chance, None, None, inverse)
-        allowed = self.objective.allowed[groups]
+        allowed = self.objective.present[groups]
         scores.masked_fill_(~allowed[:, :, None], -torch.inf)
         plain = torch.softmax(scores, dim=1) * (on > 0)
         chance = plain * on
@@ -209,7 +209,7 @@ class Newton:
         first = height = _dot(rest, direction)
         while len(active):
             change, drawn = place.hvp(self.basis.scores(direction))
-            image = self._penalized(direction, folds[active]) + scale * self.basis.back(change)
+            image = self._penalized(direction, folds[active]) + scale * self.basis.project(change)
             curvature = _dot(direction, image)
             sound = (curvature > 0) & torch.isfinite(curvature)  # else rounding has the upper hand
             length = torch.where(sound, height / curvature, 0.0)

@@ -36,16 +36,16 @@ class Sums:
     """
 
     loss: Tensor
-    slope: Tensor
-    lean: Tensor
+    grad_coef: Tensor
+    grad_intercept: Tensor
 
     def __add__(self, other: "Sums") -> "Sums":
         """Return the sums over the rows of both."""
-        return Sums(self.loss + other.loss, self.slope + other.slope, self.lean + other.lean)
+        return Sums(self.loss + other.loss, self.grad_coef + other.grad_coef, self.grad_intercept + other.grad_intercept)
 
     def __getitem__(self, groups: Tensor) -> "Sums":
         """Return those of some groups."""
-        return Sums(self.loss[groups], self.slope[groups], self.lean[groups])
+        return Sums(self.loss[groups], self.grad_coef[groups], self.grad_intercept[groups])
 
 
 class Objective:
@@ -85,32 +85,32 @@ class Objective:
         classes: int = 1,
         client: Any = None,
     ) -> None:
-        self.rows, self.independent, self.client = rows, tags is not None, client
-        self._there: Any = None
+        self.rows, self.one_vs_rest, self.client = rows, tags is not None, client
+        self._remote: Any = None
         device = rows.device
         self.masks = torch.as_tensor(rows.masks, device=device)
-        self.whole = bool(rows.masks.all())
+        self.all_rows = bool(rows.masks.all())
         self.folds = torch.as_tensor(np.asarray(folds, np.int64), device=device)
         if tags is not None:
             self.tags = torch.as_tensor(np.asarray(tags, np.int64), device=device)
             self.targets = torch.as_tensor(np.ascontiguousarray(targets.T) != 0, device=device)
         else:
             self.targets = torch.as_tensor(targets.astype(np.int64), device=device)
-        self.classes = 1 if self.independent else classes
+        self.classes = 1 if self.one_vs_rest else classes
         everything = torch.arange(len(self.folds), device=device)
         self.sizes = self.masks.sum(dim=1).double()[self.folds]
-        self.allowed = torch.ones(len(self.folds), self.classes, dtype=torch.bool, device=device)
-        if not self.independent:
-            for row, fold in zip(self.allowed, self.folds, strict=True):
+        self.present = torch.ones(len(self.folds), self.classes, dtype=torch.bool, device=device)
+        if not self.one_vs_rest:
+            for row, fold in zip(self.present, self.folds, strict=True):
                 row[:] = torch.bincount(self.targets[self.masks[fold]], minlength=classes) > 0
         found = self._sums(everything, None, None, torch.float64)  # sends this to a cluster
-        self.toward, self.counts = found.slope, found.lean
+        self.target_sums, self.counts = found.grad_coef, found.grad_intercept
 
     def __len__(self) -> int:
         """Return the number of groups."""
         return len(self.folds)
 
-    def prior(self) -> Tensor:
+    def initial_intercepts(self) -> Tensor:
         """Return the intercepts that are best without weights, to start from.
 
         Returns
@@ -119,11 +119,11 @@ class Objective:
             Zero for classes without rows.
         """
         shares = self.counts / self.sizes[:, None]
-        if self.independent:
+        if self.one_vs_rest:
             return torch.logit(shares)
-        logs = torch.where(self.allowed, shares.clamp(min=1e-300).log(), 0.0)
-        mean = logs.sum(dim=1, keepdim=True) / self.allowed.sum(dim=1, keepdim=True)
-        return torch.where(self.allowed, logs - mean, 0.0)
+        logs = torch.where(self.present, shares.clamp(min=1e-300).log(), 0.0)
+        mean = logs.sum(dim=1, keepdim=True) / self.present.sum(dim=1, keepdim=True)
+        return torch.where(self.present, logs - mean, 0.0)
 
     def sums(self, groups: Tensor, weights: Tensor, intercepts: Tensor, dtype: torch.dtype) -> Sums:
         """Return loss and derivatives.
@@ -159,8 +159,8 @@ class Objective:
             total = self.partial_sums(groups, weights, intercepts, dtype)
         else:
             total = self._by_cluster(groups, weights, intercepts, dtype)
-        slope = (total.slope - total.lean[:, :, None] * shift) / ratio
-        return Sums(total.loss, slope, total.lean)
+        slope = (total.grad_coef - total.grad_intercept[:, :, None] * shift) / ratio
+        return Sums(total.loss, slope, total.grad_intercept)
 
     def partial_sums(
         self,
@@ -205,23 +205,23 @@ class Objective:
         """Return the sum of parts that a cluster's workers make, always in the same order."""
         client = self.client
         with dask.translate_dask_errors():
-            if self._there is None:
+            if self._remote is None:
                 dask.ready(client)
                 self.client = None  # a connection does not travel
-                self._there = client.scatter(self, broadcast=True, hash=False)
+                self._remote = client.scatter(self, broadcast=True, hash=False)
                 self.client = client
             rows = self.rows.count
             step = -(-rows // (_PARTS * max(1, len(client.scheduler_info()["workers"]))))
             sent = client.scatter(given, broadcast=True, hash=False)
             parts = [
-                client.submit(_part, self._there, sent, slice(k, min(k + step, rows)), pure=False)
+                client.submit(_part, self._remote, sent, slice(k, min(k + step, rows)), pure=False)
                 for k in range(0, rows, step)
             ]
             return reduce(operator.add, (part.result() for part in parts))
 
     def _hot(self, groups: Tensor, where: slice) -> Tensor:
         """Return targets as zeros and ones of shape (groups, classes, rows)."""
-        if self.independent:
+        if self.one_vs_rest:
             return self.targets[self.tags[groups], where][:, None]
         hot = self.targets[where] == torch.arange(self.classes, device=self.masks.device)[:, None]
         return hot[None].expand(len(groups), -1, -1)
@@ -230,16 +230,16 @@ class Objective:
         self, groups: Tensor, scores: Tensor, where: slice, on: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the loss of each group, and what was predicted less what is."""
-        if self.independent:
+        if self.one_vs_rest:
             hot = self.targets[self.tags[groups], where][:, None]
             sign = 1 - 2 * hot.to(scores.dtype)
             wrong = scores * sign
             loss = softplus(wrong)
             miss = torch.sigmoid(wrong).mul_(sign)  # not p - 1: exact where p is nearly 1
-            if not self.whole:
+            if not self.all_rows:
                 loss, miss = loss * on[:, None], miss * on[:, None]
             return loss.sum(dim=(1, 2), dtype=torch.float64), miss
-        scores = scores.masked_fill(~self.allowed[groups][:, :, None], -torch.inf)
+        scores = scores.masked_fill(~self.present[groups][:, :, None], -torch.inf)
         label = self.targets[where].expand(len(groups), 1, -1)
         total = torch.logsumexp(scores, dim=1, keepdim=True)
         own = (total - scores.gather(1, label))[:, 0]
@@ -277,20 +277,20 @@ class Objective:
             The bound is not divided by anything.
         """
         counts, sizes = self.counts[groups], self.sizes[groups][:, None]
-        predicted = found.lean + counts
+        predicted = found.grad_intercept + counts
         lack = 1 - counts / predicted.clamp(min=1e-300)
-        if self.independent:
+        if self.one_vs_rest:
             lack = torch.maximum(lack, 1 - (sizes - counts) / (sizes - predicted).clamp(min=1e-300))
-        lack = torch.where(self.allowed[groups], lack, 0.0)
+        lack = torch.where(self.present[groups], lack, 0.0)
         mixed = lack.amax(dim=1).clamp(min=0, max=1)
         norm = 0.5 * (weights**2).sum(dim=(1, 2))
         entropy = (
             found.loss
-            - (weights * found.slope).sum(dim=(1, 2))
-            - (intercepts * found.lean).sum(dim=1)
+            - (weights * found.grad_coef).sum(dim=(1, 2))
+            - (intercepts * found.grad_intercept).sum(dim=1)
         )
-        dual = (1 - mixed)[:, None, None] * found.slope
-        dual -= mixed[:, None, None] * self.toward[groups]
+        dual = (1 - mixed)[:, None, None] * found.grad_coef
+        dual -= mixed[:, None, None] * self.target_sums[groups]
         value = norm + c * found.loss
         below = c * (1 - mixed) * entropy - 0.5 * c**2 * (dual**2).sum(dim=(1, 2))
         return value, (value - below).clamp(min=0)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from probekit.solvers.eigenbasis import Basis
+from probekit.solvers.eigenbasis import EigenBasis
 
 _LEAST = 12  # steps that are always tried before a block is made
 _MOST = 300  # steps of conjugate gradients for one direction
@@ -20,7 +20,7 @@ _NEGLIGIBLE = 0.003  # curvature that a row may have, and be left out
 _RIDGE = 1e-6  # of a block with unit diagonal: what rounding needs
 
 
-class Blocks:
+class BlockPreconditioner:
     """Inverses of the Hessians of single classes, made when they pay.
 
     Parameters
@@ -33,12 +33,12 @@ class Blocks:
         Bytes for all blocks.
     """
 
-    def __init__(self, basis: Basis, groups: int, classes: int, room: float) -> None:
+    def __init__(self, basis: EigenBasis, groups: int, classes: int, room: float) -> None:
         self.basis, self.classes = basis, classes
         directions, device = len(basis.variances), basis.rows.device
-        self.most = min(directions, int((room / 4 / (groups * classes)) ** 0.5))
+        self.max_size = min(directions, int((room / 4 / (groups * classes)) ** 0.5))
         self.inverses: dict[int, Tensor] = {}
-        self.since = torch.zeros(groups, dtype=torch.int64, device=device)
+        self.steps_since = torch.zeros(groups, dtype=torch.int64, device=device)
         self.cost = torch.full((groups,), _DEAR, dtype=torch.int64, device=device)
         self.fresh = torch.zeros(groups, dtype=torch.bool, device=device)
 
@@ -47,14 +47,14 @@ class Blocks:
         rows, directions = self.basis.rows.shape
         return 4.0 * rows * directions + 100.0 * rows
 
-    def patience(self, groups: Tensor) -> Tensor:
+    def max_steps(self, groups: Tensor) -> Tensor:
         """Return for each group how many steps it may take before it stops for a new block."""
-        left = (self.cost[groups] - self.since[groups]).clamp(min=_LEAST, max=_MOST)
+        left = (self.cost[groups] - self.steps_since[groups]).clamp(min=_LEAST, max=_MOST)
         return torch.where(self.fresh[groups], _MOST, left)  # a new block would be the same
 
-    def note(self, groups: Tensor, used: Tensor) -> None:
+    def count_steps(self, groups: Tensor, used: Tensor) -> None:
         """Remember steps that groups took."""
-        self.since[groups] += used
+        self.steps_since[groups] += used
 
     def refresh(self, groups: Tensor, folds: Tensor, weight: Tensor, c: Tensor) -> None:
         """Make new blocks for groups whose last ones have cost more steps than they are worth."""
@@ -64,12 +64,12 @@ class Blocks:
         # what a block would cost now: along how many directions, over how many rows
         falling = self.basis.variances.double()
         sizes = (top[:, None] * falling > _MATTERS).sum(dim=1).div(16).ceil().long() * 16
-        sizes.clamp_(max=self.most)
-        matter = c[:, None, None] * weight * self.basis.norms > _NEGLIGIBLE
+        sizes.clamp_(max=self.max_size)
+        matter = c[:, None, None] * weight * self.basis.squared_norms > _NEGLIGIBLE
         rows = matter.sum(dim=(1, 2)).double() / self.classes
         flops = 2.0 * rows * sizes**2 + 6.0 * sizes.double() ** 3
         self.cost[groups] = (0.5 * flops / self._step_cost()).clamp(_LEAST, _DEAR).long()
-        due = torch.nonzero(self.since[groups] >= self.cost[groups])[:, 0]
+        due = torch.nonzero(self.steps_since[groups] >= self.cost[groups])[:, 0]
         for place in due.tolist():
             group, fold, size = int(groups[place]), int(folds[place]), int(sizes[place])
             sides = [
@@ -79,7 +79,7 @@ class Blocks:
                 )
             ]
             self.inverses[group] = _inverse(torch.stack(sides))
-            self.since[group], self.fresh[group] = 0, True
+            self.steps_since[group], self.fresh[group] = 0, True
 
     def _hessian(
         self, weight: Tensor, total: Tensor, used: Tensor, c: Tensor, fold: int, size: int

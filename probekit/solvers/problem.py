@@ -32,7 +32,7 @@ class Solution:
     intercept: Array
     c: float
     gap: float
-    steps: int
+    n_iter: int
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Problem:
     """
 
     form: str
-    there: Array
-    others: Array
+    classes: Array
+    fixed_intercepts: Array
 
     def assemble(self, found: Sequence[Solution], dim: int) -> Solution:
         """Put what was fitted for one C into the rows of all classes.
@@ -69,25 +69,25 @@ class Problem:
         Solution
             Of shape (classes, dim), with the greatest gap and steps.
         """
-        coef, intercept = np.zeros((len(self.others), dim)), self.others.copy()
+        coef, intercept = np.zeros((len(self.fixed_intercepts), dim)), self.fixed_intercepts.copy()
         if self.form == "pair":  # two rows, whose difference is the one that was fitted
-            first, second = self.there
+            first, second = self.classes
             coef[second], intercept[second] = found[0].coef[0] / 2, found[0].intercept[0] / 2
             coef[first], intercept[first] = -coef[second], -intercept[second]
         elif found:
-            coef[self.there] = np.concatenate([one.coef for one in found])
-            intercept[self.there] = np.concatenate([one.intercept for one in found])
+            coef[self.classes] = np.concatenate([one.coef for one in found])
+            intercept[self.classes] = np.concatenate([one.intercept for one in found])
         gaps = [one.gap for one in found]
         return Solution(
             coef,
             intercept,
             found[0].c if found else float("nan"),
             float(np.max(gaps)) if gaps else 0.0,
-            max((one.steps for one in found), default=0),
+            max((one.n_iter for one in found), default=0),
         )
 
 
-def make(targets: Array, kind: str, classes: int) -> Problem:
+def make_problem(targets: Array, kind: str, classes: int) -> Problem:
     """Say what there is to fit.
 
     Parameters

@@ -13,7 +13,7 @@ _KEPT = 2.5e8  # bytes up to which all rows are kept as blocks of a type
 _APART = 100.0  # a fold's scale may differ from the shared one by this factor
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Where rows come from: an array, a memory map, or :class:`.streaming.CachedRows`."""
 
     @property
@@ -37,7 +37,7 @@ class RowSubset:
         Which.
     """
 
-    def __init__(self, source: Source, rows: Array) -> None:
+    def __init__(self, source: RowSource, rows: Array) -> None:
         self.source, self.rows = source, rows
 
     @property
@@ -80,7 +80,7 @@ class StandardizedRows:
     """
 
     def __init__(
-        self, source: Source, masks: Array, *, standardize: bool = True, device: str = "cpu"
+        self, source: RowSource, masks: Array, *, standardize: bool = True, device: str = "cpu"
     ) -> None:
         self.source, self.masks, self.device = source, masks, device
         self.standardize = standardize
@@ -88,18 +88,18 @@ class StandardizedRows:
         self._kept: dict[torch.dtype, torch.Tensor] = {}
         centre, spread = self._overall()
         # float32 numbers, so that float32 and float64 blocks are of the same coordinates
-        self.centre = centre.astype(np.float32).astype(np.float64)
+        self.center = centre.astype(np.float32).astype(np.float64)
         wide = spread if standardize else np.ones_like(spread)
         self.spread = wide.astype(np.float32).astype(np.float64)
         self.spread[(self.spread == 0) | ~np.isfinite(self.spread)] = 1.0
         mean, scale, largest = self._by_fold()
-        far = np.abs(largest) * self.spread + np.abs(self.centre)
+        far = np.abs(largest) * self.spread + np.abs(self.center)
         constant = scale * self.spread <= 1e-9 * far  # but for rounding
         ratio = np.where(constant, 1.0, scale) if standardize else np.ones_like(scale)
         self.constant = constant
-        self.mean = self.centre + mean * self.spread
+        self.mean = self.center + mean * self.spread
         self.scale = np.where(constant, 1.0, ratio * self.spread) if standardize else ratio
-        self.alike = bool(((ratio < _APART) & (ratio > 1 / _APART)).all())
+        self.shared_scale_ok = bool(((ratio < _APART) & (ratio > 1 / _APART)).all())
         self.shift, self.ratio = (torch.as_tensor(a, device=device) for a in (mean, ratio))
 
     def blocks(
@@ -159,7 +159,7 @@ class StandardizedRows:
             own = own.copy()
         raw = torch.as_tensor(own, device=self.device)
         centre, spread = (
-            torch.as_tensor(a, device=self.device).to(dtype) for a in (self.centre, self.spread)
+            torch.as_tensor(a, device=self.device).to(dtype) for a in (self.center, self.spread)
         )
         if raw.dtype == torch.float64 and dtype == torch.float32:
             return self._block(where, torch.float64).to(dtype)

@@ -46,7 +46,7 @@ def solve_sklearn(features: Array, labels: Array, grid: Sequence[float]) -> list
                     intercept=np.array(model.intercept_),
                     c=c,
                     gap=float("inf") if stopped else float("nan"),
-                    steps=int(model.n_iter_.max()),
+                    n_iter=int(model.n_iter_.max()),
                 )
             )
     return found

@@ -56,7 +56,7 @@ def make_job(
         features=features.astype(np.float32),
         targets=table.targets(),
         clips=table,
-        divisions=splits.make(rule, table),
+        splits=splits.make_splits(rule, table),
         protocol=rule,
         metric=metrics.get_metric(metric or METRIC[target]),
         **others,
@@ -187,7 +187,7 @@ def small_mlp(monkeypatch):
     """The MLP probe with a grid that is quick to search."""
     from probekit.probes import mlp
 
-    small = mlp.Recipe(hidden=((8,),), rates=(3e-2,), decay=(1e-4, 10.0), epochs=40, patience=5,
+    small = mlp.MLPRecipe(hidden=((8,),), rates=(3e-2,), decay=(1e-4, 10.0), epochs=40, patience=5,
         steps=0, wait=0,
     )  # fmt: skip
     monkeypatch.setitem(mlp.RECIPES, "", small)

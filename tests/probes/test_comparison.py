@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from probekit.errors import DataError, UnknownNameError
-from probekit.metrics.significance import corrected_t
+from probekit.metrics.significance import corrected_t_test
 from probekit.scores import comparison
 
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def test_a_better_run_is_told_from_a_worse_one(store):
     assert one.difference == pytest.approx(GOOD.mean() - BAD.mean())
     assert one.low < one.difference < one.high
     assert (one.verdict, one.repeats, one.clips, one.notes) == ("first", 5, 200, ())
-    assert one.p_t == pytest.approx(corrected_t(np.array(EACH), 40 / 160))
+    assert one.p_t == pytest.approx(corrected_t_test(np.array(EACH), 40 / 160))
     assert one.p == one.adjusted == max(one.p_bootstrap, one.p_t)
     [other] = compare(store, "bad", "good")
     assert (other.verdict, other.p_t) == ("second", one.p_t)
@@ -131,7 +131,7 @@ def test_the_smaller_training_set_decides_the_correction(store):
     store.guess("a", GOOD, FOLD, train=160)
     store.guess("b", BAD, FOLD, train=16, fraction=0.1)
     one, other = compare(store, "a", "b")[0], compare(store, "b", "a")[0]
-    assert one.p_t == other.p_t == pytest.approx(corrected_t(np.array(EACH), 40 / 16))
+    assert one.p_t == other.p_t == pytest.approx(corrected_t_test(np.array(EACH), 40 / 16))
 
 
 def test_what_must_be_said_is_said_of_whom_it_concerns(store):

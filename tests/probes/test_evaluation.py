@@ -496,7 +496,7 @@ def test_recordings_that_changed_under_the_same_fingerprint_are_another_run(smal
     """They are embedded again: the index has their hashes."""
     place, _, _ = small
     (first,) = place.evaluate()
-    load = index_module.load
+    load = index_module.load_index
 
     def changed(where, **options):
         found = load(where, **options)

@@ -45,7 +45,7 @@ def two(place):
 
 def test_two_embeddings_stand_side_by_side_over_the_clips_that_both_have(two):
     place, a, b = two
-    found = features.find(place.cache, "a+b", "mine", clips_of([*ONE[::-1], "c20", "c30"]))
+    found = features.find_features(place.cache, "a+b", "mine", clips_of([*ONE[::-1], "c20", "c30"]))
     assert found.clips.clip_ids == ["c11", "c5", "c3", "c2"]  # in the task's order
     expected = [np.concatenate([a[i], b[i]]) for i in found.clips.clip_ids]
     assert np.array_equal(found.matrix(), expected)
@@ -64,7 +64,7 @@ def test_two_embeddings_stand_side_by_side_over_the_clips_that_both_have(two):
 def test_the_order_of_the_two_is_the_users(two):
     place, *_ = two
     one, other = (
-        features.find(place.cache, text, "mine", clips_of(ONE)) for text in ("a+b", "b+a")
+        features.find_features(place.cache, text, "mine", clips_of(ONE)) for text in ("a+b", "b+a")
     )
     assert np.array_equal(one.matrix(), np.roll(other.matrix(), 3, axis=1))
     assert one.digest != other.digest
@@ -73,18 +73,18 @@ def test_the_order_of_the_two_is_the_users(two):
 def test_no_clip_in_common_is_said(two):
     place, *_ = two
     with pytest.raises(DataError, match="no clip has all of the 2 embeddings"):
-        features.find(place.cache, "a+b", "mine", clips_of(["c0", "c20"]))
+        features.find_features(place.cache, "a+b", "mine", clips_of(["c0", "c20"]))
     with pytest.raises(DataError, match=r"none of the 1 clips .*ids there look like .*'other'"):
-        features.find(place.cache, "a+b", "mine", clips_of(["other"]))
+        features.find_features(place.cache, "a+b", "mine", clips_of(["other"]))
 
 
 def test_two_caches_of_one_name_are_never_mixed(two):
     place, *_ = two
     place.keep("a", ONE, np.ones((12, 3)))
     with pytest.raises(CacheError, match=r"a@[0-9a-f]{8}"):
-        features.find(place.cache, "a", "mine", clips_of(ONE))
+        features.find_features(place.cache, "a", "mine", clips_of(ONE))
     with pytest.raises(CacheError, match=r"a@[0-9a-f]{8}"):
-        features.find(place.cache, "b+a", "mine", clips_of(ONE))
+        features.find_features(place.cache, "b+a", "mine", clips_of(ONE))
 
 
 def fake(ids, failures=(), values=None, name="a"):

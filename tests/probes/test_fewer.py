@@ -6,7 +6,7 @@ import pytest
 from probekit.cards import Protocol
 from probekit.data import manifest as manifests
 from probekit.errors import ProbekitError
-from probekit.probes.subsample import check, subsample_labels
+from probekit.probes.subsample import check_fraction, subsample_labels
 from probekit.tasks import splits
 
 PROTOCOL = Protocol(kind="split")
@@ -26,7 +26,7 @@ def draw(target="single", keep=slice(None)):
     ]
     names = ["n"] if target == "regression" else ["often", "once", "seldom"]
     clips = manifests.from_rows("mine", rows[keep], target=target, names=names)
-    (split,) = splits.make(PROTOCOL, clips)
+    (split,) = splits.make_splits(PROTOCOL, clips)
     return clips, split
 
 
@@ -73,7 +73,7 @@ def test_luck_does_not_depend_on_which_other_clips_there_are():
     whole, _, all_there = taken(0.3)
     keep = [k for k in range(len(CLASSES)) if k % 7]
     rows = draw()[0].subset(keep)
-    (split,) = splits.make(PROTOCOL, rows)
+    (split,) = splits.make_splits(PROTOCOL, rows)
     some = subsample_labels(split, 0.3, rows.targets(), rows, 0)
     there = set(rows.clip_ids)
     for name in set(CLASSES):
@@ -97,4 +97,4 @@ def test_several_labels_and_numbers_are_drawn_from_all_clips(target):
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.01, float("nan")])
 def test_shares_that_are_none(fraction):
     with pytest.raises(ProbekitError, match=r"--fraction .*: above 0 and at most 1"):
-        check(fraction)
+        check_fraction(fraction)

@@ -12,7 +12,7 @@ from probekit.data import manifest as manifests
 from probekit.errors import CacheError, ProbekitError
 from probekit.metrics import bootstrap
 from probekit.probes.evaluate import evaluate as run_evaluate
-from probekit.probes.probe_run import Run
+from probekit.probes.probe_run import ProbeRun
 from probekit.scores import store
 
 QUICK = "sklearn.naive_bayes:GaussianNB"
@@ -53,8 +53,8 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def computed(monkeypatch):
     """The runs that were computed."""
-    made, compute = [], Run.compute
-    monkeypatch.setattr(Run, "compute", lambda own, *a: made.append(own.label) or compute(own, *a))
+    made, compute = [], ProbeRun.compute
+    monkeypatch.setattr(ProbeRun, "compute", lambda own, *a: made.append(own.label) or compute(own, *a))
     return made
 
 
@@ -88,7 +88,7 @@ def test_seeds_where_the_probe_is_random(place, small_mlp):
 def test_an_interrupted_grid_goes_on(place, computed, monkeypatch):
     whole = place.evaluate("a", "b", **GRID, reports=place.root / "at once")
     computed.clear()
-    compute = Run.compute
+    compute = ProbeRun.compute
 
     def stop(own, *others):
         if len(computed) == 3:
@@ -96,7 +96,7 @@ def test_an_interrupted_grid_goes_on(place, computed, monkeypatch):
         return compute(own, *others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "compute", stop)
+        patch.setattr(ProbeRun, "compute", stop)
         with pytest.raises(KeyboardInterrupt):
             place.evaluate("a", "b", **GRID)
     assert len(files(place)) == len(store.load_all(place.reports)) == 3
@@ -108,14 +108,14 @@ def test_an_interrupted_grid_goes_on(place, computed, monkeypatch):
 
 
 def test_a_fault_in_one_run_keeps_those_before_it(place, monkeypatch):
-    compute = Run.compute
+    compute = ProbeRun.compute
 
     def fail(own, *others):
         if own.label == "b":
             raise ProbekitError("no")
         return compute(own, *others)
 
-    monkeypatch.setattr(Run, "compute", fail)
+    monkeypatch.setattr(ProbeRun, "compute", fail)
     with pytest.raises(ProbekitError, match="no"):
         place.evaluate("a", "b")
     assert [r["embedding"] for r in store.load_all(place.reports)] == ["a"]

@@ -97,7 +97,7 @@ def test_classes_that_the_head_does_not_know_are_named(made):
     _, found, _, weight, bias = made
     keep(found, weight, bias)
     with pytest.raises(DataError, match=r"1 of the task's 2 are not among them.*'quack'"):
-        pretrained_head.scores(found, ["c0"], ("bark", "quack"), found.vectors(["c0"]))
+        pretrained_head.head_scores(found, ["c0"], ("bark", "quack"), found.vectors(["c0"]))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_frames_are_pooled_as_the_network_does(made, monkeypatch, pooling, expec
     keep(found, weight, bias, pooling=pooling)
     frames = np.random.default_rng(1).standard_normal((7, 5)).astype(np.float32)
     monkeypatch.setattr(type(found), "frames", lambda self, clip_id, stream: frames)
-    scores = pretrained_head.scores(found, ["c0"], CLASSES, found.vectors(["c0"]))
+    scores = pretrained_head.head_scores(found, ["c0"], CLASSES, found.vectors(["c0"]))
     np.testing.assert_allclose(scores[0], expected(expit(frames @ weight.T + bias)), rtol=1e-6)
 
 

@@ -8,7 +8,7 @@ from probekit.probes import mlp, registry
 from probekit.probes.grid_search import scored
 
 SETTINGS = {"hidden": [16], "rate": 3e-2, "decay": 1e-4}
-RECIPE = mlp.Recipe(epochs=40, patience=6, steps=0, wait=0)
+RECIPE = mlp.MLPRecipe(epochs=40, patience=6, steps=0, wait=0)
 
 
 def parts(job):
@@ -136,8 +136,8 @@ def test_a_number_that_does_not_vary(make_job):
 
 
 def test_the_grids(make_job, small_mlp):
-    assert len(mlp.Recipe().grid()) == 8
-    assert mlp.Recipe().grid()[0] == {"hidden": [128], "rate": 1e-3, "decay": 1e-4}
+    assert len(mlp.MLPRecipe().grid()) == 8
+    assert mlp.MLPRecipe().grid()[0] == {"hidden": [128], "rate": 1e-3, "decay": 1e-4}
     hear = mlp.RECIPES["hear"]
     assert (len(hear.grid()), hear.epochs, hear.patience, hear.every) == (8, 500, 20, 3)
     [chosen] = registry.get_probe("mlp").choose_all(make_job(protocol="split", noise=0.5))
@@ -146,7 +146,7 @@ def test_the_grids(make_job, small_mlp):
 
 
 def test_few_clips_have_as_many_steps_as_training_takes():
-    recipe = mlp.Recipe()
+    recipe = mlp.MLPRecipe()
     few, many = recipe.with_schedule(440), recipe.with_schedule(200_000)
     assert (few.epochs, few.every, few.patience) == (1334, 2, 67)  # three batches an epoch
     assert (many.epochs, many.every, many.patience) == (200, 1, 10)

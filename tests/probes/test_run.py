@@ -11,7 +11,7 @@ from probekit.cards import Protocol, Published, TaskCard
 from probekit.data import manifest as manifests
 from probekit.metrics import bootstrap
 from probekit.probes import registry
-from probekit.probes.probe_run import Run
+from probekit.probes.probe_run import ProbeRun
 from probekit.scores import predictions, scoring, store
 
 KINDS = ["linear", "mlp", "knn", "sklearn.svm:SVC", "sklearn.linear_model:LogisticRegression"]
@@ -82,7 +82,7 @@ def draw(clips=60, dim=4, seed=0):
 def run(values, labels, kind="linear", **others):
     own = {k: others.pop(k) for k in ("steps", "preset", "fraction", "seed") if k in others}
     used = others.pop("task", card())
-    return Run(used, features(values, clips_of(labels, **others)), registry.get_probe(kind), **own)
+    return ProbeRun(used, features(values, clips_of(labels, **others)), registry.get_probe(kind), **own)
 
 
 # ---- what it keeps
@@ -105,7 +105,7 @@ def test_all_scores_follow_from_what_is_kept(tmp_path, kind):
     assert kept["classes"] == ["class, 0", "class, 1", "class, 2"]
     assert kept["also"]["top-2"]["score"] >= kept["score"] > 0.5
     assert kept["also"]["log-loss"]["score"] < np.log(3)  # better than knowing nothing
-    assert (kept["probe"], kept["settings"]) == (kind, one.kind.facts())
+    assert (kept["probe"], kept["settings"]) == (kind, one.probe.facts())
 
 
 def test_published_scores_are_carried_along():
@@ -135,7 +135,7 @@ def test_missing_clips_are_counted_with_reasons():
         missing={f"c{k}": "too short" for k in range(50, 60)},
         expected=70,
     )
-    result, _ = Run(card(), some, registry.get_probe("linear")).compute()
+    result, _ = ProbeRun(card(), some, registry.get_probe("linear")).compute()
     assert (result["clips"]["used"], result["clips"]["of"]) == (50, 70)
     assert result["clips"]["missing_count"] == 20
     assert result["clips"]["missing"]["c59"] == "too short"

@@ -79,7 +79,7 @@ def test_test_clips_are_never_read(case):
     """With NaN for features and nonsense for labels, every bit of the outcome is the same."""
     protocol, clips, features = case
     targets = clips.targets()
-    for split in splits.make(protocol, clips):
+    for split in splits.make_splits(protocol, clips):
         plain = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
         blanked, unlabelled = features.copy(), targets.copy()
         blanked[split.test], unlabelled[split.test] = np.nan, -(10**6)
@@ -94,7 +94,7 @@ def test_feature_that_tells_only_the_test_labels_changes_nothing(case):
     """A feature that is zero in training, and the answer in the test, gets no weight at all."""
     protocol, clips, features = case
     targets = clips.targets()
-    for split in splits.make(protocol, clips):
+    for split in splits.make_splits(protocol, clips):
         answers = np.zeros((len(clips), 3), np.float32)
         answers[split.test] = 100 * np.eye(3)[targets[split.test]]
         leaky, blank = np.hstack([features, answers]), np.hstack([features, 0 * answers])
@@ -109,7 +109,7 @@ def test_feature_that_tells_only_the_test_labels_changes_nothing(case):
 def test_held_out_clips_have_no_part_in_the_fits_that_are_scored_on_them(monkeypatch):
     clips, features = draw(valid=False)
     protocol = PROTOCOLS["official folds"]
-    split = splits.make(protocol, clips)[0]
+    split = splits.make_splits(protocol, clips)[0]
     seen = []
     fit_paths = linear.fit_paths
 
@@ -132,7 +132,7 @@ def test_all_splits_at_once_keep_each_others_test_clips_apart(name):
     protocol = PROTOCOLS[name]
     clips, features = draw()
     targets = clips.targets()
-    divisions = splits.make(protocol, clips)
+    divisions = splits.make_splits(protocol, clips)
     plain = choose_all(features, targets, clips, divisions, protocol, ACCURACY, grid=GRID)
     for k, split in enumerate(divisions[:2]):
         leaky = np.hstack([features, np.zeros((len(clips), 3), np.float32)])
@@ -167,7 +167,7 @@ def test_held_out_clips_move_the_fits_by_rounding_at_most():
 def test_all_splits_at_once_are_as_each_alone(jobs):
     clips, features = draw(valid=False)
     protocol, targets = PROTOCOLS["official folds"], clips.targets()
-    divisions = splits.make(protocol, clips)
+    divisions = splits.make_splits(protocol, clips)
     seen = []
     found = choose_all(
         features,
@@ -188,7 +188,7 @@ def test_all_splits_at_once_are_as_each_alone(jobs):
 def test_where_lower_is_better_the_lowest_wins():
     clips, features = draw(valid=False)
     protocol, targets = PROTOCOLS["official folds"], clips.targets()
-    split = splits.make(protocol, clips)[0]
+    split = splits.make_splits(protocol, clips)[0]
     metric = metrics.get_metric("log-loss")
     found = choose(features, targets, clips, split, protocol, metric, GRID)
     assert found.selected_score == min(found.curve) < max(found.curve)
@@ -201,7 +201,7 @@ def test_without_standardization_weights_are_of_the_features_themselves():
     clips, features = draw(valid=False)
     features = 3 + features * np.logspace(-1, 1, 6, dtype=np.float32)
     protocol, targets = PROTOCOLS["official folds"], clips.targets()
-    split = splits.make(protocol, clips)[0]
+    split = splits.make_splits(protocol, clips)[0]
     [found] = choose_all(
         features, targets, clips, [split], protocol, ACCURACY, grid=GRID, standardize=False
     )
@@ -219,7 +219,7 @@ def test_without_standardization_weights_are_of_the_features_themselves():
 def test_best_mean_over_the_divisions_wins():
     clips, features = draw(valid=False)
     protocol, targets = PROTOCOLS["official folds"], clips.targets()
-    split = splits.make(protocol, clips)[1]
+    split = splits.make_splits(protocol, clips)[1]
     found = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
     curves = []
     for fit, held in splits.inner_cv(protocol, clips, split.train):
@@ -235,7 +235,7 @@ def test_best_mean_over_the_divisions_wins():
 def test_validation_clips_choose_where_there_are_some():
     clips, features = draw()
     protocol, targets = PROTOCOLS["split with validation clips"], clips.targets()
-    (split,) = splits.make(protocol, clips)
+    (split,) = splits.make_splits(protocol, clips)
     found = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
     path = linear.fit_path(features[split.train], targets[split.train], "single", 3, GRID)
     held = split.valid
@@ -249,7 +249,7 @@ def test_validation_clips_choose_where_there_are_some():
 def test_probe_is_refitted_on_training_and_validation_clips_if_the_card_says_so(refit):
     clips, features = draw()
     targets, protocol = clips.targets(), Protocol(kind="split", refit=refit)
-    (split,) = splits.make(protocol, clips)
+    (split,) = splits.make_splits(protocol, clips)
     found = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
     rows = np.flatnonzero(np.isin(clips.column("split"), ["train", "valid"] if refit else "train"))
     (alone,) = linear.fit_path(features[rows], targets[rows], "single", 3, (found.probe.c,))
@@ -260,7 +260,7 @@ def test_probe_is_refitted_on_training_and_validation_clips_if_the_card_says_so(
 def test_of_equal_values_the_strongest_regularization_wins():
     clips, features = draw(noise=0.01)  # every C recognizes every clip
     protocol = PROTOCOLS["made folds"]
-    split = splits.make(protocol, clips)[0]
+    split = splits.make_splits(protocol, clips)[0]
     found = choose(features, clips.targets(), clips, split, protocol, ACCURACY, GRID)
     assert found.curve == [1.0] * len(GRID)
     assert found.probe.c == GRID[0]
@@ -269,7 +269,7 @@ def test_of_equal_values_the_strongest_regularization_wins():
 def test_means_that_differ_by_rounding_only_are_equal():
     clips, features = draw(valid=False)
     protocol = PROTOCOLS["official folds"]
-    split = splits.make(protocol, clips)[0]
+    split = splits.make_splits(protocol, clips)[0]
     assert np.mean([0.1, 0.2, 0.3]) > np.mean([0.3, 0.2, 0.1])
     values = iter([0.3, 0.1, 0.2, 0.2, 0.1, 0.3])  # of both C on each of three divisions
     metric = replace(ACCURACY, score=lambda targets, scores: next(values))
@@ -285,7 +285,7 @@ def test_means_that_differ_by_rounding_only_are_equal():
 def test_choice_at_the_edge_of_the_grid_is_flagged(grid, edge):
     clips, features = draw(240, dim=60, noise=5.0)
     protocol = PROTOCOLS["made folds"]
-    split = splits.make(protocol, clips)[0]
+    split = splits.make_splits(protocol, clips)[0]
     found = choose(features, clips.targets(), clips, split, protocol, ACCURACY, grid)
     assert found.at_edge is edge
     assert (found.probe.c in (grid[0], grid[-1])) is edge
@@ -298,7 +298,7 @@ def test_one_class_in_training_names_the_split():
     clips, features = draw()
     targets = np.where(clips.column("split") == "test", clips.targets(), 1)
     protocol = PROTOCOLS["split with validation clips"]
-    (split,) = splits.make(protocol, clips)
+    (split,) = splits.make_splits(protocol, clips)
     with pytest.raises(DataError, match=r"mine, split 'test'.*all training clips have the same"):
         choose(features, targets, clips, split, protocol, ACCURACY, GRID)
 
@@ -308,7 +308,7 @@ def test_division_without_two_classes_says_that_it_is_about_choosing_c():
     # class 2 in fold 3 only: with that one held out, nothing is left to tell apart
     targets = np.where(clips.column("fold") == "3", 2, 1)
     protocol = PROTOCOLS["official folds"]
-    split = splits.make(protocol, clips)[0]
+    split = splits.make_splits(protocol, clips)[0]
     with pytest.raises(DataError, match=r"split '0', choosing C on 3 divisions .* same label"):
         choose(features, targets, clips, split, protocol, ACCURACY, GRID)
 
@@ -330,7 +330,7 @@ def tags(valid_positive):
 def test_metric_that_is_not_defined_on_held_out_clips_is_an_error(name):
     clips, features = tags(valid_positive=False)
     protocol = Protocol(kind="split")
-    (split,) = splits.make(protocol, clips)
+    (split,) = splits.make_splits(protocol, clips)
     with pytest.raises(
         DataError,
         match=r"tags, split 'test', choosing C on 20 validation clips: "
@@ -345,7 +345,7 @@ def test_divisions_in_which_the_metric_is_not_defined_are_left_out():
     table["labels"] = [("tag",) if k % 2 and k < 45 else () for k in range(60)]
     clips = manifests.from_rows("tags", table.to_dict("records"), target="multi")
     protocol = Protocol(kind="folds")
-    split = splits.make(protocol, clips)[0]
+    split = splits.make_splits(protocol, clips)[0]
     metric = metrics.get_metric("roc-auc")
     found = choose(features, clips.targets(), clips, split, protocol, metric, GRID)
     curves = []

@@ -7,7 +7,7 @@ from scipy.stats import ttest_rel
 
 from probekit.metrics import bootstrap, metrics
 from probekit.metrics.bootstrap import ResamplingUnits
-from probekit.metrics.significance import bootstrap_p, corrected_t, holm
+from probekit.metrics.significance import bootstrap_p, corrected_t_test, holm
 
 ACCURACY = metrics.get_metric("accuracy")
 
@@ -22,7 +22,7 @@ def test_corrected_t_of_an_example_by_hand():
     assert t == pytest.approx(1.885618, abs=1e-6)
     share = t / np.sqrt(t**2 + 4)
     below = 0.5 + 0.25 * share * (3 - share**2)
-    found = corrected_t(np.array([0.02, 0.01, 0.03, 0.00, 0.04]), 0.25)
+    found = corrected_t_test(np.array([0.02, 0.01, 0.03, 0.00, 0.04]), 0.25)
     assert found == pytest.approx(2 * (1 - below), abs=1e-12)
     assert found == pytest.approx(0.1324, abs=1e-4)
 
@@ -32,14 +32,14 @@ def test_without_the_correction_it_is_the_paired_t_test():
     for folds in (2, 3, 10, 50):
         one, other = rng.normal(0.6, 0.1, folds), rng.normal(0.55, 0.1, folds)
         expected = ttest_rel(one, other).pvalue
-        assert corrected_t(one - other, 0.0) == pytest.approx(expected, rel=1e-9)
-        assert corrected_t(other - one, 0.0) == pytest.approx(expected, rel=1e-9)
-        assert corrected_t(one - other, 1 / 9) > expected
+        assert corrected_t_test(one - other, 0.0) == pytest.approx(expected, rel=1e-9)
+        assert corrected_t_test(other - one, 0.0) == pytest.approx(expected, rel=1e-9)
+        assert corrected_t_test(one - other, 1 / 9) > expected
 
 
 def test_t_of_equal_differences():
-    assert corrected_t(np.zeros(5), 0.1) == 1
-    assert corrected_t(np.full(5, 0.25), 0.1) == 0  # the bootstrap beside it has a floor
+    assert corrected_t_test(np.zeros(5), 0.1) == 1
+    assert corrected_t_test(np.full(5, 0.25), 0.1) == 0  # the bootstrap beside it has a floor
 
 
 def test_holm_of_known_examples():
@@ -88,9 +88,9 @@ def rejected(monkeypatch):
                 right = hard + noise < level
                 runs.append(np.eye(2)[np.where(right, targets, 1 - targets)])
             groups = np.array([f"g{k // 2:02d}" if grouped else "" for k in range(120)])
-            units = ResamplingUnits.of(np.arange(120) // 60, groups)
-            drawn = units.resampled(ACCURACY, targets, runs)
-            p = bootstrap_p(drawn[:, 0] - drawn[:, 1], units.freedom)
+            units = ResamplingUnits.from_groups(np.arange(120) // 60, groups)
+            drawn = units.resample(ACCURACY, targets, runs)
+            p = bootstrap_p(drawn[:, 0] - drawn[:, 1], units.degrees_of_freedom)
             count += p < np.array([0.05, 0.005])
         return count / rounds
 

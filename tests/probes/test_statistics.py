@@ -32,7 +32,7 @@ def none(clips):
 def interval_of(right, folds=None, groups=None):
     folds = np.zeros(len(right), int) if folds is None else folds
     groups = none(len(right)) if groups is None else groups
-    return bootstrap.interval(ACCURACY, *scored(right), folds, groups)
+    return bootstrap.confidence_interval(ACCURACY, *scored(right), folds, groups)
 
 
 def slow_interval(score, targets, scores, folds, units, draws):
@@ -84,7 +84,7 @@ def test_interval_is_that_of_a_plain_loop(name, score, grouped, monkeypatch):
     folds = np.sort(np.arange(clips) % 2)  # with groups of another size in each
     groups = np.array([f"g{k // (3 if folds[k] else 4):02d}" for k in range(clips)])
     units = groups if grouped else np.array([f"clip {k:02d}" for k in range(clips)])
-    found = bootstrap.interval(
+    found = bootstrap.confidence_interval(
         metrics.get_metric(name), targets, scores, folds, groups if grouped else none(clips)
     )
     assert (found.low, found.high) == pytest.approx(
@@ -98,9 +98,9 @@ def test_shortcut_for_accuracy_draws_as_the_general_way_does():
     rng = np.random.default_rng(0)
     targets, scores = scored(rng.random(80) < 0.7)
     folds, groups = np.arange(80) % 3, np.array([f"g{k}" for k in rng.integers(0, 25, 80)])
-    short = bootstrap.interval(ACCURACY, targets, scores, folds, groups)
+    short = bootstrap.confidence_interval(ACCURACY, targets, scores, folds, groups)
     general = replace(ACCURACY, name="another name")
-    assert bootstrap.interval(general, targets, scores, folds, groups) == short
+    assert bootstrap.confidence_interval(general, targets, scores, folds, groups) == short
 
 
 def test_every_fold_counts_the_same_whatever_its_size():
@@ -227,7 +227,7 @@ def test_draws_in_which_nothing_is_defined_are_left_out(monkeypatch):
     monkeypatch.setattr(bootstrap, "RESAMPLES", 200)
     targets = np.array([[1], [0], [0], [0], [0], [0]])
     scores = np.array([[0.5], [0.9], [0.1], [0.2], [0.3], [0.4]])
-    found = bootstrap.interval(
+    found = bootstrap.confidence_interval(
         metrics.get_metric("roc-auc"), targets, scores, np.zeros(6, int), none(6)
     )
     assert 0 <= found.low < 0.8 < found.high <= 1

@@ -23,7 +23,7 @@ def features():
 )
 def test_steps_are_those_of_a_pipeline_fitted_on_training_rows(features, names):
     train, test = features[:40], features[40:]
-    ours = transforms.fit(names, train)
+    ours = transforms.fit_transform(names, train)
     theirs = make_pipeline(*(THEIRS[name]() for name in names)).fit(train.astype(np.float64))
     for rows in (train, test):
         # ours is rounded to float32 at the end
@@ -34,7 +34,7 @@ def test_steps_are_those_of_a_pipeline_fitted_on_training_rows(features, names):
 
 
 def test_no_steps_leave_features_as_they_are(features):
-    assert np.array_equal(transforms.fit((), features)(features), features)
+    assert np.array_equal(transforms.fit_transform((), features)(features), features)
 
 
 def test_constant_and_empty_features_stay_finite(features):
@@ -42,18 +42,18 @@ def test_constant_and_empty_features_stay_finite(features):
     features[:, 2] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        own = transforms.fit(("standardize", "unit-l2"), features)
+        own = transforms.fit_transform(("standardize", "unit-l2"), features)
         found = own(np.concatenate([features, np.zeros((1, 5), np.float32)]))
-        alone = transforms.fit(("unit-l2",), features)(np.zeros((2, 5), np.float32))
+        alone = transforms.fit_transform(("unit-l2",), features)(np.zeros((2, 5), np.float32))
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[:-1, 1:3], 0, atol=1e-6)
     assert np.array_equal(alone, np.zeros((2, 5)))
 
 
 def test_unknown_steps_are_named():
-    assert transforms.check(["standardize", "unit-l2"]) == ("standardize", "unit-l2")
+    assert transforms.check_steps(["standardize", "unit-l2"]) == ("standardize", "unit-l2")
     with pytest.raises(UnknownNameError, match="unknown step 'standardise'"):
-        transforms.check(["standardise"])
+        transforms.check_steps(["standardise"])
 
 
 def test_a_stepped_probe_sees_transformed_features(features):
@@ -66,7 +66,7 @@ def test_a_stepped_probe_sees_transformed_features(features):
         def arrays(self):
             return {"weight": np.ones(2)}
 
-    own = transforms.fit(("standardize",), features)
+    own = transforms.fit_transform(("standardize",), features)
     found = transforms.Pipeline(own, Echo())
     assert np.array_equal(found.scores(features), own(features))
     assert found.probabilities

@@ -127,8 +127,8 @@ def test_half_precision_is_wide_before_it_is_squared():
     x[::2] = -300
     own = row_blocks.StandardizedRows(x, np.ones((1, 100), bool))
     np.testing.assert_allclose(own.scale, [[300, 300]])
-    wanted = problem.make(np.arange(100) % 2, "single", 2)
-    [(_, scale, path)] = multi_fold.solve(
+    wanted = problem.make_problem(np.arange(100) % 2, "single", 2)
+    [(_, scale, path)] = multi_fold.solve_folds(
         x,
         np.arange(100) % 2,
         np.ones((1, 100), bool),
