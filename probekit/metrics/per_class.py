@@ -1,4 +1,4 @@
-"""What a score consists of: classes, groups, and classes that nothing was learnt about."""
+"""Scores of single classes and groups, and classes without training clips."""
 
 import warnings
 from collections.abc import Sequence
@@ -10,11 +10,12 @@ from probekit.data.manifest import Manifest
 from probekit.metrics.metrics import Metric
 
 Scores = dict[str, dict[str, float | int | None]]
+"""Name of a class or group to ``score`` (None where not defined) and its number of ``clips``."""
 
-_GROUPS_SHOWN = 200
+_MAX_GROUPS = 200
 
 
-def per_class(
+def class_scores(
     metric: Metric,
     names: Sequence[str],
     target: str,
@@ -29,85 +30,58 @@ def per_class(
     metric : Metric
         Scores the classes.
     names : sequence of str
-        The classes in their order, or what the numbers are called.
+        The classes in their order, or the names of the numbers.
     target : {"single", "multi", "regression"}
-        What the targets are.
+        The kind of the targets.
     targets, scores : numpy.ndarray
         Of all scored clips.
     fold : numpy.ndarray of int, shape (clips,)
-        Which fold each clip was scored in.
+        Fold that each clip was scored in.
 
     Returns
     -------
     dict of str to dict
-        Class to ``score`` (None where not defined) and ``clips``, of which it has that many.
+        See :data:`Scores`.
     """
-    own = [metric.per_class(targets[fold == k], scores[fold == k]) for k in np.unique(fold)]
+    by_fold = [metric.per_class(targets[fold == k], scores[fold == k]) for k in np.unique(fold)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice")
-        mean = np.nanmean(own, axis=0)
-    if target == "single":
-        counts = np.bincount(targets, minlength=len(mean))
-    elif target == "multi":
-        counts = targets.sum(axis=0)
-    else:
+        mean = np.nanmean(by_fold, axis=0)
+    if target == "regression":
         counts = np.full(len(mean), len(targets))
+    else:
+        counts = _count_classes(targets, len(mean))
     return {name: _entry(mean[k], counts[k]) for k, name in enumerate(names)}
 
 
-def per_group(metric: Metric, targets: Array, scores: Array, groups: Array) -> Scores:
-    """Return each group's score.
+def group_scores(metric: Metric, targets: Array, scores: Array, groups: Array) -> Scores:
+    """Return each group's score; empty for a single group, and for more than 200.
 
-    Parameters
-    ----------
-    metric : Metric
-        Scores the groups.
-    targets, scores : numpy.ndarray
-        Of all scored clips.
-    groups : numpy.ndarray of str, shape (clips,)
-        Group of each clip, empty where there is none.
-
-    Returns
-    -------
-    dict of str to dict
-        Group to ``score`` (None where not defined) and ``clips``; empty where there is one group
-        only, or more than 200.
+    ``groups`` has shape (clips,), empty text for a clip without a group.
     """
     names = sorted(set(groups) - {""})
-    if not 1 < len(names) <= _GROUPS_SHOWN:
+    if not 1 < len(names) <= _MAX_GROUPS:
         return {}
-    found: Scores = {}
-    for name in names:
-        own = groups == name
-        found[str(name)] = _entry(metric.score(targets[own], scores[own]), own.sum())
-    return found
+    members = {str(name): groups == name for name in names}
+    return {
+        name: _entry(metric.score(targets[rows], scores[rows]), rows.sum())
+        for name, rows in members.items()
+    }
 
 
-def unseen_classes(clips: Manifest, targets: Array, fitted: Array, test: Array) -> list[str]:
-    """Return the classes of test clips that no clip has which the probe was fitted on.
+def unseen_classes(clips: Manifest, targets: Array, fit_rows: Array, test_rows: Array) -> list[str]:
+    """Return the classes of test clips that no clip has which the probe was fitted on."""
+    test_counts, fit_counts = (
+        _count_classes(targets[rows], len(clips.names)) for rows in (test_rows, fit_rows)
+    )
+    return [clips.names[k] for k in np.flatnonzero((test_counts > 0) & (fit_counts == 0))]
 
-    Parameters
-    ----------
-    clips : Manifest
-        Says the classes' names.
-    targets : numpy.ndarray
-        Of all clips.
-    fitted, test : numpy.ndarray of int
-        Rows of the manifest.
 
-    Returns
-    -------
-    list of str
-        In the order of the classes.
-    """
-
-    def counts(rows: Array) -> Array:
-        if targets.ndim == 2:
-            return np.asarray(targets[rows].sum(axis=0))
-        return np.bincount(targets[rows], minlength=len(clips.names))
-
-    new = np.flatnonzero((counts(test) > 0) & (counts(fitted) == 0))
-    return [clips.names[k] for k in new]
+def _count_classes(targets: Array, classes: int) -> Array:
+    """Return the number of clips of each class."""
+    if targets.ndim == 2:
+        return np.asarray(targets.sum(axis=0))
+    return np.bincount(targets, minlength=classes)
 
 
 def _entry(score: float, clips: int) -> dict[str, float | int | None]:

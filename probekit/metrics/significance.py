@@ -1,4 +1,4 @@
-"""Tests of differences: their p-values, and what to do about many of them."""
+"""Significance tests of differences, and the correction for many of them."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,22 @@ from scipy.stats import t as student
 
 from probekit._typing import Array
 
-_TAIL = 10  # changes of sign that can be counted on
+_MIN_CROSSINGS = 10  # changes of sign below which their count is too coarse
 
 
-def bootstrap_p(differences: Array, freedom: int) -> float:
+def bootstrap_p(differences: Array, degrees_of_freedom: int) -> float:
     """Return the two-sided p-value of a bootstrap: how often the difference changes its sign.
 
-    Where fewer than ten resamples change it, the count says too little, and after a correction for
-    many comparisons nothing could be beyond chance. There p comes from the mean of the resamples
-    over their spread, by Student's t distribution; it is never above the count.
+    Where fewer than ten resamples change it, the count is too coarse, and after a correction for
+    many comparisons nothing could be significant. There p comes from the mean of the resamples
+    over their standard deviation, by Student's t distribution; it is never above the count.
 
     Parameters
     ----------
     differences : numpy.ndarray, shape (resamples,)
-        Of two runs on the same draws.
-    freedom : int >= 1
-        Degrees of freedom: units that are drawn, less one for each fold.
+        Between two runs on the same draws.
+    degrees_of_freedom : int >= 1
+        Units that are drawn, less one for each fold.
 
     Returns
     -------
@@ -30,41 +30,48 @@ def bootstrap_p(differences: Array, freedom: int) -> float:
         At most 1; a difference of 0 counts for both sides. Where all differences are the same, the
         least that can be counted: 2 / (resamples + 1).
     """
-    tail = int(min((differences <= 0).sum(), (differences >= 0).sum()))
-    counted = min(1.0, 2 * (tail + 1) / (len(differences) + 1))
+    crossings = int(min((differences <= 0).sum(), (differences >= 0).sum()))
+    counted = min(1.0, 2 * (crossings + 1) / (len(differences) + 1))
     spread = float(np.std(differences))
-    if tail >= _TAIL or spread == 0:
+    if crossings >= _MIN_CROSSINGS or spread == 0:
         return counted
-    return min(counted, float(2 * student.sf(abs(np.mean(differences)) / spread, freedom)))
+    statistic = abs(np.mean(differences)) / spread
+    return min(counted, float(2 * student.sf(statistic, degrees_of_freedom)))
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for being several (Holm, Scand. J. Statistics 6, 1979).
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for several tests (Holm, Scand. J. Statistics 6, 1979).
 
     Parameters
     ----------
-    p : sequence of float, each from 0 to 1
-        Of as many tests.
+    p_values : sequence of float, each from 0 to 1
+        One a test.
 
     Returns
     -------
     list of float
         In the same order; at most 1.
+
+    Examples
+    --------
+    >>> from probekit.metrics.significance import holm
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
     """
-    order = np.argsort(p)
-    steps = np.asarray(p)[order] * np.arange(len(p), 0, -1)
-    found = np.empty(len(p))
-    found[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return [float(value) for value in found]
+    order = np.argsort(p_values)
+    steps = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return [float(value) for value in adjusted]
 
 
-def corrected_t(differences: Array, test_over_train: float) -> float:
-    """Return the two-sided p-value of the corrected resampled t-test.
+def corrected_t_test(differences: Array, test_over_train: float) -> float:
+    """Return the two-sided p-value of the corrected resampled t-test (Nadeau and Bengio, 2003).
 
     Parameters
     ----------
     differences : numpy.ndarray, shape (repeats,), at least two
-        Of two learners, fold by fold or split by split.
+        Between two learners, fold by fold or split by split.
     test_over_train : float >= 0
         Test clips for each training clip; 0 for the plain t-test.
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from probekit._typing import Array
-from probekit.metrics import bootstrap
+from probekit.metrics import bootstrap, metrics
 from probekit.metrics.bootstrap import RESAMPLES, SEED, ResamplingUnits
 from probekit.metrics.metrics import Metric
 from probekit.scores.predictions import Predictions
@@ -27,12 +27,12 @@ def resampled_differences(metric: Metric, first: Predictions, second: Prediction
     numpy.ndarray, shape (1000, classes)
         First less second, mean over the folds in which both are defined; NaN if there is none.
     """
-    units = ResamplingUnits.of(first.fold, first.groups)
+    units = ResamplingUnits.from_groups(first.fold, first.groups)
     rng = np.random.default_rng(SEED)
     total = np.zeros((RESAMPLES, first.scores.shape[1]))
     n_defined = np.zeros_like(total)
     scores = [run.scores_for(metric) for run in (first, second)]
-    for rows, unit in zip(units.folds, units.unit, strict=True):
+    for rows, unit in zip(units.fold_rows, units.unit_numbers, strict=True):
         rescore = [
             bootstrap.make_resampled_class_metric(metric, first.targets[rows], run[rows])
             for run in scores
@@ -50,14 +50,14 @@ def resampled_differences(metric: Metric, first: Predictions, second: Prediction
 
 def units_per_class(predictions: Predictions) -> Array:
     """Return how many resampling units (clips, or groups) have each class; of numbers all."""
-    units = ResamplingUnits.of(predictions.fold, predictions.groups)
+    units = ResamplingUnits.from_groups(predictions.fold, predictions.groups)
     classes = predictions.scores.shape[1]
     counts = np.zeros(classes, np.int64)
-    for rows, unit in zip(units.folds, units.unit, strict=True):
+    for rows, unit in zip(units.fold_rows, units.unit_numbers, strict=True):
         if predictions.target == "regression":
             counts += unit.max() + 1
             continue
-        positive = bootstrap.one_hot(predictions.targets[rows], classes)
+        positive = metrics.one_hot(predictions.targets[rows], classes)
         for k in range(classes):
             counts[k] += len(np.unique(unit[positive[:, k]]))
     return counts
@@ -86,15 +86,15 @@ def sign_test(metric: Metric, pairs: Sequence[tuple[Predictions, Predictions]]) 
     first = pairs[0][0]
     gains = np.sum(
         [
-            bootstrap.clip_scores(metric, a.targets, a.scores)
-            - bootstrap.clip_scores(metric, b.targets, b.scores)
+            metrics.clip_scores(metric, a.targets, a.scores)
+            - metrics.clip_scores(metric, b.targets, b.scores)
             for a, b in pairs
         ],
         axis=0,
     )
-    units = ResamplingUnits.of(first.fold, first.groups)
+    units = ResamplingUnits.from_groups(first.fold, first.groups)
     wins = np.zeros((first.scores.shape[1], 2), int)
-    for rows, unit in zip(units.folds, units.unit, strict=True):
+    for rows, unit in zip(units.fold_rows, units.unit_numbers, strict=True):
         for k in np.unique(first.targets[rows]):
             clips = first.targets[rows] == k
             unit_gains = np.bincount(unit[clips], weights=gains[rows][clips])
