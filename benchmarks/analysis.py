@@ -12,7 +12,8 @@ from probekit.analysis.dendrogram import cluster
 from probekit.analysis.similarity import linear_cka
 from probekit.cache import import_export
 from probekit.data import readers
-from probekit.figures import tree as trees
+from probekit.figures.files import save_drawing
+from probekit.figures.tree import draw_dendrogram
 from probekit.probes.evaluate import evaluate
 from probekit.report import html
 from probekit.scores import groups
@@ -39,7 +40,7 @@ def _dendrogram(rng: np.random.Generator, folder: Path) -> float:
         fingerprint="f" * 64, manifest="m" * 64, provenance=("made up",),
     )  # fmt: skip
     begin = perf_counter()
-    trees.save(cluster(weights), folder / "figures")
+    save_drawing(draw_dendrogram, cluster(weights), folder / "figures")
     return perf_counter() - begin
 
 
@@ -75,7 +76,7 @@ def _page(rng: np.random.Generator, folder: Path) -> tuple[float, float]:
     begin = perf_counter()
     made = html.write(
         folder / "index.html",
-        [one for k in range(5) for one in groups.entries(f"task{k}", folder / "out")],
+        [one for k in range(5) for one in groups.load_groups(f"task{k}", folder / "out")],
         title="",
         figures=folder / "figures",
         cache=folder / "cache",

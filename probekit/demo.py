@@ -9,7 +9,8 @@ from probekit.analysis.dendrogram import dendrogram
 from probekit.cache import layout
 from probekit.errors import DataError
 from probekit.extraction.extract import extract
-from probekit.figures import tree as figure
+from probekit.figures.files import save_drawing
+from probekit.figures.tree import draw_dendrogram
 from probekit.probes.evaluate import evaluate
 from probekit.report import html
 from probekit.scores import groups, store
@@ -79,7 +80,7 @@ def run(
     """
     tell = step or (lambda name: None)
     begin = perf_counter()
-    where, out = layout.root(cache), store.root(reports) / "demo"
+    where, out = layout.cache_root(cache), store.reports_root(reports) / "demo"
     corpus = out / f"corpus-{clips}-{seed}"
     tell(STEPS[0])
     try:
@@ -92,12 +93,12 @@ def run(
     found = evaluate("synth", EXTRACTORS, cache=where, reports=out, root=corpus)
     tell(STEPS[3])
     tree = dendrogram("synth", EXTRACTORS[0], cache=where, root=corpus, space="standardized")
-    drawn = figure.save(tree, out / "figures")
+    drawn = save_drawing(draw_dendrogram, tree, out / "figures")
     tell(STEPS[4])
     runs = {result["run"] for result in found}
     entries = [
         one
-        for one in groups.entries("synth", out)
+        for one in groups.load_groups("synth", out)
         if runs.issuperset(result["run"] for result in one.results)
     ]
     written = html.write(

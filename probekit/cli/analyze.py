@@ -60,7 +60,8 @@ def dendrogram(
       probekit analyze dendrogram --task synth -e melstats
     """
     from probekit.analysis import dendrogram as analysis
-    from probekit.figures import tree as figure
+    from probekit.figures.files import save_drawing
+    from probekit.figures.tree import draw_dendrogram
 
     made = []
     for name in embedding:
@@ -78,7 +79,8 @@ def dendrogram(
             linkage=linkage,
             clusters=clusters,
         )
-        made.append(result_entry(name, tree, figure.save(tree, folder(reports), width, style)))
+        files = save_drawing(draw_dendrogram, tree, folder(reports), width, style)
+        made.append(result_entry(name, tree, files))
     print_result(made, json)
 
 
@@ -113,7 +115,8 @@ def correlation(
       probekit analyze correlation --task synth -e convnet:stream=max5
     """
     from probekit.analysis import correlation as analysis
-    from probekit.figures import heatmap
+    from probekit.figures.files import save_drawing
+    from probekit.figures.heatmap import draw_correlation
 
     made = []
     for name in embedding:
@@ -130,7 +133,7 @@ def correlation(
             permutations=permutations,
             seed=seed,
         )
-        files = heatmap.save_correlation(found, folder(reports), width, style)
+        files = save_drawing(draw_correlation, found, folder(reports), width, style)
         made.append(result_entry(name, found, files) | {"strongest": found.strongest(10)})
     print_result(made, json)
     for one in [] if json else made:
@@ -189,7 +192,8 @@ def projection(
     """
     from probekit.analysis import dendrogram as trees
     from probekit.analysis import projection as analysis
-    from probekit.figures import scatter
+    from probekit.figures.files import save_drawing
+    from probekit.figures.scatter import draw_projection
     from probekit.utils.suggest import unknown_name_error
 
     if of not in ("classes", "clips"):
@@ -199,7 +203,7 @@ def projection(
         common: dict[str, Any] = {"method": method, "perplexity": perplexity, "seed": seed}
         places: dict[str, Any] = {"cache": cache, "root": root}
         if of == "clips":
-            found = analysis.project_clips(task, name, colour=colour, most=most, **places, **common)
+            found = analysis.project_clips(task, name, color=colour, max_clips=most, **places, **common)
         else:
             tree = trees.dendrogram(
                 task,
@@ -215,15 +219,16 @@ def projection(
                 **places,
             )
             found = analysis.project_classes(tree, **common)
-        made.append(result_entry(name, found, scatter.save(found, folder(reports), width, style)))
+        files = save_drawing(draw_projection, found, folder(reports), width, style)
+        made.append(result_entry(name, found, files))
     print_result(made, json)
 
 
 def folder(reports: str | None) -> Path:
     """Return where figures go."""
-    from probekit.scores.store import root
+    from probekit.scores.store import reports_root
 
-    return root(reports) / "figures"
+    return reports_root(reports) / "figures"
 
 
 def result_entry(name: str, found: Any, files: list[Path]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from probekit.cli import options, output
 from probekit.cli.analyze import Style, Task, Width, folder, print_result, result_entry
 
 if TYPE_CHECKING:
-    from probekit.analysis.class_differences import Differences
+    from probekit.analysis.class_differences import ClassDifferences
 
 Run = Annotated[
     str,
@@ -56,7 +56,8 @@ def similarity(
       probekit analyze similarity --task gtzan -e vggish -e openl3 -e melstats
     """
     from probekit.analysis import similarity as analysis
-    from probekit.figures import similarity_matrix as figure
+    from probekit.figures.files import save_drawing
+    from probekit.figures.heatmap import draw_similarity
 
     made = []
     for one in measure or analysis.MEASURES:
@@ -69,10 +70,10 @@ def similarity(
             debiased=debiased,
             k=k,
             normalize=normalize,
-            most=most,
+            max_clips=most,
             seed=seed,
         )
-        files = figure.save(found, folder(reports), width, style)
+        files = save_drawing(draw_similarity, found, folder(reports), width, style)
         made.append(result_entry(one, found, files) | {"pairs": found.rows()})
     print_result(made, json)
 
@@ -115,7 +116,8 @@ def confusion(
     """
     from probekit.analysis import confusion as analysis
     from probekit.errors import DataError
-    from probekit.figures import confusion_matrix as figure
+    from probekit.figures.files import save_drawing
+    from probekit.figures.heatmap import draw_confusion
 
     names = [*(run or ()), *(embedding or ())]
     if not names:
@@ -126,7 +128,7 @@ def confusion(
     made = []
     for name in dict.fromkeys(names):
         found = analysis.confusion(name, task=task, reports=reports, order=order)
-        files = figure.save(found, folder(reports), width, style)
+        files = save_drawing(draw_confusion, found, folder(reports), width, style)
         made.append(result_entry(found.run.label, found, files))
     print_result(made, json)
 
@@ -151,12 +153,13 @@ def differences(
       probekit analyze differences vggish melstats --task gtzan
     """
     from probekit.analysis import class_differences as analysis
-    from probekit.figures import dot_plot as figure
+    from probekit.figures.dot_plot import draw_class_differences
+    from probekit.figures.files import save_drawing
 
-    found = analysis.differences(
+    found = analysis.class_differences(
         first, second, task=task, reports=reports, metric=metric, correction=correction
     )
-    files = figure.save(found, folder(reports), width, style)
+    files = save_drawing(draw_class_differences, found, folder(reports), width, style)
     made = result_entry(f"{found.first.label} and {found.second.label}", found, files)
     print_result([made | {"classes": found.rows()}], json)
     if not json:
@@ -183,10 +186,11 @@ def efficiency(
       probekit analyze efficiency --task gtzan
     """
     from probekit.analysis import label_efficiency as analysis
-    from probekit.figures import curves
+    from probekit.figures.curves import draw_label_efficiency
+    from probekit.figures.files import save_drawing
 
-    found = analysis.efficiency(task, reports=reports, embeddings=embedding or ())
-    files = curves.save(found, folder(reports), width, style)
+    found = analysis.label_efficiency(task, reports=reports, embeddings=embedding or ())
+    files = save_drawing(draw_label_efficiency, found, folder(reports), width, style)
     print_result([result_entry(task, found, files)], json)
 
 
@@ -205,14 +209,15 @@ def cost(
       probekit analyze cost --task gtzan
     """
     from probekit.analysis import cost as analysis
-    from probekit.figures import cost_scatter as figure
+    from probekit.figures.files import save_drawing
+    from probekit.figures.scatter import draw_cost
 
     found = analysis.cost(task, reports=reports, cache=cache)
-    files = figure.save(found, folder(reports), width, style)
+    files = save_drawing(draw_cost, found, folder(reports), width, style)
     print_result([result_entry(task, found, files)], json)
 
 
-def _table(found: "Differences") -> None:
+def _table(found: "ClassDifferences") -> None:
     """Print the classes that differ beyond chance."""
     beyond = [row for row in found.rows() if row["beyond_chance"]]
     if not beyond:

@@ -1,125 +1,104 @@
-"""A figure's files: PDF and SVG with real text, PNG at 300 dpi, its numbers and what made it."""
+"""Files of a figure: PDF, SVG, PNG at 300 dpi, its numbers (CSV), and what made it (JSON)."""
 
 import csv
 import io
 import json
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from probekit.analysis.base import Analysis
-from probekit.figures import style
-from probekit.figures import text as text_module
+from probekit.figures.style import Drawing, style_context
+from probekit.figures.text import missing_glyphs
 from probekit.utils import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Found = TypeVar("Found", bound=Analysis)
+AnyAnalysis = TypeVar("AnyAnalysis", bound=Analysis)
 
 FORMATS = ("pdf", "svg", "png")
 DPI = 300
 
 
-def save(
-    figure: "Figure", analysis: Analysis, folder: Path, look: str | Path | None = None
+def save_drawing(
+    draw: Drawing[AnyAnalysis],
+    analysis: AnyAnalysis,
+    folder: Path,
+    width: float | None = None,
+    style_file: str | Path | None = None,
 ) -> list[Path]:
-    """Write a figure with its numbers (CSV) and what made it (JSON).
-
-    Caption and facts are in the metadata of the pictures, too. Each file is there whole or not at
-    all. A label that no font on this machine can draw is named in a warning; in the SVG it is
-    there as text all the same.
+    """Draw an analysis and write the figure with its data.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure
-        What to write.
+    draw : callable
+        For example :func:`probekit.figures.tree.draw_dendrogram`.
     analysis : Analysis
-        What it shows; its name is the files' stem.
+        What to draw.
     folder : pathlib.Path
-        Where; it is made.
-    look : str or pathlib.Path, optional
-        The style file with which it was drawn.
+        Where the files go; it is made.
+    width : float > 0, optional
+        In inches.
+    style_file : str or pathlib.Path, optional
+        A matplotlib style file.
 
     Returns
     -------
     list of pathlib.Path
         PDF, SVG, PNG, CSV and JSON.
     """
+    return save_figure(draw(analysis, width, style_file), analysis, folder, style_file)
+
+
+def save_figure(
+    figure: "Figure", analysis: Analysis, folder: Path, style_file: str | Path | None = None
+) -> list[Path]:
+    """Write a figure with its numbers (CSV) and what made it (JSON); see :func:`save_drawing`.
+
+    Caption and facts are in the metadata of the pictures, too. Each file is written atomically.
+    Labels that no installed font can draw are named in a warning; in the SVG they are text anyway.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"caption": analysis.caption, **analysis.facts()}
-    written = []
-    with style.style_context(look):
-        strange = text_module.missing_glyphs(_texts(figure))
+    paths = []
+    with style_context(style_file):
+        unreadable = missing_glyphs(_visible_texts(figure))
         for kind in FORMATS:
             metadata = _metadata(kind, analysis, facts)
 
-            def draw(aside: Path, kind: str = kind, metadata: dict[str, Any] = metadata) -> None:
-                figure.savefig(aside, format=kind, dpi=DPI, metadata=metadata)
+            def write(path: Path, kind: str = kind, metadata: dict[str, Any] = metadata) -> None:
+                figure.savefig(path, format=kind, dpi=DPI, metadata=metadata)
 
-            written.append(folder / f"{analysis.name}.{kind}")
-            atomic.atomic_write(written[-1], draw)
-    made = {
+            paths.append(folder / f"{analysis.name}.{kind}")
+            atomic.atomic_write(paths[-1], write)
+    record = {
         **facts,
         "probekit": version("probekit"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     for suffix, text in (
-        ("csv", _table(analysis.rows())),
-        ("json", json.dumps(made, indent=1, ensure_ascii=False, default=_plain)),
+        ("csv", _csv(analysis.rows())),
+        ("json", json.dumps(record, indent=1, ensure_ascii=False, default=_to_json)),
     ):
-        written.append(folder / f"{analysis.name}.{suffix}")
-        atomic.atomic_write_text(written[-1], text)
-    if strange:
-        warnings.warn(_unreadable(strange, analysis.name), stacklevel=2)
-    return written
+        paths.append(folder / f"{analysis.name}.{suffix}")
+        atomic.atomic_write_text(paths[-1], text)
+    if unreadable:
+        first = unreadable[0] if len(unreadable[0]) <= 40 else unreadable[0][:39] + "…"
+        others = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        warnings.warn(
+            f"{analysis.name}: no installed font can draw {first!r}{others}; PDF and PNG show "
+            "boxes instead. Install a font that can, for example Noto Sans CJK, or name one in a "
+            "style file",
+            stacklevel=2,
+        )
+    return paths
 
 
-@dataclass(frozen=True)
-class Saver(Generic[Found]):
-    """Draws an analysis, and writes the figure with its data.
-
-    Attributes
-    ----------
-    draw : callable
-        Takes the analysis, a width and a style file, and returns a figure.
-    """
-
-    draw: "Callable[[Found, float | None, str | Path | None], Figure]"
-
-    def __call__(
-        self,
-        found: Found,
-        folder: Path,
-        width: float | None = None,
-        look: str | Path | None = None,
-    ) -> list[Path]:
-        """Draw and write.
-
-        Parameters
-        ----------
-        found : Analysis
-            What to draw.
-        folder : pathlib.Path
-            Where.
-        width : float > 0, optional
-            In inches.
-        look : str or pathlib.Path, optional
-            A style file.
-
-        Returns
-        -------
-        list of pathlib.Path
-            PDF, SVG, PNG, CSV and JSON.
-        """
-        return save(self.draw(found, width, look), found, folder, look)
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
     """Return rows as CSV; columns in the order in which they first occur."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
@@ -133,52 +112,26 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _metadata(kind: str, analysis: Analysis, facts: dict[str, Any]) -> dict[str, Any]:
-    """Return what a file says of itself, under the keys that its format has."""
-    maker = f"probekit {version('probekit')}"
-    made_of = json.dumps(facts, ensure_ascii=False, default=_plain)
-    title = analysis.name
+    """Return the metadata of a picture, under the keys that its format has."""
+    software = f"probekit {version('probekit')}"
+    source = json.dumps(facts, ensure_ascii=False, default=_to_json)
+    title, caption = analysis.name, analysis.caption
     if kind == "png":
-        return {
-            "Title": title,
-            "Description": analysis.caption,
-            "Software": maker,
-            "Source": made_of,
-        }
+        return {"Title": title, "Description": caption, "Software": software, "Source": source}
     if kind == "svg":
-        return {
-            "Title": title,
-            "Description": analysis.caption,
-            "Creator": maker,
-            "Source": made_of,
-            "Date": None,
-        }
-    return {
-        "Title": title,
-        "Subject": analysis.caption,
-        "Keywords": made_of,
-        "Creator": maker,
-        "CreationDate": None,
-    }
+        metadata = {"Title": title, "Description": caption, "Creator": software, "Source": source}
+        return {**metadata, "Date": None}
+    metadata = {"Title": title, "Subject": caption, "Keywords": source, "Creator": software}
+    return {**metadata, "CreationDate": None}
 
 
-def _texts(figure: "Figure") -> list[str]:
-    """Return all texts of a figure that are shown."""
+def _visible_texts(figure: "Figure") -> list[str]:
     from matplotlib.text import Text
 
-    found = figure.findobj(Text)
-    return [item.get_text() for item in found if isinstance(item, Text) and item.get_visible()]
+    texts = figure.findobj(Text)
+    return [text.get_text() for text in texts if isinstance(text, Text) and text.get_visible()]
 
 
-def _unreadable(labels: list[str], name: str) -> str:
-    """Say which labels show boxes or unjoined letters."""
-    first = labels[0] if len(labels[0]) <= 40 else labels[0][:39] + "…"
-    others = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
-    return (
-        f"{name}: no font on this machine can draw {first!r}{others}; PDF and PNG show boxes "
-        "there. Install one that can, for example Noto Sans CJK, or name one in a style file"
-    )
-
-
-def _plain(value: Any) -> Any:
-    """Return numbers of numpy as Python's own, for JSON."""
+def _to_json(value: Any) -> Any:
+    """Return a NumPy number as Python's own, anything else as text."""
     return value.item() if hasattr(value, "item") else str(value)

@@ -1,26 +1,47 @@
-"""How figures look: widths, palettes, and a style file that people can change."""
+"""Style of figures: widths, palettes, and style files."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from probekit.errors import DataError
 from probekit.figures import text
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.16  # inches, as IEEE prints
-OWN = Path(__file__).with_name("probekit.mplstyle")
-NOTE = "#555555"  # colour of what stands below a figure
-QUIET = "#8A8A8A"  # colour of lines that belong to no group
-SMALLEST = 6.0  # points
+DEFAULT_FILE = Path(__file__).with_name("probekit.mplstyle")
+MARKERS = "osD^vPX<>*"  # of groups, beside their colors
+NOTE_COLOR = "#555555"  # of what is written below a figure
+GRAY = "#8A8A8A"  # of what belongs to no group
+SMALLEST_SIZE = 6.0  # points
+
+Subject = TypeVar("Subject")
+Contra = TypeVar("Contra", contravariant=True)
+
+
+class Drawing(Protocol[Contra]):
+    """A function that draws an analysis: width in inches, and a style file of the user's."""
+
+    def __call__(
+        self,
+        analysis: Contra,
+        /,
+        width: float | None = None,
+        style_file: str | Path | None = None,
+    ) -> "Figure":
+        """Return the figure."""
+        ...
+
 
 # Luminance falls evenly along the first. In the second it falls from white to both ends, and much
-# further to the positive end, so that the sign can be told in grey, too.
-_MAPS = {
+# further to the positive end, so that the sign can be told in gray, too.
+_COLORMAPS = {
     "probekit.sequential": (
         "#FFFFFF",
         "#D2E3EF",
@@ -44,8 +65,8 @@ _MAPS = {
         "#221A48",
     ),
 }
-# what a file for print needs, whatever the style says: embedded TrueType fonts, text as text, the
-# same bytes for the same figure; and a label may hold dollar signs
+# Set whatever the style file says: embedded TrueType fonts, text as text, the same bytes for the
+# same figure, and dollar signs in labels that are no formulas.
 _FIXED: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
@@ -58,106 +79,108 @@ _FIXED: dict[Any, Any] = {
 
 
 @contextmanager
-def style_context(style: str | Path | None = None) -> Iterator[None]:
-    """Draw in probekit's style, or in that style changed by a file of the user's.
-
-    Nothing of a user's own matplotlib settings has a part in it, and they are as before afterwards.
+def style_context(style_file: str | Path | None = None) -> Iterator[None]:
+    """Draw in probekit's style; the user's own matplotlib settings have no effect.
 
     Parameters
     ----------
-    style : str or pathlib.Path, optional
-        A style file of matplotlib's; what it does not set is as in ``probekit.mplstyle``.
+    style_file : str or pathlib.Path, optional
+        A matplotlib style file; what it does not set is as in ``probekit.mplstyle``.
 
     Raises
     ------
     DataError
-        If the file is not there, or a line of it is not one of a style file.
+        If the file is missing or not a style file.
     """
     import matplotlib as mpl
     import matplotlib.style
 
-    _register()
-    files = [OWN]
-    if style is not None:
-        _check(Path(style))
-        files.append(Path(style))
+    _register_colormaps()
+    files = [DEFAULT_FILE]
+    if style_file is not None:
+        _check_file(Path(style_file))
+        files.append(Path(style_file))
     with mpl.style.context(["default", *files]), warnings.catch_warnings():
-        # the labels are named, once, when the figure is saved
+        # missing glyphs are named, once, when the figure is saved
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
         mpl.rcParams.update(_FIXED)
         mpl.rcParams["font.family"] = text.installed(mpl.rcParams["font.family"])
         yield
 
 
-def categorical() -> list[str]:
-    """Return the colours for groups, of the style in force.
+def styled(draw: Callable[[Subject, float | None], "Figure"]) -> Drawing[Subject]:
+    """Decorate a function that draws, so that it does so in :func:`style_context`.
 
-    Returns
-    -------
-    list of str
-        Eight by default, such as ``"#3C4D87"``; neighbours differ most in luminance.
+    The decorated function takes a style file as its last argument.
+    """
+
+    @wraps(draw)
+    def draw_styled(
+        analysis: Subject,
+        /,
+        width: float | None = None,
+        style_file: str | Path | None = None,
+    ) -> "Figure":
+        with style_context(style_file):
+            return draw(analysis, width)
+
+    return draw_styled
+
+
+def categorical() -> list[str]:
+    """Return the colors for groups, of the style in force.
+
+    Eight by default, such as ``"#3C4D87"``; neighbors differ most in luminance.
     """
     import matplotlib as mpl
     from matplotlib.colors import to_hex
 
-    return [to_hex(one["color"]) for one in mpl.rcParams["axes.prop_cycle"]]
+    return [to_hex(entry["color"]) for entry in mpl.rcParams["axes.prop_cycle"]]
 
 
 def sequential() -> "Colormap":
-    """Return the colours for amounts, of the style in force (its ``image.cmap``).
-
-    Returns
-    -------
-    matplotlib.colors.Colormap
-        By default from white to dark blue.
-    """
+    """Return the colormap for amounts, of the style in force (its ``image.cmap``)."""
     import matplotlib as mpl
 
-    _register()
+    _register_colormaps()
     return mpl.colormaps[str(mpl.rcParams["image.cmap"])]
 
 
 def diverging() -> "Colormap":
-    """Return the colours for numbers on both sides of zero.
-
-    Returns
-    -------
-    matplotlib.colors.Colormap
-        From orange over white to dark blue.
-    """
+    """Return the colormap for numbers on both sides of zero."""
     import matplotlib as mpl
 
-    _register()
+    _register_colormaps()
     return mpl.colormaps["probekit.diverging"]
 
 
-def _register() -> None:
-    """Make the colour maps known to matplotlib, once."""
+def _register_colormaps() -> None:
     import matplotlib as mpl
     from matplotlib.colors import LinearSegmentedColormap
 
-    for name, colours in _MAPS.items():
+    for name, colors in _COLORMAPS.items():
         if name not in mpl.colormaps:
-            mpl.colormaps.register(LinearSegmentedColormap.from_list(name, colours))
+            mpl.colormaps.register(LinearSegmentedColormap.from_list(name, colors))
 
 
-def _check(path: Path) -> None:
-    """Refuse a style file with a line that matplotlib would pass over with no more than a log."""
+def _check_file(path: Path) -> None:
+    """Refuse a style file with a line that matplotlib would skip with no more than a log."""
     import matplotlib as mpl
 
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "not a text in UTF-8"
-        raise DataError(f"style file {path}: {str(why).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"style file {path}: not a UTF-8 text file") from error
+    except OSError as error:
+        raise DataError(f"style file {path}: {(error.strerror or str(error)).lower()}") from error
     for number, line in enumerate(lines, start=1):
         key, colon, _ = line.partition(":")
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if not colon or key.strip() not in mpl.rcParams:
             raise DataError(
-                f"style file {path}, line {number}: {line.strip()!r} is no setting of matplotlib; "
-                f"lines look like those of {OWN}"
+                f"style file {path}, line {number}: {line.strip()!r} is not a matplotlib setting; "
+                f"see {DEFAULT_FILE} for examples"
             )
     try:
         mpl.rc_params_from_file(path, fail_on_error=True, use_default_template=False)

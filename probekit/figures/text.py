@@ -1,82 +1,33 @@
-"""Which fonts are on this machine, and which labels they cannot draw."""
+"""Text in figures: its width, labels cut to fit, and which characters the fonts have."""
 
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 
-GENERIC = ("sans-serif", "serif", "monospace")
-_SHAPED_SINCE = (3, 11)  # the first matplotlib that joins Arabic letters and writes from the right
+from rich.cells import cell_len, chop_cells
+
+GENERIC_FAMILIES = ("sans-serif", "serif", "monospace")
+_ARABIC_SINCE = (3, 11)  # the first matplotlib that joins Arabic letters and writes right to left
 
 
-def installed(families: Sequence[str]) -> list[str]:
-    """Return those of some font families that are on this machine.
-
-    Parameters
-    ----------
-    families : sequence of str
-        Names, the preferred one first; ``sans-serif`` and its like are always kept.
-
-    Returns
-    -------
-    list of str
-        In the order given; ``["sans-serif"]`` if there are none.
-    """
-    there = _names()
-    return [name for name in families if name in there or name in GENERIC] or ["sans-serif"]
-
-
-def missing_glyphs(texts: Iterable[str]) -> list[str]:
-    """Return the texts that the fonts of the style in force cannot draw.
-
-    Parameters
-    ----------
-    texts : iterable of str
-        Labels.
-
-    Returns
-    -------
-    list of str
-        Those with a character that no font has, or, below matplotlib 3.11, letters that must be
-        joined or written from the right; in the order given, each once.
-    """
-    import matplotlib as mpl
-
-    drawn = frozenset[int]().union(*(_characters(name) for name in mpl.rcParams["font.family"]))
-    shaped = mpl.__version_info__[:2] >= _SHAPED_SINCE
-    return [
-        text
-        for text in dict.fromkeys(texts)
-        if any(
-            (ord(c) not in drawn and unicodedata.category(c)[0] not in "CZ")
-            or (not shaped and unicodedata.bidirectional(c) in ("R", "AL"))
-            for c in text
-        )
-    ]
-
-
-def width(text: str, points: float) -> float:
-    """Return how wide a text is in the style in force.
+def text_width(text: str, points: float) -> float:
+    """Return the width of a line of text in points, in the style in force.
 
     Parameters
     ----------
     text : str
         On one line.
     points : float > 0
-        Size of the letters.
-
-    Returns
-    -------
-    float
-        In points.
+        Font size.
     """
     import matplotlib as mpl
 
-    return _measured(text, points, tuple(mpl.rcParams["font.family"]))
+    return _text_width(text, points, tuple(mpl.rcParams["font.family"]))
 
 
 @lru_cache(maxsize=1 << 14)
-def _measured(text: str, points: float, families: tuple[str, ...]) -> float:
-    """Return how wide a text is in some fonts."""
+def _text_width(text: str, points: float, families: tuple[str, ...]) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
@@ -84,16 +35,89 @@ def _measured(text: str, points: float, families: tuple[str, ...]) -> float:
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
+def ellipsize(label: str, longest: int = 40) -> str:
+    """Return a label on one line; of a long one, its beginning and its end.
+
+    Parameters
+    ----------
+    label : str
+        Line breaks and control characters become blanks.
+    longest : int >= 8
+        In widths of a Latin letter; a Chinese character takes two.
+    """
+    plain = " ".join("".join(c if c.isprintable() else " " for c in label).split())
+    if cell_len(plain) <= longest:
+        return plain
+    tail = chop_cells(plain[::-1], longest // 3)[0][::-1].lstrip()
+    head = chop_cells(plain, longest - 1 - cell_len(tail))[0].rstrip()
+    return f"{head}…{tail}"
+
+
+def fit_to_width(label: str, room: float, points: float) -> str:
+    """Return a label that is no wider than some room, in the style in force.
+
+    Parameters
+    ----------
+    label : str
+        Of any length; it is cut as by :func:`ellipsize`, to no less than 8 letters.
+    room : float > 0
+        In points.
+    points : float > 0
+        Font size.
+    """
+    longest = max(8, int(room / (0.4 * points)))  # no text is narrower than that
+    fitted = ellipsize(label, longest)
+    while longest > 8 and (width := text_width(fitted, points)) > room:
+        longest = max(8, min(longest - 1, int(cell_len(fitted) * room / width)))
+        fitted = ellipsize(label, longest)
+    return fitted
+
+
+def wrap(text: str, inches: float, points: float) -> str:
+    """Return a text with line breaks, so that it fits a figure of that width."""
+    # a letter of DejaVu Sans is 0.6 of its size wide on average
+    return "\n".join(textwrap.wrap(text, max(20, int(inches * 72 / (0.6 * points)))))
+
+
+def installed(families: Sequence[str]) -> list[str]:
+    """Return the installed ones of some font families, and generic ones such as ``sans-serif``.
+
+    The order stays; ``["sans-serif"]`` if there are none.
+    """
+    available = _installed_families()
+    return [f for f in families if f in available or f in GENERIC_FAMILIES] or ["sans-serif"]
+
+
+def missing_glyphs(texts: Iterable[str]) -> list[str]:
+    """Return the texts that the fonts of the style in force cannot draw, each once.
+
+    These are texts with a character that no font has, or, below matplotlib 3.11, with letters that
+    must be joined or written from right to left.
+    """
+    import matplotlib as mpl
+
+    glyphs = frozenset[int]().union(*(_glyphs(name) for name in mpl.rcParams["font.family"]))
+    arabic = mpl.__version_info__[:2] >= _ARABIC_SINCE
+    return [
+        text
+        for text in dict.fromkeys(texts)
+        if any(
+            (ord(c) not in glyphs and unicodedata.category(c)[0] not in "CZ")
+            or (not arabic and unicodedata.bidirectional(c) in ("R", "AL"))
+            for c in text
+        )
+    ]
+
+
 @cache
-def _names() -> frozenset[str]:
-    """Return the names of all font families that matplotlib knows of."""
+def _installed_families() -> frozenset[str]:
     from matplotlib import font_manager
 
     return frozenset(font_manager.get_font_names())
 
 
 @cache
-def _characters(family: str) -> frozenset[int]:
+def _glyphs(family: str) -> frozenset[int]:
     """Return the characters that a font family has."""
     from matplotlib import font_manager
 

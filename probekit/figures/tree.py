@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from probekit._typing import Array
 from probekit.analysis.dendrogram import Dendrogram
-from probekit.figures import files, labels, style, text
-from probekit.figures.axes_layout import FigureLayout
+from probekit.figures import style
+from probekit.figures.axes_layout import FigureLayout, spread_labels
+from probekit.figures.text import fit_to_width, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,34 +50,18 @@ class ClusterLabel:
 Columns = list[list[tuple[int, ClusterLabel]]]
 
 
-def draw(tree: Dendrogram, width: float | None = None, look: str | Path | None = None) -> "Figure":
+@style.styled
+def draw_dendrogram(tree: Dendrogram, width: float | None = None) -> "Figure":
     """Draw a dendrogram, colored by cluster.
 
     Up to 80 classes, every one is named at its leaf. Of more, the closest clusters of 2 to 6
     classes are numbered below the tree and listed with the names of their classes, as many as
-    there is room for (Figure 2 of kumar2021).
-
-    Parameters
-    ----------
-    tree : Dendrogram
-        From :func:`probekit.analysis.dendrogram.dendrogram`.
-    width : float > 0, optional
-        In inches; one column for few classes, two for many by default.
-    look : str or pathlib.Path, optional
-        A style file.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Provenance is written below.
+    there is room for (Figure 2 of kumar2021). By default one column wide for few classes, two for
+    many.
     """
-    with style.style_context(look):
-        if len(tree.order) > ALL_NAMED:
-            return _draw_listed(tree, style.TWO_COLUMNS if width is None else width)
-        return _draw_named(tree, style.ONE_COLUMN if width is None else width)
-
-
-save = files.Saver(draw)
+    if len(tree.order) > ALL_NAMED:
+        return _draw_listed(tree, style.TWO_COLUMNS if width is None else width)
+    return _draw_named(tree, style.ONE_COLUMN if width is None else width)
 
 
 def dendrogram_lines(
@@ -112,7 +95,7 @@ def dendrogram_lines(
         a, b = int(left), int(right)
         position[node], height[node] = (position[a] + position[b]) / 2, top
         same = node_colors[a] == node_colors[b]
-        node_colors[node] = node_colors[a] if same else style.QUIET
+        node_colors[node] = node_colors[a] if same else style.GRAY
         corners = [(a, height[a]), (a, top), (b, top), (b, height[b])]
         lines.append(np.array([(position[child], y) for child, y in corners]))
     return lines, node_colors[leaves:]
@@ -123,29 +106,7 @@ def branch_colors(clusters: Array) -> list[str]:
     palette = style.categorical()
     sizes = np.bincount(clusters)
     rank = np.cumsum(sizes > 1) - 1
-    return [palette[rank[k] % len(palette)] if sizes[k] > 1 else style.QUIET for k in clusters]
-
-
-def spread_labels(positions: Array, gap: float, low: float, high: float) -> Array:
-    """Return positions at least a gap apart, as near to the wanted ones as can be.
-
-    Parameters
-    ----------
-    positions : numpy.ndarray, shape (n,)
-        Ascending.
-    gap : float > 0
-        The least distance.
-    low, high : float
-        Limits; at least ``(n - 1) * gap`` from one another.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,)
-        The least squares solution.
-    """
-    steps = gap * np.arange(len(positions))
-    shifted = isotonic_regression(positions - steps).x
-    return np.asarray(np.clip(shifted, low, high - steps[-1]) + steps)
+    return [palette[rank[k] % len(palette)] if sizes[k] > 1 else style.GRAY for k in clusters]
 
 
 # ---- every class named at its leaf
@@ -156,11 +117,11 @@ def _draw_named(tree: Dendrogram, width: float) -> "Figure":
     from matplotlib.collections import LineCollection
 
     class_names = tree.weights.names
-    names = [labels.fit_to_width(class_names[k], 0.45 * 72 * width, _LEAF_SIZE) for k in tree.order]
-    names_width = max(text.width(name, _LEAF_SIZE) for name in names) / 72 + 0.13
+    names = [fit_to_width(class_names[k], 0.45 * 72 * width, _LEAF_SIZE) for k in tree.order]
+    names_width = max(text_width(name, _LEAF_SIZE) for name in names) / 72 + 0.13
     tree_width, tree_height = width - names_width - 0.08, _LEAF_STEP * len(names) + 0.03
     title = f"{tree.metric} distance{{}}({tree.method} linkage)"
-    two_lines = text.width(title, 7) / 72 > tree_width
+    two_lines = text_width(title, 7) / 72 > tree_width
     layout = FigureLayout(
         width, tree_height + (0.52 if two_lines else 0.4), tree.weights.provenance
     )
@@ -222,9 +183,9 @@ def _pack_names(names: list[str], line_width: float) -> tuple[str, ...]:
     """Put names side by side on lines of a width in points."""
     lines: list[str] = []
     for name in names:
-        short = labels.fit_to_width(name, line_width - 6, _LIST_SIZE)
+        short = fit_to_width(name, line_width - 6, _LIST_SIZE)
         longer = f"{lines[-1]} · {short}" if lines else short
-        if lines and text.width(longer, _LIST_SIZE) <= line_width:
+        if lines and text_width(longer, _LIST_SIZE) <= line_width:
             lines[-1] = longer
         else:
             lines.append(short)
@@ -273,7 +234,7 @@ def _draw_numbers(
         ends = [position[k] for k in cluster.leaves]
         span = [min(ends) - 0.4, max(ends) + 0.4]
         axes.plot(span, [0.93, 0.93], color=cluster.color, lw=1.4, solid_capstyle="butt")
-        axes.plot([center, center, x], [0.9, 0.8, 0.42], color=style.QUIET, lw=0.35)
+        axes.plot([center, center, x], [0.9, 0.8, 0.42], color=style.GRAY, lw=0.35)
         axes.text(x, 0.36, str(number), fontsize=_LIST_SIZE, ha="center", va="top")
 
 

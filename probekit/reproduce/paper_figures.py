@@ -70,8 +70,9 @@ def _efficiency(
     figure: Figure, runs: Runs, folder: Path
 ) -> tuple[str, tuple[Path, ...], tuple[str, ...]]:
     """Draw scores by share of the training labels, of these very runs and no others."""
-    from probekit.analysis.label_efficiency import LabelEfficiency, Line, Point
-    from probekit.figures import curves
+    from probekit.analysis.label_efficiency import LabelEfficiency, EfficiencyCurve, EfficiencyPoint
+    from probekit.figures.curves import draw_label_efficiency
+    from probekit.figures.files import save_drawing
 
     lines, metric = [], ""
     for one in figure.lines:
@@ -80,12 +81,12 @@ def _efficiency(
             result = runs.get_run(_at(one, figure, share), one.frames)
             labels = float(np.mean([fold["train"] for fold in result["folds"]]))
             points.append(
-                Point(share, labels, (result["score"],), RunGroup(one.label, (result,), ()))
+                EfficiencyPoint(share, labels, (result["score"],), RunGroup(one.label, (result,), ()))
             )
             metric = result["metric"]
-        lines.append(Line(one.label, tuple(points)))
+        lines.append(EfficiencyCurve(one.label, tuple(points)))
     found = LabelEfficiency(figure.task, metric, tuple(lines), (figure.name,))
-    return found.caption, tuple(curves.save(found, folder)), tuple(found.provenance)
+    return found.caption, tuple(save_drawing(draw_label_efficiency, found, folder)), tuple(found.provenance)
 
 
 def _weights(
@@ -93,8 +94,10 @@ def _weights(
 ) -> tuple[str, tuple[Path, ...], tuple[str, ...]]:
     """Draw what the weights of a probe show."""
     from probekit.analysis import correlation, dendrogram, projection
-    from probekit.figures import heatmap, scatter
-    from probekit.figures import tree as trees
+    from probekit.figures.files import save_drawing
+    from probekit.figures.heatmap import draw_correlation
+    from probekit.figures.scatter import draw_projection
+    from probekit.figures.tree import draw_dendrogram
 
     text = runs.supply.embedding(figure.task, resolve_preset_stream(figure))
     places: dict[str, Any] = {
@@ -105,12 +108,12 @@ def _weights(
     options: dict[str, Any] = dict(figure.options)
     if figure.kind == "correlation":
         pairs = correlation.correlation(figure.task, text, **places, **options)
-        files = heatmap.save_correlation(pairs, folder)
+        files = save_drawing(draw_correlation, pairs, folder)
         return pairs.caption, tuple(files), tuple(pairs.weights.provenance)
     own = {} if figure.kind == "projection" else options
     tree = dendrogram.dendrogram(figure.task, text, **places, **own)
     said = tuple(tree.weights.provenance)
     if figure.kind == "projection":
         points = projection.project_classes(tree, **options)
-        return points.caption, tuple(scatter.save(points, folder)), said
-    return tree.caption, tuple(trees.save(tree, folder)), said
+        return points.caption, tuple(save_drawing(draw_projection, points, folder)), said
+    return tree.caption, tuple(save_drawing(draw_dendrogram, tree, folder)), said

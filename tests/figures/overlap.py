@@ -1,13 +1,16 @@
-"""Where the texts of a figure stand, and which of them are in each other's way."""
+"""Overlapping text boxes of a figure, and texts that are cut off or too small."""
 
 import warnings
 from typing import TYPE_CHECKING
+
+from probekit.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
+PAGE_HEIGHT = 9.2  # inches
 _TOUCH = 0.5  # pixels; boxes that share an edge do not overlap
 
 
@@ -74,6 +77,18 @@ def find_overlaps(figure: "Figure", points: float = 6.0) -> list[str]:
             if box.y0 < beside.y1 - _TOUCH and beside.y0 < box.y1 - _TOUCH:
                 said.append(f"{name!r} overlaps {other.get_text()!r}")
     return said
+
+
+def texts(figure: "Figure") -> list[str]:
+    """Return the texts that a figure shows, each on one line."""
+    return [text.get_text().replace("\n", " ") for text, _ in boxes(figure)]
+
+
+def problems(figure: "Figure") -> list[str]:
+    """Return what is wrong with a figure's texts or its size."""
+    width, height = figure.get_size_inches()
+    fits = width <= style.TWO_COLUMNS and height <= PAGE_HEIGHT
+    return find_overlaps(figure) + ([] if fits else [f"{width} × {height}"])
 
 
 def _hidden(figure: "Figure") -> set[int]:

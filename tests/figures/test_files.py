@@ -1,4 +1,4 @@
-"""Saving: what is in each file, whole or not at all."""
+"""Files of a figure: what is in each, complete or not at all."""
 
 import csv
 import json
@@ -6,12 +6,14 @@ import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
 import numpy as np
+import overlap
 import pytest
+import samples
 from matplotlib.figure import Figure
 from PIL import Image
 
 from probekit.analysis import base
-from probekit.figures import files, style
+from probekit.figures import curves, dot_plot, files, heatmap, scatter, style
 
 RARE = "\U00012000"  # cuneiform
 
@@ -27,7 +29,7 @@ def made(label="a label", look=None, **others):
 
 
 def test_five_files_and_nothing_else(tmp_path):
-    written = files.save(*made(), tmp_path / "new")
+    written = files.save_figure(*made(), tmp_path / "new")
     assert [path.name for path in written] == [
         f"kind-task.{kind}" for kind in ("pdf", "svg", "png", "csv", "json")
     ]
@@ -35,7 +37,7 @@ def test_five_files_and_nothing_else(tmp_path):
 
 
 def test_what_made_it_is_in_every_file(tmp_path):
-    pdf, svg, png, _, made_of = files.save(*made(), tmp_path)
+    pdf, svg, png, _, made_of = files.save_figure(*made(), tmp_path)
     facts = json.loads(made_of.read_text(encoding="utf-8"))
     assert facts["runs"] == ["r1"] and facts["caption"] == "A <caption>."
     with Image.open(png) as image:
@@ -48,7 +50,7 @@ def test_what_made_it_is_in_every_file(tmp_path):
 
 
 def test_csv_has_all_columns_and_six_digits(tmp_path):
-    table = files.save(*made(), tmp_path)[3]
+    table = files.save_figure(*made(), tmp_path)[3]
     with table.open(newline="", encoding="utf-8") as stream:
         assert list(csv.DictReader(stream)) == [
             {"name": 'a,"b"', "value": "1.23457", "count": ""},
@@ -58,18 +60,18 @@ def test_csv_has_all_columns_and_six_digits(tmp_path):
 
 def test_numbers_of_numpy_are_numbers(tmp_path):
     figure, analysis = made(facts=lambda: {"n": np.int64(3), "x": np.float32(0.5)})
-    facts = json.loads(files.save(figure, analysis, tmp_path)[4].read_text())
+    facts = json.loads(files.save_figure(figure, analysis, tmp_path)[4].read_text())
     assert (facts["n"], facts["x"]) == (3, 0.5)
 
 
 def test_the_same_figure_is_the_same_bytes(tmp_path):
-    one, other = (files.save(*made(), tmp_path / name) for name in ("one", "other"))
+    one, other = (files.save_figure(*made(), tmp_path / name) for name in ("one", "other"))
     for a, b in zip(one[:4], other[:4], strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
 
 
 def test_fonts_are_embedded_and_text_is_text(tmp_path):
-    pdf, svg, png, *_ = files.save(*made("Ünïcode $5 <b>"), tmp_path)
+    pdf, svg, png, *_ = files.save_figure(*made("Ünïcode $5 <b>"), tmp_path)
     content = pdf.read_bytes()
     assert b"/FontFile2" in content and b"/Type3" not in content
     assert "Ünïcode $5 <b>" in [
@@ -82,8 +84,8 @@ def test_fonts_are_embedded_and_text_is_text(tmp_path):
 
 def test_labels_that_no_font_can_draw_are_named_and_all_is_written(tmp_path):
     figure, analysis = made(f"a {RARE}")
-    with pytest.warns(UserWarning, match="kind-task: no font on this machine can draw") as caught:
-        written = files.save(figure, analysis, tmp_path)
+    with pytest.warns(UserWarning, match="kind-task: no installed font can draw") as caught:
+        written = files.save_figure(figure, analysis, tmp_path)
     assert len(caught) == 1 and RARE in str(caught[0].message)
     assert all(path.stat().st_size for path in written)
     assert f"a {RARE}" in written[1].read_text(encoding="utf-8")  # in the SVG it is text
@@ -95,18 +97,48 @@ def test_arabic_and_hebrew_are_drawn_without_a_word(tmp_path, recwarn):
     if mpl.__version_info__[:2] < (3, 11):
         pytest.skip("matplotlib joins Arabic letters since 3.11")
     figure, analysis = made("صوت الكلب · דוב")
-    files.save(figure, analysis, tmp_path)
+    files.save_figure(figure, analysis, tmp_path)
     assert not recwarn
 
 
 def test_a_figure_that_cannot_be_drawn_leaves_the_old_files(tmp_path):
-    files.save(*made(), tmp_path)
+    files.save_figure(*made(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     figure, analysis = made()
     figure.savefig = lambda *_, **__: (_ for _ in ()).throw(OSError(28, "no space left"))
     with pytest.raises(OSError, match="no space left"):
-        files.save(figure, analysis, tmp_path)
+        files.save_figure(figure, analysis, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+# ---- all kinds of figures
+
+
+@pytest.mark.parametrize("name", [samples.LONG, "<script>{}</script>", "$x_{}^2$"])
+def test_names_of_any_kind(name):
+    for figure in (
+        heatmap.draw_similarity(samples.similar(6, name)),
+        heatmap.draw_confusion(samples.confused(8, name)),
+        dot_plot.draw_class_differences(samples.differing(9, names=name)),
+        curves.draw_label_efficiency(samples.efficient(4, name=name)),
+    ):
+        assert overlap.problems(figure) == []
+
+
+def test_files_have_all_numbers(tmp_path):
+    for draw, found, rows in (
+        (heatmap.draw_similarity, samples.similar(5), 10),
+        (heatmap.draw_confusion, samples.confused(60), None),
+        (dot_plot.draw_class_differences, samples.differing(100), 100),
+        (curves.draw_label_efficiency, samples.efficient(20), 60),
+        (scatter.draw_cost, samples.priced(4), 4),
+    ):
+        paths = files.save_drawing(draw, found, tmp_path)
+        assert [path.suffix for path in paths] == [".pdf", ".svg", ".png", ".csv", ".json"]
+        lines = paths[3].read_text().splitlines()
+        assert len(lines) - 1 == (rows or np.count_nonzero(found.counts))
+        assert json.loads(paths[4].read_text())["caption"] == found.caption
+        assert "andom weights" in found.caption
 
 
 # ---- names

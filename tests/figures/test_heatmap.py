@@ -1,23 +1,18 @@
-"""The correlation figure: its cells, its marks, its legibility."""
+"""Heatmaps: their cells, their marks, their legibility."""
 
 import json
-import warnings
 
 import numpy as np
 import overlap
 import pytest
+import samples
 
 from probekit.analysis.class_weights import ClassWeights
 from probekit.analysis.correlation import cosine_correlation
 from probekit.cache.head import SavedHead
-from probekit.figures import heatmap, style
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
+from probekit.figures import style
+from probekit.figures.files import save_drawing
+from probekit.figures.heatmap import draw_confusion, draw_correlation, draw_similarity
 
 
 def found_of(targets, sources, dim=128, label="{}", planted=5, provenance=("random weights",)):
@@ -43,13 +38,9 @@ def found_of(targets, sources, dim=128, label="{}", planted=5, provenance=("rand
     return cosine_correlation(weights, head, permutations=99)
 
 
-def texts(figure):
-    return [text.get_text().replace("\n", " ") for text, _ in overlap.boxes(figure)]
-
-
 @pytest.mark.parametrize(("targets", "sources"), [(2, 2), (10, 50), (50, 300), (120, 9)])
 def test_names_can_be_read_whatever_the_size(targets, sources):
-    figure = heatmap.draw_correlation(found_of(targets, sources))
+    figure = draw_correlation(found_of(targets, sources))
     assert overlap.find_overlaps(figure) == []
     width, height = figure.get_size_inches()
     assert width in (style.ONE_COLUMN, style.TWO_COLUMNS) and height < 9.2
@@ -57,13 +48,13 @@ def test_names_can_be_read_whatever_the_size(targets, sources):
 
 @pytest.mark.parametrize("label", ["W" * 200 + " {}", "<script>{}</script>", "$x_{}^2$"])
 def test_names_of_any_kind(label):
-    figure = heatmap.draw_correlation(found_of(8, 12, label=label.replace("{}", "{0}", 1)))
+    figure = draw_correlation(found_of(8, 12, label=label.replace("{}", "{0}", 1)))
     assert overlap.find_overlaps(figure) == []
 
 
 def test_cells_are_the_cosines_in_the_order_of_the_trees():
     found = found_of(6, 9)
-    axes = heatmap.draw_correlation(found).axes[0]
+    axes = draw_correlation(found).axes[0]
     (mesh,) = [one for one in axes.collections if one.get_array() is not None and one.colorbar]
     expected = found.cosine[np.ix_(found.source_order, found.target_order)]
     np.testing.assert_array_equal(mesh.get_array().reshape(9, 6), expected)
@@ -78,29 +69,66 @@ def test_cells_are_the_cosines_in_the_order_of_the_trees():
 
 def test_dots_are_at_the_pairs_beyond_chance():
     found = found_of(6, 9)
-    axes = heatmap.draw_correlation(found).axes[0]
+    axes = draw_correlation(found).axes[0]
     dots = {tuple(p - 0.5) for c in axes.collections if not c.colorbar for p in c.get_offsets()}
     marked = found.significant[np.ix_(found.source_order, found.target_order)]
     assert dots == {(c, r) for r, c in np.argwhere(marked)} and len(dots) >= 5
-    assert any("dots: beyond chance" in text for text in texts(heatmap.draw_correlation(found)))
+    assert any("dots: beyond chance" in text for text in overlap.texts(draw_correlation(found)))
 
 
 def test_nothing_beyond_chance_is_said():
-    figure = heatmap.draw_correlation(found_of(6, 9, planted=0))
-    assert any(text.startswith("no pair is beyond chance") for text in texts(figure))
+    figure = draw_correlation(found_of(6, 9, planted=0))
+    assert any(text.startswith("no pair is beyond chance") for text in overlap.texts(figure))
 
 
 def test_what_is_left_out_is_said_and_the_strongest_stay(tmp_path):
     found = found_of(10, 200)
-    figure = heatmap.draw_correlation(found)
-    shown = texts(figure)
+    figure = draw_correlation(found)
+    shown = overlap.texts(figure)
     assert {f"source {k}" for k in range(5)} <= set(shown)  # those with planted pairs
     assert any("of 200 source and 10 of 10 target classes" in text for text in shown)
-    written = heatmap.save_correlation(found, tmp_path)
+    written = save_drawing(draw_correlation, found, tmp_path)
     assert written[3].read_text().count("\n") == 2001  # the table has all
     facts = json.loads(written[4].read_text())
     assert facts["pairs"] == 2000 and len(facts["sources_in_order"]) == 200
 
 
 def test_provenance_is_written_below():
-    assert any("random weights" in text for text in texts(heatmap.draw_correlation(found_of(3, 4))))
+    assert any("random weights" in text for text in overlap.texts(draw_correlation(found_of(3, 4))))
+
+
+@pytest.mark.parametrize("count", [2, 8, 24, 45])
+def test_similarity_can_be_read(count):
+    found = samples.similar(count)
+    figure = draw_similarity(found)
+    assert overlap.problems(figure) == []
+    values = [t for t in overlap.texts(figure) if t.startswith(".")]
+    assert bool(values) == (count <= 24)
+
+
+def test_similarity_is_in_the_order_of_its_tree():
+    found = samples.similar(5)
+    axes = draw_similarity(found).axes[0]
+    [mesh] = [one for one in axes.collections if one.colorbar]
+    expected = found.matrix[np.ix_(found.order, found.order)]
+    np.testing.assert_array_equal(mesh.get_array().reshape(5, 5), expected)
+    assert [t.get_text() for t in axes.get_yticklabels()] == [found.names[k] for k in found.order]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 26, 50, 120])
+def test_confusion_can_be_read(classes):
+    figure = draw_confusion(samples.confused(classes))
+    assert overlap.problems(figure) == []
+    said = [text for text in overlap.texts(figure) if "classes, those most confused" in text]
+    assert bool(said) == (classes == 120)
+
+
+def test_cells_are_percent_of_the_right_class():
+    found = samples.confused(4)
+    axes = draw_confusion(found).axes[0]
+    [mesh] = [one for one in axes.collections if one.colorbar]
+    np.testing.assert_allclose(
+        mesh.get_array().reshape(4, 4), 100 * found.proportions[::-1, ::-1], rtol=1e-12
+    )
+    shown = {text.get_text() for text in axes.texts}
+    assert shown == {f"{100 * v:.0f}" for v in found.proportions.ravel() if round(100 * v) > 0}

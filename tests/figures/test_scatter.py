@@ -1,21 +1,15 @@
-"""Projections as figures: names, keys, colours."""
-
-import warnings
+"""Scatter plots of projections and of costs: names, keys, colors."""
 
 import numpy as np
 import overlap
 import pytest
+import samples
 from matplotlib.colors import to_hex
 
 from probekit.analysis.projection import Projection
-from probekit.figures import scatter, style
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
+from probekit.figures import style
+from probekit.figures.files import save_drawing
+from probekit.figures.scatter import draw_cost, draw_projection
 
 
 def made(kind, count, groups, names=None, labels=None, seed=0, **others):
@@ -28,7 +22,7 @@ def made(kind, count, groups, names=None, labels=None, seed=0, **others):
         "group": group,
         "groups": tuple(labels or (f"group {k}" for k in range(groups))),
         "axes": ("t-SNE 1", "t-SNE 2"),
-        "coloured": "Colours: groups",
+        "color_text": "Colours: groups",
         "origin": {"task": "mine"},
         "choices": {"method": "tsne", "perplexity": 30.0, "seed": 0},
         "title": "things",
@@ -39,38 +33,38 @@ def made(kind, count, groups, names=None, labels=None, seed=0, **others):
     return Projection(**facts)
 
 
-def texts(figure):
-    return [text.get_text() for text, _ in overlap.boxes(figure)]
-
-
 @pytest.mark.parametrize("count", [2, 12, 200])
 def test_names_of_classes_do_not_overlap(count):
     found = made("classes", count, min(count, 5))
-    figure = scatter.draw(found)
+    figure = draw_projection(found)
     assert overlap.find_overlaps(figure) == []
-    shown = [text for text in texts(figure) if text.startswith("classes ")]
+    shown = [text for text in overlap.texts(figure) if text.startswith("classes ")]
     assert len(shown) >= min(count, 40)
     said = f"{len(shown)} of {count} names shown; random weights"
-    assert (said in texts(figure)) == (len(shown) < count)
+    assert (said in overlap.texts(figure)) == (len(shown) < count)
 
 
 @pytest.mark.parametrize("groups", [1, 3, 24, 60])
 def test_keys_of_clips_can_be_read(groups):
-    figure = scatter.draw(made("clips", 500, groups))
+    figure = draw_projection(made("clips", 500, groups))
     assert overlap.find_overlaps(figure) == []
-    shown = [text for text in texts(figure) if text.startswith("group ")]
+    shown = [text for text in overlap.texts(figure) if text.startswith("group ")]
     assert len(shown) == min(groups, 48)
-    assert any("the key has 48 of 60 groups" in text for text in texts(figure)) == (groups == 60)
+    assert any("the key has 48 of 60 groups" in text for text in overlap.texts(figure)) == (
+        groups == 60
+    )
 
 
 def test_groups_of_long_names():
-    figure = scatter.draw(made("clips", 100, 5, labels=[f"{k}" + " name" * 40 for k in range(5)]))
+    figure = draw_projection(
+        made("clips", 100, 5, labels=[f"{k}" + " name" * 40 for k in range(5)])
+    )
     assert overlap.find_overlaps(figure) == []
 
 
 def test_groups_differ_in_colour_or_form():
     found = made("clips", 300, 24)
-    axes = scatter.draw(found).axes[0]
+    axes = draw_projection(found).axes[0]
     looks = set()
     for collection in axes.collections:
         form = collection.get_paths()[0].vertices
@@ -81,11 +75,11 @@ def test_groups_differ_in_colour_or_form():
 def test_all_points_are_drawn_and_those_of_no_group_are_grey():
     found = made("clips", 60, 3)
     found.group[:10] = -1
-    axes = scatter.draw(found).axes[0]
+    axes = draw_projection(found).axes[0]
     drawn = np.concatenate([one.get_offsets() for one in axes.collections])
     assert sorted(map(tuple, drawn)) == sorted(map(tuple, found.points))
     colours = [to_hex(one.get_facecolor()[0]) for one in axes.collections]
-    grey = axes.collections[colours.index(style.QUIET.lower())]
+    grey = axes.collections[colours.index(style.GRAY.lower())]
     assert len(grey.get_offsets()) == 10
     assert (drawn >= [axes.get_xlim()[0], axes.get_ylim()[0]]).all()
     assert (drawn <= [axes.get_xlim()[1], axes.get_ylim()[1]]).all()
@@ -93,10 +87,34 @@ def test_all_points_are_drawn_and_those_of_no_group_are_grey():
 
 def test_files_have_all_points(tmp_path):
     found = made("classes", 300, 5)
-    written = scatter.save(found, tmp_path)
+    written = save_drawing(draw_projection, found, tmp_path)
     assert len(written[3].read_text().splitlines()) == 301
 
 
 def test_points_in_one_place_are_drawn():
     found = made("classes", 5, 1, points=np.zeros((5, 2)))
-    assert overlap.find_overlaps(scatter.draw(found)) == []
+    assert overlap.find_overlaps(draw_projection(found)) == []
+
+
+# ---- cost
+
+
+@pytest.mark.parametrize("names", [1, 8, 40])
+@pytest.mark.parametrize("probes", [("linear",), ("linear", "mlp", "knn")])
+def test_costs_can_be_read(names, probes):
+    costs = ("parameters", "gflop", "seconds")
+    found = samples.priced(names, probes, costs)
+    figure = draw_cost(found)
+    assert overlap.problems(figure) == []
+    assert len(found.axes) == (2 if names == 1 else 3)
+    assert {"mlp", "knn"} <= set(overlap.texts(figure)) or len(probes) == 1
+
+
+def test_what_costs_nothing_stands_apart_and_one_kind_takes_one_column():
+    figure = draw_cost(samples.priced(5, costs=("parameters",)))
+    assert figure.get_size_inches()[0] == style.ONE_COLUMN
+    [axes] = figure.axes
+    assert axes.get_xticklabels()[0].get_text() == "0"
+    at = axes.get_xticks()[0]
+    assert sum(one.get_xdata()[0] == at for one in axes.lines if one.get_marker() == "o") == 1
+    assert any("a note; random weights" in text for text in overlap.texts(figure))

@@ -1,18 +1,14 @@
-"""Style: colours that differ for everybody, a file that people can change, fonts that are there."""
+"""Style: colors that differ for everybody, and a file that people can change."""
 
-import warnings
 from itertools import combinations, pairwise
 
 import matplotlib as mpl
 import numpy as np
-import overlap
 import pytest
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
 from probekit.errors import DataError
-from probekit.figures import axes_layout, labels, style
-from probekit.figures import text as text_module
+from probekit.figures import style
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
 SIGHT = {
@@ -105,7 +101,7 @@ def test_sizes_are_readable_in_print_and_settings_come_back():
     with style.style_context():
         keys = ("font.size", "axes.labelsize", "axes.titlesize", "figure.titlesize")
         keys += ("xtick.labelsize", "ytick.labelsize", "legend.fontsize")
-        assert min(mpl.rcParams[key] for key in keys) >= style.SMALLEST
+        assert min(mpl.rcParams[key] for key in keys) >= style.SMALLEST_SIZE
         assert mpl.rcParams["pdf.fonttype"] == 42 and mpl.rcParams["svg.fonttype"] == "none"
     assert dict(mpl.rcParams) == before
 
@@ -136,10 +132,10 @@ def test_a_user_s_own_settings_of_matplotlib_have_no_part(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("font.siz: 7\n", "line 1: 'font.siz: 7' is no setting of matplotlib"),
-        ("\nhello\n", "line 2: 'hello' is no setting"),
+        ("font.siz: 7\n", "line 1: 'font.siz: 7' is not a matplotlib setting"),
+        ("\nhello\n", "line 2: 'hello' is not a matplotlib setting"),
         ("font.size: seven\n", "seven"),
-        (b"\xff\xfe\x00", "not a text in utf-8"),
+        (b"\xff\xfe\x00", "not a UTF-8 text file"),
     ],
 )
 def test_a_broken_style_file_is_named_with_what_is_wrong(tmp_path, text, message):
@@ -156,109 +152,3 @@ def test_a_missing_style_file_is_named(tmp_path):
         style.style_context(tmp_path / "none.mplstyle"),
     ):
         pass
-
-
-# ---- fonts
-
-
-def test_only_fonts_that_are_there_are_asked_for():
-    assert text_module.installed(["No Such Font", "DejaVu Sans"]) == ["DejaVu Sans"]
-    assert text_module.installed(["No Such Font"]) == ["sans-serif"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with style.style_context():
-            assert "DejaVu Sans" in mpl.rcParams["font.family"]
-
-
-def test_labels_that_no_font_has_are_found():
-    rare = "\U00012000"  # cuneiform
-    with style.style_context():
-        assert text_module.missing_glyphs(["plain", f"a {rare}", "naïve", f"a {rare}"]) == [
-            f"a {rare}"
-        ]
-        shaped = mpl.__version_info__[:2] >= (3, 11)
-        assert text_module.missing_glyphs(["صوت الكلب"]) == ([] if shaped else ["صوت الكلب"])
-
-
-def test_widths_are_those_of_the_drawn_text():
-    with style.style_context():
-        figure = Figure(figsize=(6, 1), dpi=72)
-        for k, text in enumerate(("WWW", "illicit", "Ärger über 5 %")):
-            figure.text(0, 0.1 + 0.3 * k, text, fontsize=6)
-        for text, box in overlap.boxes(figure):
-            # the screen rounds letters to pixels of a point here
-            name = text.get_text()
-            assert text_module.width(name, 6) == pytest.approx(box.width, abs=0.4 * len(name))
-
-
-# ---- labels
-
-
-@pytest.mark.parametrize(
-    ("label", "longest", "expected"),
-    [
-        ("short", 8, "short"),
-        ("two\nlines\tand \x00 more", 40, "two lines and more"),
-        ("x" * 200, 10, "xxxxxx…xxx"),
-        ("狗" * 20, 9, "狗狗狗…狗"),
-        ("", 8, ""),
-    ],
-)
-def test_long_labels_keep_their_beginning_and_their_end(label, longest, expected):
-    assert labels.ellipsize(label, longest) == expected
-    assert labels.width(labels.ellipsize(label, longest)) <= longest
-
-
-def test_fitted_labels_are_no_wider_than_there_is_room():
-    with style.style_context():
-        for label in ("W" * 50, "i" * 300, "many words and some more " * 5):
-            shown = labels.fit_to_width(label, 80, 6)
-            assert text_module.width(shown, 6) <= 80
-            assert text_module.width(shown, 6) > 55  # and not much shorter than it could be
-        assert labels.fit_to_width("fits", 80, 6) == "fits"
-
-
-# ---- places
-
-
-def test_overlap_sees_what_is_wrong_and_nothing_else():
-    with style.style_context():
-        figure = Figure(figsize=(3, 2))
-        figure.text(0.1, 0.5, "one")
-        assert overlap.find_overlaps(figure) == []
-        figure.text(0.12, 0.5, "two")
-        figure.text(0.99, 0.9, "beyond", fontsize=5)
-        figure.text(0.11, 0.5, "hidden", visible=False)
-        assert sorted(overlap.find_overlaps(figure)) == [
-            "'beyond' has 5 points",
-            "'beyond' is cut off",
-            "'one' overlaps 'two'",
-        ]
-
-
-def test_names_beside_points_cover_neither_names_nor_points():
-    rng = np.random.default_rng(0)
-    points = np.concatenate([rng.normal(size=(25, 2)), 0.05 * rng.normal(size=(15, 2)) + 1])
-    with style.style_context():
-        figure = Figure(figsize=(7, 5))
-        axes = figure.add_axes((0.05, 0.05, 0.9, 0.9))
-        axes.scatter(*points.T, s=13)
-        axes.set_axis_off()
-        shown = axes_layout.place_labels(axes, points, [f"point number {k}" for k in range(40)])
-        assert overlap.find_overlaps(figure) == []
-        found = overlap.boxes(figure)
-        names = {text.get_text() for text, _ in found}
-        assert names == {f"point number {k}" for k in shown}
-        assert len(shown) >= 30
-        where = axes.transData.transform(points)
-        assert not any(box.contains(*point) for _, box in found for point in where)
-
-
-def test_names_of_points_in_one_place_are_shown_once_around_it():
-    with style.style_context():
-        figure = Figure(figsize=(4, 4))
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        shown = axes_layout.place_labels(axes, np.full((200, 2), 0.5), ["name"] * 200)
-        assert 4 <= len(shown) < 100
-        assert overlap.find_overlaps(figure) == []

@@ -1,0 +1,107 @@
+"""Analyses to draw, of any size and with names of any kind."""
+
+import numpy as np
+
+from probekit.analysis import clustering
+from probekit.analysis.class_differences import ClassDifferences
+from probekit.analysis.confusion import Confusion
+from probekit.analysis.cost import Cost, CostPoint
+from probekit.analysis.label_efficiency import EfficiencyCurve, EfficiencyPoint, LabelEfficiency
+from probekit.analysis.similarity import Similarity
+from probekit.scores.groups import RunGroup
+
+LONG = "W" * 200 + " {}"
+
+
+def entry(label="made", score=0.5, **others):
+    result = {
+        "task": "mine",
+        "run": "0" * 64,
+        "seed": 0,
+        "probe": "linear",
+        "preset": "",
+        "folds": [{}],
+        "sources": [{"fingerprint": "f" * 64}],
+        "manifest": "m",
+        "score": score,
+        "interval": {"low": score - 0.04, "high": score + 0.04},
+        "provenance": ["random weights"],
+        **others,
+    }
+    return RunGroup(label, (result,), ())
+
+
+def similar(count, names="embedding {}"):
+    own = np.random.default_rng(0).uniform(0, 1, (count, count))
+    matrix = np.triu(own, 1) + np.triu(own, 1).T + np.eye(count)
+    return Similarity(
+        matrix=matrix,
+        names=tuple(names.replace("{}", str(k)) for k in range(count)),
+        tree=clustering.linkage_tree(1 - matrix[np.triu_indices(count, 1)]),
+        measure="cka",
+        choices={"debiased": False, "normalize": "none"},
+        dims=(4,) * count,
+        clips=90,
+        common=90,
+        expected=90,
+        origin={"task": "mine"},
+        provenance=("random weights",),
+        name="similarity-cka-mine",
+    )
+
+
+def confused(classes, names="class {}"):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(0.3, (classes, classes)) + 20 * np.eye(classes, dtype=int)
+    named = tuple(names.replace("{}", str(k)) for k in range(classes))
+    return Confusion(counts, named, tuple(range(classes))[::-1], "clusters", entry())
+
+
+def differing(classes, metric="accuracy", names="class {}", spread=0.5, marks=True):
+    rng = np.random.default_rng(0)
+    value = rng.uniform(-spread, spread, classes)
+    return ClassDifferences(
+        names=tuple(names.replace("{}", str(k)) for k in range(classes)),
+        scores=np.stack([0.5 + value / 2, 0.5 - value / 2], axis=1),
+        difference=value,
+        low=value - 0.1,
+        high=value + 0.1,
+        units=np.full(classes, 20),
+        p=np.where(np.abs(value) > 0.2, 0.001, 0.5),
+        adjusted=np.where((np.abs(value) > 0.2) & marks, 0.01, 1.0),
+        correction="holm",
+        metric=metric,
+        first=entry("openl3:content=music,input=mel256,size=6144 / 10 % of labels"),
+        second=entry("talnet:stream=gru,pool=mean+max"),
+        clips=200,
+        default_metric=True,
+        exact=True,
+    )
+
+
+def efficient(lines, seeds=3, name="embedding {}"):
+    rng = np.random.default_rng(0)
+    made = []
+    for k in range(lines):
+        points = [
+            EfficiencyPoint(
+                share, 7000 * share, tuple(0.5 + 0.02 * k + 0.1 * rng.uniform(size=seeds)), entry()
+            )
+            for share in (0.01, 0.1, 1.0)
+        ]
+        made.append(EfficiencyCurve(name.replace("{}", str(k)), tuple(points)))
+    return LabelEfficiency("mine", "accuracy", tuple(made[::-1]), ())
+
+
+def priced(names=6, probes=("linear",), costs=("parameters", "gflop", "seconds")):
+    rng = np.random.default_rng(0)
+    points = []
+    for k in range(names):
+        own = {kind: float(10 ** rng.uniform(0, 4)) for kind in costs}
+        if k == 0:
+            own["parameters"] = 0.0
+        for probe in probes:
+            label = f"embedding {k}" + (f" / {probe}" if probe != "linear" else "")
+            points.append(CostPoint(entry(label, rng.uniform(0.4, 0.9), probe=probe), own, "cpu"))
+    points.sort(key=lambda point: -point.group.score)
+    return Cost("mine", "accuracy", tuple(points), ("a note",))
