@@ -32,6 +32,7 @@ import soundfile
 
 import probekit
 from probekit.errors import ProbekitError
+from probekit.metrics.significance import holm
 from probekit.scores import comparison, store
 from probekit.scores.groups import RunGroup
 from probekit.tasks.standin.sounds import synthesize
@@ -53,7 +54,7 @@ def scene(seed: int) -> tuple[np.ndarray, list[str]]:
     """Synthesize a clip; return its samples and its labels."""
     rng = np.random.default_rng([seed, 77])
     labels = [str(rng.choice(list(SCENES), p=list(SCENES.values())))]
-    made = synthesize(labels[0], seed=seed, seconds=SECONDS, rate=RATE)
+    made = synthesize(labels[0], seed=seed, seconds=SECONDS, sr=RATE)
     wave = made / made.std()
     for label, often in EVENTS.items():
         if rng.uniform() >= often:
@@ -62,7 +63,7 @@ def scene(seed: int) -> tuple[np.ndarray, list[str]]:
         level = 10 ** (rng.uniform(*LEVELS) / 20)
         for k in range(int(rng.integers(1, 4))):
             seconds = rng.uniform(2, 4)
-            event = synthesize(label, seed=seed * 4 + k, seconds=seconds, rate=RATE)
+            event = synthesize(label, seed=seed * 4 + k, seconds=seconds, sr=RATE)
             start = int(rng.uniform(0, SECONDS - seconds) * RATE)
             wave[start : start + len(event)] += level * event / event.std()
     wave += 10 ** (rng.uniform(-20, -3) / 20) * rng.standard_normal(len(wave))
@@ -103,7 +104,7 @@ def row(name: str, found: Sequence[store.Result]) -> dict[str, Any]:
 
 def entry(found: Sequence[store.Result], label: str, reports: Path) -> RunGroup:
     """Gather results that differ in their seeds alone."""
-    paths = (store.path_of(reports, r["task"], r["embedding"], r["run"]) for r in found)
+    paths = (store.result_path(reports, r["task"], r["embedding"], r["run"]) for r in found)
     return RunGroup(label, tuple(found), tuple(paths))
 
 
@@ -152,7 +153,7 @@ def main() -> None:
     taught = probekit.distillation(
         task, asked.teacher, epochs=asked.teacher_epochs, name="teacher", **common
     )[0]
-    name = run_folder.student_id(taught["run"], taught["folds"][0]["fold"], len(taught["folds"]))
+    name = run_folder.folder_name(taught["run"], taught["folds"][0]["fold"], len(taught["folds"]))
     say(f"teacher: {taught['score']:.3f}")
     probekit.extract(f"runs/{name}", task=task, frames=True, device="cpu")
     say("its frames are in the cache")
@@ -173,7 +174,7 @@ def main() -> None:
     tests = [
         comparison.compare_all([entries[m], entries["none"]])[0] for m in METHODS if m != "none"
     ]
-    adjusted = comparison.holm([one.p for one in tests])
+    adjusted = holm([one.p for one in tests])
     scores = [
         row("teacher", [taught]),
         row("none, all labels", alone),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from probekit.extraction.extract import extract
     from probekit.probes.evaluate import evaluate
     from probekit.probes.linear_classifier import LinearProbe
-    from probekit.scores.store import frame as results
+    from probekit.scores.store import results
     from probekit.tasks.task import load_task
 
 _LAZY = {
@@ -34,7 +34,7 @@ _LAZY = {
     "load_extractor": "probekit.api:load_extractor",
     "load_task": "probekit.tasks.task:load_task",
     "open_cache": "probekit.api:open_cache",
-    "results": "probekit.scores.store:frame",
+    "results": "probekit.scores.store:results",
 }
 
 __version__ = "0.1.0"

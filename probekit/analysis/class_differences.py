@@ -11,7 +11,7 @@ from probekit._typing import Array
 from probekit.analysis import base
 from probekit.errors import DataError
 from probekit.metrics import metrics
-from probekit.metrics.bootstrap import FEW, LEVEL
+from probekit.metrics.bootstrap import LEVEL, MIN_UNITS
 from probekit.metrics.significance import holm
 from probekit.scores import class_comparison, comparison, groups
 from probekit.scores.groups import RunGroup, disambiguate_labels
@@ -22,7 +22,7 @@ _SAID = {"holm": "Holm", "bh": "Benjamini and Hochberg"}
 
 
 @dataclass(frozen=True)
-class Differences:
+class ClassDifferences:
     """Two runs on the same test clips, class by class.
 
     Attributes
@@ -81,7 +81,7 @@ class Differences:
     @property
     def higher_is_better(self) -> bool:
         """Whether higher scores are better."""
-        return metrics.get_metric(self.metric).higher
+        return metrics.get_metric(self.metric).higher_is_better
 
     @property
     def significant(self) -> Array:
@@ -89,7 +89,7 @@ class Differences:
         return np.nan_to_num(self.adjusted, nan=1.0) < 1 - LEVEL
 
     @property
-    def scored(self) -> str:
+    def score_name(self) -> str:
         """What is scored, in words: of single classes accuracy is recall."""
         if self.metric in ("accuracy", "balanced-accuracy"):
             return "recall"
@@ -98,7 +98,7 @@ class Differences:
     @property
     def provenance(self) -> tuple[str, ...]:
         """What every figure must show."""
-        return groups.provenance([self.first, self.second])
+        return groups.collect_provenance([self.first, self.second])
 
     @property
     def name(self) -> str:
@@ -117,7 +117,7 @@ class Differences:
         """What a paper's caption has to say about how the figure was made."""
         tested = int(np.isfinite(self.p).sum())
         few = len(self.order) - tested
-        aside = f"; {few} with fewer than {FEW} test units are not tested" if few else ""
+        aside = f"; {few} with fewer than {MIN_UNITS} test units are not tested" if few else ""
         undefined = len(self.names) - len(self.order)
         without = f" {undefined} classes have no defined score." if undefined else ""
         how = (
@@ -126,7 +126,7 @@ class Differences:
             else "normal approximation with the bootstrap's standard error"
         )
         return (
-            f"Difference in {self.scored} of each class of {self.first.results[0]['task']}, "
+            f"Difference in {self.score_name} of each class of {self.first.results[0]['task']}, "
             f"{self.first.label} less {self.second.label}, on the {self.clips:,} test clips that "
             "both scored, with 95 % intervals (paired bootstrap, 1,000 resamples). Filled: beyond "
             f"chance at the 5 % level ({how}, "
@@ -167,7 +167,7 @@ class Differences:
         ]
 
 
-def differences(
+def class_differences(
     first: str,
     second: str,
     *,
@@ -175,7 +175,7 @@ def differences(
     reports: str | Path | None = None,
     metric: str = "",
     correction: str = "holm",
-) -> Differences:
+) -> ClassDifferences:
     """Compare two runs class by class on the test clips that both scored.
 
     Intervals are of the paired bootstrap. Its 1,000 resamples give no p-value below 0.002, too
@@ -201,7 +201,7 @@ def differences(
     Returns
     -------
     Differences
-        To be drawn by :func:`probekit.figures.dot_plot.draw`.
+        To be drawn by :func:`probekit.figures.dot_plot.draw_class_differences`.
 
     Raises
     ------
@@ -217,16 +217,16 @@ def differences(
     if set(one.paths) & set(other.paths):
         raise DataError(f"{first} and {second} are the same run")
     found = metrics.get_metric(metric or one.results[0]["metric"])
-    comparison.check(one, other, found)
+    comparison.check_comparable(one, other, found)
     pairs = comparison.align_predictions(one, other)
     # of every seed the same draws, so that what differs is the runs
-    drawn = np.mean([class_comparison.differences(found, a, b) for a, b in pairs], axis=0)
+    drawn = np.mean([class_comparison.resampled_differences(found, a, b) for a, b in pairs], axis=0)
     scores = np.mean([[_by_class(found, side) for side in pair] for pair in pairs], axis=0).T
     difference = scores[:, 0] - scores[:, 1]
     units = class_comparison.units_per_class(pairs[0][0])
     low, high, spread = _interval_and_se(drawn)
     p = np.full(len(difference), np.nan)
-    tested = np.isfinite(difference) & np.isfinite(spread) & (units >= FEW)
+    tested = np.isfinite(difference) & np.isfinite(spread) & (units >= MIN_UNITS)
     exact = class_comparison.sign_test(found, pairs)
     p[tested] = _p(difference[tested], spread[tested]) if exact is None else exact[tested]
     adjusted = np.full_like(p, np.nan)
@@ -234,7 +234,7 @@ def differences(
         adjusted[tested] = (
             holm(p[tested]) if correction == "holm" else false_discovery_control(p[tested])
         )
-    return Differences(
+    return ClassDifferences(
         names=tuple(one.results[0]["classes"]),
         scores=scores,
         difference=difference,

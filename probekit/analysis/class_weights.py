@@ -312,29 +312,29 @@ def class_weights(
     if space not in SPACES:
         raise unknown_name_error("space", space, SPACES)
     extractor, before = apply_preset(extractor, preset, probe)
-    where = layout.root(cache)
+    where = layout.cache_root(cache)
     card, clips = resolve_clips(task, where, root)
-    found = features.find(where, extractor, card.dataset, clips)
+    found = features.find_features(where, extractor, card.dataset, clips)
     present = found.clips
     targets = present.targets()
     if present.target == "regression":
         raise DataError(f"{card.name}: its targets are numbers, there are no classes to compare")
     if card.protocol.kind == "split":
-        first = splits.make(card.protocol, present)[0]
+        first = splits.make_splits(card.protocol, present)[0]
         whole = Split("all training clips", first.train, first.valid, first.test)
     else:
         none = np.array([], np.int64)
         whole = Split("all clips", np.arange(len(present)), none, none)
     grid = linear.GRID if c is None else (c,)
     matrix, scale = found.matrix(), None
-    fitted = whole.fitted(card.protocol)
+    fitted = whole.fit_rows(card.protocol)
     if not has_variance(matrix[fitted]):
         raise DataError(
             f"{extractor}: no feature of it varies over the {len(fitted):,} training clips of "
             f"{card.name}; there are no class weights to look at"
         )
     if before != STANDARD:
-        transform = transforms.fit(before, matrix[whole.train])
+        transform = transforms.fit_transform(before, matrix[whole.train])
         matrix, scale = transform(matrix), transform.scale if STANDARD[0] in before else 1.0
     one = model_selection.choose(
         matrix,
@@ -346,7 +346,7 @@ def class_weights(
         grid,
         standardize=before == STANDARD,
     ).probe
-    assert isinstance(one, linear.Probe)
+    assert isinstance(one, linear.FittedLinear)
     scale = one.scaler.scale if scale is None else scale
     there = np.isfinite(one.intercept) & (one.coef != 0).any(axis=1)
     left = classes_without_weights(targets[fitted], present.names, there)

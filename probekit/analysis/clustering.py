@@ -194,7 +194,7 @@ def linkage_tree(distances: Array, linkage: str = "average") -> Tree:
     return Tree(found, order, float(fit))
 
 
-def check(metric: str, linkage: str) -> None:
+def check_linkage(metric: str, linkage: str) -> None:
     """Refuse a distance or a linkage that is not known, or does not fit the other.
 
     Parameters

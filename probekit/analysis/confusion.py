@@ -37,7 +37,7 @@ class Confusion:
     counts: Array
     names: tuple[str, ...]
     order: tuple[int, ...]
-    by: str
+    order_by: str
     run: RunGroup
 
     @property
@@ -49,13 +49,13 @@ class Confusion:
     @property
     def provenance(self) -> tuple[str, ...]:
         """What every figure must show."""
-        return groups.provenance([self.run])
+        return groups.collect_provenance([self.run])
 
     @property
     def name(self) -> str:
         """Stem of the files."""
         task = self.run.results[0]["task"]
-        return base.filename_stem("confusion", task, self.run.label, order=(self.by, "clusters"))
+        return base.filename_stem("confusion", task, self.run.label, order=(self.order_by, "clusters"))
 
     @property
     def caption(self) -> str:
@@ -66,7 +66,7 @@ class Confusion:
         folds = f", {len(first['folds'])} folds together" if len(first["folds"]) > 1 else ""
         how = (
             "Classes that are often confused stand side by side (average linkage)"
-            if self.by == "clusters"
+            if self.order_by == "clusters"
             else "Classes are in the task's order"
         )
         count = int(self.counts.sum())
@@ -80,7 +80,7 @@ class Confusion:
         """Return what produced it: the run, and the order of the classes."""
         return {
             **groups.provenance_dict([self.run]),
-            "order": self.by,
+            "order": self.order_by,
             "classes_in_order": [self.names[k] for k in self.order],
         }
 
@@ -121,7 +121,7 @@ def confusion(
     Returns
     -------
     Confusion
-        To be drawn by :func:`probekit.figures.confusion_matrix.draw`.
+        To be drawn by :func:`probekit.figures.heatmap.draw_confusion`.
 
     Raises
     ------
@@ -142,10 +142,7 @@ def confusion(
     size = len(first["classes"])
     counts = np.zeros((size, size), np.int64)
     for path, result in zip(found.paths, found.results, strict=True):
-        folds = tuple(one["fold"] for one in result["folds"])
-        own = predictions.load(
-            path.with_suffix(".h5"), folds, result["target"], result["probabilities"]
-        )
+        own = predictions.load_predictions(path, result)
         np.add.at(counts, (own.targets, own.scores.argmax(axis=1)), 1)
     placed = tuple(range(size)) if order == "labels" or size < 2 else _clustered(counts)
     return Confusion(counts, tuple(first["classes"]), placed, order, found)

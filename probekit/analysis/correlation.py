@@ -132,7 +132,7 @@ class Correlation:
     normalize: str
     linkage: str
     cosine: Array
-    beyond: Array
+    p_corrected: Array
     p: Array
     q: Array
     source_order: tuple[int, ...]
@@ -158,7 +158,7 @@ class Correlation:
     @property
     def significant(self) -> Array:
         """Which pairs are beyond chance at 0.05, corrected for all pairs."""
-        return self.beyond <= LEVEL
+        return self.p_corrected <= LEVEL
 
     @property
     def caption(self) -> str:
@@ -235,7 +235,7 @@ class Correlation:
         """
         ranked = np.argsort(-np.abs(self.cosine), axis=None, kind="stable")[:count]
         s, t = np.unravel_index(ranked, self.cosine.shape)
-        numbers = [one[s, t].tolist() for one in (self.cosine, self.p, self.q, self.beyond)]
+        numbers = [one[s, t].tolist() for one in (self.cosine, self.p, self.q, self.p_corrected)]
         return [
             {
                 "target": self.weights.names[target],
@@ -308,13 +308,13 @@ def correlation(
     """
     if normalize not in class_weights_module.KINDS:
         raise unknown_name_error("normalization", normalize, class_weights_module.KINDS)
-    clustering.check("cosine", linkage)
+    clustering.check_linkage("cosine", linkage)
     chosen, where = (
         _resolve_head_selector(apply_preset(extractor, preset, probe)[0]),
-        layout.root(cache),
+        layout.cache_root(cache),
     )
     card, _ = resolve_clips(task, where, root)
-    head = _head(chosen, embeddings_module.find(where, chosen, card.dataset))
+    head = _head(chosen, embeddings_module.find_embeddings(where, chosen, card.dataset))
     return cosine_correlation(
         class_weights(task, extractor, cache=cache, root=root, c=c, probe=probe, preset=preset),
         head,
@@ -377,7 +377,7 @@ def cosine_correlation(
         normalize=normalize,
         linkage=linkage,
         cosine=cosine,
-        beyond=beyond,
+        p_corrected=beyond,
         p=p,
         q=false_discovery(p),
         source_order=_order(sources, linkage),
@@ -404,7 +404,7 @@ def _head(chosen: EmbeddingSelector, embeddings: Embeddings) -> SavedHead:
     head, name = embeddings.head, embeddings.layout.extractor
     if head is None:
         raise DataError(
-            f"{name}: no head is kept with {embeddings.where}: the network has none (probekit "
+            f"{name}: no head is kept with {embeddings.folder}: the network has none (probekit "
             f"extractors show {name}), or the embeddings were not made by extraction"
         )
     own = chosen.stream or embeddings.default_stream

@@ -40,26 +40,26 @@ class CostPoint:
         Where the seconds were measured.
     """
 
-    entry: RunGroup
+    group: RunGroup
     costs: dict[str, float]
     device: str
 
     @property
     def embedding(self) -> str:
         """What to call the embedding; runs of other probes on it share that name."""
-        return self.entry.label.partition(" / ")[0]
+        return self.group.label.partition(" / ")[0]
 
     @property
     def probe(self) -> str:
         """What to call the probe, with its preset."""
-        first = self.entry.results[0]
+        first = self.group.results[0]
         return " / ".join(filter(None, [first["probe"], first["preset"]]))
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the score; of several seeds the mean of theirs."""
         low, high = (
-            statistics.fmean(r["interval"][end] for r in self.entry.results)
+            statistics.fmean(r["interval"][end] for r in self.group.results)
             for end in ("low", "high")
         )
         return low, high
@@ -94,7 +94,7 @@ class Cost:
     @property
     def provenance(self) -> tuple[str, ...]:
         """What every figure must show."""
-        return (*self.notes, *groups.provenance([one.entry for one in self.points]))
+        return (*self.notes, *groups.collect_provenance([one.group for one in self.points]))
 
     @property
     def name(self) -> str:
@@ -124,7 +124,7 @@ class Cost:
     def facts(self) -> dict[str, Any]:
         """Return what produced it: the runs, the axes."""
         return {
-            **groups.provenance_dict([one.entry for one in self.points]),
+            **groups.provenance_dict([one.group for one in self.points]),
             "metric": self.metric,
             "axes": list(self.axes),
             "notes": list(self.notes),
@@ -134,8 +134,8 @@ class Cost:
         """Return a row for each run; what is not known is empty."""
         return [
             {
-                "run": one.entry.label,
-                "score": one.entry.score,
+                "run": one.group.label,
+                "score": one.group.score,
                 "low": one.interval[0],
                 "high": one.interval[1],
                 **{name: one.costs.get(name, "") for name in COSTS},
@@ -164,17 +164,17 @@ def cost(task: str, *, reports: str | Path | None = None, cache: str | Path | No
     Returns
     -------
     Cost
-        To be drawn by :func:`probekit.figures.cost_scatter.draw`.
+        To be drawn by :func:`probekit.figures.scatter.draw_cost`.
 
     Raises
     ------
     DataError
         If there is no run, or no cost of any is known.
     """
-    every = [one for one in groups.runs_of_task(task, reports) if one.results[0]["fraction"] == 1]
+    every = [one for one in groups.require_groups(task, reports) if one.results[0]["fraction"] == 1]
     if not every:
         raise DataError(
-            f"{store.root(reports)}: all runs of {task} are on part of the labels; the figure is "
+            f"{store.reports_root(reports)}: all runs of {task} are on part of the labels; the figure is "
             f"of runs on all: probekit evaluate --task {task} -e NAME"
         )
     scored = sorted({one.results[0]["metric"] for one in every})
@@ -185,11 +185,11 @@ def cost(task: str, *, reports: str | Path | None = None, cache: str | Path | No
         )
     kept = {
         (e.layout.extractor, e.layout.fingerprint): e
-        for e in embeddings_module.list_embeddings(layout.root(cache))
+        for e in embeddings_module.list_embeddings(layout.cache_root(cache))
     }
     points = [_cost_point(one, kept) for one in every]
-    sign = 1 if metrics.get_metric(scored[0]).higher else -1
-    points.sort(key=lambda one: -sign * one.entry.score)
+    sign = 1 if metrics.get_metric(scored[0]).higher_is_better else -1
+    points.sort(key=lambda one: -sign * one.group.score)
     found = Cost(task, scored[0], tuple(points), tuple(_notes(points)))
     if not found.axes:
         names = sorted({s["extractor"] for one in every for s in one.results[0]["sources"]})
@@ -238,8 +238,8 @@ def _speeds(embeddings: Embeddings) -> list[tuple[float, str]]:
     found = []
     for name in sorted(embeddings.index.parts)[:_PARTS]:
         try:
-            with part.open_part(embeddings.where / name) as file:
-                provenance = part.meta(file).get("provenance", {})
+            with part.open_part(embeddings.folder / name) as file:
+                provenance = part.read_meta(file).get("provenance", {})
             speed = float(provenance.get(SPEED, 0))
         except (CacheError, ValueError, AttributeError):
             continue
@@ -261,7 +261,7 @@ def _notes(points: list[CostPoint]) -> list[str]:
     other = dict.fromkeys(
         one.embedding
         for one in points
-        for source in one.entry.results[0]["sources"]
+        for source in one.group.results[0]["sources"]
         if _changed(source)
     )
     if other:

@@ -44,7 +44,7 @@ class Dendrogram:
     center: str
     metric: str
     method: str
-    asked: int | None = None
+    n_clusters: int | None = None
 
     @property
     def linkage(self) -> Array:
@@ -64,7 +64,7 @@ class Dendrogram:
     @property
     def clusters(self) -> Array:
         """The cluster of each class, which the figure shows as its colour."""
-        return self.tree.clusters(self.asked or max(2, round(len(self.order) ** 0.5)))
+        return self.tree.clusters(self.n_clusters or max(2, round(len(self.order) ** 0.5)))
 
     def vectors(self) -> Array:
         """Return the rows that were compared: those of the weights, centred as was chosen.
@@ -74,7 +74,7 @@ class Dendrogram:
         numpy.ndarray, shape (classes, dim)
             In the order of the classes.
         """
-        return center_columns(self.weights.matrix, self.center)
+        return center_weights(self.weights.matrix, self.center)
 
     @property
     def name(self) -> str:
@@ -87,7 +87,7 @@ class Dendrogram:
             center=(self.center, "rows"),
             metric=(self.metric, "cosine"),
             linkage=(self.method, "average"),
-            clusters=(self.asked, None),
+            clusters=(self.n_clusters, None),
             **w.filename_choices(),
         )
 
@@ -195,7 +195,7 @@ def dendrogram(
     Returns
     -------
     Dendrogram
-        To be drawn by :func:`probekit.figures.tree.draw`.
+        To be drawn by :func:`probekit.figures.tree.draw_dendrogram`.
 
     Raises
     ------
@@ -251,7 +251,7 @@ def cluster(
     """
     if center not in CENTERS:
         raise unknown_name_error("centring", center, CENTERS)
-    clustering.check(metric, linkage)
+    clustering.check_linkage(metric, linkage)
     if clusters is not None and clusters < 1:
         raise DataError(f"{clusters} clusters: at least one is needed")
     if len(weights.names) < 2:
@@ -259,7 +259,7 @@ def cluster(
             f"{weights.task}: a dendrogram needs at least two classes with training clips; there "
             f"are weights of {weights.count_text}"
         )
-    rows = center_columns(weights.matrix, center)
+    rows = center_weights(weights.matrix, center)
     norms = np.linalg.norm(rows, axis=1)
     nothing = norms <= 1e-12 * np.linalg.norm(weights.matrix, axis=1).max()  # but for rounding
     if metric == "cosine" and nothing.any():
@@ -272,7 +272,7 @@ def cluster(
     return Dendrogram(weights, found, center, metric, linkage, clusters)
 
 
-def center_columns(matrix: Array, center: str) -> Array:
+def center_weights(matrix: Array, center: str) -> Array:
     """Return rows less their own means, or less the mean row, or as they are.
 
     Parameters

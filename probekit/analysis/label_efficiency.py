@@ -11,12 +11,12 @@ from probekit.analysis import base
 from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.scores import groups, store
-from probekit.scores.groups import RunGroup, disambiguate_labels, group_key, label
+from probekit.scores.groups import RunGroup, disambiguate_labels, group_key, run_label
 from probekit.scores.store import Result
 
 
 @dataclass(frozen=True)
-class Point:
+class EfficiencyPoint:
     """One share of the training labels.
 
     Attributes
@@ -34,7 +34,7 @@ class Point:
     fraction: float
     labels: float
     scores: tuple[float, ...]
-    entry: RunGroup
+    group: RunGroup
 
     @property
     def mean(self) -> float:
@@ -48,7 +48,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Line:
+class EfficiencyCurve:
     """One embedding and probe.
 
     Attributes
@@ -60,7 +60,7 @@ class Line:
     """
 
     label: str
-    points: tuple[Point, ...]
+    points: tuple[EfficiencyPoint, ...]
 
 
 @dataclass(frozen=True)
@@ -81,34 +81,34 @@ class LabelEfficiency:
 
     task: str
     metric: str
-    lines: tuple[Line, ...]
-    chosen: tuple[str, ...]
+    curves: tuple[EfficiencyCurve, ...]
+    embeddings: tuple[str, ...]
 
     @property
-    def entries(self) -> list[RunGroup]:
+    def groups(self) -> list[RunGroup]:
         """All runs."""
-        return [point.entry for line in self.lines for point in line.points]
+        return [point.group for line in self.curves for point in line.points]
 
     @property
     def provenance(self) -> tuple[str, ...]:
         """What every figure must show."""
         said = {
             line.label: [
-                text for p in line.points for r in p.entry.results for text in r["provenance"]
+                text for p in line.points for r in p.group.results for text in r["provenance"]
             ]
-            for line in self.lines
+            for line in self.curves
         }
         return groups.merge_provenance(said)
 
     @property
     def name(self) -> str:
         """Stem of the files."""
-        return base.filename_stem("efficiency", self.task, *self.chosen)
+        return base.filename_stem("efficiency", self.task, *self.embeddings)
 
     @property
     def caption(self) -> str:
         """What a paper's caption has to say about how the figure was made."""
-        counts = [len(point.scores) for line in self.lines for point in line.points]
+        counts = [len(point.scores) for line in self.curves for point in line.points]
         several = [count for count in counts if count > 1]
         seeds = f"{min(several)} to {max(several)}" if several else ""
         if several and min(several) == max(several):
@@ -132,7 +132,7 @@ class LabelEfficiency:
 
     def facts(self) -> dict[str, Any]:
         """Return what produced it: the runs."""
-        return {**groups.provenance_dict(self.entries), "metric": self.metric}
+        return {**groups.provenance_dict(self.groups), "metric": self.metric}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each line and share."""
@@ -147,12 +147,12 @@ class LabelEfficiency:
                 "lowest": min(point.scores),
                 "highest": max(point.scores),
             }
-            for line in self.lines
+            for line in self.curves
             for point in line.points
         ]
 
 
-def efficiency(
+def label_efficiency(
     task: str, *, reports: str | Path | None = None, embeddings: Sequence[str] = ()
 ) -> LabelEfficiency:
     """Gather the runs of a task that differ in the share of the training labels.
@@ -169,14 +169,14 @@ def efficiency(
     Returns
     -------
     Efficiency
-        To be drawn by :func:`probekit.figures.curves.draw`.
+        To be drawn by :func:`probekit.figures.curves.draw_label_efficiency`.
 
     Raises
     ------
     DataError
         If no embedding was scored on two shares of the labels, by one metric.
     """
-    every = groups.runs_of_task(task, reports)
+    every = groups.require_groups(task, reports)
     missing = set(embeddings) - {one.results[0]["embedding"] for one in every}
     if missing:
         there = sorted({one.results[0]["embedding"] for one in every})
@@ -190,7 +190,7 @@ def efficiency(
     several = [own for own in kinds.values() if len({_fraction(one) for one in own}) > 1]
     if not several:
         raise DataError(
-            f"{store.root(reports)}: no embedding of {task} was scored on different shares of "
+            f"{store.reports_root(reports)}: no embedding of {task} was scored on different shares of "
             f"the training labels. Make such runs with: probekit evaluate --task {task} -e NAME "
             "--fraction 0.01,0.1,1 --seeds 5"
         )
@@ -200,8 +200,8 @@ def efficiency(
             f"{task}: results are of different metrics ({', '.join(scored)}): evaluate again, and "
             "delete those of old"
         )
-    lines = [Line(name, _points(own)) for name, own in zip(_labels(several), several, strict=True)]
-    sign = 1 if metrics.get_metric(scored[0]).higher else -1
+    lines = [EfficiencyCurve(name, _points(own)) for name, own in zip(_labels(several), several, strict=True)]
+    sign = 1 if metrics.get_metric(scored[0]).higher_is_better else -1
     lines.sort(key=lambda line: -sign * line.points[-1].mean)
     return LabelEfficiency(task, scored[0], tuple(lines), tuple(embeddings))
 
@@ -219,21 +219,21 @@ def _labels(several: Sequence[Sequence[RunGroup]]) -> list[str]:
     """Return what to call lines, no two the same."""
     whole = [_without_fraction(own[0].results[0]) for own in several]
     named = [
-        RunGroup(label(result), tuple(r for one in own for r in one.results), ())
+        RunGroup(run_label(result), tuple(r for one in own for r in one.results), ())
         for result, own in zip(whole, several, strict=True)
     ]
     return [one.label for one in disambiguate_labels(named)]
 
 
-def _points(own: Sequence[RunGroup]) -> tuple[Point, ...]:
+def _points(own: Sequence[RunGroup]) -> tuple[EfficiencyPoint, ...]:
     """Return the points of a line; of a share that was run again, the newest runs count."""
     newest = {_fraction(one): one for one in sorted(own, key=lambda e: e.results[-1]["created"])}
     return tuple(
-        Point(
+        EfficiencyPoint(
             fraction=share,
             labels=float(np.mean([fold["train"] for r in one.results for fold in r["folds"]])),
             scores=tuple(r["score"] for r in one.results),
-            entry=one,
+            group=one,
         )
         for share, one in sorted(newest.items())
     )

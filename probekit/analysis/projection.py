@@ -160,7 +160,7 @@ class Projection:
     group: Array
     groups: tuple[str, ...]
     axes: tuple[str, str]
-    coloured: str
+    color_text: str
     origin: dict[str, Any]
     choices: dict[str, Any]
     title: str
@@ -183,7 +183,7 @@ class Projection:
             if self.choices["method"] == "tsne"
             else ""
         )
-        return f"{how} of {self.title}. {self.coloured}.{aside}{base.as_sentence(self.provenance)}"
+        return f"{how} of {self.title}. {self.color_text}.{aside}{base.as_sentence(self.provenance)}"
 
     def facts(self) -> dict[str, Any]:
         """Return what produced it: the embedding, the probe where there is one, the choices."""
@@ -226,7 +226,7 @@ def project_classes(
     Returns
     -------
     Projection
-        To be drawn by :func:`probekit.figures.scatter.draw`.
+        To be drawn by :func:`probekit.figures.scatter.draw_projection`.
 
     Raises
     ------
@@ -246,7 +246,7 @@ def project_classes(
         group=clusters,
         groups=_named([w.names[k] for k in tree.order], clusters[list(tree.order)]),
         axes=axes,
-        coloured=(
+        color_text=(
             f"Colours: the {int(clusters.max()) + 1} clusters of their dendrogram "
             f"({tree.metric} distance, {tree.method} linkage)"
         ),
@@ -272,7 +272,7 @@ def project_classes(
             center=(tree.center, "rows"),
             metric=(tree.metric, "cosine"),
             linkage=(tree.method, "average"),
-            clusters=(tree.asked, None),
+            clusters=(tree.n_clusters, None),
             **w.filename_choices(),
         ),
     )
@@ -286,8 +286,8 @@ def project_clips(
     root: str | Path | None = None,
     method: str = "",
     perplexity: float | None = None,
-    colour: str = "auto",
-    most: int = MOST_CLIPS,
+    color: str = "auto",
+    max_clips: int = MOST_CLIPS,
     seed: int = 0,
 ) -> Projection:
     """Project the embeddings of a task's clips, standardized.
@@ -314,18 +314,18 @@ def project_clips(
     Returns
     -------
     Projection
-        To be drawn by :func:`probekit.figures.scatter.draw`.
+        To be drawn by :func:`probekit.figures.scatter.draw_projection`.
 
     Raises
     ------
     ProbekitError
         If something asked for is not there, or targets are numbers.
     """
-    if colour not in COLOURS:
-        raise unknown_name_error("colouring", colour, COLOURS)
-    where = layout.root(cache)
+    if color not in COLOURS:
+        raise unknown_name_error("colouring", color, COLOURS)
+    where = layout.cache_root(cache)
     card, clips = resolve_clips(task, where, root)
-    found = features.find(where, extractor, card.dataset, clips)
+    found = features.find_features(where, extractor, card.dataset, clips)
     present, matrix = found.clips, found.matrix()
     if present.target == "regression":
         raise DataError(f"{card.name}: its targets are numbers, there are no classes to colour by")
@@ -336,7 +336,7 @@ def project_clips(
     coloured = "Colours: labels"
     if present.target == "multi":
         coloured += "; a clip of several has that of its rarest"
-    if colour == "cluster" or (colour == "auto" and len(names) > MOST_LABELS):
+    if color == "cluster" or (color == "auto" and len(names) > MOST_LABELS):
         tree = dendrogram.dendrogram(task, extractor, cache=cache, root=root)
         said += tree.weights.provenance
         cluster = dict(zip(tree.weights.names, tree.clusters.tolist(), strict=True))
@@ -345,8 +345,8 @@ def project_clips(
         names = _named([tree.weights.names[k] for k in order], tree.clusters[order])
         coloured = f"Colours: {len(names)} clusters of the labels by their probe's weights"
     drawn = np.arange(len(present))
-    if len(drawn) > most:
-        drawn = np.sort(np.random.default_rng(seed).choice(len(present), most, replace=False))
+    if len(drawn) > max_clips:
+        drawn = np.sort(np.random.default_rng(seed).choice(len(present), max_clips, replace=False))
     points, axes, choices = project_2d(
         standardized(matrix[drawn]), method, perplexity, seed, f"{card.name}: clips"
     )
@@ -360,7 +360,7 @@ def project_clips(
         group=labels[drawn],
         groups=tuple(names),
         axes=axes,
-        coloured=coloured,
+        color_text=coloured,
         origin={
             "task": card.name,
             "embedding": extractor,
@@ -368,7 +368,7 @@ def project_clips(
             "manifest": clips.digest(),
             "provenance": said,
         },
-        choices={**choices, "colour": colour, "clips": len(drawn), "clips_of": len(present)},
+        choices={**choices, "colour": color, "clips": len(drawn), "clips_of": len(present)},
         title=f"{len(drawn):,} clips{of} of {card.name}: {extractor}, standardized",
         provenance=tuple(said),
         name=base.filename_stem(
@@ -377,8 +377,8 @@ def project_clips(
             extractor,
             method=(choices["method"], "tsne"),
             perplexity=(perplexity, None),
-            colour=(colour, "auto"),
-            most=(most, MOST_CLIPS),
+            colour=(color, "auto"),
+            most=(max_clips, MOST_CLIPS),
             seed=(seed, 0),
         ),
     )

@@ -260,7 +260,7 @@ def similarity(
     debiased: bool = False,
     k: int = NEIGHBOURS,
     normalize: str = "none",
-    most: int = MOST_CLIPS,
+    max_clips: int = MOST_CLIPS,
     seed: int = 0,
 ) -> Similarity:
     """Compare embeddings over the clips that all of them have.
@@ -290,7 +290,7 @@ def similarity(
     Returns
     -------
     Similarity
-        To be drawn by :func:`probekit.figures.similarity_matrix.draw`.
+        To be drawn by :func:`probekit.figures.heatmap.draw_similarity`.
 
     Raises
     ------
@@ -307,9 +307,9 @@ def similarity(
             "similarity compares two or more different embeddings; given: "
             f"{', '.join(names) or 'none'}"
         )
-    where = layout.root(cache)
+    where = layout.cache_root(cache)
     card, clips = resolve_clips(task, where, root)
-    found = [features.find(where, name, card.dataset, clips) for name in names]
+    found = [features.find_features(where, name, card.dataset, clips) for name in names]
     ids = set.intersection(*(set(one.clips.clip_ids) for one in found))
     rows = np.array([i for i, one in enumerate(clips.clip_ids) if one in ids], np.int64)
     if len(rows) < 4:
@@ -317,8 +317,8 @@ def similarity(
             f"{card.name}: {len(rows)} clips have all {len(names)} embeddings; similarity needs 4"
         )
     drawn = rows
-    if len(rows) > most:
-        drawn = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    if len(rows) > max_clips:
+        drawn = np.sort(np.random.default_rng(seed).choice(rows, max_clips, replace=False))
     present = clips.subset(drawn.tolist())
     arrays = [replace(one, clips=present).matrix() for one in found]
     for name, one in zip(names, arrays, strict=True):
@@ -365,7 +365,7 @@ def similarity(
             debiased=(debiased and measure == "cka", False),
             k=(k if measure == "neighbours" else NEIGHBOURS, NEIGHBOURS),
             normalize=(normalize, "none"),
-            most=(most, MOST_CLIPS),
+            most=(max_clips, MOST_CLIPS),
             seed=(seed, 0),
         ),
     )

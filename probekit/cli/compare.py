@@ -40,7 +40,7 @@ def compare(
     """
     from probekit.scores import comparison
 
-    found = comparison.compare(runs, task=task, metric=metric, reports=reports)
+    found = comparison.compare(*runs, task=task, metric=metric, reports=reports)
     if json:
         output.as_json([vars(one) for one in found])
     else:

@@ -43,12 +43,12 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
     """
     from probekit.scores import store
 
-    table = store.frame(reports, task or "")
+    table = store.results(reports, task or "")
     if json:
         output.as_json(table.to_dict("records"))
         return
     if table.empty:
-        output.say(f"no results in {store.root(reports)}; probekit evaluate makes them")
+        output.say(f"no results in {store.reports_root(reports)}; probekit evaluate makes them")
         return
     seeds = bool(table["seed"].any())
     rows = [
@@ -100,9 +100,9 @@ def show(
     import numpy as np
 
     from probekit.cli.evaluate import show as table
-    from probekit.scores import comparison, store
+    from probekit.scores import groups, store
 
-    found = list(comparison.resolve(run, task, reports).results)
+    found = list(groups.resolve_run(run, task, reports).results)
     if json:
         output.as_json(found)
         return
@@ -164,12 +164,12 @@ def best(
     """
     from probekit.cli.compare import p_value
     from probekit.errors import DataError
-    from probekit.scores import comparison, store
+    from probekit.scores import comparison, groups, store
 
-    entries = comparison.entries(task, reports)
+    entries = groups.load_groups(task, reports)
     if not entries:
-        raise DataError(f"{store.root(reports)}: no results of {task!r}; see probekit results ls")
-    top, tests = comparison.against_best(entries)
+        raise DataError(f"{store.reports_root(reports)}: no results of {task!r}; see probekit results ls")
+    top, tests = comparison.compare_with_best(entries)
     if json:
         output.as_json({"best": top.label, "score": top.score, "tests": [vars(t) for t in tests]})
         return
@@ -228,19 +228,19 @@ def paper_table(
 
     from probekit.errors import DataError
     from probekit.report import leaderboard_table, table_format
-    from probekit.scores import comparison, store
+    from probekit.scores import groups, store
     from probekit.utils import atomic
 
     form = table_format.infer_format(format, out)
     found = []
     for name in dict.fromkeys(task):
-        own = comparison.entries(name, reports)
+        own = groups.load_groups(name, reports)
         if embedding:
             own = [one for one in own if one.results[0]["embedding"] in embedding]
         if not own:
             of = f" of {', '.join(embedding)}" if embedding else ""
             raise DataError(
-                f"{store.root(reports)}: no results{of} for {name!r}; see probekit results ls"
+                f"{store.reports_root(reports)}: no results{of} for {name!r}; see probekit results ls"
             )
         found += own
     if form == "csv":
@@ -277,7 +277,7 @@ def verify(reports: options.Reports = None, json: bool = output.AsJson) -> None:
             for text in one.faults:
                 output.say(f"    {text}")
         output.say(
-            f"{len(found) - len(bad):,} of {len(found):,} results in {store.root(reports)} "
+            f"{len(found) - len(bad):,} of {len(found):,} results in {store.reports_root(reports)} "
             "follow from their predictions to the last digit"
         )
     if bad:

@@ -1,4 +1,4 @@
-"""Tests of runs against the best one, kept beside the results: a page of old runs is quick."""
+"""Paired comparison of runs on the clips that both scored."""
 
 import hashlib
 import json
@@ -18,119 +18,48 @@ from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.metrics.bootstrap import CI_METHOD, LEVEL, ResamplingUnits
 from probekit.metrics.metrics import Metric
-from probekit.metrics.significance import bootstrap_p, corrected_t, holm
-from probekit.scores import predictions, store
-from probekit.scores.groups import RunGroup, disambiguate_labels, entries, resolve
-from probekit.scores.predictions import Predictions
+from probekit.metrics.significance import bootstrap_p, corrected_t_test, holm
+from probekit.scores.groups import RunGroup, common_metric, disambiguate_labels, resolve_run
+from probekit.scores.predictions import Predictions, load_predictions
 from probekit.scores.store import Result
 from probekit.utils import atomic
 from probekit.utils.text import summarize_ids
 
 Pair = tuple[Predictions, Predictions]
-
-
-def align_predictions(first: RunGroup, second: RunGroup) -> list[Pair]:
-    """Return the predictions of two entries on the same clips, seed by seed.
-
-    Parameters
-    ----------
-    first, second : Entry
-        Of one task. Where one has a single run, it goes with every seed of the other.
-
-    Returns
-    -------
-    list of (Predictions, Predictions)
-        Row for row the same clips, scored in the same folds.
-
-    Raises
-    ------
-    DataError
-        If they were scored in other folds, share no clip, or their labels differ.
-    """
-    names = f"{first.label} and {second.label}"
-    counts = len(first.results), len(second.results)
-    repeats = max(counts) if 1 in counts else min(counts)
-    return [_common(_load(first, k), _load(second, k), names) for k in range(repeats)]
-
-
-def _common(one: Predictions, other: Predictions, names: str) -> Pair:
-    """Keep the clips that both scored."""
-    keys = [
-        {(i, p.folds[f]): row for row, (i, f) in enumerate(zip(p.clip_ids, p.fold, strict=True))}
-        for p in (one, other)
-    ]
-    shared = set(one.clip_ids) & set(other.clip_ids)
-    if not shared:
-        raise DataError(f"{names} have no test clip in common")
-    moved = sorted({i for i, _ in keys[0].keys() ^ keys[1].keys() if i in shared})
-    if moved:
-        raise DataError(
-            f"{names} were scored in other folds: {len(moved):,} of the {len(shared):,} clips that "
-            f"both scored, for example {summarize_ids(moved, 1)}; evaluate both under one protocol"
-        )
-    both = [key for key in keys[0] if key in keys[1]]
-    rows = [np.array([own[key] for key in both]) for own in keys]
-    left, right = one.subset(rows[0]), other.subset(rows[1])
-    if not np.array_equal(left.targets, right.targets):
-        raise DataError(f"{names}: the labels of some clips differ; evaluate again")
-    # clip by clip in the same fold, though the two may list their folds in another order
-    return left, replace(right, fold=left.fold, folds=left.folds)
-
-
-def _load(entry: RunGroup, k: int) -> Predictions:
-    """Read the predictions of an entry's run; the only one is that of every seed."""
-    k = min(k, len(entry.results) - 1)
-    result = entry.results[k]
-    folds = tuple(one["fold"] for one in result["folds"])
-    return predictions.load(
-        entry.paths[k].with_suffix(".h5"), folds, result["target"], result["probabilities"]
-    )
-
-
-__all__ = [
-    "Comparison",
-    "RunGroup",
-    "against_best",
-    "compare",
-    "compare_all",
-    "corrected_t",
-    "entries",
-    "holm",
-    "resolve",
-]
+_THREADS = 2  # tests at once; each takes some hundred MB where there are many classes
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs (or two sets of runs that differ in their seeds) on the clips that both scored.
+    """Two runs, or run groups, on the clips that both scored.
 
     Attributes
     ----------
     task, metric : str
-        What was scored.
+        Task and metric.
     first, second : str
-        The runs' labels.
+        Labels of the runs.
     scores : (float, float)
         On the common clips, mean over folds and seeds.
     difference, low, high : float
         First less second, with its 95 % bootstrap interval.
     p_bootstrap : float
-        Two-sided, from the paired bootstrap; see
+        Two-sided, of the paired bootstrap; see
         :func:`probekit.metrics.significance.bootstrap_p`.
     p_t : float or None
-        Two-sided, from the t-test over ``repeats`` differences; None where there is one only.
+        Two-sided, of the t-test over ``repeats`` differences; None where there is only one.
     repeats : int
         Folds, each with the mean over its seeds; with a fixed split, seeds.
     p : float
         The greater of the two.
     adjusted : float
-        ``p`` after Holm's correction for all comparisons made together.
+        ``p`` after Holm's correction for all comparisons of one call.
     clips : int
-        Test clips that both scored, each fold's counted.
+        Test clips that both scored, counted once a fold.
     verdict : str
         ``first``, ``second``, or ``not distinguishable``: of ``adjusted`` at the 5 % level.
     notes : tuple of str
-        What has to be said beside it.
+        Notes to be shown beside it: seeds, missing clips, provenance.
     """
 
     task: str
@@ -152,164 +81,275 @@ class Comparison:
 
 
 def compare(
-    names: Sequence[str],
-    *,
+    *runs: str,
     task: str = "",
     metric: str = "",
     reports: str | Path | None = None,
 ) -> list[Comparison]:
-    """Compare runs of one task, each with each.
+    """Test whether runs of one task differ, on the test clips that both scored.
+
+    Two tests are made, and the more cautious one counts: a paired bootstrap over test clips (over
+    groups such as artists, where the task has them), and the corrected resampled t-test of Nadeau
+    and Bengio (2003) over folds (over the seeds of a fixed split, the plain t-test). *Not
+    distinguishable* does not mean equal.
 
     Parameters
     ----------
-    names : sequence of str, at least two
-        Runs, as :func:`probekit.scores.groups.resolve` takes them: first digits of their names, or
-        embeddings (``"vggish"``; ``"vggish/mlp"`` for another probe than the linear one).
+    *runs : str
+        Two or more runs: the first six or more digits of run ids, or embeddings (``"vggish"``;
+        ``"vggish@1a2b3c4d"`` of this fingerprint; ``"vggish/mlp"`` with another probe than the
+        linear one). Runs that differ in their seeds only are compared as one.
     task : str
-        The task; needed where a name does not tell.
+        The task; required where the names do not identify the runs.
     metric : str
-        Which metric; by default the task's first.
+        Metric, for example ``"accuracy"``; by default the task's first.
     reports : str or pathlib.Path, optional
-        Where results are; see :func:`probekit.scores.store.root`.
+        The reports folder; ``PROBEKIT_REPORTS``, else ``reports/out`` by default.
 
     Returns
     -------
     list of Comparison
-        Of all pairs, in the order of ``names``, p-values adjusted for all of them (Holm).
+        One for each pair of runs, in their order; for two runs a list of one. P-values are adjusted
+        for all pairs (Holm, 1979).
 
     Raises
     ------
     DataError
-        If a name is not that of one run, or two runs cannot be compared.
+        If there are fewer than two runs, a name does not match one run, or two runs cannot be
+        compared: of other tasks, classes or folds, or without a common test clip.
+
+    See Also
+    --------
+    probekit.results : Table of the stored results.
+    probekit.evaluate : Score probes on embeddings.
+
+    Examples
+    --------
+    EXAMPLE
     """
-    if len(names) < 2:
+    if len(runs) < 2:
         raise DataError("compare needs at least two runs; see probekit results ls")
-    return compare_all([resolve(name, task, reports) for name in names], metric)
+    return compare_all([resolve_run(run, task, reports) for run in runs], metric)
 
 
-def compare_all(found: Sequence[RunGroup], metric: str = "") -> list[Comparison]:
-    """Compare each with each.
-
-    Parameters
-    ----------
-    found : sequence of Entry
-        Of one task.
-    metric : str
-        Which metric; by default the task's first.
-
-    Returns
-    -------
-    list of Comparison
-        Of all pairs, in the order of ``found``, p-values adjusted for all of them (Holm).
-
-    Raises
-    ------
-    DataError
-        If one is there twice, or two cannot be compared.
-    """
-    runs = [path for one in found for path in one.paths]
-    twice = sorted({path.stem for path in runs if runs.count(path) > 1})
-    if twice:
-        raise DataError(f"the same run twice: {', '.join(twice)}")
-    tests = [_pair(a, b, metric) for a, b in combinations(disambiguate_labels(found), 2)]
-    return _adjusted(tests)
+def compare_all(groups: Sequence[RunGroup], metric: str = "") -> list[Comparison]:
+    """Compare each run group of a task with each other one; see :func:`compare`."""
+    paths = [path for group in groups for path in group.paths]
+    repeated = sorted({path.stem for path in paths if paths.count(path) > 1})
+    if repeated:
+        raise DataError(f"the same run twice: {', '.join(repeated)}")
+    return _adjust(
+        [_compare_pair(a, b, metric) for a, b in combinations(disambiguate_labels(groups), 2)]
+    )
 
 
-def against_best(found: Sequence[RunGroup]) -> tuple[RunGroup, list[Comparison]]:
-    """Test every entry against the one that scores best.
+def compare_with_best(groups: Sequence[RunGroup]) -> tuple[RunGroup, list[Comparison]]:
+    """Compare the best run group of a task with each other one.
 
     Parameters
     ----------
-    found : sequence of Entry
+    groups : sequence of RunGroup
         Of one task.
 
     Returns
     -------
-    Entry
-        The best one.
-    list of Comparison
-        Best against each other one, from the nearest on, p-values adjusted (Holm).
+    best : RunGroup
+        The one of the best score.
+    comparisons : list of Comparison
+        Best against each other one, by score, p-values adjusted (Holm).
 
     Raises
     ------
     DataError
         If they are of different metrics, or two cannot be compared.
     """
-    scored = sorted({one.results[0]["metric"] for one in found})
-    if len(scored) > 1:
-        raise DataError(
-            f"{found[0].results[0]['task']}: results are of different metrics "
-            f"({', '.join(scored)}): evaluate again, and delete those of old"
-        )
-    sign = 1 if store.higher_is_better(found[0].results[0]) else -1
-    ranked = sorted(disambiguate_labels(found), key=lambda one: -sign * one.score)
-    return ranked[0], _adjusted([_pair(ranked[0], other, "") for other in ranked[1:]])
+    sign = 1 if metrics.get_metric(common_metric(groups)).higher_is_better else -1
+    best, *others = sorted(disambiguate_labels(groups), key=lambda group: -sign * group.score)
+    return best, _adjust([_compare_pair(best, other, "") for other in others])
 
 
-def check(first: RunGroup, second: RunGroup, metric: Metric) -> None:
-    """Refuse runs that cannot be compared class by class, and a metric that does not fit them.
+def cached_comparisons(best: RunGroup, others: Sequence[RunGroup]) -> list[Comparison | str]:
+    """Compare the best run group with others, with a cache beside the results.
 
     Parameters
     ----------
-    first, second : Entry
-        To be compared.
-    metric : Metric
-        By which.
+    best : RunGroup
+        The best one of a task.
+    others : sequence of RunGroup
+        Of the same task.
+
+    Returns
+    -------
+    list of Comparison or str
+        The best against each, p-values not adjusted; or why two cannot be compared. Earlier
+        comparisons are read from ``<reports>/comparisons/<task>.json``.
+    """
+    folder = best.paths[0].parent
+    path = folder.parent.parent / "comparisons" / f"{folder.name}.json"
+    cache = _read_cache(path)
+    keys = [_cache_key(best, other) for other in others]
+    with ThreadPoolExecutor(_THREADS) as pool:  # numpy releases the interpreter lock meanwhile
+        entries = list(
+            pool.map(lambda key, other: cache.get(key) or _cache_entry(best, other), keys, others)
+        )
+    new = {key: entry for key, entry in zip(keys, entries, strict=True) if isinstance(entry, dict)}
+    if not new.keys() <= cache.keys():
+        with suppress(OSError):  # of a read-only store, nothing is cached
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.atomic_write_text(
+                path, json.dumps({**cache, **new}, indent=1, ensure_ascii=False)
+            )
+    return [
+        entry
+        if isinstance(entry, str)
+        else Comparison(**{**entry, "first": best.label, "second": other.label})
+        for entry, other in zip(entries, others, strict=True)
+    ]
+
+
+def _cache_entry(best: RunGroup, other: RunGroup) -> dict[str, Any] | str:
+    """Return the fields of a comparison, or why two cannot be compared."""
+    try:
+        return asdict(compare_all([best, other])[0])
+    except DataError as error:
+        return str(error)
+
+
+def _cache_key(best: RunGroup, other: RunGroup) -> str:
+    """Return SHA-256 of the runs, their dates, and the method."""
+    runs = [
+        [[r["run"], r["created"], r["metric"]] for r in group.results] for group in (best, other)
+    ]
+    method = [version("probekit"), CI_METHOD]
+    return hashlib.sha256(json.dumps([runs, method]).encode()).hexdigest()
+
+
+def _read_cache(path: Path) -> dict[str, Any]:
+    """Return the cached comparisons; none if the file is missing or damaged."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        fields = set(Comparison.__dataclass_fields__)
+        return {key: entry for key, entry in entries.items() if set(entry) == fields}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def check_comparable(first: RunGroup, second: RunGroup, metric: Metric) -> None:
+    """Raise DataError if two run groups differ in task or classes, or the metric does not fit."""
+    a, b = first.results[0], second.results[0]
+    if a["task"] != b["task"]:
+        raise DataError(
+            f"{first.label} was scored on {a['task']}, {second.label} on {b['task']}: only runs of "
+            "one task can be compared"
+        )
+    if a["classes"] != b["classes"]:
+        raise DataError(
+            f"{first.label} and {second.label} were scored on different classes of {a['task']} "
+            f"({len(a['classes'])} and {len(b['classes'])}); evaluate again"
+        )
+    if a["target"] not in metric.targets:
+        raise DataError(
+            f"--metric {metric.name} needs {' or '.join(metric.targets)} targets; those of "
+            f"{a['task']} are {a['target']}"
+        )
+
+
+def align_predictions(first: RunGroup, second: RunGroup) -> list[Pair]:
+    """Return the predictions of two run groups on the common clips, seed by seed.
+
+    A group of one run is paired with every seed of the other.
+
+    Parameters
+    ----------
+    first, second : RunGroup
+        Of one task.
+
+    Returns
+    -------
+    list of (Predictions, Predictions)
+        Row for row the same clips, scored in the same folds.
 
     Raises
     ------
     DataError
-        If they are of two tasks, or had other classes, or the metric is for other targets.
+        If they were scored in other folds, share no clip, or their labels differ.
     """
-    one, other = first.results[0], second.results[0]
-    if one["task"] != other["task"]:
-        raise DataError(
-            f"{first.label} was scored on {one['task']}, {second.label} on {other['task']}: only "
-            "runs of one task can be compared"
-        )
-    if one["classes"] != other["classes"]:
-        raise DataError(
-            f"{first.label} and {second.label}: {one['task']} had other classes then "
-            f"({len(one['classes'])} and {len(other['classes'])}); evaluate again"
-        )
-    if one["target"] not in metric.targets:
-        raise DataError(
-            f"--metric {metric.name}: for {' or '.join(metric.targets)} targets; those of "
-            f"{one['task']} are {one['target']}"
-        )
+    labels = f"{first.label} and {second.label}"
+    counts = len(first.results), len(second.results)
+    repeats = max(counts) if 1 in counts else min(counts)
+    return [
+        _common_clips(_load_seed(first, k), _load_seed(second, k), labels) for k in range(repeats)
+    ]
 
 
-def _pair(first: RunGroup, second: RunGroup, name: str) -> Comparison:
-    """Compare two entries; p-values are not adjusted yet."""
-    one, other = first.results[0], second.results[0]
-    metric = metrics.get_metric(name or one["metric"])
-    check(first, second, metric)
+def _load_seed(group: RunGroup, k: int) -> Predictions:
+    """Load the predictions of run k; those of the only run for every k."""
+    k = min(k, len(group.results) - 1)
+    return load_predictions(group.paths[k], group.results[k])
+
+
+def _common_clips(first: Predictions, second: Predictions, labels: str) -> Pair:
+    """Return the predictions of the clips that both scored."""
+    rows_by_key = [
+        {
+            (clip_id, run.folds[fold]): row
+            for row, (clip_id, fold) in enumerate(zip(run.clip_ids, run.fold, strict=True))
+        }
+        for run in (first, second)
+    ]
+    shared = set(first.clip_ids) & set(second.clip_ids)
+    if not shared:
+        raise DataError(f"{labels} have no test clip in common")
+    unmatched = rows_by_key[0].keys() ^ rows_by_key[1].keys()
+    moved = sorted({clip_id for clip_id, _ in unmatched if clip_id in shared})
+    if moved:
+        raise DataError(
+            f"{labels} were scored in other folds: {len(moved):,} of the {len(shared):,} clips that "
+            f"both scored, for example {summarize_ids(moved, 1)}; evaluate both under one protocol"
+        )
+    common = [key for key in rows_by_key[0] if key in rows_by_key[1]]
+    left, right = (
+        run.subset(np.array([rows[key] for key in common]))
+        for run, rows in zip((first, second), rows_by_key, strict=True)
+    )
+    if not np.array_equal(left.targets, right.targets):
+        raise DataError(f"{labels}: the labels of some clips differ; evaluate again")
+    # each clip is in the same fold, but the two may list their folds in another order
+    return left, replace(right, fold=left.fold, folds=left.folds)
+
+
+def _compare_pair(first: RunGroup, second: RunGroup, metric_name: str) -> Comparison:
+    """Compare two run groups; p-values are not adjusted yet."""
+    a, b = first.results[0], second.results[0]
+    metric = metrics.get_metric(metric_name or a["metric"])
+    check_comparable(first, second, metric)
     pairs = align_predictions(first, second)
-    drawn = [_differences(metric, a, b) for a, b in pairs]
-    means = np.mean([own[0] for own in drawn], axis=0)
+    resampled, by_fold = zip(*(_differences(metric, *pair) for pair in pairs), strict=True)
+    means = np.mean(resampled, axis=0)
     means = means[np.isfinite(means)]
     if not len(means):
         raise DataError(f"{metric.title} is not defined on any resample of the test clips")
     low, high = np.percentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    p_bootstrap = bootstrap_p(
-        means, ResamplingUnits.of(pairs[0][0].fold, pairs[0][0].groups).freedom
-    )
-    by_fold = [own[1] for own in drawn]
+    units = ResamplingUnits.from_groups(pairs[0][0].fold, pairs[0][0].groups)
+    p_bootstrap = bootstrap_p(means, units.degrees_of_freedom)
     if len(by_fold[0]) > 1:
-        each = [float(np.mean([own[f] for own in by_fold if f in own])) for f in by_fold[0]]
-        # of two shares of the labels the smaller one is the more cautious
-        share = max(_test_over_train(one), _test_over_train(other))
+        differences = [
+            float(np.mean([seed[fold] for seed in by_fold if fold in seed])) for fold in by_fold[0]
+        ]
+        # of two fractions of the labels, the smaller one is the more cautious
+        test_over_train = max(_test_over_train(a), _test_over_train(b))
     else:  # seeds of a fixed split: no training clips are exchanged for test clips
-        each, share = [value for own in by_fold for value in own.values()], 0.0
-    p_t = corrected_t(np.array(each), share) if len(each) > 1 else None
+        differences = [value for seed in by_fold for value in seed.values()]
+        test_over_train = 0.0
+    p_t = corrected_t_test(np.array(differences), test_over_train) if len(differences) > 1 else None
     scores = [
-        float(np.mean([np.mean(side.by_fold(metric)) for side in sides]))
-        for sides in zip(*pairs, strict=True)
+        float(np.mean([np.mean(run.by_fold(metric)) for run in runs]))
+        for runs in zip(*pairs, strict=True)
     ]
     clips = len(pairs[0][0].clip_ids)
     p = max(p_bootstrap, p_t or 0.0)
     return Comparison(
-        task=one["task"],
+        task=a["task"],
         metric=metric.name,
         first=first.label,
         second=second.label,
@@ -319,7 +359,7 @@ def _pair(first: RunGroup, second: RunGroup, name: str) -> Comparison:
         high=float(high),
         p_bootstrap=p_bootstrap,
         p_t=p_t,
-        repeats=len(each),
+        repeats=len(differences),
         p=p,
         adjusted=p,
         clips=clips,
@@ -328,125 +368,69 @@ def _pair(first: RunGroup, second: RunGroup, name: str) -> Comparison:
     )
 
 
+def _differences(
+    metric: Metric, first: Predictions, second: Predictions
+) -> tuple[Array, dict[str, float]]:
+    """Return the difference of each resample, and that of each fold."""
+    units = ResamplingUnits.from_groups(first.fold, first.groups)
+    scores = [run.scores_for(metric) for run in (first, second)]
+    resampled = units.resample(metric, first.targets, scores)
+    fold_scores = zip(first.folds, first.by_fold(metric), second.by_fold(metric), strict=True)
+    by_fold = {name: a - b for name, a, b in fold_scores}
+    undefined = [name for name, value in by_fold.items() if np.isnan(value)]
+    if undefined:
+        raise DataError(
+            f"{metric.title} is not defined on the clips that both scored in fold {undefined[0]}"
+        )
+    return resampled[:, 0] - resampled[:, 1], by_fold
+
+
+def _test_over_train(result: Result) -> float:
+    return float(np.mean([fold["test"] / fold["train"] for fold in result["folds"]]))
+
+
 def _notes(first: RunGroup, second: RunGroup, clips: int, repeats: int) -> tuple[str, ...]:
-    """Return what has to be said beside a comparison: seeds, missing clips, provenance."""
+    """Return what must be shown beside a comparison: seeds, missing clips, provenance."""
     notes = []
-    for one in (first, second):
-        if len(one.results) > 1:
-            cut = "" if len(one.results) == repeats else "the first "
-            notes.append(f"{one.label}: mean of {cut}{repeats} seeds")
-    most = max(_scored(r) for r in (*first.results, *second.results))
+    for group in (first, second):
+        if len(group.results) > 1:
+            first_of = "" if len(group.results) == repeats else "the first "
+            notes.append(f"{group.label}: mean of {first_of}{repeats} seeds")
+    most = max(
+        sum(fold["test"] for fold in result["folds"])
+        for result in (*first.results, *second.results)
+    )
     if clips < most:
         notes.append(
             f"{first.label}, {second.label}: on the {clips:,} test clips that both scored, of up "
             f"to {most:,}"
         )
-    said = {e.label: dict.fromkeys(t for r in e.results for t in r["provenance"])
-            for e in (first, second)}  # fmt: skip
-    shared = [text for text in said[first.label] if text in said[second.label]]
-    own = [f"{name}: {text}" for name in said for text in said[name] if text not in shared]
-    return (*notes, *shared, *own)
+    provenance = {
+        group.label: dict.fromkeys(note for r in group.results for note in r["provenance"])
+        for group in (first, second)
+    }
+    shared = [note for note in provenance[first.label] if note in provenance[second.label]]
+    single = [
+        f"{label}: {note}"
+        for label, listed in provenance.items()
+        for note in listed
+        if note not in shared
+    ]
+    return (*notes, *shared, *single)
 
 
-def _adjusted(tests: list[Comparison]) -> list[Comparison]:
-    adjusted = holm([one.p for one in tests])
-    return [_with_verdict(one, p) for one, p in zip(tests, adjusted, strict=True)]
-
-
-def _with_verdict(one: Comparison, adjusted: float) -> Comparison:
-    verdict = "not distinguishable"
-    if adjusted < 1 - LEVEL:
-        better = one.difference > 0
-        verdict = "first" if better == metrics.get_metric(one.metric).higher else "second"
-    return replace(one, adjusted=adjusted, verdict=verdict)
-
-
-def _differences(
-    metric: Metric, one: Predictions, other: Predictions
-) -> tuple[Array, dict[str, float]]:
-    """Return the difference of each resample, and that of each fold."""
-    units = ResamplingUnits.of(one.fold, one.groups)
-    several = [side.scores_for(metric) for side in (one, other)]
-    drawn = units.resampled(metric, one.targets, several)
-    scores = zip(one.folds, one.by_fold(metric), other.by_fold(metric), strict=True)
-    each = {name: a - b for name, a, b in scores}
-    undefined = [name for name, value in each.items() if np.isnan(value)]
-    if undefined:
-        raise DataError(
-            f"{metric.title} is not defined on the clips that both scored in fold {undefined[0]}"
-        )
-    return drawn[:, 0] - drawn[:, 1], each
-
-
-def _test_over_train(result: Result) -> float:
-    return float(np.mean([one["test"] / one["train"] for one in result["folds"]]))
-
-
-def _scored(result: Result) -> int:
-    return sum(one["test"] for one in result["folds"])
-
-
-_TOGETHER = 2  # tests; each takes some hundred MB where there are many classes
-
-
-def cached_comparisons(best: RunGroup, others: Sequence[RunGroup]) -> list[Comparison | str]:
-    """Test runs against the best one.
-
-    Parameters
-    ----------
-    best : Entry
-        The best.
-    others : sequence of Entry
-        Of the same task.
-
-    Returns
-    -------
-    list of Comparison or str
-        The best against each, p-values not adjusted; or why two cannot be compared. What was
-        tested before is read from ``<reports>/comparisons/<task>.json``.
-    """
-    folder = best.paths[0].parent
-    path = folder.parent.parent / "comparisons" / f"{folder.name}.json"
-    kept = _read(path)
-    keys = [_key(best, other) for other in others]
-    with ThreadPoolExecutor(_TOGETHER) as pool:  # numpy leaves Python's lock alone meanwhile
-        pairs = zip(keys, others, strict=True)
-        found = list(pool.map(lambda pair: kept.get(pair[0]) or _tested(best, pair[1]), pairs))
-    new = {k: one for k, one in zip(keys, found, strict=True) if isinstance(one, dict)}
-    if not new.keys() <= kept.keys():
-        with suppress(OSError):  # of a store that cannot be written, tests are made anew
-            path.parent.mkdir(parents=True, exist_ok=True)
-            atomic.atomic_write_text(
-                path, json.dumps({**kept, **new}, indent=1, ensure_ascii=False)
-            )
+def _adjust(comparisons: list[Comparison]) -> list[Comparison]:
+    """Return comparisons with adjusted p-values and a verdict."""
+    adjusted = holm([comparison.p for comparison in comparisons])
     return [
-        one
-        if isinstance(one, str)
-        else Comparison(**{**one, "first": best.label, "second": other.label})
-        for one, other in zip(found, others, strict=True)
+        replace(comparison, adjusted=p, verdict=_verdict(comparison, p))
+        for comparison, p in zip(comparisons, adjusted, strict=True)
     ]
 
 
-def _tested(best: RunGroup, other: RunGroup) -> dict[str, Any] | str:
-    """Return a test, or why two cannot be compared."""
-    try:
-        return asdict(compare_all([best, other])[0])
-    except DataError as error:
-        return str(error)
-
-
-def _key(best: RunGroup, other: RunGroup) -> str:
-    """Return the name of a test: SHA-256 of the runs, when they were made, and how it is done."""
-    runs = [[[r["run"], r["created"], r["metric"]] for r in e.results] for e in (best, other)]
-    how = [version("probekit"), CI_METHOD]
-    return hashlib.sha256(json.dumps([runs, how]).encode()).hexdigest()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the tests that are kept; none where the file is not what it should be."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        fields = set(Comparison.__dataclass_fields__)
-        return {key: one for key, one in kept.items() if set(one) == fields}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
+def _verdict(comparison: Comparison, p: float) -> str:
+    if not p < 1 - LEVEL:
+        return "not distinguishable"
+    higher = comparison.difference > 0
+    higher_is_better = metrics.get_metric(comparison.metric).higher_is_better
+    return "first" if higher == higher_is_better else "second"

@@ -1,4 +1,4 @@
-"""Kept runs, as analyses need them: found by name, and what must be said beside several."""
+"""Run groups: stored runs over seeds, found by name."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,19 @@ from probekit.errors import DataError
 from probekit.scores import store
 from probekit.scores.store import Result
 
-Kept = tuple[Path, Result]
+_Run = tuple[Path, Result]
 _FINGERPRINT = re.compile(r"@([0-9a-f]+)(?=[:+/]|$)")
+_MAX_NAMES = 4  # names in parentheses behind a note
 
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that are compared as one: the same but for their seeds.
+    """Runs that differ in their seeds only.
 
     Attributes
     ----------
     label : str
-        What to call them.
+        Display label.
     results : tuple of Result
         By seed.
     paths : tuple of pathlib.Path
@@ -40,144 +41,102 @@ class RunGroup:
         return float(np.mean([result["score"] for result in self.results]))
 
 
-def resolve(name: str, task: str = "", reports: str | Path | None = None) -> RunGroup:
-    """Return the runs that a user names.
+def load_groups(task: str, reports: str | Path | None = None) -> list[RunGroup]:
+    """Return the run groups of a task, in no particular order, each with a label of its own."""
+    return group_runs(store.list_results(reports, task))
+
+
+def require_groups(task: str, reports: str | Path | None = None) -> list[RunGroup]:
+    """Return the run groups of a task; DataError that says how to make some if there are none."""
+    groups = load_groups(task, reports)
+    if not groups:
+        raise no_results_error(task, reports)
+    return groups
+
+
+def resolve_run(name: str, task: str = "", reports: str | Path | None = None) -> RunGroup:
+    """Return the run, or the runs over seeds, that a user names.
 
     Parameters
     ----------
     name : str
-        The first six or more digits of a run; a label as tables print it; or an embedding,
+        The first six or more digits of a run id; a label as tables print it; or an embedding,
         ``"vggish"`` or ``"vggish@1a2b3c4d"``, with a probe where it is not the linear one,
-        ``"vggish/mlp"``. An embedding means its run without preset on all labels, where there is
+        ``"vggish/mlp"``. An embedding means its run without a preset on all labels, where there is
         one.
     task : str
         Only of this task.
     reports : str or pathlib.Path, optional
-        Where results are.
+        The reports folder.
 
     Returns
     -------
-    Entry
+    RunGroup
         One run, or several that differ in their seeds.
 
     Raises
     ------
     DataError
-        If there is no result at all (says which command makes them), none of that name, or several
-        that differ in more than the seed; lists them.
+        If there are no results at all (says which command makes them), none of that name, or
+        several that differ in more than the seed (lists them).
     """
-    every = store.files(reports, task)
-    if not every:
+    runs = store.list_results(reports, task)
+    if not runs:
         raise no_results_error(task, reports)
-    own = _by_digits(name, every) or _by_label(name, every) or _by_embedding(name, every)
-    gathered = _group_runs(own)
-    if len(gathered) == 1:
-        return gathered[0]
-    where = store.root(reports)
-    if not own:
-        there = ", ".join(sorted({r["embedding"] for _, r in every}))
+    matches = _by_digits(name, runs) or _by_label(name, runs) or _by_embedding(name, runs)
+    groups = _group(matches)
+    if len(groups) == 1:
+        return groups[0]
+    folder = store.reports_root(reports)
+    if not matches:
+        embeddings = ", ".join(sorted({result["embedding"] for _, result in runs}))
         raise DataError(
-            f"{where}: no run {name!r}{f' of {task}' if task else ''}; there is {there}"
+            f"{folder}: no run {name!r}{f' of {task}' if task else ''}; there are results of "
+            f"{embeddings}"
         )
-    listed = "\n".join(
-        f"  {r['run'][:12]}  {r['task']}  {label(r)}, seed {r['seed']}  {r['score']:.3f}  "
+    lines = "\n".join(
+        f"  {r['run'][:12]}  {r['task']}  {run_label(r)}, seed {r['seed']}  {r['score']:.3f}  "
         f"{r['clips']['used']:,} clips  {r['created']}"
-        for _, r in own
+        for _, r in matches
     )
-    raise DataError(f"{where}: several runs are {name!r}; say which by its first digits:\n{listed}")
+    raise DataError(
+        f"{folder}: {name!r} matches several runs; name one by its first digits:\n{lines}"
+    )
 
 
 def no_results_error(task: str = "", reports: str | Path | None = None) -> DataError:
-    """Say that there are no results, and which command makes them.
-
-    Parameters
-    ----------
-    task : str
-        The task that was asked for; empty for any.
-    reports : str or pathlib.Path, optional
-        Where results would be.
-
-    Returns
-    -------
-    DataError
-        To be raised.
-    """
-    of = f" of {task}" if task else ""
+    """Return the error that there are no results (of a task), and which command makes them."""
     return DataError(
-        f"{store.root(reports)}: no results{of} yet; make them with: probekit evaluate --task "
-        f"{task or 'TASK'} -e NAME"
+        f"{store.reports_root(reports)}: no results{f' of {task}' if task else ''} yet; make them "
+        f"with: probekit evaluate --task {task or 'TASK'} -e NAME"
     )
 
 
-def entries(task: str, reports: str | Path | None = None) -> list[RunGroup]:
-    """Return all runs of a task, those that differ in their seeds alone as one.
+def group_runs(runs: Sequence[tuple[Path, Result]]) -> list[RunGroup]:
+    """Group the runs of one task over their seeds; no two groups have the same label."""
+    return disambiguate_labels(_group(runs))
 
-    Parameters
-    ----------
-    task : str
-        The task.
-    reports : str or pathlib.Path, optional
-        Where results are.
 
-    Returns
-    -------
-    list of Entry
-        In no particular order, no two of one label.
+def disambiguate_labels(groups: Sequence[RunGroup]) -> list[RunGroup]:
+    """Return groups, those of equal labels with the fingerprint or the run in their labels.
+
+    One embedding with published and with random weights is an example of equal labels.
     """
-    return filter_groups(store.files(reports, task))
+    for extend in (_with_fingerprint, _with_run):
+        extended = [extend(group) for group in groups]
+        variants: dict[str, set[str]] = {}
+        for group, longer in zip(groups, extended, strict=True):
+            variants.setdefault(group.label, set()).add(longer.label)
+        # only where the longer labels differ
+        groups = [
+            longer if len(variants[group.label]) > 1 else group
+            for group, longer in zip(groups, extended, strict=True)
+        ]
+    return list(groups)
 
 
-def filter_groups(every: Sequence[Kept]) -> list[RunGroup]:
-    """Return runs as entries: those that differ in their seeds alone as one.
-
-    Parameters
-    ----------
-    every : sequence of (pathlib.Path, Result)
-        Of one task, as :func:`probekit.scores.store.files` has them.
-
-    Returns
-    -------
-    list of Entry
-        In no particular order, no two of one label.
-    """
-    return disambiguate_labels(_group_runs(every))
-
-
-def disambiguate_labels(found: Sequence[RunGroup]) -> list[RunGroup]:
-    """Give entries of the same label different ones.
-
-    Parameters
-    ----------
-    found : sequence of Entry
-        For example one embedding with published and with random weights.
-
-    Returns
-    -------
-    list of Entry
-        In the same order; a label that occurred twice now names the fingerprint, or the run.
-    """
-    for more in (_with_fingerprint, _with_run):
-        own, new = [one.label for one in found], [more(one) for one in found]
-        # only where it tells them apart
-        several = {name: len({b.label for a, b in zip(found, new, strict=True) if a.label == name})
-                   for name in own}  # fmt: skip
-        found = [b if several[a.label] > 1 else a for a, b in zip(found, new, strict=True)]
-    return list(found)
-
-
-def label(result: Result) -> str:
-    """Return what to call a run, but for its seed.
-
-    Parameters
-    ----------
-    result : Result
-        Of the run.
-
-    Returns
-    -------
-    str
-        The embedding, and the probe, preset and share of the labels where they are not the usual.
-    """
+def run_label(result: Result) -> str:
+    """Return a run's label: the embedding, and probe, preset, share of labels if not the usual."""
     words = [result["embedding"]]
     if result["probe"] != "linear":
         words.append(result["probe"])
@@ -188,68 +147,8 @@ def label(result: Result) -> str:
     return " / ".join(words)
 
 
-def _by_digits(name: str, every: list[Kept]) -> list[Kept]:
-    if len(name) < 6 or set(name) - set("0123456789abcdef"):
-        return []
-    return [(p, r) for p, r in every if r["run"].startswith(name)]
-
-
-def _by_label(name: str, every: list[Kept]) -> list[Kept]:
-    """Return the runs that tables call so; one word alone is an embedding."""
-    return [(p, r) for p, r in every if " / " in name and label(r) == name]
-
-
-def _by_embedding(name: str, every: list[Kept]) -> list[Kept]:
-    """Return the runs of an embedding; the plain ones, if there are any."""
-    text, given = _FINGERPRINT.sub("", name), _FINGERPRINT.findall(name)
-    own = [
-        (p, r)
-        for p, r in every
-        if text in (r["embedding"], f"{r['embedding']}/{r['probe']}")
-        and all(any(s["fingerprint"].startswith(g) for s in r["sources"]) for g in given)
-    ]
-    for plain in (
-        lambda r: r["probe"] == "linear" or text != r["embedding"],
-        lambda r: not r["preset"],
-        lambda r: r["fraction"] == 1,
-    ):
-        own = [(p, r) for p, r in own if plain(r)] or own
-    return own
-
-
-def _group_runs(own: Sequence[Kept]) -> list[RunGroup]:
-    """Return one entry for each kind of run.
-
-    Runs of the same kind and the same seed are of other clips (more were extracted in between):
-    each of these stands alone.
-    """
-    kinds: dict[tuple[Any, ...], list[Kept]] = {}
-    for path, result in own:
-        kinds.setdefault(group_key(result), []).append((path, result))
-    found = []
-    for same in kinds.values():
-        once = len({r["seed"] for _, r in same}) == len(same)
-        for some in [same] if once else [[one] for one in same]:
-            some = sorted(some, key=lambda pair: pair[1]["seed"])
-            found.append(
-                RunGroup(label(some[0][1]), tuple(r for _, r in some), tuple(p for p, _ in some))
-            )
-    return found
-
-
 def group_key(result: Result) -> tuple[Any, ...]:
-    """Return what runs of one entry have in common: all but the seed and when they were made.
-
-    Parameters
-    ----------
-    result : Result
-        Of one of the runs.
-
-    Returns
-    -------
-    tuple
-        Equal for two runs of one entry.
-    """
+    """Return what the runs of one group have in common: all but the seed and the time."""
     return (
         result["task"],
         result["metric"],
@@ -264,143 +163,116 @@ def group_key(result: Result) -> tuple[Any, ...]:
     )
 
 
-def _with_fingerprint(one: RunGroup) -> RunGroup:
-    own = one.results[0]
-    if len(own["sources"]) != 1:
-        return one
-    name, colon, rest = own["embedding"].partition(":")
-    called = f"{name}@{own['sources'][0]['fingerprint'][:8]}{colon}{rest}"
-    return replace(one, label=called + one.label.removeprefix(own["embedding"]))
+def common_metric(groups: Sequence[RunGroup]) -> str:
+    """Return the metric of the groups of a task; DataError if there are several."""
+    metrics = sorted({group.results[0]["metric"] for group in groups})
+    if len(metrics) > 1:
+        raise DataError(
+            f"{groups[0].results[0]['task']}: results are of different metrics "
+            f"({', '.join(metrics)}): evaluate again, and delete the old ones"
+        )
+    return metrics[0]
 
 
-def _with_run(one: RunGroup) -> RunGroup:
-    return replace(one, label=f"{one.label} (run {one.results[0]['run'][:8]})")
+def _by_digits(name: str, runs: list[_Run]) -> list[_Run]:
+    if len(name) < 6 or set(name) - set("0123456789abcdef"):
+        return []
+    return [(path, result) for path, result in runs if result["run"].startswith(name)]
 
 
-_NAMED = 4  # the most runs that are named beside one text
+def _by_label(name: str, runs: list[_Run]) -> list[_Run]:
+    """Return the runs with this label in tables; one word alone is an embedding."""
+    return [(path, result) for path, result in runs if " / " in name and run_label(result) == name]
 
 
-def runs_of_task(task: str, reports: str | Path | None = None) -> list[RunGroup]:
-    """Return all runs of a task, those that differ in their seeds alone as one.
+def _by_embedding(name: str, runs: list[_Run]) -> list[_Run]:
+    """Return the runs of an embedding; the plain ones, if there are any."""
+    text, digits = _FINGERPRINT.sub("", name), _FINGERPRINT.findall(name)
+    matches = [
+        (path, result)
+        for path, result in runs
+        if text in (result["embedding"], f"{result['embedding']}/{result['probe']}")
+        and all(any(s["fingerprint"].startswith(d) for s in result["sources"]) for d in digits)
+    ]
+    for is_plain in (
+        lambda result: result["probe"] == "linear" or text != result["embedding"],
+        lambda result: not result["preset"],
+        lambda result: result["fraction"] == 1,
+    ):
+        matches = [(path, result) for path, result in matches if is_plain(result)] or matches
+    return matches
 
-    Parameters
-    ----------
-    task : str
-        The task.
-    reports : str or pathlib.Path, optional
-        Where results are.
 
-    Returns
-    -------
-    list of Entry
-        At least one.
+def _group(runs: Sequence[_Run]) -> list[RunGroup]:
+    """Group runs over their seeds.
 
-    Raises
-    ------
-    DataError
-        If there is none; says which command makes them.
+    Runs of equal keys and seeds are of other clips (more were extracted in between): each of them
+    is a group of one.
     """
-    found = entries(task, reports)
-    if not found:
-        raise no_results_error(task, reports)
-    return found
+    by_key: dict[tuple[Any, ...], list[_Run]] = {}
+    for path, result in runs:
+        by_key.setdefault(group_key(result), []).append((path, result))
+    groups = []
+    for similar in by_key.values():
+        distinct = len({result["seed"] for _, result in similar}) == len(similar)
+        for members in [similar] if distinct else [[run] for run in similar]:
+            members = sorted(members, key=lambda run: run[1]["seed"])
+            paths, results = zip(*members, strict=True)
+            groups.append(RunGroup(run_label(results[0]), results, paths))
+    return groups
 
 
-def resolve_run(name: str, task: str = "", reports: str | Path | None = None) -> RunGroup:
-    """Return the run that a user names.
-
-    Parameters
-    ----------
-    name : str
-        As :func:`probekit.scores.groups.resolve` takes it.
-    task : str
-        Only of this task.
-    reports : str or pathlib.Path, optional
-        Where results are.
-
-    Returns
-    -------
-    Entry
-        One run, or several that differ in their seeds.
-
-    Raises
-    ------
-    DataError
-        As there.
-    """
-    return resolve(name, task, reports)
+def _with_fingerprint(group: RunGroup) -> RunGroup:
+    result = group.results[0]
+    if len(result["sources"]) != 1:
+        return group
+    name, colon, rest = result["embedding"].partition(":")
+    embedding = f"{name}@{result['sources'][0]['fingerprint'][:8]}{colon}{rest}"
+    return replace(group, label=embedding + group.label.removeprefix(result["embedding"]))
 
 
-def provenance(found: Sequence[RunGroup]) -> tuple[str, ...]:
-    """Return what must be shown beside some runs.
+def _with_run(group: RunGroup) -> RunGroup:
+    return replace(group, label=f"{group.label} (run {group.results[0]['run'][:8]})")
 
-    Parameters
-    ----------
-    found : sequence of Entry
-        Of one analysis.
 
-    Returns
-    -------
-    tuple of str
-        See :func:`merge_provenance`.
-    """
+def collect_provenance(groups: Sequence[RunGroup]) -> tuple[str, ...]:
+    """Return what must be shown beside the runs of an analysis; see :func:`merge_provenance`."""
     return merge_provenance(
-        {one.label: [text for r in one.results for text in r["provenance"]] for one in found}
+        {group.label: [note for r in group.results for note in r["provenance"]] for group in groups}
     )
 
 
-def merge_provenance(said: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Join what must be shown of several things.
+def merge_provenance(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Join the provenance of several labels, each note once.
 
-    Parameters
-    ----------
-    said : mapping of str to sequence of str
-        What a thing is called, to its provenance.
-
-    Returns
-    -------
-    tuple of str
-        Each text once; what does not hold for all names the things that it holds for, the first
-        four of many.
+    A note that does not hold for all is followed by the labels that it holds for, at most four.
     """
-    texts = dict.fromkeys(text for own in said.values() for text in own)
-    found = []
-    for text in texts:
-        owners = [name for name, own in said.items() if text in own]
-        if len(owners) == len(said):
-            found.append(text)
+    merged = []
+    for note in dict.fromkeys(note for listed in notes.values() for note in listed):
+        labels = [label for label, listed in notes.items() if note in listed]
+        if len(labels) == len(notes):
+            merged.append(note)
             continue
-        more = len(owners) - _NAMED
-        listed = ", ".join(owners[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-        found.append(f"{text} ({listed})")
-    return tuple(found)
+        more = len(labels) - _MAX_NAMES
+        names = ", ".join(labels[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+        merged.append(f"{note} ({names})")
+    return tuple(merged)
 
 
-def provenance_dict(found: Sequence[RunGroup]) -> dict[str, Any]:
-    """Return what names some runs.
-
-    Parameters
-    ----------
-    found : sequence of Entry
-        Of one analysis.
-
-    Returns
-    -------
-    dict
-        For the JSON beside a figure: runs with their labels, seeds and fingerprints.
-    """
+def provenance_dict(groups: Sequence[RunGroup]) -> dict[str, Any]:
+    """Return task, runs and provenance for the JSON beside a figure."""
     return {
-        "task": found[0].results[0]["task"],
+        "task": groups[0].results[0]["task"],
         "runs": [
             {
-                "label": one.label,
-                "run": r["run"],
-                "seed": r["seed"],
-                "fingerprints": [source["fingerprint"] for source in r["sources"]],
-                "manifest": r["manifest"],
+                "label": group.label,
+                "run": result["run"],
+                "seed": result["seed"],
+                "fingerprints": [source["fingerprint"] for source in result["sources"]],
+                "manifest": result["manifest"],
             }
-            for one in found
-            for r in one.results
+            for group in groups
+            for result in group.results
         ],
-        "provenance": list(provenance(found)),
+        "provenance": list(collect_provenance(groups)),
     }

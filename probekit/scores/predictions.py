@@ -1,8 +1,8 @@
-"""What a run predicted, clip by clip: every score follows from it, now or later."""
+"""Predictions of a run, clip by clip; every score follows from them."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -13,6 +13,9 @@ from probekit.metrics import bootstrap, metrics
 from probekit.metrics.bootstrap import Interval
 from probekit.metrics.metrics import Metric
 
+if TYPE_CHECKING:
+    from probekit.scores.store import Result
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -21,21 +24,21 @@ class Predictions:
     Attributes
     ----------
     clip_ids : numpy.ndarray of str, shape (clips,)
-        Which clip; with repeated splits one may be there more than once.
+        Clip ids; with repeated splits one may occur more than once.
     fold : numpy.ndarray of int, shape (clips,)
-        Number of the fold that it was scored in.
+        Number of the fold in which each clip was scored.
     folds : tuple of str
         The folds' names.
     targets : numpy.ndarray
         Class numbers, shape (clips,); 0 and 1, or numbers, shape (clips, classes).
     scores : numpy.ndarray, shape (clips, classes)
-        As the probe gave them.
+        Outputs of the probe.
     groups : numpy.ndarray of str, shape (clips,)
-        Empty where there is none.
+        Group of each clip, empty where there is none.
     target : {"single", "multi", "regression"}
-        What ``targets`` are.
+        Kind of ``targets``.
     probabilities : bool
-        Whether ``scores`` are.
+        Whether ``scores`` are probabilities.
     """
 
     clip_ids: Array
@@ -48,39 +51,38 @@ class Predictions:
     probabilities: bool
 
     def scores_for(self, metric: Metric) -> Array:
-        """Return the scores as a metric wants them: probabilities where it needs these."""
-        if metric.probabilities and not self.probabilities:
-            return metrics.probabilities(self.scores, self.target)
+        """Return the scores, as probabilities where the metric needs these."""
+        if metric.needs_probabilities and not self.probabilities:
+            return metrics.to_probabilities(self.scores, self.target)
         return self.scores
 
     def by_fold(self, metric: Metric) -> list[float]:
         """Return the metric of each fold; NaN where it is not defined."""
         scores = self.scores_for(metric)
-        rows = [self.fold == k for k in range(len(self.folds))]
-        return [metric.score(self.targets[own], scores[own]) for own in rows]
+        folds = [self.fold == k for k in range(len(self.folds))]
+        return [metric.score(self.targets[rows], scores[rows]) for rows in folds]
 
     def interval(self, metric: Metric) -> Interval:
         """Return the interval of the mean over folds."""
-        return bootstrap.interval(
+        return bootstrap.confidence_interval(
             metric, self.targets, self.scores_for(metric), self.fold, self.groups
         )
 
     def subset(self, rows: Array) -> "Predictions":
-        """Return some of the clips, in the order given; folds without any of them are left out."""
-        fold = self.fold[rows]
-        there, number = np.unique(fold, return_inverse=True)
+        """Return the clips of these rows, in this order; empty folds are left out."""
+        numbers, fold = np.unique(self.fold[rows], return_inverse=True)
         return replace(
             self,
             clip_ids=self.clip_ids[rows],
-            fold=number,
-            folds=tuple(self.folds[k] for k in there),
+            fold=fold,
+            folds=tuple(self.folds[k] for k in numbers),
             targets=self.targets[rows],
             scores=self.scores[rows],
             groups=self.groups[rows],
         )
 
     def arrays(self) -> dict[str, Any]:
-        """Return what is written beside a result."""
+        """Return the arrays of the HDF5 file beside a result."""
         return {
             "predictions/clip_id": self.clip_ids,
             "predictions/fold": np.array(self.folds)[self.fold],
@@ -90,39 +92,38 @@ class Predictions:
         }
 
 
-def load(path: Path, folds: tuple[str, ...], target: str, probabilities: bool) -> Predictions:
-    """Read the predictions of a result.
+def load_predictions(path: Path, result: "Result") -> Predictions:
+    """Read the predictions beside a result.
 
     Parameters
     ----------
     path : pathlib.Path
-        The ``.h5`` beside the result.
-    folds : tuple of str
-        The folds' names, as the result has them.
-    target : {"single", "multi", "regression"}
-        As the result says.
-    probabilities : bool
-        As the result says.
+        Of the result's JSON.
+    result : Result
+        Says what the arrays are.
 
     Returns
     -------
     Predictions
-        As they were saved.
+        All test clips of the run.
 
     Raises
     ------
     DataError
-        If the file is not there or not whole.
+        If the HDF5 file is missing or incomplete.
     """
+    path = path.with_suffix(".h5")
+    folds = tuple(fold["fold"] for fold in result["folds"])
+    target, probabilities = result["target"], result["probabilities"]
     try:
         with h5py.File(path) as file:
             group = file["predictions"]
             text = {k: np.char.decode(group[k][:], "utf-8") for k in ("clip_id", "fold", "group")}
             targets, scores = group["target"][:], group["scores"][:]
-        number = {name: k for k, name in enumerate(folds)}
-        fold = np.array([number[name] for name in text["fold"]], np.int64)
+        numbers = {name: k for k, name in enumerate(folds)}
+        fold = np.array([numbers[name] for name in text["fold"]], np.int64)
         if {len(fold), len(text["clip_id"]), len(text["group"]), len(targets)} != {len(scores)}:
-            raise ValueError("of some clips there is no score or no label")
+            raise ValueError("some clips have no score or no label")
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not the predictions of a result ({error})") from error
     return Predictions(

@@ -1,4 +1,4 @@
-"""All that follows from predictions alone: scores, how sure they are, and what they consist of."""
+"""Scores, intervals and per-class scores, computed from predictions."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -7,9 +7,8 @@ from typing import Any, TypedDict
 import numpy as np
 
 from probekit.metrics import bootstrap, metrics
-from probekit.metrics import per_class as per_class_module
 from probekit.metrics.metrics import Metric
-from probekit.metrics.per_class import Scores
+from probekit.metrics.per_class import Scores, class_scores, group_scores
 from probekit.scores.predictions import Predictions
 
 
@@ -34,51 +33,50 @@ class ScoreReport(TypedDict):
 
 
 def score_predictions(
-    found: Predictions, metric: str, also: Sequence[str], names: Sequence[str]
+    predictions: Predictions, metric: str, also: Sequence[str], names: Sequence[str]
 ) -> ScoreReport:
-    """Return all that follows from predictions.
+    """Score predictions.
 
     Parameters
     ----------
-    found : Predictions
+    predictions : Predictions
         Of the test clips.
     metric : str
-        The task's first.
+        The task's first metric.
     also : sequence of str
-        Its further ones.
+        Its further metrics.
     names : sequence of str
-        Its classes in their order, or its numbers.
+        Its classes in their order, or its regression targets.
 
     Returns
     -------
-    Evidence
-        The keys of a result of the same names; of ``folds`` the scores only.
+    ScoreReport
+        The keys of a result of the same names; ``folds`` has the scores only.
     """
-    first = metrics.get_metric(metric)
-    own, scores = found.by_fold(first), found.scores_for(first)
+    main = metrics.get_metric(metric)
+    fold_scores, scores = predictions.by_fold(main), predictions.scores_for(main)
+    targets = predictions.targets
     return ScoreReport(
-        score=float(np.mean(own)),
-        spread=float(np.std(own)),
-        folds=own,
+        score=float(np.mean(fold_scores)),
+        spread=float(np.std(fold_scores)),
+        folds=fold_scores,
         interval={
-            **asdict(found.interval(first)),
+            **asdict(predictions.interval(main)),
             "level": bootstrap.LEVEL,
             "resamples": bootstrap.RESAMPLES,
             "seed": bootstrap.SEED,
         },
-        also={name: _also(found, metrics.get_metric(name)) for name in also},
-        per_class=per_class_module.per_class(
-            first, names, found.target, found.targets, scores, found.fold
-        ),
-        per_group=per_class_module.per_group(first, found.targets, scores, found.groups),
+        also={name: _extra_metric(predictions, metrics.get_metric(name)) for name in also},
+        per_class=class_scores(main, names, predictions.target, targets, scores, predictions.fold),
+        per_group=group_scores(main, targets, scores, predictions.groups),
     )
 
 
-def _also(found: Predictions, metric: Metric) -> ExtraMetric:
+def _extra_metric(predictions: Predictions, metric: Metric) -> ExtraMetric:
     """Return a further metric; None where it is not defined, or not finite, on a fold."""
-    own = found.by_fold(metric)
-    if not np.isfinite(own).all():
+    fold_scores = predictions.by_fold(metric)
+    if not np.isfinite(fold_scores).all():
         return ExtraMetric(score=None, low=None, high=None)
-    certain = found.interval(metric)
-    low, high = (float(v) if np.isfinite(v) else None for v in (certain.low, certain.high))
-    return ExtraMetric(score=float(np.mean(own)), low=low, high=high)
+    interval = predictions.interval(metric)
+    low, high = (float(v) if np.isfinite(v) else None for v in (interval.low, interval.high))
+    return ExtraMetric(score=float(np.mean(fold_scores)), low=low, high=high)

@@ -1,4 +1,4 @@
-"""The results store: one JSON a run, with predictions and weights beside it in HDF5.
+"""Store of results: one JSON file a run, with predictions and weights in HDF5 beside it.
 
 ``<reports>/results/<task>/<embedding>-<run>.json`` holds everything a person reads;
 ``….h5`` of the same name holds ``predictions`` (clip_id, fold, target, scores, group) and
@@ -56,7 +56,7 @@ class Fold(TypedDict):
     score: float
     params: dict[str, Any]  # the settings that were chosen; empty where there was no choice
     at_edge: bool  # they are at an end of their range
-    curve: list[float]  # the metric on held-out clips, for each of the grid
+    curve: list[float]  # the metric on held-out clips, for each entry of the grid
     selected_on: str
     selected_score: float | None  # that of the chosen settings on those clips, before a refit
     converged: bool  # of the final fit
@@ -65,29 +65,29 @@ class Fold(TypedDict):
 
 
 class Result(TypedDict):
-    """What is kept of one run; every key is always there."""
+    """The stored result of one run; every key is always present."""
 
     format: int
     run: str  # SHA-256 of what went in
     task: str
     title: str
-    embedding: str  # what a person calls it: names, streams, poolings
-    sources: list[Source]  # the embeddings, side by side
+    embedding: str  # display label: names, streams, poolings
+    sources: list[Source]  # the embeddings, concatenated in this order
     dim: int
     probe: str
-    settings: dict[str, Any]  # what the probe is told, grids included
-    steps: list[str]  # what is done to features first
-    preset: str  # the paper's recipe; empty for none
+    settings: dict[str, Any]  # of the probe, grids included
+    steps: list[str]  # transforms of the features
+    preset: str  # paper; empty for none
     fraction: float  # share of the training labels
     seed: int
     protocol: str
     target: str  # single, multi or regression
-    probabilities: bool  # whether the stored scores are
+    probabilities: bool  # whether the stored scores are probabilities
     metric: str
     classes: list[str]
     score: float
     spread: float  # population standard deviation over folds; 0 for a fixed split
-    interval: dict[str, Any]  # low, high, unit, method, level, resamples, seed
+    interval: dict[str, Any]  # low, high, unit, units, method, level, resamples, seed
     also: dict[str, ExtraMetric]  # further metrics of the card
     folds: list[Fold]
     per_class: dict[str, dict[str, float | int | None]]  # score and clips (or positives)
@@ -96,7 +96,7 @@ class Result(TypedDict):
     solver: dict[str, Any]  # name, tolerance of the gap, fits, unconverged, unconverged_final
     clips: Clips
     seconds: dict[str, float]
-    provenance: list[str]  # shown wherever the score is: random weights, stand-in data …
+    provenance: list[str]  # notes to be shown beside the score: random weights, stand-in data …
     manifest: str  # digest of the clip table
     versions: dict[str, str]
     created: str
@@ -104,37 +104,37 @@ class Result(TypedDict):
     history: list[dict[str, Any]]  # scores of every epoch, of what is trained epoch by epoch
 
 
-def root(given: str | Path | None = None) -> Path:
-    """Return the reports folder: the one given, else ``PROBEKIT_REPORTS``, else ``reports/out``."""
-    return Path(given or os.environ.get("PROBEKIT_REPORTS") or "reports/out")
+def reports_root(reports: str | Path | None = None) -> Path:
+    """Return the reports folder: the argument, else ``PROBEKIT_REPORTS``, else ``reports/out``."""
+    return Path(reports or os.environ.get("PROBEKIT_REPORTS") or "reports/out")
 
 
 def run_id(facts: dict[str, Any]) -> str:
-    """Return the name of a run: SHA-256 (hexadecimal) of what goes into it."""
+    """Return the id of a run: SHA-256 (hexadecimal) of everything that decides its result."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def path_of(reports: Path, task: str, embedding: str, run: str) -> Path:
-    """Return where a result is, or will be."""
+def result_path(reports: Path, task: str, embedding: str, run: str) -> Path:
+    """Return the path of a result's JSON file."""
     name = f"{dataset_name(embedding)}-{run[:12]}.json"
     return reports / "results" / dataset_name(task) / name
 
 
 def save(path: Path, result: Result, arrays: dict[str, Any]) -> None:
-    """Keep a result: the arrays first, the JSON last, so that a result is whole if it is there.
+    """Write a result: HDF5 first, JSON last, so that a result with a JSON file is complete.
 
     Parameters
     ----------
     path : pathlib.Path
-        From :func:`path_of`; its folder is made.
+        From :func:`result_path`; its folder is created.
     result : Result
-        What a person reads.
+        Content of the JSON file.
     arrays : dict
         ``predictions/…`` and ``probe/…`` to numpy arrays, or lists of text.
     """
 
-    def fill(aside: Path) -> None:
-        with h5py.File(aside, "w") as file:
+    def write(temp_path: Path) -> None:
+        with h5py.File(temp_path, "w") as file:
             for name, values in arrays.items():
                 array = np.asarray(values)
                 if array.dtype.kind == "U":
@@ -143,52 +143,27 @@ def save(path: Path, result: Result, arrays: dict[str, Any]) -> None:
 
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.atomic_write(path.with_suffix(".h5"), fill)
+    atomic.atomic_write(path.with_suffix(".h5"), write)
     atomic.atomic_write_text(path, text)
 
 
 def load(path: Path) -> Result:
-    """Read one result.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A JSON of the store.
-
-    Returns
-    -------
-    Result
-        As it was saved.
-
-    Raises
-    ------
-    DataError
-        If it is not a result of this version.
-    """
+    """Read a result; DataError if it is none, or of another format version."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a result of probekit") from error
     if version != FORMAT:
-        raise DataError(f"{path}: a result of format {version}, this probekit reads {FORMAT}")
+        raise DataError(
+            f"{path}: result format must be {FORMAT} for this version of probekit, got {version}"
+        )
     result: Result = content
     return result
 
 
 def load_if_complete(path: Path) -> Result | None:
-    """Return a result that is there with its predictions.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Where it is, or will be.
-
-    Returns
-    -------
-    Result or None
-        None for none, half of one, or one of another format.
-    """
+    """Return a result if it can be read and its predictions are present, else None."""
     if path.exists() and path.with_suffix(".h5").exists():
         with suppress(DataError):
             return load(path)
@@ -196,148 +171,125 @@ def load_if_complete(path: Path) -> Result | None:
 
 
 @dataclass(frozen=True)
-class ReadReport:
-    """What could be read of a store.
+class StoreContent:
+    """Results of a store, with what could not be read.
 
     Attributes
     ----------
-    found : list of (pathlib.Path, Result)
+    results : list of (pathlib.Path, Result)
         Results with their files.
     note : str
-        What was left out, and why; empty where all could be read.
+        How many files could not be read, and why; empty if all could.
     """
 
-    found: list[tuple[Path, Result]]
+    results: list[tuple[Path, Result]]
     note: str
 
 
-def read(reports: str | Path | None = None, task: str = "") -> ReadReport:
-    """Read all results of a store; what is none of this version is left out, and said.
+def read_store(reports: str | Path | None = None, task: str = "") -> StoreContent:
+    """Read the results of a store, or of one task; files that cannot be read are noted.
 
-    Parameters
-    ----------
-    reports : str or pathlib.Path, optional
-        The reports folder; see :func:`root`.
-    task : str
-        Only of this task; files of others are not opened.
-
-    Returns
-    -------
-    Read
-        One file that is damaged, or of an older version, does not keep the others from being read;
-        :func:`probekit.scores.verification.verify` names every such file.
+    :func:`probekit.scores.verification.verify` lists every such file.
     """
-    found, faults = [], []
-    for path in sorted(root(reports).glob(f"results/{dataset_name(task) if task else '*'}/*.json")):
+    results, faults = [], []
+    folder = dataset_name(task) if task else "*"
+    for path in sorted(reports_root(reports).glob(f"results/{folder}/*.json")):
         try:
-            found.append((path, load(path)))
+            results.append((path, load(path)))
         except DataError as error:
             faults.append(str(error))
     if task:
-        found = [(path, result) for path, result in found if result["task"] == task]
-    return ReadReport(found, _left_out(faults))
+        results = [(path, result) for path, result in results if result["task"] == task]
+    return StoreContent(results, _note_faults(faults))
 
 
-def _left_out(faults: list[str]) -> str:
-    """Say how many results were left out, and why the first one was."""
+def _note_faults(faults: list[str]) -> str:
+    """Return the note on files that cannot be read, with the first fault."""
     if not faults:
         return ""
-    many = len(faults) > 1
-    counted = f"{len(faults):,} results are left out; the first" if many else "a result is left out"
+    several = len(faults) > 1
+    counted = (
+        f"{len(faults):,} results cannot be read; the first"
+        if several
+        else "1 result cannot be read"
+    )
     return (
-        f"{counted}: {faults[0]}. Delete {'them' if many else 'it'}, or evaluate again (probekit "
-        "results verify lists such files)"
+        f"{counted}: {faults[0]}. Delete {'them' if several else 'it'}, or evaluate again "
+        "(probekit results verify lists such files)"
     )
 
 
-def files(reports: str | Path | None = None, task: str = "") -> list[tuple[Path, Result]]:
-    """Return all results of a store with their files; warn of what is left out.
-
-    Parameters
-    ----------
-    reports : str or pathlib.Path, optional
-        The reports folder; see :func:`root`.
-    task : str
-        Only of this task.
-
-    Returns
-    -------
-    list of (pathlib.Path, Result)
-        Empty where there is no store yet; see :func:`read`.
-    """
-    own = read(reports, task)
-    if own.note:
-        warnings.warn(own.note, stacklevel=1)  # from here: shown once, whoever asks how often
-    return own.found
+def list_results(reports: str | Path | None = None, task: str = "") -> list[tuple[Path, Result]]:
+    """Return the results of a store, or of one task, with their files; warn of unreadable ones."""
+    content = read_store(reports, task)
+    if content.note:
+        warnings.warn(content.note, stacklevel=1)  # from here: shown once for all callers
+    return content.results
 
 
-def load_all(reports: str | Path | None = None, task: str = "") -> list[Result]:
-    """Return all results of a store, by task, best first.
-
-    Parameters
-    ----------
-    reports : str or pathlib.Path, optional
-        The reports folder; see :func:`root`.
-    task : str
-        Only of this task.
-
-    Returns
-    -------
-    list of Result
-        Empty where there is no store yet.
-    """
-    found = [result for _, result in files(reports, task)]
+def load_results(reports: str | Path | None = None, task: str = "") -> list[Result]:
+    """Return the results of a store, or of one task, by task, best first."""
+    results = [result for _, result in list_results(reports, task)]
     return sorted(
-        found, key=lambda r: (r["task"], -(r["score"] if higher_is_better(r) else -r["score"]))
+        results, key=lambda r: (r["task"], -(r["score"] if higher_is_better(r) else -r["score"]))
     )
 
 
 def higher_is_better(result: Result) -> bool:
     """Tell whether a higher score is better under a result's metric."""
-    return metrics.get_metric(result["metric"]).higher
+    return metrics.get_metric(result["metric"]).higher_is_better
 
 
-def frame(reports: str | Path | None = None, task: str = "") -> pd.DataFrame:
-    """Return all results as a table.
+_COLUMNS = (
+    "task", "embedding", "probe", "fraction", "seed", "metric", "score", "low", "high", "spread",
+    "clips", "of", "provenance", "created", "run",
+)  # fmt: skip
+
+
+def results(reports: str | Path | None = None, task: str = "") -> pd.DataFrame:
+    """Load the stored results as a table.
 
     Parameters
     ----------
     reports : str or pathlib.Path, optional
-        The reports folder; see :func:`root`.
+        The reports folder that :func:`probekit.evaluate` and :func:`probekit.distill` wrote to;
+        ``PROBEKIT_REPORTS``, else ``reports/out`` by default.
     task : str
-        Only of this task.
+        Name of a task, to load its results only.
 
     Returns
     -------
     pandas.DataFrame
-        One row a run: task, embedding, probe, metric, score, low, high, clips, of, provenance, run.
+        One row a run, by task, best first; empty if there are no results. Columns: ``task``,
+        ``embedding``, ``probe``, ``fraction`` (share of the training labels, from 0 to 1),
+        ``seed``, ``metric``, ``score`` (mean over folds), ``low`` and ``high`` (95 % bootstrap
+        interval), ``spread`` (standard deviation over folds), ``clips`` (clips used) ``of`` (clips
+        of the task), ``provenance`` (notes to be shown beside the score), ``created`` and ``run``
+        (id).
+
+    Warns
+    -----
+    UserWarning
+        If results cannot be read, for example of another format version; they are left out.
+
+    See Also
+    --------
+    probekit.evaluate : Score probes on embeddings.
+    probekit.compare : Test whether two runs differ.
+
+    Examples
+    --------
+    EXAMPLE
     """
-    columns = [
-        "task",
-        "embedding",
-        "probe",
-        "fraction",
-        "seed",
-        "metric",
-        "score",
-        "low",
-        "high",
-        "spread",
-        "clips",
-        "of",
-        "provenance",
-        "created",
-        "run",
-    ]
     rows = [
         {
-            **{key: r.get(key) for key in columns if key in r},
+            **{key: r.get(key) for key in _COLUMNS if key in r},
             "low": r["interval"]["low"],
             "high": r["interval"]["high"],
             "clips": r["clips"]["used"],
             "of": r["clips"]["of"],
             "provenance": "; ".join(r["provenance"]),
         }
-        for r in load_all(reports, task)
+        for r in load_results(reports, task)
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(_COLUMNS))

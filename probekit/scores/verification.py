@@ -1,4 +1,4 @@
-"""Scores recomputed from the predictions that are stored beside them."""
+"""Verification of stored scores: each is recomputed from the predictions beside it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,22 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from probekit.errors import ProbekitError
-from probekit.scores import predictions, scoring, store
+from probekit.scores import scoring, store
+from probekit.scores.predictions import load_predictions
 from probekit.scores.store import Result
 
 
 @dataclass(frozen=True)
-class Verified:
-    """What recomputing one result came to.
+class Verification:
+    """Outcome for one result.
 
     Attributes
     ----------
     path : pathlib.Path
         The result.
     task, embedding : str
-        What it is of; empty where it cannot be read.
+        Empty where the result cannot be read.
     faults : tuple of str
-        What does not agree; empty where all does.
+        What differs, or why the result cannot be read; empty if all agrees.
     """
 
     path: Path
@@ -30,21 +31,10 @@ class Verified:
     faults: tuple[str, ...]
 
 
-def verify(reports: str | Path | None = None) -> list[Verified]:
-    """Recompute every score and interval of a store from the stored predictions.
-
-    Parameters
-    ----------
-    reports : str or pathlib.Path, optional
-        The reports folder; see :func:`probekit.scores.store.root`.
-
-    Returns
-    -------
-    list of Verified
-        One a result, damaged ones included.
-    """
-    found = []
-    for path in sorted(store.root(reports).glob("results/*/*.json")):
+def verify(reports: str | Path | None = None) -> list[Verification]:
+    """Recompute every score and interval of a store from the predictions; damaged ones, too."""
+    outcomes = []
+    for path in sorted(store.reports_root(reports).glob("results/*/*.json")):
         task = embedding = ""
         try:
             result = store.load(path)
@@ -53,32 +43,34 @@ def verify(reports: str | Path | None = None) -> list[Verified]:
         except ProbekitError as error:
             faults = (str(error).removeprefix(f"{path}: "),)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            faults = (f"not as evaluate writes it ({type(error).__name__}: {error})",)
-        found.append(Verified(path, task, embedding, faults))
-    return found
+            faults = (f"not in the format of a result ({type(error).__name__}: {error})",)
+        outcomes.append(Verification(path, task, embedding, faults))
+    return outcomes
 
 
 def _mismatches(path: Path, result: Result) -> Iterator[str]:
-    """Say where a result is not what follows from its predictions."""
-    folds = tuple(one["fold"] for one in result["folds"])
-    own = predictions.load(
-        path.with_suffix(".h5"), folds, result["target"], result["probabilities"]
+    """Yield what differs between a result and its predictions."""
+    recomputed = scoring.score_predictions(
+        load_predictions(path, result), result["metric"], list(result["also"]), result["classes"]
     )
-    again = scoring.score_predictions(
-        own, result["metric"], list(result["also"]), result["classes"]
-    )
-    kept = {**result, "folds": [one["score"] for one in result["folds"]]}
-    for name, value in again.items():
-        yield from _differences(name, kept[name], value)
+    stored = {**result, "folds": [fold["score"] for fold in result["folds"]]}
+    for name, value in recomputed.items():
+        yield from _differences(name, stored[name], value)
 
 
-def _differences(name: str, kept: Any, again: Any) -> Iterator[str]:
+def _differences(name: str, stored: Any, recomputed: Any) -> Iterator[str]:
     """Compare two values, entry by entry."""
-    if isinstance(again, dict) and isinstance(kept, dict) and kept.keys() == again.keys():
-        for key in again:
-            yield from _differences(f"{name}: {key}", kept[key], again[key])
-    elif isinstance(again, list) and isinstance(kept, list) and len(kept) == len(again):
-        for k, pair in enumerate(zip(kept, again, strict=True), 1):
+    if (
+        isinstance(recomputed, dict)
+        and isinstance(stored, dict)
+        and stored.keys() == recomputed.keys()
+    ):
+        for key in recomputed:
+            yield from _differences(f"{name}: {key}", stored[key], recomputed[key])
+    elif (
+        isinstance(recomputed, list) and isinstance(stored, list) and len(stored) == len(recomputed)
+    ):
+        for k, pair in enumerate(zip(stored, recomputed, strict=True), 1):
             yield from _differences(f"{name}: number {k}", *pair)
-    elif kept != again and not (kept != kept and again != again):  # NaN is NaN
-        yield f"{name}: {kept!r} kept, {again!r} from the predictions"
+    elif stored != recomputed and not (stored != stored and recomputed != recomputed):  # both NaN
+        yield f"{name}: stored {stored!r}, recomputed from the predictions {recomputed!r}"

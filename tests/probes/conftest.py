@@ -1,4 +1,4 @@
-"""What tests of probes share: clips with features, jobs, and runs that are kept."""
+"""What tests of probes share: clips with features, and jobs."""
 
 from dataclasses import replace
 
@@ -9,8 +9,6 @@ from probekit.cards import Protocol
 from probekit.data import manifest as manifests
 from probekit.metrics import metrics
 from probekit.probes.registry import FitContext
-from probekit.scores import predictions, scoring
-from probekit.scores import store as store_module
 from probekit.tasks import splits
 
 PROTOCOLS = {
@@ -66,120 +64,6 @@ def make_job(
 @pytest.fixture(name="make_job")
 def make_job_():
     return make_job
-
-
-class Store:
-    """A results store; its runs' predictions are made up, their scores follow from these."""
-
-    def __init__(self, root):
-        self.root = root
-
-    def keep(
-        self,
-        embedding,
-        scores,
-        targets,
-        fold=None,
-        groups=None,
-        *,
-        target="single",
-        metric="accuracy",
-        also=(),
-        clip_ids=None,
-        fold_names=None,
-        train=100,
-        number="",
-        **others,
-    ):
-        """Save one run; ``others`` are keys of the result. Returns its file."""
-        count = len(scores)
-        fold = np.zeros(count, int) if fold is None else np.asarray(fold)
-        own = predictions.Predictions(
-            clip_ids=np.array(clip_ids or [f"c{k}" for k in range(count)]),
-            fold=fold,
-            folds=tuple(fold_names or [str(k + 1) for k in range(fold.max() + 1)]),
-            targets=np.asarray(targets),
-            scores=np.asarray(scores, float),
-            groups=np.full(count, "") if groups is None else np.asarray(groups),
-            target=target,
-            probabilities=False,
-        )
-        classes = [f"class {k}" for k in range(own.scores.shape[1])]
-        found = scoring.score_predictions(own, metric, also, classes)
-        result = {
-            "format": store_module.FORMAT,
-            "task": "mine",
-            "title": "Mine",
-            "embedding": embedding,
-            "sources": [
-                {
-                    "extractor": embedding.partition(":")[0],
-                    "fingerprint": "f" * 64,
-                    "identity": {},
-                    "stream": "embedding",
-                    "pool": ["mean"],
-                    "dim": 4,
-                }
-            ],
-            "dim": 4,
-            "probe": "linear",
-            "settings": {},
-            "steps": ["standardize"],
-            "preset": "",
-            "fraction": 1.0,
-            "seed": 0,
-            "protocol": "",
-            "target": target,
-            "probabilities": False,
-            "metric": metric,
-            "classes": classes,
-            **found,
-            "grid": [],
-            "solver": {},
-            "clips": {"used": count, "of": count, "missing": {}, "missing_count": 0},
-            "seconds": {},
-            "provenance": [],
-            "manifest": "m",
-            "versions": {},
-            "created": "2026-01-01T00:00:00+00:00",
-            "published": [],
-            "history": [],
-            **others,
-        }
-        result["folds"] = [
-            {
-                "fold": name,
-                "train": train,
-                "test": int((fold == k).sum()),
-                "score": found["folds"][k],
-                "params": {},
-                "at_edge": False,
-                "curve": [],
-                "selected_on": "",
-                "selected_score": None,
-                "converged": True,
-                "gap": None,
-                "iterations": 0,
-            }
-            for k, name in enumerate(own.folds)
-        ]
-        facts = {k: str(v) for k, v in result.items()}
-        result["run"] = store_module.run_id({**facts, "number": number})
-        path = store_module.path_of(self.root, result["task"], embedding, result["run"])
-        store_module.save(path, result, own.arrays())
-        return path
-
-    def guess(self, embedding, right, fold=None, seed=0, **others):
-        """Save a run of two classes that is right for exactly these clips."""
-        right = np.asarray(right, bool)
-        targets = np.arange(len(right)) % 2
-        scores = np.eye(2)[np.where(right, targets, 1 - targets)]
-        return self.keep(embedding, scores, targets, fold, seed=seed, **others)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "reports")
 
 
 @pytest.fixture

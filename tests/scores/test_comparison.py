@@ -5,8 +5,9 @@ import pytest
 from scipy.stats import ttest_rel
 
 from probekit.errors import DataError, UnknownNameError
-from probekit.metrics.significance import corrected_t_test
+from probekit.metrics.significance import corrected_t_test, holm
 from probekit.scores import comparison
+from probekit.scores.groups import load_groups
 
 RNG = np.random.default_rng(0)
 FOLD = np.arange(200) // 40
@@ -15,7 +16,7 @@ EACH = [GOOD[rows].mean() - BAD[rows].mean() for rows in np.arange(200).reshape(
 
 
 def compare(store, *names, **others):
-    return comparison.compare(names, task="mine", reports=store.root, **others)
+    return comparison.compare(*names, task="mine", reports=store.root, **others)
 
 
 def test_a_better_run_is_told_from_a_worse_one(store):
@@ -69,7 +70,7 @@ def test_lower_is_better_where_the_metric_says_so(store):
         store.keep(name, scores, truth, np.arange(60) % 3, target="regression", metric="mae")
     [one] = compare(store, "near", "far")
     assert one.difference < 0 and one.verdict == "first"
-    best, tests = comparison.against_best(comparison.entries("mine", store.root))
+    best, tests = comparison.compare_with_best(load_groups("mine", store.root))
     assert best.label == "near" and tests[0].verdict == "first"
     [other] = compare(store, "near", "far", metric="r2")
     assert other.metric == "r2" and other.difference > 0.5
@@ -98,7 +99,7 @@ def test_many_comparisons_are_adjusted(store):
         ("run-0", "run-2"),
         ("run-1", "run-2"),
     ]
-    assert [one.adjusted for one in found] == comparison.holm([one.p for one in found])
+    assert [one.adjusted for one in found] == holm([one.p for one in found])
     assert found[0].p < 0.05
 
 
@@ -157,12 +158,14 @@ def test_what_cannot_be_compared(store):
     with pytest.raises(DataError, match="the same run twice: a-"):
         compare(store, "a", "a")
     with pytest.raises(DataError, match="a was scored on mine, b on other"):
-        comparison.compare(["a", "b"], reports=store.root)
-    with pytest.raises(DataError, match=r"a and c: mine had other classes then \(2 and 3\)"):
+        comparison.compare("a", "b", reports=store.root)
+    with pytest.raises(
+        DataError, match=r"a and c were scored on different classes of mine \(2 and 3\)"
+    ):
         compare(store, "a", "c")
     store.guess("d", [True] * 4)
     with pytest.raises(
-        DataError, match="--metric roc-auc: for multi targets; those of mine are si"
+        DataError, match="--metric roc-auc needs multi targets; those of mine are si"
     ):
         compare(store, "a", "d", metric="roc-auc")
     with pytest.raises(UnknownNameError, match="unknown metric 'acuracy'"):
@@ -188,17 +191,17 @@ def test_the_best_is_tested_against_all_others(store):
     store.guess("bad", BAD)
     store.guess("good", GOOD)
     store.guess("nearly", GOOD & (np.arange(200) > 2))
-    best, tests = comparison.against_best(comparison.entries("mine", store.root))
+    best, tests = comparison.compare_with_best(load_groups("mine", store.root))
     assert best.label == "good"
     assert [(one.second, one.verdict) for one in tests] == [
         ("nearly", "not distinguishable"),
         ("bad", "first"),
     ]
-    assert [one.adjusted for one in tests] == comparison.holm([one.p for one in tests])
+    assert [one.adjusted for one in tests] == holm([one.p for one in tests])
 
 
 def test_results_of_two_metrics_have_no_best(store):
     store.guess("a", GOOD)
     store.guess("b", BAD, metric="balanced-accuracy")
     with pytest.raises(DataError, match=r"different metrics \(accuracy, balanced-accuracy\)"):
-        comparison.against_best(comparison.entries("mine", store.root))
+        comparison.compare_with_best(load_groups("mine", store.root))

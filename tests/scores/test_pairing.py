@@ -10,7 +10,7 @@ FOLD = np.arange(24) // 8
 
 
 def of(store, *names):
-    return [groups.resolve(name, "mine", store.root) for name in names]
+    return [groups.resolve_run(name, "mine", store.root) for name in names]
 
 
 def test_clips_find_each_other_in_whatever_order_they_are(store):

@@ -22,7 +22,7 @@ def store(store):
 
 
 def called(store, name, task="mine"):
-    found = groups.resolve(name, task, store.root)
+    found = groups.resolve_run(name, task, store.root)
     return found.label, [r["seed"] for r in found.results]
 
 
@@ -41,8 +41,8 @@ def test_labels_as_tables_print_them_are_understood(store):
 
 
 def test_first_digits_mean_one_run(store):
-    for _, result in store_module.files(store.root):
-        found = groups.resolve(result["run"][:9], "", store.root)
+    for _, result in store_module.list_results(store.root):
+        found = groups.resolve_run(result["run"][:9], "", store.root)
         assert found.results == (result,)
 
 
@@ -74,11 +74,11 @@ def sources(fingerprint):
 def test_fingerprints_tell_caches_of_one_name_apart(store):
     store.guess("net", RIGHT, sources=sources("a"), probe="knn")
     store.guess("net", RIGHT[::-1], sources=sources("b"), probe="knn")
-    with pytest.raises(DataError, match="several runs are 'net/knn'"):
+    with pytest.raises(DataError, match="'net/knn' matches several runs"):
         called(store, "net/knn")
-    found = groups.resolve("net@bb/knn", "mine", store.root)
+    found = groups.resolve_run("net@bb/knn", "mine", store.root)
     assert found.results[0]["sources"] == sources("b")
-    labels = [one.label for one in groups.entries("mine", store.root)]
+    labels = [one.label for one in groups.load_groups("mine", store.root)]
     assert {"net@aaaaaaaa / knn", "net@bbbbbbbb / knn", "net", "net / mlp"} <= set(labels)
     assert len(set(labels)) == len(labels)
 
@@ -88,21 +88,23 @@ def test_runs_of_one_seed_on_other_clips_are_not_taken_for_seeds(store):
     store.guess("more", RIGHT, number="after")
     with pytest.raises(DataError) as caught:
         called(store, "more")
-    assert "several runs are 'more'; say which by its first digits" in str(caught.value)
+    assert "'more' matches several runs; name one by its first digits" in str(caught.value)
     assert "19 clips" in str(caught.value) and "20 clips" in str(caught.value)
-    own = [one for one in groups.entries("mine", store.root) if one.label.startswith("more")]
+    own = [one for one in groups.load_groups("mine", store.root) if one.label.startswith("more")]
     assert [len(one.results) for one in own] == [1, 1]
     assert {one.label for one in own} == {f"more (run {one.results[0]['run'][:8]})" for one in own}
 
 
 def test_the_task_is_asked_for_where_names_do_not_tell(store):
-    with pytest.raises(DataError, match=r"several runs are 'net'(.|\n)*  other  net, seed 0"):
+    with pytest.raises(DataError, match=r"'net' matches several runs(.|\n)*  other  net, seed 0"):
         called(store, "net", task="")
     assert called(store, "net", task="other") == ("net", [0])
 
 
 def test_a_name_that_is_none_lists_those_there_are(store):
-    with pytest.raises(DataError, match=r"no run 'nte' of mine; there is net, net:stream=deep"):
+    with pytest.raises(
+        DataError, match=r"no run 'nte' of mine; there are results of net, net:stream=deep"
+    ):
         called(store, "nte")
     with pytest.raises(DataError, match="no run 'net/knn'"):
         called(store, "net/knn")
@@ -116,4 +118,4 @@ def test_a_name_that_is_none_lists_those_there_are(store):
 def test_the_score_of_an_entry_is_the_mean_over_its_seeds(store):
     store.guess("many", [True] * 10, seed=0)
     store.guess("many", [True] * 5 + [False] * 5, seed=1)
-    assert groups.resolve("many", "mine", store.root).score == 0.75
+    assert groups.resolve_run("many", "mine", store.root).score == 0.75

@@ -156,13 +156,16 @@ def test_predictions_that_are_missing_or_damaged_are_named(kept, damage):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda r: {**r, "format": 1}, "a result of format 1, this probekit reads"),
-        (lambda r: {"format": r["format"]}, "not as evaluate writes it"),
-        (lambda r: {**r, "folds": 3}, "not as evaluate writes it"),
+        (
+            lambda r: {**r, "format": 1},
+            "result format must be 2 for this version of probekit, got 1",
+        ),
+        (lambda r: {"format": r["format"]}, "not in the format of a result"),
+        (lambda r: {**r, "folds": 3}, "not in the format of a result"),
         (lambda r: {**r, "folds": r["folds"][:2]}, "not the predictions of a result"),
         (lambda r: {**r, "metric": "acuracy"}, "unknown metric 'acuracy'"),
         (lambda r: {**r, "also": {}}, ""),
-        (lambda r: {**r, "per_class": None}, "per_class: None kept"),
+        (lambda r: {**r, "per_class": None}, "per_class: stored None"),
         (lambda r: {**r, "classes": []}, "per_class"),
         (lambda r: [r], "not a result of probekit"),
     ],
@@ -176,16 +179,20 @@ def test_results_that_are_not_as_written_are_named(kept, change, words):
 
 def test_results_that_cannot_be_read_are_left_out_with_one_warning_and_are_faults(kept):
     store, path = kept
-    whole = store_module.files(store.root)
+    whole = store_module.list_results(store.root)
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
-    said = rf"a result is left out: {path}: a result of format 1.*Delete it, or evaluate again"
+    said = (
+        rf"1 result cannot be read: {path}: result format must be 2.*Delete it, or evaluate again"
+    )
     with pytest.warns(UserWarning, match=said) as caught:
-        assert store_module.files(store.root) == [pair for pair in whole if pair[0] != path]
+        assert store_module.list_results(store.root) == [pair for pair in whole if pair[0] != path]
     assert len(caught) == 1
     other = next(one for one, _ in whole if one != path)
     other.write_text(other.read_text()[:500])
-    with pytest.warns(UserWarning, match=rf"2 results are left out; the first: {path}: ") as caught:
-        assert len(store_module.files(store.root)) == len(whole) - 2
+    with pytest.warns(
+        UserWarning, match=rf"2 results cannot be read; the first: {path}: "
+    ) as caught:
+        assert len(store_module.list_results(store.root)) == len(whole) - 2
     assert len(caught) == 1
     assert {one.path for one in verification.verify(store.root) if one.faults} == {path, other}
 
@@ -196,9 +203,11 @@ def test_damaged_results_of_another_task_are_no_matter(kept):
     path.write_text("{")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert [r["embedding"] for _, r in store_module.files(store.root, "other")] == ["lone"]
-        assert groups_module.resolve("lone", "other", store.root).label == "lone"
-    assert list(store_module.frame(store.root, "other")["embedding"]) == ["lone"]
+        assert [r["embedding"] for _, r in store_module.list_results(store.root, "other")] == [
+            "lone"
+        ]
+        assert groups_module.resolve_run("lone", "other", store.root).label == "lone"
+    assert list(store_module.results(store.root, "other")["embedding"]) == ["lone"]
 
 
 def test_an_empty_store_has_nothing_to_verify(tmp_path):
