@@ -1,5 +1,5 @@
 """Audio files as waveforms: decoding, segments and resampling."""
 
-from probekit.audio.recording import DecodedAudio, Recording, load, open_audio
+from probekit.audio.recording import DecodedAudio, Recording, decode, load, open_audio
 
-__all__ = ["DecodedAudio", "Recording", "load", "open_audio"]
+__all__ = ["DecodedAudio", "Recording", "decode", "load", "open_audio"]

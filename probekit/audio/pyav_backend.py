@@ -1,9 +1,9 @@
-"""The sound of a container, decoded by PyAV, on the container's time line.
+"""PyAV backend: reads the audio of containers (mp4, webm, m4a …) on the container's time line.
 
-Time counts from the begin of the container, so that the times of a video's annotations hold: where
-its sound begins later, or has a gap, there are zeros. A stretch is found by seeking; it equals that
-of the whole track, but for noise that decoders make up (AAC and AC-3 of few bits), and behind gaps
-in Matroska and WebM, which state times in milliseconds only.
+Time counts from the start of the container, so that the times of a video's annotations hold: where
+its audio starts later, or has a gap, there are zeros. A segment is reached by seeking. It equals
+that of the whole track, except for noise that decoders synthesize (AAC and AC-3 at low bit rates),
+and behind gaps in Matroska and WebM, which store times in milliseconds only.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from probekit.audio import segment
+from probekit.audio.segment import END_TOLERANCE_S, segment_to_samples, too_short_error
 from probekit.errors import AudioError
+
+Waveform = npt.NDArray[np.float32]
 
 SUFFIXES = frozenset({
     ".3gp", ".aac", ".ac3", ".amr", ".avi", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp4",
@@ -25,246 +27,103 @@ SUFFIXES = frozenset({
 })  # fmt: skip
 # formats that can name other files or addresses (playlists, concat scripts) are not among these
 _FORMATS = "mov,matroska,asf,aac,ac3,eac3,amr,avi,mpeg,mpegts,flac,mp3,ogg,wav"
-_NATIVE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS", b"caff")
-_MAGIC = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"#!AMR")  # mkv, asf, amr
+_LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS", b"caff")
+_PYAV_MAGIC = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"#!AMR")  # mkv, asf, amr
+
+_PREROLL = 1.0  # seconds decoded before a segment, so that the decoder has settled
+_GAP = 0.05  # seconds by which time stamps may be off before it is a gap
+_LONGEST_GAP = 3600.0  # seconds; a longer one is a damaged time stamp
+_LENGTH_TOLERANCE = 0.25  # seconds by which declared lengths are off in intact files
+_SILENCE_BLOCK = 1 << 16  # samples of silence at once
+_MAX_PLANES = 8  # PyAV 18 reads beyond a list of so many planes, which crashes the process
+_HEAD_FRAMES = 3  # frames decoded before anything else: what a container declares can be wrong
 
 
 def is_pyav_file(path: Path) -> bool:
-    """Tell by a file's first bytes and its suffix whether it is a matter for PyAV.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    bool
-        False for what libsndfile should try.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    """
+    """Tell by its first bytes and its suffix whether a file must be read with PyAV."""
     with path.open("rb") as stream:
         head = stream.read(12)
     raw_aac = head[:1] == b"\xff" and head[1:2] and head[1] & 0xF6 == 0xF0
     video = head[:4] == b"RIFF" and head[8:12] == b"AVI "
-    if raw_aac or video or head[4:8] == b"ftyp" or head.startswith(_MAGIC):
+    if raw_aac or video or head[4:8] == b"ftyp" or head.startswith(_PYAV_MAGIC):
         return True
-    return path.suffix.lower() in SUFFIXES and not head.startswith(_NATIVE)
-
-
-def require_pyav(path: Path) -> ModuleType:
-    """Return PyAV.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file that needs it.
-
-    Returns
-    -------
-    module
-        ``av``.
-
-    Raises
-    ------
-    AudioError
-        If it is not installed; the message says how to get it.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise AudioError(
-            f'{path}: videos and compressed audio need PyAV: pip install "probekit[video]"'
-        ) from error
-    return av
-
-
-def open_track(path: Path) -> tuple[Any, Any]:
-    """Open a container, and choose the default one of its sound tracks, or the first.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    av.container.InputContainer
-        To be closed; nothing but the track will be read of it.
-    av.AudioStream
-        The track.
-
-    Raises
-    ------
-    AudioError
-        If it is no container, or has no sound that can be decoded.
-    """
-    av = require_pyav(path)
-    # "file:" and the two lists: nothing in the file can lead to another one, or to the network
-    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-    try:
-        container = av.open(f"file:{path}", container_options=options)
-    except av.FFmpegError as error:
-        raise AudioError(f"{path}: not audio, or damaged ({reason(error)})") from error
-    tracks = [*container.streams.audio]
-    fault = ""
-    if not tracks:
-        kinds = sorted({stream.type for stream in container.streams})
-        fault = f"holds no audio stream, only {' and '.join(kinds) or 'nothing that can be read'}"
-    elif all(track.codec_context is None for track in tracks):
-        fault = "FFmpeg has no decoder for its sound"
-    if fault:
-        container.close()
-        raise AudioError(f"{path}: {fault}")
-    tracks = [track for track in tracks if track.codec_context is not None]
-    default = av.stream.Disposition.default
-    chosen = next((track for track in tracks if track.disposition & default), tracks[0])
-    for other in container.streams:
-        if other is not chosen:  # pictures need not be read
-            other.discard = av.stream.Discard.all
-    return container, chosen
-
-
-def declared_duration(container: Any, track: Any) -> float | None:
-    """Return where a track ends, if the container says that reliably.
-
-    Parameters
-    ----------
-    container : av.container.InputContainer
-        From :func:`open_track`.
-    track : av.AudioStream
-        Likewise.
-
-    Returns
-    -------
-    float or None
-        Seconds on the container's own clock.
-    """
-    name = container.format.name
-    if name.startswith("mov") and track.duration:
-        return float(((track.start_time or 0) + track.duration) * track.time_base)
-    if name.startswith("matroska") and "DURATION" in track.metadata:
-        hours, minutes, seconds = track.metadata["DURATION"].split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    alone = len(container.streams) == 1
-    if alone and container.duration and name.startswith(("matroska", "asf")):
-        return float(((container.start_time or 0) + container.duration) / 1e6)
-    return None
-
-
-def reason(error: Exception) -> str:
-    """Return FFmpeg's reason.
-
-    Parameters
-    ----------
-    error : av.FFmpegError
-        What PyAV raised.
-
-    Returns
-    -------
-    str
-        In lower case.
-    """
-    return str(getattr(error, "strerror", None) or error).lower()
-
-
-Waveform = npt.NDArray[np.float32]
-
-_MARGIN = 1.0  # seconds decoded before a stretch: decoders need a run-up
-_GAP = 0.05  # seconds by which time stamps may be off before that is a gap
-_LONGEST_GAP = 3600.0  # seconds; beyond that a time stamp is damaged
-_MISSING = 0.25  # seconds by which stated lengths are off in sound files
-_ZEROS = 1 << 16  # samples of silence at once
-_MANY = 8  # planes; PyAV 18 reads beyond a list of so many, which ends the process
-_HEAD = 3  # frames decoded before anything else: what a container states can be wrong
+    return path.suffix.lower() in SUFFIXES and not head.startswith(_LIBSNDFILE_MAGIC)
 
 
 class PyAVReader:
-    """A stretch of a container's sound, opened.
+    """Reader of a segment of a container's audio.
 
     Parameters
     ----------
     path : pathlib.Path
         The file.
     start, end : float >= 0 or None
-        The stretch in seconds; the whole track where they are None.
+        The segment in seconds; None: start and end of the track.
 
     Raises
     ------
     AudioError
-        If PyAV is not installed, the file is no container or has no sound, or it states that it
-        does not hold the stretch.
+        If PyAV is not installed, the file is no container or has no audio, or it declares a
+        duration that does not hold the segment.
     """
 
     def __init__(self, path: Path, start: float | None, end: float | None) -> None:
-        self._path, self._start, self._end = path, start, end
-        self._av = require_pyav(path)
+        self._path, self._request = path, (start, end)
+        self._av = _import_pyav(path)
         self._open()
         try:
-            self._frames = self._decoded()
-            self._head = list(islice(self._frames, _HEAD))
+            self._frames = self._decode()
+            self._head = list(islice(self._frames, _HEAD_FRAMES))
             if not self._head:
                 raise AudioError(f"{path}: holds no samples")
-            self.rate: int = self._head[0].sample_rate
-            stated = declared_duration(self._container, self._stream)
-            self._stated = None if stated is None else stated - self._zero
-            total = None if self._stated is None else round(self._stated * self.rate)
-            self._first, last = segment.segment_to_samples(path, self.rate, total, start, end)
-            # what is there beyond the stated end belongs to the whole track
+            self.sr: int = self._head[0].sample_rate
+            end_time = _declared_end(self._container, self._stream)
+            self._declared = None if end_time is None else end_time - self._zero
+            total = None if self._declared is None else round(self._declared * self.sr)
+            self._first, last = segment_to_samples(path, self.sr, total, start, end)
+            # samples beyond the declared end belong to the whole track
             self._last = None if end is None else last
         except BaseException:
             self.close()
             raise
 
     @property
-    def first(self) -> float:
-        """Where the stretch begins in the file, in seconds."""
-        return self._first / self.rate
+    def start(self) -> float:
+        """Start of the segment in the file, in seconds."""
+        return self._first / self.sr
 
     @property
-    def seconds(self) -> float | None:
-        """How long the stretch is as the container states, or None where it does not."""
+    def duration(self) -> float | None:
+        """Duration of the segment in seconds, by the container; None if it declares none."""
         if self._last is not None:
-            return (self._last - self._first) / self.rate
-        return None if self._stated is None else self._stated - self.first
+            return (self._last - self._first) / self.sr
+        return None if self._declared is None else self._declared - self.start
 
     def blocks(self, samples: int) -> Iterator[Waveform]:
-        """Decode, block by block.
-
-        Parameters
-        ----------
-        samples : int >= 1
-            About how many to return at once.
-
-        Yields
-        ------
-        numpy.ndarray, shape (n,), n >= 1, float32
-            The mean of the channels.
+        """Yield the mean of the channels, about ``samples`` at a time.
 
         Raises
         ------
         AudioError
-            If the track is damaged or truncated, or turns out not to reach the stretch's end.
+            If the track is damaged or truncated, or turns out to end before the segment does.
         """
-        at, reached, kept, length = self._first, 0, [], 0
-        for place, run in self._timed_blocks():
-            reached = place + len(run)
-            for piece in self._trim_to_segment(at, place, run):
-                at += len(piece)
-                kept.append(piece)
+        position, decoded_end = self._first, 0
+        pieces: list[Waveform] = []
+        length = 0
+        for offset, block in self._timed_blocks():
+            decoded_end = offset + len(block)
+            for piece in self._trim_to_segment(position, offset, block):
+                position += len(piece)
+                pieces.append(piece)
                 length += len(piece)
                 if length >= samples:
-                    yield np.concatenate(kept)
-                    kept, length = [], 0
-            if at == self._last:
+                    yield np.concatenate(pieces)
+                    pieces, length = [], 0
+            if position == self._last:
                 break
-        if kept:
-            yield np.concatenate(kept)
-        self._check_end(at, reached / self.rate)
+        if pieces:
+            yield np.concatenate(pieces)
+        self._check_end(position, decoded_end / self.sr)
 
     def close(self) -> None:
         """Close the file."""
@@ -272,10 +131,10 @@ class PyAVReader:
 
     def _open(self) -> None:
         """Open the file."""
-        self._container, self._stream = open_track(self._path)
+        self._container, self._stream = _open_track(self._path)
         self._zero = max(0.0, (self._container.start_time or 0) / 1e6)
 
-    def _decoded(self, lenient: bool = False) -> Iterator[Any]:
+    def _decode(self, lenient: bool = False) -> Iterator[Any]:
         """Yield frames; ``lenient`` skips what cannot be decoded before the first one."""
         seconds = 0.0
         try:
@@ -288,114 +147,178 @@ class PyAVReader:
                     continue
                 for frame in frames:
                     lenient = False
-                    seconds = self._seconds(frame) or seconds
+                    seconds = self._frame_time(frame) or seconds
                     yield frame
         except self._av.FFmpegError as error:
             raise AudioError(
-                f"{self._path}: damaged behind {seconds:.3f} s ({reason(error)})"
+                f"{self._path}: damaged after {seconds:.3f} s ({_ffmpeg_reason(error)})"
             ) from error
 
     def _seek_with_preroll(self) -> Iterator[Any]:
-        """Yield the frames from some time before the stretch on."""
-        target = self.first - _MARGIN
+        """Yield the frames from some time before the segment on."""
+        target = self.start - _PREROLL
         if target <= 0:
             return chain(self._head, self._frames)
         try:
             offset = int((target + self._zero) / self._stream.time_base)
             self._container.seek(offset, stream=self._stream)
-            frames = self._decoded(lenient=True)
-            begin = next(frames, None)
-            if begin is not None and (self._seconds(begin) or np.inf) <= self.first:
-                return chain([begin], frames)
+            frames = self._decode(lenient=True)
+            first = next(frames, None)
+            if first is not None and (self._frame_time(first) or np.inf) <= self.start:
+                return chain([first], frames)
         except self._av.FFmpegError:
             pass
-        self.close()  # it cannot seek, or came out too late: all from the begin
+        self.close()  # it cannot seek, or went too far: decode from the start
         self._open()
-        return self._decoded()
+        return self._decode()
 
     def _timed_blocks(self) -> Iterator[tuple[int, Waveform]]:
-        """Yield what is decoded, with its place on the time line in samples."""
+        """Yield decoded blocks with their offsets on the time line, in samples."""
         expected: int | None = None
-        other: tuple[int, soxr.ResampleStream] | None = None  # the rate can change on the way
+        resampler: tuple[int, soxr.ResampleStream] | None = None  # the rate can change midway
         shift = 0
         for frame in self._seek_with_preroll():
-            wave, place = _mono(frame), self._place(frame)
+            wave, offset = _downmix(frame), self._frame_offset(frame)
             if expected is None:
-                expected = place or 0
-            elif place is not None and other is None:
-                ahead = place + shift - expected
-                if ahead > _GAP * self.rate:
-                    expected += ahead
-                elif ahead < -_GAP * self.rate:
-                    shift -= ahead  # time that runs backwards is taken to go on
-            if other and other[0] != frame.sample_rate:
-                rest = other[1].resample_chunk(np.zeros(0, np.float32), last=True)
+                expected = offset or 0
+            elif offset is not None and resampler is None:
+                jump = offset + shift - expected
+                if jump > _GAP * self.sr:
+                    expected += jump
+                elif jump < -_GAP * self.sr:
+                    shift -= jump  # time that runs backwards is treated as continuous
+            if resampler and resampler[0] != frame.sample_rate:
+                rest = resampler[1].resample_chunk(np.zeros(0, np.float32), last=True)
                 yield expected, rest
-                expected, other = expected + len(rest), None
-            if frame.sample_rate != self.rate:
-                if other is None:
-                    stream = soxr.ResampleStream(frame.sample_rate, self.rate, 1, "float32", "HQ")
-                    other = frame.sample_rate, stream
-                wave = other[1].resample_chunk(wave)
+                expected, resampler = expected + len(rest), None
+            if frame.sample_rate != self.sr:
+                if resampler is None:
+                    stream = soxr.ResampleStream(frame.sample_rate, self.sr, 1, "float32", "HQ")
+                    resampler = frame.sample_rate, stream
+                wave = resampler[1].resample_chunk(wave)
             yield expected, wave
             expected += len(wave)
-        if other and expected is not None:
-            yield expected, other[1].resample_chunk(np.zeros(0, np.float32), last=True)
+        if resampler and expected is not None:
+            yield expected, resampler[1].resample_chunk(np.zeros(0, np.float32), last=True)
 
-    def _trim_to_segment(self, at: int, place: int, run: Waveform) -> Iterator[Waveform]:
-        """Yield the share of a run that the stretch wants; silence leads to it from ``at`` on."""
-        if place - at > _LONGEST_GAP * self.rate:
-            times = (f"{x / self.rate:.3f} s" for x in (at, place))
+    def _trim_to_segment(self, position: int, offset: int, block: Waveform) -> Iterator[Waveform]:
+        """Yield the segment's share of a block, after silence from ``position`` to its offset."""
+        if offset - position > _LONGEST_GAP * self.sr:
+            times = (f"{x / self.sr:.3f} s" for x in (position, offset))
             raise AudioError(f"{self._path}: damaged: the time jumps from {' to '.join(times)}")
-        last = place + len(run) if self._last is None else self._last
-        until = min(place, last)
-        for begin in range(at, until, _ZEROS):
-            yield np.zeros(min(_ZEROS, until - begin), np.float32)
-        own = run[max(0, at - place) : max(0, last - place)]
-        if len(own):
-            yield own
+        last = offset + len(block) if self._last is None else self._last
+        silence_end = min(offset, last)
+        for first in range(position, silence_end, _SILENCE_BLOCK):
+            yield np.zeros(min(_SILENCE_BLOCK, silence_end - first), np.float32)
+        share = block[max(0, position - offset) : max(0, last - offset)]
+        if len(share):
+            yield share
 
-    def _check_end(self, at: int, reached: float) -> None:
-        """Raise where less was decoded than the container states or the clip asks for."""
-        if at == self._last:
+    def _check_end(self, position: int, decoded: float) -> None:
+        """Raise if fewer seconds were decoded than the container declares or the clip asks for."""
+        if position == self._last:
             return
-        if self._stated is not None and reached < self._stated - _MISSING:
+        if self._declared is not None and decoded < self._declared - _LENGTH_TOLERANCE:
             raise AudioError(
-                f"{self._path}: truncated: {reached:.3f} of {self._stated:.3f} s could be read"
+                f"{self._path}: truncated: {decoded:.3f} of {self._declared:.3f} s could be read"
             )
-        missing = 0 if self._last is None else self._last - at
-        if at == self._first or missing > segment.END_TOLERANCE_S * self.rate:
-            raise segment.too_short(self._path, reached, self._start, self._end)
+        missing = 0 if self._last is None else self._last - position
+        if position == self._first or missing > END_TOLERANCE_S * self.sr:
+            raise too_short_error(self._path, decoded, *self._request)
 
-    def _seconds(self, frame: Any) -> float | None:
-        """Return a frame's place on the time line in seconds."""
+    def _frame_time(self, frame: Any) -> float | None:
+        """Return a frame's time in seconds."""
         return None if frame.pts is None else float(frame.pts * frame.time_base) - self._zero
 
-    def _place(self, frame: Any) -> int | None:
-        """Return a frame's place in samples.
+    def _frame_offset(self, frame: Any) -> int | None:
+        """Return a frame's offset in samples.
 
-        Matroska and WebM state it in milliseconds only. Frames of constant length have their places
-        on a grid that the first ones show.
+        Matroska and WebM store it in milliseconds only. The offsets of frames of constant length
+        are multiples of it, which the first frames show.
         """
-        seconds = self._seconds(frame)
+        seconds = self._frame_time(frame)
         if seconds is None:
             return None
-        place = round(seconds * self.rate)
-        coarse = 1.5 * float(frame.time_base) * self.rate
-        sizes = [one.samples for one in self._head[1:]]
-        if coarse < 2 or len({*sizes}) != 1 or self._seconds(self._head[0]) is None:
-            return place
-        begin = round((self._seconds(self._head[0]) or 0.0) * self.rate)
-        step, base = sizes[0], begin + self._head[0].samples
-        near = base + round((place - base) / step) * step
-        return near if abs(near - place) <= coarse else place
+        offset = round(seconds * self.sr)
+        resolution = 1.5 * float(frame.time_base) * self.sr
+        sizes = [head.samples for head in self._head[1:]]
+        if resolution < 2 or len({*sizes}) != 1 or self._frame_time(self._head[0]) is None:
+            return offset
+        first = round((self._frame_time(self._head[0]) or 0.0) * self.sr)
+        step, base = sizes[0], first + self._head[0].samples
+        nearest = base + round((offset - base) / step) * step
+        return nearest if abs(nearest - offset) <= resolution else offset
 
 
-def _mono(frame: Any) -> Waveform:
+def _import_pyav(path: Path) -> ModuleType:
+    """Return ``av``, or raise an error that says how to install it for a file."""
+    try:
+        import av
+    except ImportError as error:
+        raise AudioError(
+            f'{path}: videos and compressed audio need PyAV: pip install "probekit[video]"'
+        ) from error
+    return av
+
+
+def _open_track(path: Path) -> tuple[Any, Any]:
+    """Open a container, and return it with its default audio track, or its first.
+
+    Raises
+    ------
+    AudioError
+        If it is no container, or has no audio that can be decoded.
+    """
+    av = _import_pyav(path)
+    # "file:" and the two lists: nothing in the file can lead to another one, or to the network
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+    try:
+        container = av.open(f"file:{path}", container_options=options)
+    except av.FFmpegError as error:
+        raise AudioError(f"{path}: not audio, or damaged ({_ffmpeg_reason(error)})") from error
+    tracks = [*container.streams.audio]
+    message = ""
+    if not tracks:
+        kinds = sorted({stream.type for stream in container.streams})
+        message = f"holds no audio stream, only {' and '.join(kinds) or 'unreadable streams'}"
+    elif all(track.codec_context is None for track in tracks):
+        message = "FFmpeg has no decoder for its audio"
+    if message:
+        container.close()
+        raise AudioError(f"{path}: {message}")
+    tracks = [track for track in tracks if track.codec_context is not None]
+    default = av.stream.Disposition.default
+    track = next((track for track in tracks if track.disposition & default), tracks[0])
+    for stream in container.streams:
+        if stream is not track:  # pictures need not be read
+            stream.discard = av.stream.Discard.all
+    return container, track
+
+
+def _declared_end(container: Any, track: Any) -> float | None:
+    """Return the end of a track in seconds on the container's clock; None if not reliable."""
+    name = container.format.name
+    if name.startswith("mov") and track.duration:
+        return float(((track.start_time or 0) + track.duration) * track.time_base)
+    if name.startswith("matroska") and "DURATION" in track.metadata:
+        hours, minutes, seconds = track.metadata["DURATION"].split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    only_track = len(container.streams) == 1
+    if only_track and container.duration and name.startswith(("matroska", "asf")):
+        return float(((container.start_time or 0) + container.duration) / 1e6)
+    return None
+
+
+def _ffmpeg_reason(error: Exception) -> str:
+    """Return FFmpeg's message in lower case."""
+    return str(getattr(error, "strerror", None) or error).lower()
+
+
+def _downmix(frame: Any) -> Waveform:
     """Return a frame's mean over channels; full scale of integer formats is 1."""
     channels = frame.layout.nb_channels
-    if frame.format.is_planar and channels >= _MANY:
-        frame = _interleaved(frame)
+    if frame.format.is_planar and channels >= _MAX_PLANES:
+        frame = _interleave(frame)
     array = frame.to_ndarray()
     if not frame.format.is_planar:
         array = array.reshape(-1, channels).T
@@ -407,7 +330,7 @@ def _mono(frame: Any) -> Waveform:
     return mono.astype(np.float32, copy=False)
 
 
-def _interleaved(frame: Any) -> Any:
+def _interleave(frame: Any) -> Any:
     """Return a frame with its channels in one plane."""
     import av
 

@@ -1,7 +1,7 @@
-"""A recording on disk becomes a mono float32 waveform at a rate: decode, downmix, resample.
+"""Audio loading: decode a recording or a segment of it, downmix to mono, resample.
 
-libsndfile decodes (wav, flac, ogg, mp3 …), PyAV what it cannot (mp4, webm, m4a …), and soxr
-resamples; all leave Python's lock alone while they work, so threads decode side by side.
+libsndfile decodes wav, flac, ogg, mp3 and more; PyAV the rest (mp4, webm, m4a …); soxr resamples.
+All of them release the GIL, so threads decode in parallel.
 """
 
 import math
@@ -22,44 +22,45 @@ from probekit.errors import AudioError
 Waveform = npt.NDArray[np.float32]
 
 SUFFIXES = soundfile_backend.SUFFIXES
-FOREIGN = pyav_backend.SUFFIXES
-"""Recordings that PyAV decodes; without it they become failures, never left out in silence."""
-RATES = 1_000, 1_000_000
-"""Sample rates in Hz that are believed; a header that states another one is damaged."""
+"""Suffixes of recordings that libsndfile decodes."""
+PYAV_SUFFIXES = pyav_backend.SUFFIXES
+"""Suffixes of recordings that PyAV decodes; without PyAV their clips are recorded as failed."""
+SAMPLE_RATES = 1_000, 1_000_000
+"""Valid range of sample rates in Hz; a header outside it is treated as damaged."""
 _BLOCK = 1 << 22  # samples to decode at once
-_AFTER = 1.0  # seconds decoded behind a crop: far more than a resampler looks ahead
+_CROP_MARGIN = 1.0  # seconds decoded behind a crop: far more than a resampler looks ahead
 
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """A waveform as decoded.
+    """A decoded waveform.
 
     Attributes
     ----------
     wave : numpy.ndarray, shape (samples,), float32
-        Mono, at :attr:`rate`.
-    rate : int
-        Sample rate in Hz: the one asked for, else the file's own.
-    seconds : float
-        Duration of the stretch before resampling, in seconds, of which :attr:`wave` may be the
-        begin only.
+        Mono, at :attr:`sr`.
+    sr : int
+        Sample rate in Hz: the requested one, or the file's own.
+    duration : float
+        Duration of the segment in seconds, before resampling; :attr:`wave` may be only its
+        beginning.
     """
 
     wave: Waveform
-    rate: int
-    seconds: float
+    sr: int
+    duration: float
 
 
-class _Source(Protocol):
-    """What decodes a stretch: ``sndfile.Sound`` or ``track.Track``."""
+class _Reader(Protocol):
+    """A backend's reader of one segment: ``SoundFileReader`` or ``PyAVReader``."""
 
-    rate: int
-
-    @property
-    def first(self) -> float: ...
+    sr: int
 
     @property
-    def seconds(self) -> float | None: ...
+    def start(self) -> float: ...
+
+    @property
+    def duration(self) -> float | None: ...
 
     def blocks(self, samples: int) -> Iterator[Waveform]: ...
 
@@ -67,31 +68,33 @@ class _Source(Protocol):
 
 
 class Recording:
-    """A stretch of a recording, opened by :func:`open_audio` to be decoded block by block, once.
+    """An open segment of a recording, to be decoded once, block by block.
+
+    Made by :func:`open_audio`.
 
     Parameters
     ----------
     path : pathlib.Path
         The file.
-    source : Sound or Track
-        What decodes it.
+    reader : SoundFileReader or PyAVReader
+        Decodes the segment.
 
     Attributes
     ----------
-    rate : int
-        Its sample rate in Hz.
-    seconds : float or None
-        How long the stretch is as the file states; None where it does not.
+    sr : int
+        Sample rate in Hz.
+    duration : float or None
+        Duration of the segment in seconds as the file declares it; None if it does not.
     """
 
-    def __init__(self, path: Path, source: _Source) -> None:
+    def __init__(self, path: Path, reader: _Reader) -> None:
         self.path = path
-        self.rate = source.rate
-        self.seconds = source.seconds
-        self._source = source
+        self.sr = reader.sr
+        self.duration = reader.duration
+        self._reader = reader
 
     def blocks(self, samples: int) -> Iterator[Waveform]:
-        """Decode.
+        """Decode block by block.
 
         Parameters
         ----------
@@ -101,32 +104,32 @@ class Recording:
         Yields
         ------
         numpy.ndarray, shape (n,), n >= 1, float32
-            Channels are averaged; full scale of integer formats is 1.0.
+            The mean of the channels; full scale of integer formats is 1.0.
 
         Raises
         ------
         AudioError
             If the file is damaged or truncated, or holds NaN or infinite samples; the message
-            names the file. It comes after the last block that is right.
+            names the file. Raised after the last valid block.
         """
-        source = self._source.blocks(samples)
-        total, bad, first_bad = 0, 0, 0
+        blocks = self._reader.blocks(samples)
+        total, invalid, first_invalid = 0, 0, 0
         while True:
-            with _with_path(self.path):
-                block = next(source, None)
+            with _translate_errors(self.path):
+                block = next(blocks, None)
             if block is None:
                 break
-            wrong = np.flatnonzero(~np.isfinite(block))
-            if len(wrong) and not bad:
-                first_bad = total + int(wrong[0])
-            bad += len(wrong)
+            nonfinite = np.flatnonzero(~np.isfinite(block))
+            if len(nonfinite) and not invalid:
+                first_invalid = total + int(nonfinite[0])
+            invalid += len(nonfinite)
             total += len(block)
-            if not bad:
+            if not invalid:
                 yield block
-        if bad:
+        if invalid:
             raise AudioError(
-                f"{self.path}: {bad} of {total} samples are NaN or infinite, the first at "
-                f"{self._source.first + first_bad / self.rate:.3f} s"
+                f"{self.path}: {invalid} of {total} samples are NaN or infinite, the first at "
+                f"{self._reader.start + first_invalid / self.sr:.3f} s"
             )
 
 
@@ -134,147 +137,149 @@ class Recording:
 def open_audio(
     path: str | Path, *, start: float | None = None, end: float | None = None
 ) -> Iterator[Recording]:
-    """Open a recording, or a stretch of it.
+    """Open a recording, or a segment of it, for decoding block by block.
 
     Parameters
     ----------
     path : str or pathlib.Path
         A file that libsndfile or, where it is installed, PyAV reads.
     start, end : float >= 0, optional
-        The stretch, in seconds from the file's begin; the whole file by default. An end that
-        passes the file's by less than 0.1 s means the file's end.
+        The segment, in seconds from the start of the file; the whole file by default. An ``end``
+        less than 0.1 s beyond the end of the file means the end of the file.
 
     Yields
     ------
     Recording
-        To be decoded.
+        Sample rate, duration and blocks of samples.
 
     Raises
     ------
     AudioError
-        If the file is missing, unreadable, truncated or empty, states a sample rate outside of
-        :data:`RATES`, or does not hold the stretch; the message names the file.
+        If the file is missing, unreadable, truncated or empty, its sample rate is outside
+        :data:`SAMPLE_RATES`, or it does not hold the segment; the message names the file.
+
+    See Also
+    --------
+    load : Decode all of it at once.
     """
     path = Path(path)
-    with _with_path(path):
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise AudioError(f"{path}: is {'a folder' if path.is_dir() else 'no ordinary file'}")
-        kind = (
+    with _translate_errors(path):
+        if path.exists() and not path.is_file():  # opening a pipe would block
+            kind = "is a directory" if path.is_dir() else "is not a regular file"
+            raise AudioError(f"{path}: {kind}")
+        backend = (
             pyav_backend.PyAVReader
             if pyav_backend.is_pyav_file(path)
             else soundfile_backend.SoundFileReader
         )
-        source: _Source = kind(path, start, end)
+        reader: _Reader = backend(path, start, end)
     try:
-        low, high = RATES
-        if not low <= source.rate <= high:
+        low, high = SAMPLE_RATES
+        if not low <= reader.sr <= high:
             raise AudioError(
-                f"{path}: states a sample rate of {source.rate:,} Hz; from {low:,} to {high:,} Hz "
-                "are believed"
+                f"{path}: sample rate must be from {low:,} to {high:,} Hz, got {reader.sr:,}"
             )
-        yield Recording(path, source)
+        yield Recording(path, reader)
     finally:
-        source.close()
+        reader.close()
 
 
 def load(
     path: str | Path,
-    rate: int | None = None,
+    sr: int | None = None,
     *,
     start: float | None = None,
     end: float | None = None,
     crop: float | None = None,
 ) -> DecodedAudio:
-    """Decode a recording, or a stretch of it, to mono at a sample rate.
+    """Load a recording, or a segment of it, as a mono waveform.
 
-    Channels are averaged; the result is resampled with soxr's ``HQ`` setting where the rates
-    differ. Samples are not scaled: full scale of integer formats is 1.0.
+    Channels are averaged; where the sample rates differ, soxr resamples with quality ``HQ``.
+    Samples are not scaled: full scale of integer formats is 1.0.
 
     Parameters
     ----------
     path : str or pathlib.Path
         A file that libsndfile or, where it is installed, PyAV reads.
-    rate : int > 0, optional
-        Sample rate of the result in Hz; the file's own where it is not given.
+    sr : int > 0, optional
+        Sample rate of the result in Hz; by default the file's own.
     start, end : float >= 0, optional
-        The stretch to read, in seconds from the file's begin; the whole file by default. An end
-        that passes the file's by less than 0.1 s means the file's end.
+        The segment, in seconds from the start of the file; the whole file by default. An ``end``
+        less than 0.1 s beyond the end of the file means the end of the file.
     crop : float > 0, optional
-        Seconds of the stretch that are wanted: little more is decoded. The waveform is as long or
-        longer, if the stretch is; up to there it is the same as without.
+        How many seconds of the segment are needed. Little more is decoded; the waveform is at
+        least that long if the segment is, and up to there the same as without ``crop``.
 
     Returns
     -------
-    Decoded
-        The waveform, at least one sample long and finite, and the stretch's duration.
+    DecodedAudio
+        The waveform, at least one sample long and finite, and the duration of the segment.
 
     Raises
     ------
     AudioError
-        If the file is missing, unreadable, truncated, empty, holds NaN or infinite samples, or
-        does not hold the stretch; the message names the file.
+        If the file is missing, unreadable, truncated or empty, holds NaN or infinite samples, or
+        does not hold the segment; the message names the file.
+
+    See Also
+    --------
+    open_audio : Decode block by block, in constant memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import soundfile
+    >>> from probekit import audio
+    >>> soundfile.write("tone.wav", np.sin(2 * np.pi * 440 / 44100 * np.arange(44100)), 44100)
+    >>> tone = audio.load("tone.wav", sr=16000)
+    >>> tone.wave.shape, tone.sr, tone.duration
+    ((16000,), 16000, 1.0)
+
+    A segment, at the file's own sample rate:
+
+    >>> audio.load("tone.wav", start=0.25, end=0.75).wave.shape
+    (22050,)
     """
     with open_audio(path, start=start, end=end) as recording:
-        return decode(recording, rate, crop=crop)
+        return decode(recording, sr, crop=crop)
 
 
 def decode(
-    recording: Recording, rate: int | None = None, *, crop: float | None = None
+    recording: Recording, sr: int | None = None, *, crop: float | None = None
 ) -> DecodedAudio:
-    """Decode a recording that is open, once; see :func:`load`.
-
-    Parameters
-    ----------
-    recording : Recording
-        From :func:`open_audio`.
-    rate : int > 0, optional
-        As for :func:`load`.
-    crop : float > 0, optional
-        As for :func:`load`.
-
-    Returns
-    -------
-    Decoded
-        The waveform, and the stretch's duration.
-
-    Raises
-    ------
-    AudioError
-        If it is truncated or damaged, or holds NaN or infinite samples.
-    """
-    with _with_path(recording.path):
-        wave, seconds = _read(recording, crop)
-        if rate is not None and rate != recording.rate:
-            wave = soxr.resample(wave, recording.rate, rate, quality="HQ")
+    """Decode an open recording to its end; parameters and errors are those of :func:`load`."""
+    with _translate_errors(recording.path):
+        wave, duration = _read(recording, crop)
+        if sr is not None and sr != recording.sr:
+            wave = soxr.resample(wave, recording.sr, sr, quality="HQ")
             if not len(wave):  # shorter than one sample at the new rate
                 wave = np.zeros(1, np.float32)
     wave = np.ascontiguousarray(wave, dtype=np.float32)
-    return DecodedAudio(wave, rate or recording.rate, seconds)
+    return DecodedAudio(wave, sr or recording.sr, duration)
 
 
 def _read(recording: Recording, crop: float | None) -> tuple[Waveform, float]:
-    """Return the samples of a stretch, as far as they are wanted, and how long all of it is."""
+    """Return the samples of a segment up to a crop, and the duration of the segment."""
     blocks: list[Waveform] = []
-    wanted = float("inf") if crop is None else math.ceil((crop + _AFTER) * recording.rate)
+    limit = float("inf") if crop is None else math.ceil((crop + _CROP_MARGIN) * recording.sr)
     total = 0
-    for block in recording.blocks(int(min(_BLOCK, wanted))):
-        if total < wanted:  # what follows is only counted
+    for block in recording.blocks(int(min(_BLOCK, limit))):
+        if total < limit:  # later samples are only counted
             blocks.append(block)
         total += len(block)
-        if total >= wanted and recording.seconds is not None:
-            return np.concatenate(blocks), recording.seconds
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), total / recording.rate
+        if total >= limit and recording.duration is not None:
+            return np.concatenate(blocks), recording.duration
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), total / recording.sr
 
 
 @contextmanager
-def _with_path(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong with a file into an error that names it."""
+def _translate_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the backends and of the operating system into one that names the file."""
     try:
         yield
     except soundfile.LibsndfileError as error:
-        raise AudioError(
-            f"{path}: not audio, or damaged ({soundfile_backend.reason(error)})"
-        ) from error
+        reason = soundfile_backend.libsndfile_reason(error)
+        raise AudioError(f"{path}: not audio, or damaged ({reason})") from error
     except OSError as error:
         raise AudioError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except (TypeError, ValueError) as error:  # headerless formats, a NUL in the name

@@ -1,4 +1,4 @@
-"""Change a recording's sample rate block by block: the same samples as of the whole at once."""
+"""Resampling with resampy's Kaiser-windowed sinc filters on CPU and GPU, and by blocks."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -14,95 +14,101 @@ from torch import Tensor
 from probekit.audio.recording import Waveform
 
 _LARGEST_MATRIX = 1 << 22  # weights; a ratio that needs more is resampled without a matrix
-_AT_ONCE = 1 << 22  # samples in stretches at once: bounds the memory that long clips take
+_FRAMED_SAMPLES = 1 << 22  # samples in frames at once: limits the memory of long clips
 
 Weights = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Kaiser:
-    """A windowed-sinc filter.
+class KaiserFilter:
+    """Parameters of a windowed-sinc filter, as in resampy.
 
     Attributes
     ----------
     zeros : int >= 1
-        Zero crossings on each side.
+        Zero crossings of the sinc on each side.
     table : int >= 1
-        Entries of the table for each zero crossing.
+        Table entries per zero crossing.
     rolloff : float, 0 < rolloff <= 1
-        Cut-off, as a share of the lower rate's Nyquist frequency.
+        Cut-off as a fraction of the lower rate's Nyquist frequency.
     beta : float >= 0
         Shape of the Kaiser window.
     """
 
-    zeros: int
-    table: int
+    zero_crossings: int
+    precision: int
     rolloff: float
     beta: float
 
 
-RESAMPY_0_2 = Kaiser(zeros=64, table=512, rolloff=0.9475937167399596, beta=14.769656459379492)
-"""``kaiser_best`` of resampy 0.2.1 and 0.2.2, which openl3 asks for."""
+RESAMPY_0_2 = KaiserFilter(
+    zero_crossings=64, precision=512, rolloff=0.9475937167399596, beta=14.769656459379492
+)
+"""``kaiser_best`` of resampy 0.2.1 and 0.2.2, used by openl3."""
 
-RESAMPY_0_4 = Kaiser(zeros=50, table=8192, rolloff=0.9173473712608761, beta=12.9846)
-"""``kaiser_best`` of resampy 0.4.3, which torchvggish gets today."""
+RESAMPY_0_4 = KaiserFilter(
+    zero_crossings=50, precision=8192, rolloff=0.9173473712608761, beta=12.9846
+)
+"""``kaiser_best`` of resampy 0.4.3, used by torchvggish."""
 
-KAISER = {"kaiser_best": RESAMPY_0_2, "kaiser_best_0.4": RESAMPY_0_4}
-"""By the name that cards give to a resampler."""
+KAISER_FILTERS = {"kaiser_best": RESAMPY_0_2, "kaiser_best_0.4": RESAMPY_0_4}
+"""Filters by the ``resampler`` of extractor cards."""
 
 
-def resample(wave: Tensor, source: int, target: int, kaiser: Kaiser = RESAMPY_0_2) -> Tensor:
-    """Change the sample rate of waveforms.
+def resample(
+    wave: Tensor, orig_sr: int, target_sr: int, kaiser_filter: KaiserFilter = RESAMPY_0_2
+) -> Tensor:
+    """Resample waveforms.
 
     Parameters
     ----------
     wave : Tensor, shape (..., samples), samples >= 1
-        Waveforms; taken as zero before and after.
+        Waveforms; zero-padded on both sides.
     source : int > 0
-        Their sample rate, in Hz.
+        Their sample rate in Hz.
     target : int > 0
-        The sample rate of the result, in Hz.
+        Sample rate of the result in Hz.
     kaiser : Kaiser
         The filter; ``kaiser_best`` of resampy 0.2 by default.
 
     Returns
     -------
     Tensor, shape (..., max(1, samples * target // source)), float32
-        On the device of ``wave``; its first sample lies where the input's first sample lies.
+        On the device of ``wave``; the first samples of input and result coincide in time.
 
     Raises
     ------
     ValueError
-        If a rate is not positive, or there are no samples.
+        If a sample rate is not positive, or there are no samples.
 
     Notes
     -----
-    A simplification of resampy is kept, since networks were trained with it: the table is read in
-    steps of ``int(scale * table)``, where ``scale`` is ``min(1, target / source)``. Where the rate
-    falls, steps are too short by a fraction, and the signal comes out that much louder (0.4 % from
-    44,100 to 16,000 Hz).
+    One simplification of resampy is reproduced, since networks were trained with it: the table is
+    read in steps of ``int(scale * precision)``, where ``scale`` is ``min(1, target / orig)``. When
+    downsampling, the steps are too short by a fraction, which makes the signal louder by as much
+    (0.4 % from 44,100 to 16,000 Hz).
 
-    Three things differ. Positions are whole numbers here; resampy 0.2 adds rounded steps, and
-    where it resamples downwards and a position that is a whole number comes out just below it,
-    that sample differs by up to about 0.002 (1 sample in 160 from 44,100 to 16,000 Hz). resampy
-    0.2 loses the last sample of some lengths to rounding (its issue 111). And an input too short
-    for one output sample gives one here, an error there.
+    Three things differ. Positions are exact integers here; resampy 0.2 sums rounded steps, and
+    where a position that should be an integer comes out just below it when downsampling, that
+    sample differs by up to about 0.002 (1 sample in 160 from 44,100 to 16,000 Hz). resampy 0.2
+    loses the last sample of some lengths to rounding (its issue 111). And an input too short for
+    one output sample gives one here, an error in resampy.
     """
-    if source < 1 or target < 1:
-        raise ValueError(f"cannot resample from {source} to {target} Hz: rates are positive")
+    if orig_sr < 1 or target_sr < 1:
+        raise ValueError(f"sample rates must be > 0 Hz, got {orig_sr} and {target_sr}")
     if wave.shape[-1] < 1:
-        raise ValueError("cannot resample a waveform of no samples")
+        raise ValueError("cannot resample a waveform without samples")
     wave = wave.float()
-    if source == target:
+    if orig_sr == target_sr:
         return wave.clone()
-    length = max(1, wave.shape[-1] * target // source)
-    common = math.gcd(source, target)
-    down, up = source // common, target // common
+    length = max(1, wave.shape[-1] * target_sr // orig_sr)
+    common = math.gcd(orig_sr, target_sr)
+    down, up = orig_sr // common, target_sr // common
     rows = wave.reshape(-1, wave.shape[-1])
-    plan = _plan(down, up, kaiser)
+    plan = _plan(down, up, kaiser_filter)
     if (plan.advance + 2 * plan.reach) * plan.phases <= _LARGEST_MATRIX:
-        result = _by_matrix(rows, length, plan)
+        result = _resample_by_matrix(rows, length, plan)
     else:
         result = _resample_per_output(rows, length, plan)
     return result.reshape(*wave.shape[:-1], length)
@@ -110,76 +116,69 @@ def resample(wave: Tensor, source: int, target: int, kaiser: Kaiser = RESAMPY_0_
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a ratio is dealt with: ``phases`` outputs for every ``advance`` inputs."""
+    """Blocks of a ratio: ``phases`` outputs for every ``advance`` inputs."""
 
     down: int
     up: int
-    kaiser: Kaiser
+    kaiser: KaiserFilter
     reach: int  # input samples on each side that an output may depend on
     advance: int
     phases: int
 
 
-def _plan(down: int, up: int, kaiser: Kaiser) -> _Plan:
+def _plan(down: int, up: int, kaiser: KaiserFilter) -> _Plan:
     """Choose blocks about as long as the filter, so that few weights are zero."""
     step = _step(down, up, kaiser)
-    reach = (kaiser.zeros * kaiser.table + 1) // step
+    reach = (kaiser.zero_crossings * kaiser.precision + 1) // step
     repeat = max(1, round(2 * reach / down))
     return _Plan(down, up, kaiser, reach, down * repeat, up * repeat)
 
 
-def _step(down: int, up: int, kaiser: Kaiser) -> int:
-    """Return how many entries of the table lie between neighbouring input samples."""
-    return max(1, int(min(1.0, up / down) * kaiser.table))
+def _step(down: int, up: int, kaiser: KaiserFilter) -> int:
+    """Return how many table entries lie between neighboring input samples."""
+    return max(1, int(min(1.0, up / down) * kaiser.precision))
 
 
-def _by_matrix(rows: Tensor, length: int, plan: _Plan) -> Tensor:
-    """Resample as a product of stretches of the waveform with a matrix of weights."""
+def _resample_by_matrix(rows: Tensor, length: int, plan: _Plan) -> Tensor:
+    """Resample as a product of frames of the waveform and a matrix of weights."""
     matrix = _matrix(plan, rows.device)
     width = matrix.shape[0]
-    stretches = -(-length // plan.phases)
-    needed = (stretches - 1) * plan.advance + width
+    n_frames = -(-length // plan.phases)
+    needed = (n_frames - 1) * plan.advance + width
     before = plan.reach - 1
     padded = torch.nn.functional.pad(rows, (before, max(0, needed - before - rows.shape[1])))
-    frames = padded.unfold(1, width, plan.advance)[:, :stretches]
-    at_once = max(1, _AT_ONCE // (width * len(rows)))
-    parts = [part @ matrix for part in frames.split(at_once, dim=1)]
+    frames = padded.unfold(1, width, plan.advance)[:, :n_frames]
+    block = max(1, _FRAMED_SAMPLES // (width * len(rows)))
+    parts = [part @ matrix for part in frames.split(block, dim=1)]
     return torch.cat(parts, 1).flatten(1)[:, :length]
 
 
 @lru_cache(maxsize=16)
 def _matrix(plan: _Plan, device: torch.device) -> Tensor:
-    """Return weights of shape (input samples of a stretch, phases); all phases' taps in place."""
+    """Return weights of shape (input samples of a frame, phases)."""
     start, weights = _weights(np.arange(plan.phases), plan)
     matrix = np.zeros((int(start.max()) + 2 * plan.reach, plan.phases))
     rows = start[:, None] + np.arange(2 * plan.reach)
     matrix[rows, np.arange(plan.phases)[:, None]] = weights
-    with torch.inference_mode(False):  # it is kept, and may serve where gradients are wanted
+    with torch.inference_mode(False):  # it is cached, and may be used where gradients are needed
         return torch.from_numpy(matrix.astype(np.float32)).to(device)
 
 
 def _resample_per_output(rows: Tensor, length: int, plan: _Plan) -> Tensor:
-    """Resample with weights of its own for every output: for ratios of large numbers."""
+    """Resample with separate weights for every output: for ratios of large numbers."""
     taps = 2 * plan.reach
     padded = torch.nn.functional.pad(rows, (plan.reach - 1, plan.reach))
     parts = []
-    at_once = max(1, _AT_ONCE // (taps * len(rows)))
-    for first in range(0, length, at_once):
-        start, weights = _weights(np.arange(first, min(first + at_once, length)), plan)
+    block = max(1, _FRAMED_SAMPLES // (taps * len(rows)))
+    for first in range(0, length, block):
+        start, weights = _weights(np.arange(first, min(first + block, length)), plan)
         frames = padded.unfold(1, taps, 1)[:, torch.from_numpy(start).to(rows.device)]
         parts.append((frames * torch.from_numpy(weights).to(frames)).sum(2))
     return torch.cat(parts, 1)
 
 
-def _weights(outputs: Whole, plan: _Plan) -> tuple[Whole, Weights]:
-    """Return the weights of input samples in some outputs.
-
-    Parameters
-    ----------
-    outputs : numpy.ndarray of int, shape (n,)
-        Indices of output samples.
-    plan : _Plan
-        Ratio and filter.
+def _weights(outputs: Integers, plan: _Plan) -> tuple[Integers, Weights]:
+    """Return the weights of input samples for some output samples.
 
     Returns
     -------
@@ -189,10 +188,10 @@ def _weights(outputs: Whole, plan: _Plan) -> tuple[Whole, Weights]:
         Weights of the input samples ``start - reach + 1`` to ``start + reach``.
     """
     start, rest = np.divmod(outputs.astype(np.int64) * plan.down, plan.up)
-    behind = rest / plan.up  # how far the output lies after ``start``, in input samples
+    offset = rest / plan.up  # of the output after ``start``, in input samples
     scale = min(1.0, plan.up / plan.down)
-    left = _filter_half(scale * behind, plan)[:, ::-1]
-    right = _filter_half(scale - scale * behind, plan)
+    left = _filter_half(scale * offset, plan)[:, ::-1]
+    right = _filter_half(scale - scale * offset, plan)
     return start, np.concatenate([left, right], axis=1)
 
 
@@ -203,79 +202,80 @@ def _filter_half(distance: Weights, plan: _Plan) -> Weights:
         table = table * (plan.up / plan.down)
     slope = np.diff(table, append=table[-1])
     step = _step(plan.down, plan.up, plan.kaiser)
-    place = distance * plan.kaiser.table
-    first = place.astype(np.int64)
+    position = distance * plan.kaiser.precision
+    first = position.astype(np.int64)
     index = np.minimum(first[:, None] + np.arange(plan.reach) * step, len(table) - 1)
-    read: Weights = table[index] + (place - first)[:, None] * slope[index]
+    read: Weights = table[index] + (position - first)[:, None] * slope[index]
     return read
 
 
 @lru_cache(maxsize=4)
-def _interp_window(kaiser: Kaiser) -> Weights:
-    """Return the right wing of the filter, ``zeros * table + 1`` entries."""
-    entries = kaiser.zeros * kaiser.table
-    sinc = np.sinc(kaiser.rolloff * np.linspace(0, kaiser.zeros, entries + 1))
+def _interp_window(kaiser: KaiserFilter) -> Weights:
+    """Return the right half of the filter, ``zero_crossings * precision + 1`` entries."""
+    entries = kaiser.zero_crossings * kaiser.precision
+    sinc = np.sinc(kaiser.rolloff * np.linspace(0, kaiser.zero_crossings, entries + 1))
     window = np.kaiser(2 * entries + 1, kaiser.beta)[entries:]
     table: Weights = kaiser.rolloff * sinc * window
     return table
 
 
 def resample_blocks(
-    blocks: Iterable[Waveform], source: int, target: int, resampler: str
+    blocks: Iterable[Waveform], orig_sr: int, target_sr: int, resampler: str
 ) -> Iterator[Tensor]:
-    """Resample blocks that follow one another.
+    """Resample consecutive blocks of a waveform.
 
     Parameters
     ----------
     blocks : iterable of numpy.ndarray, each of shape (n,), float32
-        A waveform, piece by piece.
+        The waveform.
     source, target : int > 0
-        Its sample rate, and that of the result, in Hz.
+        Sample rates of waveform and result in Hz.
     resampler : {"soxr_hq", "kaiser_best", "kaiser_best_0.4"}
-        As a card names it.
+        As in extractor cards.
 
     Yields
     ------
     Tensor, shape (m,), m >= 1, float32
-        The result, piece by piece: equal to resampling at once within float32 rounding.
+        The result; equal to resampling at once within float32 rounding.
     """
-    if source == target:
-        pieces: Iterator[Tensor] = map(torch.from_numpy, blocks)
+    if orig_sr == target_sr:
+        resampled: Iterator[Tensor] = map(torch.from_numpy, blocks)
     elif resampler == "soxr_hq":
-        pieces = _by_soxr(blocks, source, target)
+        resampled = _resample_by_soxr(blocks, orig_sr, target_sr)
     else:
-        pieces = _by_kaiser(blocks, source, target, KAISER[resampler])
-    return (piece for piece in pieces if len(piece))
+        resampled = _resample_by_kaiser(blocks, orig_sr, target_sr, KAISER_FILTERS[resampler])
+    return (block for block in resampled if len(block))
 
 
-def _by_soxr(blocks: Iterable[Waveform], source: int, target: int) -> Iterator[Tensor]:
-    """Resample by soxr, which keeps what it needs of earlier blocks."""
+def _resample_by_soxr(blocks: Iterable[Waveform], source: int, target: int) -> Iterator[Tensor]:
+    """Resample with soxr, which buffers what it needs of earlier blocks."""
     stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality="HQ")
     for block in blocks:
         yield torch.from_numpy(stream.resample_chunk(block))
     yield torch.from_numpy(stream.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
-def _by_kaiser(
-    blocks: Iterable[Waveform], source: int, target: int, kaiser: Kaiser
+def _resample_by_kaiser(
+    blocks: Iterable[Waveform], orig_sr: int, target_sr: int, kaiser_filter: KaiserFilter
 ) -> Iterator[Tensor]:
-    """Resample with a margin on both sides, as long as the filter at least, and drop it again.
+    """Resample with a margin on both sides, at least as long as the filter, and drop the margins.
 
-    Places are counted in units of ``down`` input samples, which are ``up`` output samples.
+    Positions are counted in units of ``down`` input samples, which are ``up`` output samples.
     """
-    common = math.gcd(source, target)
-    down, up = source // common, target // common
+    common = math.gcd(orig_sr, target_sr)
+    down, up = orig_sr // common, target_sr // common
     # the filter's reach; twice, as its table is read in steps that are rounded down
-    margin = math.ceil(2 * kaiser.zeros * max(1.0, source / target) / down) + 1
-    kept, begin, done = torch.zeros(0), 0, 0
+    margin = math.ceil(2 * kaiser_filter.zero_crossings * max(1.0, orig_sr / target_sr) / down) + 1
+    buffer, begin, done = torch.zeros(0), 0, 0
     for block in blocks:
-        kept = torch.cat([kept, torch.from_numpy(block)])
-        ready = begin + len(kept) // down - margin
+        buffer = torch.cat([buffer, torch.from_numpy(block)])
+        ready = begin + len(buffer) // down - margin
         if ready <= done:
             continue
-        whole = resample(kept[: (ready + margin - begin) * down], source, target, kaiser)
-        yield whole[(done - begin) * up : (ready - begin) * up]
+        context = buffer[: (ready + margin - begin) * down]
+        resampled = resample(context, orig_sr, target_sr, kaiser_filter)
+        yield resampled[(done - begin) * up : (ready - begin) * up]
         done = ready
-        kept, begin = kept[(max(0, done - margin) - begin) * down :], max(0, done - margin)
-    if len(kept):
-        yield resample(kept, source, target, kaiser)[(done - begin) * up :]
+        buffer, begin = buffer[(max(0, done - margin) - begin) * down :], max(0, done - margin)
+    if len(buffer):
+        yield resample(buffer, orig_sr, target_sr, kaiser_filter)[(done - begin) * up :]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probekit.audio.recording import FOREIGN, SUFFIXES
+from probekit.audio.recording import PYAV_SUFFIXES, SUFFIXES
 from probekit.data.manifest import VALUE, Manifest, Target, dataset_name, from_rows
 from probekit.errors import DataError
 from probekit.utils.text import summarize_ids
@@ -49,8 +49,8 @@ def from_folder(root: Path, name: str | None = None) -> Manifest:
     """
     if not root.is_dir():
         raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}")
-    files = sorted(path.relative_to(root) for path in _walk(root))
-    found = [path for path in files if path.suffix.lower() in SUFFIXES | FOREIGN]
+    files = sorted(Path(folder, name) for folder, names in walk_folders(root) for name in names)
+    found = [path for path in files if path.suffix.lower() in SUFFIXES | PYAV_SUFFIXES]
     if not found:
         others = sorted({path.suffix.lower() or path.name for path in files})
         there = f", found {summarize_ids(others)}" if others else ""
@@ -200,6 +200,24 @@ def check_spreadsheet_ids(path: Path, ids: Iterable[str]) -> None:
         )
 
 
+def walk_folders(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder below a root (relative to it, with ``/``) and the names of its files.
+
+    Hidden files and folders are left out. Links to folders are followed; a folder that several
+    links lead to is walked once.
+    """
+    seen: set[tuple[int, int]] = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        stat = Path(folder).stat()
+        if (stat.st_dev, stat.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        relative = Path(folder).relative_to(root).as_posix()
+        yield relative, [name for name in files if not name.startswith(".")]
+
+
 def _check_capitals(path: Path, table: pd.DataFrame) -> None:
     """Refuse a column that would be left alone only for its capitals."""
     for column in table:
@@ -226,19 +244,6 @@ def _check_other_splits(path: Path, column: "pd.Series[str]") -> None:
 def _suggest_column(split: str) -> str:
     near = get_close_matches(split.lower(), _SPLITS, n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Yield all files that are not hidden; a folder that links lead to twice is walked once."""
-    seen: set[tuple[int, int]] = set()
-    for folder, inner, files in os.walk(root, followlinks=True):
-        stat = Path(folder).stat()
-        if (stat.st_dev, stat.st_ino) in seen:
-            inner.clear()
-            continue
-        seen.add((stat.st_dev, stat.st_ino))
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        yield from (Path(folder, name) for name in files if not name.startswith("."))
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from probekit.audio import recording as recording_module
-from probekit.audio.resample import KAISER, resample
+from probekit.audio.resample import KAISER_FILTERS, resample
 from probekit.cards import ExtractorCard
 from probekit.errors import AudioError
 from probekit.extraction import long_audio
@@ -140,14 +140,14 @@ def decode_clip(clip: Clip, card: ExtractorCard, *, pin: bool = False) -> Decode
         with recording_module.open_audio(
             clip.path, start=nan_to_none(clip.start), end=nan_to_none(clip.end)
         ) as recording:
-            _check_too_long(recording.seconds, card)
+            _check_too_long(recording.duration, card)
             piecewise = long_audio.needs_streaming(recording, card)
             decoded = (
                 None
                 if piecewise
                 else recording_module.decode(recording, by_soxr, crop=card.max_seconds)
             )
-        seconds = decoded.seconds if decoded else recording.seconds or 0.0
+        seconds = decoded.duration if decoded else recording.duration or 0.0
         _check_too_long(seconds, card)
         digest = recording_hash(clip.path, stat.st_size, stat.st_mtime_ns)
         facts.update(duration=seconds, sha256=digest.encode())
@@ -158,7 +158,7 @@ def decode_clip(clip: Clip, card: ExtractorCard, *, pin: bool = False) -> Decode
     if decoded is None:
         return DecodedClip(clip, facts, long=True)
     wave = torch.from_numpy(decoded.wave)
-    return DecodedClip(clip, facts, wave.pin_memory() if pin else wave, decoded.rate)
+    return DecodedClip(clip, facts, wave.pin_memory() if pin else wave, decoded.sr)
 
 
 @torch.inference_mode()
@@ -186,7 +186,7 @@ def to_device(
         assert source.wave is not None
         wave = source.wave.to(device, non_blocking=True)
         if source.rate != card.sample_rate:
-            wave = resample(wave, source.rate, card.sample_rate, KAISER[card.resampler])
+            wave = resample(wave, source.rate, card.sample_rate, KAISER_FILTERS[card.resampler])
         found.append(wave)
     return found
 

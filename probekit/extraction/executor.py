@@ -61,7 +61,7 @@ class ExecutorConfig:
         """Whether this process itself embeds."""
         return self.jobs is None and not self.devices and self.dask is None
 
-    def check(self) -> None:
+    def check_available(self) -> None:
         """Find out, as far as that is quick, whether this place is there.
 
         Loading torch is not: whether a device exists is left to those who use it, where nothing
@@ -73,12 +73,12 @@ class ExecutorConfig:
             If it is not.
         """
         if self.dask is not None:
-            dask_module.check(self.dask)
+            dask_module.check_scheduler(self.dask)
         if self.in_process and "torch" in sys.modules:
-            resources.device(self.device)
+            resources.resolve_device(self.device)
 
 
-def parse(
+def parse_config(
     device: str, jobs: int | None, devices: Sequence[str], dask: str | None, share: str | None
 ) -> ExecutorConfig:
     """Check what a user asked for.
@@ -122,7 +122,7 @@ def parse(
         )
     for name in devices or [device]:
         if not _PLAIN.fullmatch(name):
-            resources.device(name)  # a rare one, or a slip: torch knows
+            resources.resolve_device(name)  # a rare one, or a slip: torch knows
     return ExecutorConfig(device, jobs, tuple(devices), dask, _parse_fraction(share))
 
 
@@ -155,7 +155,7 @@ def run_parts(jobs: Sequence[PartJob], place: ExecutorConfig, tick: Tick) -> Ite
 def _run_in_process(jobs: Sequence[PartJob], device: str, tick: Tick) -> Iterator["PartResult"]:
     """Do one part after another; the finished one is written behind the next."""
     from probekit.extraction import worker
-    from probekit.extraction.worker import write_part
+    from probekit.extraction.worker import save_part
 
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
@@ -164,7 +164,7 @@ def _run_in_process(jobs: Sequence[PartJob], device: str, tick: Tick) -> Iterato
                 content, report = worker.embed(job, worker.get_extractor(job, device), tick)
                 if pending:
                     yield pending.result()
-                pending = writer.submit(write_part, job, content, report)
+                pending = writer.submit(save_part, job, content, report)
             if pending:
                 yield pending.result()
     finally:
@@ -198,7 +198,7 @@ def _run_in_workers(jobs: Sequence[PartJob], place: ExecutorConfig) -> Iterator[
 
 def _connected(place: ExecutorConfig) -> AbstractContextManager["Client"]:
     assert place.dask is not None
-    shares = resources.threads_per_worker(place.processes)
+    shares = resources.worker_environment(place.processes)
     return dask_module.connect(place.dask, place.processes, shares)
 
 

@@ -1,4 +1,4 @@
-"""Units of work on a Dask cluster: this machine, several, SLURM through dask-jobqueue."""
+"""Dask clusters: this machine, several machines, or SLURM through dask-jobqueue."""
 
 import logging
 import signal
@@ -16,26 +16,26 @@ from probekit.errors import ProbekitError
 if TYPE_CHECKING:
     from distributed import Client
 
-U = TypeVar("U")
+T = TypeVar("T")
 R = TypeVar("R")
 
 _VERSION = version("probekit")
-_PATIENCE = 5.0  # seconds for a scheduler's machine to answer
-_LACKING = "--dask needs Dask: pip install 'probekit[cluster]'"
-_SILENT = (
+_CONNECT_TIMEOUT = 5.0  # seconds for the scheduler's machine to answer
+_NOT_INSTALLED = "--dask needs Dask: pip install 'probekit[cluster]'"
+_NO_SCHEDULER = (
     "--dask {}: no Dask scheduler answers there. Give the address that 'dask scheduler' prints, "
     "such as tcp://node1:8786, or local"
 )
-_RETRIES = 2  # an exception may be one machine's fault: a disk not mounted, a device taken
+_RETRIES = 2  # an exception may be due to one machine: a disk not mounted, a device in use
 
 
-def check(address: str) -> None:
-    """Find out, without loading Dask, whether there can be a scheduler at an address.
+def check_scheduler(address: str) -> None:
+    """Check, without loading Dask, that something listens at a scheduler's address.
 
     Parameters
     ----------
     address : str
-        As for :func:`connect`. Of other protocols than tcp and tls nothing can be said.
+        As for :func:`connect`. Only tcp and tls addresses are checked.
 
     Raises
     ------
@@ -43,20 +43,20 @@ def check(address: str) -> None:
         If Dask is not installed, or nothing listens there.
     """
     if find_spec("distributed") is None:
-        raise ProbekitError(_LACKING)
+        raise ProbekitError(_NOT_INSTALLED)
     if address == "local":
         return
     try:
-        found = urlsplit(address if "://" in address else f"tcp://{address}")
-        if found.scheme in ("tcp", "tls") and found.hostname and found.port:
-            socket.create_connection((found.hostname, found.port), _PATIENCE).close()
+        url = urlsplit(address if "://" in address else f"tcp://{address}")
+        if url.scheme in ("tcp", "tls") and url.hostname and url.port:
+            socket.create_connection((url.hostname, url.port), _CONNECT_TIMEOUT).close()
     except (OSError, ValueError) as error:
-        raise ProbekitError(_SILENT.format(address)) from error
+        raise ProbekitError(_NO_SCHEDULER.format(address)) from error
 
 
 @contextmanager
 def connect(address: str, workers: int, environment: dict[str, str]) -> Iterator["Client"]:
-    """Connect to a cluster, or make one of processes of this machine.
+    """Connect to a cluster, or start one of local processes.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def connect(address: str, workers: int, environment: dict[str, str]) -> Iterator
     workers : int >= 1
         Number of processes of a local cluster.
     environment : dict of str to str
-        What to set in each of them.
+        Environment variables of these processes.
 
     Yields
     ------
@@ -75,12 +75,12 @@ def connect(address: str, workers: int, environment: dict[str, str]) -> Iterator
     Raises
     ------
     ProbekitError
-        If Dask is not installed, or there is no scheduler at the address.
+        If Dask is not installed, or no scheduler answers at the address.
     """
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise ProbekitError(_LACKING) from error
+        raise ProbekitError(_NOT_INSTALLED) from error
     if address == "local":
         with (
             LocalCluster(
@@ -91,55 +91,47 @@ def connect(address: str, workers: int, environment: dict[str, str]) -> Iterator
                 preload=__name__,
                 dashboard_address=":0",
                 silence_logs="CRITICAL",
-            ) as local,
-            Client(local) as client,
+            ) as cluster,
+            Client(cluster) as client,
         ):
             yield client
         return
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
-        raise ProbekitError(_SILENT.format(address)) from error
+        raise ProbekitError(_NO_SCHEDULER.format(address)) from error
     with client, _quiet():
         yield client
 
 
 def dask_setup(worker: object) -> None:
-    """Leave Control-C to the parent, in a worker of a local cluster; Dask calls this by its name.
-
-    Parameters
-    ----------
-    worker : distributed.Worker
-        Just started.
-    """
+    """Ignore Control-C in a worker of a local cluster; Dask calls this hook by its name."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def map_unordered(
-    client: "Client", function: Callable[[U], R], units: Sequence[U], names: Sequence[str]
-) -> Iterator[tuple[U, R | None]]:
-    """Apply a function to units on a cluster.
+    client: "Client", function: Callable[[T], R], items: Sequence[T], names: Sequence[str]
+) -> Iterator[tuple[T, R | None]]:
+    """Apply a function to many items on a cluster.
 
-    The scheduler gives what a lost worker was at to another one.
+    The scheduler gives the item of a lost worker to another one.
 
     Parameters
     ----------
     client : distributed.Client
         From :func:`connect`.
     function : callable
-        Takes one unit; travels to the workers, as the units do.
-    units : sequence
-        Independent pieces of work.
+        Takes one item; sent to the workers, like the items.
+    items : sequence
+        Its arguments.
     names : sequence of str
-        What the units' tasks are called on Dask's pages.
+        Names of the items' tasks on Dask's dashboard.
 
     Yields
     ------
-    object
-        A unit.
-    object or None
-        Its result; None where it ended one worker after another (Dask's ``allowed-failures``), so
-        that the scheduler gave it up.
+    item, result
+        As they are ready. The result is None if the item crashed one worker after another (Dask's
+        ``allowed-failures``), so that the scheduler gave it up.
 
     Raises
     ------
@@ -148,67 +140,48 @@ def map_unordered(
     """
     from distributed import KilledWorker, as_completed
 
-    call, work = _make_remote_call(), _pickle(function)
-    # a scheduler keeps results under their keys: another run must not be taken for this one
-    mark = uuid.uuid4().hex[:8]
+    call, payload = _make_remote_call(), _pickle(function)
+    # a scheduler stores results under their keys: another run's must not be returned for this one
+    suffix = uuid.uuid4().hex[:8]
     futures = {
         client.submit(
-            call, work, _pickle(unit), _VERSION, key=f"{name}-{mark}", retries=_RETRIES
-        ): unit
-        for unit, name in zip(units, names, strict=True)
+            call, payload, _pickle(item), _VERSION, key=f"{name}-{suffix}", retries=_RETRIES
+        ): item
+        for item, name in zip(items, names, strict=True)
     }
     with translate_dask_errors():
         for future in as_completed(futures):
-            unit = futures.pop(future)
+            item = futures.pop(future)
             try:
                 result = future.result()
             except KilledWorker:
-                yield unit, None
+                yield item, None
             else:
-                yield unit, result
+                yield item, result
 
 
-def map_ordered(client: "Client", function: Callable[[U], R], units: Sequence[U]) -> Iterator[R]:
-    """Apply a function to units on a cluster; it travels once, with the arrays that it holds.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        From :func:`connect`.
-    function : callable
-        Takes one unit.
-    units : sequence
-        Independent pieces of work.
-
-    Yields
-    ------
-    object
-        Results in the order of the units.
+def map_ordered(client: "Client", function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Apply a function to items on a cluster; it is sent once, with the arrays that it holds.
 
     Raises
     ------
     ProbekitError
-        If the cluster goes away, or a unit ended one worker after another.
+        If the cluster goes away, or an item crashed one worker after another.
     """
     call = _make_remote_call()
     with translate_dask_errors():
-        client.wait_for_workers(1)  # of a batch system they may come late
-        [work] = client.scatter([_pickle(function)], broadcast=True, hash=False)
+        client.wait_for_workers(1)  # a batch system may start them late
+        [payload] = client.scatter([_pickle(function)], broadcast=True, hash=False)
         futures = [
-            client.submit(call, work, _pickle(unit), _VERSION, retries=_RETRIES, pure=False)
-            for unit in units
+            client.submit(call, payload, _pickle(item), _VERSION, retries=_RETRIES, pure=False)
+            for item in items
         ]
         for future in futures:
             yield future.result()
 
 
-def ready(client: "Client") -> None:
-    """Wait for workers, and make sure that they have this probekit.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        From :func:`connect`.
+def check_workers(client: "Client") -> None:
+    """Wait for workers, and check that they have this version of probekit.
 
     Raises
     ------
@@ -221,55 +194,55 @@ def ready(client: "Client") -> None:
 
 
 def _make_remote_call() -> Callable[[bytes, bytes, str], Any]:
-    """Return what runs on a worker.
+    """Return the function that runs on a worker.
 
-    A function inside a function travels by value: a worker may lack probekit, and must say so.
+    A nested function is sent by value: a worker may lack probekit, and must be able to say so.
     """
 
-    def call(function: bytes, unit: bytes, wanted: str) -> Any:
+    def call(function: bytes, item: bytes, required: str) -> Any:
         import pickle
         from importlib import metadata
 
-        there = metadata.version("probekit")
-        if there != wanted:
-            raise ImportError(f"it has probekit {there}, not {wanted}")
-        return pickle.loads(function)(pickle.loads(unit))  # noqa: S301 - from the client itself
+        installed = metadata.version("probekit")
+        if installed != required:
+            raise ImportError(f"it has probekit {installed}, not {required}")
+        return pickle.loads(function)(pickle.loads(item))  # noqa: S301 - from the client itself
 
     return call
 
 
 def _pickle(value: object) -> bytes:
-    """Pickle a value, so that only the task opens it.
+    """Pickle a value, so that only the task unpickles it.
 
-    Dask would open it while it reads the message; where that fails, the worker ends without a word
-    and the client waits for ever.
+    Dask would unpickle it while it reads the message; if that fails, the worker exits silently and
+    the client hangs.
     """
     import cloudpickle
 
-    packed: bytes = cloudpickle.dumps(value)
-    return packed
+    pickled: bytes = cloudpickle.dumps(value)
+    return pickled
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask from printing stacks where a scheduler goes away; that is said in one line."""
+    """Keep Dask from printing stacks when a scheduler goes away; one error message suffices."""
     logger = logging.getLogger("distributed.client")
-    before = logger.level
+    level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)
 
 
 @contextmanager
 def translate_dask_errors() -> Iterator[None]:
-    """Turn what a cluster can die of into a message.
+    """Turn the failures of a cluster into a :class:`ProbekitError`.
 
     Raises
     ------
     ProbekitError
-        If in here a worker died, cannot import what it needs, or the scheduler went away.
+        If a worker died, cannot import what it needs, or the scheduler went away.
     """
     from concurrent.futures import CancelledError
 
@@ -280,16 +253,16 @@ def translate_dask_errors() -> Iterator[None]:
         yield
     except KilledWorker as error:
         raise ProbekitError(
-            "Dask gave up: the same piece of work ended one worker after another, most often since "
+            "Dask gave up: the same item crashed one worker after another, most often because "
             "memory ran out. Give each worker more"
         ) from error
     except (CancelledError, CommClosedError, TimeoutError) as error:
         raise ProbekitError(
-            "the Dask scheduler is gone. What was finished is kept; start it and run the same "
-            "command again"
+            "the Dask scheduler is gone. Finished work is saved; start it and run the same command "
+            "again"
         ) from error
     except ImportError as error:
         raise ProbekitError(
             f"a Dask worker cannot do this ({error}): install the same version of probekit, with "
-            "what your extractor needs, where the workers run"
+            "what your extractor needs, on the machines of the workers"
         ) from error

@@ -1,8 +1,4 @@
-"""Units of work in processes of this machine, any of which may die.
-
-Each process is an executor of its own, so that the death of one says which unit it was at, and
-disturbs no other; joblib's shared pool ends all of them and does not say.
-"""
+"""Maps of a function over independent items: in this process, in worker processes, on a cluster."""
 
 import os
 import re
@@ -12,29 +8,96 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Generic, TypeVar
 
-from probekit.parallel import resources
+from probekit.errors import ProbekitError
+from probekit.parallel.resources import cpu_count, worker_environment
 
-U = TypeVar("U")
+T = TypeVar("T")
 R = TypeVar("R")
 
-_IDLE = 10.0  # seconds after which a process without work leaves: so none outlives a killed parent
+_IDLE_SECONDS = 10.0  # an idle process ends after this time, so none outlives a killed parent
+
+
+def parallel_map(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    jobs: int = 1,
+    threads: int | None = None,
+    dask: str | None = None,
+) -> Iterator[R]:
+    """Apply a function to a few items that share large arrays, such as the folds of a probe.
+
+    Workers map the arrays into memory instead of copying them.
+
+    Parameters
+    ----------
+    function : callable
+        Takes one item. With ``jobs > 1`` or ``dask`` it is sent to other processes with the items.
+    items : iterable
+        Its arguments.
+    jobs : int >= 1
+        Number of processes; 1: this one. With ``dask="local"``, the number of its workers.
+    threads : int >= 1, optional
+        Threads of BLAS and OpenMP in each of the ``jobs``; by default the cores are divided
+        evenly. Workers of a cluster keep their own setting.
+    dask : str, optional
+        Address of a Dask scheduler, or ``"local"``; replaces the processes of this machine.
+
+    Yields
+    ------
+    object
+        Results in the order of the items.
+
+    Raises
+    ------
+    ProbekitError
+        If a worker process ended, or the cluster cannot be reached.
+
+    See Also
+    --------
+    imap_unordered : For many items, any of which may crash its process.
+    """
+    if dask is not None:
+        from probekit.parallel.dask import connect, map_ordered
+
+        with connect(dask, jobs, worker_environment(jobs)) as client:
+            yield from map_ordered(client, function, list(items))
+        return
+    if jobs == 1:
+        yield from map(function, items)
+        return
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    inner = threads or max(1, cpu_count() // jobs)
+    with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=inner):
+        try:
+            yield from Parallel(return_as="generator")(delayed(function)(item) for item in items)
+        except TerminatedWorkerError as error:
+            raise ProbekitError(
+                "a worker process was killed, most often because memory ran out. Use fewer than "
+                f"--jobs {jobs}"
+            ) from error
 
 
 def imap_unordered(
-    functions: Sequence[Callable[[U], R]], units: Iterable[U], instead: Callable[[U, str], U]
+    functions: Sequence[Callable[[T], R]], items: Iterable[T], on_crash: Callable[[T, str], T]
 ) -> Iterator[R]:
-    """Apply functions to units in worker processes, and survive their deaths.
+    """Apply functions to items in worker processes, any of which may crash.
+
+    Each process has an executor of its own, so that a crash names its item and disturbs no other
+    process; joblib's shared pool would end all of them, without naming it.
 
     Parameters
     ----------
     functions : sequence of callable
-        One process runs each of them, on one unit after another; they differ in the device they
-        use, if at all. Any of them may do any unit. The cores are shared out evenly.
-    units : iterable
-        Independent pieces of work.
-    instead : callable
-        Called with a unit whose process died and how it ended (``"SIGSEGV"``); returns what to do
-        next in its place, which may be the same again, or raises.
+        One process runs each of them, on one item after another. They may differ in the device
+        they use; any of them may get any item. The cores are divided evenly.
+    items : iterable
+        Their arguments.
+    on_crash : callable
+        Called with an item whose process crashed and with the reason (``"SIGSEGV"``); returns the
+        item to do next instead, possibly the same, or raises.
 
     Yields
     ------
@@ -43,67 +106,67 @@ def imap_unordered(
     """
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    environment = resources.threads_per_worker(len(functions))
-    # or loky prints the stack of every crash; who wants to see them sets it to 1
+    environment = worker_environment(len(functions))
+    # or loky prints the stack of every crash; users who want to see them set it to 1
     environment["PYTHONFAULTHANDLER"] = os.environ.get("PYTHONFAULTHANDLER", "")
     workers = [_Worker(function, environment) for function in functions]
     idle = deque(workers)
-    queue = deque(units)
-    running: dict[Future[R], tuple[_Worker[U, R], U]] = {}
+    queue = deque(items)
+    running: dict[Future[R], tuple[_Worker[T, R], T]] = {}
     try:
         while queue or running:
             while queue and idle:
-                worker, unit = idle.popleft(), queue.popleft()
-                running[worker.submit(unit)] = (worker, unit)
+                worker, item = idle.popleft(), queue.popleft()
+                running[worker.submit(item)] = (worker, item)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                worker, unit = running.pop(future)
+                worker, item = running.pop(future)
                 idle.append(worker)
                 try:
                     result = future.result()
                 except TerminatedWorkerError as error:
-                    worker.end()
-                    queue.appendleft(instead(unit, _exit_reason(error)))
+                    worker.stop()
+                    queue.appendleft(on_crash(item, _exit_reason(error)))
                 else:
                     yield result
     finally:
         for worker in workers:
-            worker.end()
+            worker.stop()
 
 
-class _Worker(Generic[U, R]):
-    """One process, started when it has something to do, and again after its death."""
+class _Worker(Generic[T, R]):
+    """A process that starts with its first item, and again after a crash."""
 
-    def __init__(self, function: Callable[[U], R], environment: dict[str, str]) -> None:
+    def __init__(self, function: Callable[[T], R], environment: dict[str, str]) -> None:
         self.function = function
         self.environment = environment
         self.pool: Any = None
 
-    def submit(self, unit: U) -> Future[R]:
-        """Give it a unit."""
+    def submit(self, item: T) -> Future[R]:
+        """Start to apply the function to an item."""
         from joblib.externals.loky import ProcessPoolExecutor
 
         if self.pool is None:
             self.pool = ProcessPoolExecutor(
-                1, timeout=_IDLE, env=self.environment, initializer=_begin
+                1, timeout=_IDLE_SECONDS, env=self.environment, initializer=_ignore_sigint
             )
-        future: Future[R] = self.pool.submit(self.function, unit)
+        future: Future[R] = self.pool.submit(self.function, item)
         return future
 
-    def end(self) -> None:
-        """End the process, whatever it is at."""
+    def stop(self) -> None:
+        """Kill the process."""
         if self.pool is not None:
             self.pool.shutdown(wait=True, kill_workers=True)
             self.pool = None
 
 
-def _begin() -> None:
-    """Prepare a worker process: Control-C is its parent's matter."""
+def _ignore_sigint() -> None:
+    """Ignore Control-C in a worker process: the parent handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _exit_reason(error: Exception) -> str:
-    """Return how a process ended, from loky's message."""
-    found = re.search(r"\{(SIG\w+|EXIT)\((-?\d+)\)", str(error))
-    if found is None:
+    """Return the signal or exit code of a process, from loky's message."""
+    match = re.search(r"\{(SIG\w+|EXIT)\((-?\d+)\)", str(error))
+    if match is None:
         return "for an unknown reason"
-    return found[1] if found[1] != "EXIT" else f"exit code {found[2]}"
+    return match[1] if match[1] != "EXIT" else f"exit code {match[2]}"

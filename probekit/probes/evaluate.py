@@ -13,6 +13,7 @@ from probekit.data.manifest import Manifest
 from probekit.errors import ProbekitError
 from probekit.parallel import dask as dask_module
 from probekit.parallel import resources
+from probekit.parallel.pool import parallel_map
 from probekit.probes import features as features_module
 from probekit.probes import presets, pretrained_head, registry, subsample
 from probekit.probes.features import Features
@@ -105,7 +106,7 @@ def evaluate(
         raise ProbekitError(f"--seeds {seeds}: at least 1")
     if preset and probe != "linear":
         raise ProbekitError(f"--preset {preset} has a probe of its own: leave out --probe {probe}")
-    where, store_root = layout.cache_root(cache), store.root(reports)
+    where, store_root = layout.cache_root(cache), store.reports_root(reports)
     runs = [
         run
         for one in ([task] if isinstance(task, str) else task)
@@ -123,7 +124,7 @@ def evaluate(
         (here if (run.out_of_core if dask else alone) else spread).append(run)
     if spread:
         work = partial(_compute, store_root, 1, None, None)
-        for k, _ in enumerate(resources.parallel_map(work, spread, jobs=jobs, dask=dask), 1):
+        for k, _ in enumerate(parallel_map(work, spread, jobs=jobs, dask=dask), 1):
             if progress:
                 progress("runs", k, len(spread))
     with _cluster(dask if here else None, jobs) as client:
@@ -136,7 +137,7 @@ def evaluate(
 def _cluster(address: str | None, jobs: int) -> AbstractContextManager[Any]:
     if address is None:
         return nullcontext()
-    return dask_module.connect(address, jobs, resources.threads_per_worker(jobs))
+    return dask_module.connect(address, jobs, resources.worker_environment(jobs))
 
 
 def _compute(

@@ -11,6 +11,7 @@ from probekit._typing import Array
 from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.parallel import resources
+from probekit.parallel.pool import parallel_map
 from probekit.probes import transforms
 from probekit.probes.base import FittedProbe, SelectedModel, best_index
 from probekit.probes.registry import FitContext
@@ -71,7 +72,7 @@ def choose_all(
     """
     found: list[SelectedModel] = []
     work = partial(_choose, replace(job, progress=None), list(grid), fitter, divisions)
-    for one in resources.parallel_map(work, job.splits, jobs=min(job.jobs, len(job.splits))):
+    for one in parallel_map(work, job.splits, jobs=min(job.jobs, len(job.splits))):
         found.append(one)
         if job.progress:
             job.progress(len(found), len(job.splits))

@@ -1,231 +1,268 @@
-"""Choose C on clips that are not scored, then refit."""
+"""Select a probe's settings on held-out training clips, then refit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
 from probekit._typing import Array
-from probekit.cards import Protocol
-from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 from probekit.metrics import metrics
-from probekit.metrics.metrics import Metric
 from probekit.parallel import resources
-from probekit.probes import linear
-from probekit.probes.base import SelectedModel, best_index
-from probekit.probes.linear import FittedLinear
-from probekit.tasks import splits
-from probekit.tasks.splits import Split
+from probekit.parallel.pool import parallel_map
+from probekit.probes import transforms
+from probekit.probes.base import FitContext, FittedProbe, SelectedModel, Settings, best_index
+from probekit.tasks.splits import Split, inner_cv
+
+Pair = tuple[Array, Array]  # rows to fit on, rows to score
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted probe, and how its fit went.
+
+    Attributes
+    ----------
+    probe : FittedProbe
+        Scores features as they are in the cache.
+    converged : bool
+        Whether the fit converged.
+    iterations : int
+        Steps or epochs.
+    gap : float
+        Upper bound of (objective - minimum) / objective; NaN if not certified.
+    """
+
+    probe: FittedProbe
+    converged: bool = True
+    iterations: int = 0
+    gap: float = float("nan")
+
+
+class Search(Protocol):
+    """How a probe is fitted at the points of a grid."""
+
+    @property
+    def choice(self) -> str:
+        """What is selected, for messages: ``C``, ``settings``."""
+        ...
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """Exceptions that mean that the data cannot be fitted."""
+        ...
+
+    def fit_grid(
+        self, context: FitContext, grid: Sequence[Settings], pairs: Sequence[Pair]
+    ) -> list[list[Fit]]:
+        """Return for each pair one fit per grid point, to its first rows."""
+        ...
+
+    def refit(
+        self,
+        context: FitContext,
+        grid: Sequence[Settings],
+        index: int,
+        rows: Array,
+        fits: Sequence[Fit],
+    ) -> list[Fit]:
+        """Return the fits needed for ``grid[index]`` on all training rows, the final one last.
+
+        ``fits`` are those of ``grid[index]`` in each pair.
+        """
+        ...
+
+
+# features and targets to fit on; settings; seed; features and targets held out, or None; epochs
+Fitter = Callable[[Array, Array, Settings, int, tuple[Array, Array] | None, int], Fit]
+
+
+@dataclass(frozen=True)
+class GridSearch:
+    """Fits each grid point on its own, on transformed features.
+
+    Attributes
+    ----------
+    fitter : callable
+        Fits one probe. Without held-out clips to stop on, it is passed the number of epochs that
+        was best on average.
+    choice, errors
+        See :class:`Search`.
+    """
+
+    fitter: Fitter
+    choice: str = "settings"
+    errors: tuple[type[Exception], ...] = (DataError, ValueError)
+
+    def fit_grid(
+        self, context: FitContext, grid: Sequence[Settings], pairs: Sequence[Pair]
+    ) -> list[list[Fit]]:
+        """Fit every grid point on every pair."""
+        fits = []
+        with resources.single_threaded():
+            for train, valid in pairs:
+                transform = transforms.fit_transform(context.steps, context.features[train])
+                held_out = (transform(context.features[valid]), context.targets[valid])
+                fit = partial(self._fit, context, transform, train, held_out=held_out)
+                fits.append([fit(settings) for settings in grid])
+        return fits
+
+    def refit(
+        self,
+        context: FitContext,
+        grid: Sequence[Settings],
+        index: int,
+        rows: Array,
+        fits: Sequence[Fit],
+    ) -> list[Fit]:
+        """Fit once more, for the mean number of epochs."""
+        epochs = round(np.mean([fit.iterations for fit in fits]))
+        with resources.single_threaded():
+            transform = transforms.fit_transform(context.steps, context.features[rows])
+            return [self._fit(context, transform, rows, grid[index], None, epochs)]
+
+    def _fit(
+        self,
+        context: FitContext,
+        transform: transforms.Transform,
+        rows: Array,
+        settings: Settings,
+        held_out: tuple[Array, Array] | None,
+        epochs: int = 0,
+    ) -> Fit:
+        features, targets = transform(context.features[rows]), context.targets[rows]
+        fit = self.fitter(features, targets, settings, context.seed, held_out, epochs)
+        return replace(fit, probe=transforms.Pipeline(transform, fit.probe))
 
 
 def choose_all(
-    features: Any,
-    targets: Array,
-    clips: Manifest,
-    divisions: list[Split],
-    protocol: Protocol,
-    metric: Metric,
+    context: FitContext,
+    grid: Sequence[Settings],
+    search: Search,
     *,
-    grid: tuple[float, ...] = linear.GRID,
-    solver: str = "probekit",
-    device: str = "cpu",
-    jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-    standardize: bool = True,
-    client: Any = None,
+    max_inner_splits: int | None = None,
 ) -> list[SelectedModel]:
-    """Choose C and fit the probe of every split, without a look at its test clips.
+    """Select settings and fit the probe of every split, without its test clips.
 
-    With official validation clips, C is the one that scores best on them, and the probe is
+    With official validation clips, the settings that score best on them win, and the probe is
     refitted on training and validation clips if the protocol says so. Otherwise the training clips
-    are divided again (whole folds or groups where there are some) and C has the best mean over the
-    divisions in which the metric is defined. Of equal ones the strongest regularization wins.
+    are divided again (by whole folds or groups if there are any), and the best mean over the inner
+    splits in which the metric is defined wins. Of equal settings the first wins.
 
-    All inner divisions, classes and values of C of one split are one job over the same rows. Splits
-    do not share rows: what one split tests, another trains on, and not even the rounding of a
-    common mean may pass from there.
+    Splits share no fit: the test clips of one are training clips of another, and not even the
+    rounding of a common mean may leak.
 
     Parameters
     ----------
-    features : numpy.ndarray or probekit.solvers.row_blocks.Source, shape (clips, dim)
-        Of all clips of the manifest; a split's test rows are not read for it.
-    targets : numpy.ndarray
-        Of all clips.
-    clips : Manifest
-        The clips.
-    divisions : list of Split
-        Which rows are what.
-    protocol : Protocol
-        From the task's card.
-    metric : Metric
-        What is best.
-    grid : tuple of float > 0
-        Values of C, ascending.
-    solver : {"probekit", "scikit-learn"}
-        What fits the probes.
-    device : str
-        Where probekit's solver runs: ``"cpu"``, ``"cuda"`` …
-    jobs : int >= 1
-        Processes; splits are spread over them.
-    progress : callable, optional
-        Called with splits done and splits in all.
-    standardize : bool
-        Whether features are brought to zero mean and unit variance on the clips fitted on.
-    client : distributed.Client, optional
-        A Dask cluster, whose workers read the rows and sum over them; with ``jobs=1``.
+    context : FitContext
+        Data and protocol.
+    grid : sequence of dict
+        Settings to try, the simplest first.
+    search : Search
+        Fits the probe.
+    max_inner_splits : int >= 1, optional
+        Number of inner splits to use; by default all.
 
     Returns
     -------
-    list of Chosen
-        For each split the probe, and the evidence.
+    list of SelectedModel
+        One per split.
 
     Raises
     ------
     DataError
-        If the training clips cannot be fitted or divided, or the metric is not defined on any that
-        are held out; names the split.
+        If a split cannot be fitted or divided, or the metric is not defined on any held-out clips;
+        names the split.
     """
-    work = partial(
-        choose,
-        features,
-        targets,
-        clips,
-        protocol=protocol,
-        metric=metric,
-        grid=grid,
-        solver=solver,
-        device=device,
-        standardize=standardize,
-        client=client,
+    splits, progress = context.splits, context.progress
+    choose = partial(
+        _choose, replace(context, progress=None), list(grid), search, max_inner_splits
     )
-    found: list[SelectedModel] = []
-    for one in resources.parallel_map(work, divisions, jobs=min(jobs, len(divisions))):
-        found.append(one)
+    selected: list[SelectedModel] = []
+    for model in parallel_map(choose, splits, jobs=min(context.jobs, len(splits))):
+        selected.append(model)
         if progress:
-            progress(len(found), len(divisions))
-    return found
+            progress(len(selected), len(splits))
+    return selected
 
 
-def choose(
-    features: Any,
-    targets: Array,
-    clips: Manifest,
+def _choose(
+    context: FitContext,
+    grid: list[Settings],
+    search: Search,
+    max_inner_splits: int | None,
     split: Split,
-    protocol: Protocol,
-    metric: Metric,
-    grid: tuple[float, ...] = linear.GRID,
-    solver: str = "probekit",
-    *,
-    device: str = "cpu",
-    standardize: bool = True,
-    client: Any = None,
 ) -> SelectedModel:
-    """Choose C and fit the probe of one split; see :func:`choose_all`.
-
-    Parameters
-    ----------
-    features : numpy.ndarray or probekit.solvers.row_blocks.Source, shape (clips, dim)
-        Of all clips of the manifest.
-    targets : numpy.ndarray
-        Of all clips.
-    clips : Manifest
-        The clips.
-    split : Split
-        Which rows are what.
-    protocol : Protocol
-        From the task's card.
-    metric : Metric
-        What is best.
-    grid : tuple of float > 0
-        Values of C, ascending.
-    solver : {"probekit", "scikit-learn"}
-        What fits the probes.
-    device : str
-        Where probekit's solver runs.
-    standardize : bool
-        Whether features are standardized on the clips fitted on.
-    client : distributed.Client, optional
-        A Dask cluster.
-
-    Returns
-    -------
-    Chosen
-        The probe, and the evidence.
-
-    Raises
-    ------
-    DataError
-        As there.
-    """
-
-    def fit(rows: list[Array], values: tuple[float, ...]) -> list[list[FittedLinear]]:
-        return linear.fit_paths(
-            features,
-            targets,
-            rows,
-            clips.target,
-            len(clips.names),
-            values,
-            solver,
-            standardize=standardize,
-            device=device,
-            client=client,
-        )
-
-    step = ""
+    stage = ""
     try:
         if len(split.valid):
-            pairs, where = [(split.train, split.valid)], f"{len(split.valid)} validation clips"
+            pairs = [(split.train, split.valid)]
+            selected_on = f"{len(split.valid)} validation clips"
         else:
-            pairs = splits.inner_cv(protocol, clips, split.train)
-            where = f"{len(pairs)} divisions of the training clips"
-        step = f", choosing C on {where}"
-        paths = fit([rows for rows, _ in pairs], grid)
+            pairs = inner_cv(context.protocol, context.clips, split.train)[:max_inner_splits]
+            plural = "s" if len(pairs) > 1 else ""
+            selected_on = f"{len(pairs)} division{plural} of the training clips"
+        stage = f", choosing {search.choice} on {selected_on}"
+        paths = search.fit_grid(context, grid, pairs)
         with resources.single_threaded():
-            curves = [
-                _scores(metric, clips.target, targets[held], path, features[held])
-                for path, (_, held) in zip(paths, pairs, strict=True)
-            ]
-        defined = [scores for scores in curves if not np.isnan(scores).any()]
-        if not defined:
-            raise DataError(f"{metric.title} is not defined on the clips held out")
+            curves = np.array([_scores(context, *pair) for pair in zip(paths, pairs, strict=True)])
+        # the same inner splits count for every setting
+        defined = curves[~np.isnan(curves).any(axis=1)]
+        if not len(defined):
+            raise DataError(f"{context.metric.title} is not defined on the clips held out")
         curve = [float(value) for value in np.mean(defined, axis=0)]
-        place = best_index(curve, getattr(metric, "higher", True))
-        step, rows = "", split.fit_rows(protocol)
-        tried = [probe for path in paths for probe in path]
-        if len(pairs) == 1 and np.array_equal(rows, pairs[0][0]):  # no refit: it is there already
-            final = paths[0][place]
+        index = best_index(curve, context.metric.higher)
+        stage, rows = "", split.fitted(context.protocol)
+        fits = [fit for path in paths for fit in path]
+        if len(split.valid) and not context.protocol.refit:
+            final = paths[0][index]
         else:
-            # the whole path up to the chosen C: each start is the solution before it
-            [path] = fit([rows], grid[: place + 1])
-            tried, final = tried + path, path[-1]
-    except DataError as error:
-        raise DataError(f"{clips.name}, split {split.name!r}{step}: {error}") from error
+            fits += search.refit(context, grid, index, rows, [path[index] for path in paths])
+            final = fits[-1]
+    except search.errors as error:
+        raise DataError(f"{context.clips.name}, split {split.name!r}{stage}: {error}") from error
     return SelectedModel(
-        probe=final,
-        params={"C": grid[place]},
-        grid=[{"C": c} for c in grid],
+        probe=final.probe,
+        params=grid[index],
+        grid=grid,
         curve=curve,
-        at_edge=place in (0, len(grid) - 1),
-        selected_on=where,
-        fits=len(tried),
-        unconverged=sum(not one.converged for one in tried),
+        at_edge=_at_edge(grid, grid[index]),
+        selected_on=selected_on,
+        fits=len(fits),
+        unconverged=sum(not fit.converged for fit in fits),
         converged=final.converged,
         gap=final.gap,
         iterations=final.iterations,
     )
 
 
-def _scores(
-    metric: Metric, target: str, targets: Array, path: list[FittedLinear], features: Array
-) -> list[float]:
-    """Return the metric of each probe on held-out clips."""
-    found = []
-    for probe in path:
-        scores = probe.scores(features)
-        if getattr(metric, "probabilities", False):
-            scores = metrics.to_probabilities(scores, target)
-        found.append(metric.score(targets, scores))
-    return found
+def _scores(context: FitContext, path: Sequence[Fit], pair: Pair) -> list[float]:
+    """Return the metric of each fit on held-out clips."""
+    features, targets = context.features[pair[1]], context.targets[pair[1]]
+    return [score_probe(context, fit.probe, features, targets) for fit in path]
+
+
+def score_probe(
+    context: FitContext, probe: FittedProbe, features: Array, targets: Array
+) -> float:
+    """Return the metric of a probe on some clips; NaN if it is not defined on them."""
+    scores = probe.scores(features)
+    if context.metric.probabilities and not probe.probabilities:
+        scores = metrics.probabilities(scores, context.clips.target)
+    return context.metric.score(targets, scores)
+
+
+def _at_edge(grid: list[Settings], chosen: Settings) -> bool:
+    """Tell whether a number is the smallest or largest of at least three that were tried.
+
+    An integer of 1, such as one neighbor, has nothing below it that could be tried.
+    """
+    for name, value in chosen.items():
+        tried = {settings[name] for settings in grid if isinstance(settings[name], (int, float))}
+        if len(tried) < 3 or value not in (min(tried), max(tried)):
+            continue
+        if not (isinstance(value, int) and value == min(tried) == 1):
+            return True
+    return False

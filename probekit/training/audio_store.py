@@ -1,4 +1,4 @@
-"""The sound of a task's clips at one rate: decoded once, kept in one file, read at random."""
+"""Decoded audio of a task's clips in one memory-mapped file, for random access."""
 
 import errno
 import hashlib
@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from probekit._typing import Array
-from probekit.audio import recording as recording_module
+from probekit.audio import recording
 from probekit.data.manifest import Manifest
 from probekit.errors import AudioError, CacheError, DataError
 from probekit.parallel import resources
@@ -28,27 +28,19 @@ from probekit.utils.suggest import unknown_name_error
 
 Progress = Callable[[int, int], None]
 
-FULL = {"int16": 32768.0, "float32": 1.0}
-"""What full scale, 1.0, becomes in each type of storage."""
-_SETTLE = 64 << 20  # bytes after which finished clips are noted, and are not done again
-_SAMPLE = 200  # recordings whose headers tell about how much there is to decode
-_SPARE = 64 << 20  # bytes of the disk that are left alone
+FULL_SCALE = {"int16": 32768.0, "float32": 1.0}
+"""Stored value of an amplitude of 1.0, for each storage type."""
+_COMMIT_BYTES = 64 << 20  # decoded bytes after which the journal is written
+_HEADERS_READ = 200  # recordings whose headers give the expected size
+_RESERVED_BYTES = 64 << 20  # disk space that is left free
 
 
 @dataclass(frozen=True)
-class AudioRow:
-    """One clip to decode.
+class ClipFile:
+    """A clip's segment of a recording, and what tells whether the recording changed.
 
-    Attributes
-    ----------
-    clip_id : str
-        Its id.
-    path : pathlib.Path
-        The recording.
-    start, end : float or None
-        The stretch, in seconds.
-    size, mtime : int
-        Bytes, and time of change in nanoseconds; -1 and 0 where the recording is not there.
+    ``start`` and ``end`` are seconds, or None; ``size`` is in bytes and ``mtime`` in nanoseconds,
+    -1 and 0 if the recording is missing.
     """
 
     clip_id: str
@@ -59,208 +51,227 @@ class AudioRow:
     mtime: int
 
 
+def list_clip_files(clips: Manifest) -> list[ClipFile]:
+    """Return the clips of a manifest with its ``root``, in the same order."""
+    root = clips.root or Path()
+    stats: dict[str, tuple[int, int]] = {}
+    files = []
+    columns = (clips.table[name].tolist() for name in ("clip_id", "path", "start", "end"))
+    for clip_id, path, start, end in zip(*columns, strict=True):
+        if path not in stats:
+            try:
+                stat = (root / path).stat()
+                stats[path] = (stat.st_size, stat.st_mtime_ns)
+            except OSError:
+                stats[path] = (-1, 0)
+        start, end = (None if math.isnan(seconds) else seconds for seconds in (start, end))
+        files.append(ClipFile(clip_id, root / path, start, end, *stats[path]))
+    return files
+
+
+def store_key(name: str, clips: list[ClipFile], sr: int, dtype: str) -> str:
+    """Return the name of a store's files, two times 16 hexadecimal digits.
+
+    The first half hashes the dataset's name, ids, segments, sample rate and type; the second half
+    the recordings' sizes and modification times, so that changed recordings are decoded again.
+    """
+    content = hashlib.sha256(json.dumps(["sound", 2, name, sr, dtype]).encode())
+    state = hashlib.sha256()
+    for clip in clips:
+        content.update(json.dumps([clip.clip_id, clip.start, clip.end]).encode())
+        state.update(json.dumps([clip.size, clip.mtime]).encode())
+    return f"{content.hexdigest()[:16]}-{state.hexdigest()[:16]}"
+
+
 @dataclass(frozen=True)
 class AudioStoreBuilder:
-    """Where one sound is kept, and how it comes there.
+    """Decodes clips into the files of an :class:`AudioStore`; an interrupted build is resumed.
 
-    The samples of all clips stand in one file, in the order of the clips; a table beside it says
-    where each begins, and is written last. A journal says which samples have reached the disk: a
-    build that is killed goes on behind them.
+    One file holds the samples of all clips in order; a table beside it, written last, holds their
+    offsets. While the file grows, a journal lists the clips whose samples have reached the disk.
 
     Attributes
     ----------
-    where : pathlib.Path
-        The folder.
+    folder : pathlib.Path
+        Folder of the files.
     key : str
-        Of :func:`key`.
-    clips : list of Clip
-        Whose sound.
-    rate : int > 0
+        From :func:`store_key`.
+    clips : list of ClipFile
+        Clips to decode.
+    sr : int > 0
         Sample rate in Hz.
     dtype : {"int16", "float32"}
-        How samples are stored.
+        Storage type.
     """
 
-    where: Path
+    folder: Path
     key: str
-    clips: list[AudioRow]
-    rate: int
+    clips: list[ClipFile]
+    sr: int
     dtype: str
 
     @property
-    def path(self) -> Path:
-        """The samples, one clip after the other."""
-        return self.where / f"sound-{self.key}.raw"
+    def samples_path(self) -> Path:
+        """Samples of all clips, one clip after the other."""
+        return self.folder / f"sound-{self.key}.raw"
 
     @property
-    def index(self) -> Path:
-        """The clips' places; written last."""
-        return self.where / f"sound-{self.key}.parquet"
+    def index_path(self) -> Path:
+        """Table of the clips, written last."""
+        return self.folder / f"sound-{self.key}.parquet"
 
     @property
     def partial_path(self) -> Path:
-        """The samples as long as not all are there."""
-        return self.path.with_suffix(".growing")
+        """Samples of an unfinished build."""
+        return self.samples_path.with_suffix(".growing")
 
     @property
-    def journal(self) -> Path:
-        """What is known of the clips whose samples have reached the disk; one line a clip."""
-        return self.path.with_suffix(".journal")
+    def journal_path(self) -> Path:
+        """Rows of the table whose samples have reached the disk, as JSON lines."""
+        return self.samples_path.with_suffix(".journal")
 
     def load_index(self) -> pd.DataFrame | None:
-        """Return where each clip is, or None where the sound is not there, or not whole.
+        """Return the table of a finished build, or None.
 
-        Returns
-        -------
-        pandas.DataFrame or None
-            One row a clip: ``clip_id``, ``begin`` (its first sample in the file), ``samples``,
-            ``gain`` (what stored samples are multiplied by, beyond full scale), ``sha256`` (of
-            both) and ``reason`` (why there is nothing of it).
+        Its columns: ``clip_id``, ``begin`` (first sample in the file), ``samples`` (number of
+        samples), ``gain`` (stored samples are multiplied by it, beyond full scale), ``sha256`` (of
+        samples and gain) and ``reason`` (why there are no samples).
         """
         try:
-            table = pd.read_parquet(self.index)
-            held = self.path.stat().st_size
+            table = pd.read_parquet(self.index_path)
+            size = self.samples_path.stat().st_size
         except (OSError, ValueError):
             return None
-        whole = held == int(table["samples"].sum()) * np.dtype(self.dtype).itemsize
-        return table if whole else None
+        complete = size == int(table["samples"].sum()) * np.dtype(self.dtype).itemsize
+        return table if complete else None
 
-    def run(self, threads: int, progress: Progress | None) -> pd.DataFrame:
-        """Decode what is not decoded yet.
-
-        Parameters
-        ----------
-        threads : int >= 1
-            How many clips are decoded at once.
-        progress : callable or None
-            Called with how many clips are done, of how many.
-
-        Returns
-        -------
-        pandas.DataFrame
-            As :meth:`load_index`.
+    def build(self, threads: int, progress: Progress | None) -> pd.DataFrame:
+        """Decode the clips that are not decoded yet, and return the table of all.
 
         Raises
         ------
         CacheError
-            If headers tell that the disk has no room.
+            If the disk has no room, as far as headers of the recordings tell.
         OSError
-            If it has none after all, or cannot be written.
+            If the disk is full or not writable.
         """
-        rows = self._resumed()
-        samples = sum(row["samples"] for row in rows)
-        todo = self.clips[len(rows) :]
-        self._check_room(todo)
+        rows = self._resume()
+        offset = sum(row["samples"] for row in rows)
+        remaining = self.clips[len(rows) :]
+        self._check_room(remaining)
         with (
             self.partial_path.open("ab") as data,
-            self.journal.open("a", encoding="utf-8") as notes,
+            self.journal_path.open("a", encoding="utf-8") as journal,
         ):
-            data.truncate(samples * np.dtype(self.dtype).itemsize)
-            fresh: list[dict[str, Any]] = []
-            unsettled = 0
+            data.truncate(offset * np.dtype(self.dtype).itemsize)
+            pending: list[dict[str, Any]] = []
+            pending_bytes = 0
 
-            def settle() -> None:
-                """Note what is on the disk for sure."""
+            def commit() -> None:
+                """Flush the samples, then list their clips in the journal."""
                 _flush(data)
-                notes.writelines(json.dumps(row) + "\n" for row in fresh)
-                _flush(notes)
-                rows.extend(fresh)
-                fresh.clear()
+                journal.writelines(json.dumps(row) + "\n" for row in pending)
+                _flush(journal)
+                rows.extend(pending)
+                pending.clear()
 
-            for clip, (stored, gain, sha256, reason) in prefetch.ordered_map(
-                self._decoded, todo, threads
+            for clip, (samples, gain, sha256, reason) in prefetch.ordered_map(
+                self._decode, remaining, threads
             ):
-                fresh.append(
+                pending.append(
                     {
                         "clip_id": clip.clip_id,
-                        "begin": samples,
-                        "samples": len(stored),
+                        "begin": offset,
+                        "samples": len(samples),
                         "gain": gain,
                         "sha256": sha256,
                         "reason": reason,
                     }
                 )
-                samples += len(stored)
-                data.write(stored.data)
-                unsettled += stored.nbytes
-                if unsettled >= _SETTLE:
-                    settle()
-                    unsettled = 0
+                offset += len(samples)
+                data.write(samples.data)
+                pending_bytes += samples.nbytes
+                if pending_bytes >= _COMMIT_BYTES:
+                    commit()
+                    pending_bytes = 0
                 atomic._test_hook("clip-decoded")
                 if progress:
-                    progress(len(rows) + len(fresh), len(self.clips))
-            settle()
-        self.partial_path.replace(self.path)
+                    progress(len(rows) + len(pending), len(self.clips))
+            commit()
+        self.partial_path.replace(self.samples_path)
         table = pd.DataFrame(rows)
-        atomic.atomic_write(self.index, lambda aside: table.to_parquet(aside, index=False))
-        self.journal.unlink(missing_ok=True)
-        self._supersede()
+        atomic.atomic_write(self.index_path, lambda path: table.to_parquet(path, index=False))
+        self.journal_path.unlink(missing_ok=True)
+        self._remove_outdated()
         return table
 
-    def _supersede(self) -> None:
-        """Remove what was decoded of these clips before their recordings changed."""
-        same = self.key.partition("-")[0]
-        for path in self.where.glob(f"sound-{same}-*"):
-            if path.stem != self.path.stem:
+    def _remove_outdated(self) -> None:
+        """Remove the files of the same clips from before their recordings changed."""
+        content = self.key.partition("-")[0]
+        for path in self.folder.glob(f"sound-{content}-*"):
+            if path.stem != self.samples_path.stem:
                 with suppress(OSError):  # some systems keep a file that another process reads
                     path.unlink()
 
-    def _resumed(self) -> list[dict[str, Any]]:
-        """Return what an earlier build, killed or out of room, has noted."""
-        if (
-            self.path.exists() and not self.partial_path.exists()
-        ):  # killed before the index was there
-            self.path.replace(self.partial_path)
+    def _resume(self) -> list[dict[str, Any]]:
+        """Return the rows that an interrupted build has in its journal."""
+        if self.samples_path.exists() and not self.partial_path.exists():
+            self.samples_path.replace(self.partial_path)  # killed before the table was written
         try:
-            held = self.partial_path.stat().st_size // np.dtype(self.dtype).itemsize
-            lines = self.journal.read_text(encoding="utf-8").splitlines(keepends=True)
+            stored = self.partial_path.stat().st_size // np.dtype(self.dtype).itemsize
+            lines = self.journal_path.read_text(encoding="utf-8").splitlines(keepends=True)
         except (OSError, UnicodeDecodeError):
-            self.journal.unlink(missing_ok=True)
+            self.journal_path.unlink(missing_ok=True)
             return []
         rows: list[dict[str, Any]] = []
         size = 0
         for line, clip in zip(lines, self.clips, strict=False):
             row = _parse_journal_line(line)
-            if row.get("clip_id") != clip.clip_id or row["begin"] + row["samples"] > held:
+            if row.get("clip_id") != clip.clip_id or row["begin"] + row["samples"] > stored:
                 break
             rows.append(row)
             size += len(line.encode())
-        os.truncate(self.journal, size)
+        os.truncate(self.journal_path, size)
         return rows
 
-    def _decoded(self, clip: AudioRow) -> tuple[Array, float, str, str]:
-        """Return a clip as it is stored, what to multiply it by, their hash, or why not."""
+    def _decode(self, clip: ClipFile) -> tuple[Array, float, str, str]:
+        """Return a clip's stored samples, their gain and hash, or the reason of a failure."""
         try:
-            wave = recording_module.load(clip.path, self.rate, start=clip.start, end=clip.end).wave
+            wave = recording.load(clip.path, self.sr, start=clip.start, end=clip.end).wave
         except AudioError as error:
             return np.zeros(0, self.dtype), 1.0, "", str(error).removeprefix(f"{clip.path}: ")
         if self.dtype == "float32":
-            return wave, 1.0, _hash(wave, 1.0), ""
-        full = FULL[self.dtype]
+            return wave, 1.0, _hash_samples(wave, 1.0), ""
+        full = FULL_SCALE[self.dtype]
         gain = max(1.0, float(wave.max()) * full / (full - 1), -float(wave.min()))
         scaled = np.rint(wave * np.float32(full / gain)).clip(-full, full - 1)
-        stored = scaled.astype(np.int16)
-        return stored, gain, _hash(stored, gain), ""
+        samples = scaled.astype(np.int16)
+        return samples, gain, _hash_samples(samples, gain), ""
 
-    def _check_room(self, todo: list[AudioRow]) -> None:
-        """Refuse to begin what the disk has no room for, as far as headers tell."""
-        chosen = np.unique(np.linspace(0, len(todo) - 1, min(_SAMPLE, len(todo))).astype(int))
-        known = [s for k in chosen if (s := _seconds(todo[k])) is not None]
-        if not known:
+    def _check_room(self, clips: list[ClipFile]) -> None:
+        """Raise if the disk has no room for some clips, as far as headers tell."""
+        rows = np.linspace(0, len(clips) - 1, min(_HEADERS_READ, len(clips)))
+        durations = [
+            seconds
+            for row in np.unique(rows.astype(int))
+            if (seconds := _read_duration(clips[row])) is not None
+        ]
+        if not durations:
             return
-        about = len(todo) * sum(known) / len(known) * self.rate * np.dtype(self.dtype).itemsize
-        free = shutil.disk_usage(self.where).free
-        if about + _SPARE > free:
+        seconds = len(clips) * sum(durations) / len(durations)
+        size = seconds * self.sr * np.dtype(self.dtype).itemsize
+        free = shutil.disk_usage(self.folder).free
+        if size + _RESERVED_BYTES > free:
             hint = "" if self.dtype == "int16" else ", store 16-bit samples"
             raise CacheError(
-                f"{self.where}: the sound of {len(todo):,} clips at {self.rate:,} Hz takes about "
-                f"{about / 1e9:.1f} GB as {self.dtype}; {free / 1e9:.1f} GB are free. Make room"
-                f"{hint}, or name another folder"
+                f"{self.folder}: the audio of {len(clips):,} clips at {self.sr:,} Hz takes about "
+                f"{size / 1e9:.1f} GB as {self.dtype}, but only {free / 1e9:.1f} GB are free. Free "
+                f"some space{hint}, or choose another folder with --cache"
             )
 
 
 def _parse_journal_line(line: str) -> dict[str, Any]:
-    """Return a line of a journal; nothing where it was cut off, or is not one."""
+    """Return the row of a journal's line; empty if the line is cut off or damaged."""
     try:
         row = json.loads(line) if line.endswith("\n") else {}
     except ValueError:
@@ -268,273 +279,218 @@ def _parse_journal_line(line: str) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def clips_to_decode(clips: Manifest) -> list[AudioRow]:
-    """Return a manifest's clips, with what tells whether their recordings change.
-
-    Parameters
-    ----------
-    clips : Manifest
-        With the folder of its recordings.
-
-    Returns
-    -------
-    list of Clip
-        In the same order.
-    """
-    root = clips.root or Path()
-    facts: dict[str, tuple[int, int]] = {}
-    found = []
-    columns = (clips.table[name].tolist() for name in ("clip_id", "path", "start", "end"))
-    for clip_id, path, start, end in zip(*columns, strict=True):
-        if path not in facts:
-            try:
-                stat = (root / path).stat()
-                facts[path] = (stat.st_size, stat.st_mtime_ns)
-            except OSError:
-                facts[path] = (-1, 0)
-        first, last = (None if math.isnan(value) else value for value in (start, end))
-        found.append(AudioRow(clip_id, root / path, first, last, *facts[path]))
-    return found
-
-
-def store_key(name: str, clips: list[AudioRow], rate: int, dtype: str) -> str:
-    """Return the name of a sound's files: which clips these are, and as what they were found.
-
-    Times of change tell cheaply whether to decode again; what comes of it is told by the hashes of
-    the samples.
-
-    Parameters
-    ----------
-    name : str
-        What the clips are called together.
-    clips : list of Clip
-        Whose sound.
-    rate : int > 0
-        Sample rate in Hz.
-    dtype : {"int16", "float32"}
-        How samples are stored.
-
-    Returns
-    -------
-    str
-        Two times 16 hexadecimal digits: of name, ids, stretches, rate and type, which stay, and of
-        the recordings' sizes and times of change.
-    """
-    same = hashlib.sha256(json.dumps(["sound", 2, name, rate, dtype]).encode())
-    state = hashlib.sha256()
-    for clip in clips:
-        same.update(json.dumps([clip.clip_id, clip.start, clip.end]).encode())
-        state.update(json.dumps([clip.size, clip.mtime]).encode())
-    return f"{same.hexdigest()[:16]}-{state.hexdigest()[:16]}"
-
-
-def _hash(stored: Array, gain: float) -> str:
-    """Return the SHA-256 of a clip's samples."""
-    sha = hashlib.sha256(stored.data)
+def _hash_samples(samples: Array, gain: float) -> str:
+    """Return the SHA-256 of a clip's stored samples and gain."""
+    sha = hashlib.sha256(samples.data)
     sha.update(repr(gain).encode())
     return sha.hexdigest()
 
 
-def _seconds(clip: AudioRow) -> float | None:
-    """Return a clip's duration as the manifest or the recording's header has it."""
+def _read_duration(clip: ClipFile) -> float | None:
+    """Return a clip's duration in s, from the manifest or from the recording's header."""
     if clip.end is not None:
         return clip.end - (clip.start or 0.0)
     try:
-        with recording_module.open_audio(clip.path, start=clip.start) as recording:
-            return recording.seconds
+        with recording.open_audio(clip.path, start=clip.start) as opened:
+            return opened.duration
     except AudioError:
         return 0.0
 
 
 def _flush(file: Any) -> None:
-    """Make sure that what was written is on the disk."""
+    """Flush a file to the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 class AudioStore:
-    """Mono waveforms of many clips at one rate, in one memory-mapped file.
+    """Mono waveforms of many clips at one sample rate, in one memory-mapped file.
 
-    Made by :meth:`open`. Any number of threads may read.
+    Use :meth:`open`. Any number of threads may read.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file of samples.
+        File of samples.
     table : pandas.DataFrame
-        Where each clip is, as :meth:`probekit.training.audio_store.AudioStoreBuilder.table` says.
-    rate : int > 0
+        From :meth:`AudioStoreBuilder.load_index`.
+    sr : int > 0
         Sample rate in Hz.
     dtype : {"int16", "float32"}
-        How samples are stored.
+        Storage type.
 
     Attributes
     ----------
-    ids : list of str
-        The clips; everywhere in :mod:`probekit.distillation`, clips are named by their place in it.
+    clip_ids : list of str
+        The clips. In :mod:`probekit.training` a clip's *row* is its position in this list.
     lengths : numpy.ndarray of int64, shape (clips,)
-        Samples of each; 0 where there is none.
+        Number of samples; 0 for clips that could not be decoded.
     failures : dict of str to str
         Clips that could not be decoded, with the reason.
     digest : str
-        SHA-256 of the samples of all clips: the same wherever the recordings lie, and whenever
-        they were decoded.
+        SHA-256 over the samples of all clips; independent of where the recordings are.
     """
 
-    def __init__(self, path: Path, table: pd.DataFrame, rate: int, dtype: str) -> None:
-        self.path, self.rate, self.dtype = path, rate, dtype
-        self.ids = [str(clip_id) for clip_id in table["clip_id"]]
+    def __init__(self, path: Path, table: pd.DataFrame, sr: int, dtype: str) -> None:
+        self.path = path
+        self.sr = sr
+        self.dtype = dtype
+        self.clip_ids = [str(clip_id) for clip_id in table["clip_id"]]
         self.lengths = table["samples"].to_numpy(np.int64)
-        self.digest = _digest(table, rate, dtype)
-        bad = table[table["reason"] != ""]
-        self.failures = dict(zip(bad["clip_id"], bad["reason"], strict=True))
-        self._begin = table["begin"].to_numpy(np.int64)
-        self._scale = (table["gain"].to_numpy(np.float64) / FULL[dtype]).astype(np.float32)
+        self.digest = _digest(table, sr, dtype)
+        failed = table[table["reason"] != ""]
+        self.failures = dict(zip(failed["clip_id"], failed["reason"], strict=True))
+        self._offsets = table["begin"].to_numpy(np.int64)
+        self._scale = (table["gain"].to_numpy(np.float64) / FULL_SCALE[dtype]).astype(np.float32)
 
     @classmethod
     def open(
         cls,
         clips: Manifest,
-        rate: int,
-        where: Path,
+        sr: int,
+        folder: Path,
         *,
         dtype: str = "int16",
         jobs: int | None = None,
         progress: Progress | None = None,
     ) -> "AudioStore":
-        """Return the sound of a manifest's clips; decode it first where that was not done yet.
+        """Return the store of a manifest's clips; decode them first if necessary.
 
-        What is kept belongs to these very recordings (their sizes and times of change), stretches,
-        rate and type. Where recordings changed, all are decoded again, and what was kept of them
-        before is removed then. A build that was killed goes on where it was.
+        Stored audio belongs to these recordings (sizes and modification times), segments, sample
+        rate and type. If a recording changed, all are decoded again and the old files are removed.
+        An interrupted build is resumed.
 
         Parameters
         ----------
         clips : Manifest
-            Whose sound; its ``root`` says where the recordings are.
-        rate : int > 0
+            Clips, with the ``root`` of their recordings.
+        sr : int > 0
             Sample rate in Hz.
-        where : pathlib.Path
-            A folder; made if it is not there. The file in it takes 2 or 4 bytes a sample: 29 s at
-            16,000 Hz are 0.9 MB or 1.9 MB.
+        folder : pathlib.Path
+            Folder of the store, created if missing. A sample takes 2 or 4 bytes: 29 s at 16,000 Hz
+            are 0.9 MB or 1.9 MB.
         dtype : {"int16", "float32"}
-            How samples are stored. 16 bits give back 16-bit recordings of the same rate exactly,
-            and others within 2**-16 of full scale; a clip that passes full scale is stored smaller.
+            Storage type. int16 is exact for 16-bit recordings of the same sample rate, and within
+            2**-16 of full scale for others; clips that exceed full scale are scaled down.
         jobs : int >= 1, optional
-            Threads that decode; by default one a processor core.
+            Decoding threads; by default one per CPU core.
         progress : callable, optional
-            Called with how many clips are done, of how many.
+            Called with the number of decoded clips and of all clips.
 
         Returns
         -------
-        Sound
-            Recordings that cannot be decoded are among its :attr:`failures`.
+        AudioStore
+            Recordings that cannot be decoded are in its :attr:`failures`.
 
         Raises
         ------
         DataError
-            If no clip could be decoded.
+            If no clip can be decoded.
         CacheError
             If the disk has no room, or the folder cannot be written.
         """
-        if dtype not in FULL:
-            raise unknown_name_error("type of stored sound", dtype, FULL)
-        wanted = clips_to_decode(clips)
-        key = store_key(clips.name, wanted, rate, dtype)
-        build = AudioStoreBuilder(where, key, wanted, rate, dtype)
+        if dtype not in FULL_SCALE:
+            raise unknown_name_error("type of stored sound", dtype, FULL_SCALE)
+        files = list_clip_files(clips)
+        builder = AudioStoreBuilder(
+            folder, store_key(clips.name, files, sr, dtype), files, sr, dtype
+        )
         try:
-            where.mkdir(parents=True, exist_ok=True)
-            table = build.load_index()
+            folder.mkdir(parents=True, exist_ok=True)
+            table = builder.load_index()
             if table is None:
-                with locking.write_lock(where):
-                    table = build.load_index()  # another process may have made it meanwhile
+                with locking.write_lock(folder):
+                    table = builder.load_index()  # another process may have built it meanwhile
                     if table is None:
-                        table = build.run(jobs or resources.cpu_count(), progress)
+                        table = builder.build(jobs or resources.cpu_count(), progress)
         except OSError as error:
-            again = "Run the same command again when there is room: what is decoded is kept"
+            hint = ". Run the same command again when there is room: decoded clips are kept"
             raise CacheError(
-                f"{where}: the sound of {clips.name} cannot be kept there "
+                f"{folder}: the decoded audio of {clips.name} cannot be stored "
                 f"({(error.strerror or str(error)).lower()})"
-                + (f". {again}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "")
+                + (hint if error.errno in (errno.ENOSPC, errno.EDQUOT) else "")
             ) from error
-        sound = cls(build.path, table, rate, dtype)
-        if len(sound.failures) == len(sound.ids):
-            first = sound.ids[0]
+        store = cls(builder.samples_path, table, sr, dtype)
+        if len(store.failures) == len(store.clip_ids):
+            first = store.clip_ids[0]
             raise DataError(
-                f"{clips.name}: none of the {len(sound.ids)} recordings in {clips.root} could be "
-                f"decoded, for example that of {first!r}: {sound.failures[first]}"
+                f"{clips.name}: none of the {len(store.clip_ids)} recordings in {clips.root} can "
+                f"be decoded, for example that of {first!r}: {store.failures[first]}"
             )
-        return sound
+        return store
 
     @property
     def seconds(self) -> npt.NDArray[np.float64]:
-        """Duration of each clip, in seconds, shape (clips,)."""
-        return self.lengths / self.rate
+        """Duration of each clip in s, shape (clips,)."""
+        return self.lengths / self.sr
 
     @cached_property
     def _memmap(self) -> mmap.mmap:
-        """The file, mapped into memory; not empty, since some clip is decoded."""
+        """File of samples mapped into memory; not empty, since a clip was decoded."""
         with self.path.open("rb") as file:
-            held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if hasattr(mmap, "MADV_RANDOM"):  # else the system reads megabytes around each stretch
-            held.madvise(mmap.MADV_RANDOM)
-        return held
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if hasattr(mmap, "MADV_RANDOM"):  # else the system reads megabytes around each crop
+            mapped.madvise(mmap.MADV_RANDOM)
+        return mapped
 
     def crops(
-        self, clips: npt.ArrayLike, starts: npt.ArrayLike, samples: int
+        self, rows: npt.ArrayLike, starts: npt.ArrayLike, length: int
     ) -> npt.NDArray[np.float32]:
-        """Return stretches of clips.
+        """Return crops of clips.
 
         Parameters
         ----------
-        clips : array_like of int, shape (n,)
-            Which clips, by their place in :attr:`ids`.
+        rows : array_like of int, shape (n,)
+            Rows of the clips.
         starts : array_like of int >= 0, shape (n,)
-            The first sample of each.
-        samples : int >= 1
-            Length of a stretch.
+            First sample of each crop in its clip.
+        length : int >= 1
+            Samples per crop.
 
         Returns
         -------
-        numpy.ndarray, shape (n, samples), float32
-            Full scale is 1.0; zeros follow where a clip ends before.
+        numpy.ndarray, shape (n, length), float32
+            Full scale is 1.0; zeros after the end of a clip.
 
         Raises
         ------
         ValueError
-            If a stretch begins before its clip.
+            If a start is negative.
         """
-        clips, starts = np.asarray(clips, np.int64), np.asarray(starts, np.int64)
+        rows, starts = np.asarray(rows, np.int64), np.asarray(starts, np.int64)
         if (starts < 0).any():
-            raise ValueError(f"a stretch begins {-starts.min()} samples before its clip")
-        counts = np.clip(self.lengths[clips] - starts, 0, samples)
-        begins = np.where(counts > 0, self._begin[clips] + starts, 0)
-        self._fetch(begins, counts)
-        stored = np.frombuffer(self._memmap, self.dtype)
-        batch = np.empty((len(clips), samples), np.float32)
-        for row, begin, count, scale in zip(batch, begins, counts, self._scale[clips], strict=True):
-            # leaves Python's lock alone, also while it waits for the disk
-            np.multiply(stored[begin : begin + count], scale, out=row[:count])
-            row[count:] = 0
-        return batch
+            raise ValueError(f"starts must be >= 0, got {starts.min()}")
+        counts = np.clip(self.lengths[rows] - starts, 0, length)
+        offsets = np.where(counts > 0, self._offsets[rows] + starts, 0)
+        self._prefetch_pages(offsets, counts)
+        samples = np.frombuffer(self._memmap, self.dtype)
+        crops = np.empty((len(rows), length), np.float32)
+        for crop, offset, count, scale in zip(
+            crops, offsets, counts, self._scale[rows], strict=True
+        ):
+            # releases Python's lock, also while it waits for the disk
+            np.multiply(samples[offset : offset + count], scale, out=crop[:count])
+            crop[count:] = 0
+        return crops
 
-    def _fetch(self, begins: Array, counts: Array) -> None:
-        """Have the disk read all stretches at once, each in one piece."""
+    def _prefetch_pages(self, offsets: Array, counts: Array) -> None:
+        """Have the disk read all segments at once, each in one piece."""
         if not hasattr(mmap, "MADV_WILLNEED"):
             return
-        item = np.dtype(self.dtype).itemsize
-        pages = begins * item // mmap.PAGESIZE * mmap.PAGESIZE
-        for page, end in zip(pages.tolist(), ((begins + counts) * item).tolist(), strict=True):
+        itemsize = np.dtype(self.dtype).itemsize
+        pages = offsets * itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+        ends = (offsets + counts) * itemsize
+        for page, end in zip(pages.tolist(), ends.tolist(), strict=True):
             if end > page:
                 self._memmap.madvise(mmap.MADV_WILLNEED, page, end - page)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_map"}
+        return {key: value for key, value in self.__dict__.items() if key != "_memmap"}
 
 
-def _digest(table: pd.DataFrame, rate: int, dtype: str) -> str:
-    """Return the SHA-256 over the clips' own."""
-    sha = hashlib.sha256(f"{rate} {dtype}\n".encode())
-    for clip_id, own in zip(table["clip_id"], table["sha256"], strict=True):
-        sha.update(f"{clip_id}\0{own}\n".encode())
+def _digest(table: pd.DataFrame, sr: int, dtype: str) -> str:
+    """Return the SHA-256 over the hashes of all clips."""
+    sha = hashlib.sha256(f"{sr} {dtype}\n".encode())
+    for clip_id, clip_hash in zip(table["clip_id"], table["sha256"], strict=True):
+        sha.update(f"{clip_id}\0{clip_hash}\n".encode())
     return sha.hexdigest()

@@ -1,7 +1,7 @@
-"""Training by Lightning, and scoring; going on where an earlier training was ended.
+"""Training with Lightning, resumed after interruptions, and prediction.
 
-Lightning takes seconds to import: this module and :mod:`probekit.training.lightning_module` are imported when
-something is trained, not before.
+Lightning takes seconds to import: import this module and
+:mod:`probekit.training.lightning_module` only where something is trained.
 """
 
 import logging
@@ -24,7 +24,12 @@ from probekit.errors import DataError, ProbekitError
 from probekit.parallel import resources
 from probekit.training import losses
 from probekit.training.dataloader import Batch
-from probekit.training.lightning_module import DistillationModule, Tell, TrainDataset, ValidDataset
+from probekit.training.lightning_module import (
+    EpochCallback,
+    TrainDataset,
+    TrainingModule,
+    ValidDataset,
+)
 from probekit.training.state import CHECKPOINT, LOG, TrainingHistory, TrainingJob
 
 __all__ = ["CHECKPOINT", "LOG", "fit", "predict"]
@@ -32,7 +37,7 @@ __all__ = ["CHECKPOINT", "LOG", "fit", "predict"]
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
-if multiprocessing.parent_process() is not None:  # one of several that train together
+if multiprocessing.parent_process() is not None:  # one of several processes of a training
     warnings.filterwarnings("ignore", module="lightning")
     for _name in _LOGGERS:
         logging.getLogger(_name).setLevel(logging.ERROR)
@@ -40,79 +45,84 @@ if multiprocessing.parent_process() is not None:  # one of several that train to
 
 def fit(
     job: TrainingJob,
-    where: Path,
+    folder: Path,
     *,
     device: str = "auto",
     devices: int = 1,
     precision: str = "32",
-    tell: Tell | None = None,
+    on_epoch_end: EpochCallback | None = None,
 ) -> TrainingHistory:
-    """Train a model; go on where an earlier call was ended.
+    """Train a model; resume a run that was interrupted.
 
     Parameters
     ----------
-    job : Job
-        What to train. Its model takes the weights of the best epoch.
-    where : pathlib.Path
-        A folder for the checkpoint, the log (CSV, and TensorBoard where it is installed); made if
-        it is not there.
+    job : TrainingJob
+        What to train. Its model has the weights of the best epoch afterwards.
+    folder : pathlib.Path
+        Folder of the checkpoint and the log (CSV, and TensorBoard if installed), created if
+        missing.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
     devices : int >= 1
-        How many of that kind train together, in processes; the batches are dealt to them in turn,
-        so that one step is that many batches.
+        Number of devices that train together, a process each. The batches are dealt to them in
+        turn, so that a step takes that many batches.
     precision : {"32", "bf16-mixed", "16-mixed"}
-        Arithmetic of the networks.
-    tell : callable, optional
-        Called after every epoch with epochs done, epochs at most, and a line of numbers.
+        Arithmetic of the network.
+    on_epoch_end : callable, optional
+        Called after every epoch with the number of finished epochs, the maximum number of epochs,
+        and a line of numbers.
 
     Returns
     -------
-    Course
+    TrainingHistory
         Scores of every epoch.
 
     Raises
     ------
     DataError
-        If the loss is not finite: says where; the checkpoint of the last whole epoch is kept.
+        If the loss is not finite; the checkpoint of the last finished epoch is kept.
     """
-    where.mkdir(parents=True, exist_ok=True)
-    together = devices > 1
-    lesson = DistillationModule(job, where, None if together else tell)
-    if not lesson.course.should_stop(job.recipe):
-        accelerator, which = _places(device, devices)
-        watch = _report_remote_epochs(where, job.recipe.epochs, tell if together else None)
-        with _silence_lightning(), _defer_sigint(), watch:
+    folder.mkdir(parents=True, exist_ok=True)
+    is_distributed = devices > 1
+    module = TrainingModule(job, folder, None if is_distributed else on_epoch_end)
+    if not module.history.should_stop(job.recipe):
+        accelerator, device_ids = _lightning_devices(device, devices)
+        remote_callback = on_epoch_end if is_distributed else None
+        with (
+            _silence_lightning(),
+            _translate_exceptions(),
+            _report_remote_epochs(folder, job.recipe.epochs, remote_callback),
+        ):
             trainer = Trainer(
                 accelerator=accelerator,
-                devices=which,
-                strategy="ddp_spawn" if together else "auto",
+                devices=device_ids,
+                strategy="ddp_spawn" if is_distributed else "auto",
                 precision=precision,  # type: ignore[arg-type]
-                max_epochs=job.recipe.epochs - len(lesson.course.history),
-                logger=_tensorboard(where),
+                max_epochs=job.recipe.epochs - len(module.history.epochs),
+                logger=_tensorboard(folder),
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
                 use_distributed_sampler=False,
-                default_root_dir=where,
+                default_root_dir=folder,
             )
-            trainer.fit(lesson, TrainDataset(lesson), ValidDataset(job))
-        lesson = DistillationModule(job, where, None)  # other processes may have trained it
-    if lesson.best_weights is not None:
-        lesson.load_state_dict(lesson.best_weights)
-    return lesson.course
+            trainer.fit(module, TrainDataset(module), ValidDataset(job))
+        module = TrainingModule(job, folder, None)  # other processes may have trained it
+    if module.best_weights is not None:
+        module.load_state_dict(module.best_weights)
+    return module.history
 
 
 def predict(
     job: TrainingJob, batches: Iterable[Batch], clips: Array, *, device: str, precision: str
 ) -> Array:
-    """Score clips with a trained model.
+    """Return the scores of clips by a trained model: means over the chunks of each clip.
 
     Parameters
     ----------
-    job : Job
-        Its model is used.
+    job : TrainingJob
+        Its model predicts.
     batches : iterable of Batch
         Chunks of the clips.
     clips : numpy.ndarray of int, shape (n,)
@@ -123,87 +133,96 @@ def predict(
     Returns
     -------
     numpy.ndarray, shape (n, classes)
-        Means over each clip's chunks: probabilities, or the numbers themselves.
+        Probabilities, or the predicted values for regression.
     """
-    where = resources.device(device)
-    kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
-    mean = losses.ClipAverager(clips, job.classes)
-    model = job.model.eval().to(where)
-    with torch.inference_mode(), torch.autocast(where.type, kind, enabled=kind is not None):
+    torch_device = resources.resolve_device(device)
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    averager = losses.ClipAverager(clips, job.n_classes)
+    model = job.model.eval().to(torch_device)
+    with (
+        torch.inference_mode(),
+        torch.autocast(torch_device.type, dtype, enabled=dtype is not None),
+    ):
         for batch in batches:
-            here = batch.to(where)
-            logits, _ = model(here.waves, here.teacher)
-            mean.add(batch.clips, losses.scores(logits, job.target))
+            moved = batch.to(torch_device)
+            logits, _ = model(moved.waves, moved.frames)
+            averager.add(batch.clips, losses.to_scores(logits, job.target))
     model.cpu()
-    return mean.values()
+    return averager.means()
 
 
-def _places(device: str, devices: int) -> tuple[str, Any]:
-    """Return what Lightning calls a device, and how many or which of them."""
-    kind, _, number = str(resources.device(device)).partition(":")
+def _lightning_devices(device: str, devices: int) -> tuple[str, Any]:
+    """Return Lightning's accelerator, and how many or which devices."""
+    kind, _, index = str(resources.resolve_device(device)).partition(":")
     accelerator = "gpu" if kind == "cuda" else kind
     if devices > 1:
-        there = torch.cuda.device_count() if kind == "cuda" else devices
-        if devices > there:
-            raise ProbekitError(f"--devices {devices}: this machine has {there}")
+        available = torch.cuda.device_count() if kind == "cuda" else devices
+        if devices > available:
+            raise ProbekitError(
+                f"--devices must be at most {available}, the number of GPUs of this machine, got "
+                f"{devices}"
+            )
         return accelerator, devices
-    return accelerator, [int(number)] if number else 1
+    return accelerator, [int(index)] if index else 1
 
 
-def _tensorboard(where: Path) -> Any:
-    """Return a TensorBoard logger, or no logger where TensorBoard is not installed."""
+def _tensorboard(folder: Path) -> Any:
+    """Return a TensorBoard logger, or False if TensorBoard is not installed."""
     try:
-        return TensorBoardLogger(where, name="tensorboard", version="")
+        return TensorBoardLogger(folder, name="tensorboard", version="")
     except ModuleNotFoundError:
         return False
 
 
 @contextmanager
 def _silence_lightning() -> Iterator[None]:
-    """Keep what Lightning says about itself, and about loaders it does not know, off the screen."""
-    before = [(logging.getLogger(name), logging.getLogger(name).level) for name in _LOGGERS]
-    for logger, _ in before:
+    """Hide Lightning's messages about itself and about data loaders that it does not know."""
+    levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in _LOGGERS]
+    for logger, _ in levels:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             yield
     finally:
-        for logger, level in before:
+        for logger, level in levels:
             logger.setLevel(level)
 
 
 @contextmanager
-def _report_remote_epochs(where: Path, epochs: int, tell: Tell | None) -> Iterator[None]:
-    """Tell of epochs that other processes do: their log says so."""
-    if tell is None:
+def _report_remote_epochs(
+    folder: Path, epochs: int, callback: EpochCallback | None
+) -> Iterator[None]:
+    """Report the epochs of other processes, as their log has them."""
+    if callback is None:
         yield
         return
-    over = threading.Event()
+    is_over = threading.Event()
 
-    def look() -> None:
-        seen = -1
-        while not over.wait(1.0):
-            log = where / LOG
+    def watch() -> None:
+        reported = -1
+        while not is_over.wait(1.0):
+            log = folder / LOG
             lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else [""]
-            if len(lines) - 1 > max(seen, 0):
-                seen = len(lines) - 1
-                tell(seen, epochs, "")
+            if len(lines) - 1 > max(reported, 0):
+                reported = len(lines) - 1
+                callback(reported, epochs, "")
 
-    thread = threading.Thread(target=look, name="watch-log", daemon=True)
+    thread = threading.Thread(target=watch, name="watch-log", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        is_over.set()
         thread.join()
 
 
 @contextmanager
-def _defer_sigint() -> Iterator[None]:
-    """Let an interruption be one: Lightning makes an exit of it, and ignores the next ones.
+def _translate_exceptions() -> Iterator[None]:
+    """Raise KeyboardInterrupt and DataError for what Lightning makes of them.
 
-    What a process of several raised arrives as a traceback in words: its last line is the message.
+    Lightning turns an interruption into SystemExit, and ignores further ones. An exception of a
+    child process arrives as the text of a traceback, whose last line is the message.
     """
     try:
         yield

@@ -35,7 +35,7 @@ BAD = {
     "none.wav": "holds no samples",
     "nan.wav": "1 of 4000 samples are NaN or infinite, the first at 0.100 s",
     "link.wav": "no such file or directory",
-    "folder.wav": "is a folder",
+    "folder.wav": "is a directory",
     "locked.wav": "permission denied",
 }
 GOOD = ("plain.wav", "wide.wav", "fast.flac", "one.wav", "silent.wav", "UPPER.WAV")
@@ -210,7 +210,7 @@ def test_nothing_but_failures_is_no_obstacle(main, tmp_path, tried):
     tried.clear()
     extract("mfcc", audio=root, cache=tmp_path / "cache", frames=True)
     assert tried == []
-    found = embeddings.find(tmp_path / "cache", "mfcc", "audio")
+    found = embeddings.find_embeddings(tmp_path / "cache", "mfcc", "audio")
     assert found.vectors(["3"]).shape == (1, 20)
     assert found.frames("3").shape[1] == 20
 
@@ -228,7 +228,7 @@ def spoil(root, number):
         return "not audio, or damaged"
     if way == 2:
         path.mkdir()
-        return "is a folder"
+        return "is a directory"
     if way == 3:
         path.symlink_to(root / "gone.wav")
         return "no such file"
@@ -245,7 +245,7 @@ def spoil(root, number):
         content = bytearray(path.read_bytes())
         content[24:28] = (1).to_bytes(4, "little")  # the sample rate
         path.write_bytes(content)
-        return "states a sample rate of 1 Hz"
+        return "Hz, got 1"
     odd = {7: (wave(800 + number, 8), rate), 8: (wave(4000 + number), 192000), 9: (own[:1], rate)}
     soundfile.write(path, *odd[way])
     return None

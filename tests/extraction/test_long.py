@@ -13,7 +13,7 @@ import torch
 
 from probekit import cards, extract
 from probekit.audio import recording as recording_module
-from probekit.audio.resample import KAISER, resample, resample_blocks
+from probekit.audio.resample import KAISER_FILTERS, resample, resample_blocks
 from probekit.cache import part
 from probekit.extraction import long_audio
 from probekit.extractors import load
@@ -32,14 +32,14 @@ def cut(wave, size):
 
 
 @pytest.mark.parametrize("source, target", [(44100, 16000), (8000, 48000), (44101, 16000)])
-@pytest.mark.parametrize("resampler", ["soxr_hq", *KAISER])
+@pytest.mark.parametrize("resampler", ["soxr_hq", *KAISER_FILTERS])
 @pytest.mark.parametrize("samples, size", [(30011, 7000), (30011, 40000), (3, 2), (60000, 60000)])
 def test_resampling_in_blocks_is_resampling_at_once(source, target, resampler, samples, size):
     wave = noise(samples)
     if resampler == "soxr_hq":
         expected = soxr.resample(wave, source, target, quality="HQ")
     else:
-        expected = resample(torch.from_numpy(wave), source, target, KAISER[resampler]).numpy()
+        expected = resample(torch.from_numpy(wave), source, target, KAISER_FILTERS[resampler]).numpy()
     found = [piece.numpy() for piece in resample_blocks(cut(wave, size), source, target, resampler)]
     assert all(map(len, found))
     # rounding of float32 sums of some hundred products, in another order
@@ -104,7 +104,7 @@ CASES = {
 def pieces(monkeypatch):
     """Take everything for long, some seconds at a time; count what goes that way."""
     done = []
-    embed = long_audio.embed
+    embed = long_audio.embed_streaming
     monkeypatch.setattr(long_audio, "LONGEST", 0.1)
     monkeypatch.setattr(long_audio, "_BLOCK", 70000)
     monkeypatch.setattr(long_audio, "embed", lambda *a, **k: done.append(1) or embed(*a, **k))
@@ -133,7 +133,7 @@ def test_a_long_clip_piece_by_piece_equals_the_whole(name, tmp_path, request):
     assert (summary.done, summary.failed, len(done)) == (2, {}, 2)
     assert summary.audio_seconds == pytest.approx(len(wave) / rate + seconds - 1.625, abs=1e-3)
     expected, found = (
-        part.read(next((tmp_path / kind).rglob("part-*.h5"))).rows for kind in ("whole", "pieces")
+        part.read_part(next((tmp_path / kind).rglob("part-*.h5"))).rows for kind in ("whole", "pieces")
     )
     for clip_id, row in expected.items():
         [(stream, arrays)] = row.streams.items()
@@ -154,7 +154,7 @@ def written(folder, wave, name="a.wav", **kind):
 def test_frames_are_kept_only_if_asked_for(tmp_path, pieces):
     folder = written(tmp_path / "audio", noise(16000))
     extract("harmonic-cnn", audio=folder, cache=tmp_path, weights=["harmonic-cnn=random:0"])
-    [row] = part.read(next(tmp_path.rglob("part-*.h5"))).rows.values()
+    [row] = part.read_part(next(tmp_path.rglob("part-*.h5"))).rows.values()
     [arrays] = row.streams.values()
     assert arrays.keys() == POOLINGS.keys()
     assert len(pieces) == 1
@@ -191,14 +191,14 @@ def test_only_windows_can_be_seen_one_after_another(tmp_path):
     with recording_module.open_audio(folder / "a.wav") as recording:
         assert not long_audio.needs_streaming(recording, cards.load_extractor_card("melstats"))
         assert not long_audio.needs_streaming(recording, cards.load_extractor_card("vggish"))
-        recording.seconds = None  # a stream that was recorded live
+        recording.duration = None  # a stream that was recorded live
         assert long_audio.needs_streaming(recording, cards.load_extractor_card("vggish"))
-        recording.seconds = long_audio.LONGEST + 1
+        recording.duration = long_audio.LONGEST + 1
         assert long_audio.needs_streaming(recording, cards.load_extractor_card("vggish"))
         assert not long_audio.needs_streaming(recording, cards.load_extractor_card("talnet"))
         other = load.build(load.resolve_spec("melstats"))
         with pytest.raises(TypeError, match="melstats does not see windows"):
-            long_audio.embed(other, recording, frames=False)
+            long_audio.embed_streaming(other, recording, frames=False)
 
 
 def test_all_windowed_cards_can_be_pooled_bit_by_bit():

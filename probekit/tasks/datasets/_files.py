@@ -1,28 +1,98 @@
-"""Recordings whose names are known, but not where in a folder they lie, or whether they are there.
-
-Of datasets that are collected from YouTube everybody has another share, in folders of their own.
-"""
+"""Folders of datasets: where their files are, what is not unpacked, which recordings exist."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from probekit.audio.recording import FOREIGN, SUFFIXES
+from probekit.audio.recording import PYAV_SUFFIXES, SUFFIXES
 from probekit.cards import TaskCard
+from probekit.data.readers import walk_folders
 from probekit.errors import DataError
 from probekit.utils.text import summarize_ids
 
-_AUDIO = {suffix: rank for rank, suffix in enumerate(sorted(SUFFIXES) + sorted(FOREIGN))}
+_PREFERENCE = {suffix: k for k, suffix in enumerate(sorted(SUFFIXES) + sorted(PYAV_SUFFIXES))}
+
+
+def locate(root: Path | None, *candidates: str, card: TaskCard) -> Path:
+    """Return a file or folder of a dataset, or raise an error that says what was looked for.
+
+    Parameters
+    ----------
+    root : pathlib.Path or None
+        The dataset's folder, as the user gave it.
+    *candidates : str
+        Files or folders, one of which must be in ``root``.
+    card : TaskCard
+        The task.
+
+    Returns
+    -------
+    pathlib.Path
+        The first of ``candidates`` that exists.
+
+    Raises
+    ------
+    DataError
+        If no root was given or none of them exists; names what is in the folder, a sub-folder or
+        the parent folder if that would fit, and how to unpack archives.
+    """
+    download = f" {card.download.strip()}" if card.download else ""
+    if root is None:
+        raise DataError(f"{card.name}: give the dataset's folder with --root DIR.{download}")
+    for name in candidates:
+        if (root / name).exists():
+            return root / name
+    entries = sorted(path.name for path in root.iterdir())
+    listing = f"{', '.join(entries[:6])}{' …' if len(entries) > 6 else ''}" or "nothing"
+    text = (
+        f"{root}: not the folder of {card.name}: looked for {' or '.join(candidates)}, found "
+        f"{listing}. Expected layout: {card.layout.strip().rstrip('.')}."
+    )
+    parent = root.absolute().parent
+    deeper = [entry for entry in entries if any((root / entry / c).exists() for c in candidates)]
+    commands = unpack_commands(root)
+    if deeper:
+        text += f" Did you mean --root {root / deeper[0]}?"
+    elif any((parent / name).exists() for name in candidates):
+        text += f" Did you mean its parent folder, --root {parent}?"
+    elif commands:
+        text += f" Not unpacked yet? In that folder: {'; '.join(commands)}"
+    else:
+        text += download
+    raise DataError(text)
+
+
+def unpack_commands(root: Path) -> list[str]:
+    """Return the shell commands that unpack a folder's archives, to be run in that folder."""
+    names = sorted(path.name for path in root.iterdir() if path.is_file())
+    split = {name.removesuffix(".z01") for name in names if name.endswith(".z01")}
+    commands = []
+    for name in names:
+        if name.endswith(".zip.001"):
+            joined = name.removesuffix(".001")
+            commands.append(f"cat '{joined}'.* > 'all-{joined}' && unzip 'all-{joined}'")
+        elif name.endswith(".zip") and name.removesuffix(".zip") in split:
+            commands.append(f"zip -s 0 '{name}' --out 'all-{name}' && unzip 'all-{name}'")
+        elif name.endswith(".zip"):
+            commands.append(f"unzip '{name}'")
+        elif name.endswith((".tar.gz", ".tgz", ".tar")):
+            commands.append(f"tar xf '{name}'")
+        elif name.endswith((".7z", ".7z.001")):
+            commands.append(f"7z x '{name}'")
+    return commands
 
 
 def index_recordings(root: Path) -> dict[str, str]:
     """Return all recordings below a folder, by their names; one walk, no file is opened.
 
+    Datasets that are collected from YouTube have no layout of their own: everybody has another
+    share of the videos, in other folders.
+
     Parameters
     ----------
     root : pathlib.Path
-        The folder. Links to folders are followed, hidden folders left out.
+        The folder; see :func:`probekit.data.readers.walk_folders`.
 
     Returns
     -------
@@ -32,23 +102,15 @@ def index_recordings(root: Path) -> dict[str, str]:
         that comes first in alphabetical order.
     """
     best: dict[str, tuple[int, str]] = {}
-    seen: set[tuple[int, int]] = set()
-    for folder, inner, files in os.walk(root, followlinks=True):
-        stat = os.stat(folder)  # noqa: PTH116
-        if (stat.st_dev, stat.st_ino) in seen:  # a link that leads back, or to the same place
-            inner.clear()
-            continue
-        seen.add((stat.st_dev, stat.st_ino))
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        place = Path(folder).relative_to(root).as_posix()
-        prefix = "" if place == "." else f"{place}/"
-        for name in files:
+    for folder, names in walk_folders(root):
+        prefix = "" if folder == "." else f"{folder}/"
+        for name in names:
             stem, suffix = os.path.splitext(name)  # noqa: PTH122 (millions of names)
-            rank = _AUDIO.get(suffix.lower())
+            rank = _PREFERENCE.get(suffix.lower())
             if rank is not None:
-                found = (rank, prefix + name)
-                if stem not in best or found < best[stem]:
-                    best[stem] = found
+                candidate = (rank, prefix + name)
+                if stem not in best or candidate < best[stem]:
+                    best[stem] = candidate
     return {stem: path for stem, (_, path) in best.items()}
 
 
@@ -70,8 +132,8 @@ def match_recordings(
 
     Returns
     -------
-    kept : list of dict
-        Rows with the path where the recording is, in the order given.
+    rows : list of dict
+        Rows with the path of the recording, in the same order.
     absent : tuple of str
         Names of the recordings of all other clips, without suffix, each the first it may have.
 
@@ -80,25 +142,25 @@ def match_recordings(
     DataError
         If there are recordings, but none of the dataset's.
     """
-    there = index_recordings(root)
-    kept = []
+    recordings = index_recordings(root)
+    rows = []
     absent: list[str] = []
     for row, names in clips:
         first = ""
         for name in names:
             first = first or name
-            if name in there:
-                kept.append({**row, "path": there[name]})
+            if name in recordings:
+                rows.append({**row, "path": recordings[name]})
                 break
-            if not there:
-                kept.append({"path": f"{name}.wav", **row})
+            if not recordings:
+                rows.append({"path": f"{name}.wav", **row})
                 break
         else:
             absent.append(first)
-    if not kept:
-        wanted = next(iter(absent), "")
+    if not rows:
         raise DataError(
-            f"{root}: none of its {len(there):,} recordings is one of {card.name}. Expected are "
-            f"names such as {wanted!r} with any suffix, found are {summarize_ids(sorted(there.values()), 3)}"
+            f"{root}: none of its {len(recordings):,} recordings is one of {card.name}. Expected "
+            f"are names such as {next(iter(absent), '')!r} with any suffix, found are "
+            f"{summarize_ids(sorted(recordings.values()), 3)}"
         )
-    return kept, tuple(absent)
+    return rows, tuple(absent)

@@ -3,6 +3,7 @@ import signal
 import time
 from functools import partial
 
+import numpy as np
 import pytest
 
 from probekit.errors import ProbekitError
@@ -48,6 +49,31 @@ def never(unit, how):
     raise AssertionError("no process should have died")
 
 
+def scaled(values, item):
+    return float(values.sum() * item), os.getpid()
+
+
+def die(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_items_are_done_here_unless_asked():
+    work = partial(scaled, np.ones(3))
+    assert list(pool.parallel_map(work, [2, 1])) == [(6.0, os.getpid()), (3.0, os.getpid())]
+
+
+def test_items_keep_their_order_in_processes():
+    work = partial(scaled, np.ones(1_000_000))  # large enough to be mapped, not copied
+    results = list(pool.parallel_map(work, range(5), jobs=2))
+    assert [value for value, _ in results] == [0.0, 1e6, 2e6, 3e6, 4e6]
+    assert os.getpid() not in {pid for _, pid in results}
+
+
+def test_a_process_that_dies_is_a_clear_error():
+    with pytest.raises(ProbekitError, match=r"was killed.* Use fewer than --jobs 2"):
+        list(pool.parallel_map(die, [1, 2], jobs=2))
+
+
 def test_processes_share_the_cores_out(monkeypatch):
     monkeypatch.setenv("PROBEKIT_THREADS", "6")
     found = list(pool.imap_unordered([describe, describe], range(6), never))
@@ -65,13 +91,13 @@ def test_results_come_when_they_are_ready():
 def test_a_death_names_its_unit_and_disturbs_no_other_process(tmp_path):
     deaths = []
 
-    def instead(unit, how):
+    def on_crash(unit, how):
         deaths.append((unit, how))
         return 30
 
     begun = tmp_path / "begun"
     work = partial(die_beside_another, begun)
-    found = list(pool.imap_unordered([work, work], ["long", 3, 4, 5], instead))
+    found = list(pool.imap_unordered([work, work], ["long", 3, 4, 5], on_crash))
     assert deaths == [(3, "SIGKILL")]
     assert sorted(map(str, found)) == ["30", "4", "5", "long"]
     assert begun.read_text() == "long\n"  # it was at work when its neighbour died, and went on
@@ -80,11 +106,11 @@ def test_a_death_names_its_unit_and_disturbs_no_other_process(tmp_path):
 def test_an_exit_is_a_death_too():
     deaths = []
 
-    def instead(unit, how):
+    def on_crash(unit, how):
         deaths.append(how)
         return 1
 
-    list(pool.imap_unordered([die_at_three], ["leave"], instead))
+    list(pool.imap_unordered([die_at_three], ["leave"], on_crash))
     assert deaths == ["exit code 3"]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from probekit.errors import ProbekitError
 from probekit.parallel import dask, resources
+from probekit.parallel.pool import parallel_map
 
 pytest.importorskip("distributed")
 
@@ -21,7 +22,7 @@ def hide():
 def test_a_cluster_does_what_this_process_would():
     values = np.ones(100_000)
     work = lambda unit: scaled(values, unit)  # noqa: E731 - what a notebook defines, travels too
-    found = list(resources.parallel_map(work, [2, 0, 1], jobs=1, dask="local"))
+    found = list(parallel_map(work, [2, 0, 1], jobs=1, dask="local"))
     assert [value for value, _ in found] == [2e5, 0.0, 1e5]
     assert os.getpid() not in {pid for _, pid in found}
 

@@ -6,8 +6,8 @@ import pytest
 import soundfile
 import soxr
 
-from probekit.audio import recording as recording_module
-from probekit.audio import soundfile_backend
+from probekit import audio
+from probekit.audio import recording, soundfile_backend
 from probekit.errors import AudioError
 
 RATE = 44100
@@ -36,9 +36,9 @@ def written(path, wave, rate=RATE, **kind):
 )
 def test_samples_are_those_of_soundfile(tmp_path, name, subtype):
     path = written(tmp_path / name, noise(5000), subtype=subtype)
-    found = recording_module.load(path)
+    found = audio.load(path)
     np.testing.assert_array_equal(found.wave, soundfile.read(path, dtype="float32")[0])
-    assert (found.rate, found.seconds) == (RATE, 5000 / RATE)
+    assert (found.sr, found.duration) == (RATE, 5000 / RATE)
     assert found.wave.dtype == np.float32
     assert found.wave.flags.c_contiguous
 
@@ -46,28 +46,24 @@ def test_samples_are_those_of_soundfile(tmp_path, name, subtype):
 def test_16_bit_full_scale_is_1(tmp_path):
     steps = np.array([-32768, -16384, 0, 1, 16384, 32767], np.int16)
     path = written(tmp_path / "a.wav", steps, subtype="PCM_16")
-    np.testing.assert_array_equal(
-        recording_module.load(path).wave, steps.astype(np.float32) / 32768
-    )
+    np.testing.assert_array_equal(audio.load(path).wave, steps.astype(np.float32) / 32768)
 
 
 @pytest.mark.parametrize("channels", [2, 8])
 def test_channels_are_averaged(tmp_path, channels):
     wave = noise(3000, channels)
     path = written(tmp_path / "a.wav", wave, subtype="FLOAT")
-    found = recording_module.load(path).wave
+    found = audio.load(path).wave
     np.testing.assert_allclose(found, wave.astype(np.float64).mean(axis=1), atol=1e-7)
 
 
 def test_long_recordings_are_read_in_blocks(tmp_path, monkeypatch):
     wave = noise(5000, 2)
     path = written(tmp_path / "a.flac", wave)
-    whole = recording_module.load(path).wave
-    monkeypatch.setattr(recording_module, "_BLOCK", 999)
-    np.testing.assert_array_equal(recording_module.load(path).wave, whole)
-    np.testing.assert_array_equal(
-        recording_module.load(path, start=0.01, end=0.1).wave, whole[441:4410]
-    )
+    whole = audio.load(path).wave
+    monkeypatch.setattr(recording, "_BLOCK", 999)
+    np.testing.assert_array_equal(audio.load(path).wave, whole)
+    np.testing.assert_array_equal(audio.load(path, start=0.01, end=0.1).wave, whole[441:4410])
 
 
 def test_a_header_that_promises_terabytes_is_a_truncated_file(tmp_path):
@@ -77,7 +73,7 @@ def test_a_header_that_promises_terabytes_is_a_truncated_file(tmp_path):
     content[at + 8 : at + 12] = b"\x7f\xff\xff\xff"  # frames of 1152 samples
     path.write_bytes(content)
     with pytest.raises(AudioError, match=r"truncated: 2\d{4} of \d{12,} samples could be read"):
-        recording_module.load(path)
+        audio.load(path)
 
 
 LOUD_FIRST = np.concatenate([noise(5 * RATE), np.zeros(5 * RATE, np.float32)])
@@ -88,75 +84,75 @@ LOUD_FIRST = np.concatenate([noise(5 * RATE), np.zeros(5 * RATE, np.float32)])
 def test_an_mp3_of_constant_rate_needs_no_table(tmp_path, rate, tag):
     kind = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
     path = written(tmp_path / "a.mp3", LOUD_FIRST, rate, **kind)
-    whole = recording_module.load(path).wave
+    whole = audio.load(path).wave
     assert len(whole) == len(LOUD_FIRST)
     content = path.read_bytes()
     second = content.index(content[:2], 60)
     path.write_bytes(tag + content[second:])
-    found = recording_module.load(path).wave
+    found = audio.load(path).wave
     assert abs(len(found) - len(whole)) < 3000  # an encoder's delay, and an incomplete last frame
-    part = recording_module.load(path, start=0.1, end=0.2).wave
+    part = audio.load(path, start=0.1, end=0.2).wave
     np.testing.assert_allclose(part, found[round(0.1 * rate) : round(0.2 * rate)], atol=1e-6)
     with pytest.raises(AudioError, match="long, the clip asks for"):
-        recording_module.load(path, end=len(LOUD_FIRST) / rate + 1)
+        audio.load(path, end=len(LOUD_FIRST) / rate + 1)
 
 
 @pytest.mark.parametrize("wave", [LOUD_FIRST, LOUD_FIRST[::-1]], ids=["too short", "too long"])
 def test_an_mp3_of_varying_rate_needs_one(tmp_path, wave):
     path = written(tmp_path / "a.mp3", wave, bitrate_mode="VARIABLE")
-    assert len(recording_module.load(path).wave) == len(wave)
+    assert len(audio.load(path).wave) == len(wave)
     content = path.read_bytes()
     second = content.index(content[:2], 60)
     path.write_bytes(content[second:])
     assert abs(soundfile.info(path).frames - len(wave)) > RATE  # libsndfile guesses
-    with pytest.raises(AudioError, match=r"does not say how long it is .*ffmpeg"):
-        recording_module.load(path)
+    with pytest.raises(AudioError, match=r"without a length header .*ffmpeg"):
+        audio.load(path)
 
 
 @pytest.mark.parametrize("own, wanted", [(44100, 22050), (8000, 16000), (192000, 22050)])
 def test_other_rates_go_through_soxr_after_the_downmix(tmp_path, own, wanted):
     wave = noise(own // 10, 2)
     path = written(tmp_path / "a.wav", wave, own, subtype="FLOAT")
-    found = recording_module.load(path, wanted)
+    found = audio.load(path, wanted)
     expected = soxr.resample(wave.mean(axis=1, dtype=np.float32), own, wanted, quality="HQ")
     np.testing.assert_array_equal(found.wave, expected)
-    assert (found.rate, found.seconds) == (wanted, 0.1)
+    assert (found.sr, found.duration) == (wanted, 0.1)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
 @pytest.mark.parametrize("start, end", [(0, 0.1), (0.05, None), (0.0124, 0.0787), (None, 0.02)])
 def test_stretches_are_exact_to_the_sample(tmp_path, name, start, end):
     path = written(tmp_path / name, noise(6000), subtype="PCM_16")
-    whole = recording_module.load(path).wave
+    whole = audio.load(path).wave
     first, last = round((start or 0) * RATE), None if end is None else round(end * RATE)
-    found = recording_module.load(path, start=start, end=end)
+    found = audio.load(path, start=start, end=end)
     np.testing.assert_array_equal(found.wave, whole[first:last])
-    assert found.seconds == len(whole[first:last]) / RATE
+    assert found.duration == len(whole[first:last]) / RATE
 
 
 def test_an_end_that_was_rounded_up_means_the_end(tmp_path):
     path = written(tmp_path / "a.wav", noise(RATE))
-    assert len(recording_module.load(path, start=0.5, end=1.05).wave) == RATE // 2
+    assert len(audio.load(path, start=0.5, end=1.05).wave) == RATE // 2
     with pytest.raises(AudioError, match=r"1\.000 s long, the clip asks for 0\.500 s to 1\.200 s"):
-        recording_module.load(path, start=0.5, end=1.2)
+        audio.load(path, start=0.5, end=1.2)
 
 
 @pytest.mark.parametrize(
     "start, end, reason",
     [
-        (0.5, 0.2, "the end must come after the start"),
-        (0.2, 0.2, "the end must come after the start"),
-        (None, -0.1, "the end must come after the start"),
+        (0.5, 0.2, "the end must be after the start"),
+        (0.2, 0.2, "the end must be after the start"),
+        (None, -0.1, "the end must be after the start"),
         (2.0, None, "1.000 s long, the clip asks for 2.000 s to the end"),
-        (-0.1, None, "seconds count from 0"),
-        (float("nan"), None, "seconds count from 0"),
-        (None, float("inf"), "seconds count from 0"),
+        (-0.1, None, "start and end must be finite and >= 0 s"),
+        (float("nan"), None, "start and end must be finite and >= 0 s"),
+        (None, float("inf"), "start and end must be finite and >= 0 s"),
     ],
 )
 def test_impossible_stretches_are_named(tmp_path, start, end, reason):
     path = written(tmp_path / "a.wav", noise(RATE))
     with pytest.raises(AudioError) as caught:
-        recording_module.load(path, start=start, end=end)
+        audio.load(path, start=start, end=end)
     assert str(path) in str(caught.value)
     assert reason in str(caught.value)
 
@@ -164,10 +160,10 @@ def test_impossible_stretches_are_named(tmp_path, start, end, reason):
 @pytest.mark.parametrize("own", [22050, 192000])
 def test_one_sample_is_a_clip(tmp_path, own):
     path = written(tmp_path / "a.wav", noise(1), own)
-    found = recording_module.load(path, 22050)
+    found = audio.load(path, 22050)
     assert found.wave.shape == (1,)
     assert np.isfinite(found.wave).all()
-    assert found.seconds == 1 / own
+    assert found.duration == 1 / own
 
 
 def text(folder):
@@ -220,14 +216,14 @@ def a_pipe(folder):
         (infinite, "1 of 2000 samples are NaN or infinite, the first at 1.500 s"),
         (missing, "no such file"),
         (dangling, "no such file"),
-        (a_folder, "is a folder"),
-        (a_pipe, "no ordinary file"),
+        (a_folder, "is a directory"),
+        (a_pipe, "is not a regular file"),
     ],
 )
 def test_what_is_no_recording_is_named(tmp_path, make, reason):
     make(tmp_path)
     with pytest.raises(AudioError) as caught:
-        recording_module.load(tmp_path / "a.wav", 22050)
+        audio.load(tmp_path / "a.wav", 22050)
     assert str(caught.value).startswith(f"{tmp_path / 'a.wav'}: ")
     assert reason in str(caught.value)
 
@@ -238,7 +234,7 @@ def test_half_a_file_is_refused(tmp_path, name):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 6 // 10])
     with pytest.raises(AudioError, match=r"truncated|damaged|no samples"):
-        recording_module.load(path)
+        audio.load(path)
 
 
 def wav(chunks, promised):
@@ -256,22 +252,22 @@ def test_a_truncated_wav_is_found_behind_large_chunks(tmp_path):
     path = tmp_path / "a.wav"
     chunks = [FORMAT, (b"LIST", bytes(100_000)), (b"data", SAMPLES)]
     path.write_bytes(wav(chunks, 2000))
-    with pytest.raises(AudioError, match="promises 2000 bytes of samples, the file has 1000"):
-        recording_module.load(path)
+    with pytest.raises(AudioError, match="declares 2000 bytes of samples, the file has 1000"):
+        audio.load(path)
     path.write_bytes(wav(chunks, 1000))
-    assert len(recording_module.load(path).wave) == 500
+    assert len(audio.load(path).wave) == 500
 
 
 def test_a_wav_that_was_written_to_a_pipe_is_read(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(wav([FORMAT, (b"data", SAMPLES)], 0xFFFFFFFF))
-    np.testing.assert_array_equal(recording_module.load(path).wave * 32768, np.arange(500))
+    np.testing.assert_array_equal(audio.load(path).wave * 32768, np.arange(500))
 
 
 def test_headerless_formats_are_refused(tmp_path):
     (tmp_path / "a.raw").write_bytes(SAMPLES)
     with pytest.raises(AudioError, match=r"a\.raw: cannot be opened"):
-        recording_module.load(tmp_path / "a.raw")
+        audio.load(tmp_path / "a.raw")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -279,7 +275,7 @@ def test_a_file_without_permission_is_named(tmp_path):
     path = written(tmp_path / "a.wav", noise(100))
     path.chmod(0)
     with pytest.raises(AudioError, match=r"a\.wav: permission denied"):
-        recording_module.load(path)
+        audio.load(path)
 
 
 def test_a_refused_open_is_named(tmp_path, monkeypatch):
@@ -290,7 +286,7 @@ def test_a_refused_open_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(AudioError, match=r"a\.wav: permission denied"):
-        recording_module.load(path)
+        audio.load(path)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
@@ -304,7 +300,7 @@ def test_damage_anywhere_gives_a_waveform_or_an_audio_error(tmp_path, name):
         damaged[int(rng.integers(min(200, len(content))))] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
         try:
-            assert np.isfinite(recording_module.load(path).wave).all()
+            assert np.isfinite(audio.load(path).wave).all()
         except AudioError as error:
             assert str(path) in str(error)
             refused += 1
@@ -315,17 +311,19 @@ def test_damage_anywhere_gives_a_waveform_or_an_audio_error(tmp_path, name):
 @pytest.mark.parametrize("wanted", [None, 16000])
 def test_a_sample_rate_that_nobody_uses_is_refused(tmp_path, rate, wanted):
     path = written(tmp_path / "a.wav", noise(2000), rate)
-    with pytest.raises(AudioError, match=rf"states a sample rate of {rate:,} Hz; from 1,000 to"):
-        recording_module.load(path, wanted)
+    with pytest.raises(
+        AudioError, match=rf"sample rate must be from 1,000 to 1,000,000 Hz, got {rate:,}"
+    ):
+        audio.load(path, wanted)
 
 
 @pytest.mark.parametrize("rate", [1000, 1_000_000])
 def test_sample_rates_that_somebody_uses_are_fine(tmp_path, rate):
     path = written(tmp_path / "a.wav", noise(2000), rate)
-    assert len(recording_module.load(path, 16000).wave) == pytest.approx(2000 * 16000 / rate, abs=1)
+    assert len(audio.load(path, 16000).wave) == pytest.approx(2000 * 16000 / rate, abs=1)
 
 
-@pytest.mark.parametrize("suffix", sorted(recording_module.SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(recording.SUFFIXES))
 def test_every_suffix_is_decoded(tmp_path, suffix):
     kinds = {
         ".aif": "AIFF", ".aifc": "AIFF", ".oga": "OGG", ".opus": "OGG", ".snd": "AU",
@@ -334,58 +332,56 @@ def test_every_suffix_is_decoded(tmp_path, suffix):
     subtype = "OPUS" if suffix == ".opus" else None
     path = tmp_path / f"a{suffix}"
     written(path, noise(48000), 48000, format=kind, subtype=subtype)
-    assert recording_module.load(path).seconds == 1
+    assert audio.load(path).duration == 1
 
 
 def test_a_crop_is_the_begin_of_the_whole(tmp_path):
     path = written(tmp_path / "a.wav", noise(5 * RATE))
     whole, cropped = (
-        recording_module.load(path, 16000),
-        recording_module.load(path, 16000, crop=1.5),
+        audio.load(path, 16000),
+        audio.load(path, 16000, crop=1.5),
     )
     assert 24000 <= len(cropped.wave) < 48000
-    assert cropped.seconds == whole.seconds == 5
+    assert cropped.duration == whole.duration == 5
     np.testing.assert_allclose(cropped.wave[:24000], whole.wave[:24000], atol=1e-6)
-    stretch = recording_module.load(path, 16000, start=1, end=4.5, crop=1.5)
-    assert stretch.seconds == 3.5
+    stretch = audio.load(path, 16000, start=1, end=4.5, crop=1.5)
+    assert stretch.duration == 3.5
     np.testing.assert_allclose(stretch.wave[100:23900], whole.wave[16100:39900], atol=1e-3)
-    assert len(recording_module.load(path, 16000, crop=9).wave) == len(whole.wave)
+    assert len(audio.load(path, 16000, crop=9).wave) == len(whole.wave)
 
 
 def test_an_mp3_is_searched_once_for_all_its_clips(tmp_path, monkeypatch):
     kind = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
     path = written(tmp_path / "a.mp3", noise(3 * RATE), **kind)
     searched = []
-    search = soundfile_backend._has_table
+    search = soundfile_backend._has_header
     monkeypatch.setattr(
-        soundfile_backend, "_has_table", lambda *a: searched.append(1) or search(*a)
+        soundfile_backend, "_has_header", lambda *a: searched.append(1) or search(*a)
     )
     for start in range(3):
-        recording_module.load(path, start=start, end=start + 0.5)
+        audio.load(path, start=start, end=start + 0.5)
     assert len(searched) == 1
     written(path, noise(2 * RATE), **kind)
     os.utime(path, ns=(1, 1))
-    recording_module.load(path)
+    audio.load(path)
     assert len(searched) == 2
 
 
 def test_blocks_are_those_of_the_whole(tmp_path):
     path = written(tmp_path / "a.flac", noise(5000, 2))
-    with recording_module.open_audio(path, start=0.01) as recording:
-        assert recording.seconds == (5000 - 441) / RATE
-        blocks = [*recording.blocks(1000)]
+    with audio.open_audio(path, start=0.01) as opened:
+        assert opened.duration == (5000 - 441) / RATE
+        blocks = [*opened.blocks(1000)]
     assert {len(block) for block in blocks} == {1000, 559}
-    np.testing.assert_array_equal(
-        np.concatenate(blocks), recording_module.load(path, start=0.01).wave
-    )
+    np.testing.assert_array_equal(np.concatenate(blocks), audio.load(path, start=0.01).wave)
 
 
 def test_blocks_with_nan_are_not_handed_out(tmp_path):
     wave = noise(5000)
     wave[[2500, 4500]] = np.nan
     path = written(tmp_path / "a.wav", wave, 1000, subtype="FLOAT")
-    with recording_module.open_audio(path) as recording:
-        blocks = recording.blocks(1000)
+    with audio.open_audio(path) as opened:
+        blocks = opened.blocks(1000)
         assert len(next(blocks)) + len(next(blocks)) == 2000
         with pytest.raises(AudioError, match=r"2 of 5000 samples .* the first at 2\.500 s"):
             next(blocks)

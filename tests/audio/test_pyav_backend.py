@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from probekit.audio import recording
-from probekit.audio.pyav_backend import PyAVReader, _mono
+from probekit.audio.pyav_backend import PyAVReader, _downmix
 from probekit.errors import AudioError
 
 av = pytest.importorskip("av")
@@ -113,11 +113,11 @@ def test_what_was_encoded_is_what_is_read(tmp_path, name, codec, rate, kind):
     path = written(tmp_path / name, codec, rate=rate, **kind)
     wave = chirp(rate)
     found = recording.load(path)
-    assert found.rate == rate
+    assert found.sr == rate
     assert found.wave.dtype == np.float32
-    assert found.seconds == len(found.wave) / rate
+    assert found.duration == len(found.wave) / rate
     # lossy codecs fill a last frame
-    assert -0.01 < found.seconds - SECONDS < 0.1
+    assert -0.01 < found.duration - SECONDS < 0.1
     late = LATE.get((name, codec, *(["fragments"] if "flags" in kind else [])), 0)
     off = delay(found.wave, wave, rate)
     assert abs(off - late) <= (44 if codec == "wmav2" else 0)  # whose time stamps are in ms
@@ -135,7 +135,7 @@ def test_a_stretch_is_that_of_the_whole(tmp_path, name, codec, rate, kind, start
     expected = whole[round(start * rate) : None if end is None else round(end * rate)]
     # decoding from a second before on leaves nothing of what was before that; rounding apart
     np.testing.assert_allclose(found.wave, expected, atol=1e-6)
-    assert found.seconds == len(expected) / rate
+    assert found.duration == len(expected) / rate
 
 
 def test_noise_that_a_decoder_makes_up_differs_but_little(tmp_path):
@@ -168,7 +168,7 @@ def test_every_sample_format_has_full_scale_1(form, layout):
     frame = av.AudioFrame.from_ndarray(wave.T.reshape(1, -1), format="flt", layout=layout)
     frame.sample_rate = 8000
     [other] = av.AudioResampler(form, layout, 8000).resample(frame)
-    found = _mono(other)
+    found = _downmix(other)
     assert found.dtype == np.float32
     step = {"u8": 2**-7, "s16": 2**-15, "s16p": 2**-15}.get(form, 1e-6)
     np.testing.assert_allclose(found, wave.mean(axis=0), atol=1.01 * step)
@@ -183,7 +183,7 @@ def test_channels_are_averaged(tmp_path):
 def test_other_rates_are_resampled(tmp_path):
     path = written(tmp_path / "a.mov", "pcm_s16le")
     assert len(recording.load(path, 16000).wave) == SECONDS * 16000
-    assert recording.load(path, 16000, start=1, end=2).rate == 16000
+    assert recording.load(path, 16000, start=1, end=2).sr == 16000
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
@@ -234,7 +234,7 @@ def test_a_rate_that_changes_on_the_way_is_kept(tmp_path):
     path = tmp_path / "a.aac"
     path.write_bytes(one + two)
     found = recording.load(path)
-    assert found.rate == 44100
+    assert found.sr == 44100
     parts = [recording.load(tmp_path / name) for name in ("1.aac", "2.aac")]
     expected = np.concatenate([parts[0].wave, recording.load(tmp_path / "2.aac", 44100).wave])
     assert abs(len(found.wave) - len(expected)) <= 2
@@ -287,10 +287,10 @@ BAD = {
     empty: "not audio, or damaged",
     playlist: "not audio, or damaged",
     half("a.m4a", "aac"): "not audio, or damaged",  # its table of contents is at the end
-    half("a.mp4", "aac", flags="faststart"): r"damaged behind 3\.\d{3} s",
+    half("a.mp4", "aac", flags="faststart"): r"damaged after 3\.\d{3} s",
     half("a.webm", "libopus"): r"truncated: 3\.\d{3} of 6\.\d{3} s could be read",
     half("a.mkv", "aac", video="mpeg4"): r"truncated: \d\.\d{3} of 6\.\d{3} s could be read",
-    scratched: r"damaged behind \d\.\d{3} s",
+    scratched: r"damaged after \d\.\d{3} s",
 }
 
 
@@ -313,7 +313,7 @@ def test_what_lies_before_the_damage_can_be_read(tmp_path, make):
     [
         (7.0, None, r"is 6\.\d{3} s long, the clip asks for 7.000 s to the end"),
         (5.0, 9.0, r"is 6\.\d{3} s long, the clip asks for 5.000 s to 9.000 s"),
-        (2.0, 1.0, "the end must come after the start"),
+        (2.0, 1.0, "the end must be after the start"),
     ],
 )
 @pytest.mark.parametrize("name", ["a.m4a", "a.aac"])  # the second does not say how long it is
@@ -329,11 +329,11 @@ def test_a_crop_decodes_little_and_knows_the_duration(tmp_path):
     whole = recording.load(path)
     found = recording.load(path, 16000, crop=2.0)
     assert 2 * 16000 <= len(found.wave) < 4 * 16000
-    assert found.seconds == pytest.approx(SECONDS, abs=0.01)
+    assert found.duration == pytest.approx(SECONDS, abs=0.01)
     expected = recording.load(path, 16000).wave[:32000]
     np.testing.assert_allclose(found.wave[:32000], expected, atol=1e-6)
     unsaid = recording.load(written(tmp_path / "a.aac", "aac", form="adts"), crop=2.0)
-    assert unsaid.seconds == pytest.approx(whole.seconds, abs=0.05)
+    assert unsaid.duration == pytest.approx(whole.duration, abs=0.05)
 
 
 def test_without_pyav_the_reason_says_what_to_install(tmp_path, monkeypatch):

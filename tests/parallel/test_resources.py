@@ -1,0 +1,22 @@
+import os
+
+import pytest
+
+from probekit.errors import ProbekitError
+from probekit.parallel import resources
+
+
+def test_cores_can_be_limited(monkeypatch):
+    monkeypatch.delenv("PROBEKIT_THREADS", raising=False)
+    assert 1 <= resources.cpu_count() <= os.cpu_count()
+    monkeypatch.setenv("PROBEKIT_THREADS", "3")
+    assert resources.cpu_count() == 3
+    monkeypatch.setenv("PROBEKIT_THREADS", "many")
+    with pytest.raises(ProbekitError, match=r"PROBEKIT_THREADS must be .*'many'"):
+        resources.cpu_count()
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:99"])
+def test_a_device_that_is_not_there_is_an_error(name):
+    with pytest.raises(ProbekitError, match=f"--device {name}"):
+        resources.resolve_device(name)
