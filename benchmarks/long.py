@@ -70,7 +70,7 @@ def embed(place: Path, network: str) -> None:
         return run(self, pieces)
 
     def two_rows(self: VGGish, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {name: features[:, 0, :2].flatten(1) for name in self.wanted}
+        return {name: features[:, 0, :2].flatten(1) for name in self.stream_names}
 
     VGGish.run = counted  # type: ignore[method-assign]
     if network == "stand-in":

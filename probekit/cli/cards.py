@@ -65,9 +65,9 @@ def list_extractors(context: typer.Context, json: bool = output.AsJson) -> None:
     from probekit.extractors.students import card as card_module
 
     found = {name: cards.load_extractor_card(name) for name in cards.card_paths("extractors")}
-    for name in card_module.names():
+    for name in card_module.list_students():
         try:
-            found[display_name(name)] = card_module.describe(name)[0]
+            found[display_name(name)] = card_module.describe_student(name)[0]
         except ProbekitError as error:  # the others can be listed
             output.warn(str(error))
     rows = [
@@ -98,7 +98,7 @@ def show_task(
     from probekit.cache import layout
     from probekit.probes import task_clips
 
-    found = task_clips.resolve_task(name, layout.root())
+    found = task_clips.resolve_task(name, layout.cache_root())
     _show(found.card, bibtex, json, hide={"module", "options"})
 
 
@@ -120,12 +120,12 @@ def show_extractor(
     from probekit.extractors.weights import inventory
 
     if (student := parse(name).name).startswith(STUDENT):
-        _show(card_module.describe(student)[0], bibtex, json, hide={"module"})
+        _show(card_module.describe_student(student)[0], bibtex, json, hide={"module"})
         return
     card = cards.load_extractor_card(name)
     weights = {
         one.role: {"here": one.present, "state": one.state, "path": str(one.path)}
-        for one in inventory.held([name])
+        for one in inventory.list_weights([name])
     }
     _show(card, bibtex, json, hide={"module"}, more={"weights_here": weights})
 

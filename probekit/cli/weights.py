@@ -33,7 +33,7 @@ def list_(json: bool = output.AsJson) -> None:
     """
     from probekit.extractors.weights import inventory, source
 
-    found = inventory.held()
+    found = inventory.list_weights()
     if json:
         output.as_json([vars(one) for one in found])
         return
@@ -135,7 +135,7 @@ def verify(json: bool = output.AsJson) -> None:
 
     from probekit.extractors.weights import inventory
 
-    found = [one for one in inventory.held(read=True) if one.present]
+    found = [one for one in inventory.list_weights(verify=True) if one.present]
     wrong = [one for one in found if one.state == "wrong"]
     if json:
         output.as_json([vars(one) for one in found])

@@ -1,4 +1,4 @@
-"""Waveforms become streams: the contract that every extractor keeps."""
+"""Base classes of extractors: from waveforms to streams of embeddings."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,61 +15,14 @@ from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors import labels, memory
 from probekit.extractors.weights.state_dict import load_strict
 
-
-def run_batched(
-    run: Callable[[Tensor], dict[str, Tensor]], pieces: Tensor, size: int
-) -> tuple[dict[str, Tensor], int]:
-    """Apply a function to pieces, a batch at a time.
-
-    Parameters
-    ----------
-    run : callable
-        Takes pieces, shape (n, …), and returns tensors of which the first axis is that of pieces.
-    pieces : Tensor, shape (pieces, …), pieces >= 1
-        On the device where ``run`` computes.
-    size : int >= 1
-        Pieces at once. Where memory does not suffice, half of them are tried, and so on.
-
-    Returns
-    -------
-    dict of str to Tensor
-        What ``run`` returned, put together.
-    int
-        How many pieces at once were possible in the end.
-
-    Raises
-    ------
-    MemoryError
-        If memory does not suffice for a single piece.
-    """
-    found: list[dict[str, Tensor]] = []
-    rest = pieces
-    while len(rest):
-        batch = rest[:size]
-        try:
-            found.append(run(batch))
-        except (RuntimeError, MemoryError) as error:
-            if not memory.is_oom(error):
-                raise
-        else:
-            rest = rest[size:]
-            continue
-        # only here, where the error is gone, nothing holds what did not fit
-        memory.empty_cache(pieces.device)
-        if len(batch) == 1:
-            raise MemoryError(f"out of memory on {pieces.device} with a single piece")
-        size = len(batch) // 2
-    return {name: torch.cat([own[name] for own in found]) for name in found[0]}, size
-
-
 Outputs = dict[str, Tensor]
 
-_MORE_ON_A_DEVICE = 8  # times the audio: thousands of cores want more to do
+_GPU_BATCH_FACTOR = 8  # times the audio of a CPU batch: thousands of cores need more work
 
 
 @dataclass(frozen=True)
 class Head:
-    """A network's own classifier: what it was trained to tell apart.
+    """A network's own classifier.
 
     Attributes
     ----------
@@ -82,7 +35,7 @@ class Head:
     stream : str
         The stream that the layer reads.
     pooling : {"none", "mean", "lin", "attention"}
-        How a clip's probabilities come from those of frames: ``none`` where the stream is one
+        How a clip's probabilities come from those of frames: ``none`` for a stream of one
         vector a clip, ``lin`` is Σp² / Σp.
     """
 
@@ -93,45 +46,79 @@ class Head:
     pooling: str = "none"
 
 
-class Extractor(nn.Module):
-    """Base of all extractors.
+def run_batched(
+    function: Callable[[Tensor], Outputs], pieces: Tensor, batch_size: int
+) -> tuple[Outputs, int]:
+    """Apply a function to pieces in batches, smaller ones where memory does not suffice.
 
-    A subclass sets ``network`` (a module whose state-dict keys are the official checkpoint's, or
-    None where there are no weights) and implements :meth:`split`, :meth:`frontend` and :meth:`embed`.
-    Waveforms are cut into pieces of equal length, pieces of all clips go through front-end and
-    network together, and the outputs go back to their clips: so a clip's embedding does not depend
-    on its companions.
+    Returns the concatenated outputs and the batch size that fitted in the end. Raises
+    ``MemoryError`` if a single piece does not fit.
+    """
+    outputs: list[Outputs] = []
+    rest = pieces
+    while len(rest):
+        batch = rest[:batch_size]
+        try:
+            outputs.append(function(batch))
+        except (RuntimeError, MemoryError) as error:
+            if not memory.is_oom(error):
+                raise
+        else:
+            rest = rest[batch_size:]
+            continue
+        # outside of the handler: the exception, which holds what did not fit, is released
+        memory.empty_cache(pieces.device)
+        if len(batch) == 1:
+            raise MemoryError(f"out of memory on {pieces.device} with a single piece")
+        batch_size = len(batch) // 2
+    return {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}, batch_size
+
+
+class Extractor(nn.Module):
+    """Base class of all extractors.
+
+    A subclass sets ``network`` (a module with the state-dict keys of the official checkpoint, or
+    None if there are no weights) and implements :meth:`frontend`, :meth:`embed` and, unless it
+    derives from one of the classes below, :meth:`split`. Waveforms are split into pieces of equal
+    length, pieces of all clips go through front-end and network together, and the outputs go back
+    to their clips, so that a clip's embedding does not depend on its companions.
 
     Parameters
     ----------
     card : ExtractorCard
-        Facts of this extractor.
+        Facts about this extractor.
     params : dict
         A value for every parameter of the card.
-    wanted : sequence of str
-        The streams to compute.
+    streams : sequence of str
+        Names of the streams to compute.
+
+    See Also
+    --------
+    WindowedExtractor : Networks that read fixed windows.
+    WholeClipExtractor : Networks that read a whole clip of any length.
+    CroppedExtractor : Networks that read the first seconds of a clip.
     """
 
     network: nn.Module | None
-    batch_seconds: float = 60.0  # of audio that goes through the network at once, on a CPU
+    batch_seconds: float = 60.0  # audio in a batch on a CPU
     batch_pieces: int = 1024  # at most
 
-    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
+    def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
         super().__init__()
         self.network = None  # on the instance: a class attribute would hide the submodule
         self.card = card
         self.params = params
-        self.wanted = tuple(wanted)
+        self.stream_names = tuple(streams)
         self.precision = torch.float32
-        self._longest = math.inf  # samples of a batch, once memory did not suffice for more
+        self._max_batch_samples = math.inf  # lowered when memory does not suffice
 
     @property
     def streams(self) -> dict[str, Stream]:
         """The streams that a call returns, with dimension, kind and grid for these parameters."""
-        return {name: self.card.streams[name] for name in self.wanted}
+        return {name: self.card.streams[name] for name in self.stream_names}
 
     def split(self, wave: Tensor) -> Tensor:
-        """Cut one waveform into the pieces that the network sees.
+        """Split one waveform into the pieces that the network reads.
 
         Parameters
         ----------
@@ -146,7 +133,7 @@ class Extractor(nn.Module):
         raise NotImplementedError
 
     def frontend(self, pieces: Tensor) -> Tensor:
-        """Turn pieces into the network's input; runs in float32 at every precision.
+        """Compute the network's input; runs in float32 at every precision.
 
         Parameters
         ----------
@@ -156,7 +143,7 @@ class Extractor(nn.Module):
         Returns
         -------
         Tensor, shape (pieces, …)
-            The network's input.
+            For example log-mel spectrograms.
         """
         raise NotImplementedError
 
@@ -171,23 +158,23 @@ class Extractor(nn.Module):
         Returns
         -------
         dict of str to Tensor
-            For each stream of ``wanted``: shape (pieces, dim), one vector a piece, or
+            For each name in ``stream_names``: shape (pieces, dim), one vector a piece, or
             (pieces, time, dim).
         """
         raise NotImplementedError
 
     @property
     def sample_rate(self) -> int:
-        """Hz, of the waveforms that it is called with."""
+        """Sample rate of the waveforms that it takes, in Hz."""
         return self.card.sample_rate
 
     def weights_target(self, role: str) -> nn.Module | None:
-        """Return the module that takes the weights of a role, or None where there is none.
+        """Return the module that takes the weights of a role, or None if there is none.
 
         Parameters
         ----------
         role : str
-            A weights file of the card: ``"main"`` is :attr:`network`.
+            Name of a weights file in the card; ``"main"`` is for :attr:`network`.
 
         Returns
         -------
@@ -197,7 +184,7 @@ class Extractor(nn.Module):
         return self.network if role == "main" else None
 
     def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
-        """Take weights: one state dict for each weights file of the card that is in use.
+        """Load one state dict for each weights file of the card that is in use.
 
         Parameters
         ----------
@@ -210,18 +197,18 @@ class Extractor(nn.Module):
             If a tensor is missing, unknown, or of another shape than the network's.
         """
         for role, state in states.items():
-            part = self.weights_target(role)
-            if part is None:
-                raise WeightsError(f"{self.card.name} has no use for {role} weights")
-            load_strict(part, state, f"{self.card.name}: {role} weights")
+            target = self.weights_target(role)
+            if target is None:
+                raise WeightsError(f"{self.card.name} takes no {role} weights")
+            load_strict(target, state, f"{self.card.name}: {role} weights")
 
     def source_classes(self) -> tuple[str, ...]:
-        """Return what the head tells apart, from the list that the card names."""
+        """Return the head's class names, from the list that the card names."""
         file = self.card.classes_file
         return labels.load_labels(file) if file else ()
 
     def head(self) -> Head | None:
-        """Return the network's own classifier, or None where it has none."""
+        """Return the network's own classifier, or None if it has none."""
         return None
 
     @torch.inference_mode()
@@ -245,32 +232,32 @@ class Extractor(nn.Module):
         ProbekitError
             If a waveform is not of that shape.
         """
-        where = self.device
-        cuts = [self.split(self._wave(wave).to(where, torch.float32)) for wave in waves]
-        results: list[Outputs] = [{} for _ in cuts]
-        for same in _by_length(cuts):
-            outputs = self.run(torch.cat([cuts[i] for i in same]))
-            counts = [len(cuts[i]) for i in same]
+        device = self.device
+        clips = [self.split(self._to_tensor(wave).to(device, torch.float32)) for wave in waves]
+        results: list[Outputs] = [{} for _ in clips]
+        for indices in _group_by_length(clips):
+            outputs = self.run(torch.cat([clips[i] for i in indices]))
+            counts = [len(clips[i]) for i in indices]
             for name, stream in self.streams.items():
-                for i, own in zip(same, outputs[name].split(counts), strict=True):
-                    flat = own.reshape(-1, stream.dim)
+                for i, values in zip(indices, outputs[name].split(counts), strict=True):
+                    flat = values.reshape(-1, stream.dim)
                     results[i][name] = flat if stream.kind == "frames" else flat[0]
         return results
 
-    def _wave(self, wave: Tensor | npt.NDArray[Any]) -> Tensor:
-        """Return a waveform as a tensor; a copy of an array, which may be read-only or reversed."""
+    def _to_tensor(self, wave: Tensor | npt.NDArray[Any]) -> Tensor:
+        """Check a waveform and convert it; an array, maybe read-only or reversed, is copied."""
         if not isinstance(wave, Tensor):
             wave = torch.from_numpy(np.array(wave, np.float32, order="C"))
         if wave.ndim != 1 or not len(wave):
             raise ProbekitError(
-                f"{self.card.name}: a waveform of shape {tuple(wave.shape)}; call it with a list "
-                f"of mono waveforms, each (samples,), at {self.card.sample_rate} Hz"
+                f"{self.card.name}: a waveform must have the shape (samples,), got "
+                f"{tuple(wave.shape)}. Pass a list of mono waveforms at {self.card.sample_rate} Hz"
             )
         return wave
 
     @torch.inference_mode()
     def run(self, pieces: Tensor) -> Outputs:
-        """Run front-end and network on pieces, some at a time.
+        """Run front-end and network on pieces, in batches.
 
         Parameters
         ----------
@@ -280,35 +267,27 @@ class Extractor(nn.Module):
         Returns
         -------
         dict of str to Tensor
-            What :meth:`embed` returns for all of them, float32.
+            Outputs of :meth:`embed` for all of them, float32.
         """
         samples = pieces.shape[1]
         size = self.max_batch_size(samples)
         outputs, fitted = run_batched(self._run, pieces, size)
         if fitted < size:
-            self._longest = fitted * samples
+            self._max_batch_samples = fitted * samples
         return outputs
 
     def _run(self, pieces: Tensor) -> Outputs:
         return self.apply_network(self.frontend(pieces))
 
     def max_batch_size(self, samples: int) -> int:
-        """Return how many pieces go through the network together.
+        """Return how many pieces of a length in samples go through the network together.
 
-        Parameters
-        ----------
-        samples : int >= 1
-            Length of a piece.
-
-        Returns
-        -------
-        int >= 1
-            About :attr:`batch_seconds` of audio, eight times that on a GPU, and no more than
-            memory sufficed for so far.
+        That is about :attr:`batch_seconds` of audio, eight times as much on a GPU, and no more
+        than has fitted into memory so far.
         """
-        seconds = self.batch_seconds * (1 if self.device.type == "cpu" else _MORE_ON_A_DEVICE)
-        fitting = int(min(seconds * self.card.sample_rate, self._longest)) // samples
-        return max(1, min(fitting, self.batch_pieces))
+        seconds = self.batch_seconds * (1 if self.device.type == "cpu" else _GPU_BATCH_FACTOR)
+        limit = int(min(seconds * self.card.sample_rate, self._max_batch_samples)) // samples
+        return max(1, min(limit, self.batch_pieces))
 
     def apply_network(self, features: Tensor) -> Outputs:
         """Run :meth:`embed` at the extractor's precision.
@@ -321,7 +300,7 @@ class Extractor(nn.Module):
         Returns
         -------
         dict of str to Tensor
-            What :meth:`embed` returns, float32.
+            Outputs of :meth:`embed`, float32.
         """
         if self.precision == torch.float32:
             return self.embed(features)
@@ -330,18 +309,26 @@ class Extractor(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the network and the front-end are, and so where a call runs."""
+        """Device of the network and the front-end."""
         for tensor in (*self.parameters(), *self.buffers()):
             return tensor.device
         return torch.device("cpu")
 
 
 class WindowedExtractor(Extractor):
-    """An extractor that sees fixed windows: each window becomes one frame (or a fixed number).
+    """An extractor that reads fixed windows; each window becomes one frame (or a fixed number).
 
-    ``window`` and ``hop`` are in samples; ``lead`` zeros go in front of the clip. Where
-    ``keep_tail`` is set, zeros are appended so that every sample is in some window; otherwise an
-    incomplete last window is dropped. A clip shorter than one window is padded to it.
+    A clip shorter than one window is padded with zeros.
+
+    Attributes
+    ----------
+    window, hop : int
+        Length of a window and distance between the starts of windows, in samples.
+    lead : int
+        Number of zeros in front of the clip.
+    keep_tail : bool
+        Whether zeros are appended so that every sample is in some window; otherwise an incomplete
+        last window is dropped.
     """
 
     window: int
@@ -350,42 +337,31 @@ class WindowedExtractor(Extractor):
     keep_tail: bool = False
 
     def windows(self, samples: int) -> int:
-        """Return how many windows a clip has.
+        """Return the number of windows of a clip of a length in samples."""
+        beyond = max(0, self.lead + samples - self.window)
+        return 1 + (-(-beyond // self.hop) if self.keep_tail else beyond // self.hop)
+
+    def extent(self, first: int, count: int, samples: int) -> tuple[int, int, int, int]:
+        """Return the samples that a range of windows covers, to read a long clip in blocks.
+
+        ``pad(wave[start:stop], (before, after)).unfold(0, self.window, self.hop)`` are these
+        windows, as in :meth:`split`.
 
         Parameters
         ----------
+        first : int >= 0
+            Index of the first window.
+        count : int >= 1
+            Number of windows.
         samples : int >= 1
             Length of the clip.
 
         Returns
         -------
-        int >= 1
-            As many as :meth:`split` makes.
-        """
-        beyond = max(0, self.lead + samples - self.window)
-        return 1 + (-(-beyond // self.hop) if self.keep_tail else beyond // self.hop)
-
-    def extent(self, first: int, count: int, samples: int) -> tuple[int, int, int, int]:
-        """Say which samples a run of windows needs, so that a long clip can be read in pieces.
-
-        ``pad(wave[start:stop], (before, after)).unfold(0, self.window, self.hop)`` gives these
-        windows, the same as in :meth:`split`.
-
-        Parameters
-        ----------
-        first : int >= 0
-            Number of the first window.
-        count : int >= 1
-            How many windows.
-        samples : int >= 1
-            Length of the whole clip.
-
-        Returns
-        -------
         start, stop : int, 0 <= start <= stop <= samples
-            The samples of the clip.
+            Range of samples of the clip.
         before, after : int >= 0
-            How many zeros go in front of them and behind.
+            Numbers of zeros before and after them.
 
         Raises
         ------
@@ -394,25 +370,59 @@ class WindowedExtractor(Extractor):
         """
         if first < 0 or count < 1 or first + count > self.windows(samples):
             raise ValueError(
-                f"windows {first} to {first + count - 1}: a clip of {samples} samples has "
-                f"{self.windows(samples)}"
+                f"windows {first} to {first + count - 1} are out of range: a clip of {samples} "
+                f"samples has {self.windows(samples)}"
             )
         begin = first * self.hop - self.lead
         end = begin + (count - 1) * self.hop + self.window
-        start, stop = (min(max(place, 0), samples) for place in (begin, end))
+        start, stop = (min(max(edge, 0), samples) for edge in (begin, end))
         before = min(end, 0) - min(begin, 0)
         after = max(end, samples) - max(begin, samples)
         return start, stop, before, after
 
     def split(self, wave: Tensor) -> Tensor:
-        """Cut a waveform into overlapping windows; see :class:`Extractor`."""
+        """Split a waveform into overlapping windows, shape (windows, window)."""
         start, stop, *zeros = self.extent(0, self.windows(len(wave)), len(wave))
         return nn.functional.pad(wave[start:stop], zeros).unfold(0, self.window, self.hop)
 
 
-def _by_length(cuts: Sequence[Tensor]) -> list[list[int]]:
-    """Group clips whose pieces have the same number of samples."""
+class WholeClipExtractor(Extractor):
+    """An extractor that reads a whole clip as one piece.
+
+    Attributes
+    ----------
+    min_samples : int
+        Zeros follow a shorter clip up to this length.
+    """
+
+    min_samples: int = 1
+
+    def split(self, wave: Tensor) -> Tensor:
+        """Return the clip as one piece, shape (1, samples)."""
+        missing = self.min_samples - len(wave)
+        return (nn.functional.pad(wave, (0, missing)) if missing > 0 else wave)[None]
+
+
+class CroppedExtractor(Extractor):
+    """An extractor that reads the beginning of a clip.
+
+    Attributes
+    ----------
+    samples : int
+        Length of what it reads; zeros follow a shorter clip.
+    """
+
+    samples: int
+
+    def split(self, wave: Tensor) -> Tensor:
+        """Return the beginning of the clip as one piece, shape (1, samples)."""
+        crop = wave[: self.samples]
+        return nn.functional.pad(crop, (0, self.samples - len(crop)))[None]
+
+
+def _group_by_length(clips: Sequence[Tensor]) -> list[list[int]]:
+    """Return groups of indices of clips whose pieces have the same number of samples."""
     groups: dict[int, list[int]] = {}
-    for i, pieces in enumerate(cuts):
+    for i, pieces in enumerate(clips):
         groups.setdefault(pieces.shape[1], []).append(i)
     return list(groups.values())

@@ -21,7 +21,7 @@ from probekit.errors import ProbekitError
 from probekit.extractors import networks
 from probekit.extractors.base import Extractor
 from probekit.extractors.weights import source as weights_module
-from probekit.extractors.weights.source import Source, parse_overrides
+from probekit.extractors.weights.source import WeightsSource, parse_overrides
 from probekit.utils.suggest import unknown_name_error
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Spec:
     params: Params
     streams: tuple[str, ...]
     precision: str
-    sources: dict[str, Source]
+    sources: dict[str, WeightsSource]
     code: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -173,16 +173,16 @@ def resolve_spec(
     if precision not in PRECISIONS:
         raise unknown_name_error("precision", precision, PRECISIONS)
     overrides = weights or {}
-    sources: dict[str, Source] | None = None
+    sources: dict[str, WeightsSource] | None = None
     code: dict[str, Any] = {}
     if selection.name == HEAR:
         from probekit.extractors.adapters import hear_module
 
-        card, sources, code = hear_module.describe(selection.params, overrides)
+        card, sources, code = hear_module.describe_module(selection.params, overrides)
     elif selection.name.startswith(STUDENT):
         from probekit.extractors.students import card as card_module
 
-        card, sources, code = card_module.describe(selection.name, overrides, reports)
+        card, sources, code = card_module.describe_student(selection.name, overrides, reports)
     else:
         card = cards.load_extractor_card(selection.name)
     params = parse_parameters(card, selection.params)
@@ -193,7 +193,7 @@ def resolve_spec(
     wanted = tuple(name for name in card.streams if name in asked)
     if sources is None:
         sources = {
-            role: weights_module.resolve(card, role, facts, overrides.get(f"{card.name}.{role}"))
+            role: weights_module.resolve_weights(card, role, facts, overrides.get(f"{card.name}.{role}"))
             for role, facts in weights_module.required_weights(card, params, wanted).items()
         }
     spec = Spec(card, params, wanted, precision, sources, code)

@@ -20,7 +20,7 @@ FILE = Path(__file__).parent / "selftest.json"
 SECONDS = 1.2  # of the wave
 
 
-def wave(rate: int) -> npt.NDArray[np.float32]:
+def make_wave(rate: int) -> npt.NDArray[np.float32]:
     """Return the wave that extractors are tried on.
 
     A rising tone and, 14 dB below it, white noise from integers alone (SplitMix64), so that every
@@ -66,9 +66,9 @@ def compute_reference(name: str, device: str = "cpu") -> dict[str, Any]:
     card = cards.load_extractor_card(name)
     seeds = {f"{name}.{key.partition('/')[0]}": "random:0" for key in card.weights}
     spec = load.resolve_spec(name, weights=seeds, streams=list(card.streams))
-    extractor = load.build(spec, resources.device(device))
+    extractor = load.build(spec, resources.resolve_device(device))
     found = {}
-    for stream, values in extractor([torch.from_numpy(wave(card.sample_rate))])[0].items():
+    for stream, values in extractor([torch.from_numpy(make_wave(card.sample_rate))])[0].items():
         numbers = values.cpu().numpy().astype(np.float64)
         found[stream] = {
             "shape": list(numbers.shape),
@@ -107,7 +107,7 @@ def compare(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, float]
     return faults
 
 
-def read(path: Path | None = None) -> dict[str, Any]:
+def load_expected(path: Path | None = None) -> dict[str, Any]:
     """Return what extractors should give, by name.
 
     Parameters

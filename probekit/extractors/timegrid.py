@@ -28,12 +28,12 @@ class FrameGrid:
     window: Fraction
 
     @property
-    def begin(self) -> Fraction:
+    def start(self) -> Fraction:
         """Where the first frame's cell begins, in seconds."""
         return self.first_center - self.hop / 2
 
     @classmethod
-    def read(cls, hop: object, first_center: object, window: object) -> "FrameGrid":
+    def parse(cls, hop: object, first_center: object, window: object) -> "FrameGrid":
         """Return the grid of three numbers as they stand in caches and cards.
 
         Parameters
@@ -57,7 +57,7 @@ class FrameGrid:
         return made
 
     @classmethod
-    def of(cls, stream: Stream) -> "FrameGrid":
+    def from_stream(cls, stream: Stream) -> "FrameGrid":
         """Return the grid of a card's stream of frames.
 
         Parameters

@@ -175,10 +175,10 @@ def test_it_serves_as_a_student():
 
 
 def test_shortest_input(extractor):
-    assert cf.SHORTEST == 120_000
-    assert extractor.network.encode(torch.rand(1, cf.SHORTEST)).shape == (1, 16)
+    assert cf.MIN_SAMPLES == 120_000
+    assert extractor.network.encode(torch.rand(1, cf.MIN_SAMPLES)).shape == (1, 16)
     with pytest.raises(RuntimeError, match="too small"):
-        extractor.network.encode(torch.rand(1, cf.SHORTEST - 1))
+        extractor.network.encode(torch.rand(1, cf.MIN_SAMPLES - 1))
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])

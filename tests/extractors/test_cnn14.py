@@ -66,12 +66,14 @@ def sounds(samples=33333):
 
 def test_original_outputs(filled, stored):
     kinds = ("noise", "speech")
-    found = filled([torch.from_numpy(stored[f"{kind}.wave"]) for kind in kinds])
-    ours = torch.stack([clip["embedding"] for clip in found])
-    expected = np.stack([stored[f"{kind}.embedding"] for kind in kinds])
-    assert np.abs(ours.numpy() - expected).max() / expected.std() < 1e-4
+    outputs = filled([torch.from_numpy(stored[f"{kind}.wave"]) for kind in kinds])
+    embedding = torch.stack([clip["embedding"] for clip in outputs])
+    original = torch.from_numpy(np.stack([stored[f"{kind}.embedding"] for kind in kinds]))
+    assert (embedding - original).abs().max() / original.std() < 2e-5
+    # logits reach 668 here, where the last digit of float32 is 6e-5: the head reads the original's
+    # embedding, so that its rounding is not added to that of the twelve convolutions
     head = filled.head()
-    clipwise = torch.sigmoid(ours @ head.weight.T + head.bias).numpy()
+    clipwise = torch.sigmoid(original @ head.weight.T + head.bias).numpy()
     expected = np.stack([stored[f"{kind}.clipwise"] for kind in kinds])
     assert np.abs(clipwise - expected).max() / expected.std() < 1e-4
 
@@ -182,7 +184,7 @@ def test_published_kind_of_file_is_read(tmp_path):
     sampler = {"indexes": np.arange(5), "queue": [np.arange(3), np.float64(2)], "pointer": 3}
     torch.save({"iteration": 1, "model": {"a": torch.ones(2)}, "sampler": sampler}, file)
     assert (
-        state_dict.load_state_dict(source.Source(path=file), "main", None)["model"]["a"].sum() == 2
+        state_dict.load_state_dict(source.WeightsSource(path=file), "main", None)["model"]["a"].sum() == 2
     )
 
 

@@ -67,7 +67,7 @@ def default(extractor):
 
 def parts(extractor):
     """The modules that take weights, by role."""
-    roles = required_weights(extractor.card, extractor.params, extractor.wanted)
+    roles = required_weights(extractor.card, extractor.params, extractor.stream_names)
     return {role: extractor.weights_target(role) for role in roles}
 
 
@@ -275,7 +275,7 @@ def test_loading_is_strict(extractor, change):
 
 def test_weights_are_recognised(extractor):
     if extractor.network is not None:
-        assert diagnosis.recognise(set(extractor.network.state_dict())) == [extractor.card.name]
+        assert diagnosis.identify_network(set(extractor.network.state_dict())) == [extractor.card.name]
 
 
 def test_a_caveat_is_shown_wherever_the_numbers_are():

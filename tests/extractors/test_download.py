@@ -143,8 +143,8 @@ def a_card(url: str | None, **facts: Any) -> ExtractorCard:
     )
 
 
-def fetch(card: ExtractorCard, progress: download.Progress | None = None) -> source_module.Source:
-    return source_module.resolve(card, "main", card.weights["main"], progress=progress)
+def fetch(card: ExtractorCard, progress: download.Progress | None = None) -> source_module.WeightsSource:
+    return source_module.resolve_weights(card, "main", card.weights["main"], progress=progress)
 
 
 def lies(home: Path) -> set[str]:
@@ -451,7 +451,7 @@ def test_a_file_is_read_again_only_when_it_changed(
     assert path is not None
     settled(path)
     reads: list[Path] = []
-    real = download.digests
+    real = download.compute_digests
     monkeypatch.setattr(download, "digests", lambda path: reads.append(path) or real(path))
     for _ in range(3):
         assert fetch(card).sha256 == SHA256
@@ -477,10 +477,10 @@ def test_a_file_is_read_again_only_when_it_changed(
 def test_a_file_that_was_just_written_is_not_trusted_by_its_time_stamp(home: Path) -> None:
     path = home.parent / "own.bin"
     path.write_bytes(b"one")
-    assert source_module.digests(path).sha256 == hashlib.sha256(b"one").hexdigest()
+    assert source_module.file_digests(path).sha256 == hashlib.sha256(b"one").hexdigest()
     assert source_module.cached_digests(path) is None
     settled(path)
-    source_module.digests(path)
+    source_module.file_digests(path)
     assert source_module.cached_digests(path) is not None
 
 
@@ -489,7 +489,7 @@ def test_an_override_is_hashed_once_too(home: Path) -> None:
     path.write_bytes(b"own")
     settled(path)
     card = a_card(None)
-    source = source_module.resolve(card, "main", card.weights["main"], str(path))
+    source = source_module.resolve_weights(card, "main", card.weights["main"], str(path))
     assert source.sha256 == hashlib.sha256(b"own").hexdigest()
     assert source_module.cached_digests(path).sha256 == source.sha256  # type: ignore[union-attr]
 
@@ -549,7 +549,7 @@ def command(*arguments: str) -> tuple[int, str]:
     ],
 )
 def test_which_files_belong_to_a_name(own_cards: Path, text: str, names: list[str]) -> None:
-    assert [role for _, role, _ in inventory.files(text)] == names
+    assert [role for _, role, _ in inventory.select_files(text)] == names
 
 
 @pytest.mark.parametrize("text", ["ab", "bb:kind=z", "bb:size=1", "aa:stream=outer"])
@@ -558,14 +558,14 @@ def test_a_misspelt_name_downloads_nothing(own_cards: Path, server: Server, text
         command("get", "aa", text)
     assert server.asked == []
     with pytest.raises(UnknownNameError, match="Did you mean 'aa'"):
-        inventory.files("aaa")
+        inventory.select_files("aaa")
 
 
 def test_openl3_has_a_file_for_each_content_and_input() -> None:
-    assert len(inventory.files("openl3")) == 6
-    ((_, role, facts),) = inventory.files("openl3:content=env,input=linear")
+    assert len(inventory.select_files("openl3")) == 6
+    ((_, role, facts),) = inventory.select_files("openl3:content=env,input=linear")
     assert role == "main/linear-env" and facts.file == "openl3_audio_linear_env-v0_4_0.h5.gz"
-    assert [role for _, role, _ in inventory.files("openl3:content=env")] == ["main/mel256-env"]
+    assert [role for _, role, _ in inventory.select_files("openl3:content=env")] == ["main/mel256-env"]
 
 
 def test_list_get_and_verify(own_cards: Path, server: Server, home: Path) -> None:

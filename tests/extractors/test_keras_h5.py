@@ -11,7 +11,7 @@ import torch
 
 from probekit.errors import WeightsError
 from probekit.extractors.weights import keras
-from probekit.extractors.weights.keras import read_layers, state_dict
+from probekit.extractors.weights.keras import read_layers, to_state_dict
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_state_dict_has_torchs_names_and_axes(tmp_path):
         ("b", vectors),
         ("c", {"kernel": dense}),
     ]
-    state = state_dict(tmp_path, layers, ["conv", "bn", "fc"])
+    state = to_state_dict(tmp_path, layers, ["conv", "bn", "fc"])
     assert state["conv.weight"].shape == (5, 4, 2, 3)
     assert state["conv.weight"][4, 1, 0, 2] == kernel[0, 2, 1, 4]
     np.testing.assert_array_equal(state["fc.weight"], dense.T)
@@ -89,7 +89,7 @@ def test_state_dict_has_torchs_names_and_axes(tmp_path):
 def test_state_dict_counts_layers(tmp_path):
     layers = read_layers(write(tmp_path / "w.h5"))
     with pytest.raises(WeightsError, match=r"w\.h5: has 1 layers with weights, the network 2"):
-        state_dict(tmp_path / "w.h5", layers, ["one", "two"])
+        to_state_dict(tmp_path / "w.h5", layers, ["one", "two"])
 
 
 def refused(path, reason):

@@ -17,7 +17,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 first = faults()
-memory.keep_freed()
+memory.tune_malloc()
 for _ in range(4):  # glibc needs some blocks to begin with
     faults()
 print(first, faults())

@@ -14,7 +14,7 @@ from probekit.extractors.weights import source, state_dict
 
 
 def read(path):
-    return state_dict.load_state_dict(source.Source(path=path), "main", None)
+    return state_dict.load_state_dict(source.WeightsSource(path=path), "main", None)
 
 
 ARRAYS = {

@@ -28,34 +28,34 @@ TEXTS = ["harmonic-cnn", "cf-net:width=8", "short-chunk:width=2"]
     ],
 )
 def test_facts(text, rate, crop, dim, steps):
-    student = zoo.build(text, 7)
+    student = zoo.build_student(text, 7)
     assert (student.rate, student.crop, student.dim, student.classes) == (rate, crop, dim, 7)
     assert student.training
     grid, found = student.frames(int(student.crop * rate))
     assert found == steps
-    assert grid.hop * steps == crop and grid.begin == 0
-    again = zoo.build(student.describe, 7)
-    assert again.describe == student.describe and again.dim == dim
+    assert grid.hop * steps == crop and grid.start == 0
+    again = zoo.build_student(student.spec, 7)
+    assert again.spec == student.spec and again.dim == dim
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_halves(text):
     torch.manual_seed(0)
-    student = zoo.build(text, 3).eval()
+    student = zoo.build_student(text, 3).eval()
     waves = torch.randn(2, 125_000)
     l = student.encode(waves)  # noqa: E741
     assert l.shape == (2, student.frames(125_000)[1], student.dim)
     assert torch.equal(student.decode(l), student(waves))
     assert student(waves).shape == (2, 3)
-    hidden, last = student.output()
+    hidden, last = student.classifier()
     torch.testing.assert_close(last(hidden(l)), student.decode(l))
     assert all(p.requires_grad for p in student.parameters())
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_shortest_crop(text):
-    student = zoo.build(text, 2).eval()
-    shortest = student.shortest
+    student = zoo.build_student(text, 2).eval()
+    shortest = student.min_samples
     assert student.encode(torch.randn(2, shortest)).shape[1] == student.frames(shortest)[1]
     with pytest.raises(ProbekitError, match=rf"too short; it takes .*{shortest} samples"):
         student.frames(shortest - 1)
@@ -64,20 +64,20 @@ def test_shortest_crop(text):
 
 
 def test_default_short_chunk_is_small():
-    student = zoo.build("short-chunk", 50)
+    student = zoo.build_student("short-chunk", 50)
     count = sum(p.numel() for p in student.parameters())
     # convolutions, normalizations, two linear layers
     convolutions = sum(9 * a * b + 3 * b for a, b in [(1, 16), (16, 32), (32, 64), (64, 128)])
     assert count == 2 + convolutions + (256 * 128 + 128) + 2 * 128 + (128 * 50 + 50)
     assert count <= 300_000
-    assert sum(p.numel() for p in zoo.build("short-chunk", 1).parameters()) == 130_915
+    assert sum(p.numel() for p in zoo.build_student("short-chunk", 1).parameters()) == 130_915
 
 
 @pytest.mark.parametrize("second", [F(0), F(1, 2), F(1111, 500), F(249, 100), F(39999, 8000)])
 def test_short_chunk_frames_hear_their_window(second, monkeypatch):
     """A change of one sample reaches the frames whose window holds it, and no other."""
     torch.manual_seed(0)
-    student = zoo.build("short-chunk:width=8", 2).eval().double()
+    student = zoo.build_student("short-chunk:width=8", 2).eval().double()
     network = student.network
     for block in network.blocks:  # sums instead of maxima: every spectrum counts
         torch.nn.init.uniform_(block.conv.weight, 0.05, 0.1)
@@ -97,7 +97,7 @@ def test_short_chunk_frames_hear_their_window(second, monkeypatch):
     at = F(sample, 16_000)
     inside = [abs(center - at) < grid.window / 2 for center in centers]
     assert [bool(r) for r in reached] == inside
-    own = int((at - grid.begin) // grid.hop)
+    own = int((at - grid.start) // grid.hop)
     assert inside[own]
 
 
@@ -119,7 +119,7 @@ def test_short_chunk_spectra_against_librosa():
 @pytest.mark.parametrize("text", TEXTS)
 def test_front_ends_stay_single_under_autocast(text):
     torch.manual_seed(0)
-    student = zoo.build(text, 3).eval()
+    student = zoo.build_student(text, 3).eval()
     waves = torch.randn(2, 120_000)
     heard = {}
     embed = student.embed
@@ -138,19 +138,19 @@ def test_front_ends_stay_single_under_autocast(text):
 
 def test_wrong_texts():
     with pytest.raises(UnknownNameError, match="Did you mean 'short-chunk'"):
-        zoo.build("short-chunks", 2)
+        zoo.build_student("short-chunks", 2)
     with pytest.raises(UnknownNameError, match="parameter of student cf-net 'wdith'"):
-        zoo.build("cf-net:wdith=8", 2)
+        zoo.build_student("cf-net:wdith=8", 2)
     with pytest.raises(ProbekitError, match="multiple of 8"):
-        zoo.build("cf-net", 2, width=12)
+        zoo.build_student("cf-net", 2, width=12)
     with pytest.raises(ProbekitError, match="not a whole number"):
-        zoo.build("short-chunk:width=big", 2)
+        zoo.build_student("short-chunk:width=big", 2)
     with pytest.raises(ProbekitError, match="it is 1 or more"):
-        zoo.build("short-chunk:width=0", 2)
+        zoo.build_student("short-chunk:width=0", 2)
     with pytest.raises(ProbekitError, match="key=value"):
-        zoo.build("short-chunk:width=", 2)
+        zoo.build_student("short-chunk:width=", 2)
     with pytest.raises(ProbekitError, match="0 classes"):
-        zoo.build("short-chunk", 0)
+        zoo.build_student("short-chunk", 0)
 
 
 # --- modules of the user's ------------------------------------------------------------------------
@@ -217,22 +217,22 @@ def mine(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("flat", "steps"), [("false", 15), ("true", 1)])
 def test_a_module_of_the_user_s(mine, flat, steps):
-    student = zoo.build(f"{mine}:Net:dim=4,flat={flat}", 3)
+    student = zoo.build_student(f"{mine}:Net:dim=4,flat={flat}", 3)
     assert (student.rate, student.crop, student.dim) == (8000, F(3, 2), 4)
     hop = F(3, 2) / steps
     assert student.frames(12_000) == (FrameGrid(hop, hop / 2, hop), steps)
     waves = torch.randn(2, 12_000)
     assert student.encode(waves).shape == (2, steps, 4)
     assert student(waves).shape == (2, 3)
-    assert zoo.build(student.describe, 3).dim == 4
+    assert zoo.build_student(student.spec, 3).dim == 4
     with pytest.raises(ProbekitError, match=r"no method decoder\(features\)"):
         student.decoder(9)
 
 
 def test_a_module_that_says_more(mine):
-    student = zoo.build(f"{mine}:Rich", 3, dim=4)
+    student = zoo.build_student(f"{mine}:Rich", 3, dim=4)
     assert student.frames(8000) == (FrameGrid(F(1, 10), F(0), F(3, 10)), 10)
-    student.replace(student.decoder(4 + 9))
+    student.replace_classifier(student.decoder(4 + 9))
     assert student.decode(torch.randn(2, 15, 13)).shape == (2, 3)
     used = {key for key, p in student.named_parameters() if p.requires_grad}
     layers = ("network.inner", "head.dense")
@@ -254,9 +254,9 @@ def test_a_module_that_says_more(mine):
 )
 def test_modules_that_do_not_fit(mine, name, message):
     with pytest.raises(ProbekitError, match=message):
-        zoo.build(f"{mine}:{name}", 3).frames(12_000)
+        zoo.build_student(f"{mine}:{name}", 3).frames(12_000)
 
 
 def test_a_module_that_does_not_exist():
     with pytest.raises(ProbekitError, match="cannot be imported"):
-        zoo.build("no.such.module:Net", 3)
+        zoo.build_student("no.such.module:Net", 3)

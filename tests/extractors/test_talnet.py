@@ -174,7 +174,7 @@ def test_checkpoint_of_the_author_s_kind_is_read(filled, tmp_path):
     file = tmp_path / "TALNet.pt"
     content = {"model": model, "optimizer": {"param_groups": [{"lr": 1e-3}]}}
     torch.save(content, file, _use_new_zipfile_serialization=False)
-    main = state_dict.load_state_dict(source.Source(path=file), "main", None)
+    main = state_dict.load_state_dict(source.WeightsSource(path=file), "main", None)
     fresh = talnet.build(filled.card, {}, STREAMS).eval()
     fresh.load_weights({"main": main, "normalizer": fresh.normalizer.state_dict()})
     for key, value in model.items():
@@ -201,7 +201,7 @@ def test_normalizer_of_the_author_s_kind_is_read(filled, tmp_path):
         normalizer_of_python_2(pair), pickle.dumps(tuple(pair)), pickle.dumps(pair, protocol=2)
     ):  # fmt: skip
         file.write_bytes(content)
-        state = state_dict.load_state_dict(source.Source(path=file), "normalizer", None)
+        state = state_dict.load_state_dict(source.WeightsSource(path=file), "normalizer", None)
         fresh = talnet.build(filled.card, {}, STREAMS).eval()
         fresh.load_weights({"main": filled.network.state_dict(), "normalizer": state})
         np.testing.assert_allclose(fresh.normalizer.mu, pair[0], rtol=1e-7)

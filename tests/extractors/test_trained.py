@@ -30,11 +30,11 @@ def reports(tmp_path, monkeypatch):
 
 def made(text="short-chunk:width=2", name="0a1b", crop=F(5), target="multi", **more):
     torch.manual_seed(0)
-    student = zoo.build(text, len(CLASSES))
+    student = zoo.build_student(text, len(CLASSES))
     student.train()(torch.randn(4, int(crop * student.rate)))  # running statistics of its own
     student.eval()
     where = save_student(
-        card.folder() / name, student, classes=CLASSES, target=target, crop=crop, **more
+        card.students_dir() / name, student, classes=CLASSES, target=target, crop=crop, **more
     )
     return student, where
 
@@ -88,9 +88,9 @@ def test_frames_of_crops_follow_one_another():
 def test_fixed_students_have_one_linear_layer():
     from probekit.distillation import methods
 
-    student = zoo.build("short-chunk:width=2", 3)
+    student = zoo.build_student("short-chunk:width=2", 3)
     methods.freeze_encoder(student)
-    save_student(card.folder() / "f1", student, classes=CLASSES, target="single", crop=F(1))
+    save_student(card.students_dir() / "f1", student, classes=CLASSES, target="single", crop=F(1))
     extractor = load.build(load.resolve_spec("runs/f1", streams=["hidden", "logits"]))
     assert torch.equal(extractor.head().weight, student.head.dense.weight)
     wave = torch.randn(16_000)
@@ -108,10 +108,10 @@ def test_regressions_have_values_only():
 def test_students_that_need_their_teacher_are_not_kept():
     from probekit.distillation import fusion
 
-    model = fusion.build("concat", zoo.build("short-chunk:width=2", 3), 5)
+    model = fusion.build("concat", zoo.build_student("short-chunk:width=2", 3), 5)
     with pytest.raises(ProbekitError, match="reads a teacher's features"):
-        save_student(card.folder() / "c", model.student, classes=CLASSES, target="multi", crop=F(1))
-    assert card.names() == {}
+        save_student(card.students_dir() / "c", model.student, classes=CLASSES, target="multi", crop=F(1))
+    assert card.list_students() == {}
 
 
 def test_a_module_of_the_user_s(tmp_path, monkeypatch):
@@ -150,7 +150,7 @@ def test_the_weights_decide_the_fingerprint():
     assert specs[0].card.title == "one line" and specs[0].provenance == ["stand-in data"]
     with torch.no_grad():
         first.network.bn.bias += 1
-    save_student(card.folder() / "a1", first, classes=CLASSES, target="multi", crop=F(5))
+    save_student(card.students_dir() / "a1", first, classes=CLASSES, target="multi", crop=F(5))
     assert load.resolve_spec("runs/a1").fingerprint != specs[0].fingerprint
 
 
@@ -190,15 +190,15 @@ def test_in_another_folder(main, corpus, tmp_path, monkeypatch):
     made(name="0a1b", crop=F(1))
     first = load.resolve_spec("runs/0a1b").fingerprint
     other = tmp_path / "other"
-    card.folder().rename(tmp_path / "moved")
+    card.students_dir().rename(tmp_path / "moved")
     other.mkdir()
     (tmp_path / "moved").rename(other / "students")
     with pytest.raises(UnknownNameError, match="There is: none"):
         load.resolve_spec("runs/0a1b")
     assert load.resolve_spec("runs/0a1b", reports=other).fingerprint == first
     made(name="ffff", crop=F(1))  # what lies where it is looked for anyway is found, too
-    assert set(card.names(other)) == {"student-0a1b", "student-ffff"}
-    assert card.names(other)["student-0a1b"].parent == other / "students"
+    assert set(card.list_students(other)) == {"student-0a1b", "student-ffff"}
+    assert card.list_students(other)["student-0a1b"].parent == other / "students"
     # in this process and in others, which are told where it lies
     monkeypatch.chdir(tmp_path)
     where = ("--audio", corpus, "--device", "cpu", "--reports", "other")
@@ -288,7 +288,7 @@ def test_long_clips_piece_by_piece(tmp_path):
     soundfile.write(tmp_path / "long.wav", wave, 16_000, "FLOAT")
     with recording_module.open_audio(tmp_path / "long.wav") as recording:
         assert long_audio.needs_streaming(recording, extractor.card)
-        found, _ = long_audio.embed(extractor, recording, frames=True)
+        found, _ = long_audio.embed_streaming(extractor, recording, frames=True)
     (whole,) = extractor([torch.from_numpy(wave)])
     assert whole["embedding"].shape == (12 * 101, 16)
     for stream, frames in whole.items():

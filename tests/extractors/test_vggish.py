@@ -185,7 +185,7 @@ def test_pca_file_is_checked(filled):
 
 def test_pca_file_of_numpy_arrays_is_read(tmp_path):
     torch.save(pca_state(), tmp_path / "pca.pth")
-    content = state_dict.load_state_dict(source.Source(path=tmp_path / "pca.pth"), "pca", None)
+    content = state_dict.load_state_dict(source.WeightsSource(path=tmp_path / "pca.pth"), "pca", None)
     for key, value in pca_state().items():
         np.testing.assert_array_equal(content[key], value)
 

@@ -21,13 +21,13 @@ from probekit.cards.selector import HEAR
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors.adapters.hear_protocol import EXACT_MS, TOLERANCE_MS, HearLibrary
 from probekit.extractors.base import Extractor, Outputs
-from probekit.extractors.weights.source import Source
+from probekit.extractors.weights.source import WeightsSource
 from probekit.utils.hashing import sha256
 
 
-def describe(
+def describe_module(
     params: Mapping[str, str], overrides: Mapping[str, str]
-) -> tuple[ExtractorCard, dict[str, Source], dict[str, Any]]:
+) -> tuple[ExtractorCard, dict[str, WeightsSource], dict[str, Any]]:
     """Settle what can be known of a module: the counterpart of reading a card.
 
     The module is imported and its model loaded twice: two models must embed the same noise alike,
@@ -86,7 +86,7 @@ def describe(
 
 
 def build(
-    card: ExtractorCard, params: Params, wanted: Sequence[str], sources: Mapping[str, Source]
+    card: ExtractorCard, params: Params, streams: Sequence[str], sources: Mapping[str, WeightsSource]
 ) -> "HearModule":
     """Return the extractor, with its weights.
 
@@ -96,7 +96,7 @@ def build(
         From :func:`describe`.
     params : dict
         ``module``: its import name.
-    wanted : sequence of str
+    streams : sequence of str
         Of ``scene``, ``timestamps``.
     sources : mapping of str to Source
         From :func:`describe`.
@@ -108,7 +108,7 @@ def build(
     """
     library = HearLibrary(str(params["module"]))
     path = sources["main"].path if "main" in sources else None
-    return HearModule(card, params, wanted, library, library.load(path))
+    return HearModule(card, params, streams, library, library.load(path))
 
 
 class HearModule(Extractor):
@@ -120,7 +120,7 @@ class HearModule(Extractor):
         What :func:`describe` found.
     params : dict
         ``module``: its import name.
-    wanted : sequence of str
+    streams : sequence of str
         The streams to compute.
     library : Library
         The module's functions.
@@ -132,11 +132,11 @@ class HearModule(Extractor):
         self,
         card: ExtractorCard,
         params: Params,
-        wanted: Sequence[str],
+        streams: Sequence[str],
         library: HearLibrary,
         model: Any,
     ) -> None:
-        super().__init__(card, params, wanted)
+        super().__init__(card, params, streams)
         self.network = model if isinstance(model, nn.Module) else None
         self._parts = (library, model)  # a tuple: the model is not to be registered twice
         with torch.inference_mode():
@@ -156,16 +156,16 @@ class HearModule(Extractor):
         """Call the module."""
         library, model = self._parts
         found = {}
-        if "scene" in self.wanted:
+        if "scene" in self.stream_names:
             found["scene"] = library.scene(model, features)
-        if "timestamps" in self.wanted:
+        if "timestamps" in self.stream_names:
             frames, times = library.timestamps(model, features)
             _check_grid(library, times, self.card.streams["timestamps"])
             found["timestamps"] = frames
         return found
 
 
-def _sources(name: str, overrides: Mapping[str, str]) -> dict[str, Source]:
+def _sources(name: str, overrides: Mapping[str, str]) -> dict[str, WeightsSource]:
     """Return the weights file that the user named for a module."""
     if f"{HEAR}.main" in overrides:
         raise WeightsError(f"--weights {HEAR}=…: name the module, --weights {HEAR}:{name}=PATH")
@@ -175,7 +175,7 @@ def _sources(name: str, overrides: Mapping[str, str]) -> dict[str, Source]:
     path = Path(given)
     if not path.is_file():
         raise WeightsError(f"--weights {HEAR}:{name}={given}: no such file")
-    return {"main": Source(path=path, sha256=sha256(path))}
+    return {"main": WeightsSource(path=path, sha256=sha256(path))}
 
 
 def _card(library: HearLibrary, model: Any, noise: Tensor) -> ExtractorCard:

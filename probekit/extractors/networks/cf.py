@@ -1,51 +1,35 @@
 """CF estimator (Lee et al., 2019, "Enhancing Music Features by Knowledge Transfer …").
 
 It predicts a song's 40 factors of collaborative filtering from 30 s of audio. Only a poster is
-public, with the layers' output shapes; what was filled in here is marked in the card.
+public, with the layers' output shapes; the card marks our choices.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params, Stream
 from probekit.errors import ProbekitError
 from probekit.extractors import frontends
-from probekit.extractors.base import Extractor, Outputs
+from probekit.extractors.base import CroppedExtractor, Outputs
 
-RATE = 16000
-SAMPLES = 30 * RATE
+SAMPLE_RATE = 16000
 FACTORS = 40
 REDUCTION = 8  # of the squeeze-and-excitation layers
-SHORTEST = 4 * 4 * 4 * 5 * 375  # samples of one step after all pooling
+HOP_LENGTH = 375
+MIN_SAMPLES = 4 * 4 * 4 * 5 * HOP_LENGTH  # one step after all pooling
 
-_N_FFT, _HOP, _BANDS = 1024, 375, 96
 
-
-class MelSpectrogram(nn.Module):
-    """Mel power spectra in decibels, 128 for 3 s: 1,280 for 30 s."""
-
-    hann: Tensor
-    filterbank: Tensor
+class MelSpectrogram(frontends.LogMel):
+    """Mel spectrograms in decibels, 128 frames for 3 s, 1,280 for 30 s."""
 
     def __init__(self) -> None:
-        super().__init__()
-        bank = frontends.mel_filterbank(
-            rate=RATE, n_fft=_N_FFT, bands=_BANDS, low=0, high=RATE / 2, scale="slaney",
-            norm="slaney",
-        )  # fmt: skip
-        self.register_buffer("hann", frontends.hann(_N_FFT, torch.float64), persistent=False)
-        self.register_buffer("filterbank", bank, persistent=False)
+        super().__init__(sr=SAMPLE_RATE, n_fft=1024, hop_length=HOP_LENGTH, n_mels=96)
 
     def forward(self, waves: Tensor) -> Tensor:
         """Transform waveforms, shape (clips, samples), to (clips, 1, 96, samples // 375)."""
-        padded = nn.functional.pad(waves.double(), (_N_FFT // 2, _N_FFT // 2))
-        power = frontends.mel_spectrogram(
-            padded, n_fft=_N_FFT, hop=_HOP, window=self.hann, filterbank=self.filterbank
-        )
-        levels = frontends.power_to_db(power[:, : waves.shape[1] // _HOP])
+        levels = super().forward(waves)[:, : waves.shape[1] // HOP_LENGTH]
         return levels.transpose(1, 2)[:, None]
 
 
@@ -130,17 +114,20 @@ class Network(nn.Module):
         return predictions
 
 
-class CFEstimator(Extractor):
+class CFEstimator(CroppedExtractor):
     """The network on the first 30 s of a clip."""
 
     network: Network
+    samples = 30 * SAMPLE_RATE
     batch_seconds = 60.0  # the first maps take 63 MB a clip
 
-    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
-        super().__init__(card, params, wanted)
+    def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
+        super().__init__(card, params, streams)
         width = int(params["width"])
         if width < REDUCTION or width % REDUCTION:
-            raise ProbekitError(f"{card.name}: width={width}; it is a multiple of {REDUCTION}")
+            raise ProbekitError(
+                f"{card.name}: width must be a multiple of {REDUCTION}, got {width}"
+            )
         self.network = Network(width)
 
     @property
@@ -152,11 +139,6 @@ class CFEstimator(Extractor):
             streams["penultimate"] = streams["penultimate"].model_copy(update=width)
         return streams
 
-    def split(self, wave: Tensor) -> Tensor:
-        """Return the first 30 s, shape (1, 480000); zeros follow a shorter clip."""
-        first = wave[:SAMPLES]
-        return nn.functional.pad(first, (0, SAMPLES - len(first)))[None]
-
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return mel spectra in decibels, shape (clips, 1, 96, 1280)."""
         spectra: Tensor = self.network.mel(pieces)
@@ -164,10 +146,10 @@ class CFEstimator(Extractor):
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network."""
-        found = {"penultimate": self.network.encode_spectra(features)}
-        if "cf" in self.wanted:
-            found["cf"] = self.network.decode(found["penultimate"])
-        return {name: found[name] for name in self.wanted}
+        outputs = {"penultimate": self.network.encode_spectra(features)}
+        if "cf" in self.stream_names:
+            outputs["cf"] = self.network.decode(outputs["penultimate"])
+        return {name: outputs[name] for name in self.stream_names}
 
 
 build = CFEstimator

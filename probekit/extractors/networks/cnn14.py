@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,14 +11,13 @@ from torch import Tensor, nn
 from probekit.cards import ExtractorCard, Params
 from probekit.errors import WeightsError
 from probekit.extractors import frontends
-from probekit.extractors.base import Extractor, Head, Outputs
+from probekit.extractors.base import Head, Outputs, WholeClipExtractor
 
-_N_FFT, _HOP = 1024, 320
-_SHORTEST = 31 * _HOP  # 32 spectra, one step of the network
+_N_FFT, _HOP_LENGTH = 1024, 320
 
 
 class Kernel(nn.Module):
-    """A constant kernel under the key ``weight``."""
+    """A constant kernel with the key ``weight``."""
 
     weight: Tensor
 
@@ -40,7 +40,7 @@ class Transform(nn.Module):
 
 
 class Spectrogram(nn.Module):
-    """Gives :class:`Transform` its place in the keys."""
+    """Adds the level ``stft`` to the keys of :class:`Transform`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,13 @@ class LogMel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         bank = frontends.mel_filterbank(
-            rate=32000, n_fft=_N_FFT, bands=64, low=50, high=14000, scale="slaney", norm="slaney"
+            sr=32000,
+            n_fft=_N_FFT,
+            n_mels=64,
+            fmin=50,
+            fmax=14000,
+            mel_scale="slaney",
+            norm="slaney",
         )
         self.register_buffer("melW", bank)
 
@@ -63,12 +69,12 @@ class LogMel(nn.Module):
 class Block(nn.Module):
     """Two convolutions, each with batch norm and ReLU, and average pooling."""
 
-    def __init__(self, before: int, after: int, pool: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, pool: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(before, after, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(after)
-        self.bn2 = nn.BatchNorm2d(after)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.bn2 = nn.BatchNorm2d(out_channels)
         self.pool = pool
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -86,11 +92,9 @@ class Network(nn.Module):
         self.spectrogram_extractor = Spectrogram()
         self.logmel_extractor = LogMel()
         self.bn0 = nn.BatchNorm2d(64)
-        before = 1
-        for number in range(1, 7):
-            after = 32 * 2**number
-            self.add_module(f"conv_block{number}", Block(before, after, 2 if number < 6 else 1))
-            before = after
+        widths = (1, 64, 128, 256, 512, 1024, 2048)
+        for number, pair in enumerate(pairwise(widths), start=1):
+            self.add_module(f"conv_block{number}", Block(*pair, pool=2 if number < 6 else 1))
         self.fc1 = nn.Linear(2048, 2048)
         self.fc_audioset = nn.Linear(2048, 527)
 
@@ -130,55 +134,49 @@ class Network(nn.Module):
         return embedding.relu()
 
 
-class CNN14(Extractor):
-    """CNN14 on whole clips, as they were given in training and for tagging."""
+class CNN14(WholeClipExtractor):
+    """CNN14 on whole clips, as in training and for tagging."""
 
     network: Network
     hann: Tensor
+    min_samples = 31 * _HOP_LENGTH  # 32 frames, one step of the network
     batch_seconds = 80.0  # the last kernels take 150 MB: the more clips share them
 
-    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
-        super().__init__(card, params, wanted)
+    def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
+        super().__init__(card, params, streams)
         self.network = Network()
         self.register_buffer("hann", frontends.hann(_N_FFT, torch.float64), persistent=False)
 
     def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
-        """Take weights; the published file holds the state dict under ``model``.
+        """Load weights; the published file has the state dict under ``model``.
 
         Its Fourier kernels must be those of a Hann window of 1024 samples, since a fast transform
-        is used in their place; its mel filterbank is used as it is.
+        replaces them; its mel filters are used.
         """
         inner: Any = states["main"].get("model")
         main = inner if isinstance(inner, dict) else states["main"]
         super().load_weights({**states, "main": main})
-        given = self.network.spectrogram_extractor.stft.state_dict()
-        for name, kernel in Transform().state_dict().items():
-            if not torch.allclose(given[name].cpu(), kernel, rtol=0, atol=1e-4):
+        kernels = self.network.spectrogram_extractor.stft.state_dict()
+        for name, expected in Transform().state_dict().items():
+            if not torch.allclose(kernels[name].cpu(), expected, rtol=0, atol=1e-4):
                 raise WeightsError(
                     f"{self.card.name}: main weights: spectrogram_extractor.stft.{name} is not the "
                     "Fourier transform of 1024 samples under a Hann window"
                 )
 
-    def split(self, wave: Tensor) -> Tensor:
-        """Return the whole clip as one piece, of at least 0.31 s."""
-        return nn.functional.pad(wave, (0, max(0, _SHORTEST - len(wave))))[None]
-
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return log-mel spectra in dB, shape (pieces, 1 + samples // 320, 64)."""
-        half = _N_FFT // 2
-        padded = nn.functional.pad(pieces.double()[:, None], (half, half), mode="reflect")[:, 0]
-        bank = self.network.logmel_extractor.melW
-        power = frontends.mel_spectrogram(
-            padded, n_fft=_N_FFT, hop=_HOP, window=self.hann, filterbank=bank
-        )
-        return frontends.power_to_db(power)
+        return frontends.log_mel_spectrogram(
+            pieces, n_fft=_N_FFT, hop_length=_HOP_LENGTH, window=self.hann,
+            filterbank=self.network.logmel_extractor.melW, pad=_N_FFT // 2, pad_mode="reflect",
+        )  # fmt: skip
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network."""
-        found = {"frames": self.network(features)}
-        if "embedding" in self.wanted:
-            found["embedding"] = self.network.embedding(found["frames"])
-        return {name: found[name] for name in self.wanted}
+        outputs = {"frames": self.network(features)}
+        if "embedding" in self.stream_names:
+            outputs["embedding"] = self.network.embedding(outputs["frames"])
+        return {name: outputs[name] for name in self.stream_names}
 
     def head(self) -> Head:
         """Return the layer before the sigmoid, with the 527 AudioSet classes."""

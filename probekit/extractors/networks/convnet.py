@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params
 from probekit.extractors import frontends
-from probekit.extractors.base import Extractor, Head, Outputs
+from probekit.extractors.base import CroppedExtractor, Head, Outputs
 from probekit.extractors.weights import keras
 
-RATE = 12000
-SAMPLES = 29 * RATE
+SAMPLE_RATE = 12000
 N_FFT = 512
-HOP = 256
-BANDS = 96
+HOP_LENGTH = 256
+N_MELS = 96
 POOLS = ((2, 4), (3, 4), (2, 5), (2, 4), (4, 4))  # frequency, time
 FRAMES = 17  # steps of the stream ``frames``: those of the fourth block
 
@@ -27,10 +26,10 @@ _LAYERS.append("dense_1")
 
 
 class Melgram(nn.Module):
-    """Mel power spectra, by the transform and the filters that the weights file holds.
+    """Mel power spectra, with the transform and the filters of the weights file.
 
-    They start as what the file holds, up to float32 rounding: a discrete Fourier transform under a
-    periodic Hann window, and Slaney's mel filters of unit area.
+    The initial values are those of the file up to float32 rounding: a discrete Fourier transform
+    under a periodic Hann window, and Slaney's mel filters of unit area.
     """
 
     real_kernels: Tensor
@@ -44,9 +43,7 @@ class Melgram(nn.Module):
         window = 0.5 - 0.5 * torch.cos(2 * math.pi / N_FFT * n)
         for name, wave in (("real_kernels", phase.cos()), ("imag_kernels", phase.sin())):
             self.register_buffer(name, (window * wave).float()[:, None, None])
-        bank = frontends.mel_filterbank(
-            rate=RATE, n_fft=N_FFT, bands=BANDS, low=0, high=6000, scale="slaney", norm="slaney"
-        )
+        bank = frontends.mel_filterbank(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=N_MELS)
         self.register_buffer("Variable", bank)
 
     def forward(self, waves: Tensor) -> Tensor:
@@ -60,13 +57,13 @@ class Melgram(nn.Module):
         Returns
         -------
         Tensor, shape (clips, 96, ceil(samples / 256))
-            Zeros lie around the waveform so that frame k starts 256 k - 208 samples after the
-            begin of a waveform of 348,000 samples.
+            Zeros are added at both ends, for a waveform of 348,000 samples so many that frame k
+            starts at sample 256 k - 208.
         """
         samples = waves.shape[1]
-        missing = (-(-samples // HOP) - 1) * HOP + N_FFT - samples
+        missing = (-(-samples // HOP_LENGTH) - 1) * HOP_LENGTH + N_FFT - samples
         padded = nn.functional.pad(waves, (missing // 2, missing - missing // 2))
-        frames = padded.unfold(1, N_FFT, HOP)
+        frames = padded.unfold(1, N_FFT, HOP_LENGTH)
         real = frames @ self.real_kernels[:, 0, 0]
         imag = frames @ self.imag_kernels[:, 0, 0]
         return ((real.square() + imag.square()) @ self.Variable).transpose(1, 2)
@@ -107,20 +104,16 @@ class Network(nn.Module):
         return maps, x.amax((2, 3))
 
 
-class Convnet(Extractor):
+class Convnet(CroppedExtractor):
     """The network on the first 29 s of a clip."""
 
     network: Network
+    samples = 29 * SAMPLE_RATE
     batch_seconds = 58.0  # the first block's maps take 17 MB a clip
 
-    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
-        super().__init__(card, params, wanted)
+    def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
+        super().__init__(card, params, streams)
         self.network = Network()
-
-    def split(self, wave: Tensor) -> Tensor:
-        """Return the first 29 s, shape (1, 348000); zeros follow a shorter clip."""
-        first = wave[:SAMPLES]
-        return nn.functional.pad(first, (0, SAMPLES - len(first)))[None]
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return normalized mel spectra.
@@ -146,12 +139,12 @@ class Convnet(Extractor):
     def embed(self, features: Tensor) -> Outputs:
         """Run the network."""
         maps, max5 = self.network(features)
-        found = {"max5": max5}
-        if "layers" in self.wanted:
-            found["layers"] = torch.cat([x.mean((2, 3)) for x in maps], 1)
-        if "frames" in self.wanted:
-            found["frames"] = torch.cat([_steps(x.mean(2)) for x in maps], 1).transpose(1, 2)
-        return {name: found[name] for name in self.wanted}
+        outputs = {"max5": max5}
+        if "layers" in self.stream_names:
+            outputs["layers"] = torch.cat([x.mean((2, 3)) for x in maps], 1)
+        if "frames" in self.stream_names:
+            outputs["frames"] = torch.cat([_steps(x.mean(2)) for x in maps], 1).transpose(1, 2)
+        return {name: outputs[name] for name in self.stream_names}
 
     def head(self) -> Head:
         """Return the layer of 50 tags of the Million Song Dataset."""
@@ -191,7 +184,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     WeightsError
         If it is not such a file.
     """
-    return keras.state_dict(path, keras.read_layers(path), _LAYERS)
+    return keras.to_state_dict(path, keras.read_layers(path), _LAYERS)
 
 
 build = Convnet

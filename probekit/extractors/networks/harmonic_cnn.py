@@ -9,12 +9,12 @@ from probekit.cards import ExtractorCard, Params
 from probekit.extractors import frontends
 from probekit.extractors.base import Head, Outputs, WindowedExtractor
 
-RATE = 16000
+SAMPLE_RATE = 16000
 N_FFT = 512
-HOP = 256
+HOP_LENGTH = 256
 HARMONICS = 6
 BANDS = 128  # two a semitone from C1 (MIDI 24) on
-SAMPLES = 5 * RATE
+SAMPLES = 5 * SAMPLE_RATE
 
 
 class Spectrogram(nn.Module):
@@ -29,16 +29,18 @@ class Spectrogram(nn.Module):
         self.register_buffer("window", torch.hann_window(N_FFT))
 
     def forward(self, waves: Tensor) -> Tensor:
-        """Return centred power spectra, shape (clips, 1 + samples // 256, 257)."""
+        """Return centered power spectra, shape (clips, 1 + samples // 256, 257)."""
         padded = nn.functional.pad(waves, (N_FFT // 2, N_FFT // 2), mode="reflect")
-        return frontends.stft_magnitude(padded, n_fft=N_FFT, hop=HOP, window=self.window, power=2.0)
+        return frontends.stft_magnitude(
+            padded, n_fft=N_FFT, hop_length=HOP_LENGTH, window=self.window, power=2.0
+        )
 
 
 class HarmonicSTFT(nn.Module):
     """Spectra through triangular filters at the multiples of 128 fundamental frequencies.
 
     The filters' width in Hz is ``(0.1079 f + 24.7) / bw_Q``, an equivalent rectangular bandwidth
-    with a quality that is learnt (the paper's section on harmonic filters).
+    with a learned quality (the paper's section on harmonic filters).
     """
 
     centers: Tensor
@@ -52,7 +54,9 @@ class HarmonicSTFT(nn.Module):
         lowest = 440 * 2 ** ((midi - 69) / 12)
         centers = (torch.arange(1, HARMONICS + 1)[:, None] * lowest).flatten().float()
         self.register_buffer("centers", centers, persistent=False)
-        self.register_buffer("bins", torch.linspace(0, RATE / 2, N_FFT // 2 + 1), persistent=False)
+        self.register_buffer(
+            "bins", torch.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1), persistent=False
+        )
 
     def filters(self) -> Tensor:
         """Return the filters for the present ``bw_Q``, shape (257, 768), harmonic by harmonic."""
@@ -79,13 +83,13 @@ class HarmonicSTFT(nn.Module):
 class Convolution(nn.Module):
     """Convolution, normalization, ReLU, max pooling."""
 
-    def __init__(self, before: int, width: int) -> None:
+    def __init__(self, in_channels: int, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(before, width, 3, padding=1)
+        self.conv = nn.Conv2d(in_channels, width, 3, padding=1)
         self.bn = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Halve both axes of maps (clips, before, frequency, time)."""
+        """Halve both axes of maps (clips, channels, frequency, time)."""
         return nn.functional.max_pool2d(self.bn(self.conv(x)).relu_(), 2)
 
 
@@ -191,14 +195,14 @@ class HarmonicCNN(WindowedExtractor):
     keep_tail = True
     batch_seconds = 20.0  # the first block's maps take 21 MB a chunk
 
-    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
-        super().__init__(card, params, wanted)
+    def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
+        super().__init__(card, params, streams)
         self.network = Network()
 
     def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
-        """Take weights; a checkpoint without the spectra's window gets the Hann window."""
-        known = {"hstft.spec.window": torch.hann_window(N_FFT)}
-        super().load_weights({role: {**known, **state} for role, state in states.items()})
+        """Load weights; the window may be missing in a checkpoint, and is then the Hann window."""
+        window = {"hstft.spec.window": torch.hann_window(N_FFT)}
+        super().load_weights({role: {**window, **state} for role, state in states.items()})
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return the harmonic STFT in decibels, shape (chunks, 6, 128, 313)."""
@@ -207,10 +211,10 @@ class HarmonicCNN(WindowedExtractor):
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network."""
-        found = {"encoder": self.network.encode_spectra(features)}
-        if "dense1" in self.wanted:
-            found["dense1"] = self.network.hidden(found["encoder"])
-        return {name: found[name] for name in self.wanted}
+        outputs = {"encoder": self.network.encode_spectra(features)}
+        if "dense1" in self.stream_names:
+            outputs["dense1"] = self.network.hidden(outputs["encoder"])
+        return {name: outputs[name] for name in self.stream_names}
 
     def head(self) -> Head:
         """Return the layer before the sigmoid, with 50 tags of MagnaTagATune."""

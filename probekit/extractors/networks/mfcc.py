@@ -7,24 +7,20 @@ from torch import Tensor
 
 from probekit.cards import ExtractorCard, Params
 from probekit.extractors import frontends
-from probekit.extractors.base import Extractor, Outputs
-from probekit.extractors.networks.melstats import LogMel
+from probekit.extractors.base import Outputs, WholeClipExtractor
+from probekit.extractors.networks.melstats import log_mel
 
 
-class Mfcc(Extractor):
+class Mfcc(WholeClipExtractor):
     """Twenty coefficients from 128 mel bands, every 512 samples at 22,050 Hz."""
 
     cosines: Tensor
 
-    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
-        super().__init__(card, params, wanted)
-        self.log_mel = LogMel(128)
+    def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
+        super().__init__(card, params, streams)
+        self.log_mel = log_mel(128)
         cosines = frontends.dct_matrix(128, 20, torch.float64)
         self.register_buffer("cosines", cosines, persistent=False)
-
-    def split(self, wave: Tensor) -> Tensor:
-        """Return the whole clip as one piece."""
-        return wave[None]
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return coefficients, shape (pieces, frames, 20), over a floor 80 dB below the maximum."""
@@ -32,7 +28,7 @@ class Mfcc(Extractor):
         return (levels.double() @ self.cosines).float()
 
     def embed(self, features: Tensor) -> Outputs:
-        """Return the coefficients as they are: there is no network."""
+        """Return the coefficients unchanged: there is no network."""
         return {"mfcc": features}
 
 

@@ -1,6 +1,7 @@
 """The audio half of OpenL3 (Cramer et al., ICASSP 2019), with the weights of the openl3 package."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,10 +15,14 @@ from probekit.extractors import frontends
 from probekit.extractors.base import Outputs, WindowedExtractor
 from probekit.extractors.weights import keras
 
-RATE = 48000
+SAMPLE_RATE = 48000
 WIDTHS = (64, 64, 128, 128, 256, 256, 512)  # of the convolutions before audio_embedding_layer
-HOP = 242  # samples between spectra
-PADS = {"A": (0, 1964), "B": (1024, 1024), "C": (982, 982)}  # around a window, before mel spectra
+HOP_LENGTH = 242
+PADDING = {
+    "A": (0, 1964),
+    "B": (1024, 1024),
+    "C": (982, 982),
+}  # zeros around a window before mel spectra
 FINAL_MAPS = {"linear": (32, 24), "mel128": (16, 24), "mel256": (32, 24)}  # frequency, time
 
 _LAYERS = ["batch_normalization_1"]
@@ -32,20 +37,20 @@ class Network(nn.Module):
     Parameters
     ----------
     representation : {"linear", "mel128", "mel256"}
-        The spectra it is fed; decides the last pooling only.
+        Its input; decides only the last pooling.
     size : {512, 6144}
-        Length of the embedding; decides the last pooling only.
+        Length of the embedding; decides only the last pooling.
     """
 
     def __init__(self, representation: str, size: int) -> None:
         super().__init__()
         self.batch_normalization_1 = nn.BatchNorm2d(1, eps=1e-3)
-        before = 1
+        channels = 1
         for i, width in enumerate(WIDTHS, start=1):
-            self.add_module(f"conv2d_{i}", nn.Conv2d(before, width, 3, padding=1))
+            self.add_module(f"conv2d_{i}", nn.Conv2d(channels, width, 3, padding=1))
             self.add_module(f"batch_normalization_{i + 1}", nn.BatchNorm2d(width, eps=1e-3))
-            before = width
-        self.audio_embedding_layer = nn.Conv2d(before, 512, 3, padding=1)
+            channels = width
+        self.audio_embedding_layer = nn.Conv2d(channels, 512, 3, padding=1)
         high, long = FINAL_MAPS[representation]
         self.pool = nn.MaxPool2d((high, long) if size == 512 else (high // 4, long // 3))
 
@@ -84,39 +89,41 @@ class Network(nn.Module):
 class OpenL3(WindowedExtractor):
     """OpenL3 on windows of one second.
 
-    The front-end computes in float64: the floor lies 80 dB under the maximum of 10 log10 of a
-    *magnitude*, a ratio of 1e8, where a transform in float32 holds nothing but its own rounding.
-    Of recordings without high frequencies it would show that noise, another one on every device.
+    The front-end computes in float64: the floor is 80 dB below the maximum of 10 log10 of a
+    *magnitude*, a ratio of 1e8, where a float32 transform has only rounding errors. In recordings
+    without high frequencies these would be visible, and differ between devices.
     """
 
     network: Network
     hann: Tensor
     filterbank: Tensor
-    window = RATE
+    window = SAMPLE_RATE
     keep_tail = True
     batch_seconds = 4.0  # the first maps take 13 MB a window
 
-    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
-        super().__init__(card, params, wanted)
+    def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
+        super().__init__(card, params, streams)
         seconds = float(params["hop"])
-        if not (math.isfinite(seconds) and int(seconds * RATE) >= 1):
+        if not (math.isfinite(seconds) and int(seconds * SAMPLE_RATE) >= 1):
             raise ProbekitError(
-                f"{card.name}: hop={seconds} s; it is at least one sample, 1/{RATE} s"
+                f"{card.name}: hop must be at least one sample, 1/{SAMPLE_RATE} s, got {seconds} s"
             )
-        self.hop = int(seconds * RATE)
-        self.lead = RATE // 2 if params["center"] else 0
+        self.hop = int(seconds * SAMPLE_RATE)
+        self.lead = SAMPLE_RATE // 2 if params["center"] else 0
         representation = str(params["input"])
         self.network = Network(representation, int(params["size"]))
-        self.bands = 0 if representation == "linear" else int(representation.removeprefix("mel"))
-        self.n_fft = 2048 if self.bands else 512
-        hann = torch.hann_window(self.n_fft, periodic=True, dtype=torch.float64)
+        self.n_mels = 0 if representation == "linear" else int(representation.removeprefix("mel"))
+        self.n_fft = 2048 if self.n_mels else 512
+        hann = torch.hann_window(self.n_fft, dtype=torch.float64)
         self.register_buffer("hann", hann, persistent=False)
-        if self.bands:
-            bank = frontends.mel_filterbank(
-                rate=RATE, n_fft=self.n_fft, bands=self.bands, low=0, high=RATE / 2,
-                scale="htk" if params["frontend"] == "C" else "slaney", norm="slaney",
-            )  # fmt: skip
-            self.register_buffer("filterbank", bank.double(), persistent=False)
+        if self.n_mels:
+            with warnings.catch_warnings():  # some of the original's filters are empty, too
+                warnings.simplefilter("ignore", UserWarning)
+                filterbank = frontends.mel_filterbank(
+                    sr=SAMPLE_RATE, n_fft=self.n_fft, n_mels=self.n_mels,
+                    mel_scale="htk" if params["frontend"] == "C" else "slaney",
+                )  # fmt: skip
+            self.register_buffer("filterbank", filterbank.double(), persistent=False)
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -124,12 +131,12 @@ class OpenL3(WindowedExtractor):
         stream = Stream(
             dim=int(self.params["size"]),
             kind="frames",
-            hop=Fraction(self.hop, RATE),
-            first_center=Fraction(self.window // 2 - self.lead, RATE),
-            window=Fraction(self.window, RATE),
+            hop=Fraction(self.hop, SAMPLE_RATE),
+            first_center=Fraction(self.window // 2 - self.lead, SAMPLE_RATE),
+            window=Fraction(self.window, SAMPLE_RATE),
             description=self.card.streams["embedding"].description,
         )
-        return dict.fromkeys(self.wanted, stream)
+        return dict.fromkeys(self.stream_names, stream)
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return spectra in decibels below each window's loudest point, floored at -80.
@@ -150,13 +157,15 @@ class OpenL3(WindowedExtractor):
 
     def _spectra(self, pieces: Tensor) -> Tensor:
         """Return magnitudes, shape (windows, time, frequency), float64."""
-        if not self.bands:
-            return frontends.stft_magnitude(pieces, n_fft=self.n_fft, hop=HOP, window=self.hann)
+        if not self.n_mels:
+            return frontends.stft_magnitude(
+                pieces, n_fft=self.n_fft, hop_length=HOP_LENGTH, window=self.hann
+            )
         kind = str(self.params["frontend"])
         mel = frontends.mel_spectrogram(
-            nn.functional.pad(pieces, PADS[kind]),
+            nn.functional.pad(pieces, PADDING[kind]),
             n_fft=self.n_fft,
-            hop=HOP,
+            hop_length=HOP_LENGTH,
             window=self.hann,
             filterbank=self.filterbank,
             power=2.0 if kind == "C" else 1.0,
@@ -172,7 +181,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a weights file of the openl3 package.
 
     Layers are taken in the file's order, since their names differ between versions of Keras. The
-    constants of the spectrogram, which files up to v0_2_0 hold as a first layer, are left out.
+    constants of the spectrogram, the first layer in files up to v0_2_0, are left out.
 
     Parameters
     ----------
@@ -190,7 +199,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         If it is not such a file.
     """
     layers = keras.read_layers(path)
-    return keras.state_dict(path, [x for x in layers if "real_kernels" not in x[1]], _LAYERS)
+    return keras.to_state_dict(path, [x for x in layers if "real_kernels" not in x[1]], _LAYERS)
 
 
 build = OpenL3

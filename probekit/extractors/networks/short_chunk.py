@@ -1,6 +1,6 @@
 """A small CNN on mel spectra whose embedding keeps four frames a second: a student for quick runs.
 
-Ours; the idea of short chunks through a plain VGG-like network is that of Won et al. (SMC 2020,
+A design of probekit after the short chunks and plain VGG-like network of Won et al. (SMC 2020,
 arXiv:2006.00751), who use seven blocks of 128 channels.
 """
 
@@ -13,44 +13,33 @@ from torch import Tensor, nn
 from probekit.extractors import frontends
 from probekit.extractors.networks.harmonic_cnn import Convolution
 
-RATE = 16000
+SAMPLE_RATE = 16000
 BLOCKS = 4
-HOP = 250  # samples between spectra: 16 of them make one frame of exactly 1/4 s
-FRAME = HOP * 2**BLOCKS  # samples from one frame of the embedding to the next
-BANDS = 64
+HOP_LENGTH = 250  # samples between spectra: 16 of them make one frame of exactly 1/4 s
+FRAME = HOP_LENGTH * 2**BLOCKS  # samples from one frame of the embedding to the next
+N_MELS = 64
 
 _N_FFT = 512
 # three spectra in the first block, and one more to each side at every halving after it
-WINDOW = (2**BLOCKS + 2 * (2**BLOCKS - 1) - 1) * HOP + _N_FFT
-FRAME_SECONDS = Fraction(FRAME, RATE)
+WINDOW = (2**BLOCKS + 2 * (2**BLOCKS - 1) - 1) * HOP_LENGTH + _N_FFT
+FRAME_SECONDS = Fraction(FRAME, SAMPLE_RATE)
 
 
-class MelSpectrogram(nn.Module):
-    """Mel power spectra in decibels, 64 a second; spectrum k is centred at sample 250 k + 125.
+class MelSpectrogram(frontends.LogMel):
+    """Mel spectrograms in decibels, 64 frames a second; frame k is centered at sample 250 k + 125.
 
-    Powers under 1e-5 count as silence, so that rounding in float32 cannot be seen.
+    Powers under 1e-5 count as silence, which hides the rounding of float32.
     """
 
-    hann: Tensor
-    filterbank: Tensor
-
     def __init__(self) -> None:
-        super().__init__()
-        bank = frontends.mel_filterbank(
-            rate=RATE, n_fft=_N_FFT, bands=BANDS, low=0, high=RATE / 2, scale="slaney",
-            norm="slaney",
+        super().__init__(
+            sr=SAMPLE_RATE, n_fft=_N_FFT, hop_length=HOP_LENGTH, n_mels=N_MELS,
+            pad=(_N_FFT - HOP_LENGTH) // 2, amin=1e-5, dtype=torch.float32,
         )  # fmt: skip
-        self.register_buffer("hann", frontends.hann(_N_FFT), persistent=False)
-        self.register_buffer("filterbank", bank, persistent=False)
 
     def forward(self, waves: Tensor) -> Tensor:
         """Transform waveforms, shape (clips, samples), to (clips, 1, 64, samples // 250)."""
-        edge = (_N_FFT - HOP) // 2
-        power = frontends.mel_spectrogram(
-            nn.functional.pad(waves, (edge, edge)), n_fft=_N_FFT, hop=HOP, window=self.hann,
-            filterbank=self.filterbank,
-        )  # fmt: skip
-        return frontends.power_to_db(power, 1e-5).transpose(1, 2)[:, None]
+        return super().forward(waves).transpose(1, 2)[:, None]
 
 
 class Decoder(nn.Module):

@@ -9,20 +9,19 @@ from torch import Tensor, nn
 from probekit.cards import ExtractorCard, Params
 from probekit.errors import WeightsError
 from probekit.extractors import frontends
-from probekit.extractors.base import Extractor, Head, Outputs
+from probekit.extractors.base import Head, Outputs, WholeClipExtractor
 from probekit.extractors.weights.state_dict import load_strict
 
-_HOP = 400  # samples between spectra: 40 a second
-_SHORTEST = 4 * _HOP  # one step of the network
+_HOP_LENGTH = 400  # 40 frames a second
 
 
 class Block(nn.Module):
     """Convolution (with a bias: the author kept it), batch norm, ReLU, and perhaps max pooling."""
 
-    def __init__(self, before: int, after: int, pool: tuple[int, int] | None) -> None:
+    def __init__(self, in_channels: int, out_channels: int, pool: tuple[int, int] | None) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(before, after, 3, padding=1)
-        self.bn = nn.BatchNorm2d(after)
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.bn = nn.BatchNorm2d(out_channels)
         self.pool = pool
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -36,12 +35,12 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        before = 1
+        width = 1
         for number in range(1, 11):
-            after = 32 * 2 ** ((number - 1) // 2)
+            out = 32 * 2 ** ((number - 1) // 2)
             pool = ((2, 2) if number <= 4 else (1, 2)) if number % 2 == 0 else None
-            self.add_module(f"conv{number}", Block(before, after, pool))
-            before = after
+            self.add_module(f"conv{number}", Block(width, out, pool))
+            width = out
         self.gru = nn.GRU(1024, 512, batch_first=True, bidirectional=True)
         self.fc_prob = nn.Linear(1024, 527)
 
@@ -91,33 +90,30 @@ class Normalizer(nn.Module):
         return (levels - self.mu) / self.sigma
 
 
-class TALNet(Extractor):
-    """TALNet on whole clips: the GRU and the floor of the spectra both see all of the clip."""
+class TALNet(WholeClipExtractor):
+    """TALNet on whole clips: the GRU and the floor of the spectra depend on all of the clip."""
 
     network: Network
-    hann: Tensor
-    filterbank: Tensor
+    min_samples = 4 * _HOP_LENGTH  # one step of the network
     batch_seconds = 160.0  # steps of the GRU come one after another: the more clips at once
 
-    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
-        super().__init__(card, params, wanted)
+    def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
+        super().__init__(card, params, streams)
         self.network = Network()
         self.normalizer = Normalizer()
-        bank = frontends.mel_filterbank(
-            rate=16000, n_fft=4096, bands=64, low=0, high=8000, scale="slaney", norm="slaney"
+        self.log_mel = frontends.LogMel(
+            sr=16000, n_fft=4096, hop_length=_HOP_LENGTH, n_mels=64, win_length=1024, power=1.0
         )
-        self.register_buffer("hann", frontends.hann(1024, torch.float64), persistent=False)
-        self.register_buffer("filterbank", bank, persistent=False)
 
     def weights_target(self, role: str) -> nn.Module | None:
         """Return the network for ``main``, the band statistics for ``normalizer``."""
         return self.normalizer if role == "normalizer" else super().weights_target(role)
 
     def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
-        """Take weights and normalizer.
+        """Load weights and normalizer.
 
-        The author's file holds the state dict under ``model``, and was written before batch norm
-        counted its batches; his normalizer is a pair (means, standard deviations).
+        The author's file has the state dict under ``model``, without the batch counters of batch
+        norm; his normalizer is a pair (means, standard deviations).
         """
         missing = {"main", "normalizer"} - set(states)
         if missing:
@@ -135,13 +131,8 @@ class TALNet(Extractor):
         load_strict(self.normalizer, normalizer, f"{self.card.name}: normalizer weights")
         if not (self.normalizer.mu.isfinite().all() and (self.normalizer.sigma > 0).all()):
             raise WeightsError(
-                f"{self.card.name}: normalizer weights: a mean is not finite, or a standard "
-                "deviation is not positive"
+                f"{self.card.name}: normalizer weights: means must be finite and deviations > 0"
             )
-
-    def split(self, wave: Tensor) -> Tensor:
-        """Return the whole clip as one piece, of at least 0.1 s."""
-        return nn.functional.pad(wave, (0, max(0, _SHORTEST - len(wave))))[None]
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return normalized log-mel spectra, shape (pieces, samples // 400, 64).
@@ -150,20 +141,16 @@ class TALNet(Extractor):
         centred at multiples of 400; magnitudes do not depend on where in its transform a window
         lies, so that it is put in front here. Spectra are cropped before the floor is taken.
         """
-        padded = nn.functional.pad(pieces.double(), (512, 512))
-        mel = frontends.mel_spectrogram(
-            padded, n_fft=4096, hop=_HOP, window=self.hann, filterbank=self.filterbank, power=1.0
-        )
-        levels = frontends.power_to_db(mel[:, : pieces.shape[1] // _HOP])
-        normalized: Tensor = self.normalizer(frontends.clip_top_db(levels, 80.0))
+        levels = self.log_mel(pieces)[:, : pieces.shape[1] // _HOP_LENGTH]
+        normalized: Tensor = self.normalizer(frontends.clip_top_db(levels, top_db=80.0))
         return normalized
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network."""
-        found = {"gru": self.network(features)}
-        if "probabilities" in self.wanted:
-            found["probabilities"] = self.network.probabilities(found["gru"])
-        return {name: found[name] for name in self.wanted}
+        outputs = {"gru": self.network(features)}
+        if "probabilities" in self.stream_names:
+            outputs["probabilities"] = self.network.probabilities(outputs["gru"])
+        return {name: outputs[name] for name in self.stream_names}
 
     def head(self) -> Head:
         """Return the layer before the sigmoid, with the 527 AudioSet classes."""

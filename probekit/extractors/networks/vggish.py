@@ -17,13 +17,13 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        before = 1
+        channels = 1
         for width in (64, 0, 128, 0, 256, 256, 0, 512, 512, 0):
             if not width:
                 layers.append(nn.MaxPool2d(2))
                 continue
-            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(True)]
-            before = width
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(True)]
+            channels = width
         self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(
             nn.Linear(512 * 6 * 4, 4096), nn.ReLU(True), nn.Linear(4096, 4096), nn.ReLU(True),
@@ -71,13 +71,13 @@ class VGGish(WindowedExtractor):
     hop = 96 * 160
     batch_seconds = 32.0  # the first maps take 1.6 MB a window
 
-    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
-        super().__init__(card, params, wanted)
+    def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
+        super().__init__(card, params, streams)
         self.network = Network()
-        self.postprocessor = Postprocessor() if {"pca", "pca8"} & set(wanted) else None
+        self.postprocessor = Postprocessor() if {"pca", "pca8"} & set(streams) else None
         bank = frontends.mel_filterbank(
-            rate=16000, n_fft=512, bands=64, low=125, high=7500,
-            scale="htk", norm=None, linear_in="mel",
+            sr=16000, n_fft=512, n_mels=64, fmin=125, fmax=7500,
+            mel_scale="htk", norm=None, linear_in="mel",
         )  # fmt: skip
         self.register_buffer("hann", frontends.hann(400, torch.float64), persistent=False)
         self.register_buffer("filterbank", bank, persistent=False)
@@ -87,7 +87,7 @@ class VGGish(WindowedExtractor):
         return self.postprocessor if role == "pca" else super().weights_target(role)
 
     def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
-        """Take weights; the PCA's mean may be a column, as in the published file."""
+        """Load weights; the PCA's mean may be a column, as in the published file."""
         if "pca" in states:
             pca = dict(states["pca"])
             mean = pca.get("pca_means")
@@ -95,29 +95,29 @@ class VGGish(WindowedExtractor):
                 pca["pca_means"] = mean[:, 0]
             states = {**states, "pca": pca}
         elif self.postprocessor is not None:
-            raise WeightsError(f"{self.card.name}: pca and pca8 need the weights file pca")
+            raise WeightsError(f"{self.card.name}: streams pca and pca8 need the weights file pca")
         super().load_weights(states)
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return ln(mel + 0.01) of magnitude spectra, shape (pieces, 1, 96, 64)."""
         mel = frontends.mel_spectrogram(
-            pieces.double(), n_fft=512, hop=160, window=self.hann, filterbank=self.filterbank,
-            power=1.0,
+            pieces.double(), n_fft=512, hop_length=160, window=self.hann,
+            filterbank=self.filterbank, power=1.0,
         )  # fmt: skip
         return torch.log(mel + 0.01)[:, None]
 
     def embed(self, features: Tensor) -> Outputs:
-        """Run the network and, where it is asked for, the PCA (always in float32)."""
+        """Run the network and, if requested, the PCA (always in float32)."""
         prerelu = self.network(features)
-        found = {"prerelu": prerelu, "relu": prerelu.relu()}
+        outputs = {"prerelu": prerelu, "relu": prerelu.relu()}
         if self.postprocessor is not None:
             with torch.autocast(features.device.type, enabled=False):
-                found["pca"] = self.postprocessor(found["relu"].float())
-            found["pca8"] = self._quantized(found["pca"])
-        return {name: found[name] for name in self.wanted}
+                outputs["pca"] = self.postprocessor(outputs["relu"].float())
+            outputs["pca8"] = self._quantized(outputs["pca"])
+        return {name: outputs[name] for name in self.stream_names}
 
     def _quantized(self, pca: Tensor) -> Tensor:
-        """Put [-2, 2] on 0 to 255 and make whole numbers."""
+        """Scale [-2, 2] to [0, 255] and round to whole numbers."""
         scaled = (pca.clamp(-2, 2) + 2) * (255 / 4)
         return scaled.round() if self.params["quantize"] == "round" else scaled.trunc()
 

@@ -1,33 +1,30 @@
 """WEANet (Kumar and Ithapu, ICML 2020) as outlined by Kumar et al. (Interspeech 2021, section 2.2).
 
-No code and no weights are public. The outline leaves much open; what was filled in here is marked
-in the card.
+No code and no weights are public. The outline leaves much open; the card marks our choices.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from probekit.cards import ExtractorCard, Params
 from probekit.extractors import frontends
-from probekit.extractors.base import Extractor, Head, Outputs
+from probekit.extractors.base import Head, Outputs, WholeClipExtractor
 
-_N_FFT, _WINDOW, _HOP = 512, 400, 160
-_SHORTEST = 15 * _HOP  # 16 spectra, one step of the network
-_WIDTHS = (1, 64, 128, 256, 512)  # before B1, then after B1 to B4
-_BANDS_LEFT = 4  # of 64, after four times halving
+_HOP_LENGTH = 160
+_WIDTHS = (1, 64, 128, 256, 512)  # channels before B1, then after B1 to B4
+_REMAINING_MELS = 4  # of 64, halved four times
 
 
 class Layer(nn.Sequential):
     """Convolution without bias, batch norm, ReLU."""
 
-    def __init__(self, before: int, after: int, kernel: tuple[int, int]) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: tuple[int, int]) -> None:
         padding = (kernel[0] // 2, kernel[1] // 2) if kernel[0] == kernel[1] else 0
         super().__init__(
-            nn.Conv2d(before, after, kernel, padding=padding, bias=False),
-            nn.BatchNorm2d(after),
+            nn.Conv2d(in_channels, out_channels, kernel, padding=padding, bias=False),
+            nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),
         )
 
@@ -44,10 +41,10 @@ class Network(nn.Module):
     def __init__(self, classes: int = 527) -> None:
         super().__init__()
         self.bn = nn.BatchNorm2d(64)
-        for number, (before, after) in enumerate(pairwise(_WIDTHS), start=1):
-            layers = (Layer(before, after, (3, 3)), Layer(after, after, (3, 3)))
+        for number, (width, out) in enumerate(pairwise(_WIDTHS), start=1):
+            layers = (Layer(width, out, (3, 3)), Layer(out, out, (3, 3)))
             self.add_module(f"b{number}", nn.Sequential(*layers, nn.MaxPool2d(2)))
-        self.b5 = Layer(512, 2048, (1, _BANDS_LEFT))
+        self.b5 = Layer(512, 2048, (1, _REMAINING_MELS))
         self.b6 = Layer(2048, 1024, (1, 1))
         self.b7 = Layer(1024, 1024, (1, 1))
         self.b8 = nn.Conv2d(1024, classes, 1)
@@ -104,7 +101,7 @@ class Network(nn.Module):
             How much each step counts for each class; the sum over time is 1.
         """
         maps = self.hidden(steps).transpose(1, 2)[..., None]
-        logits, weights = (part(maps)[..., 0].mT for part in (self.b8, self.attention))
+        logits, weights = (layer(maps)[..., 0].mT for layer in (self.b8, self.attention))
         return logits.float().sigmoid(), weights.float().softmax(1)
 
     def decode(self, steps: Tensor) -> Tensor:
@@ -124,41 +121,31 @@ class Network(nn.Module):
         return (probabilities * attention).sum(1)
 
 
-class WEANet(Extractor):
+class WEANet(WholeClipExtractor):
     """Blocks B1 to B7 on whole clips."""
 
     network: Network
-    hann: Tensor
-    filterbank: Tensor
+    min_samples = 15 * _HOP_LENGTH  # 16 frames, one step of the network
     batch_seconds = 40.0
 
-    def __init__(self, card: ExtractorCard, params: Params, wanted: Sequence[str]) -> None:
-        super().__init__(card, params, wanted)
+    def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
+        super().__init__(card, params, streams)
         self.network = Network()
-        bank = frontends.mel_filterbank(
-            rate=16000, n_fft=_N_FFT, bands=64, low=0, high=8000, scale="slaney", norm="slaney"
+        self.log_mel = frontends.LogMel(
+            sr=16000, n_fft=512, hop_length=_HOP_LENGTH, n_mels=64, win_length=400
         )
-        self.register_buffer("hann", frontends.hann(_WINDOW, torch.float64), persistent=False)
-        self.register_buffer("filterbank", bank, persistent=False)
-
-    def split(self, wave: Tensor) -> Tensor:
-        """Return the whole clip as one piece, of at least 0.15 s."""
-        return nn.functional.pad(wave, (0, max(0, _SHORTEST - len(wave))))[None]
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return log-mel spectra in dB, shape (pieces, 1 + samples // 160, 64)."""
-        padded = nn.functional.pad(pieces.double(), (_WINDOW // 2, _WINDOW // 2))
-        power = frontends.mel_spectrogram(
-            padded, n_fft=_N_FFT, hop=_HOP, window=self.hann, filterbank=self.filterbank
-        )
-        return frontends.power_to_db(power)
+        levels: Tensor = self.log_mel(pieces)
+        return levels
 
     def embed(self, features: Tensor) -> Outputs:
-        """Run the network up to the last block that is wanted."""
-        found = {"b5": self.network(features)}
-        if "b7" in self.wanted:
-            found["b7"] = self.network.hidden(found["b5"])
-        return {name: found[name] for name in self.wanted}
+        """Run the network, B6 and B7 only if the stream ``b7`` is requested."""
+        outputs = {"b5": self.network(features)}
+        if "b7" in self.stream_names:
+            outputs["b7"] = self.network.hidden(outputs["b5"])
+        return {name: outputs[name] for name in self.stream_names}
 
     def head(self) -> Head:
         """Return B8 before its sigmoid: the 527 AudioSet classes at each step."""

@@ -44,8 +44,8 @@ class Student(nn.Module):
 
     rate: int = 16000
     crop: Fraction = Fraction(5)
-    shortest: int = 1
-    last: str = ""
+    min_samples: int = 1
+    classifier_prefix: str = ""
 
     def __init__(
         self, name: str, params: dict[str, Any], classes: int, dim: int, network: nn.Module
@@ -60,7 +60,7 @@ class Student(nn.Module):
         self._frozen = False
 
     @property
-    def describe(self) -> str:
+    def spec(self) -> str:
         """The text that builds it again, with every parameter."""
         words = ",".join(f"{key}={value}" for key, value in sorted(self.params.items()))
         return f"{self.name}:{words}" if words else self.name
@@ -85,16 +85,16 @@ class Student(nn.Module):
         ProbekitError
             If the crop is shorter than the network takes.
         """
-        self.check(samples)
+        self.check_length(samples)
         length = Fraction(samples, self.rate)
         return FrameGrid(length, length / 2, length), 1
 
-    def check(self, samples: int) -> None:
+    def check_length(self, samples: int) -> None:
         """Raise :class:`ProbekitError` where a crop is shorter than the network takes."""
-        if samples < self.shortest:
+        if samples < self.min_samples:
             raise ProbekitError(
                 f"student {self.name}: a crop of {samples / self.rate:g} s is too short; it takes "
-                f"{self.shortest / self.rate:g} s ({self.shortest} samples at {self.rate} Hz) or "
+                f"{self.min_samples / self.rate:g} s ({self.min_samples} samples at {self.rate} Hz) or "
                 "more"
             )
 
@@ -165,7 +165,7 @@ class Student(nn.Module):
         """
         raise NotImplementedError
 
-    def replace(self, decoder: nn.Module) -> None:
+    def replace_classifier(self, decoder: nn.Module) -> None:
         """Use another decoder; the layers of the network's own are dropped.
 
         Parameters
@@ -180,7 +180,7 @@ class Student(nn.Module):
         """Take the layers of the own decoder out of the network."""
         raise NotImplementedError
 
-    def output(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
+    def classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
         """Return the last layer and the function that gives what it reads.
 
         Returns
@@ -191,9 +191,9 @@ class Student(nn.Module):
         """
         if isinstance(self.head, PooledLinear):
             return self.head.hidden, self.head.dense
-        return None if self.head is not None else self.original_head()
+        return None if self.head is not None else self.original_classifier()
 
-    def original_head(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
+    def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
         """Return what :meth:`output` does, of the network's own decoder."""
         return None
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from probekit.cards.schema import ExtractorCard, Seconds, Stream
 from probekit.cards.selector import STUDENT, display_name
 from probekit.errors import CardError, UnknownNameError, WeightsError
-from probekit.extractors.weights.source import Source, digests
+from probekit.extractors.weights.source import WeightsSource, file_digests
 from probekit.utils.suggest import did_you_mean
 
 CARD = "card.yaml"
@@ -26,7 +26,7 @@ WEIGHTS = "weights.pt"
 _NAMED = 5  # students that an error names
 
 
-class Weights(BaseModel):
+class StudentWeights(BaseModel):
     """A file of weights beside the card."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,7 +69,7 @@ class StudentCard(BaseModel):
     first_center: Seconds
     window: Seconds
     hidden: int = Field(default=0, ge=0)
-    weights: Weights
+    weights: StudentWeights
     result: str = ""
     task: str = ""
     dataset: str = ""
@@ -135,12 +135,12 @@ class StudentCard(BaseModel):
         return found
 
 
-def folder() -> Path:
+def students_dir() -> Path:
     """Return where trained students lie where nothing else is said."""
     return Path(os.environ.get("PROBEKIT_REPORTS") or "reports/out") / "students"
 
 
-def names(reports: str | Path | None = None) -> dict[str, Path]:
+def list_students(reports: str | Path | None = None) -> dict[str, Path]:
     """Return the names of all trained students, with their folders.
 
     Parameters
@@ -164,10 +164,10 @@ def names(reports: str | Path | None = None) -> dict[str, Path]:
 def _folders(reports: str | Path | None) -> list[Path]:
     """Return where to look for students, the first place first."""
     own = [Path(reports) / "students"] if reports is not None else []
-    return [*own, *(one for one in [folder()] if one not in own)]
+    return [*own, *(one for one in [students_dir()] if one not in own)]
 
 
-def read(path: Path) -> StudentCard:
+def read_student_card(path: Path) -> StudentCard:
     """Read the card of a trained student.
 
     Parameters
@@ -204,11 +204,11 @@ def read(path: Path) -> StudentCard:
     return facts
 
 
-def describe(
+def describe_student(
     name: str,
     overrides: Mapping[str, str] | None = None,
     reports: str | Path | None = None,
-) -> tuple[ExtractorCard, dict[str, Source], dict[str, Any]]:
+) -> tuple[ExtractorCard, dict[str, WeightsSource], dict[str, Any]]:
     """Settle a trained student as an extractor.
 
     Parameters
@@ -234,16 +234,16 @@ def describe(
     ProbekitError
         If there is no such student, or its weights are gone or were changed.
     """
-    known = names(reports)
+    known = list_students(reports)
     if name not in known:
         raise UnknownNameError(_unknown(name, known, _folders(reports)))
     if any(key.startswith(f"{name}.") for key in overrides or {}):
         raise WeightsError(f"--weights {name}=…: a trained student has its own weights")
-    facts = read(known[name])
+    facts = read_student_card(known[name])
     path = known[name] / facts.weights.file
     if not path.is_file():
         raise WeightsError(f"{path}: the weights of {name} are gone; train it again")
-    sha256 = digests(path).sha256
+    sha256 = file_digests(path).sha256
     if sha256 != facts.weights.sha256:
         raise WeightsError(
             f"{path}: not the weights of {name}: SHA-256 {sha256[:8]}…, not "
@@ -269,7 +269,7 @@ def describe(
         mode="json", include={"student", "decoder", "classes", "target", "hidden", "steps"}
     )
     times = {key: str(getattr(facts, key)) for key in ("crop", "hop", "first_center", "window")}
-    return card, {"main": Source(path=path, sha256=sha256)}, {**code, **times, "dim": facts.dim}
+    return card, {"main": WeightsSource(path=path, sha256=sha256)}, {**code, **times, "dim": facts.dim}
 
 
 def _unknown(name: str, known: Mapping[str, Path], folders: Sequence[Path]) -> str:

@@ -19,7 +19,7 @@ from probekit.errors import ProbekitError
 from probekit.extractors.base import Head, Outputs, WindowedExtractor
 from probekit.extractors.students import card as card_module
 from probekit.extractors.students import zoo
-from probekit.extractors.students.card import StudentCard, Weights
+from probekit.extractors.students.card import StudentCard, StudentWeights
 from probekit.extractors.students.zoo import PooledLinear, Student
 from probekit.utils.atomic import atomic_write, atomic_write_text
 from probekit.utils.hashing import sha256
@@ -34,7 +34,7 @@ class TrainedStudent(WindowedExtractor):
         From :func:`probekit.extractors.students.card.describe`.
     params : dict
         Empty.
-    wanted : sequence of str
+    streams : sequence of str
         The streams to compute.
     code : mapping of str to object
         From :func:`~probekit.extractors.students.card.describe`.
@@ -45,15 +45,15 @@ class TrainedStudent(WindowedExtractor):
     batch_seconds = 20.0
 
     def __init__(
-        self, card: ExtractorCard, params: Params, wanted: Sequence[str], code: Mapping[str, Any]
+        self, card: ExtractorCard, params: Params, streams: Sequence[str], code: Mapping[str, Any]
     ) -> None:
-        super().__init__(card, params, wanted)
+        super().__init__(card, params, streams)
         facts = StudentCard.model_validate(
             {**code, "name": card.name, "sample_rate": card.sample_rate,
              "weights": {"sha256": "0" * 64}}
         )  # fmt: skip
         self.facts = facts
-        self.network = build_student(facts)
+        self.network = student_from_card(facts)
         self.window, self.hop = facts.samples, facts.stride
 
     def frontend(self, pieces: Tensor) -> Tensor:
@@ -64,18 +64,18 @@ class TrainedStudent(WindowedExtractor):
         """Run encoder and decoder."""
         frames = self.network.embed(features)
         found = {"embedding": frames.mean(1) if self.facts.streams_averaged else frames}
-        output = self.network.output()
-        if "hidden" in self.wanted:
+        output = self.network.classifier()
+        if "hidden" in self.stream_names:
             assert output is not None  # hidden is 0 otherwise, and there is no such stream
             found["hidden"] = output[0](frames)
-        if {"logits", "probabilities"} & set(self.wanted):
+        if {"logits", "probabilities"} & set(self.stream_names):
             logits = self.network.decode(frames)
             wide = logits.float()
             found["logits"] = logits
             found["probabilities"] = (
                 wide.softmax(-1) if self.facts.target == "single" else wide.sigmoid()
             )
-        return {name: found[name] for name in self.wanted}
+        return {name: found[name] for name in self.stream_names}
 
     def source_classes(self) -> tuple[str, ...]:
         """Return the task's classes."""
@@ -87,14 +87,14 @@ class TrainedStudent(WindowedExtractor):
         Crops of a clip are averaged after a sigmoid, as for all heads, also where the student was
         trained with a softmax.
         """
-        output = self.network.output()
+        output = self.network.classifier()
         if output is None or self.facts.target == "regression":
             return None
         last = output[1]
         return Head(self.facts.classes, last.weight.detach(), last.bias.detach(), "hidden", "mean")
 
 
-def build_student(facts: StudentCard) -> Student:
+def student_from_card(facts: StudentCard) -> Student:
     """Return the student of a card, with fresh weights.
 
     Parameters
@@ -112,7 +112,7 @@ def build_student(facts: StudentCard) -> Student:
     ProbekitError
         If the student is not what the card says; then its class has changed.
     """
-    student = zoo.build(facts.student, len(facts.classes))
+    student = zoo.build_student(facts.student, len(facts.classes))
     _, steps = student.frames(facts.samples)
     if (student.rate, student.dim, steps) != (facts.sample_rate, facts.dim, facts.steps):
         raise ProbekitError(
@@ -121,7 +121,7 @@ def build_student(facts: StudentCard) -> Student:
             f"{facts.sample_rate} Hz: its class has changed"
         )
     if facts.decoder == "linear":
-        student.replace(PooledLinear(student.dim, student.classes))
+        student.replace_classifier(PooledLinear(student.dim, student.classes))
     return student
 
 
@@ -174,12 +174,12 @@ def save_student(
     """
     if student.head is not None and not isinstance(student.head, PooledLinear):
         raise ProbekitError(
-            f"student {student.describe}: its decoder also reads a teacher's features; without the "
+            f"student {student.spec}: its decoder also reads a teacher's features; without the "
             "teacher it is no extractor"
         )
     samples = int(crop * student.rate)
     grid, steps = student.frames(samples)
-    output = student.output()
+    output = student.classifier()
     where.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in student.state_dict().items()}
     weights = where / card_module.WEIGHTS
@@ -192,7 +192,7 @@ def save_student(
     facts = StudentCard(
         name=STUDENT + where.name,
         description=description,
-        student=student.describe,
+        student=student.spec,
         decoder="own" if student.head is None else "linear",
         classes=tuple(classes),
         target=target,
@@ -204,7 +204,7 @@ def save_student(
         first_center=grid.first_center,
         window=grid.window,
         hidden=0 if output is None else output[1].in_features,
-        weights=Weights(sha256=sha256(weights)),
+        weights=StudentWeights(sha256=sha256(weights)),
         result=result,
         caveat=caveat,
         **(origin or {}),

@@ -55,7 +55,7 @@ class TorchModuleStudent(Student):
             return FrameGrid(hop, hop / 2, hop), steps
         try:
             *times, said = own(samples)
-            grid = FrameGrid.read(*times)
+            grid = FrameGrid.parse(*times)
         except (TypeError, ValueError) as error:
             raise ProbekitError(
                 f"student {self.name}: frames({samples}) returns hop, first_center, window and "
@@ -127,7 +127,7 @@ class TorchModuleStudent(Student):
             own.requires_grad_(grad is not None)
 
 
-def build(name: str, classes: int, params: dict[str, Any]) -> TorchModuleStudent:
+def build_torch_student(name: str, classes: int, params: dict[str, Any]) -> TorchModuleStudent:
     """Import a module of the user's and make a student of it.
 
     Parameters

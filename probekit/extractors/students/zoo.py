@@ -24,7 +24,7 @@ class HarmonicStudent(Student):
 
     network: harmonic_cnn.Network
     shortest = 73472
-    last = "dense2."
+    classifier_prefix = "dense2."
 
     def __init__(self, classes: int) -> None:
         super().__init__("harmonic-cnn", {}, classes, 256, harmonic_cnn.Network(classes))
@@ -51,7 +51,7 @@ class HarmonicStudent(Student):
         for name in ("dense1", "bn", "dropout", "dense2"):
             setattr(self.network, name, nn.Identity())
 
-    def original_head(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
+    def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
         """Return the second dense layer and what it reads."""
         return lambda embedding: self.network.hidden(embedding.amax(1)), self.network.dense2
 
@@ -94,7 +94,7 @@ class CFStudent(Student):
 
     network: cf.Network
     crop = Fraction(30)
-    shortest = cf.SHORTEST
+    shortest = cf.MIN_SAMPLES
     last = "dense."
 
     def __init__(self, classes: int, width: int = 128) -> None:
@@ -123,7 +123,7 @@ class CFStudent(Student):
         """Take out the linear layer."""
         self.network.dense = nn.Identity()  # type: ignore[assignment]
 
-    def original_head(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
+    def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
         """Return the linear layer and what it reads."""
         return lambda embedding: embedding.mean(1), self.network.dense
 
@@ -151,9 +151,9 @@ class ShortChunk(Student):
 
     def frames(self, samples: int) -> tuple[FrameGrid, int]:
         """Return one frame every 1/4 s; see :meth:`Student.frames`."""
-        self.check(samples)
+        self.check_length(samples)
         hop = short_chunk.FRAME_SECONDS
-        window = Fraction(short_chunk.WINDOW, short_chunk.RATE)
+        window = Fraction(short_chunk.WINDOW, short_chunk.SAMPLE_RATE)
         return FrameGrid(hop, hop / 2, window), samples // short_chunk.FRAME
 
     def frontend(self, waves: Tensor) -> Tensor:
@@ -177,12 +177,12 @@ class ShortChunk(Student):
         """Take out both linear layers."""
         self.network.decoder = nn.Identity()  # type: ignore[assignment]
 
-    def original_head(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
+    def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
         """Return the second linear layer and what it reads."""
         return self.network.decoder.hidden, self.network.decoder.dense2
 
 
-__all__ = ["NAMES", "PooledLinear", "Student", "build"]
+__all__ = ["NAMES", "PooledLinear", "Student", "build_student"]
 
 _OWN: dict[str, Callable[..., Student]] = {
     "harmonic-cnn": HarmonicStudent,
@@ -195,7 +195,7 @@ _PARAMS: dict[str, tuple[str, ...]] = {
 NAMES = tuple(sorted(_OWN))
 
 
-def build(text: str, classes: int, **params: Any) -> Student:
+def build_student(text: str, classes: int, **params: Any) -> Student:
     """Build a student with fresh weights, drawn by torch's generator.
 
     Parameters
@@ -223,7 +223,7 @@ def build(text: str, classes: int, **params: Any) -> Student:
     name, _, rest = text.partition(":")
     if name not in _OWN and rest and "=" not in rest.partition(":")[0]:
         made, _, rest = rest.partition(":")
-        return torch_module.build(f"{name}:{made}", classes, {**_read(text, rest), **params})
+        return torch_module.build_torch_student(f"{name}:{made}", classes, {**_read(text, rest), **params})
     if name not in _OWN:
         raise unknown_name_error("student", name, _OWN, "A torch module of your own: module:Class.")
     given = {**_read(text, rest), **params}

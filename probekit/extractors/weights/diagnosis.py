@@ -49,13 +49,13 @@ def diagnose_mismatch(network: nn.Module, state: Mapping[str, Any]) -> list[str]
         )
         keys = {key.removeprefix(_PARALLEL) for key in keys}
     if _jaccard(keys, set(network.state_dict())) <= ALIKE:
-        names = recognise(keys)
+        names = identify_network(keys)
         if names:
             found.append(f"it looks like weights of {' or '.join(names)}")
     return found
 
 
-def recognise(keys: set[str]) -> list[str]:
+def identify_network(keys: set[str]) -> list[str]:
     """Return the extractors whose networks have nearly these names of tensors.
 
     Parameters

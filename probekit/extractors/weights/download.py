@@ -29,11 +29,11 @@ BLOCK = 1 << 16
 Progress = Callable[[int, int | None], None]
 
 
-class HTTPStatusError(Exception):
+class DownloadError(Exception):
     """The file does not come; says why, in words for people."""
 
 
-class ConnectionLost(HTTPStatusError):
+class ConnectionLostError(DownloadError):
     """The connection failed; to go on from there may help."""
 
 
@@ -113,11 +113,11 @@ def download(partial: PartialDownload, progress: Progress, *, measured: bool) ->
             try:
                 _resume(session, partial, progress, measured)
                 return
-            except ConnectionLost as error:
+            except ConnectionLostError as error:
                 kept = partial.size()
                 if attempt == ATTEMPTS or kept <= before:
                     note = f"; {kept:,} bytes are kept, the next try goes on from there"
-                    raise HTTPStatusError(f"{error}{note if kept else ''}") from error
+                    raise DownloadError(f"{error}{note if kept else ''}") from error
 
 
 def _resume(
@@ -140,12 +140,12 @@ def _resume(
             return _resume(session, partial, progress, measured)
         host = _host(response.url)
         if status not in (200, 206) or start not in (0, have):
-            raise HTTPStatusError(f"{host} answers {status} {response.reason or ''}".rstrip())
+            raise DownloadError(f"{host} answers {status} {response.reason or ''}".rstrip())
         if response.headers.get("Content-Type", "").startswith("text/html"):
-            raise HTTPStatusError(f"{host} sends a web page instead of the file")
+            raise DownloadError(f"{host} sends a web page instead of the file")
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "")
         if total is None and not chunked and not measured:
-            raise HTTPStatusError(
+            raise DownloadError(
                 f"{host} does not say how long the file is, nor is its size or hash "
                 "known: one could not tell whether it is whole"
             )
@@ -161,7 +161,7 @@ def _resume(
             out.flush()
             os.fsync(out.fileno())
     if total is not None and done < total:
-        raise ConnectionLost(f"the connection to {host} ended after {done:,} of {total:,} bytes")
+        raise ConnectionLostError(f"the connection to {host} ended after {done:,} of {total:,} bytes")
 
 
 def _version(response: "requests.Response") -> str:
@@ -187,18 +187,18 @@ def _open(session: "requests.Session", url: str, headers: dict[str, str]) -> "re
 
     for _ in range(REDIRECTS + 1):
         if urlsplit(url).scheme not in ("http", "https"):
-            raise HTTPStatusError(f"{url} is neither an http nor an https address")
+            raise DownloadError(f"{url} is neither an http nor an https address")
         try:
             response = session.get(
                 url, headers=headers, stream=True, timeout=(CONNECT, READ), allow_redirects=False
             )
         except requests.RequestException as error:
-            raise ConnectionLost(_reason(error, url)) from error
+            raise ConnectionLostError(_reason(error, url)) from error
         if not response.is_redirect:
             return response
         response.close()
         url = urljoin(url, response.headers["Location"])
-    raise HTTPStatusError(f"more than {REDIRECTS} redirects")
+    raise DownloadError(f"more than {REDIRECTS} redirects")
 
 
 def _blocks(response: "requests.Response") -> Iterator[bytes]:
@@ -208,7 +208,7 @@ def _blocks(response: "requests.Response") -> Iterator[bytes]:
     try:
         yield from response.raw.stream(BLOCK, decode_content=False)
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise ConnectionLost(_reason(error, response.url)) from error
+        raise ConnectionLostError(_reason(error, response.url)) from error
 
 
 def _reason(error: Exception, url: str) -> str:
@@ -250,7 +250,7 @@ class Digests:
     git_blob: str
 
 
-def digests(path: Path) -> Digests:
+def compute_digests(path: Path) -> Digests:
     """Return the hashes of a file, reading it once."""
     sha256 = hashlib.sha256()
     blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
@@ -370,7 +370,7 @@ def download_weights(
         path.parent.mkdir(parents=True, exist_ok=True)
         with folder_lock(path.parent):
             return _fetch(facts, facts.url, path, progress or (lambda done, total: None))
-    except (HTTPStatusError, OSError) as error:
+    except (DownloadError, OSError) as error:
         raise WeightsError(
             f"{card.name}: the {role} weights are not on this machine and could not be downloaded: "
             f"{error}. {advice}"
@@ -387,7 +387,7 @@ def _fetch(facts: WeightsFile, url: str, path: Path, progress: Progress) -> Dige
         download(partial, progress, measured=known or facts.size is not None)
         try:
             found = _checked(facts, partial.path)
-        except HTTPStatusError:
+        except DownloadError:
             partial.discard()
             if not again:
                 raise
@@ -402,11 +402,11 @@ def _checked(facts: WeightsFile, path: Path) -> Digests:
     with path.open("rb") as stream:
         head = stream.read(512)
     if head.lstrip()[:1] == b"<":
-        raise HTTPStatusError("a web page came instead of the file")
+        raise DownloadError("a web page came instead of the file")
     if not head:
-        raise HTTPStatusError("an empty file came")
-    found = digests(path)
+        raise DownloadError("an empty file came")
+    found = compute_digests(path)
     what = digest_mismatch(facts, path.stat().st_size, found)
     if what:
-        raise HTTPStatusError(f"what came is another file, and was not kept: {what}")
+        raise DownloadError(f"what came is another file, and was not kept: {what}")
     return found

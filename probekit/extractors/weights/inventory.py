@@ -15,7 +15,7 @@ from probekit.utils.suggest import unknown_name_error
 
 
 @dataclass(frozen=True)
-class Held:
+class WeightsStatus:
     """One weights file of a card, as it stands on this machine.
 
     Attributes
@@ -50,7 +50,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchResult:
     """What came of fetching one weights file.
 
     Attributes
@@ -75,7 +75,7 @@ class Fetched:
     note: str = ""
 
 
-def held(names: Sequence[str] | None = None, *, read: bool = False) -> list[Held]:
+def list_weights(names: Sequence[str] | None = None, *, verify: bool = False) -> list[WeightsStatus]:
     """List the weights files of cards.
 
     Parameters
@@ -94,16 +94,16 @@ def held(names: Sequence[str] | None = None, *, read: bool = False) -> list[Held
     found = []
     for name in cards.card_paths("extractors") if names is None else names:
         card = cards.load_extractor_card(name)
-        found += [_held(card, role, facts, read) for role, facts in card.weights.items()]
+        found += [_held(card, role, facts, verify) for role, facts in card.weights.items()]
     return found
 
 
-def _held(card: ExtractorCard, role: str, facts: WeightsFile, read: bool) -> Held:
+def _held(card: ExtractorCard, role: str, facts: WeightsFile, read: bool) -> WeightsStatus:
     path = source.local_path(card, facts)
     here, size, state, fault = path.is_file(), facts.size, "absent", ""
     if here:
         size = path.stat().st_size
-        known = source.digests(path, again=True) if read else source.cached_digests(path)
+        known = source.file_digests(path, refresh=True) if read else source.cached_digests(path)
         fault = download.digest_mismatch(facts, size, known)
         if fault:
             state = "wrong"
@@ -113,10 +113,10 @@ def _held(card: ExtractorCard, role: str, facts: WeightsFile, read: bool) -> Hel
             state = "right" if known else "not checked"
     elif facts.url is None:
         state = "not public"
-    return Held(card.name, role, path, here, size, state, fault, facts.url)
+    return WeightsStatus(card.name, role, path, here, size, state, fault, facts.url)
 
 
-def files(text: str) -> list[tuple[ExtractorCard, str, WeightsFile]]:
+def select_files(text: str) -> list[tuple[ExtractorCard, str, WeightsFile]]:
     """Return the weights files that belong to what a user wrote.
 
     Parameters
@@ -146,7 +146,7 @@ def files(text: str) -> list[tuple[ExtractorCard, str, WeightsFile]]:
     return [(card, role, facts) for role, facts in card.weights.items() if facts in wanted.values()]
 
 
-def fetch(texts: Sequence[str], begin: Callable[[str], Progress]) -> list[Fetched]:
+def fetch(texts: Sequence[str], begin: Callable[[str], Progress]) -> list[FetchResult]:
     """Download weights files that are not here yet, and check those that are.
 
     Parameters
@@ -162,7 +162,7 @@ def fetch(texts: Sequence[str], begin: Callable[[str], Progress]) -> list[Fetche
         One for each file, each once.
     """
     wanted = {
-        (card.name, role): (card, facts) for text in texts for card, role, facts in files(text)
+        (card.name, role): (card, facts) for text in texts for card, role, facts in select_files(text)
     }
     found = []
     for (name, key), (card, facts) in wanted.items():
@@ -170,9 +170,9 @@ def fetch(texts: Sequence[str], begin: Callable[[str], Progress]) -> list[Fetche
         was_here = path.is_file()
         state, sha256, note = "was here" if was_here else "fetched", "", ""
         try:
-            sha256 = source.resolve(card, role, facts, None, begin(f"{name}/{key}")).sha256
+            sha256 = source.resolve_weights(card, role, facts, None, begin(f"{name}/{key}")).sha256
         except WeightsError as error:
             state = "failed" if was_here or facts.url else "not public"
             note = str(error)
-        found.append(Fetched(name, key, path, state, sha256, note))
+        found.append(FetchResult(name, key, path, state, sha256, note))
     return found

@@ -69,7 +69,7 @@ def read_layers(path: Path) -> Layers:
         raise WeightsError(f"{path}: damaged HDF5 file ({first_line(error)})") from error
 
 
-def state_dict(path: Path, layers: Layers, names: Sequence[str]) -> dict[str, Tensor]:
+def to_state_dict(path: Path, layers: Layers, names: Sequence[str]) -> dict[str, Tensor]:
     """Turn layers into a state dict for torch, by their order.
 
     Kernels of convolutions go from (height, width, in, out) to (out, in, height, width), those of

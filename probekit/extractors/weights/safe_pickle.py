@@ -20,7 +20,7 @@ from torch import Tensor
 _NUMBERS = {f"f{size}" for size in (2, 4, 8)} | {f"{k}{s}" for k in "iu" for s in (1, 2, 4, 8)}
 
 
-def allowed() -> AbstractContextManager[None]:
+def allow_arrays() -> AbstractContextManager[None]:
     """Return a context in which ``torch.load(weights_only=True)`` reads arrays as stand-ins.
 
     Returns
@@ -28,7 +28,7 @@ def allowed() -> AbstractContextManager[None]:
     context manager
         To be followed by :func:`to_tensors` on what was loaded.
     """
-    names: list[Any] = [(ArrayStub, "numpy.ndarray"), (PlainType, "numpy.dtype")]
+    names: list[Any] = [(ArrayStub, "numpy.ndarray"), (DTypeStub, "numpy.dtype")]
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # NumPy 1 and 2
         names += [(_reconstruct, f"{module}._reconstruct"), (_scalar, f"{module}.scalar")]
     context: AbstractContextManager[None] = torch.serialization.safe_globals(names)
@@ -88,7 +88,7 @@ class _ArrayUnpickler(Unpickler):
         whole = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
         known: dict[str, Callable[..., Any]] = {
             "numpy.ndarray": lambda *_: ArrayStub(),
-            "numpy.dtype": lambda *rest: PlainType(*rest),
+            "numpy.dtype": lambda *rest: DTypeStub(*rest),
             "numpy.core.multiarray._reconstruct": lambda *_: ArrayStub(),
             "numpy.core.multiarray.scalar": lambda *rest: _scalar(*rest),
             "_codecs.encode": lambda *rest: _encode(*rest),
@@ -105,7 +105,7 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")
 
 
-class PlainType:
+class DTypeStub:
     """Stands in for ``numpy.dtype``: numbers of 1 to 8 bytes only.
 
     Parameters
@@ -163,7 +163,7 @@ def _reconstruct(*_: object) -> ArrayStub:
     return ArrayStub()
 
 
-def _scalar(kind: PlainType, raw: bytes | str) -> int | float:
+def _scalar(kind: DTypeStub, raw: bytes | str) -> int | float:
     """Stand in for the function that makes a NumPy number; returns a Python number."""
     array = ArrayStub()
     array.__setstate__((1, (), kind, False, raw))

@@ -23,7 +23,7 @@ SETTLED = 2.0  # seconds: a file changed later than that might change again with
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightsSource:
     """Where one set of weights comes from.
 
     Attributes
@@ -114,13 +114,13 @@ def required_weights(
     return found
 
 
-def resolve(
+def resolve_weights(
     card: ExtractorCard,
     role: str,
     facts: WeightsFile,
     override: str | None = None,
     progress: Progress | None = None,
-) -> Source:
+) -> WeightsSource:
     """Find the weights for one role, downloading the official file where it is not here yet.
 
     Parameters
@@ -154,28 +154,28 @@ def resolve(
             )
         if not facts.random:
             raise WeightsError(f"{card.name}: its {role} weights cannot be random")
-        return Source(seed=int(text))
+        return WeightsSource(seed=int(text))
     if override is not None:
         path = Path(override)
         if not path.is_file():
             raise WeightsError(f"--weights {card.name}={override}: no such file")
-        return Source(path=path, sha256=digests(path).sha256)
+        return WeightsSource(path=path, sha256=file_digests(path).sha256)
     path = local_path(card, facts)
     if not path.is_file():
-        return Source(
+        return WeightsSource(
             path=path, sha256=download.download_weights(card, role, facts, path, progress).sha256
         )
-    found = digests(path)
+    found = file_digests(path)
     wrong = download.digest_mismatch(facts, path.stat().st_size, found)
     if wrong:
         raise WeightsError(
             f"{path}: {wrong}. Delete the file and try again, or name your own file: "
             f"--weights {card.name if role == 'main' else f'{card.name}.{role}'}=PATH"
         )
-    return Source(path=path, sha256=found.sha256)
+    return WeightsSource(path=path, sha256=found.sha256)
 
 
-def digests(path: Path, *, again: bool = False) -> Digests:
+def file_digests(path: Path, *, refresh: bool = False) -> Digests:
     """Return the hashes of a file; one that has not changed since the last time is not read again.
 
     What is known is kept in ``hashes.json`` under :func:`weights_dir`, by path, size and time of change.
@@ -192,10 +192,10 @@ def digests(path: Path, *, again: bool = False) -> Digests:
     Digests
         SHA-256, and git's name of the content.
     """
-    known = None if again else cached_digests(path)
+    known = None if refresh else cached_digests(path)
     if known is None:
         before = path.stat()
-        known = download.digests(path)
+        known = download.compute_digests(path)
         _remember(path, before, known)
     return known
 

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from probekit.errors import WeightsError
 from probekit.extractors.weights import diagnosis, safe_pickle
-from probekit.extractors.weights.source import Source
+from probekit.extractors.weights.source import WeightsSource
 
 _HDF5 = (b"\x89HDF\r\n\x1a\n", b"\x1f\x8b")  # as it is, and gzip'ed
 Reader = Callable[[Path], dict[str, Tensor]]
 
 
 def load_state_dict(
-    source: Source, role: str, network: nn.Module | None, hdf5: Reader | None = None
+    source: WeightsSource, role: str, network: nn.Module | None, hdf5: Reader | None = None
 ) -> dict[str, Tensor]:
     """Read weights as a state dict, or make them from a seed.
 
@@ -93,7 +93,7 @@ def _content(path: Path) -> Any:
     """Read a file of tensors or arrays without running anything in it."""
     if path.suffix == ".pkl":
         return safe_pickle.read_pickle(path)
-    with safe_pickle.allowed(), warnings.catch_warnings():
+    with safe_pickle.allow_arrays(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of pickle protocols: no matter of the user's
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     return safe_pickle.to_tensors(loaded)
