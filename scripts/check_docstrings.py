@@ -1,8 +1,8 @@
 """Validate docstrings with numpydoc: everything for public names, correctness for all others.
 
-The names that a user meets (:data:`PUBLIC`) need every parameter, the return value, an example and See
-Also. All other functions and classes need a summary line; sections are optional, and must be right
-where they are written. Run by ``make check``.
+The names that a user meets (:data:`PUBLIC`) need every parameter, the return value, an example and
+See Also. All other functions and classes need a summary line; sections are optional, and must be
+right where they are written. Run by ``make check``.
 """
 
 import importlib
@@ -38,8 +38,8 @@ CORRECT = {
     "GL03", "GL05", "GL06", "GL07", "GL08", "SS02", "SS03", "SS04",
     "PR02", "PR03", "PR04", "PR05", "PR07", "PR08", "RT03",
 }  # fmt: skip
-# Not asked: GL01, GL02 (line breaks at the quotes: ruff's), RT02 (unnamed single values), PR09, PR10,
-# RT04, RT05 (full stops and capitals, which formulas do not have).
+# Not asked: GL01, GL02 (line breaks at the quotes: ruff's), RT02 (unnamed single values), PR09,
+# PR10, RT04, RT05 (full stops and capitals, which formulas do not have).
 
 
 def documented() -> list[str]:
@@ -51,9 +51,9 @@ def documented() -> list[str]:
         module = importlib.import_module(info.name)
         for name, value in vars(module).items():
             is_local = getattr(value, "__module__", None) == module.__name__
-            if is_local and not name.startswith("_"):
-                if inspect.isfunction(value) or inspect.isclass(value):
-                    names.append(f"{module.__name__}.{name}")
+            is_code = inspect.isfunction(value) or inspect.isclass(value)
+            if is_local and is_code and not name.startswith("_"):
+                names.append(f"{module.__name__}.{name}")
     return names
 
 

@@ -1,7 +1,7 @@
 """Count words in identifiers that say nothing about what is named.
 
-Run ``python scripts/words.py FOLDER [FOLDER …]``: for each folder the number of identifiers, of those
-with a vague word in them, their share per 1,000, and the most frequent ones.
+Run ``python scripts/words.py FOLDER [FOLDER …]``: for each folder the number of identifiers, the share
+with a vague word in them (per 1,000), and the most frequent of these.
 """
 
 import argparse
@@ -13,23 +13,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 VAGUE = frozenset(
-    "found one own said where there here kept given heard wanted whole place settled asked told "
-    "made begun theirs ours mine".split()
-)
+    {
+        "asked", "begun", "found", "given", "heard", "here", "kept", "made", "mine", "one", "ours",
+        "own", "place", "said", "settled", "theirs", "there", "told", "wanted", "where", "whole",
+    }
+)  # fmt: skip
 """Parts of identifiers that are counted: participles, adverbs and pronouns in place of nouns."""
+TERMS = ("one_hot", "one_vs_rest", "one_class", "one_column")
+"""Terms of the field with such a part."""
 
 
 def identifiers(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield every identifier of a Python file with its line, as often as it is written."""
+    """Yield every identifier of a Python file with its line, as often as it is written.
+
+    ``np.where`` and ``torch.where`` are functions of other libraries, and left out.
+    """
     source = path.read_text(encoding="utf-8", errors="replace")
+    before = ""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.NAME and not keyword.iskeyword(token.string):
-            yield token.start[0], token.string
+        name = token.string
+        is_name = token.type == tokenize.NAME and not keyword.iskeyword(name)
+        if is_name and (before, name) != (".", "where"):
+            yield token.start[0], name
+        before = name
 
 
 def is_vague(name: str) -> bool:
     """Tell whether a part of an identifier, between underscores, is a vague word."""
-    return not VAGUE.isdisjoint(name.lower().split("_"))
+    text = name.lower()
+    for term in TERMS:
+        text = text.replace(term, "")
+    return not VAGUE.isdisjoint(text.split("_"))
 
 
 def count(folder: Path) -> tuple[int, Counter[str]]:
@@ -51,7 +65,9 @@ def main() -> None:
         total, vague = count(folder)
         share = 1000 * vague.total() / max(1, total)
         top = ", ".join(f"{name} {number}" for name, number in vague.most_common(8))
-        print(f"{folder}: {total:,} identifiers, {share:.1f} vague per 1,000: {top}")
+        print(  # noqa: T201
+            f"{folder}: {total:,} identifiers, {share:.1f} vague per 1,000: {top}"
+        )
 
 
 if __name__ == "__main__":
