@@ -1,7 +1,7 @@
 """Count words in identifiers that say nothing about what is named.
 
-Run ``python scripts/words.py FOLDER [FOLDER …]``: for each folder the number of identifiers, the share
-with a vague word in them (per 1,000), and the most frequent of these.
+Run ``python scripts/words.py FOLDER [FOLDER …]``: for each folder the number of identifiers, the
+share with a vague word in them (per 1,000), and the most frequent of these.
 """
 
 import argparse
