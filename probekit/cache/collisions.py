@@ -1,4 +1,4 @@
-"""A dataset's name stands for one set of recordings in a cache, whoever uses it next."""
+"""Collisions: a dataset's name and clip ids stand for one set of recordings in a cache."""
 
 import json
 import os
@@ -11,92 +11,94 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from probekit.cache.manifests import saved_name, saved_paths
 from probekit.data.manifest import Manifest
 from probekit.utils.hashing import sha256
 
-_PLACE = ["clip_id", "path"]
-_HASHED = 1000
-Flags = npt.NDArray[np.bool_]
+_COLUMNS = ["clip_id", "path"]
+_MAX_HASHED = 1000  # pairs of recordings of equal size that are read
 
 
-def find_collision(cache: Path, names: Iterable[str], clips: Manifest) -> str | None:
-    """Say whether the clips' recordings are others than those that the cache knows by their ids.
+def find_collision(cache: Path, names: Iterable[str], manifest: Manifest) -> str | None:
+    """Compare a manifest's recordings with those that saved manifests have under the same ids.
 
-    Ids are compared with the clip tables that were kept, the newest first. A recording that is
-    gone from where it was has moved, and one at the same place may have changed: neither is
-    another. Within one folder, a table that names other files for less than half of its clips is
-    a table that was corrected. Of recordings of equal size, a thousand at most are read.
+    The newest saved manifests count first. A recording that is not in its former folder was moved,
+    and a file at the same path may have been edited: neither is a collision. Within one folder, a
+    manifest that names other files for less than half of its clips is one that was corrected. Of
+    recordings of equal size, at most 1,000 are read.
 
     Parameters
     ----------
     cache : pathlib.Path
-        The cache's folder.
+        The cache root.
     names : iterable of str
-        Of the dataset and its task, as their clip tables are kept.
-    clips : Manifest
+        Of the dataset and its task, as their manifests are saved.
+    manifest : Manifest
         The clips to be extracted or evaluated under that name.
 
     Returns
     -------
     str or None
-        What is known by the name, and what is not the same; None where nothing speaks against it.
+        A message that names the two sets of recordings; None if there is no conflict.
     """
-    if clips.root is None:
+    if manifest.root is None:
         return None
-    wanted = set(names)
-    found = [path for path in (cache / "manifests").glob("*.parquet") if path.stem[:-13] in wanted]
-    open_ = pd.Series(clips.table["path"].to_numpy(object), index=clips.table["clip_id"])
-    open_ = open_[open_ != ""]  # clips that no kept table has spoken of yet
-    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        known, root = _places(path)
-        shared = known.index.intersection(open_.index)
+    paths = pd.Series(manifest.table["path"].to_numpy(object), index=manifest.table["clip_id"])
+    paths = paths[paths != ""]  # those not compared yet
+    for file in saved_paths(cache, names):
+        saved, root = _read_paths(file)
+        shared = saved.index.intersection(paths.index)
         if root is None or not len(shared):
             continue
-        here, there = open_[shared], known[shared]
-        at_home = os.path.abspath(root) == os.path.abspath(clips.root)  # noqa: PTH100
-        other = _differ(clips.root, here, root, there, at_home)
-        if 2 * other.sum() > len(other) if at_home else other.any():
-            k = int(np.flatnonzero(other)[0])
+        new, old = paths[shared], saved[shared]
+        same_root = os.path.abspath(root) == os.path.abspath(manifest.root)  # noqa: PTH100
+        differ = _differ(manifest.root, new, root, old, same_root)
+        if 2 * differ.sum() > len(differ) if same_root else differ.any():
+            k = int(np.flatnonzero(differ)[0])
             return (
-                f"the cache {cache} knows {path.stem[:-13]!r} as other recordings: clip "
-                f"{shared[k]!r} there is {root / there.iloc[k]}, here it is "
-                f"{clips.root.absolute() / here.iloc[k]} ({other.sum():,} of {len(other):,} clips "
-                "differ)"
+                f"the cache {cache} holds other recordings as {saved_name(file)!r}: clip "
+                f"{shared[k]!r} was {root / old.iloc[k]}, now it is "
+                f"{manifest.root.absolute() / new.iloc[k]} ({differ.sum():,} of {len(differ):,} "
+                "clips differ)"
             )
-        open_ = open_.drop(shared)
+        paths = paths.drop(shared)
     return None
 
 
-def _places(path: Path) -> tuple["pd.Series[str]", Path | None]:
-    """Return the path of each clip in a kept table, and their root; nothing if it is damaged."""
+def _read_paths(file: Path) -> tuple["pd.Series[str]", Path | None]:
+    """Return each clip's path in a saved manifest, and their root; nothing if it is damaged."""
     try:
-        content = pq.read_table(path, columns=_PLACE)
+        content = pq.read_table(file, columns=_COLUMNS)
         root = json.loads((content.schema.metadata or {})[b"probekit"])["root"]
     except (OSError, KeyError, pa.ArrowInvalid, json.JSONDecodeError):
         return pd.Series(dtype=object), None
-    ids, paths = (content[name].to_pandas().to_numpy(object) for name in _PLACE)
+    ids, paths = (content[name].to_pandas().to_numpy(object) for name in _COLUMNS)
     return pd.Series(paths, index=ids), Path(root) if root else None
 
 
 def _differ(
-    root: Path, here: "pd.Series[str]", before: Path, there: "pd.Series[str]", at_home: bool
-) -> Flags:
-    """Tell which recordings are there in both places and are not the same."""
-    pairs = list(zip(here, there, strict=True))
-    own = {pair for pair in pairs if not (at_home and pair[0] == pair[1])}  # many clips may be one
-    said = {pair: _sizes_or_times(root / pair[0], before / pair[1]) for pair in own}
-    alike = sorted(pair for pair, other in said.items() if other is None)
-    for k in np.unique(np.linspace(0, len(alike) - 1, min(_HASHED, len(alike))).astype(int)):
-        first, second = alike[k]
-        said[alike[k]] = sha256(root / first) != sha256(before / second)
-    return np.array([bool(said.get(pair)) for pair in pairs], bool)
+    new_root: Path,
+    new: "pd.Series[str]",
+    old_root: Path,
+    old: "pd.Series[str]",
+    same_root: bool,
+) -> npt.NDArray[np.bool_]:
+    """Return which recordings exist in both folders and are not the same."""
+    pairs = list(zip(new, old, strict=True))
+    unique = {pair for pair in pairs if not (same_root and pair[0] == pair[1])}
+    differ = {(a, b): _differ_by_stat(new_root / a, old_root / b) for a, b in unique}
+    unsure = sorted(pair for pair, answer in differ.items() if answer is None)
+    for k in np.unique(np.linspace(0, len(unsure) - 1, min(_MAX_HASHED, len(unsure))).astype(int)):
+        first, second = unsure[k]
+        differ[unsure[k]] = sha256(new_root / first) != sha256(old_root / second)
+    return np.array([bool(differ.get(pair)) for pair in pairs], bool)
 
 
-def _sizes_or_times(one: Path, two: Path) -> bool | None:
-    """Tell whether two files differ; None where only their bytes can tell."""
+def _differ_by_stat(first: Path, second: Path) -> bool | None:
+    """Return whether two files differ; None if that takes reading them."""
     try:
-        a, b = one.stat(), two.stat()
-    except OSError:  # one of them is gone
+        a, b = first.stat(), second.stat()
+    except OSError:  # one of them was moved
         return False
     if a.st_size != b.st_size:
         return True

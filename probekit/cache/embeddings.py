@@ -1,4 +1,4 @@
-"""One extractor's embeddings of one dataset: arrays by clip id."""
+"""Embeddings of one extractor and dataset: arrays by clip id; and finding them by selector."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,28 +9,33 @@ import numpy as np
 import numpy.typing as npt
 
 from probekit import cards
-from probekit.cache import head, layout, part, reader
-from probekit.cache import index as index_module
+from probekit._typing import Array
+from probekit.cache import part, reader
 from probekit.cache.crops import Crops
-from probekit.cache.head import SavedHead
-from probekit.cache.index import Index
+from probekit.cache.head import SavedHead, load_head
+from probekit.cache.index import Index, load_index
+from probekit.cache.layout import LAYOUT_FILE, load_layout
 from probekit.cards.selector import CHOICES, EmbeddingSelector, parse
 from probekit.errors import CacheError
 from probekit.utils.suggest import did_you_mean, unknown_name_error
 
-Matrix = npt.NDArray[Any]
+__all__ = ["Embeddings", "describe", "find_embeddings", "list_embeddings", "matches"]
 
 
 class Embeddings:
-    """One extractor's embeddings of one dataset, read by clip id.
+    """Embeddings of one extractor and dataset, read by clip id.
+
+    Usually opened by :func:`probekit.open_cache`.
 
     Parameters
     ----------
-    where : pathlib.Path
-        The folder ``<extractor>-<fingerprint>/<dataset>``.
+    folder : pathlib.Path
+        The folder ``<extractor>-<fingerprint>/<dataset>`` of a cache.
 
     Attributes
     ----------
+    folder : pathlib.Path
+        The same.
     layout : Layout
         Extractor, fingerprint, dataset, storage type, provenance.
 
@@ -38,16 +43,38 @@ class Embeddings:
     ------
     CacheError
         If the folder is not one of a cache.
+
+    See Also
+    --------
+    probekit.open_cache : Find embeddings by extractor and dataset.
+    probekit.extract : Compute embeddings.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import soundfile
+    >>> import probekit
+    >>> from probekit.tasks.standin.sounds import synthesize
+    >>> Path("sounds").mkdir()
+    >>> for label in ("bird", "rain"):
+    ...     wave = synthesize(label, seed=0, seconds=1.0, sr=16000)
+    ...     soundfile.write(f"sounds/{label}.wav", wave, 16000)
+    >>> _ = probekit.extract("melstats", audio="sounds")
+    >>> embeddings = probekit.open_cache("melstats", "sounds")
+    >>> embeddings.clip_ids
+    ['bird', 'rain']
+    >>> embeddings.vectors(["rain", "bird"], pool=("mean", "std")).shape
+    (2, 128)
     """
 
-    def __init__(self, where: Path) -> None:
-        self.where = where
-        self.layout = layout.load(where)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.layout = load_layout(folder)
 
     @cached_property
     def index(self) -> Index:
         """Which clip is in which part."""
-        return index_module.load(self.where)
+        return load_index(self.folder)
 
     @property
     def clip_ids(self) -> list[str]:
@@ -65,28 +92,28 @@ class Embeddings:
     def meta(self) -> dict[str, Any]:
         """Attributes of the first part: card, weights, precision, provenance of the machine."""
         for name in self.index.parts:
-            with part.open_part(self.where / name) as file:
-                return part.meta(file)
-        raise CacheError(f"{self.where}: holds no parts yet")
+            with part.open_part(self.folder / name) as file:
+                return part.read_meta(file)
+        raise CacheError(f"{self.folder}: no parts in this folder")
 
     @cached_property
     def stream_info(self) -> dict[str, dict[str, Any]]:
-        """Streams that are kept, with kind, dimension and grid."""
+        """Stored streams: name to kind, dimension and frame grid."""
         for name in self.index.parts:
-            with part.open_part(self.where / name) as file:
+            with part.open_part(self.folder / name) as file:
                 return {stream: dict(group.attrs) for stream, group in file["streams"].items()}
         return {}
 
     @cached_property
     def head(self) -> SavedHead | None:
-        """The network's own classifier, or None where it has none."""
-        return head.load(self.where.parent)
+        """The network's own classifier, or None if it has none."""
+        return load_head(self.folder.parent)
 
     @property
     def default_stream(self) -> str:
-        """The extractor's default stream where it is kept, else the only or first one."""
-        wanted = self.meta["card"].get("default_stream", "")
-        return wanted if wanted in self.stream_info else next(iter(self.stream_info))
+        """The extractor's default stream if it is stored, else the only or first one."""
+        default = self.meta["card"].get("default_stream", "")
+        return default if default in self.stream_info else next(iter(self.stream_info))
 
     def vectors(
         self,
@@ -94,24 +121,23 @@ class Embeddings:
         stream: str = "",
         pool: Sequence[str] = ("mean",),
         dtype: str = "float32",
-    ) -> Matrix:
-        """Return one vector a clip, in the order asked for.
+    ) -> Array:
+        """Return one vector a clip.
 
         Parameters
         ----------
         clip_ids : sequence of str
-            Which clips; a column of a table will do.
+            A list, or a column of a table.
         stream : str
-            Which stream; the extractor's default one if empty.
+            A stored stream; the extractor's default one if empty.
         pool : sequence of {"mean", "std", "max"}
-            How frames are pooled; several are put side by side. Of no effect on streams that are
-            one vector a clip already.
+            How frames are pooled; several are concatenated. Ignored for streams of kind ``clip``.
         dtype : {"float32", "float16", "stored"}
             Type of the numbers; ``stored`` is that of the cache, which costs no conversion.
 
         Returns
         -------
-        numpy.ndarray, shape (clips, dim)
+        numpy.ndarray, shape (clips, dim · len(pool))
             Row i belongs to ``clip_ids[i]``.
 
         Raises
@@ -119,23 +145,23 @@ class Embeddings:
         CacheError
             If a clip, the stream or the pooling is not in the cache.
         """
-        stream = self._stream(stream)
+        stream = self._resolve_stream(stream)
         names = ["clip"] if self.stream_info[stream]["kind"] == "clip" else list(pool)
-        held = self.index.arrays(stream)
+        stored = self.index.arrays(stream)
         for name in names:
-            if name not in held:
+            if name not in stored:
                 raise unknown_name_error(
                     f"pooling of {self.layout.extractor}/{stream}",
                     name,
-                    [key for key in held if key != "frames"],
+                    [key for key in stored if key != "frames"],
                 )
         dim = int(self.stream_info[stream]["dim"])
-        rows = self.find(clip_ids)
-        matrix = np.empty((len(rows), dim * len(names)), self._type(dtype))
-        reader.read_vectors(matrix, self.where, self.index, rows, stream, names)
+        positions = self.find(clip_ids)
+        matrix = np.empty((len(positions), dim * len(names)), self._resolve_dtype(dtype))
+        reader.read_vectors(matrix, self.folder, self.index, positions, stream, names)
         return matrix
 
-    def frames(self, clip_id: str, stream: str = "") -> Matrix:
+    def frames(self, clip_id: str, stream: str = "") -> Array:
         """Return a clip's frames.
 
         Parameters
@@ -143,60 +169,60 @@ class Embeddings:
         clip_id : str
             Which clip.
         stream : str
-            Which stream; the extractor's default one if empty.
+            A stored stream; the extractor's default one if empty.
 
         Returns
         -------
         numpy.ndarray, shape (time, dim), float32
-            The grid is in :attr:`stream_info`.
+            Their grid is in :attr:`stream_info`.
 
         Raises
         ------
         CacheError
-            If the clip is not in the cache, or frames were not kept.
+            If the clip is not in the cache, or frames were not stored.
         """
-        stream = self._stream_of_frames(stream)
-        [row] = self.find([clip_id])
+        stream = self._resolve_frame_stream(stream)
+        [position] = self.find([clip_id])
         codes, names = self.index.part_codes
-        with part.open_part(self.where / names[codes[row]]) as file:
-            [own] = part.rows_of(file, [clip_id])
+        with part.open_part(self.folder / names[codes[position]]) as file:
+            [row] = part.find_rows(file, [clip_id])
             group = file["streams"][stream]
-            first, last = group["offset"][own : own + 2]
+            first, last = group["offset"][row : row + 2]
             return np.asarray(group["frames"][first:last], np.float32)
 
     def crops(
         self, clip_ids: Sequence[str], seconds: float, stream: str = "", dtype: str = "float32"
     ) -> Crops:
-        """Return a reader of stretches of frames, for training.
+        """Return a reader of segments of frames, for training.
 
         Parameters
         ----------
         clip_ids : sequence of str
-            Which clips; batches name them by their place in this list.
+            The clips; batches refer to them by their position in this list.
         seconds : float > 0
-            Length of a stretch.
+            Length of a segment.
         stream : str
-            Which stream; the extractor's default one if empty.
+            A stored stream; the extractor's default one if empty.
         dtype : {"float32", "float16", "stored"}
             Type of the numbers.
 
         Returns
         -------
         Crops
-            Can be handed to other processes.
+            Can be pickled for other processes.
 
         Raises
         ------
         CacheError
-            If a clip is not in the cache, or frames were not kept.
+            If a clip is not in the cache, or frames were not stored.
         """
-        stream = self._stream_of_frames(stream)
-        rows = self.find(clip_ids)
-        kind = self._type(dtype)
-        return Crops(self.where, self.index, rows, stream, self.stream_info[stream], seconds, kind)
+        stream = self._resolve_frame_stream(stream)
+        positions = self.find(clip_ids)
+        grid, kind = self.stream_info[stream], self._resolve_dtype(dtype)
+        return Crops(self.folder, self.index, positions, stream, grid, seconds, kind)
 
     def find(self, clip_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return where clips stand in the index.
+        """Return the positions of clips in the index.
 
         Parameters
         ----------
@@ -206,42 +232,43 @@ class Embeddings:
         Returns
         -------
         numpy.ndarray, shape (clips,)
-            Numbers of rows of ``index.table``.
+            Row numbers of ``index.table``.
 
         Raises
         ------
         CacheError
-            If a clip has no embedding; says how many have none, and why the first one has none.
+            If a clip has no embedding, with the number of such clips and the reason of the first.
         """
-        rows = self.index.find(clip_ids)
-        lacking = rows < 0
-        if len(rows):
-            lacking |= self.index.failed[rows] if len(self.index.table) else True
-        if lacking.any():
-            first = str(np.asarray(clip_ids, object)[lacking.argmax()])
-            why = self.failures.get(first, "never extracted")
+        positions = self.index.find(clip_ids)
+        missing = positions < 0
+        if len(positions):
+            missing |= self.index.failed[positions] if len(self.index.table) else True
+        if missing.any():
+            first = str(np.asarray(clip_ids, object)[missing.argmax()])
+            reason = self.failures.get(first, "never extracted")
             raise CacheError(
-                f"{self.where}: {lacking.sum()} of {len(rows)} clips are not in the cache, "
-                f"for example {first!r} ({why})"
+                f"{self.folder}: {missing.sum()} of {len(positions)} clips are not in the cache, "
+                f"for example {first!r} ({reason})"
             )
-        return rows
+        return positions
 
-    def _type(self, name: str) -> str:
-        kinds = {"float32": "float32", "float16": "float16", "stored": self.layout.dtype}
-        if name not in kinds:
-            raise unknown_name_error("type of numbers", name, kinds)
-        return kinds[name]
+    def _resolve_dtype(self, name: str) -> str:
+        dtypes = {"float32": "float32", "float16": "float16", "stored": self.layout.dtype}
+        if name not in dtypes:
+            raise unknown_name_error("type of numbers", name, dtypes)
+        return dtypes[name]
 
-    def _stream_of_frames(self, name: str) -> str:
-        """Return the stream of a name; one of which frames are kept."""
-        stream = self._stream(name)
+    def _resolve_frame_stream(self, name: str) -> str:
+        """Return the stream of a name; an error if its frames are not stored."""
+        stream = self._resolve_stream(name)
         if "frames" not in self.index.arrays(stream):
             raise CacheError(
-                f"{self.where}: frames of {stream!r} were not kept. Extract again with --frames"
+                f"{self.folder}: frames of {stream!r} are not in the cache. Extract again with "
+                "--frames"
             )
         return stream
 
-    def _stream(self, name: str) -> str:
+    def _resolve_stream(self, name: str) -> str:
         if not name:
             return self.default_stream
         if name not in self.stream_info:
@@ -254,90 +281,75 @@ class Embeddings:
         return name
 
 
-__all__ = ["Embeddings", "describe", "find", "list_embeddings", "matches"]
-
-
 def list_embeddings(cache: Path) -> list[Embeddings]:
-    """Return all embeddings in a cache, sorted by extractor and dataset.
+    """Return all embeddings in a cache, sorted by extractor and dataset."""
+    return [Embeddings(path.parent) for path in sorted(cache.glob(f"*/*/{LAYOUT_FILE}"))]
+
+
+def find_embeddings(cache: Path, selector: EmbeddingSelector | str, dataset: str) -> Embeddings:
+    """Return the only embeddings of a dataset that match a selector.
 
     Parameters
     ----------
     cache : pathlib.Path
-        The cache's folder.
-
-    Returns
-    -------
-    list of Embeddings
-        One for each extractor, fingerprint and dataset.
-    """
-    return [Embeddings(path.parent) for path in sorted(cache.glob("*/*/dataset.json"))]
-
-
-def find(cache: Path, selection: EmbeddingSelector | str, dataset: str) -> Embeddings:
-    """Find the embeddings that a user means.
-
-    Parameters
-    ----------
-    cache : pathlib.Path
-        The cache's folder.
-    selection : Selection or str
-        Name, and where there are several, fingerprint or parameters.
+        The cache root.
+    selector : EmbeddingSelector or str
+        Name, and if there are several, fingerprint or parameters.
     dataset : str
         Whose clips.
 
     Returns
     -------
     Embeddings
-        The only ones that fit.
+        The match.
 
     Raises
     ------
     CacheError
-        If none fit, or several do; the message names them. If there is no such parameter.
+        If none or several match, with their names; if a parameter is unknown.
     """
-    if isinstance(selection, str):
-        selection = parse(selection)
-    everything = list_embeddings(cache)
-    own = [e for e in everything if e.layout.dataset == dataset]
-    named = [e for e in own if e.layout.extractor == selection.name]
-    fitting = [e for e in named if matches(e, selection)]
+    if isinstance(selector, str):
+        selector = parse(selector)
+    entries = list_embeddings(cache)
+    of_dataset = [e for e in entries if e.layout.dataset == dataset]
+    named = [e for e in of_dataset if e.layout.extractor == selector.name]
+    fitting = [e for e in named if matches(e, selector)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        listed = "\n".join(
+        lines = "\n".join(
             f"  -e {e.layout.extractor}@{e.layout.fingerprint[:8]}   {describe(e)}" for e in fitting
         )
         raise CacheError(
-            f"{cache}: several embeddings called {selection} for {dataset}; say which:\n{listed}"
+            f"{cache}: several embeddings match {selector} for {dataset}; choose one:\n{lines}"
         )
     if named:
-        _check_unknown(selection, named)
-        listed = "\n".join(f"  {e.where.parent.name}   {describe(e)}" for e in named)
-        raise CacheError(f"{cache}: no {selection} for {dataset}, only:\n{listed}")
-    others = sorted({e.layout.extractor for e in own})
-    same = [e for e in everything if e.layout.extractor == selection.name]
-    elsewhere = sorted({e.layout.dataset for e in same})
-    hint = f" There is: {', '.join(others)}." if others else ""
-    hint += f" {selection.name} is there for: {', '.join(elsewhere)}." if elsewhere else ""
-    hint += did_you_mean(selection.name, others) or did_you_mean(dataset, elsewhere)
+        _check_parameters(selector, named)
+        lines = "\n".join(f"  {e.folder.parent.name}   {describe(e)}" for e in named)
+        raise CacheError(f"{cache}: no {selector} for {dataset}, only:\n{lines}")
+    extractors = sorted({e.layout.extractor for e in of_dataset})
+    datasets = sorted({e.layout.dataset for e in entries if e.layout.extractor == selector.name})
+    hint = f" Available: {', '.join(extractors)}." if extractors else ""
+    hint += f" {selector.name} is available for: {', '.join(datasets)}." if datasets else ""
+    hint += did_you_mean(selector.name, extractors) or did_you_mean(dataset, datasets)
     raise CacheError(
-        f"{cache}: no embeddings of {selection.name!r} for {dataset!r}.{hint} "
-        f"Make them with: probekit extract -e {selection.name} …"
+        f"{cache}: no embeddings of {selector.name!r} for {dataset!r}.{hint} "
+        f"Compute them with: probekit extract -e {selector.name} …"
     )
 
 
-def _check_unknown(selection: EmbeddingSelector, named: list[Embeddings]) -> None:
-    """Raise if a parameter is none of the extractor's, then or now."""
+def _check_parameters(selector: EmbeddingSelector, named: list[Embeddings]) -> None:
+    """Raise if a parameter is none of the extractor's, in the cache or in its card."""
     known = {key for e in named for key in e.layout.identity.get("params", {})}
-    if selection.name in cards.card_paths("extractors"):
-        known |= set(cards.load_extractor_card(selection.name).parameters)
-    for key in sorted(selection.params.keys() - known):
-        what = f"parameter of {selection.name}"
-        raise CacheError(str(unknown_name_error(what, key, {*known, *CHOICES})))
+    if selector.name in cards.card_paths("extractors"):
+        known |= set(cards.load_extractor_card(selector.name).parameters)
+    for key in sorted(selector.params.keys() - known):
+        kind = f"parameter of {selector.name}"
+        raise CacheError(str(unknown_name_error(kind, key, {*known, *CHOICES})))
 
 
 def describe(embeddings: Embeddings) -> str:
-    """Say in a few words what sets these embeddings apart: parameters, weights, precision."""
+    """Return what distinguishes embeddings: parameters, weights, precision."""
     identity = embeddings.layout.identity
     words = [f"{k}={v}" for k, v in identity.get("params", {}).items()]
     words += [f"{role} {text[:23]}" for role, text in identity.get("weights", {}).items()]
@@ -345,23 +357,10 @@ def describe(embeddings: Embeddings) -> str:
     return ", ".join(words) or "imported"
 
 
-def matches(embeddings: Embeddings, selection: EmbeddingSelector) -> bool:
-    """Tell whether embeddings have the fingerprint and the parameters that a user means.
-
-    Parameters
-    ----------
-    embeddings : Embeddings
-        Of the extractor that the user names.
-    selection : Selection
-        What the user wrote.
-
-    Returns
-    -------
-    bool
-        Parameters that the user does not name may be any.
-    """
-    settled = embeddings.layout
-    params = {k: str(v).lower() for k, v in settled.identity.get("params", {}).items()}
-    return settled.fingerprint.startswith(selection.fingerprint) and all(
-        params.get(k) == v.lower() for k, v in selection.params.items()
+def matches(embeddings: Embeddings, selector: EmbeddingSelector) -> bool:
+    """Return whether an extractor's embeddings match a selector's fingerprint and parameters."""
+    layout = embeddings.layout
+    params = {k: str(v).lower() for k, v in layout.identity.get("params", {}).items()}
+    return layout.fingerprint.startswith(selector.fingerprint) and all(
+        params.get(k) == v.lower() for k, v in selector.params.items()
     )

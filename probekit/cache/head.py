@@ -1,6 +1,7 @@
-"""A network's own classifier, kept beside its embeddings as ``head.h5``.
+"""A network's own classifier, saved beside its embeddings as ``head.h5``.
 
-So its class weights can be compared with a probe's, and its scores computed, without the network.
+With it, a network's class weights can be compared with a probe's, and its scores computed, without
+the network.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from probekit._typing import Array
 from probekit.errors import CacheError
 from probekit.utils import atomic
 
-NAME = "head.h5"
+HEAD_FILE = "head.h5"
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class SavedHead:
     stream : str
         The stream that the layer reads.
     pooling : str
-        How the network makes a clip's probabilities of those of frames; ``none`` where the stream
-        is one vector a clip.
+        How the network pools frame probabilities into a clip's; ``none`` for a stream of kind
+        ``clip``.
     """
 
     classes: tuple[str, ...]
@@ -43,62 +44,34 @@ class SavedHead:
 
 
 def save_head(folder: Path, head: SavedHead) -> None:
-    """Keep a head in the folder of an extractor's embeddings, once.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        ``<extractor>-<fingerprint>`` of a cache.
-    head : KeptHead
-        Of the very weights that the fingerprint covers.
-    """
-    path = folder / NAME
+    """Save a head in ``<extractor>-<fingerprint>`` of a cache, unless there is one."""
+    path = folder / HEAD_FILE
     if path.exists():
         return
 
-    def fill(aside: Path) -> None:
-        with h5py.File(aside, "w") as file:
+    def write(temp: Path) -> None:
+        with h5py.File(temp, "w") as file:
             file["classes"] = [name.encode() for name in head.classes]
             file["weight"], file["bias"] = head.weight, head.bias
             file.attrs["stream"], file.attrs["pooling"] = head.stream, head.pooling
 
-    atomic.atomic_write(path, fill)
+    atomic.atomic_write(path, write)
 
 
-def load(folder: Path) -> SavedHead | None:
-    """Return the head that is kept in a folder, or None.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        ``<extractor>-<fingerprint>`` of a cache.
-
-    Returns
-    -------
-    KeptHead or None
-        None where the network has no head.
+def load_head(folder: Path) -> SavedHead | None:
+    """Return the head in ``<extractor>-<fingerprint>`` of a cache; None if the network has none.
 
     Raises
     ------
     CacheError
         If the file is damaged.
     """
-    path = folder / NAME
-    return _read(path) if path.exists() else None
+    path = folder / HEAD_FILE
+    return _read(path, "/") if path.exists() else None
 
 
 def read_packed_head(path: Path) -> SavedHead | None:
-    """Return the head in a packed file, or None.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        From :func:`probekit.cache.pack.pack`.
-
-    Returns
-    -------
-    KeptHead or None
-        None where the network has no head.
+    """Return the head in a packed file; None if the network has none.
 
     Raises
     ------
@@ -108,19 +81,19 @@ def read_packed_head(path: Path) -> SavedHead | None:
     return _read(path, "head")
 
 
-def _read(path: Path, group: str = "/") -> SavedHead | None:
-    """Read a head from a group of a file; None where there is no such group."""
+def _read(path: Path, name: str) -> SavedHead | None:
+    """Read a head from a group of a file; None if there is no such group."""
     try:
         with h5py.File(path, "r", locking=False) as file:
-            if group not in file:
+            if name not in file:
                 return None
-            found = file[group]
+            group = file[name]
             return SavedHead(
-                classes=tuple(name.decode() for name in found["classes"][:]),
-                weight=np.asarray(found["weight"][:]),
-                bias=np.asarray(found["bias"][:]),
-                stream=str(found.attrs["stream"]),
-                pooling=str(found.attrs["pooling"]),
+                classes=tuple(name.decode() for name in group["classes"][:]),
+                weight=np.asarray(group["weight"][:]),
+                bias=np.asarray(group["bias"][:]),
+                stream=str(group.attrs["stream"]),
+                pooling=str(group.attrs["pooling"]),
             )
     except (OSError, KeyError, RuntimeError) as error:
         raise CacheError(f"{path}: damaged ({error}). Delete it and extract again") from error

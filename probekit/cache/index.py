@@ -1,4 +1,4 @@
-"""Which clip is in which part: derived from the parts, rebuilt where it is missing or stale."""
+"""Index of a folder of parts: which clip is in which part, rebuilt when missing or stale."""
 
 import errno
 import json
@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from probekit.cache import layout, part
+from probekit.cache import part
+from probekit.cache.layout import Layout, check_fingerprint, load_layout
 from probekit.errors import CacheError
 from probekit.utils import atomic
 
-NAME = "index.parquet"
+INDEX_FILE = "index.parquet"
 COLUMNS = ("clip_id", "part", "row", "failed", "reason", *part.CLIP_FIELDS)
+_FEW = 1000  # up to here a dict is faster than a vectorized lookup
 
 
 class Index:
@@ -28,11 +30,11 @@ class Index:
     Parameters
     ----------
     table : pandas.DataFrame
-        One row a clip, with :data:`COLUMNS`; ``row`` is -1 for failures. A part's clips stand
-        together, in the order of its rows.
+        One row a clip, with :data:`COLUMNS`; ``row`` is -1 for failures. A part's clips are
+        contiguous, in the order of its rows.
     parts : dict of str to dict
-        File name to its size, modification time, the arrays that it holds, and where in the file
-        each begins.
+        File name to ``size``, ``mtime``, ``streams`` (its arrays) and ``places`` (their offsets in
+        the file, see :func:`probekit.cache.part.array_offsets`).
     """
 
     def __init__(self, table: pd.DataFrame, parts: dict[str, dict[str, Any]]) -> None:
@@ -44,46 +46,42 @@ class Index:
 
         Parts of which all clips failed hold no arrays, and do not count.
         """
-        held = [
+        arrays = [
             set(facts["streams"].get(stream, ()))
             for facts in self.parts.values()
             if any(facts["streams"].values())
         ]
-        return sorted(set.intersection(*held)) if held else []
+        return sorted(set.intersection(*arrays)) if arrays else []
 
     def find(self, clip_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return where clips stand in the table.
+        """Return the positions of clips in the table.
 
         Parameters
         ----------
         clip_ids : sequence of str
-            Which clips; a column of a table will do.
+            A list, or a column of a table.
 
         Returns
         -------
         numpy.ndarray, shape (clips,)
-            Numbers of rows of :attr:`table`; -1 for clips that are not in it.
+            Row numbers of :attr:`table`; -1 for clips that are not in it.
         """
         if not len(self.table):
             return np.full(len(clip_ids), -1, np.int64)
         if len(clip_ids) < _FEW:
-            numbers = (self._numbers.get(clip_id, -1) for clip_id in clip_ids)
-            return np.fromiter(numbers, np.int64, len(clip_ids))
-        known, wanted = (pa.array(ids, pa.large_string()) for ids in (self._ids, clip_ids))
-        found = pc.index_in(wanted, value_set=known).fill_null(-1)
-        return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
-
-    @property
-    def _ids(self) -> "pd.Series[str]":
-        return self.table["clip_id"]
+            positions = (self._positions.get(clip_id, -1) for clip_id in clip_ids)
+            return np.fromiter(positions, np.int64, len(clip_ids))
+        table, ids = (pa.array(ids, pa.large_string()) for ids in (self.table["clip_id"], clip_ids))
+        matches = pc.index_in(ids, value_set=table).fill_null(-1)
+        return np.asarray(matches.to_numpy(zero_copy_only=False), np.int64)
 
     @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {clip_id: number for number, clip_id in enumerate(self._ids)}
+    def _positions(self) -> dict[str, int]:
+        return {clip_id: position for position, clip_id in enumerate(self.table["clip_id"])}
 
     @cached_property
     def failed(self) -> npt.NDArray[np.bool_]:
-        """Whether each clip of the table could not be embedded."""
+        """Whether each clip of the table has no embedding."""
         return self.table["failed"].to_numpy(bool)
 
     @cached_property
@@ -93,96 +91,81 @@ class Index:
 
     @cached_property
     def part_codes(self) -> tuple[npt.NDArray[np.int64], list[str]]:
-        """The part of each clip of the table: its place in a list of names, and that list."""
+        """The part of each clip of the table, as a position in a list of names, and that list."""
         codes, names = pd.factorize(self.table["part"])
         return codes.astype(np.int64), list(names)
 
 
-_FEW = 1000  # so many clips are found faster one by one
-
-
-def load(where: Path, *, keep: bool = True, without: Collection[str] = ()) -> Index:
-    """Return the index of a folder, brought up to date and kept.
+def load_index(folder: Path, *, save: bool = True, skip: Collection[str] = ()) -> Index:
+    """Return the up-to-date index of a folder, and save it.
 
     Parameters
     ----------
-    where : pathlib.Path
+    folder : pathlib.Path
         A folder with parts.
-    keep : bool
-        Whether to write the index down where it changed.
-    without : collection of str
-        File names of parts to leave out, since they are damaged; nothing is then written down.
+    save : bool
+        Whether to save the index if it changed.
+    skip : collection of str
+        File names of damaged parts to leave out; nothing is saved then.
 
     Returns
     -------
     Index
-        Of the parts that are there now.
+        Of the parts that exist now.
 
     Raises
     ------
     CacheError
         If a part cannot be read, or belongs to another fingerprint.
     """
-    now = {
+    current = {
         path.name: (path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(where.glob("part-*.h5"))
-        if path.name not in without
+        for path in sorted(folder.glob("part-*.h5"))
+        if path.name not in skip
     }
-    old = load_saved(where)
-    known = {
+    saved = load_saved_index(folder)
+    unchanged = {
         name
-        for name, facts in old.parts.items()
-        if now.get(name) == (facts["size"], facts["mtime"])
+        for name, facts in saved.parts.items()
+        if current.get(name) == (facts["size"], facts["mtime"])
     }
-    if known == set(now) == set(old.parts):
-        return old
-    settled = layout.load(where)
-    tables = [old.table[old.table["part"].isin(known)]]
-    parts = {name: old.parts[name] for name in known}
-    for name in sorted(set(now) - known):
-        table, facts = _scan(where / name, settled)
+    if unchanged == set(current) == set(saved.parts):
+        return saved
+    layout = load_layout(folder)
+    tables = [saved.table[saved.table["part"].isin(unchanged)]]
+    parts = {name: saved.parts[name] for name in unchanged}
+    for name in sorted(set(current) - unchanged):
+        table, facts = _scan(folder / name, layout)
         tables.append(table)
-        parts[name] = {"size": now[name][0], "mtime": now[name][1], **facts}
+        parts[name] = {"size": current[name][0], "mtime": current[name][1], **facts}
     tables = [table for table in tables if len(table)] or tables[:1]
     index = Index(pd.concat(tables, ignore_index=True), dict(sorted(parts.items())))
-    if keep and not without:
-        write(where, index)
+    if save and not skip:
+        save_index(folder, index)
     return index
 
 
-def build_from_file(path: Path, settled: layout.Layout) -> Index:
-    """Return the index of a single file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A part, or a packed file.
-    settled : Layout
-        What it must agree with.
-
-    Returns
-    -------
-    Index
-        Of this file only.
+def index_file(path: Path, layout: Layout) -> Index:
+    """Return the index of a single file: a part, or a packed file.
 
     Raises
     ------
     CacheError
-        If it cannot be read, or belongs to another fingerprint.
+        If it cannot be read, or belongs to another fingerprint than ``layout``.
     """
     stat = path.stat()
-    table, facts = _scan(path, settled)
+    table, facts = _scan(path, layout)
     return Index(table, {path.name: {"size": stat.st_size, "mtime": stat.st_mtime_ns, **facts}})
 
 
-def _scan(path: Path, settled: layout.Layout) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read what one part says about its clips, and what it holds."""
+def _scan(path: Path, layout: Layout) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read the clips and the arrays of one part."""
     with part.open_part(path) as file:
-        facts = part.meta(file)
-        layout.check_fingerprint(
-            path, facts["fingerprint"], facts["identity"], settled.fingerprint, settled.identity
+        meta = part.read_meta(file)
+        check_fingerprint(
+            path, meta["fingerprint"], meta["identity"], layout.fingerprint, layout.identity
         )
-        ids = part.clip_ids(file)
+        ids = part.read_clip_ids(file)
         columns: dict[str, Any] = {
             "clip_id": ids,
             "row": np.arange(len(ids)),
@@ -190,39 +173,28 @@ def _scan(path: Path, settled: layout.Layout) -> tuple[pd.DataFrame, dict[str, A
             "reason": "",
             **{name: file[name][:] for name in part.CLIP_FIELDS},
         }
-        bad = part.failures(file)
-        held = {"streams": part.list_arrays(file), "places": part.array_offsets(file)}
+        failures = part.read_failures(file)
+        facts = {"streams": part.list_arrays(file), "places": part.array_offsets(file)}
     columns["sha256"] = [raw.decode() for raw in columns["sha256"]]
-    good = pd.DataFrame(columns)
-    lost = pd.DataFrame(
+    embedded = pd.DataFrame(columns)
+    failed = pd.DataFrame(
         [
-            {"clip_id": i, "row": -1, "failed": True, "duration": 0.0, "sha256": "", **facts}
-            for i, facts in bad.items()
+            {"clip_id": i, "row": -1, "failed": True, "duration": 0.0, "sha256": "", **failure}
+            for i, failure in failures.items()
         ],
         columns=[c for c in COLUMNS if c != "part"],
     )
-    table = pd.concat([t for t in (good, lost) if len(t)] or [good], ignore_index=True)
+    table = pd.concat([t for t in (embedded, failed) if len(t)] or [embedded], ignore_index=True)
     table["part"] = path.name
     return table[list(COLUMNS)].astype(
         {"row": "int64", "size": "int64", "mtime": "int64", "failed": bool}
-    ), held
+    ), facts
 
 
-def load_saved(where: Path) -> Index:
-    """Return the index of a folder as it was kept, whatever parts there are now.
-
-    Parameters
-    ----------
-    where : pathlib.Path
-        A folder with parts.
-
-    Returns
-    -------
-    Index
-        Empty where none was kept, or anything is wrong with it.
-    """
+def load_saved_index(folder: Path) -> Index:
+    """Return a folder's index as it was saved, whatever parts exist now; empty if unusable."""
     try:
-        content = pq.read_table(where / NAME)
+        content = pq.read_table(folder / INDEX_FILE)
         parts = json.loads((content.schema.metadata or {})[b"probekit"])
         table = content.to_pandas()
         current = all("places" in facts for facts in parts.values())
@@ -233,26 +205,19 @@ def load_saved(where: Path) -> Index:
     return Index(pd.DataFrame(columns=list(COLUMNS)), {})
 
 
-def write(where: Path, index: Index) -> None:
-    """Keep an index; where the cache cannot be written, it is made anew each time.
-
-    Parameters
-    ----------
-    where : pathlib.Path
-        The folder of the parts.
-    index : Index
-        Of its parts.
+def save_index(folder: Path, index: Index) -> None:
+    """Save an index; where the cache is read-only, it is rebuilt at each use instead.
 
     Raises
     ------
     CacheError
-        If the disk is full, or something else than a lack of permission is in the way.
+        If writing fails for another reason than permissions, such as a full disk.
     """
-    path = where / NAME
+    path = folder / INDEX_FILE
     table = pa.Table.from_pandas(index.table, preserve_index=False)
     table = table.replace_schema_metadata({b"probekit": json.dumps(index.parts).encode()})
     try:
-        atomic.atomic_write(path, lambda aside: pq.write_table(table, aside))
+        atomic.atomic_write(path, lambda temp: pq.write_table(table, temp))
     except PermissionError:
         return
     except OSError as error:

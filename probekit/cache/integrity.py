@@ -1,4 +1,4 @@
-"""Is a cache whole: every byte of every part, and every part that should be there."""
+"""Integrity checks of a cache: damaged parts, and parts that are missing."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -6,21 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from probekit.cache import head, layout, part
-from probekit.cache import index as index_module
-from probekit.cache.index import Index
+from probekit.cache import part
+from probekit.cache.head import HEAD_FILE, load_head
+from probekit.cache.index import Index, load_index, load_saved_index
+from probekit.cache.layout import Layout, bucket, load_layout, part_name
 from probekit.data.manifest import Manifest
 from probekit.errors import CacheError
 
-ASIDE = ".damaged-"  # begins the name of a part that was set aside to be replaced
+QUARANTINE_PREFIX = ".damaged-"  # of the name of a part that waits for its replacement
 
 
-def find_damaged(where: Path, tick: Callable[[], None] | None = None) -> dict[str, str]:
+def find_damaged(folder: Path, tick: Callable[[], None] | None = None) -> dict[str, str]:
     """Read every byte of a folder's parts, and compare with their digests.
 
     Parameters
     ----------
-    where : pathlib.Path
+    folder : pathlib.Path
         A folder of a cache.
     tick : callable, optional
         Called after each part.
@@ -35,102 +36,105 @@ def find_damaged(where: Path, tick: Callable[[], None] | None = None) -> dict[st
     CacheError
         If the folder's ``dataset.json`` is missing or not readable.
     """
-    settled = layout.load(where)
-    found: dict[str, str] = {}
-    for path in sorted(where.glob("part-*.h5")):
-        fault = part.verify(path) or _belongs_elsewhere(path, settled)
+    layout = load_layout(folder)
+    faults: dict[str, str] = {}
+    for path in sorted(folder.glob("part-*.h5")):
+        fault = part.verify_part(path) or _belongs_elsewhere(path, layout)
         if fault is not None:
-            found[path.name] = fault
+            faults[path.name] = fault
         if tick:
             tick()
-    return found
+    return faults
+
+
+def check_undamaged(
+    folder: Path, tick: Callable[[], None] | None = None, hint: str = part.REPAIR_HINT
+) -> None:
+    """Raise a CacheError that names the first damaged part of a folder; see `find_damaged`."""
+    for name, fault in find_damaged(folder, tick).items():
+        raise CacheError(f"{folder / name}: {fault}. {hint}")
 
 
 def find_damaged_head(folder: Path) -> str | None:
-    """Check the network's own classifier that is kept beside embeddings.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        ``<extractor>-<fingerprint>`` of a cache.
-
-    Returns
-    -------
-    str or None
-        What is wrong; None if it can be read, or there is none.
-    """
+    """Return what is wrong with the ``head.h5`` of ``<extractor>-<fingerprint>``, if anything."""
     try:
-        head.load(folder)
+        load_head(folder)
     except CacheError as error:
-        return str(error).removeprefix(f"{folder / head.NAME}: ")
+        return str(error).removeprefix(f"{folder / HEAD_FILE}: ")
     return None
 
 
 def find_missing(
-    where: Path, manifests: Sequence[Manifest], damaged: Collection[str]
+    folder: Path, manifests: Sequence[Manifest], damaged: Collection[str]
 ) -> dict[str, list[str]]:
-    """Return the parts to make anew, with the clips that belong in them.
+    """Return the parts to compute again, with the clips that belong in them.
 
-    These are the damaged parts, and those that are gone: known to the kept index, or set aside by
-    a repair that did not end, or expected by a kept manifest of which the other parts hold every
-    clip. A manifest of which they do not is no evidence: only a few clips were asked for.
+    These are the damaged parts, and the missing ones: recorded in the saved index, or quarantined
+    by a repair that was interrupted, or expected by a saved manifest of which the other parts hold
+    every clip. A manifest of which they do not is no evidence: the extraction may have been limited
+    to a few clips.
 
     Parameters
     ----------
-    where : pathlib.Path
+    folder : pathlib.Path
         A folder of a cache.
     manifests : sequence of Manifest
-        The kept manifests of its clips, the newest first.
+        The saved manifests of its clips, the newest first.
     damaged : collection of str
         From :func:`find_damaged`.
 
     Returns
     -------
     dict of str to list of str
-        File name to clip ids, in order; no ids where nothing says which there were.
+        File name to sorted clip ids; no ids if nothing tells which they were.
     """
-    settled = layout.load(where)
-    there = {path.name for path in where.glob("part-*.h5")}
-    asides = {path.name.removeprefix(ASIDE) for path in where.glob(f"{ASIDE}part-*.h5")}
-    names = [layout.part_name(k) for k in range(settled.buckets)]
-    if not damaged and not asides - there and set(names) <= there:
+    layout = load_layout(folder)
+    present = {path.name for path in folder.glob("part-*.h5")}
+    quarantined = {
+        path.name.removeprefix(QUARANTINE_PREFIX)
+        for path in folder.glob(f"{QUARANTINE_PREFIX}part-*.h5")
+    }
+    names = [part_name(k) for k in range(layout.buckets)]
+    if not damaged and not quarantined - present and set(names) <= present:
         return {}
-    old = index_module.load_saved(where)
-    index = index_module.load(where, keep=False, without=damaged)
-    sure: dict[str, set[str]] = {name: set() for name in {*damaged, *(asides - there)}}
-    for name in old.parts:
-        if name in sure or name not in there:
-            held = old.table["clip_id"][old.table["part"] == name]
-            sure.setdefault(name, set()).update(held)
-    maybe: dict[str, set[str]] = {}
-    told = {*(there - set(damaged)), *old.parts}  # parts of which it is known what they hold
-    for clips in manifests:
-        homes = _homes(clips, names)
-        known = sure if _complete(homes, told, (index, old)) else maybe
-        for name, own in homes.items():
-            if name in sure or name not in there:
-                known.setdefault(name, set()).update(own)
-    return {name: sorted(ids or maybe.get(name, set())) for name, ids in sorted(sure.items())}
+    saved = load_saved_index(folder)
+    index = load_index(folder, save=False, skip=damaged)
+    certain: dict[str, set[str]] = {name: set() for name in {*damaged, *(quarantined - present)}}
+    for name in saved.parts:
+        if name in certain or name not in present:
+            ids = saved.table["clip_id"][saved.table["part"] == name]
+            certain.setdefault(name, set()).update(ids)
+    possible: dict[str, set[str]] = {}
+    indexed = {*(present - set(damaged)), *saved.parts}  # parts with known clips
+    for manifest in manifests:
+        groups = _group_by_part(manifest, names)
+        target = certain if _is_complete(groups, indexed, (index, saved)) else possible
+        for name, members in groups.items():
+            if name in certain or name not in present:
+                target.setdefault(name, set()).update(members)
+    return {name: sorted(ids or possible.get(name, set())) for name, ids in sorted(certain.items())}
 
 
-def _homes(clips: Manifest, names: Sequence[str]) -> dict[str, list[str]]:
+def _group_by_part(manifest: Manifest, names: Sequence[str]) -> dict[str, list[str]]:
     """Return which clips belong in which part."""
-    found: dict[str, list[str]] = {}
-    for clip_id in clips.table["clip_id"]:
-        found.setdefault(names[layout.bucket(clip_id, len(names))], []).append(clip_id)
-    return found
+    groups: dict[str, list[str]] = {}
+    for clip_id in manifest.table["clip_id"]:
+        groups.setdefault(names[bucket(clip_id, len(names))], []).append(clip_id)
+    return groups
 
 
-def _complete(homes: dict[str, list[str]], told: Collection[str], indexes: Sequence[Index]) -> bool:
-    """Tell whether parts hold, or held, all of the clips that belong in them."""
-    expected = [clip_id for name, ids in homes.items() if name in told for clip_id in ids]
+def _is_complete(
+    groups: dict[str, list[str]], indexed: Collection[str], indexes: Sequence[Index]
+) -> bool:
+    """Return whether the indexed parts hold, or held, all of the clips that belong in them."""
+    expected = [clip_id for name, ids in groups.items() if name in indexed for clip_id in ids]
     return bool(np.any([index.find(expected) >= 0 for index in indexes], axis=0).all())
 
 
-def _belongs_elsewhere(path: Path, settled: layout.Layout) -> str | None:
-    """Say if a part belongs to another fingerprint than its folder."""
+def _belongs_elsewhere(path: Path, layout: Layout) -> str | None:
+    """Return a message if a part has another fingerprint than its folder."""
     with suppress(CacheError), part.open_part(path) as file:
-        found = part.meta(file)
-        if found["fingerprint"] != settled.fingerprint:
-            return f"of fingerprint {found['fingerprint'][:16]}, not {settled.fingerprint[:16]}"
+        fingerprint = part.read_meta(file)["fingerprint"]
+        if fingerprint != layout.fingerprint:
+            return f"of fingerprint {fingerprint[:16]}, not {layout.fingerprint[:16]}"
     return None

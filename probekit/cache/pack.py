@@ -1,6 +1,6 @@
-"""All embeddings of one extractor and dataset in one HDF5 file, to be shared.
+"""Packed files: all embeddings of one extractor and dataset in one HDF5 file, to be shared.
 
-The file is laid out like a part (``cache/README.md``), so that the same five lines read both.
+The file has the layout of a part (``cache/README.md``), so the same five lines read both.
 """
 
 import errno
@@ -15,41 +15,45 @@ import numpy as np
 import pandas as pd
 
 from probekit._typing import Array
-from probekit.cache import integrity, layout, part, training_clips
+from probekit.cache import integrity, part, training_clips
 from probekit.cache.embeddings import Embeddings
-from probekit.cache.layout import Layout
+from probekit.cache.layout import Layout, choose_buckets
 from probekit.errors import CacheError
 from probekit.utils import atomic
 
+PACK_ATTRIBUTES = ("dataset", "note")  # attributes that parts lack
 _SLACK = 1 << 20  # bytes for what HDF5 writes around the arrays
-EXTRA = ("dataset", "note")  # attributes that parts have not: whose clips, what must be shown
 
 
 @dataclass(frozen=True)
 class _OutputArray:
-    """One array of the file, and where its content comes from, piece by piece."""
+    """One array of the file, and a function that yields its content in pieces."""
 
     name: str
     shape: tuple[int, ...]
     kind: str
     pieces: Callable[[], Iterable[Array]]
 
+    @property
+    def nbytes(self) -> int:
+        return np.dtype(self.kind).itemsize * math.prod(self.shape)
 
-def pack(
+
+def pack_embeddings(
     embeddings: Embeddings, path: Path, tick: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Write embeddings to one file, whole or not at all, in constant memory.
+    """Write embeddings to one file, atomically and in constant memory.
 
     Clips are in no particular order; row i belongs to ``clip_id[i]``.
 
     Parameters
     ----------
     embeddings : Embeddings
-        What to pack: all clips, and every array that all parts hold.
+        All of their clips are packed, with every array that all parts hold.
     path : pathlib.Path
-        The file; an older one is replaced.
+        The file; an existing one is replaced.
     tick : callable, optional
-        Called with arrays written, and how many there are.
+        Called with the number of arrays written, and their total.
 
     Returns
     -------
@@ -61,56 +65,44 @@ def pack(
     CacheError
         If there is nothing to pack, a part is damaged, or the file cannot be written.
     """
-    for name, fault in integrity.find_damaged(embeddings.where).items():
-        raise CacheError(f"{embeddings.where / name}: {fault}. {part.REPAIR}")
+    integrity.check_undamaged(embeddings.folder)
     if not embeddings.clip_ids:
-        raise CacheError(f"{embeddings.where}: holds no embeddings")
-    columns = [*_clip_columns(embeddings.index.table), *_stream_columns(embeddings)]
-    columns += _head_columns(embeddings)
-    columns += [
-        _column(name, part.as_bytes(texts))
-        for name, texts in training_clips.columns(embeddings.where.parent).items()
+        raise CacheError(f"{embeddings.folder}: holds no embeddings")
+    arrays = [*_clip_columns(embeddings.index.table), *_stream_arrays(embeddings)]
+    arrays += _head_arrays(embeddings)
+    arrays += [
+        _in_memory(name, part.encode_texts(texts))
+        for name, texts in training_clips.packed_columns(embeddings.folder.parent).items()
     ]
+    size = sum(array.nbytes for array in arrays)
 
-    size = sum(np.dtype(one.kind).itemsize * math.prod(one.shape) for one in columns)
-
-    def fill(aside: Path) -> None:
-        _check_full_disk(aside, size + _SLACK)
+    def write(temp: Path) -> None:
+        _reserve(temp, size + _SLACK)
         try:
-            _allocate(aside, columns, embeddings)
-        except RuntimeError as error:  # what h5py makes of some faults of a disk
+            _allocate(temp, arrays, embeddings)
+        except RuntimeError as error:  # h5py's error for some disk faults
             raise OSError(errno.EIO, str(error)) from error
-        with h5py.File(aside, "r") as file:
-            begins = [file[column.name].id.get_offset() for column in columns]
-        with aside.open("r+b") as stream:
-            for number, (column, begin) in enumerate(zip(columns, begins, strict=True)):
-                if begin is not None:
-                    stream.seek(begin)
-                    for piece in column.pieces():
-                        stream.write(np.ascontiguousarray(piece, column.kind).data)
+        with h5py.File(temp, "r") as file:
+            offsets = [file[array.name].id.get_offset() for array in arrays]
+        with temp.open("r+b") as stream:
+            for number, (array, offset) in enumerate(zip(arrays, offsets, strict=True)):
+                if offset is not None:
+                    stream.seek(offset)
+                    for piece in array.pieces():
+                        stream.write(np.ascontiguousarray(piece, array.kind).data)
                 if tick:
-                    tick(number + 1, len(columns))
-        part.write_digest(aside)
+                    tick(number + 1, len(arrays))
+        part.write_digest(temp)
 
     try:
-        atomic.atomic_write(path, fill)
+        atomic.atomic_write(path, write)
     except OSError as error:
         raise CacheError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
 
 
 def layout_of(path: Path) -> Layout:
-    """Return the layout that a packed file's clips had in their cache.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        From :func:`pack`.
-
-    Returns
-    -------
-    Layout
-        Cut into as many parts as a new extraction of so many clips.
+    """Return the layout of a packed file's clips, with as many parts as a new extraction has.
 
     Raises
     ------
@@ -118,39 +110,41 @@ def layout_of(path: Path) -> Layout:
         If it is not a packed file.
     """
     with part.open_part(path) as file:
-        facts = part.meta(file)
-        if not set(EXTRA) <= set(facts):
-            raise CacheError(f"{path}: not a packed file; probekit cache pack makes them")
+        meta = part.read_meta(file)
+        if not set(PACK_ATTRIBUTES) <= set(meta):
+            raise CacheError(
+                f"{path}: not a packed file; 'probekit cache pack' writes packed files"
+            )
         clips = max(1, len(file["clip_id"]))
         return Layout(
-            extractor=facts["extractor"],
-            fingerprint=facts["fingerprint"],
-            identity=facts["identity"],
-            dataset=facts["dataset"],
-            buckets=layout.choose_buckets(clips, path.stat().st_size / clips),
-            dtype=facts["dtype"],
-            provenance=facts["note"],
+            extractor=meta["extractor"],
+            fingerprint=meta["fingerprint"],
+            identity=meta["identity"],
+            dataset=meta["dataset"],
+            buckets=choose_buckets(clips, path.stat().st_size / clips),
+            dtype=meta["dtype"],
+            provenance=meta["note"],
         )
 
 
 def _clip_columns(table: pd.DataFrame) -> Iterator[_OutputArray]:
-    """Yield what is known of each clip, those that failed apart."""
+    """Yield the columns of embedded clips, and those of failed ones."""
     failed = table["failed"].astype(bool)
-    for own, prefix, fields in (
+    for rows, prefix, fields in (
         (table[~failed], "", part.CLIP_FIELDS),
         (table[failed], "failed_", part.FAILED_FIELDS),
     ):
-        texts = {f"{prefix}id" if prefix else "clip_id": own["clip_id"]}
+        texts = {f"{prefix}id" if prefix else "clip_id": rows["clip_id"]}
         if prefix:
-            texts["failed_reason"] = own["reason"]
+            texts["failed_reason"] = rows["reason"]
         for name, column in texts.items():
-            yield _column(name, part.as_bytes(list(column)))
+            yield _in_memory(name, part.encode_texts(list(column)))
         for name, kind in fields.items():
-            values = list(own[name].str.encode("ascii")) if kind == "S64" else own[name]
-            yield _column(prefix + name, np.asarray(values, kind))
+            values = list(rows[name].str.encode("ascii")) if kind == "S64" else rows[name]
+            yield _in_memory(prefix + name, np.asarray(values, kind))
 
 
-def _stream_columns(embeddings: Embeddings) -> Iterator[_OutputArray]:
+def _stream_arrays(embeddings: Embeddings) -> Iterator[_OutputArray]:
     """Yield the streams' arrays, read part by part."""
     index = embeddings.index
     clips = int((~index.failed).sum())
@@ -163,9 +157,9 @@ def _stream_columns(embeddings: Embeddings) -> Iterator[_OutputArray]:
                 counts = np.concatenate([np.diff(offset) for offset in offsets])
                 offset = np.concatenate([[0], np.cumsum(counts)]).astype("i8")
                 rows = int(offset[-1])
-                yield _column(f"streams/{stream}/offset", offset)
-            read = _ChunkedReader(embeddings, f"{stream}/{name}")
-            yield _OutputArray(f"streams/{stream}/{name}", (rows, int(grid["dim"])), kind, read)
+                yield _in_memory(f"streams/{stream}/offset", offset)
+            pieces = _ChunkedReader(embeddings, f"{stream}/{name}")
+            yield _OutputArray(f"streams/{stream}/{name}", (rows, int(grid["dim"])), kind, pieces)
 
 
 @dataclass(frozen=True)
@@ -178,39 +172,38 @@ class _ChunkedReader:
     def __call__(self) -> Iterator[Array]:
         index = self.embeddings.index
         for name in dict.fromkeys(index.table["part"]):
-            facts, path = index.parts[name], self.embeddings.where / name
+            facts, path = index.parts[name], self.embeddings.folder / name
             if not any(facts["streams"].values()):
                 continue  # all of its clips failed
             stat = path.stat()
             if (stat.st_size, stat.st_mtime_ns) != (facts["size"], facts["mtime"]):
-                raise CacheError(f"{path}: written anew meanwhile; run the same command again")
+                raise CacheError(f"{path}: rewritten during packing; run the same command again")
             with part.open_part(path) as file:
                 yield file[f"streams/{self.array}"][:]
 
 
-def _head_columns(embeddings: Embeddings) -> Iterator[_OutputArray]:
-    """Yield the network's own classifier, where it has one."""
+def _head_arrays(embeddings: Embeddings) -> Iterator[_OutputArray]:
+    """Yield the network's own classifier, if it has one."""
     head = embeddings.head
     if head is not None:
-        yield _column("head/classes", part.as_bytes(list(head.classes)))
-        yield _column("head/weight", head.weight)
-        yield _column("head/bias", head.bias)
+        yield _in_memory("head/classes", part.encode_texts(list(head.classes)))
+        yield _in_memory("head/weight", head.weight)
+        yield _in_memory("head/bias", head.bias)
 
 
-def _column(name: str, values: Array) -> _OutputArray:
-    """Return a column that is in memory."""
+def _in_memory(name: str, values: Array) -> _OutputArray:
     return _OutputArray(name, values.shape, values.dtype.str, lambda: [values])
 
 
-def _allocate(path: Path, columns: Sequence[_OutputArray], embeddings: Embeddings) -> None:
-    """Make a file in which every array has its place, and nothing is written yet.
+def _allocate(path: Path, arrays: Sequence[_OutputArray], embeddings: Embeddings) -> None:
+    """Create a file with space for every array, and nothing in them.
 
-    HDF5 ends the process where it writes to a disk that is full; so it writes a few kB only.
+    HDF5 ends the process if it writes to a full disk; so it writes only a few kB.
     """
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    with h5py.File(path, "w", userblock_size=part.BLOCK, libver=("v110", "v110")) as file:
+    with h5py.File(path, "w", userblock_size=part.USER_BLOCK, libver=("v110", "v110")) as file:
         meta = {**embeddings.meta, "dataset": embeddings.layout.dataset}
         meta["note"] = embeddings.layout.provenance
         part.write_meta(file, meta)
@@ -220,21 +213,21 @@ def _allocate(path: Path, columns: Sequence[_OutputArray], embeddings: Embedding
             file.create_group("head").attrs.update(
                 {"stream": embeddings.head.stream, "pooling": embeddings.head.pooling}
             )
-        for column in columns:
-            group, _, name = column.name.rpartition("/")
+        for array in arrays:
+            group, _, name = array.name.rpartition("/")
             h5py.h5d.create(
                 file.require_group(group or "/").id,
                 name.encode(),
-                h5py.h5t.py_create(np.dtype(column.kind), logical=True),
-                h5py.h5s.create_simple(column.shape),
+                h5py.h5t.py_create(np.dtype(array.kind), logical=True),
+                h5py.h5s.create_simple(array.shape),
                 early,
             )
 
 
-def _check_full_disk(path: Path, size: int) -> None:
-    """Raise where a file has no room, before HDF5 finds out."""
+def _reserve(path: Path, size: int) -> None:
+    """Raise if there is no room for a file, before HDF5 ends the process."""
     free = shutil.disk_usage(path.parent).free
     if free < size:
         raise OSError(errno.ENOSPC, f"{size / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free")
     with path.open("wb") as stream:
-        stream.truncate(size)  # quotas and limits of file systems speak here
+        stream.truncate(size)  # raises if a quota or file-size limit is hit

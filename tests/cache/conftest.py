@@ -91,21 +91,21 @@ def toy_settled():
 def put():
     """Write clips into a folder of a cache, each into the part that it belongs to."""
 
-    def write(cache, numbers=range(12), failed=(), *, settled=None, **kind):
-        settled = settled or toy_layout()
-        where = layout.folder(cache, settled.extractor, settled.fingerprint, settled.dataset)
-        settled = layout.create_or_load_layout(where, settled)
+    def write(cache, numbers=range(12), failed=(), *, info=None, **kind):
+        info = info or toy_layout()
+        folder = layout.dataset_folder(cache, info.extractor, info.fingerprint, info.dataset)
+        info = layout.create_or_load_layout(folder, info)
         groups = {}
         for number in (*numbers, *failed):
-            name = layout.part_name(layout.bucket(f"clip-{number:02d}-ö", settled.buckets))
+            name = layout.part_name(layout.bucket(f"clip-{number:02d}-ö", info.buckets))
             groups.setdefault(name, []).append(number)
-        for name, own in groups.items():
-            good, bad = [n for n in own if n in numbers], [n for n in own if n in failed]
+        for name, members in groups.items():
+            good, bad = [n for n in members if n in numbers], [n for n in members if n in failed]
             content = toy_part(
-                good, failed=bad, fingerprint=settled.fingerprint, identity=settled.identity, **kind
+                good, failed=bad, fingerprint=info.fingerprint, identity=info.identity, **kind
             )
-            part.write(where / name, content)
-        return where
+            part.write_part(folder / name, content)
+        return folder
 
     return write
 
@@ -114,23 +114,23 @@ def put():
 def same_part():
     """Assert that two parts hold the same, to the last bit."""
 
-    def check(found, expected):
-        assert {k: v for k, v in found.meta.items() if k not in ("format", "version")} == (
+    def check(actual, expected):
+        assert {k: v for k, v in actual.meta.items() if k not in ("format", "version")} == (
             expected.meta
         )
-        assert found.grids == expected.grids
-        assert found.failed.keys() == expected.failed.keys()
+        assert actual.grids == expected.grids
+        assert actual.failed.keys() == expected.failed.keys()
         for clip_id, facts in expected.failed.items():
-            np.testing.assert_equal(found.failed[clip_id], facts)
-        assert list(found.rows) == sorted(expected.rows)
-        for clip_id, own in expected.rows.items():
-            np.testing.assert_equal(found.rows[clip_id].source, own.source)
-            assert found.rows[clip_id].streams.keys() == own.streams.keys()
-            for stream, arrays in own.streams.items():
-                assert found.rows[clip_id].streams[stream].keys() == arrays.keys()
+            np.testing.assert_equal(actual.failed[clip_id], facts)
+        assert list(actual.rows) == sorted(expected.rows)
+        for clip_id, row in expected.rows.items():
+            np.testing.assert_equal(actual.rows[clip_id].source, row.source)
+            assert actual.rows[clip_id].streams.keys() == row.streams.keys()
+            for stream, arrays in row.streams.items():
+                assert actual.rows[clip_id].streams[stream].keys() == arrays.keys()
                 for key, array in arrays.items():
-                    held = found.rows[clip_id].streams[stream][key]
-                    assert held.dtype == array.dtype
-                    np.testing.assert_array_equal(held, array)
+                    stored = actual.rows[clip_id].streams[stream][key]
+                    assert stored.dtype == array.dtype
+                    np.testing.assert_array_equal(stored, array)
 
     return check

@@ -75,7 +75,7 @@ def test_a_reader_travels_to_other_processes(songs):
 
 
 def test_few_parts_are_held_open(songs, monkeypatch):
-    monkeypatch.setattr(crops, "_OPEN", 1)
+    monkeypatch.setattr(crops, "_MAX_OPEN", 1)
     reader = songs.crops(ids(range(20)), 2.0)
     expected = [frames(n)[:2] for n in range(1, 20)]
     np.testing.assert_array_equal(reader.read(range(1, 20), [0] * 19), expected)
@@ -83,9 +83,7 @@ def test_few_parts_are_held_open(songs, monkeypatch):
 
 
 def test_half_precision(tmp_path, put, toy_settled):
-    songs = embeddings.Embeddings(
-        put(tmp_path, settled=toy_settled(dtype="float16"), dtype="float16")
-    )
+    songs = embeddings.Embeddings(put(tmp_path, info=toy_settled(dtype="float16"), dtype="float16"))
     for dtype, expected in (("stored", "f2"), ("float32", "f4")):
         found = songs.crops(ids([9]), 2.0, dtype=dtype).read([0], [3])
         assert found.dtype == expected
@@ -112,13 +110,13 @@ def test_parts_that_are_written_anew_meanwhile(songs, put, tmp_path, when):
 
 def test_a_part_of_failures_only(tmp_path, put, toy):
     where = put(tmp_path, range(4))
-    part.write(where / "part-00099.h5", toy([], failed=[90]))
+    part.write_part(where / "part-00099.h5", toy([], failed=[90]))
     reader = embeddings.Embeddings(where).crops(ids(range(4)), 1.0)
     assert reader.frames == 1
 
 
 def test_what_cannot_be_cropped(songs, tmp_path, put):
-    with pytest.raises(CacheError, match="longer than nothing"):
+    with pytest.raises(CacheError, match=r"crop length must be > 0 s, got 0"):
         songs.crops(ids([1]), 0.0)
     with pytest.raises(CacheError, match="never extracted"):
         songs.crops(["x"], 1.0)

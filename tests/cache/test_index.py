@@ -26,7 +26,7 @@ def facts(found):
 
 def test_the_index_says_what_the_parts_hold(tmp_path, put, toy):
     where = put(tmp_path, range(10), failed=[10, 11])
-    table = index.load(where).table.set_index("clip_id")
+    table = index.load_index(where).table.set_index("clip_id")
     assert sorted(table.index) == [f"clip-{n:02d}-ö" for n in range(12)]
     assert set(table["part"]) == {path.name for path in where.glob("*.h5")}
     good = table.loc["clip-04-ö"]
@@ -39,43 +39,43 @@ def test_the_index_says_what_the_parts_hold(tmp_path, put, toy):
     assert (bad["size"], bad["end"]) == (10, 2.0)
     for path in where.glob("*.h5"):
         rows = table[(table["part"] == path.name) & ~table["failed"]].sort_values("row")
-        assert list(rows.index) == list(part.read(path).rows)
+        assert list(rows.index) == list(part.read_part(path).rows)
 
 
 def test_an_index_that_is_current_is_not_made_again(tmp_path, put, scanned):
     where = put(tmp_path, range(10), failed=[10])
-    first = index.load(where)
+    first = index.load_index(where)
     assert len(scanned) == 4
-    again = index.load(where)
+    again = index.load_index(where)
     assert len(scanned) == 4
     np.testing.assert_equal(facts(again), facts(first))
 
 
 def test_only_parts_that_changed_are_read_again(tmp_path, put, toy, scanned):
     where = put(tmp_path, range(20))
-    index.load(where)
+    index.load_index(where)
     scanned.clear()
     name, gone = sorted(path.name for path in where.glob("*.h5"))[1:3]
-    ids = part.read(where / name).rows
+    ids = part.read_part(where / name).rows
     kept = [number for number in range(20) if f"clip-{number:02d}-ö" in ids][1:]
-    part.write(where / name, toy(kept, failed=[77]))
-    lost = set(part.read(where / gone).rows)
+    part.write_part(where / name, toy(kept, failed=[77]))
+    lost = set(part.read_part(where / gone).rows)
     (where / gone).unlink()
-    found = index.load(where)
+    found = index.load_index(where)
     assert scanned == [name]
     (where / "index.parquet").unlink()
-    np.testing.assert_equal(facts(found), facts(index.load(where)))
+    np.testing.assert_equal(facts(found), facts(index.load_index(where)))
     assert lost.isdisjoint(found.table["clip_id"])
     assert "clip-77-ö" in set(found.table["clip_id"])
 
 
 def test_a_part_that_was_written_anew_is_noticed(tmp_path, put, toy, scanned):
     where = put(tmp_path, range(20))
-    index.load(where)
+    index.load_index(where)
     scanned.clear()
     path = min(where.glob("*.h5"))
-    part.write(path, toy([50]))
-    assert "clip-50-ö" in set(index.load(where).table["clip_id"])
+    part.write_part(path, toy([50]))
+    assert "clip-50-ö" in set(index.load_index(where).table["clip_id"])
     assert scanned == [path.name]
 
 
@@ -93,23 +93,23 @@ def test_a_part_that_was_written_anew_is_noticed(tmp_path, put, toy, scanned):
 )
 def test_an_index_that_is_of_no_use_is_made_anew(tmp_path, put, scanned, spoil):
     where = put(tmp_path, range(10), failed=[10])
-    expected = facts(index.load(where))
+    expected = facts(index.load_index(where))
     spoil(where / "index.parquet")
     scanned.clear()
     if (where / "index.parquet").is_dir():
         with pytest.raises(CacheError, match=r"index\.parquet: "):
-            index.load(where)
+            index.load_index(where)
         return
-    np.testing.assert_equal(facts(index.load(where)), expected)
+    np.testing.assert_equal(facts(index.load_index(where)), expected)
     assert len(scanned) == 4
-    index.load(where)
+    index.load_index(where)
     assert len(scanned) == 4
 
 
 def test_looking_only_writes_nothing(tmp_path, put):
     where = put(tmp_path)
     before = sorted(where.iterdir())
-    assert len(index.load(where, keep=False).table) == 12
+    assert len(index.load_index(where, save=False).table) == 12
     assert sorted(where.iterdir()) == before
 
 
@@ -120,19 +120,19 @@ def test_a_cache_that_cannot_be_written_is_read(tmp_path, put, monkeypatch, errn
     def refuse(path, write):
         raise OSError(errno, "no", str(path))
 
-    monkeypatch.setattr(index.commit, "atomic_write", refuse)
-    assert len(index.load(where).table) == 12
+    monkeypatch.setattr(index.atomic, "atomic_write", refuse)
+    assert len(index.load_index(where).table) == 12
 
 
 def test_a_part_of_another_fingerprint_is_refused(tmp_path, put, toy):
     where = put(tmp_path)
-    index.load(where)
+    index.load_index(where)
     stray = where / "part-00077.h5"
     identity = {"extractor": "toy", "version": 3, "params": {"size": 3}, "precision": "float32"}
-    part.write(stray, toy(fingerprint="e" * 64, identity=identity))
+    part.write_part(stray, toy(fingerprint="e" * 64, identity=identity))
     with pytest.raises(CacheError) as caught:
-        index.load(where)
-    for word in (str(stray), "f" * 16, "e" * 16, "version: 3 there, 1 asked for"):
+        index.load_index(where)
+    for word in (str(stray), "f" * 16, "e" * 16, "version: 3 in the cache, 1 requested"):
         assert word in str(caught.value)
 
 
@@ -141,23 +141,23 @@ def test_a_damaged_part_is_named_with_what_to_do(tmp_path, put):
     path = min(where.glob("*.h5"))
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(CacheError, match="cache repair") as caught:
-        index.load(where)
+        index.load_index(where)
     assert str(path) in str(caught.value)
 
 
 def test_folders_without_clips(tmp_path, put, toy):
     where = put(tmp_path, [])
-    assert len(index.load(where).table) == 0
-    part.write(where / "part-00000.h5", toy([], failed=[]))
-    found = index.load(where)
+    assert len(index.load_index(where).table) == 0
+    part.write_part(where / "part-00000.h5", toy([], failed=[]))
+    found = index.load_index(where)
     assert len(found.table) == 0
     assert found.arrays("seq") == []
 
 
 def test_parts_of_which_all_clips_failed_do_not_count(tmp_path, put, toy):
     where = put(tmp_path, range(8))
-    part.write(where / "part-00099.h5", toy([], failed=[50, 51]))
-    assert index.load(where).arrays("seq") == ["frames", "max", "mean", "std"]
-    part.write(where / "part-00098.h5", toy([60], frames=False, failed=[]))
-    assert index.load(where).arrays("seq") == ["max", "mean", "std"]
-    assert index.load(where).arrays("nothing") == []
+    part.write_part(where / "part-00099.h5", toy([], failed=[50, 51]))
+    assert index.load_index(where).arrays("seq") == ["frames", "max", "mean", "std"]
+    part.write_part(where / "part-00098.h5", toy([60], frames=False, failed=[]))
+    assert index.load_index(where).arrays("seq") == ["max", "mean", "std"]
+    assert index.load_index(where).arrays("nothing") == []

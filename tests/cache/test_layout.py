@@ -39,10 +39,10 @@ def test_number_of_parts(clips, each, buckets):
 
 
 def test_the_first_extraction_settles_the_layout(tmp_path, toy_settled):
-    where = layout.folder(tmp_path, "toy", "f" * 64, "songs")
+    where = layout.dataset_folder(tmp_path, "toy", "f" * 64, "songs")
     first = layout.create_or_load_layout(where, toy_settled(buckets=4))
     assert layout.create_or_load_layout(where, toy_settled(buckets=9, dtype="float16")) == first
-    assert layout.load(where) == first == toy_settled(buckets=4)
+    assert layout.load_layout(where) == first == toy_settled(buckets=4)
     assert [path.name for path in where.iterdir()] == ["dataset.json"]
 
 
@@ -59,8 +59,8 @@ def test_two_fingerprints_never_mix(tmp_path, toy_settled):
     assert str(where) in text
     assert "f" * 16 in text
     assert "f" * 8 + "0" * 8 in text
-    assert "version: 1 there, 2 asked for" in text
-    assert "extra: None there, True asked for" in text
+    assert "version: 1 in the cache, 2 requested" in text
+    assert "extra: None in the cache, True requested" in text
     assert "size" not in text
 
 
@@ -68,7 +68,7 @@ def test_two_fingerprints_never_mix(tmp_path, toy_settled):
 def test_a_damaged_description_is_named(tmp_path, content):
     (tmp_path / "dataset.json").write_text(content)
     with pytest.raises(CacheError, match=r"dataset\.json: not the description of a cache"):
-        layout.load(tmp_path)
+        layout.load_layout(tmp_path)
 
 
 def test_a_description_is_plain_json(tmp_path, toy_settled):
@@ -81,22 +81,22 @@ def test_a_description_is_plain_json(tmp_path, toy_settled):
 @pytest.mark.parametrize("dataset", ["../up", "a/b", "..", ".", "", "a\\b", "a\0"])
 def test_datasets_stay_inside_the_cache(tmp_path, dataset):
     with pytest.raises(CacheError, match="a name without slashes"):
-        layout.folder(tmp_path, "toy", "f" * 64, dataset)
+        layout.dataset_folder(tmp_path, "toy", "f" * 64, dataset)
 
 
 def test_a_cache_that_is_a_file_is_named(tmp_path, toy_settled):
     (tmp_path / "cache").write_text("")
-    where = layout.folder(tmp_path / "cache", "toy", "f" * 64, "songs")
+    where = layout.dataset_folder(tmp_path / "cache", "toy", "f" * 64, "songs")
     with pytest.raises(CacheError, match=r"cannot be written \(not a directory\).*--cache"):
         layout.create_or_load_layout(where, toy_settled())
 
 
 def test_the_cache_is_where_it_is_said(tmp_path, monkeypatch):
-    assert layout.root(tmp_path) == tmp_path
+    assert layout.cache_root(tmp_path) == tmp_path
     monkeypatch.setenv("PROBEKIT_CACHE", str(tmp_path / "env"))
-    assert layout.root() == tmp_path / "env"
+    assert layout.cache_root() == tmp_path / "env"
     monkeypatch.delenv("PROBEKIT_CACHE")
-    assert str(layout.root()) == "cache"
+    assert str(layout.cache_root()) == "cache"
 
 
 def test_parts_do_not_depend_on_the_order(put, tmp_path):

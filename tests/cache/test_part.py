@@ -12,7 +12,7 @@ DATA = Path(__file__).parent / "data"
 
 @pytest.fixture
 def path(tmp_path, toy):
-    part.write(tmp_path / "part-00000.h5", toy())
+    part.write_part(tmp_path / "part-00000.h5", toy())
     return tmp_path / "part-00000.h5"
 
 
@@ -22,25 +22,25 @@ def path(tmp_path, toy):
 )
 def test_what_was_written_is_read(tmp_path, toy, same_part, numbers, failed, dtype):
     content = toy(numbers, failed=failed, dtype=dtype)
-    part.write(tmp_path / "p.h5", content)
-    same_part(part.read(tmp_path / "p.h5"), content)
-    assert part.verify(tmp_path / "p.h5") is None
+    part.write_part(tmp_path / "p.h5", content)
+    same_part(part.read_part(tmp_path / "p.h5"), content)
+    assert part.verify_part(tmp_path / "p.h5") is None
 
 
 def test_large_and_odd_attributes_are_read(tmp_path, toy, same_part):
     content = toy(card={"notes": ["ä" * 100_000]}, precision="", weights={"main": None})
-    part.write(tmp_path / "p.h5", content)
-    same_part(part.read(tmp_path / "p.h5"), content)
+    part.write_part(tmp_path / "p.h5", content)
+    same_part(part.read_part(tmp_path / "p.h5"), content)
 
 
 def test_frames_can_be_left_out(path, toy):
-    found = part.read(path, frames=False)
+    found = part.read_part(path, frames=False)
     assert set(found.rows["clip-02-ö"].streams["seq"]) == {"mean", "std", "max"}
     assert set(toy().rows["clip-02-ö"].streams["seq"]) == {"mean", "std", "max", "frames"}
 
 
 def test_the_order_of_writing_does_not_matter(tmp_path, path, toy):
-    part.write(tmp_path / "q.h5", toy(reversed(range(6))))
+    part.write_part(tmp_path / "q.h5", toy(reversed(range(6))))
     assert (tmp_path / "q.h5").read_bytes() == path.read_bytes()
 
 
@@ -66,9 +66,9 @@ def test_a_flipped_bit_is_found_wherever_it_is(path, what):
     offset = path.read_bytes().find(what)
     assert offset >= 0
     flip(path, offset)
-    assert "SHA-256 differs" in part.verify(path)
+    assert "SHA-256 differs" in part.verify_part(path)
     flip(path, offset)
-    assert part.verify(path) is None
+    assert part.verify_part(path) is None
 
 
 def test_flipped_bits_at_random_places_are_found_and_never_crash(path, toy):
@@ -78,24 +78,24 @@ def test_flipped_bits_at_random_places_are_found_and_never_crash(path, toy):
     refused = 0
     for offset, bit in zip(offsets, rng.integers(8, size=len(offsets)), strict=True):
         flip(path, offset, bit)
-        assert part.verify(path) is not None
+        assert part.verify_part(path) is not None
         try:
-            part.read(path)
+            part.read_part(path)
         except CacheError as error:
             assert str(path) in str(error)
             refused += 1
         flip(path, offset, bit)
     assert refused > 10
-    assert part.verify(path) is None
+    assert part.verify_part(path) is None
 
 
 def test_other_damage_is_found(path):
     content = path.read_bytes()
     for damaged in (content[:-1], content + b"\0", content[:400], b"", content[512:]):
         path.write_bytes(damaged)
-        assert part.verify(path) is not None
+        assert part.verify_part(path) is not None
     path.unlink()
-    assert "No such file" in part.verify(path)
+    assert "No such file" in part.verify_part(path)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_other_damage_is_found(path):
 def test_other_files_are_refused_by_name(path, change, reason):
     change(path)
     with pytest.raises(CacheError, match=reason) as caught:
-        part.read(path)
+        part.read_part(path)
     assert str(path) in str(caught.value)
 
 
@@ -117,24 +117,24 @@ def test_a_later_format_is_refused(path):
     with h5py.File(path, "r+") as file:
         file.attrs["version"] = 2
     with pytest.raises(CacheError, match=r"version 2; this probekit reads up to 1\. Upgrade"):
-        part.read(path)
-    assert "SHA-256" in part.verify(path)
+        part.read_part(path)
+    assert "SHA-256" in part.verify_part(path)
 
 
 def test_rows_are_looked_up_by_id(path):
     with part.open_part(path) as file:
-        assert part.clip_ids(file) == [f"clip-{n:02d}-ö" for n in range(6)]
-        assert part.rows_of(file, ["clip-04-ö", "clip-00-ö"]) == [4, 0]
+        assert part.read_clip_ids(file) == [f"clip-{n:02d}-ö" for n in range(6)]
+        assert part.find_rows(file, ["clip-04-ö", "clip-00-ö"]) == [4, 0]
         assert part.list_arrays(file) == {"seq": ["frames", "max", "mean", "std"], "vec": ["clip"]}
     with (
-        pytest.raises(CacheError, match="written anew without 'clip-07-ö'"),
+        pytest.raises(CacheError, match="rewritten without 'clip-07-ö'"),
         part.open_part(path) as file,
     ):
-        part.rows_of(file, ["clip-07-ö"])
+        part.find_rows(file, ["clip-07-ö"])
 
 
 def test_a_part_of_format_version_1_is_read(toy, same_part):
     kept = DATA / "part-v1.h5"
     assert kept.stat().st_size < 20_000
-    assert part.verify(kept) is None
-    same_part(part.read(kept), toy())
+    assert part.verify_part(kept) is None
+    same_part(part.read_part(kept), toy())

@@ -75,7 +75,7 @@ def test_frames_that_were_not_kept(tmp_path, put):
 
 def test_half_precision_is_read_as_single(tmp_path, put, toy_settled):
     settled = toy_settled(dtype="float16")
-    songs = embeddings.Embeddings(put(tmp_path, settled=settled, dtype="float16"))
+    songs = embeddings.Embeddings(put(tmp_path, info=settled, dtype="float16"))
     found = songs.vectors(ids([3]))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, [np.float16(mean(3))])
@@ -85,7 +85,7 @@ def test_half_precision_is_read_as_single(tmp_path, put, toy_settled):
 def test_a_part_of_failures_does_not_hide_the_others(tmp_path, put, toy):
     where = put(tmp_path, range(4))
     for name in ("part-00000.h5", "part-00099.h5"):  # as the first one and as the last
-        part.write(where / name, toy([], failed=[90]))
+        part.write_part(where / name, toy([], failed=[90]))
         songs = embeddings.Embeddings(where)
         held = sorted(songs.clip_ids)
         assert len(songs.vectors(held)) == len(held) > 0
@@ -104,15 +104,23 @@ def test_parts_that_are_written_anew_meanwhile_give_the_right_rows(songs, put, t
 
 def test_finding(tmp_path, put, toy_settled):
     put(tmp_path)
-    assert embeddings.find(tmp_path, "toy", "songs").layout == toy_settled()
-    assert embeddings.find(tmp_path, "toy@ffff:size=3", "songs").where.name == "songs"
+    assert embeddings.find_embeddings(tmp_path, "toy", "songs").layout == toy_settled()
+    assert embeddings.find_embeddings(tmp_path, "toy@ffff:size=3", "songs").folder.name == "songs"
 
 
 @pytest.mark.parametrize(
     "selection, dataset, reason",
     [
-        ("tony", "songs", r"'tony' for 'songs'. There is: toy\. Did you mean 'toy'\? Make them"),
-        ("toy", "films", r"'toy' for 'films'. toy is there for: songs\. Make them with: probekit"),
+        (
+            "tony",
+            "songs",
+            r"'tony' for 'songs'. Available: toy\. Did you mean 'toy'\? Compute them",
+        ),
+        (
+            "toy",
+            "films",
+            r"'toy' for 'films'. toy is available for: songs\. Compute them with: probekit",
+        ),
         ("toy", "song", r"Did you mean 'songs'\?"),
         ("toy@eeee", "songs", r"no toy@eeee for songs, only:\n  toy-ffffffff   size=3, float32"),
         ("toy:size=4", "songs", r"no toy:size=4 for songs, only"),
@@ -122,26 +130,28 @@ def test_finding(tmp_path, put, toy_settled):
 def test_finding_what_is_not_there(tmp_path, put, selection, dataset, reason):
     put(tmp_path)
     with pytest.raises(CacheError, match=reason):
-        embeddings.find(tmp_path, selection, dataset)
+        embeddings.find_embeddings(tmp_path, selection, dataset)
 
 
 def test_several_that_fit_are_listed(tmp_path, put, toy_settled):
     put(tmp_path)
     identity = {"extractor": "toy", "params": {"size": 4}, "weights": {"main": "random:0"}}
-    put(tmp_path, settled=toy_settled(fingerprint="a" * 64, identity=identity))
+    put(tmp_path, info=toy_settled(fingerprint="a" * 64, identity=identity))
     with pytest.raises(CacheError) as caught:
-        embeddings.find(tmp_path, "toy", "songs")
+        embeddings.find_embeddings(tmp_path, "toy", "songs")
     assert "-e toy@aaaaaaaa   size=4, main random:0" in str(caught.value)
     assert "-e toy@ffffffff   size=3, float32" in str(caught.value)
-    assert embeddings.find(tmp_path, "toy@a", "songs").layout.fingerprint == "a" * 64
-    assert embeddings.find(tmp_path, "toy:size=3", "songs").layout.fingerprint == "f" * 64
+    assert embeddings.find_embeddings(tmp_path, "toy@a", "songs").layout.fingerprint == "a" * 64
+    assert (
+        embeddings.find_embeddings(tmp_path, "toy:size=3", "songs").layout.fingerprint == "f" * 64
+    )
 
 
 def test_an_empty_cache(tmp_path, put):
     assert embeddings.list_embeddings(tmp_path / "gone") == []
     songs = embeddings.Embeddings(put(tmp_path, []))
     assert (songs.clip_ids, songs.failures, songs.stream_info) == ([], {}, {})
-    with pytest.raises(CacheError, match="holds no parts yet"):
+    with pytest.raises(CacheError, match="no parts in this folder"):
         _ = songs.meta
     with pytest.raises(CacheError):
         songs.vectors(["a"])
@@ -152,8 +162,8 @@ def test_an_empty_cache(tmp_path, put):
 def test_a_parameter_that_nothing_has_brings_the_near_ones(tmp_path, put, toy_settled):
     put(tmp_path, range(3))
     with pytest.raises(CacheError, match=r"parameter of toy 'pol'\. Did you mean 'pool'"):
-        embeddings.find(tmp_path, "toy:pol=mean", "songs")
+        embeddings.find_embeddings(tmp_path, "toy:pol=mean", "songs")
     identity = {"extractor": "vggish", "params": {}}  # of a time when its card had no parameter
-    put(tmp_path, settled=toy_settled(extractor="vggish", identity=identity))
+    put(tmp_path, info=toy_settled(extractor="vggish", identity=identity))
     with pytest.raises(CacheError, match="no vggish:quantize=round for songs, only"):
-        embeddings.find(tmp_path, "vggish:quantize=round", "songs")
+        embeddings.find_embeddings(tmp_path, "vggish:quantize=round", "songs")

@@ -20,12 +20,12 @@ def test_what_is_kept_is_read_again(tmp_path):
     training_clips.save(tmp_path, MINE)
     assert training_clips.load(tmp_path) == MINE
     assert training_clips.load(tmp_path / "never") is None
-    before = (tmp_path / training_clips.NAME).read_bytes()
-    training_clips.save(tmp_path, training_clips.of_rows(reversed(MINE.rows())))
+    before = (tmp_path / training_clips.CLIPS_FILE).read_bytes()
+    training_clips.save(tmp_path, training_clips.from_rows(reversed(MINE.rows())))
     assert (
-        tmp_path / training_clips.NAME
+        tmp_path / training_clips.CLIPS_FILE
     ).read_bytes() == before  # in one order, whatever came first
-    assert [p.name for p in tmp_path.iterdir()] == [training_clips.NAME]
+    assert [p.name for p in tmp_path.iterdir()] == [training_clips.CLIPS_FILE]
 
 
 def test_counts_are_of_different_clips_of_one_dataset(tmp_path):
@@ -57,17 +57,17 @@ def test_whoever_learns_from_a_student_has_heard_its_clips(tmp_path):
 
 
 def test_what_is_not_known_is_said(tmp_path):
-    assert training_clips.models_without_record("vggish", tmp_path) == []
-    assert training_clips.models_without_record("student-1", tmp_path) == [
+    assert training_clips.missing_record_notes("vggish", tmp_path) == []
+    assert training_clips.missing_record_notes("student-1", tmp_path) == [
         "it is not known which clips runs/1 was trained on"
     ]
-    assert training_clips.digest("vggish", tmp_path) == [] and training_clips.digest(
+    assert training_clips.record_digest("vggish", tmp_path) == [] and training_clips.record_digest(
         "student-1", tmp_path
     ) == [""]
     assert training_clips.contamination_notes("student-1", tmp_path, "songs", ["a"]) == []
     training_clips.save(tmp_path, MINE)
-    assert training_clips.models_without_record("student-1", tmp_path) == []
-    assert len(training_clips.digest("student-1", tmp_path)[0]) == 64
+    assert training_clips.missing_record_notes("student-1", tmp_path) == []
+    assert len(training_clips.record_digest("student-1", tmp_path)[0]) == 64
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_what_is_not_known_is_said(tmp_path):
     ["", "clip_id\na\n", "dataset,clip_id,use\nsongs,a\n", "dataset,clip_id,use\ns,a,eaten\n"],
 )
 def test_what_is_no_such_table_is_refused(tmp_path, text):
-    (tmp_path / training_clips.NAME).write_text(text)
+    (tmp_path / training_clips.CLIPS_FILE).write_text(text)
     with pytest.raises(CacheError, match=r"clips\.csv: not the clips of a trained student"):
         training_clips.load(tmp_path)
 
@@ -83,7 +83,7 @@ def test_what_is_no_such_table_is_refused(tmp_path, text):
 @pytest.mark.parametrize("pack", [False, True])
 def test_it_goes_where_embeddings_go(tmp_path, put, pack):
     songs = embeddings.Embeddings(put(tmp_path / "a"))
-    training_clips.save(songs.where.parent, MINE)
-    source = pack_module.pack(songs, tmp_path / "songs.h5") if pack else tmp_path / "a"
-    [done] = merge.merge([source], tmp_path / "c")
-    assert training_clips.load(done.where.parent) == MINE
+    training_clips.save(songs.folder.parent, MINE)
+    source = pack_module.pack_embeddings(songs, tmp_path / "songs.h5") if pack else tmp_path / "a"
+    [done] = merge.merge_caches([source], tmp_path / "c")
+    assert training_clips.load(done.folder.parent) == MINE

@@ -43,7 +43,7 @@ def test_parts_that_were_cut_or_are_foreign_are_named(where, toy):
     first, second, third, _ = sorted(where.glob("*.h5"))
     first.write_bytes(first.read_bytes()[:-1])
     second.write_bytes(b"")
-    part.write(third, toy([50], fingerprint="e" * 64))
+    part.write_part(third, toy([50], fingerprint="e" * 64))
     found = integrity.find_damaged(where)
     assert list(found) == [first.name, second.name, third.name]
     assert found[third.name] == f"of fingerprint {'e' * 16}, not {'f' * 16}"
@@ -51,11 +51,11 @@ def test_parts_that_were_cut_or_are_foreign_are_named(where, toy):
 
 @pytest.mark.parametrize("known_by", ["index", "manifest"])
 def test_a_deleted_part_is_noticed(where, known_by):
-    index.load(where)
+    index.load_index(where)
     gone = sorted(where.glob("*.h5"))[2]
     gone.unlink()
     if known_by == "manifest":
-        (where / index.NAME).unlink()
+        (where / index.INDEX_FILE).unlink()
     found = integrity.find_missing(where, [table(range(20))], {})
     expected = own(range(20), gone.name)
     assert found == {gone.name: expected if known_by == "manifest" else sorted(expected)}
@@ -78,13 +78,13 @@ def test_clips_that_were_never_asked_for_are_not_lost(tmp_path, put):
 
 
 def test_damaged_parts_lost_what_the_index_knew(where):
-    index.load(where)
+    index.load_index(where)
     path = sorted(where.glob("*.h5"))[0]
     path.write_bytes(b"x" * path.stat().st_size)
     damaged = integrity.find_damaged(where)
     expected = own([*range(20), 30], path.name)
     assert integrity.find_missing(where, [], damaged) == {path.name: sorted(expected)}
-    (where / index.NAME).unlink()
+    (where / index.INDEX_FILE).unlink()
     assert integrity.find_missing(where, [], damaged) == {path.name: []}
     assert integrity.find_missing(where, [table(range(20))], damaged) == {
         path.name: own(range(20), path.name)
@@ -101,7 +101,7 @@ def test_damaged_parts_of_a_few_clips_take_what_a_manifest_has(tmp_path, put):
 
 def test_a_part_that_was_set_aside_is_lost(where):
     path = sorted(where.glob("*.h5"))[3]
-    path.rename(where / f"{integrity.ASIDE}{path.name}")
+    path.rename(where / f"{integrity.QUARANTINE_PREFIX}{path.name}")
     assert list(integrity.find_missing(where, [table(range(20))], {})) == [path.name]
 
 
@@ -127,4 +127,4 @@ def test_all_manifests_of_some_names(tmp_path):
     found = manifests.all_manifests(tmp_path, ["a", "c"])
     assert [clips.clip_ids for clips in found] == [ids([1]), ids([1, 2]), ids([4])]
     bad = tmp_path / "manifests" / "a-000000000000.parquet"
-    assert [p for p in bad.parent.iterdir() if not manifests.readable(p)] == [bad]
+    assert [p for p in bad.parent.iterdir() if not manifests.is_readable(p)] == [bad]

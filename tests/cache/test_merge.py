@@ -17,11 +17,11 @@ def same(same_part):
     """Assert that a folder holds exactly some clips, each in its place."""
 
     def check(where, numbers, toy, failed=(), dtype="float32", frames=True):
-        buckets = layout.load(where).buckets
+        buckets = layout.load_layout(where).buckets
         rows, bad = {}, {}
         for path in sorted(where.glob("part-*.h5")):
-            assert part.verify(path) is None
-            own = part.read(path)
+            assert part.verify_part(path) is None
+            own = part.read_part(path)
             for clip_id in (*own.rows, *own.failed):
                 assert path.name == layout.part_name(layout.bucket(clip_id, buckets))
             rows |= own.rows
@@ -38,14 +38,14 @@ def same(same_part):
 def test_two_caches_become_one(tmp_path, put, toy, same):
     put(tmp_path / "a", range(0, 20), failed=[40])
     put(tmp_path / "b", range(15, 30), failed=[41])
-    [done] = merge.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    [done] = merge.merge_caches([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     assert (done.added, done.known) == (30, 0)  # nothing was there
-    same(done.where, range(30), toy, failed=[40, 41])
-    before = {p: p.read_bytes() for p in done.where.glob("*.h5")}
-    [again] = merge.merge([tmp_path / "b"], tmp_path / "c")
+    same(done.folder, range(30), toy, failed=[40, 41])
+    before = {p: p.read_bytes() for p in done.folder.glob("*.h5")}
+    [again] = merge.merge_caches([tmp_path / "b"], tmp_path / "c")
     assert (again.added, again.known) == (0, 15)
-    assert {p: p.read_bytes() for p in done.where.glob("*.h5")} == before
-    [thrice] = merge.merge([tmp_path / "a", tmp_path / "b", tmp_path / "b"], tmp_path / "c")
+    assert {p: p.read_bytes() for p in done.folder.glob("*.h5")} == before
+    [thrice] = merge.merge_caches([tmp_path / "a", tmp_path / "b", tmp_path / "b"], tmp_path / "c")
     assert (thrice.added, thrice.known) == (0, 30)  # each clip once, however many sources hold it
 
 
@@ -56,11 +56,11 @@ def test_into_another_number_of_parts(
 ):
     monkeypatch.setattr(merge, "_BATCH", at_once)
     put(tmp_path / "a", range(0, 40), failed=[60])
-    put(tmp_path / "c", range(35, 50), settled=toy_settled(buckets=buckets))
-    [done] = merge.merge([tmp_path / "a"], tmp_path / "c")
-    assert layout.load(done.where).buckets == buckets
-    same(done.where, range(50), toy, failed=[60])
-    songs = embeddings.Embeddings(done.where)
+    put(tmp_path / "c", range(35, 50), info=toy_settled(buckets=buckets))
+    [done] = merge.merge_caches([tmp_path / "a"], tmp_path / "c")
+    assert layout.load_layout(done.folder).buckets == buckets
+    same(done.folder, range(50), toy, failed=[60])
+    songs = embeddings.Embeddings(done.folder)
     np.testing.assert_array_equal(
         songs.vectors(ids(range(50)), "vec"), np.arange(4) - np.arange(50)[:, None]
     )
@@ -70,8 +70,8 @@ def test_merged_parts_are_those_of_one_extraction(tmp_path, put):
     put(tmp_path / "a", range(0, 20, 2))
     put(tmp_path / "b", range(1, 20, 2))
     whole = put(tmp_path / "whole", range(20))
-    [done] = merge.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
-    contents = [{p.name: p.read_bytes() for p in w.glob("*.h5")} for w in (whole, done.where)]
+    [done] = merge.merge_caches([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    contents = [{p.name: p.read_bytes() for p in w.glob("*.h5")} for w in (whole, done.folder)]
     assert contents[0] == contents[1]
 
 
@@ -80,20 +80,20 @@ def test_what_failed_in_one_and_not_in_the_other_did_not_fail(tmp_path, put, toy
     put(tmp_path / "b", range(10, 14), failed=[3])
     for number, sources in enumerate((("a", "b"), ("b", "a"))):
         into = tmp_path / f"c{number}"
-        [done] = merge.merge([tmp_path / name for name in sources], into)
-        same(done.where, range(14), toy)
-    [done] = merge.merge([tmp_path / "b"], tmp_path / "a")
-    same(done.where, range(14), toy)
+        [done] = merge.merge_caches([tmp_path / name for name in sources], into)
+        same(done.folder, range(14), toy)
+    [done] = merge.merge_caches([tmp_path / "b"], tmp_path / "a")
+    same(done.folder, range(14), toy)
 
 
 def test_a_packed_file_is_a_source(tmp_path, put, toy, same):
     songs = embeddings.Embeddings(put(tmp_path / "a", range(20), failed=[40]))
-    head.save_head(songs.where.parent, HEAD)
-    packed = pack.pack(embeddings.Embeddings(songs.where), tmp_path / "songs.h5")
-    [done] = merge.merge([packed], tmp_path / "c")
-    assert done.where == tmp_path / "c" / "toy-ffffffff" / "songs"
-    same(done.where, range(20), toy, failed=[40])
-    found = head.load(done.where.parent)
+    head.save_head(songs.folder.parent, HEAD)
+    packed = pack.pack_embeddings(embeddings.Embeddings(songs.folder), tmp_path / "songs.h5")
+    [done] = merge.merge_caches([packed], tmp_path / "c")
+    assert done.folder == tmp_path / "c" / "toy-ffffffff" / "songs"
+    same(done.folder, range(20), toy, failed=[40])
+    found = head.load_head(done.folder.parent)
     np.testing.assert_array_equal(found.weight, HEAD.weight)
     assert (found.classes, found.stream, found.pooling) == (("ä", "b"), "vec", "none")
 
@@ -111,8 +111,8 @@ def test_heads_and_manifests_come_along(tmp_path, put):
     )
     os.utime(manifests.save_manifest(tmp_path / "a", old), ns=(1, 10**18))
     manifests.save_manifest(tmp_path / "c", new)
-    [done] = merge.merge([tmp_path / "a"], tmp_path / "c")
-    assert head.load(done.where.parent).classes == ("ä", "b")
+    [done] = merge.merge_caches([tmp_path / "a"], tmp_path / "c")
+    assert head.load_head(done.folder.parent).classes == ("ä", "b")
     assert manifests.latest_manifest(tmp_path / "c", "songs").clip_ids == ["new"]
     found = manifests.all_manifests(tmp_path / "c", ["songs"])
     assert [clips.clip_ids for clips in found] == [["new"], ["old"]]
@@ -131,37 +131,35 @@ def test_clips_of_one_name_and_two_recordings_are_refused(tmp_path, put, toy, fa
     where = put(tmp_path / "a", range(10))
     put(tmp_path / "b", range(8, 20))
     for path in (tmp_path / "b").glob("*/*/*.h5"):
-        part.write(path, changed(part.read(path), **facts))
+        part.write_part(path, changed(part.read_part(path), **facts))
     into = tmp_path / ("a" if sources == ("b",) else "c")
     before = {p: p.read_bytes() for p in where.glob("*.h5")}
     with pytest.raises(CacheError, match=r"2 clips of the same name.*'clip-08-ö', 'clip-09-ö'"):
-        merge.merge([tmp_path / name for name in sources], into)
+        merge.merge_caches([tmp_path / name for name in sources], into)
     assert {p: p.read_bytes() for p in where.glob("*.h5")} == before
     assert not (tmp_path / "c").exists()
 
 
 def test_what_does_not_fit_is_refused(tmp_path, put, toy_settled):
     put(tmp_path / "a", range(10))
-    put(tmp_path / "half", range(10), settled=toy_settled(dtype="float16"), dtype="float16")
+    put(tmp_path / "half", range(10), info=toy_settled(dtype="float16"), dtype="float16")
     put(tmp_path / "pooled", range(10), frames=False)
     other = {"extractor": "toy", "version": 2}
-    put(
-        tmp_path / "two", range(10), settled=toy_settled(fingerprint="f" * 63 + "0", identity=other)
-    )
+    put(tmp_path / "two", range(10), info=toy_settled(fingerprint="f" * 63 + "0", identity=other))
     for name, reason in (
         ("half", "stored as float16, those of .* as float32"),
         ("pooled", r"holds seq/max, seq/mean, seq/std, vec/clip; .*seq/frames"),
-        ("two", "two fingerprints never mix. .*version"),
+        ("two", "fingerprints must not mix. .*version"),
     ):
         with pytest.raises(CacheError, match=reason):
-            merge.merge([tmp_path / name], tmp_path / "a")
+            merge.merge_caches([tmp_path / name], tmp_path / "a")
 
 
 def test_two_fingerprints_stay_apart(tmp_path, put, toy_settled):
     put(tmp_path / "a")
-    put(tmp_path / "b", settled=toy_settled(fingerprint="e" * 64, identity={"extractor": "toy"}))
-    done = merge.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
-    assert [one.where.parent.name for one in done] == ["toy-eeeeeeee", "toy-ffffffff"]
+    put(tmp_path / "b", info=toy_settled(fingerprint="e" * 64, identity={"extractor": "toy"}))
+    done = merge.merge_caches([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    assert [one.folder.parent.name for one in done] == ["toy-eeeeeeee", "toy-ffffffff"]
 
 
 @pytest.mark.parametrize("side", ["a", "b"])
@@ -173,23 +171,23 @@ def test_damage_is_never_copied(tmp_path, put, side):
     content[-3] ^= 1
     path.write_bytes(content)
     with pytest.raises(CacheError, match="SHA-256 differs") as caught:
-        merge.merge([tmp_path / "b"], tmp_path / "a")
+        merge.merge_caches([tmp_path / "b"], tmp_path / "a")
     assert str(path) in str(caught.value)
     packed = tmp_path / "x.h5"
     packed.write_bytes(content)
-    with pytest.raises(CacheError, match="Get the file again"):
-        merge.merge([packed], tmp_path / "d")
+    with pytest.raises(CacheError, match="Copy or download the file again"):
+        merge.merge_caches([packed], tmp_path / "d")
 
 
 def test_other_sources_are_refused(tmp_path, put):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CacheError, match="neither a cache"):
-        merge.merge([tmp_path / "empty"], tmp_path / "c")
+        merge.merge_caches([tmp_path / "empty"], tmp_path / "c")
     with pytest.raises(CacheError, match="neither a cache"):
-        merge.merge([tmp_path / "gone"], tmp_path / "c")
+        merge.merge_caches([tmp_path / "gone"], tmp_path / "c")
     path = next(put(tmp_path / "a").glob("*.h5"))
     with pytest.raises(CacheError, match="not a packed file"):
-        merge.merge([path], tmp_path / "c")
+        merge.merge_caches([path], tmp_path / "c")
 
 
 @pytest.mark.parametrize("name", ["../../up", "a/b"])
@@ -198,15 +196,15 @@ def test_names_from_elsewhere_stay_inside_the_cache(tmp_path, put, toy_settled, 
     for changes in ({"dataset": name}, {"extractor": name}):
         songs.layout = toy_settled(**changes)
         songs.meta.update(changes if "extractor" in changes else {})
-        packed = pack.pack(songs, tmp_path / "p.h5")
+        packed = pack.pack_embeddings(songs, tmp_path / "p.h5")
         with pytest.raises(CacheError, match="a name without slashes"):
-            merge.merge([packed], tmp_path / "c")
+            merge.merge_caches([packed], tmp_path / "c")
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, put, monkeypatch, toy, same):
     where = put(tmp_path / "a", range(10))
     put(tmp_path / "b", range(10, 30))
-    write, count = part.write, [0]
+    write, count = part.write_part, [0]
 
     def full(path, content):
         count[0] += 1
@@ -215,17 +213,17 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, put, monkeypatch, toy, same
         write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(part, "write", full)
+        patch.setattr(part, "write_part", full)
         with pytest.raises(CacheError, match="no space left on device"):
-            merge.merge([tmp_path / "b"], tmp_path / "a")
+            merge.merge_caches([tmp_path / "b"], tmp_path / "a")
     assert set(ids(range(10))) < set(embeddings.Embeddings(where).clip_ids)
-    merge.merge([tmp_path / "b"], tmp_path / "a")  # and it goes on
+    merge.merge_caches([tmp_path / "b"], tmp_path / "a")  # and it goes on
     same(where, range(30), toy)
 
 
 def test_progress_is_told(tmp_path, put):
     put(tmp_path / "a", range(20))
     told = []
-    merge.merge([tmp_path / "a"], tmp_path / "c", lambda *what: told.append(what))
+    merge.merge_caches([tmp_path / "a"], tmp_path / "c", lambda *what: told.append(what))
     assert told[0] == ("verify toy-ffffffff/songs", 1, 4)
     assert told[-1] == ("merge toy-ffffffff/songs", 4, 4)

@@ -20,11 +20,11 @@ def ids(numbers):
 @pytest.fixture
 def songs(tmp_path, put, toy_settled):
     settled = toy_settled(provenance=["random weights (seed 0)"])
-    return embeddings.Embeddings(put(tmp_path, range(20), failed=[30, 31], settled=settled))
+    return embeddings.Embeddings(put(tmp_path, range(20), failed=[30, 31], info=settled))
 
 
 def test_a_packed_file_is_read_with_h5py_alone(tmp_path, songs):
-    path = pack.pack(songs, tmp_path / "songs.h5")
+    path = pack.pack_embeddings(songs, tmp_path / "songs.h5")
     with h5py.File(path) as file:
         found = [raw.decode() for raw in file["clip_id"]]
         vectors = file["streams/vec/clip"][:]
@@ -43,31 +43,31 @@ def test_a_packed_file_is_read_with_h5py_alone(tmp_path, songs):
 
 
 def test_a_packed_file_is_a_part_of_all_clips(tmp_path, songs, toy, same_part):
-    path = pack.pack(songs, tmp_path / "songs.h5")
-    assert part.verify(path) is None
-    found = part.read(path)
-    assert {found.meta.pop(key) is not None for key in pack.EXTRA} == {True}
+    path = pack.pack_embeddings(songs, tmp_path / "songs.h5")
+    assert part.verify_part(path) is None
+    found = part.read_part(path)
+    assert {found.meta.pop(key) is not None for key in pack.PACK_ATTRIBUTES} == {True}
     found.rows = dict(sorted(found.rows.items()))
     same_part(found, toy(range(20), failed=[30, 31]))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert "SHA-256" in part.verify(path)
+    assert "SHA-256" in part.verify_part(path)
 
 
 def test_what_only_some_parts_hold_is_left_out(tmp_path, put, toy):
     where = put(tmp_path, range(20))
     path = min(where.glob("*.h5"))
-    kept = [int(i[5:7]) for i in part.read(path).rows]
-    part.write(path, toy(kept, failed=[], frames=False))
-    packed = part.read(pack.pack(embeddings.Embeddings(where), tmp_path / "p.h5"))
+    kept = [int(i[5:7]) for i in part.read_part(path).rows]
+    part.write_part(path, toy(kept, failed=[], frames=False))
+    packed = part.read_part(pack.pack_embeddings(embeddings.Embeddings(where), tmp_path / "p.h5"))
     assert set(packed.rows[ids([3])[0]].streams["seq"]) == {"mean", "std", "max"}
 
 
 def test_a_part_of_failures_is_packed_too(tmp_path, put, toy):
     where = put(tmp_path, range(4))
-    part.write(where / "part-00099.h5", toy([], failed=[90]))
-    packed = part.read(pack.pack(embeddings.Embeddings(where), tmp_path / "p.h5"))
+    part.write_part(where / "part-00099.h5", toy([], failed=[90]))
+    packed = part.read_part(pack.pack_embeddings(embeddings.Embeddings(where), tmp_path / "p.h5"))
     assert (len(packed.rows), list(packed.failed)) == (4, ids([90]))
 
 
@@ -75,43 +75,43 @@ def test_the_head_is_packed(tmp_path, songs):
     head = head_module.SavedHead(
         ("ä", "b"), np.ones((2, 4), "f4"), np.zeros(2, "f4"), "vec", "none"
     )
-    head_module.save_head(songs.where.parent, head)
-    path = pack.pack(embeddings.Embeddings(songs.where), tmp_path / "p.h5")
+    head_module.save_head(songs.folder.parent, head)
+    path = pack.pack_embeddings(embeddings.Embeddings(songs.folder), tmp_path / "p.h5")
     assert head_module.read_packed_head(path).classes == ("ä", "b")
-    assert head_module.read_packed_head(pack.pack(songs, tmp_path / "q.h5")) is not None
+    assert head_module.read_packed_head(pack.pack_embeddings(songs, tmp_path / "q.h5")) is not None
 
 
 def test_damaged_parts_are_not_packed(tmp_path, songs):
-    path = min(songs.where.glob("*.h5"))
+    path = min(songs.folder.glob("*.h5"))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(CacheError, match="SHA-256") as caught:
-        pack.pack(songs, tmp_path / "p.h5")
+        pack.pack_embeddings(songs, tmp_path / "p.h5")
     assert str(path) in str(caught.value)
     assert not (tmp_path / "p.h5").exists()
 
 
 def test_parts_that_change_meanwhile_are_noticed(tmp_path, songs, put):
     assert songs.index.parts
-    for path in songs.where.glob("*.h5"):
+    for path in songs.folder.glob("*.h5"):
         path.touch()
-    with pytest.raises(CacheError, match="written anew meanwhile"):
-        pack.pack(songs, tmp_path / "p.h5")
+    with pytest.raises(CacheError, match="rewritten during packing"):
+        pack.pack_embeddings(songs, tmp_path / "p.h5")
 
 
 def test_nothing_to_pack(tmp_path, put):
     with pytest.raises(CacheError, match="holds no embeddings"):
-        pack.pack(embeddings.Embeddings(put(tmp_path, [])), tmp_path / "p.h5")
+        pack.pack_embeddings(embeddings.Embeddings(put(tmp_path, [])), tmp_path / "p.h5")
     with pytest.raises(CacheError, match="holds no embeddings"):
-        import_export.export(embeddings.Embeddings(put(tmp_path, [])), tmp_path / "p.npz")
+        import_export.export_vectors(embeddings.Embeddings(put(tmp_path, [])), tmp_path / "p.npz")
 
 
 def test_a_disk_without_room_is_said_before(tmp_path, songs, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=10))
     with pytest.raises(CacheError, match="GB are needed"):
-        pack.pack(songs, tmp_path / "p.h5")
+        pack.pack_embeddings(songs, tmp_path / "p.h5")
 
 
 FULL = """
@@ -124,7 +124,7 @@ songs = embeddings.Embeddings(Path(sys.argv[1]))
 assert songs.stream_info and songs.meta and songs.index
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 try:
-    pack.pack(songs, Path(sys.argv[2]))
+    pack.pack_embeddings(songs, Path(sys.argv[2]))
 except CacheError as error:
     sys.exit(str(error))
 """
@@ -137,7 +137,7 @@ def test_a_disk_that_is_really_full_is_an_error_and_no_crash(tmp_path, songs, cl
     out = tmp_path / "out"
     out.mkdir()
     (out / "p.h5").write_bytes(b"older")
-    done = cli(songs.where, out / "p.h5", limit, code=FULL)
+    done = cli(songs.folder, out / "p.h5", limit, code=FULL)
     assert done.returncode == 1, done
     assert "p.h5: cannot be written" in done.stderr
     assert (out / "p.h5").read_bytes() == b"older"
@@ -145,7 +145,7 @@ def test_a_disk_that_is_really_full_is_an_error_and_no_crash(tmp_path, songs, cl
 
 
 def test_npz(tmp_path, songs):
-    assert import_export.export(songs, tmp_path / "e.npz") == 20
+    assert import_export.export_vectors(songs, tmp_path / "e.npz") == 20
     with np.load(tmp_path / "e.npz", allow_pickle=False) as found:
         assert list(found["clip_id"]) == ids(range(20))
         np.testing.assert_array_equal(found["embedding"], songs.vectors(ids(range(20))))
@@ -157,8 +157,8 @@ def test_npz(tmp_path, songs):
 def test_parquet(tmp_path, songs, monkeypatch):
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr(import_export, "_ROWS", 7)
-    import_export.export(songs, tmp_path / "e.parquet", pool=["mean", "max"])
+    monkeypatch.setattr(import_export, "_ROW_GROUP", 7)
+    import_export.export_vectors(songs, tmp_path / "e.parquet", pool=["mean", "max"])
     found = pd.read_parquet(tmp_path / "e.parquet")
     assert list(found["clip_id"]) == ids(range(20))
     matrix = np.stack(found["embedding"])
@@ -170,7 +170,7 @@ def test_parquet(tmp_path, songs, monkeypatch):
 
 
 def test_a_stream_of_vectors_has_no_pooling(tmp_path, songs):
-    import_export.export(songs, tmp_path / "e.npz", stream="vec")
+    import_export.export_vectors(songs, tmp_path / "e.npz", stream="vec")
     with np.load(tmp_path / "e.npz") as found:
         assert found["embedding"].shape == (20, 4)
         assert json.loads(str(found["about"]))["pool"] == []
@@ -179,7 +179,7 @@ def test_a_stream_of_vectors_has_no_pooling(tmp_path, songs):
 @pytest.mark.parametrize(
     "name, choice, error, reason",
     [
-        ("e.csv", {}, CacheError, r"ends in \.npz or \.parquet"),
+        ("e.csv", {}, CacheError, r"must end in \.npz or \.parquet"),
         ("gone/e.npz", {}, CacheError, "cannot be written"),
         ("gone/e.parquet", {}, CacheError, "cannot be written"),
         ("e.npz", {"stream": "sek"}, UnknownNameError, "Did you mean 'seq'"),
@@ -188,13 +188,13 @@ def test_a_stream_of_vectors_has_no_pooling(tmp_path, songs):
 )
 def test_what_cannot_be_exported(tmp_path, songs, name, choice, error, reason):
     with pytest.raises(error, match=reason):
-        import_export.export(songs, tmp_path / name, **choice)
+        import_export.export_vectors(songs, tmp_path / name, **choice)
 
 
 @pytest.mark.parametrize("name", ["e.npz", "e.parquet"])
 def test_a_full_disk_keeps_the_older_export(tmp_path, songs, monkeypatch, name):
     (tmp_path / name).write_bytes(b"older")
-    kind = "_npz" if name.endswith("npz") else "_parquet"
+    kind = "_write_npz" if name.endswith("npz") else "_write_parquet"
 
     def full(path, *_):
         path.write_bytes(b"half of th")
@@ -202,6 +202,6 @@ def test_a_full_disk_keeps_the_older_export(tmp_path, songs, monkeypatch, name):
 
     monkeypatch.setattr(import_export, kind, full)
     with pytest.raises(CacheError, match="No space left on device"):
-        import_export.export(songs, tmp_path / name)
+        import_export.export_vectors(songs, tmp_path / name)
     assert (tmp_path / name).read_bytes() == b"older"
     assert not list(tmp_path.glob(".*"))

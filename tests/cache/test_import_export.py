@@ -37,7 +37,7 @@ def test_row_i_is_clip_i(tmp_path, clips, arrays):
     assert sorted(made.clip_ids) == sorted(clips.clip_ids)
     assert len(made.index.parts) == 3
     order = clips.clip_ids[::-1]
-    found = embeddings.find(tmp_path / "cache", "mine", "songs").vectors(order)
+    found = embeddings.find_embeddings(tmp_path / "cache", "mine", "songs").vectors(order)
     expected = np.column_stack([left, right])[::-1].astype(np.float32)
     np.testing.assert_array_equal(found, expected)
     assert made.layout.provenance == ["imported embeddings"]
@@ -46,16 +46,16 @@ def test_row_i_is_clip_i(tmp_path, clips, arrays):
         "layer0.npy",
         "layer1.npy",
     ]
-    assert [part.verify(made.where / name) for name in made.index.parts] == [None] * 3
+    assert [part.verify_part(made.folder / name) for name in made.index.parts] == [None] * 3
 
 
 def test_the_same_again_is_the_same_and_other_numbers_are_another(tmp_path, clips, arrays):
     first = bring(clips, arrays(np.ones((CLIPS, 2))), tmp_path / "cache")
     again = bring(clips, arrays(np.ones((CLIPS, 2))), tmp_path / "cache")
-    assert again.where == first.where
+    assert again.folder == first.folder
     bring(clips, arrays(np.zeros((CLIPS, 2))), tmp_path / "cache")
-    with pytest.raises(CacheError, match="several embeddings called mine"):
-        embeddings.find(tmp_path / "cache", "mine", "songs")
+    with pytest.raises(CacheError, match="several embeddings match mine"):
+        embeddings.find_embeddings(tmp_path / "cache", "mine", "songs")
 
 
 def test_half_precision(tmp_path, clips, arrays):
@@ -72,7 +72,7 @@ def test_an_archive_of_one_array(tmp_path, clips):
     np.savez(path, x=np.ones((CLIPS, 2)))
     assert bring(clips, [path], tmp_path / "cache").stream_info["embedding"]["dim"] == 2
     np.savez(path, x=np.ones((CLIPS, 2)), y=np.ones(2))
-    with pytest.raises(DataError, match=r"holds 2 arrays \(x, y\)"):
+    with pytest.raises(DataError, match=r"must hold one array, got 2 \(x, y\)"):
         bring(clips, [path], tmp_path / "cache")
 
 
@@ -85,13 +85,13 @@ def infinite():
 @pytest.mark.parametrize(
     "content, reason",
     [
-        (np.ones((CLIPS - 1, 2)), rf"shape \(149, 2\); needed is one row for each of the {CLIPS}"),
+        (np.ones((CLIPS - 1, 2)), rf"one row for each of the {CLIPS} clips, got shape \(149, 2\)"),
         (np.ones((CLIPS, 2, 2)), r"shape \(150, 2, 2\)"),
         (np.float64(3), r"shape \(\)"),
-        (infinite(), r"row 4 holds NaN or infinite values \(2 rows do\)"),
-        (np.array(["a"] * CLIPS), "not numbers"),
-        (np.ones(CLIPS, bool), "not numbers"),
-        (np.ones(CLIPS) * 1j, "not numbers"),
+        (infinite(), r"2 rows have NaN or infinite values, the first is row 4"),
+        (np.array(["a"] * CLIPS), "must hold real numbers, got <U1"),
+        (np.ones(CLIPS, bool), "must hold real numbers, got bool"),
+        (np.ones(CLIPS) * 1j, "must hold real numbers, got complex128"),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(tmp_path, clips, arrays, content, reason):
@@ -121,7 +121,7 @@ def test_files_that_are_no_arrays_are_named(tmp_path, clips):
     for name, own in files.items():
         (tmp_path / name).write_bytes(own)
     for name in (*files, "object.npy", "."):
-        with pytest.raises(DataError, match=r"that can be read|no such file"):
+        with pytest.raises(DataError, match=r"not a readable|no such file"):
             bring(clips, [tmp_path / name], tmp_path / "cache")
     with pytest.raises(DataError, match="no such file"):
         bring(clips, [tmp_path / "gone.npy"], tmp_path / "cache")

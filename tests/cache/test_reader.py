@@ -35,7 +35,7 @@ def test_many_clips_in_any_order(many):
 def test_some_clips_of_many(many):
     numbers = np.random.default_rng(0).permutation(1500)[:40]
     found = many.vectors(ids(numbers), "seq", ["mean"])
-    expected = [part.read(p).rows for p in sorted(many.where.glob("*.h5"))]
+    expected = [part.read_part(p).rows for p in sorted(many.folder.glob("*.h5"))]
     rows = {i: row.streams["seq"]["mean"] for own in expected for i, row in own.items()}
     np.testing.assert_array_equal(found, [rows[i] for i in ids(numbers)])
 
@@ -57,7 +57,7 @@ def test_one_of_many_that_is_not_there(many):
 
 def test_numbers_come_as_they_are_stored(tmp_path, put, toy_settled):
     settled = toy_settled(dtype="float16")
-    songs = embeddings.Embeddings(put(tmp_path, settled=settled, dtype="float16"))
+    songs = embeddings.Embeddings(put(tmp_path, info=settled, dtype="float16"))
     for dtype, expected in (("stored", "f2"), ("float16", "f2"), ("float32", "f4")):
         found = songs.vectors(ids([3, 7]), dtype=dtype)
         assert found.dtype == expected
@@ -78,7 +78,7 @@ def test_no_part_is_opened_by_hdf5_where_the_index_is_current(many, monkeypatch)
     monkeypatch.setattr(part.open_part, "__enter__", watch)
     np.testing.assert_array_equal(many.vectors(ids(range(1500)), "vec"), expected)
     assert opened == []
-    first = sorted(many.where.glob("*.h5"))[0]
+    first = sorted(many.folder.glob("*.h5"))[0]
     first.touch()  # another time: it may have been written anew
     np.testing.assert_array_equal(many.vectors(ids(range(1500)), "vec"), expected)
     assert opened == [first.name]
@@ -86,8 +86,8 @@ def test_no_part_is_opened_by_hdf5_where_the_index_is_current(many, monkeypatch)
 
 def test_places_in_the_file_are_right(many):
     for name, facts in many.index.parts.items():
-        content = (many.where / name).read_bytes()
-        with part.open_part(many.where / name) as file:
+        content = (many.folder / name).read_bytes()
+        with part.open_part(many.folder / name) as file:
             assert set(facts["places"]) == {
                 f"seq/{a}" for a in ("frames", "max", "mean", "offset", "std")
             } | {"vec/clip"}
@@ -97,17 +97,17 @@ def test_places_in_the_file_are_right(many):
 
 
 def test_an_index_of_before_is_made_anew(many):
-    known = index.load(many.where)
+    known = index.load_index(many.folder)
     for facts in known.parts.values():
         facts.pop("places")
-    index.write(many.where, known)
-    assert index.load_saved(many.where).parts == {}
-    assert all("places" in facts for facts in index.load(many.where).parts.values())
+    index.save_index(many.folder, known)
+    assert index.load_saved_index(many.folder).parts == {}
+    assert all("places" in facts for facts in index.load_index(many.folder).parts.values())
 
 
 def test_parts_that_are_damaged_or_gone_are_named(many):
     assert many.index.parts
-    _, first, second = sorted(many.where.glob("*.h5"))[:3]
+    _, first, second = sorted(many.folder.glob("*.h5"))[:3]
     first.write_bytes(first.read_bytes()[:700])
     with pytest.raises(CacheError, match="cache repair") as caught:
         many.vectors(ids(range(1500)))

@@ -84,7 +84,7 @@ def test_one_recording_that_differs_in_another_folder_is_enough(table, tmp_path)
     shutil.copytree(tmp_path / "pa", tmp_path / "pb")
     shutil.copy(tmp_path / "pa/1.wav", tmp_path / "pb/2.wav")
     said = collisions.find_collision(tmp_path, NAMES, readers.from_csv(tmp_path / "pb/clips.csv"))
-    assert "'c2' there is" in said
+    assert "'c2' was " in said
     assert "1 of 6 clips differ" in said
 
 
@@ -104,9 +104,7 @@ def test_newest_table_decides_for_the_clips_that_it_has(table, tmp_path):
     os.utime(old, (1, 1))
     os.utime(new, (2, 2))
     back = readers.from_csv(tmp_path / "pa/clips.csv")
-    assert "'c0' there is " + str(tmp_path / "pb") in collisions.find_collision(
-        tmp_path, NAMES, back
-    )
+    assert "'c0' was " + str(tmp_path / "pb") in collisions.find_collision(tmp_path, NAMES, back)
     only = read(tmp_path / "pa", ["c1,1.wav"])
     assert collisions.find_collision(tmp_path, NAMES, only) is None
     new.write_bytes(b"damaged")
