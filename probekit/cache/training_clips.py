@@ -12,7 +12,7 @@ from pathlib import Path
 
 import h5py
 
-from probekit.cards.selector import STUDENT, display_name
+from probekit.cards.selector import STUDENT_PREFIX, display_name
 from probekit.errors import CacheError
 from probekit.utils import atomic
 
@@ -146,7 +146,7 @@ def record_digest(extractor: str, folder: Path) -> list[str]:
 
     The list is empty for extractors that are not trained students.
     """
-    if not extractor.startswith(STUDENT):
+    if not extractor.startswith(STUDENT_PREFIX):
         return []
     path = folder / CLIPS_FILE
     return [hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""]
@@ -154,7 +154,7 @@ def record_digest(extractor: str, folder: Path) -> list[str]:
 
 def missing_record_notes(extractor: str, folder: Path) -> list[str]:
     """Return a note if an extractor is a trained student whose training clips are unknown."""
-    if not extractor.startswith(STUDENT) or (folder / CLIPS_FILE).exists():
+    if not extractor.startswith(STUDENT_PREFIX) or (folder / CLIPS_FILE).exists():
         return []
     return [f"it is not known which clips {display_name(extractor)} was trained on"]
 
@@ -180,7 +180,7 @@ def contamination_notes(
     list of str
         One for each use that some of them have.
     """
-    clips = load(folder) if extractor.startswith(STUDENT) else None
+    clips = load(folder) if extractor.startswith(STUDENT_PREFIX) else None
     if clips is None:
         return []
     ids = set(test_ids)

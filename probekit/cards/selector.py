@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from probekit.errors import ProbekitError
 
-CHOICES = ("stream", "pool")  # keys that choose among what a cache holds, not what is computed
+CACHE_KEYS = ("stream", "pool")  # keys that choose among what a cache holds, not what is computed
 HEAR = "hear"  # the extractor that stands for all modules of the HEAR API
-STUDENT = "student-"  # how names of trained students begin
+STUDENT_PREFIX = "student-"  # how names of trained students begin
 _RUNS = "runs/"  # what may be written instead
 KEYLESS = {HEAR: "module"}  # names whose first parameter is written without its key
 # a plus sign joins embeddings, but for those between poolings: vggish:pool=mean+std+melstats
@@ -54,7 +54,7 @@ class EmbeddingSelector:
         return text + (":" + ",".join(words) if words else "")
 
 
-def parse(text: str) -> EmbeddingSelector:
+def parse_selector(text: str) -> EmbeddingSelector:
     """Read what a user wrote after ``-e``.
 
     Parameters
@@ -77,7 +77,7 @@ def parse(text: str) -> EmbeddingSelector:
     head, colon, tail = text.partition(":")
     name, _, fingerprint = head.partition("@")
     if name.startswith(_RUNS):
-        name = STUDENT + name.removeprefix(_RUNS)
+        name = STUDENT_PREFIX + name.removeprefix(_RUNS)
     pieces = tail.split(",") if colon else []
     if pieces and name in KEYLESS and "=" not in pieces[0]:
         pieces[0] = f"{KEYLESS[name]}={pieces[0]}"
@@ -106,10 +106,10 @@ def display_name(name: str) -> str:
     str
         What :func:`parse` reads as that name.
     """
-    return _RUNS + name.removeprefix(STUDENT) if name.startswith(STUDENT) else name
+    return _RUNS + name.removeprefix(STUDENT_PREFIX) if name.startswith(STUDENT_PREFIX) else name
 
 
-def parse_joined(text: str) -> tuple[EmbeddingSelector, ...]:
+def parse_selectors(text: str) -> tuple[EmbeddingSelector, ...]:
     """Read what a user wrote after ``-e`` where several embeddings may stand side by side.
 
     Parameters
@@ -128,7 +128,7 @@ def parse_joined(text: str) -> tuple[EmbeddingSelector, ...]:
     ProbekitError
         If one is not of that form, or is there twice.
     """
-    found = tuple(parse(piece.strip()) for piece in _JOIN.split(text))
+    found = tuple(parse_selector(piece.strip()) for piece in _JOIN.split(text))
     if len({str(one) for one in found}) < len(found):
         raise ProbekitError(f"-e {text}: the same embedding twice")
     return found

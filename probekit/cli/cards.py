@@ -31,7 +31,7 @@ def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
         return
     from probekit import cards
 
-    found = cards.valid_tasks()
+    found = cards.load_valid_task_cards()
     rows = [
         {
             "task": c.name,
@@ -115,11 +115,11 @@ def show_extractor(
       probekit extractors show vggish
     """
     from probekit import cards
-    from probekit.cards.selector import STUDENT, parse
+    from probekit.cards.selector import STUDENT_PREFIX, parse_selector
     from probekit.extractors.students import card as card_module
     from probekit.extractors.weights import inventory
 
-    if (student := parse(name).name).startswith(STUDENT):
+    if (student := parse_selector(name).name).startswith(STUDENT_PREFIX):
         _show(card_module.describe_student(student)[0], bibtex, json, hide={"module"})
         return
     card = cards.load_extractor_card(name)

@@ -1,4 +1,4 @@
-"""The clip table: which stretch of which file is which clip, and what is known about it."""
+"""Manifests: tables of clips with their segments of recordings, labels, splits and groups."""
 
 import hashlib
 import json
@@ -19,125 +19,158 @@ from probekit.utils.text import summarize_ids
 Target = Literal["none", "single", "multi", "regression"]
 
 COLUMNS = ("clip_id", "path", "start", "end", "split", "fold", "group", "labels")
-VALUE = "target:"  # CSV columns of numbers to predict are called target:NAME
+TARGET_PREFIX = "target:"  # CSV columns of numbers to predict are called target:NAME
 
 
 @dataclass(frozen=True)
 class Manifest:
     """A table of clips, keyed by ``clip_id``.
 
-    Attributes
+    Made by a task (:func:`probekit.load_task`), from a folder or CSV
+    (:mod:`probekit.data.readers`), or by :func:`from_rows`. Immutable.
+
+    Parameters
     ----------
     name : str
         Name of the dataset or task that the clips belong to.
     table : pandas.DataFrame
-        Columns ``clip_id``, ``path`` (relative to ``root``, with ``/``), ``start``, ``end``
-        (seconds, NaN for the whole file), ``split``, ``fold``, ``group`` (text, empty where not
-        known) and ``labels`` (tuples: of text, or of numbers for regression).
+        One row per clip, with columns ``clip_id``, ``path`` (relative to ``root``, with ``/``),
+        ``start``, ``end`` (seconds; NaN: start and end of the file), ``split``, ``fold``,
+        ``group`` (text, empty if unknown) and ``labels`` (tuples: of text, or of numbers for
+        regression).
     root : pathlib.Path or None
-        The folder that ``path`` is relative to; None where there is no audio at hand.
+        The folder that ``path`` is relative to; None without audio.
     target : {"none", "single", "multi", "regression"}
-        What ``labels`` holds: nothing, one name, any number of names, or numbers.
-    names : tuple of str
-        The classes in their order, or the names of the numbers.
+        What ``labels`` holds: nothing, one class, any number of classes, or numbers.
+    class_names : tuple of str
+        The classes in their order; for regression the names of the numbers.
     provenance : tuple of str
         What every result on these clips must show, for example ``"stand-in data"``.
     expected : int or None
         The number of clips that the dataset should have.
     absent : tuple of str
-        Names of recordings that were looked for in vain, and whose clips are therefore not in the
-        table. They are not written to files.
+        Names of recordings that were not found, whose clips are therefore not in the table. Not
+        written to files.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, or a ``clip_id`` is empty or occurs repeated.
+
+    See Also
+    --------
+    from_rows : Make one from dictionaries.
+    probekit.data.readers.from_csv : Make one from a CSV file.
+    probekit.data.readers.from_folder : Make one from a folder of recordings.
+
+    Examples
+    --------
+    >>> from probekit.data.manifest import from_rows
+    >>> clips = from_rows(
+    ...     "birds",
+    ...     [
+    ...         {"clip_id": "a1", "path": "a.wav", "end": 5.0, "labels": "wren", "split": "train"},
+    ...         {"clip_id": "a2", "path": "a.wav", "start": 5.0, "labels": "owl", "split": "train"},
+    ...         {"clip_id": "b", "path": "b.wav", "labels": "owl", "split": "test"},
+    ...     ],
+    ... )
+    >>> len(clips), clips.class_names, clips.clip_ids
+    (3, ('owl', 'wren'), ['a1', 'a2', 'b'])
+    >>> clips.targets()
+    array([1, 0, 0])
+    >>> clips.subset(range(2)).column("split")
+    array(['train', 'train'], dtype='<U5')
     """
 
     name: str
     table: pd.DataFrame
     root: Path | None = None
     target: Target = "none"
-    names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     provenance: tuple[str, ...] = ()
     expected: int | None = None
     absent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(self.name, self.table)
+        _check_table(self.name, self.table)
 
     def __len__(self) -> int:
         return len(self.table)
 
     @property
     def clip_ids(self) -> list[str]:
-        """The clips' ids, in the table's order."""
+        """Clip ids in the order of the table."""
         return list(self.table["clip_id"])
 
     def column(self, name: str) -> npt.NDArray[np.str_]:
-        """Return a column of text, one entry a clip.
+        """Return a column of text, one entry per clip; empty text if unknown.
 
         Parameters
         ----------
         name : {"split", "fold", "group", "path", "clip_id"}
-            Which column.
+            Name of the column.
 
         Returns
         -------
-        numpy.ndarray, shape (clips,)
-            Text; empty where not known.
+        numpy.ndarray, shape (clips,), str
+            In the order of the table.
         """
         return self.table[name].to_numpy(dtype=str)
 
-    def subset(self, keep: Sequence[int] | npt.NDArray[Any]) -> "Manifest":
+    def subset(self, rows: Sequence[int] | npt.NDArray[Any]) -> "Manifest":
         """Return the manifest of some of the clips.
 
         Parameters
         ----------
-        keep : sequence of int
-            Rows to keep, in the order wanted.
+        rows : sequence of int
+            Row numbers, in the order of the result.
 
         Returns
         -------
         Manifest
-            A new manifest; this one is unchanged.
+            A new manifest.
         """
-        return replace(self, table=self.table.iloc[list(keep)].reset_index(drop=True))
+        return replace(self, table=self.table.iloc[list(rows)].reset_index(drop=True))
 
     def targets(self) -> npt.NDArray[Any]:
-        """Return what a probe has to predict.
+        """Return the targets of the clips as numbers.
 
         Returns
         -------
         numpy.ndarray
-            ``single``: class numbers, shape (clips,); ``multi``: 0 and 1, shape (clips, classes);
-            ``regression``: numbers, shape (clips, targets).
+            ``single``: class indices, shape (clips,), int64; ``multi``: 0 and 1, shape
+            (clips, classes), int8; ``regression``: numbers, shape (clips, targets), float64.
 
         Raises
         ------
         DataError
-            If the clips have no labels, or one has a label that is not in ``names``.
+            If the clips have no labels, or one has a label that is not in ``class_names``.
         """
         labels = list(self.table["labels"])
         if self.target == "none":
             raise DataError(
                 f"{self.name}: the clips have no labels. A CSV needs a column 'label' (one name), "
-                f"'labels' (several, separated by ';') or '{VALUE}NAME' (numbers); a folder needs "
-                "one sub-folder for each label"
+                f"'labels' (several, separated by ';') or '{TARGET_PREFIX}NAME' (numbers); a "
+                "folder needs one sub-folder per label"
             )
         if self.target == "regression":
             return np.array(labels, dtype=np.float64)
-        where = {name: k for k, name in enumerate(self.names)}
-        strange = sorted({label for row in labels for label in row} - set(where))
-        if strange:
+        index = {name: k for k, name in enumerate(self.class_names)}
+        unknown = sorted({label for row in labels for label in row} - set(index))
+        if unknown:
             raise DataError(
-                f"{self.name}: labels that are not in the list of classes: {summarize_ids(strange)}"
+                f"{self.name}: labels that are not among the classes: {summarize_ids(unknown)}"
             )
         if self.target == "single":
-            return np.array([where[row[0]] for row in labels], dtype=np.int64)
-        hot = np.zeros((len(labels), len(self.names)), np.int8)
+            return np.array([index[row[0]] for row in labels], dtype=np.int64)
+        hot = np.zeros((len(labels), len(self.class_names)), np.int8)
         for i, row in enumerate(labels):
-            hot[i, [where[label] for label in row]] = 1
+            hot[i, [index[label] for label in row]] = 1
         return hot
 
     def digest(self) -> str:
-        """Return the SHA-256 (hexadecimal) of the clips and all that is known about them."""
-        sha = hashlib.sha256(json.dumps([self.target, self.names]).encode())
+        """Return the SHA-256 (hexadecimal) of clips, labels, splits and groups."""
+        sha = hashlib.sha256(json.dumps([self.target, self.class_names]).encode())
         for row in self.table[list(COLUMNS)].itertuples(index=False):
             plain = [None if isinstance(v, float) and np.isnan(v) else v for v in row]
             sha.update(json.dumps(plain, ensure_ascii=False, default=list).encode())
@@ -149,11 +182,11 @@ class Manifest:
         Parameters
         ----------
         path : pathlib.Path
-            Ends in ``.parquet`` or ``.csv``. Parquet also keeps name, root, target, class order
-            and provenance; the folder must exist.
+            Ends in ``.parquet`` or ``.csv``, in an existing folder. Only Parquet stores name,
+            root, target, class order and provenance.
         """
         if path.suffix == ".csv":
-            self._to_csv().to_csv(path, index=False)
+            self._flat_table().to_csv(path, index=False)
             return
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -163,7 +196,7 @@ class Manifest:
             "name": self.name,
             "root": os.path.abspath(self.root) if self.root else None,  # noqa: PTH100
             "target": self.target,
-            "names": self.names,
+            "names": self.class_names,
             "provenance": self.provenance,
             "expected": self.expected,
         }
@@ -174,7 +207,8 @@ class Manifest:
             path,
         )
 
-    def _to_csv(self) -> pd.DataFrame:
+    def _flat_table(self) -> pd.DataFrame:
+        """Return the table with labels as CSV files hold them."""
         flat = self.table[[c for c in COLUMNS if c != "labels"]].copy()
         labels = list(self.table["labels"])
         if self.target == "single":
@@ -182,8 +216,8 @@ class Manifest:
         elif self.target == "multi":
             flat["labels"] = [json.dumps(list(row), ensure_ascii=False) for row in labels]
         elif self.target == "regression":
-            for k, name in enumerate(self.names):
-                flat[VALUE + name] = [row[k] for row in labels]
+            for k, name in enumerate(self.class_names):
+                flat[TARGET_PREFIX + name] = [row[k] for row in labels]
         return flat
 
 
@@ -193,49 +227,50 @@ def from_rows(
     *,
     root: Path | None = None,
     target: Target = "single",
-    names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     provenance: Sequence[str] = (),
     expected: int | None = None,
     source: Path | None = None,
 ) -> Manifest:
-    """Make a manifest from one dictionary a clip.
+    """Make a manifest from one dictionary per clip.
 
     Parameters
     ----------
     name : str
         Name of the dataset or task.
     rows : iterable of dict
-        Keys are those of :data:`COLUMNS`; only ``clip_id`` and ``path`` are needed. ``labels`` is
-        a sequence; a single string counts as one label.
+        Keys are those of :data:`COLUMNS`; only ``clip_id`` and ``path`` are required. ``labels``
+        is a sequence; a single string counts as one label.
     root : pathlib.Path, optional
         The folder that paths are relative to.
     target : {"none", "single", "multi", "regression"}
         What ``labels`` holds.
-    names : sequence of str, optional
+    class_names : sequence of str, optional
         Classes in their order; by default those that occur, sorted.
     provenance : sequence of str
         What results on these clips must show.
     expected : int, optional
-        How many clips the dataset should have.
+        The number of clips that the dataset should have.
     source : pathlib.Path, optional
-        The file that the rows are from, which messages name instead of the dataset.
+        The file that the rows come from, for messages.
 
     Returns
     -------
     Manifest
-        With clip ids checked to be unique and paths checked to stay inside ``root``.
+        In the order of the rows.
 
     Raises
     ------
     DataError
-        If ids repeat, a path leaves the root, or a clip's end does not come after its start.
+        If there are no rows, ids repeat, a path leaves the root, a name is not UTF-8, or a clip's
+        end is not after its start.
     """
     rows = list(rows)
-    said = name if source is None else str(source)
-    _check_encoding(said, [str(row.get(key, "")) for row in rows for key in ("clip_id", "path")])
+    origin = name if source is None else str(source)
+    _check_encoding(origin, [str(row.get(key, "")) for row in rows for key in ("clip_id", "path")])
     table = pd.DataFrame(rows)
     if table.empty:
-        raise DataError(f"{said}: no clips")
+        raise DataError(f"{origin}: no clips")
     for column in ("split", "fold", "group"):
         if column not in table:
             table[column] = ""
@@ -248,34 +283,24 @@ def from_rows(
         table["labels"] = [()] * len(table)
         target = "none"
     table["labels"] = [(row,) if isinstance(row, str) else tuple(row) for row in table["labels"]]
-    table["path"] = [_inside(said, str(path)) for path in table["path"]]
-    _check_stretches(said, table)
-    _check(said, table[list(COLUMNS)])
-    if names is None and target in ("single", "multi"):
-        names = sorted({label for row in table["labels"] for label in row})
+    table["path"] = [_normalize_path(origin, str(path)) for path in table["path"]]
+    _check_segments(origin, table)
+    _check_table(origin, table[list(COLUMNS)])
+    if class_names is None and target in ("single", "multi"):
+        class_names = sorted({label for row in table["labels"] for label in row})
     return Manifest(
         name=name,
         table=table[list(COLUMNS)].reset_index(drop=True),
         root=root,
         target=target,
-        names=tuple(names or ()),
+        class_names=tuple(class_names or ()),
         provenance=tuple(provenance),
         expected=expected,
     )
 
 
-def read(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
     """Read a manifest that :meth:`Manifest.write` wrote as Parquet.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The Parquet file.
-
-    Returns
-    -------
-    Manifest
-        As it was written.
 
     Raises
     ------
@@ -297,31 +322,31 @@ def read(path: Path) -> Manifest:
         table=table,
         root=Path(facts["root"]) if facts["root"] else None,
         target=facts["target"],
-        names=tuple(facts["names"]),
+        class_names=tuple(facts["names"]),
         provenance=tuple(facts["provenance"]),
         expected=facts["expected"],
     )
 
 
 def dataset_name(text: str) -> str:
-    """Return a name that is safe as a folder's: lower case letters, digits, dots and dashes."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c == ".") else "-" for c in text.lower())
-    return plain.strip("-.") or "clips"
+    """Return text as a folder name: lower case letters, digits, dots and dashes only."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c == ".") else "-" for c in text.lower())
+    return safe.strip("-.") or "clips"
 
 
-def _inside(name: str, path: str) -> str:
-    """Return a path in normal form; refuse one that leaves its root."""
+def _normalize_path(name: str, path: str) -> str:
+    """Return a path in normal form; raise if it leaves its root."""
     normal = posixpath.normpath(path.replace("\\", "/")) if path else ""
     if posixpath.isabs(normal) or normal.split("/")[0] == ".." or normal[1:3] == ":/":
         raise DataError(
             f"{name}: path {path!r} leaves the root folder. Paths in a manifest are relative to "
-            "its root: give the folder that holds all recordings as --root"
+            "its root: choose the folder that holds all recordings as --root"
         )
     return normal
 
 
 def _check_encoding(name: str, texts: Sequence[str]) -> None:
-    """Refuse file names in another encoding, which Python cannot write down again."""
+    """Raise if a file name is not UTF-8: it could not be stored."""
     for text in texts:
         try:
             text.encode()
@@ -329,27 +354,28 @@ def _check_encoding(name: str, texts: Sequence[str]) -> None:
             raise DataError(f"{name}: {text!r}: file names must be UTF-8; rename it") from error
 
 
-def _check_stretches(name: str, table: pd.DataFrame) -> None:
-    """Refuse stretches that no recording can have."""
+def _check_segments(name: str, table: pd.DataFrame) -> None:
+    """Raise if a segment cannot exist in any recording."""
     start, end = table["start"].fillna(0.0), table["end"].fillna(np.inf)
-    wrong = np.flatnonzero((start < 0) | np.isinf(start) | (end <= start))
-    if len(wrong):
-        clip_id, first, last = table.loc[wrong[0], ["clip_id", "start", "end"]]
+    invalid = np.flatnonzero((start < 0) | np.isinf(start) | (end <= start))
+    if len(invalid):
+        clip_id, first, last = table.loc[invalid[0], ["clip_id", "start", "end"]]
         raise DataError(
-            f"{name}: clip {clip_id!r} starts at {first:g} s and ends at {last:g} s: the start "
-            "must be at least 0 and the end after it (both empty: the whole recording)"
+            f"{name}: clip {clip_id!r}: start must be >= 0 s and end after it (both empty: the "
+            f"whole recording), got {first:g} s to {last:g} s"
         )
 
 
-def _check(name: str, table: pd.DataFrame) -> None:
-    lacking = [c for c in COLUMNS if c not in table]
-    if lacking:
-        raise DataError(f"{name}: the table lacks the columns {', '.join(lacking)}")
+def _check_table(name: str, table: pd.DataFrame) -> None:
+    """Raise if a column is missing, or a clip id is empty or occurs repeated."""
+    missing = [c for c in COLUMNS if c not in table]
+    if missing:
+        raise DataError(f"{name}: columns are missing: {', '.join(missing)}")
     ids = table["clip_id"]
     if not ids.map(lambda text: isinstance(text, str) and text != "" and "\0" not in text).all():
-        raise DataError(f"{name}: every clip needs a clip_id that is text and not empty")
-    twice = ids[ids.duplicated()]
-    if len(twice):
+        raise DataError(f"{name}: clip_id must be text and not empty")
+    repeated = ids[ids.duplicated()]
+    if len(repeated):
         raise DataError(
-            f"{name}: clip ids that occur more than once: {summarize_ids(sorted(set(twice)))}"
+            f"{name}: clip ids that occur more than once: {summarize_ids(sorted(set(repeated)))}"
         )

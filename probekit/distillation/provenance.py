@@ -1,4 +1,4 @@
-"""What a student has learnt from: clips of its own, and those of students that taught it."""
+"""Training clips of a student and of the students that it learns from (train-test contamination)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 from probekit.cache import training_clips
 from probekit.cache.training_clips import TrainingClips
-from probekit.cards.selector import STUDENT
+from probekit.cards.selector import STUDENT_PREFIX
 from probekit.distillation.task_data import DistillationTask
 from probekit.distillation.teachers import Teachers
 from probekit.extractors.load import Spec
@@ -15,86 +15,56 @@ from probekit.tasks.splits import Split
 
 
 def collect_training_clips(
-    given: DistillationTask, split: Split, teachers: Teachers | None, first: Spec | None
+    task: DistillationTask, split: Split, teachers: Teachers | None, init_spec: Spec | None
 ) -> TrainingClips:
-    """Return the clips that one fold's student learns from.
+    """Return the clips that a fold's student is trained and selected on, or inherits.
 
-    Parameters
-    ----------
-    given : Given
-        The task.
-    split : Split
-        The fold.
-    teachers : Teachers or None
-        Who teaches it.
-    first : Spec or None
-        The extractor whose weights come first.
-
-    Returns
-    -------
-    Heard
-        What it is trained on, what chooses its epoch, and what was heard before.
+    It inherits those of students that are its teachers, or whose weights it starts with.
     """
-    ids, dataset = given.clips.column("clip_id"), given.card.dataset
-    found = TrainingClips(
+    ids, dataset = task.clips.column("clip_id"), task.card.dataset
+    clips = TrainingClips(
         {
             (training_clips.TRAINED, dataset): frozenset(map(str, ids[split.train])),
-            (training_clips.CHOSE, dataset): frozenset(map(str, ids[split.valid])),
+            (training_clips.SELECTED, dataset): frozenset(map(str, ids[split.valid])),
         }
     )
-    for _, folder in _inherited(teachers, first):
-        own = training_clips.load(folder)
-        if own is not None:
-            found = found.merged_with(own.as_inherited())
-    return found
+    for _, folder in _source_students(teachers, init_spec):
+        inherited = training_clips.load(folder)
+        if inherited is not None:
+            clips = clips.merged_with(inherited.as_inherited())
+    return clips
 
 
-def notes(
-    given: DistillationTask,
-    divisions: Sequence[Split],
+def contamination_notes(
+    task: DistillationTask,
+    splits: Sequence[Split],
     teachers: Teachers | None,
-    first: Spec | None,
+    init_spec: Spec | None,
 ) -> list[str]:
-    """Say which share of the test clips the students that teach have learnt from.
-
-    Parameters
-    ----------
-    given : Given
-        The task.
-    divisions : sequence of Split
-        Its folds.
-    teachers : Teachers or None
-        Who teaches.
-    first : Spec or None
-        The extractor whose weights come first.
-
-    Returns
-    -------
-    list of str
-        In words; none where no student teaches.
-    """
-    rows = np.concatenate([split.test for split in divisions])
-    tested = set(map(str, given.clips.column("clip_id")[rows]))
+    """Return how many of the test clips the students that it learns from were trained on."""
+    rows = np.concatenate([split.test for split in splits])
+    test_ids = set(map(str, task.clips.column("clip_id")[rows]))
     return [
-        text
-        for name, folder in _inherited(teachers, first)
-        for text in training_clips.contamination_notes(name, folder, given.card.dataset, tested)
+        note
+        for name, folder in _source_students(teachers, init_spec)
+        for note in training_clips.contamination_notes(name, folder, task.card.dataset, test_ids)
     ]
 
 
-def unknown(teachers: Teachers | None, first: Spec | None) -> list[str]:
-    """Say of which students that teach it is not known what they have learnt from."""
+def missing_records(teachers: Teachers | None, init_spec: Spec | None) -> list[str]:
+    """Return notes about the students that it learns from whose training clips are not known."""
     return [
-        text
-        for one in _inherited(teachers, first)
-        for text in training_clips.models_without_record(*one)
+        note
+        for name, folder in _source_students(teachers, init_spec)
+        for note in training_clips.missing_record_notes(name, folder)
     ]
 
 
-def _inherited(teachers: Teachers | None, first: Spec | None) -> list[tuple[str, Path]]:
-    """Return the trained students that this one learns from, and where their clips are kept."""
+def _source_students(teachers: Teachers | None, init_spec: Spec | None) -> list[tuple[str, Path]]:
+    """Return the students that a student learns from, each with its folder."""
     members = teachers.members if teachers else ()
-    found = [(m.embeddings.layout.extractor, m.embeddings.where.parent) for m in members]
-    if first is not None:
-        found += [(first.name, s.path.parent) for s in first.sources.values() if s.path]
-    return list(dict.fromkeys(one for one in found if one[0].startswith(STUDENT)))
+    sources = [(m.embeddings.layout.extractor, m.embeddings.folder.parent) for m in members]
+    if init_spec is not None:
+        weights = init_spec.sources.values()
+        sources += [(init_spec.name, source.path.parent) for source in weights if source.path]
+    return list(dict.fromkeys(source for source in sources if source[0].startswith(STUDENT_PREFIX)))

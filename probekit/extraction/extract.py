@@ -7,7 +7,7 @@ from time import perf_counter
 
 from probekit.cache import index, layout, training_clips
 from probekit.cache import manifests as kept
-from probekit.cards.selector import STUDENT
+from probekit.cards.selector import STUDENT_PREFIX
 from probekit.data.manifest import Manifest
 from probekit.errors import ProbekitError
 from probekit.extraction import estimate, executor, inputs
@@ -60,7 +60,7 @@ class Summary:
 
     extractor: str
     fingerprint: str
-    where: Path
+    folder: Path
     total: int
     cached: int = 0
     todo: int = 0
@@ -178,11 +178,11 @@ def extract(
     names = [extractors] if isinstance(extractors, str) else list(extractors)
     if dtype not in ("float32", "float16"):
         raise ProbekitError(f"dtype {dtype!r}: float32 or float16")
-    place = executor.parse(device, jobs, devices, dask, share)
+    place = executor.parse_config(device, jobs, devices, dask, share)
     if not dry_run:
-        place.check()
+        place.check_available()
     clips, dataset = inputs.resolve_clips(task, root, audio, manifest, name)
-    cache = layout.root(cache)
+    cache = layout.cache_root(cache)
     few = clips if limit is None else inputs.subsample_evenly(clips, limit)
     given = source_module.validate_overrides(weights, names)
     specs = [
@@ -226,10 +226,10 @@ def extract(
 
 def _keep_heard(plan: Plan) -> None:
     """Keep beside a trained student's embeddings which clips it has learnt from."""
-    if plan.spec.name.startswith(STUDENT):
+    if plan.spec.name.startswith(STUDENT_PREFIX):
         for source in plan.spec.sources.values():
             if source.path is not None:
-                training_clips.copy(source.path.parent, plan.where.parent)
+                training_clips.copy_record(source.path.parent, plan.folder.parent)
 
 
 def _summary(plan: Plan, place: ExecutorConfig) -> Summary:
@@ -238,7 +238,7 @@ def _summary(plan: Plan, place: ExecutorConfig) -> Summary:
     return Summary(
         plan.spec.name,
         plan.spec.fingerprint,
-        plan.where,
+        plan.folder,
         plan.total,
         plan.cached,
         plan.todo,
@@ -275,5 +275,5 @@ def _run(plan: Plan, place: ExecutorConfig, progress: Progress | None) -> Summar
         summary.audio_seconds += report.seconds
         summary.failed.update(report.failed)
     summary.seconds = perf_counter() - begin
-    index.load(plan.where)  # kept now: a repair goes by what it knows of parts that get lost
+    index.load_index(plan.folder)  # kept now: a repair goes by what it knows of parts that get lost
     return summary

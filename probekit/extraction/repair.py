@@ -12,7 +12,7 @@ from probekit.cache import embeddings, head, integrity, layout
 from probekit.cache import index as index_module
 from probekit.cache import manifests as kept
 from probekit.cache.layout import Layout
-from probekit.cards.selector import HEAR, STUDENT, EmbeddingSelector
+from probekit.cards.selector import HEAR, STUDENT_PREFIX, EmbeddingSelector
 from probekit.data.manifest import Manifest
 from probekit.errors import CacheError
 from probekit.extraction import executor
@@ -86,7 +86,7 @@ def verify_cache(cache: Path, tick: Callable[[], None] | None = None) -> Finding
         if not kept.is_readable(path):
             found.damaged[str(path)] = "not a manifest; extract the dataset again to keep it anew"
     folders = {
-        path.parent for name in ("part-*.h5", layout.NAME) for path in cache.glob(f"*/*/{name}")
+        path.parent for name in ("part-*.h5", layout.LAYOUT_FILE) for path in cache.glob(f"*/*/{name}")
     }
     for where in sorted(folders):
         found.parts += len(list(where.glob("part-*.h5")))
@@ -95,7 +95,7 @@ def verify_cache(cache: Path, tick: Callable[[], None] | None = None) -> Finding
             faults = integrity.find_damaged(where, tick)
             gone = integrity.find_missing(where, _manifests(cache, settled.dataset), faults)
         except CacheError as error:
-            found.damaged[str(where / layout.NAME)] = str(error)
+            found.damaged[str(where / layout.LAYOUT_FILE)] = str(error)
             continue
         found.damaged.update({str(where / name): fault for name, fault in faults.items()})
         for name, ids in gone.items():
@@ -106,7 +106,7 @@ def verify_cache(cache: Path, tick: Callable[[], None] | None = None) -> Finding
                 )
         fault = integrity.find_damaged_head(where.parent)
         if fault is not None:
-            found.damaged[str(where.parent / head.NAME)] = fault
+            found.damaged[str(where.parent / head.HEAD_FILE)] = fault
         if gone or fault:
             found.advice.append(_advice(settled))
     return found
@@ -158,7 +158,7 @@ def repair_embeddings(
         not there; nothing is changed then.
     """
     entry = embeddings.find_embeddings(cache, embedding, dataset)
-    where, settled = entry.where, entry.layout
+    where, settled = entry.folder, entry.layout
     faults = integrity.find_damaged(where)
     manifests = _manifests(cache, dataset)
     gone = integrity.find_missing(where, manifests, faults)
@@ -176,14 +176,14 @@ def repair_embeddings(
     if begin:
         begin(sum(len(job.clips) for job in jobs))
     for name in faults:
-        (where / name).replace(where / f"{integrity.ASIDE}{name}")
-    mended = RepairSummary([job.path.name for job in jobs] + [head.NAME] * bad_head)
+        (where / name).replace(where / f"{integrity.QUARANTINE_PREFIX}{name}")
+    mended = RepairSummary([job.path.name for job in jobs] + [head.HEAD_FILE] * bad_head)
     for report in (
         executor.run_parts(jobs, ExecutorConfig(device), progress or _silent) if jobs else ()
     ):
         mended.done += report.done
         mended.failed |= report.failed
-        (where / f"{integrity.ASIDE}{report.name}").unlink(missing_ok=True)
+        (where / f"{integrity.QUARANTINE_PREFIX}{report.name}").unlink(missing_ok=True)
     return mended
 
 
@@ -282,7 +282,7 @@ def _weights(name: str, used: dict[str, Any], given: dict[str, str]) -> dict[str
     for role, identity in used.items():
         if identity.startswith("random:"):
             found[f"{name}.{role}"] = identity.split()[0]
-        elif f"{name}.{role}" not in given and name != HEAR and not name.startswith(STUDENT):
+        elif f"{name}.{role}" not in given and name != HEAR and not name.startswith(STUDENT_PREFIX):
             facts = cards.load_extractor_card(name).weights
             files = [own for key, own in facts.items() if key.partition("/")[0] == role]
             begins = [own.sha256 or own.sha256_prefix or "" for own in files]
@@ -299,7 +299,7 @@ def _mend_head(jobs: Sequence[PartJob], where: Path, spec: Spec, device: str) ->
     """Make the kept head anew: loading the extractor keeps it."""
     from probekit.extraction import worker
 
-    (where.parent / head.NAME).unlink()
+    (where.parent / head.HEAD_FILE).unlink()
     worker.get_extractor(PartJob(where / layout.part_name(0), (), spec, False, ""), device)
     worker.clear_extractors()
 

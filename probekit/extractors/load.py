@@ -1,7 +1,7 @@
-"""From what a user asks for to an extractor that is ready to run.
+"""From the text after ``-e`` to an extractor that is ready to run.
 
-:func:`resolve_spec` settles everything that decides an embedding's value, and its fingerprint, without
-building the network; :func:`build` builds it.
+:func:`resolve_spec` determines everything that decides an embedding's value, and its fingerprint,
+without building the network; :func:`build` builds it.
 """
 
 import hashlib
@@ -11,56 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from probekit import cards
 from probekit.cards import ExtractorCard, Params
-from probekit.cards.selector import HEAR, STUDENT, parse
+from probekit.cards.selector import HEAR, STUDENT_PREFIX, parse_selector
 from probekit.errors import ProbekitError
 from probekit.extractors import networks
-from probekit.extractors.base import Extractor
-from probekit.extractors.weights import source as weights_module
-from probekit.extractors.weights.source import WeightsSource, parse_overrides
+from probekit.extractors.weights.source import (
+    WeightsSource,
+    parse_overrides,
+    required_weights,
+    resolve_weights,
+)
 from probekit.utils.suggest import unknown_name_error
 
 if TYPE_CHECKING:
     import torch
 
     from probekit.extractors.base import Extractor
-
-_PRODUCTS = (nn.Conv1d, nn.Conv2d, nn.Linear)
-
-
-def optimize_for_inference(extractor: Extractor, precision: torch.dtype) -> None:
-    """Make an extractor ready for a precision.
-
-    Kernels of convolutions are laid out channels last, which is what oneDNN and cuDNN compute with:
-    otherwise maps are reordered around every layer. For bf16 and fp16, weights of convolutions and
-    linear layers are rounded once; autocast would round them again for every batch, to the same
-    numbers. The rest of the network (batch norm, recurrent layers) and the layer of the network's
-    own classifier, whose weights the cache keeps, stay float32.
-
-    Parameters
-    ----------
-    extractor : Extractor
-        With its weights. Changed in place; its state dict keeps keys and shapes.
-    precision : torch.dtype
-        Arithmetic of the network: float32, bfloat16 or float16.
-    """
-    extractor.precision = precision
-    if extractor.network is None:
-        return
-    head = extractor.head()
-    kept = head.weight.data_ptr() if head is not None else 0
-    for module in extractor.network.modules():
-        if not isinstance(module, _PRODUCTS) or module.weight.data_ptr() == kept:
-            continue
-        if isinstance(module, nn.Conv2d):
-            last = module.weight.data.contiguous(memory_format=torch.channels_last)
-            module.weight.data = last
-        module.to(precision)
-
 
 __all__ = ["Spec", "build", "parse_overrides", "parse_parameters", "resolve_spec"]
 
@@ -69,7 +36,7 @@ PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 @dataclass(frozen=True)
 class Spec:
-    """An extractor with everything settled that decides the values it computes.
+    """An extractor with everything that decides the values it computes.
 
     Attributes
     ----------
@@ -82,11 +49,10 @@ class Spec:
     precision : {"float32", "bf16", "fp16"}
         Arithmetic of the network; the front-end is always float32.
     sources : dict of str to Source
-        Where each weights file comes from.
+        Source of each weights file.
     code : dict
-        What else decides the values. Where the network is somebody else's Python module: its name,
-        its distribution's version, the hash of its source, its sizes. Of a trained student: what
-        builds it.
+        What else decides the values. For a module of the HEAR API: its name, its distribution's
+        version, the hash of its source, its sizes. For a trained student: what builds it.
     """
 
     card: ExtractorCard
@@ -125,12 +91,12 @@ class Spec:
 
     @property
     def provenance(self) -> list[str]:
-        """What every number from these embeddings must show."""
-        said = [self.card.caveat] if self.card.caveat else []
+        """Notes that must be shown beside every score from these embeddings."""
+        notes = [self.card.caveat] if self.card.caveat else []
         seeds = sorted({s.seed for s in self.sources.values() if s.seed is not None})
         if seeds:
-            said.append(f"random weights (seed {', '.join(map(str, seeds))})")
-        return said
+            notes.append(f"random weights (seed {', '.join(map(str, seeds))})")
+        return notes
 
 
 def resolve_spec(
@@ -141,79 +107,80 @@ def resolve_spec(
     precision: str = "float32",
     reports: str | Path | None = None,
 ) -> Spec:
-    """Settle an extractor: card, parameters, streams, weights.
+    """Determine an extractor: card, parameters, streams, weights.
 
     Parameters
     ----------
     text : str
         ``NAME`` or ``NAME:parameter=value,…``; ``stream=`` may be among them. ``hear:MODULE`` for
-        a module of the HEAR API, which is imported and loaded. ``runs/ID`` for a student that was
-        trained here.
+        a module of the HEAR API, which is imported and loaded. ``runs/ID`` for a student trained
+        by probekit.
     weights : dict of str to str, optional
         ``extractor.file`` to a path or ``random:SEED``; from
         :func:`probekit.extractors.weights.source.parse_overrides`.
     streams : sequence of str, optional
-        The streams to compute; the card's default stream where not given.
+        The streams to compute; the card's default stream if not given.
     precision : {"float32", "bf16", "fp16"}
         Arithmetic of the network.
     reports : str or pathlib.Path, optional
-        A folder of reports in which trained students are looked for first.
+        Reports folder in which trained students are searched first.
 
     Returns
     -------
     Spec
-        Weights files exist and have the right hash.
+        Its weights files exist and have the card's hashes.
 
     Raises
     ------
     ProbekitError
         If a name or value is not known, or weights are missing.
     """
-    selection = parse(text)
+    selector = parse_selector(text)
     if precision not in PRECISIONS:
         raise unknown_name_error("precision", precision, PRECISIONS)
     overrides = weights or {}
     sources: dict[str, WeightsSource] | None = None
     code: dict[str, Any] = {}
-    if selection.name == HEAR:
+    if selector.name == HEAR:
         from probekit.extractors.adapters import hear_module
 
-        card, sources, code = hear_module.describe_module(selection.params, overrides)
-    elif selection.name.startswith(STUDENT):
-        from probekit.extractors.students import card as card_module
+        card, sources, code = hear_module.describe_module(selector.params, overrides)
+    elif selector.name.startswith(STUDENT_PREFIX):
+        from probekit.extractors.students.card import describe_student
 
-        card, sources, code = card_module.describe_student(selection.name, overrides, reports)
+        card, sources, code = describe_student(selector.name, overrides, reports)
     else:
-        card = cards.load_extractor_card(selection.name)
-    params = parse_parameters(card, selection.params)
-    asked = list(streams or ([selection.stream] if selection.stream else [card.default_stream]))
-    for name in asked:
+        card = cards.load_extractor_card(selector.name)
+    params = parse_parameters(card, selector.params)
+    requested = list(streams or [selector.stream or card.default_stream])
+    for name in requested:
         if name not in card.streams:
             raise unknown_name_error(f"stream of {card.name}", name, card.streams)
-    wanted = tuple(name for name in card.streams if name in asked)
+    stream_names = tuple(name for name in card.streams if name in requested)
     if sources is None:
         sources = {
-            role: weights_module.resolve_weights(card, role, facts, overrides.get(f"{card.name}.{role}"))
-            for role, facts in weights_module.required_weights(card, params, wanted).items()
+            role: resolve_weights(card, role, facts, overrides.get(f"{card.name}.{role}"))
+            for role, facts in required_weights(card, params, stream_names).items()
         }
-    spec = Spec(card, params, wanted, precision, sources, code)
-    if not spec.fingerprint.startswith(selection.fingerprint):
+    spec = Spec(card, params, stream_names, precision, sources, code)
+    if not spec.fingerprint.startswith(selector.fingerprint):
         raise ProbekitError(
-            f"{text}: these parameters and weights give fingerprint {spec.fingerprint[:8]}, not "
-            f"{selection.fingerprint}. Leave out the @, or name other weights"
+            f"{text}: fingerprint of these parameters and weights must begin with "
+            f"{selector.fingerprint}, got {spec.fingerprint[:8]}. Leave out the @, or name other "
+            "weights"
         )
     return spec
 
 
 def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
-    """Build an extractor and give it its weights.
+    """Build an extractor and load its weights.
 
     Parameters
     ----------
     spec : Spec
         From :func:`resolve_spec`.
     device : torch.device or str
-        Where it shall run.
+        Device to run on.
 
     Returns
     -------
@@ -224,6 +191,8 @@ def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
     ------
     WeightsError
         If a weights file does not fit the network.
+    CardError
+        If the code that the card names cannot be imported.
     """
     import torch
 
@@ -231,69 +200,96 @@ def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
     if spec.name == HEAR:
         from probekit.extractors.adapters import hear_module
 
-        built: Extractor = hear_module.build(spec.card, spec.params, spec.streams, spec.sources)
-        built.precision = precision
+        extractor: Extractor = hear_module.build(spec.card, spec.params, spec.streams, spec.sources)
+        extractor.precision = precision
     else:
-        built = _with_weights(spec)
-        optimize_for_inference(built, precision)
-    return built.eval().requires_grad_(False).to(device)
+        extractor = _build_with_weights(spec)
+        optimize_for_inference(extractor, precision)
+    return extractor.eval().requires_grad_(False).to(device)
 
 
-def _with_weights(spec: Spec) -> "Extractor":
-    """Build the network of a card and give it its weights."""
-    from probekit.extractors.weights import state_dict
+def _build_with_weights(spec: Spec) -> "Extractor":
+    """Build the extractor of a card and load its weights."""
+    from probekit.extractors.weights.state_dict import load_state_dict
 
-    module = networks.import_network(spec.card)
-    more = (spec.code,) if spec.code else ()
-    extractor: Extractor = module.build(spec.card, spec.params, spec.streams, *more)
-    hdf5 = getattr(module, "read_weights", None)
-    found = {
-        role: state_dict.load_state_dict(source, role, extractor.weights_target(role), hdf5)
+    network = networks.import_network(spec.card)
+    code = (spec.code,) if spec.code else ()
+    extractor = network.build(spec.card, spec.params, spec.streams, *code)
+    states = {
+        role: load_state_dict(source, role, extractor.weights_target(role), network.read_weights)
         for role, source in spec.sources.items()
     }
-    if found:
-        extractor.load_weights(found)
+    if states:
+        extractor.load_weights(states)
     return extractor
 
 
-def parse_parameters(card: ExtractorCard, given: dict[str, str]) -> Params:
-    """Fill in defaults, and turn what the user wrote into values of the card's kinds.
+def optimize_for_inference(extractor: "Extractor", precision: "torch.dtype") -> None:
+    """Prepare an extractor's network for a precision; changed in place, with keys and shapes kept.
+
+    Kernels of convolutions are laid out channels last, as oneDNN and cuDNN compute: otherwise maps
+    are reordered around every layer. For bf16 and fp16, weights of convolutions and linear layers
+    are rounded once; autocast would round them again for every batch, to the same numbers. The rest
+    of the network (batch norm, recurrent layers) and the layer of its own classifier, whose weights
+    the cache keeps, stay float32.
+    """
+    import torch
+    from torch import nn
+
+    extractor.precision = precision
+    if extractor.network is None:
+        return
+    head = extractor.head()
+    head_data = head.weight.data_ptr() if head is not None else 0
+    for module in extractor.network.modules():
+        if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+            continue
+        if module.weight.data_ptr() == head_data:
+            continue
+        if isinstance(module, nn.Conv2d):
+            weight = module.weight.data.contiguous(memory_format=torch.channels_last)
+            module.weight.data = weight
+        module.to(precision)
+
+
+def parse_parameters(card: ExtractorCard, values: dict[str, str]) -> Params:
+    """Convert parameters from text to the card's types, and fill in the defaults.
 
     Parameters
     ----------
     card : ExtractorCard
-        Says which parameters there are.
-    given : dict of str to str
-        What the user wrote.
+        The card, with its parameters.
+    values : dict of str to str
+        Parameters as written by the user.
 
     Returns
     -------
     dict
-        A value for every parameter.
+        A value for every parameter of the card.
 
     Raises
     ------
     ProbekitError
-        If a parameter is not known, or a value is not one that it takes.
+        If a parameter is not known, or a value is not valid.
     """
-    for name in given:
+    for name in values:
         if name not in card.parameters:
             raise unknown_name_error(f"parameter of {card.name}", name, card.parameters)
     params: Params = {}
     for name, facts in card.parameters.items():
         value: str | int | float | bool = facts.default
-        if name in given:
-            kind = type(facts.default)
+        if name in values:
+            text, kind = values[name], type(facts.default)
             try:
-                value = given[name] in ("true", "1", "yes") if kind is bool else kind(given[name])
+                value = text in ("true", "1", "yes") if kind is bool else kind(text)
             except ValueError as error:
                 raise ProbekitError(
-                    f"{card.name}: {name}={given[name]!r} is not of type {kind.__name__}"
+                    f"{card.name}: {name} must be of type {kind.__name__}, got {text!r}"
                 ) from error
         if facts.choices and value not in facts.choices:
             raise ProbekitError(
-                f"{card.name}: {name}={value!r} is not one of "
-                f"{', '.join(str(choice) for choice in facts.choices)}"
+                f"{card.name}: {name} must be one of "
+                f"{', '.join(map(str, facts.choices))}, got {value!r}"
             )
         params[name] = value
     return params

@@ -1,4 +1,4 @@
-"""What one run reads: the embeddings of a task's clips, of one extractor or of several joined."""
+"""Features of a run: embeddings of a task's clips, of one extractor or of several joined."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -10,25 +10,26 @@ from typing import Any
 import numpy as np
 
 from probekit._typing import Array
-from probekit.cache import embeddings as embeddings_module
 from probekit.cache import training_clips
-from probekit.cache.embeddings import Embeddings
-from probekit.cards.selector import EmbeddingSelector, parse_joined
+from probekit.cache.embeddings import Embeddings, find_embeddings
+from probekit.cards.selector import EmbeddingSelector, parse_selectors
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 from probekit.scores.store import Source
 
+OUT_OF_CORE_BYTES = 2e9  # of float32 features above which they are not loaded as one array
+
 
 class CachedRows:
-    """The embeddings of some clips, as rows of an array that is never whole in memory.
+    """Embeddings of some clips, as rows of an array that is read on demand.
 
     Parameters
     ----------
     members : sequence of (Embeddings, str, sequence of str)
-        From the cache, side by side: embeddings, stream (the default one if empty) and poolings.
+        Embeddings to join, with stream (the default one if empty) and poolings.
     clip_ids : sequence of str
         Row i is the embedding of ``clip_ids[i]``. In the order of the cache
-        (:attr:`probekit.cache.embeddings.Embeddings.clip_ids`) each part is read once a pass.
+        (:attr:`probekit.cache.embeddings.Embeddings.clip_ids`) each part is read once per pass.
 
     Attributes
     ----------
@@ -39,60 +40,48 @@ class CachedRows:
     def __init__(
         self, members: Sequence[tuple[Embeddings, str, Sequence[str]]], clip_ids: Sequence[str]
     ) -> None:
-        self.members = [(one, stream, tuple(pool)) for one, stream, pool in members]
+        self.members = [(embeddings, stream, tuple(pool)) for embeddings, stream, pool in members]
         self.clip_ids = np.asarray(clip_ids, dtype=object)
-        self.shape = (len(self.clip_ids), self._read(slice(0, 1)).shape[1])
+        self.shape = (len(self.clip_ids), self[:1].shape[1])
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return self.shape[0]
 
     def __getitem__(self, rows: Any, /) -> Array:
-        """Return some rows, of the cache's type.
-
-        Parameters
-        ----------
-        rows : slice or numpy.ndarray of int
-            Which.
-
-        Returns
-        -------
-        numpy.ndarray, shape (some, dim)
-            float32 or float16.
-        """
-        return self._read(rows)
-
-    def _read(self, rows: Any) -> Array:
-        ids = [str(one) for one in self.clip_ids[rows]]
-        blocks = [one.vectors(ids, stream, pool, "stored") for one, stream, pool in self.members]
+        """Return some rows, by slice or by array of row numbers; float32 or float16 as cached."""
+        ids = [str(clip_id) for clip_id in self.clip_ids[rows]]
+        blocks = [
+            embeddings.vectors(ids, stream, pool, "stored")
+            for embeddings, stream, pool in self.members
+        ]
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what travels to a worker, which opens the caches itself."""
-        members = [(one.folder, stream, pool) for one, stream, pool in self.members]
+        """Return the state for a worker, which opens the caches itself."""
+        members = [(embeddings.folder, stream, pool) for embeddings, stream, pool in self.members]
         return {"members": members, "clip_ids": self.clip_ids, "shape": self.shape}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open the caches again."""
-        self.members = [(Embeddings(w), stream, pool) for w, stream, pool in state["members"]]
+        self.members = [
+            (Embeddings(folder), stream, pool) for folder, stream, pool in state["members"]
+        ]
         self.clip_ids, self.shape = state["clip_ids"], state["shape"]
-
-
-LARGE = 2e9  # bytes of float32 from which features are not held in memory as a whole
 
 
 @dataclass(frozen=True)
 class Features:
-    """The embeddings that a run reads.
+    """Embeddings of a task's clips.
 
     Attributes
     ----------
-    members : tuple of (Selection, Embeddings)
-        Which embeddings, side by side in this order.
+    members : tuple of (EmbeddingSelector, Embeddings)
+        Embeddings to join, in this order.
     clips : Manifest
-        The task's clips that every member has; in the order of the cache where they are
-        :attr:`out_of_core`, so that each part is read once a pass.
-    whole : Manifest
+        The task's clips with an embedding in every member; in the order of the cache if features
+        are :attr:`out_of_core`, so that each part is read once per pass.
+    all_clips : Manifest
         All clips of the task.
     missing : dict of str to str
         Clips without an embedding, with the reason.
@@ -105,90 +94,97 @@ class Features:
 
     @property
     def label(self) -> str:
-        """What people call it: names, parameters, streams and poolings, without fingerprints."""
-        return "+".join(str(replace(chosen, fingerprint="")) for chosen, _ in self.members)
+        """Display label: names, parameters, streams and poolings, without fingerprints."""
+        return "+".join(str(replace(selector, fingerprint="")) for selector, _ in self.members)
 
     @property
     def expected(self) -> int:
-        """The number of clips that the task should have."""
+        """Number of clips that the task should have."""
         return max(len(self.all_clips), self.all_clips.expected or 0)
 
     @property
     def provenance(self) -> list[str]:
-        """What every result must show about data and networks."""
-        said = [*self.clips.provenance]
+        """Notes on data and networks to show beside every result."""
+        notes = [*self.clips.provenance]
         for _, embeddings in self.members:
-            said += embeddings.layout.provenance
-        return list(dict.fromkeys(said))
+            notes += embeddings.layout.provenance
+        return list(dict.fromkeys(notes))
 
     @property
     def training_digests(self) -> list[str]:
-        """What trained students among the members have learnt from, as digests; to name a run."""
-        return [text for one in self._homes for text in training_clips.record_digest(*one)]
+        """Digests of the training clips of students among the members; part of the run's id."""
+        return [
+            digest
+            for extractor in self._extractor_folders
+            for digest in training_clips.record_digest(*extractor)
+        ]
 
     def notes(self, tested: Iterable[str]) -> list[str]:
-        """Say which share of the test clips trained students among the members have learnt from.
+        """Return which share of the test clips students among the members were trained on.
 
         Parameters
         ----------
         tested : iterable of str
-            Ids of the test clips, of all folds together.
+            Ids of the test clips of all folds.
 
         Returns
         -------
         list of str
-            In words; also where that is not known. None where no member is a trained student.
+            Notes, including one if it is not known; empty if no member is a trained student.
         """
         ids, dataset = set(tested), self.members[0][1].layout.dataset
-        said = [text for one in self._homes for text in training_clips.missing_record_notes(*one)]
-        return said + [
-            t for one in self._homes for t in training_clips.contamination_notes(*one, dataset, ids)
+        extractors = self._extractor_folders
+        notes = [note for e in extractors for note in training_clips.missing_record_notes(*e)]
+        return notes + [
+            note
+            for extractor in extractors
+            for note in training_clips.contamination_notes(*extractor, dataset, ids)
         ]
 
     @property
-    def _homes(self) -> list[tuple[str, Path]]:
-        """Extractors with the folders of their embeddings of all datasets, each once."""
-        found = [(e.layout.extractor, e.folder.parent) for _, e in self.members]
-        return list(dict.fromkeys(found))
+    def _extractor_folders(self) -> list[tuple[str, Path]]:
+        """Distinct extractors with the folders of their embeddings of all datasets."""
+        folders = [(e.layout.extractor, e.folder.parent) for _, e in self.members]
+        return list(dict.fromkeys(folders))
 
     @cached_property
     def sources(self) -> list[Source]:
-        """What is kept of each member in a result."""
+        """The embeddings, as stored in a result."""
         return [
             Source(
                 extractor=embeddings.layout.extractor,
                 fingerprint=embeddings.layout.fingerprint,
                 identity=embeddings.layout.identity,
-                stream=chosen.stream or embeddings.default_stream,
-                pool=list(chosen.pool),
-                dim=_width(chosen, embeddings),
+                stream=selector.stream or embeddings.default_stream,
+                pool=list(selector.pool),
+                dim=_dim(selector, embeddings),
             )
-            for chosen, embeddings in self.members
+            for selector, embeddings in self.members
         ]
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over what decides the values: fingerprints, streams, and each clip's recording.
+        """SHA-256 over what determines the values: fingerprints, streams, hashes of recordings.
 
-        A recording that changes is embedded again under the same fingerprint; its hash tells.
+        A recording that changes is extracted again under the same fingerprint, with another hash.
         """
         sha = hashlib.sha256()
         for (_, embeddings), source in zip(self.members, self.sources, strict=True):
             sha.update(f"{source['fingerprint']} {source['stream']} {source['pool']}\n".encode())
             table = embeddings.index.table
-            own = dict(zip(table["clip_id"], table["sha256"], strict=True))
+            hashes = dict(zip(table["clip_id"], table["sha256"], strict=True))
             for clip_id in self.clips.clip_ids:
-                sha.update(f"{clip_id}\0{own[clip_id]}\n".encode())
+                sha.update(f"{clip_id}\0{hashes[clip_id]}\n".encode())
         return sha.hexdigest()
 
     @property
     def out_of_core(self) -> bool:
         """Whether they are better read block by block than all at once."""
-        return _large(len(self.clips), sum(source["dim"] for source in self.sources))
+        return _is_large(len(self.clips), sum(source["dim"] for source in self.sources))
 
     def rows(self) -> CachedRows:
-        """Return the features as rows that are read from the cache when they are asked for."""
-        members = [(embeddings, chosen.stream, chosen.pool) for chosen, embeddings in self.members]
+        """Return the features as rows that are read from the cache on demand."""
+        members = [(embeddings, s.stream, s.pool) for s, embeddings in self.members]
         return CachedRows(members, self.clips.clip_ids)
 
     def matrix(self) -> Array:
@@ -202,12 +198,12 @@ class Features:
         Raises
         ------
         DataError
-            If one holds NaN or infinite values.
+            If an embedding holds NaN or infinite values.
         """
         ids = self.clips.clip_ids
         blocks = []
-        for chosen, embeddings in self.members:
-            block = embeddings.vectors(ids, chosen.stream, chosen.pool)
+        for selector, embeddings in self.members:
+            block = embeddings.vectors(ids, selector.stream, selector.pool)
             bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
             if len(bad):
                 raise DataError(
@@ -218,95 +214,83 @@ class Features:
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
 
-def find_features(cache: Path, text: str, dataset: str, clips: Manifest) -> Features:
-    """Find the embeddings that a user means, and the clips that all of them have.
+def find_features(cache: Path, selectors: str, dataset: str, clips: Manifest) -> Features:
+    """Find embeddings in the cache, and the clips that all of them have.
 
     Parameters
     ----------
     cache : pathlib.Path
-        The cache's folder.
-    text : str
-        As after ``-e``; ``A+B`` for two side by side.
+        Cache root.
+    selectors : str
+        As after ``-e``; ``A+B`` to join two.
     dataset : str
-        Whose clips.
+        Name of the dataset.
     clips : Manifest
         The task's clips.
 
     Returns
     -------
     Features
-        What a run on them reads; no array is read yet.
+        No array is read yet.
 
     Raises
     ------
     ProbekitError
-        If an embedding is not in the cache, or none of the clips has one.
+        If an embedding is not in the cache, or no clip has one.
     """
-    chosen = parse_joined(text)
-    return load_features(
-        [(one, embeddings_module.find_embeddings(cache, one, dataset)) for one in chosen], clips
-    )
+    members = [(s, find_embeddings(cache, s, dataset)) for s in parse_selectors(selectors)]
+    return load_features(members, clips)
 
 
 def load_features(members: list[tuple[EmbeddingSelector, Embeddings]], clips: Manifest) -> Features:
-    """Return the features of some embeddings for a task's clips.
-
-    Parameters
-    ----------
-    members : list of (Selection, Embeddings)
-        Side by side in this order.
-    clips : Manifest
-        The task's clips.
-
-    Returns
-    -------
-    Features
-        With the clips that every member has.
+    """Return the features of a task's clips that have an embedding in every member.
 
     Raises
     ------
     DataError
-        If no clip has an embedding in every member; shows both kinds of ids.
+        If no clip has; shows clip ids of both sides.
     """
     ids = clips.clip_ids
     missing: dict[str, str] = {}
     for _, embeddings in members:
-        there = set(embeddings.clip_ids)
-        if not there & set(ids):
+        cached = set(embeddings.clip_ids)
+        if not cached & set(ids):
             raise DataError(
-                f"none of the {len(ids)} clips of {clips.name} is in {embeddings.folder}; clip ids "
-                f"there look like {embeddings.clip_ids[:2]}, the task's like {ids[:2]}"
+                f"none of the {len(ids)} clips of {clips.name} is in {embeddings.folder}: its clip "
+                f"ids look like {embeddings.clip_ids[:2]}, the task's like {ids[:2]}"
             )
         failures = embeddings.failures
         for clip_id in ids:
-            if clip_id not in there:
+            if clip_id not in cached:
                 missing.setdefault(clip_id, failures.get(clip_id, "not extracted"))
     rows = [k for k, clip_id in enumerate(ids) if clip_id not in missing]
     if not rows:
         raise DataError(f"{clips.name}: no clip has all of the {len(members)} embeddings")
-    if _large(len(rows), sum(_width(*member) for member in members)):
-        places = members[0][1].find([ids[row] for row in rows])
-        present = clips.subset([rows[k] for k in np.argsort(places, kind="stable")])
+    if _is_large(len(rows), sum(_dim(*member) for member in members)):
+        cache_rows = members[0][1].find([ids[row] for row in rows])
+        present = clips.subset([rows[k] for k in np.argsort(cache_rows, kind="stable")])
     else:
         present = clips if len(rows) == len(ids) else clips.subset(rows)
     return Features(tuple(members), present, clips, missing)
 
 
-def _large(clips: int, dim: int) -> bool:
-    return clips * dim * 4 > LARGE
+def _is_large(clips: int, dim: int) -> bool:
+    return clips * dim * 4 > OUT_OF_CORE_BYTES
 
 
-def _width(chosen: EmbeddingSelector, embeddings: Embeddings) -> int:
+def _dim(selector: EmbeddingSelector, embeddings: Embeddings) -> int:
     """Return the number of features of one member."""
-    if chosen.stream and chosen.stream not in embeddings.stream_info:
+    if selector.stream and selector.stream not in embeddings.stream_info:
         raise DataError(
-            f"{chosen.name}: no stream {chosen.stream!r} in {embeddings.folder}; it holds "
+            f"{selector.name}: no stream {selector.stream!r} in {embeddings.folder}; it holds "
             f"{', '.join(embeddings.stream_info)}"
         )
-    stream = chosen.stream or embeddings.default_stream
+    stream = selector.stream or embeddings.default_stream
     grid = embeddings.stream_info[stream]
     if grid["kind"] != "clip":
-        return int(grid["dim"]) * len(chosen.pool)
-    if chosen.pool != ("mean",):  # what no word means
-        raise DataError(f"{chosen.name}: its stream {stream} is one vector a clip: leave out pool=")
+        return int(grid["dim"]) * len(selector.pool)
+    if selector.pool != ("mean",):  # the default
+        raise DataError(
+            f"{selector.name}: its stream {stream} is one vector per clip; leave out pool="
+        )
     return int(grid["dim"])

@@ -1,14 +1,14 @@
-"""Presets: what a paper does to the embeddings of an extractor, and with which probe.
+"""Presets: the stream, pooling, transforms and probe that a paper uses for each extractor.
 
-They stand in the papers' cards (``reports/*.yaml``, field ``presets``), one for each extractor, and
+They are part of the papers' cards (``reports/*.yaml``, field ``presets``), one per extractor, and
 ``any`` for all others.
 """
 
 from dataclasses import dataclass, replace
 
 from probekit import cards
-from probekit.cards.selector import parse_joined
-from probekit.errors import ProbekitError
+from probekit.cards.selector import parse_selectors
+from probekit.errors import DataError, ProbekitError
 from probekit.probes import transforms
 from probekit.utils.suggest import unknown_name_error
 
@@ -22,57 +22,71 @@ class Preset:
     probe : str
         As after ``--probe``.
     steps : tuple of str
-        What is done to features first; see :mod:`probekit.probes.transforms`.
+        Transforms of the features; see :mod:`probekit.probes.transforms`.
     stream : str
-        Which stream; empty for the extractor's default one.
+        Stream; empty for the extractor's default one.
     pool : tuple of str
-        How frames are pooled.
+        Pooling of frames.
     """
 
     probe: str = "linear"
-    steps: tuple[str, ...] = ("standardize",)
+    steps: tuple[str, ...] = transforms.STANDARD
     stream: str = ""
     pool: tuple[str, ...] = ("mean",)
 
-    def apply(self, text: str) -> str:
-        """Return an embedding as after ``-e``, with stream and pooling where it names none."""
-        found = parse_joined(text)
-        if len(found) > 1:
-            return text
-        [one] = found
-        pool = one.pool if "pool=" in text else self.pool
-        return str(replace(one, stream=one.stream or self.stream, pool=pool))
+    def apply(self, selector: str) -> str:
+        """Return a selector, as after ``-e``, with stream and pooling if it names none."""
+        members = parse_selectors(selector)
+        if len(members) > 1:
+            return selector
+        [member] = members
+        pool = member.pool if "pool=" in selector else self.pool
+        return str(replace(member, stream=member.stream or self.stream, pool=pool))
 
 
-def load_preset(preset: str, text: str) -> Preset:
-    """Return the recipe of a paper for an extractor.
+def load_preset(paper: str, selector: str) -> Preset:
+    """Return a paper's preset for an embedding: the extractor's own, or the one for any.
 
     Parameters
     ----------
-    preset : str
-        The name of a paper's card that has presets.
-    text : str
+    paper : str
+        Name of a paper's card that has presets.
+    selector : str
         The embedding, as after ``-e``.
 
     Returns
     -------
-    Recipe
-        The extractor's own, or the one for any.
+    Preset
+        As in the card.
 
     Raises
     ------
     ProbekitError
-        If there is no such preset, or it has nothing for this extractor.
+        If there is no such preset, it has nothing for this extractor, or its steps are invalid.
     """
     known = [name for name in cards.card_paths("reports") if cards.load_paper_card(name).presets]
-    if preset not in known:
-        raise unknown_name_error("preset", preset, known)
-    presets = cards.load_paper_card(preset).presets
-    names = [one.name for one in parse_joined(text)]
-    own = presets.get(names[0] if len(names) == 1 else "any", presets.get("any"))
-    if own is None:
+    if paper not in known:
+        raise unknown_name_error("preset", paper, known)
+    presets = cards.load_paper_card(paper).presets
+    names = [member.name for member in parse_selectors(selector)]
+    preset = presets.get(names[0] if len(names) == 1 else "any", presets.get("any"))
+    if preset is None:
         raise ProbekitError(
-            f"--preset {preset}: says nothing about {' + '.join(names)}, only about "
-            f"{', '.join(presets)}"
+            f"--preset {paper}: no preset for {' + '.join(names)}; it has {', '.join(presets)}"
         )
-    return Preset(own.probe, transforms.check_steps(own.steps), own.stream, tuple(own.pool))
+    try:
+        steps = transforms.check_steps(preset.steps)
+    except DataError as error:
+        raise DataError(f"--preset {paper}: {error}") from error
+    return Preset(preset.probe, steps, preset.stream, tuple(preset.pool))
+
+
+def apply_preset(paper: str, selector: str) -> tuple[str, Preset]:
+    """Return a selector with the stream and pooling of a paper's preset, and the preset.
+
+    Without a paper, the selector is returned as it is, with the default preset.
+    """
+    if not paper:
+        return selector, Preset()
+    preset = load_preset(paper, selector)
+    return preset.apply(selector), preset

@@ -196,7 +196,7 @@ def test_caption_says_how_the_figure_was_made():
 
 def test_choices_are_in_the_names_of_the_files():
     assert cluster(weights_of(draw())).name == "dendrogram-mine-made"
-    found = cluster(weights_of(draw(), chosen=False), metric="euclidean", clusters=4)
+    found = cluster(weights_of(draw(), c_selected=False), metric="euclidean", clusters=4)
     assert found.name == "dendrogram-mine-made-metric-euclidean-clusters-4-c-0.01"
     long = cluster(weights_of(draw(), embedding="+".join(f"extractor{k}" for k in range(40))))
     other = cluster(weights_of(draw(), embedding="+".join(f"extractor{k}" for k in range(41))))
@@ -310,7 +310,7 @@ def test_missing_clips_and_classes_without_weights_are_said(made, tmp_path):
     import_export.import_arrays(
         "made", clips.subset(range(90)), [tmp_path / "made.npy"], cache=tmp_path, dataset="mine"
     )
-    kept.save_manifest(tmp_path, replace(clips, expected=100, names=(*clips.names, "never")))
+    kept.save_manifest(tmp_path, replace(clips, expected=100, class_names=(*clips.class_names, "never")))
     found = dendrogram("mine", "made", cache=tmp_path, c=0.1)
     assert found.weights.names == ("class 0", "class 1", "class 2")
     assert "90 of 100 clips" in found.weights.provenance
@@ -389,7 +389,7 @@ def test_numbers_have_no_classes(made, tmp_path):
     _, clips, features = made
     rows = [{**row, "labels": (0.5,)} for row in clips.table.to_dict("records")]
     np.save(tmp_path / "made.npy", features)
-    numbers = manifests.from_rows("mine", rows, target="regression", names=["valence"])
+    numbers = manifests.from_rows("mine", rows, target="regression", class_names=["valence"])
     import_export.import_arrays(
         "made", numbers, [tmp_path / "made.npy"], cache=tmp_path, dataset="mine"
     )

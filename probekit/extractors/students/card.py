@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from probekit.cards.schema import ExtractorCard, Seconds, Stream
-from probekit.cards.selector import STUDENT, display_name
+from probekit.cards.selector import STUDENT_PREFIX, display_name
 from probekit.errors import CardError, UnknownNameError, WeightsError
 from probekit.extractors.weights.source import WeightsSource, file_digests
 from probekit.utils.suggest import did_you_mean
@@ -55,7 +55,7 @@ class StudentCard(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    name: str = Field(pattern=rf"^{STUDENT}[a-z0-9][a-z0-9.-]*$")
+    name: str = Field(pattern=rf"^{STUDENT_PREFIX}[a-z0-9][a-z0-9.-]*$")
     description: str = ""
     student: str
     decoder: Literal["own", "linear"] = "own"
@@ -154,7 +154,7 @@ def list_students(reports: str | Path | None = None) -> dict[str, Path]:
         Sorted by name.
     """
     found = {
-        STUDENT + path.parent.name: path.parent
+        STUDENT_PREFIX + path.parent.name: path.parent
         for where in reversed(_folders(reports))
         for path in where.glob(f"*/{CARD}")
     }
@@ -199,8 +199,8 @@ def read_student_card(path: Path) -> StudentCard:
         raise CardError(f"{file}: not a YAML file: {error}") from error
     except OSError as error:
         raise CardError(f"{file}: cannot be read: {error.strerror}") from error
-    if facts.name != STUDENT + path.name:
-        raise CardError(f"{file}: named {facts.name!r} inside; it must be {STUDENT}{path.name}")
+    if facts.name != STUDENT_PREFIX + path.name:
+        raise CardError(f"{file}: named {facts.name!r} inside; it must be {STUDENT_PREFIX}{path.name}")
     return facts
 
 

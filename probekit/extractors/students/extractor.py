@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor
 
 from probekit.cards import ExtractorCard, Params
-from probekit.cards.selector import STUDENT
+from probekit.cards.selector import STUDENT_PREFIX
 from probekit.errors import ProbekitError
 from probekit.extractors.base import Head, Outputs, WindowedExtractor
 from probekit.extractors.students import card as card_module
@@ -190,7 +190,7 @@ def save_student(
 
     atomic_write(weights, write)
     facts = StudentCard(
-        name=STUDENT + where.name,
+        name=STUDENT_PREFIX + where.name,
         description=description,
         student=student.spec,
         decoder="own" if student.head is None else "linear",

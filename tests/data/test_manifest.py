@@ -1,0 +1,110 @@
+import os
+
+import pytest
+
+from probekit.data import readers
+from probekit.data.manifest import dataset_name, from_rows, read_manifest
+from probekit.errors import DataError
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_file_names_in_another_encoding_are_refused(tmp_path):
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.wav")).touch()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with pytest.raises(DataError, match=r"caf.*must be UTF-8"):
+        readers.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["none", "single", "multi", "regression"])
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_a_manifest_survives_its_file(tmp_path, target, suffix):
+    labels = {"none": (), "single": ("b; ü",), "multi": ("a", "b; ü"), "regression": (0.1, 2.0)}
+    own = [
+        {
+            "clip_id": f"é{k}",
+            "path": f"{k}.wav",
+            "start": 0.1 * k,
+            "split": "train",
+            "labels": labels[target],
+        }
+        for k in range(3)
+    ]
+    names = None if target in ("none", "single") else ("a", "b; ü")
+    clips = from_rows(
+        "mine",
+        own,
+        target=target,
+        class_names=names,
+        root=tmp_path,
+        provenance=["stand-in data"],
+        expected=4,
+    )
+    path = tmp_path / f"mine{suffix}"
+    clips.write(path)
+    again = read_manifest(path) if suffix == ".parquet" else readers.from_csv(path)
+    assert again.digest() == clips.digest()
+    assert (again.name, again.root) == ("mine", tmp_path)
+    if suffix == ".parquet":
+        assert (again.provenance, again.expected) == (("stand-in data",), 4)
+
+
+def test_other_files_are_not_manifests(tmp_path):
+    (tmp_path / "x.parquet").write_text("no")
+    for name in ("x.parquet", "gone.parquet"):
+        with pytest.raises(DataError, match="not a manifest"):
+            read_manifest(tmp_path / name)
+
+
+def test_the_digest_sees_every_field():
+    own = {
+        "clip_id": "a",
+        "path": "a.wav",
+        "start": 0.0,
+        "end": 1.0,
+        "split": "train",
+        "fold": "1",
+        "group": "g",
+        "labels": "x",
+    }
+    other = {
+        "clip_id": "b",
+        "path": "b.wav",
+        "start": 0.5,
+        "end": 2.0,
+        "split": "test",
+        "fold": "2",
+        "group": "h",
+        "labels": "y",
+    }
+    digests = {from_rows("m", [own]).digest()}
+    digests |= {from_rows("m", [{**own, key: other[key]}]).digest() for key in own}
+    assert len(digests) == 1 + len(own)
+    assert from_rows("n", [own]).digest() in digests  # a name is not content
+
+
+def test_subsets_keep_everything_else(tmp_path):
+    clips = from_rows("m", [{"clip_id": i, "path": i, "labels": i} for i in "abc"])
+    few = clips.subset([2, 0])
+    assert (few.clip_ids, few.class_names) == (["c", "a"], ("a", "b", "c"))
+    assert list(few.targets()) == [2, 0]
+
+
+def test_a_label_outside_the_classes_is_named():
+    clips = from_rows("m", [{"clip_id": "a", "path": "a", "labels": "x"}], class_names=["y"])
+    with pytest.raises(DataError, match="not among the classes: 'x'"):
+        clips.targets()
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [("My Data.v2", "my-data.v2"), ("größe", "gr--e"), ("..", "clips"), ("/", "clips")],
+)
+def test_names_are_safe_for_folders(text, name):
+    assert dataset_name(text) == name
