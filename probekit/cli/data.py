@@ -1,4 +1,4 @@
-"""``probekit data``: is a dataset's folder whole, does its split leak, what would it look like."""
+"""``probekit data``: check a dataset's folder, find leaks between splits, write stand-in data."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +10,7 @@ from probekit.cli import options, output
 
 if TYPE_CHECKING:
     from probekit.tasks.leakage import Leak
-    from probekit.tasks.validation import Check
+    from probekit.tasks.validation import FolderCheck
 
 app = typer.Typer(
     no_args_is_help=True, help="A dataset's folder: check it, find leaks, make stand-in data."
@@ -47,17 +47,17 @@ def check(
 
     with output.progress("clips") as bar:
         line = bar.add_task("reading", total=None, note="", visible=decode)
-        found = validation.check(
-            task_clips.resolve_task(task, layout.root(cache)),
+        result = validation.check_folder(
+            task_clips.resolve_task(task, layout.cache_root(cache)),
             root,
             decode=decode,
             progress=lambda done, total: bar.update(line, completed=done, total=total),
         )
     if json:
-        output.as_json(asdict(found))
+        output.as_json(asdict(result))
     else:
-        _tell(found)
-    if found.faults:
+        _print_check(result)
+    if result.faults:
         raise typer.Exit(1)
 
 
@@ -71,7 +71,7 @@ def leaks(
     cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:
-    """List groups, and with --identical recordings, on several sides of a task's split.
+    """List groups, and with --identical recordings, that are in several splits or folds.
 
     Exit code 1 if there are any that the task's card does not name.
 
@@ -82,13 +82,13 @@ def leaks(
     from probekit.cache import layout
     from probekit.errors import DataError
     from probekit.probes import task_clips
-    from probekit.tasks import leakage as finding
+    from probekit.tasks import leakage
 
-    own = task_clips.resolve_task(task, layout.root(cache))
-    clips = own.manifest(root, audio=identical)
-    found: dict[str, list[Leak]] = {}
+    resolved = task_clips.resolve_task(task, layout.cache_root(cache))
+    clips = resolved.manifest(root, audio=identical)
+    leaks: dict[str, list[Leak]] = {}
     try:
-        found["groups"] = finding.find_shared_groups(own, clips)
+        leaks["groups"] = leakage.find_shared_groups(resolved, clips)
     except DataError as error:
         if not identical:
             raise
@@ -96,15 +96,15 @@ def leaks(
     if identical:
         with output.progress("recordings") as bar:
             line = bar.add_task("hashing", total=None, note="")
-            found["identical recordings"] = finding.find_duplicates(
-                own, clips, lambda done, total: bar.update(line, completed=done, total=total)
+            leaks["identical recordings"] = leakage.find_duplicates(
+                resolved, clips, lambda done, total: bar.update(line, completed=done, total=total)
             )
     if json:
-        output.as_json({what: [asdict(leak) for leak in every] for what, every in found.items()})
+        output.as_json({kind: [asdict(leak) for leak in items] for kind, items in leaks.items()})
     else:
-        for what, every in found.items():
-            _tell_leaks(what, own.card.group if what == "groups" else None, every)
-    if any(not leak.named for every in found.values() for leak in every):
+        for kind, items in leaks.items():
+            _print_leaks(kind, resolved.card.group if kind == "groups" else None, items)
+    if any(not leak.named for items in leaks.values() for leak in items):
         raise typer.Exit(1)
 
 
@@ -123,78 +123,78 @@ def make_standin(
 
       probekit data rehearse urbansound8k --root /tmp/urbansound8k --clips 100
     """
-    from probekit.tasks import task as task_module
+    from probekit.tasks.task import load_task
 
-    own = task_module.load_task(task)
-    own.write_standin(Path(root), clips, seed)
-    written = len(own.manifest(root))
-    more = ""
+    loaded = load_task(task)
+    loaded.write_standin(Path(root), clips, seed)
+    written = len(loaded.manifest(root))
+    reason = ""
     if written > 1.5 * clips:
-        why = f"this task's list has {written:,}" if own.listed_by_card else "its splits need more"
-        more = f" ({clips:,} asked for; {why})"
-    output.say(f"{root}: {written:,} stand-in clips of {own.name}{more}")
+        reason = "its splits need more"
+        if loaded.listed_by_card:
+            reason = f"this task's list has {written:,}"
+        reason = f" (requested {clips:,}; {reason})"
+    output.say(f"{root}: {written:,} stand-in clips of {loaded.name}{reason}")
 
 
-def _tell(found: "Check") -> None:
-    """Print what was found."""
-    output.say(f"{found.task}{' (stand-in data)' if found.stand_in else ''}")
+def _print_check(result: "FolderCheck") -> None:
+    output.say(f"{result.task}{' (stand-in data)' if result.stand_in else ''}")
     output.table(
         ("", "found", "expected"),
         [
-            (side, f"{n['found']:,}", "–" if n["expected"] is None else f"{n['expected']:,}")
-            for side, n in found.counts.items()
+            (name, f"{n['found']:,}", "–" if n["expected"] is None else f"{n['expected']:,}")
+            for name, n in result.counts.items()
         ],
         numbers="found|expected",
     )
-    if found.labels:
-        said = ", ".join(f"{name} {number:,}" for name, number in found.labels.items())
-        output.say(f"{len(found.labels)} labels: {said}")
-    _tell_some("recordings that are not there", found.missing)
-    for command in found.unpack:
+    if result.labels:
+        labels = ", ".join(f"{name} {number:,}" for name, number in result.labels.items())
+        output.say(f"{len(result.labels)} labels: {labels}")
+    _print_some("missing recordings", result.missing)
+    for command in result.unpack:
         output.say(f"  not unpacked yet? In that folder: {command}")
-    _tell_some("known to be faulty", [f"{clip}: {why}" for clip, why in found.known_bad.items()])
-    if found.undecodable is not None:
-        output.say(f"{output.duration(found.seconds or 0.0)} of audio read")
-        _tell_some("cannot be read", [f"{c}: {why}" for c, why in found.undecodable.items()])
+    _print_some("known to be faulty", [f"{clip}: {why}" for clip, why in result.known_bad.items()])
+    if result.undecodable is not None:
+        output.say(f"{output.duration(result.seconds or 0.0)} of audio read")
+        _print_some("cannot be read", [f"{c}: {why}" for c, why in result.undecodable.items()])
     else:
-        output.say("recordings were not opened: --decode tells whether all of a clip is there")
-    output.say("differs: " + "; ".join(found.faults) if found.faults else "all as it should be")
+        output.say("recordings were not opened: --decode reads every sample")
+    output.say("differs: " + "; ".join(result.faults) if result.faults else "no differences")
 
 
-def _tell_some(what: str, items: list[str]) -> None:
+def _print_some(title: str, items: list[str]) -> None:
     if items:
-        output.say(f"{what} ({len(items):,}):")
+        output.say(f"{title} ({len(items):,}):")
         for item in items[:_SHOWN]:
             output.say(f"    {item}")
         if len(items) > _SHOWN:
             output.say(f"    … and {len(items) - _SHOWN:,} more")
 
 
-def _tell_leaks(what: str, group: str | None, found: "list[Leak]") -> None:
-    """Print leaks, and how many clips they concern."""
-    meant = f" (a group is {group})" if group else ""
-    if not found:
-        output.say(f"{what}: none is on two sides{meant}")
+def _print_leaks(kind: str, group: str | None, leaks: "list[Leak]") -> None:
+    meaning = f" (a group is {group})" if group else ""
+    if not leaks:
+        output.say(f"{kind}: none is in several splits{meaning}")
         return
-    clips = sum(len(ids) for leak in found for ids in leak.sides.values())
-    named = sum(leak.named for leak in found)
+    clips = sum(len(ids) for leak in leaks for ids in leak.sides.values())
+    named = sum(leak.named for leak in leaks)
     output.say(
-        f"{what} on several sides: {len(found):,}, with {clips:,} clips"
-        f"{f', {named:,} of them named by the card' if named else ''}{meant}"
+        f"{kind} in several splits: {len(leaks):,}, with {clips:,} clips"
+        f"{f', {named:,} of them named by the card' if named else ''}{meaning}"
     )
     output.table(
-        (what, "sides", "clips"),
+        (kind, "splits", "clips"),
         [
-            (leak.what, _sides(leak), _shorten([i for ids in leak.sides.values() for i in ids]))
-            for leak in found[:_SHOWN]
+            (leak.what, _sizes(leak), _shorten([i for ids in leak.sides.values() for i in ids]))
+            for leak in leaks[:_SHOWN]
         ],
     )
-    if len(found) > _SHOWN:
-        output.say(f"… and {len(found) - _SHOWN:,} more (--json lists all)")
+    if len(leaks) > _SHOWN:
+        output.say(f"… and {len(leaks) - _SHOWN:,} more (--json lists all)")
 
 
-def _sides(leak: "Leak") -> str:
-    return ", ".join(f"{side} ({len(ids)})" for side, ids in leak.sides.items())
+def _sizes(leak: "Leak") -> str:
+    return ", ".join(f"{name} ({len(ids)})" for name, ids in leak.sides.items())
 
 
 def _shorten(items: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""What is on two sides of a split: groups, and recordings that are identical."""
+"""Leakage between splits: groups, and identical recordings, that are in several of them."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Leak:
-    """Clips that belong together and are on several sides of a split.
+    """Clips that belong together and are in several splits (or folds).
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Leak:
 
 
 def find_shared_groups(task: Task, clips: Manifest) -> list[Leak]:
-    """Return the groups (artists, recordings) that are on several sides of the task's split.
+    """Return the groups (artists, recordings) that are in several splits, by name.
 
     Parameters
     ----------
@@ -51,57 +51,58 @@ def find_shared_groups(task: Task, clips: Manifest) -> list[Leak]:
     Returns
     -------
     list of Leak
-        By name; empty where no group crosses.
+        Empty where no group is divided.
 
     Raises
     ------
     DataError
         If the clips have no groups, or no split or folds can be made of them.
     """
-    if not (clips.column("group") != "").any():
+    groups = clips.column("group")
+    if not (groups != "").any():
         raise DataError(
-            f"{task.name}: no groups are known for its clips, so none can be on two sides. "
-            "--identical compares the recordings themselves"
+            f"{task.name}: its clips have no groups, so none can be in two splits. --identical "
+            "compares the recordings themselves"
         )
-    return _crossing(task, clips, list(clips.column("group")))
+    return _find_leaks(task, clips, list(groups))
 
 
 def find_duplicates(task: Task, clips: Manifest, progress: Progress | None = None) -> list[Leak]:
-    """Return the recordings that are on several sides of the task's split, byte for byte alike.
+    """Return the recordings that are in several splits, byte for byte the same, by hash.
 
     Parameters
     ----------
     task : Task
         The task.
     clips : Manifest
-        All its clips, with their root; every recording is read. Stretches of one recording are
-        alike only where they begin and end alike.
+        All its clips, with their root; every recording is read. Segments of one recording are
+        the same only if they begin and end at the same times.
     progress : callable, optional
-        Called with recordings read and recordings in all.
+        Called with the numbers of recordings read and of all recordings.
 
     Returns
     -------
     list of Leak
-        By hash.
+        Empty where there are none.
 
     Raises
     ------
     DataError
         If recordings are missing, or no split or folds can be made of the clips.
     """
-    gone = validation.missing(clips)
-    if gone:
+    missing = validation.missing_recordings(clips)
+    if missing:
         raise DataError(
-            f"{clips.root}: {len(gone):,} recordings are not there: {summarize_ids(gone)}. See "
+            f"{clips.root}: {len(missing):,} recordings are missing: {summarize_ids(missing)}. See "
             f"'probekit data check {task.name}'"
         )
     assert clips.root is not None
     paths = list(dict.fromkeys(clips.table["path"]))
     hashes = {}
     with ThreadPoolExecutor(resources.cpu_count()) as pool:
-        found = pool.map(sha256, [clips.root / path for path in paths])
-        for done, (path, own) in enumerate(zip(paths, found, strict=True), 1):
-            hashes[path] = own
+        digests = pool.map(sha256, [clips.root / path for path in paths])
+        for done, (path, digest) in enumerate(zip(paths, digests, strict=True), 1):
+            hashes[path] = digest
             if progress:
                 progress(done, len(paths))
     columns = (clips.table[name] for name in ("path", "start", "end"))
@@ -109,34 +110,26 @@ def find_duplicates(task: Task, clips: Manifest, progress: Progress | None = Non
         hashes[path][:16] + ("" if np.isnan(start) and np.isnan(end) else f" {start:g}-{end:g} s")
         for path, start, end in zip(*columns, strict=True)
     ]
-    return _crossing(task, clips, keys)
+    return _find_leaks(task, clips, keys)
 
 
-def _crossing(task: Task, clips: Manifest, keys: list[str]) -> list[Leak]:
-    """Return the keys (empty ones left out) whose clips are on more than one side."""
-    table = pd.DataFrame(
-        {
-            "key": keys,
-            "side": splits.split_assignments(task.card.protocol, clips),
-            "clip": clips.clip_ids,
+def _find_leaks(task: Task, clips: Manifest, keys: list[str]) -> list[Leak]:
+    """Return the keys (empty ones left out) whose clips are in more than one split."""
+    assignments = splits.split_assignments(task.card.protocol, clips)
+    table = pd.DataFrame({"key": keys, "split": assignments, "clip": clips.clip_ids})
+    table = table[(table["key"] != "") & (table["split"] != "")]
+    counts = table.groupby("key")["split"].nunique()
+    table = table[table["key"].isin(counts[counts > 1].index)]
+    leaks = []
+    for key, rows in table.groupby("key"):
+        ids = {
+            name: list(rows.loc[rows["split"] == name, "clip"])
+            for name in splits.sort_splits(rows["split"])
         }
-    )
-    table = table[(table["key"] != "") & (table["side"] != "")]
-    several = table.groupby("key")["side"].nunique()
-    table = table[table["key"].isin(several[several > 1].index)]
-    return [
-        Leak(
-            str(key),
-            {
-                side: list(own.loc[own["side"] == side, "clip"])
-                for side in splits.in_order(own["side"])
-            },
-            _is_named(str(key), task.card.notes),
-        )
-        for key, own in table.groupby("key")
-    ]
+        leaks.append(Leak(str(key), ids, _is_named(str(key), task.card.notes)))
+    return leaks
 
 
 def _is_named(group: str, notes: Iterable[str]) -> bool:
-    """Tell whether a note of the card names a group, as a word of its own."""
+    """Tell whether a note of the card names a group as a word."""
     return any(re.search(rf"(?<!\w){re.escape(group)}(?!\w)", note) for note in notes)

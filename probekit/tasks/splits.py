@@ -1,24 +1,27 @@
-"""Which clips train, which choose hyper-parameters, which are scored."""
+"""Splits and folds: which clips train, which choose hyper-parameters, which are scored."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from probekit._typing import Array
-from probekit.cards import Protocol
+from probekit.cards import Protocol, TaskCard
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 
 Rows = npt.NDArray[np.int64]
+ALL_CLIPS = "clips"  # key of counts: all clips of a task
 _SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
 class Split:
-    """One train / test division; all rows are places in the manifest.
+    """One train / test division, as rows of the manifest.
 
     Attributes
     ----------
@@ -29,7 +32,7 @@ class Split:
     valid : numpy.ndarray
         Official validation clips; empty where there are none.
     test : numpy.ndarray
-        Clips to score, seen by nothing else.
+        Clips to score, used for nothing else.
     """
 
     name: str
@@ -37,12 +40,14 @@ class Split:
     valid: Rows
     test: Rows
 
-    def fitted(self, protocol: Protocol) -> Rows:
+    def fit_rows(self, protocol: Protocol) -> Rows:
         """Return the clips that the scored probe is fitted on; with a refit, valid's too."""
         return np.concatenate([self.train, self.valid]) if protocol.refit else self.train
 
 
-def make(protocol: Protocol, clips: Manifest, whole: Manifest | None = None) -> list[Split]:
+def make_splits(
+    protocol: Protocol, clips: Manifest, all_clips: Manifest | None = None
+) -> list[Split]:
     """Divide a manifest as a protocol says.
 
     Parameters
@@ -50,8 +55,8 @@ def make(protocol: Protocol, clips: Manifest, whole: Manifest | None = None) -> 
     protocol : Protocol
         From the task's card.
     clips : Manifest
-        The clips.
-    whole : Manifest, optional
+        The clips to divide.
+    all_clips : Manifest, optional
         All clips of the task, where ``clips`` are those with an embedding. Folds are made of these,
         so that a clip is in the same fold whichever others are missing.
 
@@ -67,31 +72,30 @@ def make(protocol: Protocol, clips: Manifest, whole: Manifest | None = None) -> 
         few clips to make folds.
     """
     if protocol.kind == "split":
-        return [_fixed(clips, clips.column("split"))]
-    own = split_assignments(protocol, clips if whole is None else whole)
-    if whole is not None:
-        side = dict(zip(whole.clip_ids, own, strict=True))
-        own = np.array([side[clip_id] for clip_id in clips.clip_ids])
+        return [_fixed_split(clips, clips.column("split"))]
+    assignments = split_assignments(protocol, clips if all_clips is None else all_clips)
+    if all_clips is not None:
+        by_id = dict(zip(all_clips.clip_ids, assignments, strict=True))
+        assignments = np.array([by_id[clip_id] for clip_id in clips.clip_ids])
     if protocol.kind == "made-split":
-        return [_fixed(clips, own)]
-    folds = own
-    lacking = int((folds == "").sum())
-    if lacking:
-        raise DataError(f"{clips.name}: {lacking} of {len(clips)} clips have no fold")
-    names = in_order(folds)
+        return [_fixed_split(clips, assignments)]
+    missing = int((assignments == "").sum())
+    if missing:
+        raise DataError(f"{clips.name}: {missing} of {len(clips)} clips have no fold")
+    names = sort_splits(assignments)
     if len(names) < 2:
         raise DataError(
-            f"{clips.name}: cross-validation needs at least two folds, found only {names[0]!s}"
+            f"{clips.name}: cross-validation needs at least two folds, got only {names[0]!s}"
         )
-    none = np.array([], np.int64)
+    empty = np.array([], np.int64)
     return [
-        Split(str(name), np.flatnonzero(folds != name), none, np.flatnonzero(folds == name))
+        Split(name, np.flatnonzero(assignments != name), empty, np.flatnonzero(assignments == name))
         for name in names
     ]
 
 
 def split_assignments(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
-    """Return on which side of the evaluation each clip is.
+    """Return the split (train, valid, test) or the fold of each clip, official or made.
 
     Parameters
     ----------
@@ -103,7 +107,7 @@ def split_assignments(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str
     Returns
     -------
     numpy.ndarray of str, shape (clips,)
-        Its split (train, valid, test) or its fold, official or made; empty where it has none.
+        Empty for a clip without a split or fold.
 
     Raises
     ------
@@ -113,23 +117,12 @@ def split_assignments(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str
     if protocol.kind == "made-folds":
         return _make_folds(protocol, clips)
     if protocol.kind == "made-split":
-        return _made_split(protocol, clips)
+        return _draw_split(protocol, clips)
     return clips.column("split" if protocol.kind == "split" else "fold")
 
 
-def in_order(names: Iterable[str]) -> list[str]:
-    """Return the names of splits or folds, each once, in the order in which people list them.
-
-    Parameters
-    ----------
-    names : iterable of str
-        For example ``10``, ``2``, ``train``.
-
-    Returns
-    -------
-    list of str
-        Splits first (train, valid, test), then numbers, then other names.
-    """
+def sort_splits(names: Iterable[str]) -> list[str]:
+    """Return the names of splits or folds, each once: train, valid, test; numbers; other names."""
 
     def key(name: str) -> tuple[int, int, str]:
         if name in _SPLITS:
@@ -139,18 +132,50 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted({str(name) for name in names}, key=key)
 
 
+def count_clips(card: TaskCard, clips: Manifest) -> dict[str, int]:
+    """Return the number of all ``clips``, then of each split or fold in its order.
+
+    Splits that the card names and no clip is in are counted, too; clips without a split or fold are
+    in the first number only.
+    """
+    assignments: Iterable[str] = ()
+    with suppress(DataError):  # the protocol cannot be carried out on these clips
+        assignments = split_assignments(card.protocol, clips)
+    counts = Counter(str(name) for name in assignments if name)
+    expected = set(card.counts) - {ALL_CLIPS}
+    names = sort_splits({*counts, *expected})
+    return {ALL_CLIPS: len(clips)} | {name: counts[name] for name in names}
+
+
+def count_mismatches(card: TaskCard, clips: Manifest) -> list[str]:
+    """Return where counts differ from the card's, such as ``"train: 9,000 of 9,185 clips"``."""
+    if not card.counts or (
+        set(card.counts) == {ALL_CLIPS} and card.counts[ALL_CLIPS] == len(clips)
+    ):
+        return []
+    counts = count_clips(card, clips)
+    wrong = {name: n for name, n in card.counts.items() if counts[name] != n}
+    if len(wrong) > 1:
+        wrong.pop(ALL_CLIPS, None)  # follows from the others
+    fold = "fold " if "folds" in card.protocol.kind else ""
+    return [
+        f"{'' if name == ALL_CLIPS else f'{fold}{name}: '}{counts[name]:,} of {n:,} clips"
+        for name, n in wrong.items()
+    ]
+
+
 def inner_cv(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows, Rows]]:
     """Divide training clips again, to choose hyper-parameters without looking at test clips.
 
-    Official folds stay whole; otherwise groups do, where the manifest has them; classes are kept
-    in proportion.
+    Official folds are not divided; otherwise groups are not, where the manifest has them. Classes
+    are stratified.
 
     Parameters
     ----------
     protocol : Protocol
         From the task's card; ``inner_folds`` is the number of divisions.
     clips : Manifest
-        The clips.
+        All clips of the task.
     rows : numpy.ndarray
         Training clips of one split.
 
@@ -165,8 +190,8 @@ def inner_cv(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows
         If there are not enough clips or groups to divide.
     """
     units = _units(protocol, clips)[rows]
-    stratify = _classes(clips)
-    classes = None if stratify is None else stratify[rows]
+    all_classes = _classes(clips)
+    classes = None if all_classes is None else all_classes[rows]
     count = min(protocol.inner_folds, len(set(units)))
     if count < 2:
         raise DataError(
@@ -174,7 +199,7 @@ def inner_cv(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows
             f"({str(units[0])!r}): none can be held out to choose hyper-parameters"
         )
     if classes is not None:
-        count = min(count, _largest(classes))
+        count = min(count, _max_class_size(classes))
         if count < 2:
             raise DataError(
                 "no class has two training clips: none can be held out to choose hyper-parameters"
@@ -183,13 +208,13 @@ def inner_cv(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows
     return [(rows[fit], rows[score]) for fit, score in pairs]
 
 
-def _fixed(clips: Manifest, column: npt.NDArray[np.str_]) -> Split:
-    strange = sorted(set(column) - {*_SPLITS, ""})
-    if strange:
+def _fixed_split(clips: Manifest, assignments: npt.NDArray[np.str_]) -> Split:
+    unknown = sorted(set(assignments) - {*_SPLITS, ""})
+    if unknown:
         raise DataError(
-            f"{clips.name}: split must be train, valid or test; found {', '.join(strange)}"
+            f"{clips.name}: split must be train, valid or test, got {', '.join(unknown)}"
         )
-    rows = {name: np.flatnonzero(column == name) for name in _SPLITS}
+    rows = {name: np.flatnonzero(assignments == name) for name in _SPLITS}
     for name in ("train", "test"):
         if not len(rows[name]):
             raise DataError(f"{clips.name}: no clip has split {name!r}")
@@ -197,31 +222,32 @@ def _fixed(clips: Manifest, column: npt.NDArray[np.str_]) -> Split:
 
 
 def _make_folds(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
-    """Make folds with a fixed seed: stratified, and whole groups together if asked for."""
+    """Make stratified folds with a fixed seed, groups undivided if the protocol says so."""
     assert protocol.folds is not None
     if protocol.grouped and not (clips.column("group") != "").any():
-        raise DataError(f"{clips.name}: folds are to keep groups whole, but no clip has a group")
+        raise DataError(f"{clips.name}: folds must not divide groups, but no clip has a group")
     units, classes = _units(protocol, clips), _classes(clips)
-    there = len(set(units)) if classes is None else min(len(set(units)), _largest(classes))
-    if there < protocol.folds:
+    most = len(set(units))
+    if classes is not None:
+        most = min(most, _max_class_size(classes))
+    if most < protocol.folds:
         raise DataError(
             f"{clips.name}: {protocol.folds} folds need as many "
-            f"{'groups' if protocol.grouped else 'clips'}, and a class of as many clips; there are "
-            f"{there}"
+            f"{'groups' if protocol.grouped else 'clips'}, and a class of as many clips; got {most}"
         )
-    found = np.full(len(clips), "", dtype="U12")
+    folds = np.full(len(clips), "", dtype="U12")
     pairs = _divide(units, protocol.folds, protocol.seed, classes)
     if len(pairs) < protocol.folds:
         raise DataError(
-            f"{clips.name}: the groups are too unlike in size for {protocol.folds} folds"
+            f"{clips.name}: the groups are too unequal in size for {protocol.folds} folds"
         )
-    for k, (_, held) in enumerate(pairs):
-        found[held] = str(k + 1)
-    return found
+    for k, (_, scored) in enumerate(pairs):
+        folds[scored] = str(k + 1)
+    return folds
 
 
-def _made_split(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
-    """Draw the test clips with a fixed seed: classes in proportion, whole groups if asked for."""
+def _draw_split(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
+    """Draw test clips with a fixed seed, stratified, groups undivided if the protocol says so."""
     from sklearn.model_selection import (  # slow to import, and listing clips needs none of it
         GroupShuffleSplit,
         ShuffleSplit,
@@ -229,33 +255,33 @@ def _made_split(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
     )
 
     assert protocol.test_share is not None
-    count = round(protocol.test_share * len(clips))
+    share, seed = protocol.test_share, protocol.seed
+    count = round(share * len(clips))
     if protocol.grouped and not (clips.column("group") != "").any():
-        raise DataError(f"{clips.name}: the split is to keep groups whole, but no clip has a group")
+        raise DataError(f"{clips.name}: the split must not divide groups, but no clip has a group")
     units, classes = _units(protocol, clips), _classes(clips)
-    whole = len(set(units)) < len(units)
-    nothing = np.zeros(len(clips))
+    grouped = len(set(units)) < len(units)
+    features = np.zeros(len(clips))
     try:
-        if whole and classes is not None:  # the first of as many folds as the share asks for
-            [(_, test), *_] = _divide(units, round(1 / protocol.test_share), protocol.seed, classes)
-        elif whole:
-            one = GroupShuffleSplit(1, test_size=protocol.test_share, random_state=protocol.seed)
-            [(_, test)] = one.split(nothing, groups=units)
+        if grouped and classes is not None:  # the first of as many folds as the share asks for
+            [(_, test), *_] = _divide(units, round(1 / share), seed, classes)
+        elif grouped:
+            splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
+            [(_, test)] = splitter.split(features, groups=units)
         else:
             kind = ShuffleSplit if classes is None else StratifiedShuffleSplit
-            drawn = kind(1, test_size=count, random_state=protocol.seed)
-            [(_, test)] = drawn.split(nothing, classes)
+            [(_, test)] = kind(1, test_size=count, random_state=seed).split(features, classes)
     except ValueError as error:
         raise DataError(f"{clips.name}: {count} test clips cannot be drawn: {error}") from error
-    side = np.full(len(clips), "train", dtype="U5")
-    side[test] = "test"
-    return side
+    assignments = np.full(len(clips), "train", dtype="U5")
+    assignments[test] = "test"
+    return assignments
 
 
 def _divide(
     units: npt.NDArray[np.str_], folds: int, seed: int, classes: Array | None
 ) -> list[tuple[Rows, Rows]]:
-    """Divide clips at random: units whole, and classes in proportion where they are given."""
+    """Divide clips at random, units undivided; return rows to fit on and to score, fold by fold."""
     from sklearn.model_selection import (
         GroupKFold,
         KFold,
@@ -270,30 +296,30 @@ def _divide(
         (False, True): StratifiedKFold,
         (False, False): KFold,
     }[groups is not None, classes is not None]
-    divider = kind(folds, shuffle=True, random_state=seed)
+    splitter = kind(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # a class with fewer clips than folds is not in every fold; the results say so
         warnings.filterwarnings("ignore", message="The least populated class")
-        pairs = list(divider.split(np.zeros(len(units)), classes, groups))
-    # where a few groups hold nearly all clips, scikit-learn can leave a fold empty
-    return [(fit, held) for fit, held in pairs if len(fit) and len(held)]
+        pairs = list(splitter.split(np.zeros(len(units)), classes, groups))
+    # where a few groups have nearly all clips, scikit-learn can leave a fold empty
+    return [(fit, score) for fit, score in pairs if len(fit) and len(score)]
 
 
-def _largest(classes: Array) -> int:
+def _max_class_size(classes: Array) -> int:
     """Return the number of clips of the most frequent class."""
     return int(np.bincount(classes).max())
 
 
 def _units(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
-    """Return what must stay together: the official fold, the group, or the clip itself."""
+    """Return what must not be divided: the official fold, the group, or the clip itself."""
     if protocol.kind == "folds":
         return clips.column("fold")
-    groups = clips.column("group")
-    together = protocol.grouped or protocol.kind == "split"
-    ids = clips.column("clip_id")
-    return np.where(groups != "", groups, ids) if together else ids
+    groups, ids = clips.column("group"), clips.column("clip_id")
+    if protocol.grouped or protocol.kind == "split":
+        return np.where(groups != "", groups, ids)
+    return ids
 
 
 def _classes(clips: Manifest) -> npt.NDArray[np.int64] | None:
-    """Return class numbers to stratify by; None where a clip has several labels or numbers."""
+    """Return class numbers to stratify by; None for several labels a clip, and for numbers."""
     return clips.targets() if clips.target == "single" else None

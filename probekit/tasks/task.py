@@ -1,41 +1,52 @@
-"""A task: a card, and the clips that its dataset module finds in a folder."""
+"""Tasks: a card, and the clips that its dataset module lists."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from probekit import cards
 from probekit.cards import Protocol, TaskCard
 from probekit.data import readers
 from probekit.data.manifest import Manifest
 from probekit.errors import CardError, DataError
-from probekit.tasks import clip_counts
+from probekit.tasks import splits
 from probekit.tasks.standin import writer
-from probekit.utils.suggest import unknown_name_error
 
 STAND_IN = "stand-in data"
-Listed = Callable[[Path | None, bool], Manifest]
+ClipLister = Callable[[Path | None, bool], Manifest]
 
 
 class Task:
-    """A task that can be evaluated.
+    """A classification, tagging or regression task: clips, labels, splits and a metric.
 
     Parameters
     ----------
     card : TaskCard
         Its facts.
-    listed : callable, optional
-        Returns the clips of a table or folder of the user's, given another root (or None) and
-        whether recordings are to be read.
+    list_clips : callable, optional
+        For a user's own table or folder: returns the clips for another root (or None) and whether
+        recordings are to be read.
+
+    See Also
+    --------
+    load_task : Make a task from a name, a file or a folder.
+
+    Examples
+    --------
+    >>> from probekit import load_task
+    >>> task = load_task("fsdd")
+    >>> task.write_standin("fsdd", clips=60)
+    >>> clips = task.manifest("fsdd")
+    >>> len(clips), clips.class_names[:3], clips.provenance
+    (60, ('0', '1', '2'), ('stand-in data',))
     """
 
-    def __init__(self, card: TaskCard, listed: Listed | None = None) -> None:
+    def __init__(self, card: TaskCard, list_clips: ClipLister | None = None) -> None:
         self.card = card
-        self._listed = listed
+        self._list_clips = list_clips
 
     @property
     def name(self) -> str:
@@ -44,8 +55,8 @@ class Task:
 
     @property
     def is_user_data(self) -> bool:
-        """Whether it is a table or folder of the user's, which says itself where its root is."""
-        return self._listed is not None
+        """Whether it is a user's own table or folder, which needs no root."""
+        return self._list_clips is not None
 
     @property
     def listed_by_card(self) -> bool:
@@ -61,37 +72,38 @@ class Task:
         Parameters
         ----------
         root : str or pathlib.Path, optional
-            The dataset's folder as downloaded. Audio itself is not opened.
+            The dataset's folder as downloaded. No recording is opened.
         audio : bool
-            Whether recordings are to be read: a table of the user's needs a column ``path`` then.
+            Whether recordings are to be read later: a user's own table needs a column ``path``
+            then.
 
         Returns
         -------
         Manifest
             With labels, splits or folds, and groups. Its provenance says where counts differ from
-            the card's, and that data is a stand-in's.
+            the card's, and whether the folder holds stand-in data.
 
         Raises
         ------
         DataError
-            If the folder is not laid out as the card says; names what was looked for.
+            If the folder is not laid out as the card says; names the file that is missing.
         CardError
             If the card names a dataset module that does not exist.
         """
         root = Path(root) if root is not None else None
         if root is not None and not root.is_dir():
-            what = "is not a folder" if root.exists() else "no such folder"
-            raise DataError(f"--root {root}: {what}")
-        if self._listed is not None:
-            return self._listed(root, audio)
-        found: Manifest = _function(self.card, "load")(self.card, root)
+            problem = "is not a folder" if root.exists() else "no such folder"
+            raise DataError(f"--root {root}: {problem}")
+        if self._list_clips is not None:
+            return self._list_clips(root, audio)
+        manifest: Manifest = _dataset_module(self.card).load(self.card, root)
         if self.card.stand_in:
-            said = [self.card.stand_in]
+            notes = [self.card.stand_in]
         elif writer.is_stand_in(root):
-            found, said = replace(found, expected=None), [STAND_IN]
+            manifest, notes = replace(manifest, expected=None), [STAND_IN]
         else:
-            said = clip_counts.count_mismatches(self.card, found)
-        return replace(found, name=self.name, provenance=(*found.provenance, *said))
+            notes = splits.count_mismatches(self.card, manifest)
+        return replace(manifest, name=self.name, provenance=(*manifest.provenance, *notes))
 
     def write_standin(self, root: str | Path, clips: int = 60, seed: int = 0) -> None:
         """Write stand-in data: the dataset's exact layout with synthetic sounds.
@@ -99,44 +111,68 @@ class Task:
         Parameters
         ----------
         root : str or pathlib.Path
-            A new or empty folder, or one with an earlier rehearsal, which is replaced.
+            A new or empty folder, or one with earlier stand-in data, which is replaced.
         clips : int >= 1
             About how many clips; where a task needs more to fill its splits, more are written.
         seed : int >= 0
-            Of everything that is drawn.
+            Of all random numbers.
 
         Raises
         ------
         DataError
             If the folder holds other files.
         CardError
-            If the task's dataset module cannot be rehearsed.
+            If the task's dataset module has no ``make_standin``.
         """
-        play = _function(self.card, "make_standin")
-        stage = writer.StandInWriter(Path(root), clips, seed)
-        writer.begin(stage.root, self.name, self.card.dataset)
-        play(self.card, stage)
-        writer.finish(stage)
+        module = _dataset_module(self.card)
+        if not hasattr(module, "make_standin"):
+            raise CardError(
+                f"{self.name}: no stand-in data: its dataset module {self.card.module!r} has no "
+                "make_standin(card, writer)"
+            )
+        standin = writer.StandInWriter(Path(root), clips, seed)
+        writer.prepare_folder(standin.root, self.name, self.card.dataset)
+        module.make_standin(self.card, standin)
+        writer.list_written(standin)
 
 
 def load_task(text: str) -> Task:
-    """Return the task of a name, a card's path, a CSV's, or a folder's.
+    r"""Return the task of a name, a card, a CSV file or a folder of recordings.
 
     Parameters
     ----------
     text : str
         A task's name; a path that ends in ``.yaml`` (a card) or ``.csv`` (clips and labels); a
-        folder of recordings that is not called like a task.
+        folder of recordings, one sub-folder for each label, that is not called like a task.
 
     Returns
     -------
     Task
-        Ready to make its manifest.
+        Its ``card`` has the facts, its ``manifest`` the clips.
 
     Raises
     ------
     ProbekitError
         If the name is not known, or the file is not valid.
+
+    See Also
+    --------
+    Task.write_standin : Write synthetic data in the layout of a task's dataset.
+    probekit.extract : Extract embeddings of a task's clips.
+
+    Examples
+    --------
+    >>> from probekit import load_task
+    >>> load_task("esc50").card.metric
+    'accuracy'
+
+    A table of one's own is a task as well:
+
+    >>> from pathlib import Path
+    >>> table = Path("birds.csv")
+    >>> _ = table.write_text("clip_id,path,label\na,a.wav,wren\nb,b.wav,robin\n")
+    >>> load_task("birds.csv").manifest().class_names
+    ('robin', 'wren')
     """
     path = Path(text)
     if path.suffix in (".yaml", ".yml"):
@@ -144,27 +180,20 @@ def load_task(text: str) -> Task:
     if path.suffix == ".csv":
         clips = readers.from_csv(path, need_path=False)
         return Task(infer_card(clips), partial(_from_table, path, clips.name))
-    if (
-        text and path.is_dir() and text not in cards.card_paths("tasks")
-    ):  # no text is not this folder
+    # an empty text is not the current folder
+    if text and path.is_dir() and text not in cards.card_paths("tasks"):
         return Task(infer_card(readers.from_folder(path)), partial(_from_folder, path))
     return Task(cards.load_task_card(text))
 
 
 def task_from_manifest(clips: Manifest) -> Task:
-    """Return the task of clips that were extracted, and have no card.
-
-    Parameters
-    ----------
-    clips : Manifest
-        The clip table as it was kept.
-
-    Returns
-    -------
-    Task
-        Its card is as :func:`infer_card` makes it.
-    """
+    """Return the task of clips that were extracted and have no card; see :func:`infer_card`."""
     return Task(infer_card(clips), partial(_from_manifest, clips))
+
+
+def tasks_with_same_corpus(dataset: str) -> list[Task]:
+    """Return all tasks on a dataset, by name; warns of cards that are not valid."""
+    return [Task(card) for card in cards.load_valid_task_cards() if card.dataset == dataset]
 
 
 def infer_card(clips: Manifest) -> TaskCard:
@@ -172,18 +201,8 @@ def infer_card(clips: Manifest) -> TaskCard:
 
     A column ``fold`` gives cross-validation over those folds; a column ``split`` gives train,
     valid and test, and goes before folds that not every clip has; otherwise five stratified folds
-    are made, keeping groups together where there is a column ``group``. The metric is accuracy for
-    one label a clip, macro PR-AUC for several, R² for numbers.
-
-    Parameters
-    ----------
-    clips : Manifest
-        The table.
-
-    Returns
-    -------
-    TaskCard
-        A card like any other.
+    are made, which do not divide groups where there is a column ``group``. The metric is accuracy
+    for one label a clip, macro PR-AUC for several, R² for numbers.
     """
     has = {name: bool((clips.column(name) != "").any()) for name in ("fold", "split", "group")}
     if has["fold"] and not (has["split"] and (clips.column("fold") == "").any()):
@@ -224,64 +243,28 @@ def _from_manifest(clips: Manifest, root: Path | None, audio: bool) -> Manifest:
     return clips if root is None else replace(clips, root=root)
 
 
-def _function(card: TaskCard, name: str) -> Any:
-    """Return a function of the dataset module that a card names: ``build`` or ``rehearse``."""
-    place = f"probekit.tasks.datasets.{card.module}"
-    known = card.module.isidentifier() and find_spec(place) is not None
-    module = import_module(place) if known else None
+def _dataset_module(card: TaskCard) -> ModuleType:
+    """Return the module that a card names: one of probekit's, or ``package.module`` of another."""
+    builtin = card.module.isidentifier()
+    name = f"probekit.tasks.datasets.{card.module}" if builtin else card.module
+    package = name.partition(".")[0]
+    module = None
+    if all(part.isidentifier() for part in name.split(".")):
+        try:
+            module = import_module(name)
+        except ImportError as error:
+            missing = error.name if isinstance(error, ModuleNotFoundError) else None
+            if missing is None or not f"{name}.".startswith(f"{missing}."):
+                raise CardError(
+                    f"{card.name}: the dataset module {card.module!r} cannot be imported: {error}"
+                ) from error
+    if module is not None and not builtin and not hasattr(module, "load"):
+        raise CardError(f"{card.name}: the dataset module {card.module!r} has no load(card, root)")
     if not hasattr(module, "load"):
+        hint = "" if builtin else f" Is the package {package!r} installed?"
         raise CardError(
-            f"{card.name}: there is no dataset module {card.module!r}. For a table of your own: "
-            "module: table, options: {csv: FILE}"
+            f"{card.name}: there is no dataset module {card.module!r}.{hint} For a table of your "
+            "own: module: table, options: {csv: FILE}"
         )
-    if not hasattr(module, name):
-        raise CardError(f"{card.name}: tasks of module {card.module!r} cannot be rehearsed")
-    return getattr(module, name)
-
-
-def tasks_with_same_corpus(dataset: str) -> list[Task]:
-    """Return all tasks whose clips are those of a dataset.
-
-    A card that is not valid is left out, with a warning that names it.
-
-    Parameters
-    ----------
-    dataset : str
-        The dataset's name.
-
-    Returns
-    -------
-    list of Task
-        By name.
-    """
-    return [Task(card) for card in cards.valid_tasks() if card.dataset == dataset]
-
-
-def check_labels(card: TaskCard, label: str, table: Path, clip: str = "") -> str:
-    """Return a label if the card knows it.
-
-    Parameters
-    ----------
-    card : TaskCard
-        The task.
-    label : str
-        What its metadata says.
-    table : pathlib.Path
-        Where it says so, for the message.
-    clip : str
-        Of which clip, for the message.
-
-    Returns
-    -------
-    str
-        The label.
-
-    Raises
-    ------
-    UnknownNameError
-        If the card does not know it; names the nearest that it knows.
-    """
-    if card.labels is not None and label not in card.labels:
-        where = f", clip {clip!r}" if clip else ""
-        raise unknown_name_error(f"label of {card.name} in {table}{where}:", label, card.labels)
-    return label
+    assert module is not None
+    return module

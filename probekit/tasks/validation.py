@@ -1,4 +1,4 @@
-"""Is a dataset's folder whole: counts, recordings, known faults, and, if asked, every sample."""
+"""Validation of a dataset's folder: counts, recordings, known faults, every sample if asked."""
 
 import os
 from collections.abc import Callable
@@ -17,16 +17,17 @@ from probekit.data.manifest import Manifest
 from probekit.errors import AudioError, DataError
 from probekit.metrics import metrics
 from probekit.parallel import resources
-from probekit.tasks import clip_counts, splits
-from probekit.tasks.datasets import _tables
+from probekit.tasks import splits
+from probekit.tasks.datasets import _files
+from probekit.tasks.splits import ALL_CLIPS
 from probekit.tasks.task import Task
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass
-class Check:
-    """What was found in a dataset's folder.
+class FolderCheck:
+    """The state of a dataset's folder.
 
     Attributes
     ----------
@@ -35,16 +36,16 @@ class Check:
     stand_in : bool
         Whether the folder holds stand-in data; counts are not compared then.
     counts : dict of str to dict
-        ``clips``, each split or fold, and ``on no side`` where clips are left over, to ``found``
-        and ``expected`` (None where the card does not say).
+        ``clips``, each split or fold, and ``on no side`` for clips in none, to ``found`` and
+        ``expected`` (None where the card does not say).
     labels : dict of str to int
-        Each label, in the card's order, and how many clips have it; for regression, each target
-        and how many clips have a number.
+        Each label, in the card's order, to its number of clips; for regression, each target to the
+        number of clips that have a value.
     missing : list of str
-        Paths of recordings that are not there, relative to the root; where they may lie anywhere,
-        their names without suffix.
+        Paths of missing recordings, relative to the root; where they may lie anywhere, their names
+        without suffix.
     known_bad : dict of str to str
-        Clips that are known to be faulty and are among the task's, with the reason.
+        Clips of the task that are known to be faulty, with the reason.
     undecodable : dict of str to str
         Clips whose recording cannot be read, with the reason; None where nothing was decoded.
     seconds : float or None
@@ -52,8 +53,8 @@ class Check:
     unpack : list of str
         Commands for archives that lie in the folder, where recordings are missing.
     faults : list of str
-        What deviates from the dataset as published, or keeps probes from being fitted; empty where
-        all is well.
+        What deviates from the dataset as published, or keeps probes from being fitted; empty if
+        nothing does.
     """
 
     task: str
@@ -68,13 +69,13 @@ class Check:
     faults: list[str] = field(default_factory=list)
 
 
-def check(
+def check_folder(
     task: Task,
     root: str | Path | None = None,
     *,
     decode: bool = False,
     progress: Progress | None = None,
-) -> Check:
+) -> FolderCheck:
     """Compare a dataset's folder with the task's card.
 
     Parameters
@@ -86,12 +87,12 @@ def check(
     decode : bool
         Read every recording, in parallel threads.
     progress : callable, optional
-        Called with clips decoded and clips in all.
+        Called with the numbers of clips decoded and of all clips.
 
     Returns
     -------
-    Check
-        What was found.
+    FolderCheck
+        ``faults`` lists what is wrong.
 
     Raises
     ------
@@ -100,52 +101,46 @@ def check(
     """
     clips = task.manifest(root, audio=True)
     card = task.card
-    found = Check(task.name, stand_in=any("stand-in" in said for said in clips.provenance))
-    counts = clip_counts.count(card, clips)
-    whole = {} if clips.expected is None else {clip_counts.ALL: clips.expected}
-    expected = {} if found.stand_in else {**whole, **card.counts}
-    found.counts = {
-        side: {"found": number, "expected": expected.get(side)} for side, number in counts.items()
+    result = FolderCheck(task.name, stand_in=any("stand-in" in note for note in clips.provenance))
+    counts = splits.count_clips(card, clips)
+    expected: dict[str, int] = {}
+    if not result.stand_in:
+        if clips.expected is not None:
+            expected[ALL_CLIPS] = clips.expected
+        expected |= card.counts
+        result.faults = splits.count_mismatches(card, clips)
+    result.counts = {
+        name: {"found": number, "expected": expected.get(name)} for name, number in counts.items()
     }
-    found.faults = [] if found.stand_in else clip_counts.count_mismatches(card, clips)
-    idle = len(clips) - sum(number for side, number in counts.items() if side != clip_counts.ALL)
-    if 0 < idle < len(clips):
-        found.counts["on no side"] = {"found": idle, "expected": None}
-    found.faults += _why_not_fittable(card, clips)
+    unused = len(clips) - sum(number for name, number in counts.items() if name != ALL_CLIPS)
+    if 0 < unused < len(clips):
+        result.counts["on no side"] = {"found": unused, "expected": None}
+    result.faults += _why_not_fittable(card, clips)
     with suppress(DataError):
-        found.labels = _label_counts(clips)
-    found.missing = missing(clips)
-    if found.missing:
+        result.labels = _label_counts(clips)
+    result.missing = missing_recordings(clips)
+    if result.missing:
         files = clips.table["path"].nunique()
-        found.faults.append(f"{len(found.missing):,} of {files:,} recordings are not there")
-    lacking = (clips.expected or 0) - len(clips)
-    if lacking > 0 and (clips.absent or not found.faults):
-        found.faults.append(f"{lacking:,} of {clips.expected:,} clips have no recording")
-        found.missing += clips.absent
-    if found.missing:
-        found.unpack = _tables.unpack_commands(clips.root) if clips.root else []
+        result.faults.append(f"{len(result.missing):,} of {files:,} recordings are missing")
+    absent = (clips.expected or 0) - len(clips)
+    if absent > 0 and (clips.absent or not result.faults):
+        result.faults.append(f"{absent:,} of {clips.expected:,} clips have no recording")
+        result.missing += clips.absent
+    if result.missing:
+        result.unpack = _files.unpack_commands(clips.root) if clips.root else []
     ids = set(clips.clip_ids)
-    if not found.stand_in:
-        found.known_bad = {clip: why for clip, why in card.known_bad.items() if clip in ids}
+    if not result.stand_in:
+        result.known_bad = {clip: why for clip, why in card.known_bad.items() if clip in ids}
     if decode:
-        found.undecodable, found.seconds = _decode(clips, set(found.missing), progress)
-        if found.undecodable:
-            found.faults.append(f"{len(found.undecodable):,} of {len(ids):,} clips cannot be read")
-    return found
+        result.undecodable, result.seconds = _decode(clips, set(result.missing), progress)
+        failed = len(result.undecodable)
+        if failed:
+            result.faults.append(f"{failed:,} of {len(ids):,} clips cannot be read")
+    return result
 
 
-def missing(clips: Manifest) -> list[str]:
-    """Return the recordings of a manifest that are not there.
-
-    Parameters
-    ----------
-    clips : Manifest
-        The clips, with their root.
-
-    Returns
-    -------
-    list of str
-        Paths relative to the root, each once, in the manifest's order.
+def missing_recordings(clips: Manifest) -> list[str]:
+    """Return the paths of missing recordings, relative to the root, in the manifest's order.
 
     Raises
     ------
@@ -153,33 +148,36 @@ def missing(clips: Manifest) -> list[str]:
         If the manifest has no root.
     """
     if clips.root is None:
-        raise DataError(f"{clips.name}: where are the recordings? Give their folder with --root")
-    there: dict[str, set[str]] = {}  # a folder is listed once: millions of clips may lie in it
-    gone = []
+        raise DataError(
+            f"{clips.name}: no folder for its recordings is known. Give their folder with --root"
+        )
+    # a folder is listed once: millions of clips may lie in it
+    listings: dict[str, set[str]] = {}
+    missing = []
     for path in dict.fromkeys(clips.table["path"]):
         folder, _, name = path.rpartition("/")
-        if folder not in there:
-            place = clips.root / folder
-            there[folder] = set(os.listdir(place)) if place.is_dir() else set()  # noqa: PTH208
-        if name not in there[folder]:
-            gone.append(path)
-    return gone
+        if folder not in listings:
+            absolute = clips.root / folder
+            listings[folder] = set(os.listdir(absolute)) if absolute.is_dir() else set()  # noqa: PTH208
+        if name not in listings[folder]:
+            missing.append(path)
+    return missing
 
 
 def _why_not_fittable(card: TaskCard, clips: Manifest) -> list[str]:
-    """Say why a probe could not be fitted on the clips; empty where it could."""
-    said = []
-    for attempt in (clips.targets, partial(splits.make, card.protocol, clips)):
+    """Return the reasons why a probe cannot be fitted on the clips."""
+    reasons = []
+    for attempt in (clips.targets, partial(splits.make_splits, card.protocol, clips)):
         try:
             attempt()
         except DataError as error:
-            said.append(str(error))
+            reasons.append(str(error))
     metric = metrics.get_metric(card.metric)
     if clips.target not in ("none", *metric.targets):
-        said.append(
-            f"{card.metric} is for {' or '.join(metric.targets)} targets; these are {clips.target}"
+        reasons.append(
+            f"{card.metric} is for {' or '.join(metric.targets)} targets, got {clips.target}"
         )
-    return list(dict.fromkeys(said))
+    return list(dict.fromkeys(reasons))
 
 
 def _label_counts(clips: Manifest) -> dict[str, int]:
@@ -187,41 +185,40 @@ def _label_counts(clips: Manifest) -> dict[str, int]:
         return {}
     targets = clips.targets()
     if clips.target == "single":
-        counts = np.bincount(targets, minlength=len(clips.names))
+        counts = np.bincount(targets, minlength=len(clips.class_names))
     elif clips.target == "multi":
         counts = targets.sum(axis=0)
     else:
         counts = np.isfinite(targets).sum(axis=0)
-    return {name: int(counts[k]) for k, name in enumerate(clips.names)}
+    return {name: int(counts[k]) for k, name in enumerate(clips.class_names)}
 
 
 def _decode(
-    clips: Manifest, gone: set[str], progress: Progress | None
+    clips: Manifest, missing: set[str], progress: Progress | None
 ) -> tuple[dict[str, str], float]:
-    """Read all clips whose recording is there; return the failures, and the seconds of audio."""
+    """Read all clips that have a recording; return the failures, and the seconds of audio."""
     assert clips.root is not None
     root = clips.root
     rows = [
         row
         for row in clips.table[["clip_id", "path", "start", "end"]].itertuples(index=False)
-        if row.path not in gone
+        if row.path not in missing
     ]
 
     def read(row: Any) -> str | float:
         start, end = (None if np.isnan(value) else value for value in (row.start, row.end))
         try:
-            decoded = recording.load(root / row.path, start=start, end=end)
+            return recording.load(root / row.path, start=start, end=end).duration
         except AudioError as error:
             return str(error)
-        return decoded.seconds
 
-    failed, seconds = {}, 0.0
+    failures, seconds = {}, 0.0
     with ThreadPoolExecutor(resources.cpu_count()) as pool:
-        for done, (row, said) in enumerate(zip(rows, pool.map(read, rows), strict=True), 1):
-            if isinstance(said, str):
-                failed[row.clip_id] = said
+        for done, (row, result) in enumerate(zip(rows, pool.map(read, rows), strict=True), 1):
+            if isinstance(result, str):
+                failures[row.clip_id] = result
             else:
-                seconds += said
+                seconds += result
             if progress:
                 progress(done, len(rows))
-    return failed, seconds
+    return failures, seconds

@@ -20,15 +20,15 @@ def test_check_prints_a_table_and_leaves_with_0(main, urban):
     assert (done.returncode, done.stderr) == (0, "")
     assert "urbansound8k (stand-in data)" in done.stdout
     assert "10 labels: air_conditioner 20, car_horn 20" in done.stdout
-    assert done.stdout.endswith("all as it should be\n")
+    assert done.stdout.endswith("no differences\n")
 
 
 def test_check_leaves_with_1_where_something_deviates(main, urban):
     shutil.rmtree(urban / "audio/fold2")
     done = main("data", "check", "urbansound8k", "--root", urban)
     assert done.returncode == 1
-    assert "recordings that are not there (4):" in done.stdout
-    assert "differs: 4 of 40 recordings are not there" in done.stdout
+    assert "missing recordings (4):" in done.stdout
+    assert "differs: 4 of 40 recordings are missing" in done.stdout
     done = main("data", "check", "urbansound8k", "--root", urban, "--json")
     assert done.returncode == 1
     found = json.loads(done.stdout)
@@ -41,13 +41,13 @@ def test_leaks_are_listed_and_exit_says_whether_the_card_names_them(main, urban)
     done = main("data", "leaks", *where)
     assert (done.returncode, done.stdout) == (
         0,
-        "groups: none is on two sides (a group is source recording (fsID))\n",
+        "groups: none is in several splits (a group is source recording (fsID))\n",
     )
     first, *_, last = sorted((urban / "audio").rglob("*.wav"))
     shutil.copy(first, last)
     done = main("data", "leaks", *where, "--identical")
     assert done.returncode == 1
-    assert "identical recordings on several sides: 1, with 2 clips" in done.stdout
+    assert "identical recordings in several splits: 1, with 2 clips" in done.stdout
     done = main("data", "leaks", *where, "--identical", "--json")
     [leak] = json.loads(done.stdout)["identical recordings"]
     assert sorted(clip for ids in leak["sides"].values() for clip in ids) == [first.stem, last.stem]
@@ -57,10 +57,10 @@ def test_clips_without_groups_are_still_compared(main, tmp_path):
     main("data", "rehearse", "fsdd-speaker", "--root", tmp_path, "--clips", 24)
     done = main("data", "leaks", "fsdd-speaker", "--root", tmp_path)
     assert done.returncode == 2
-    assert "no groups are known" in done.stderr
+    assert "its clips have no groups" in done.stderr
     done = main("data", "leaks", "fsdd-speaker", "--root", tmp_path, "--identical")
     assert done.returncode == 0
-    assert "no groups are known" in done.stderr
+    assert "its clips have no groups" in done.stderr
     assert "identical recordings: none" in done.stdout
 
 
@@ -84,8 +84,8 @@ def test_faulty_card_is_skipped_by_the_list_and_named(main, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("task", "said"),
     [
-        ("gtzan", "930 stand-in clips of gtzan (10 asked for; this task's list has 930)\n"),
-        ("kinetics700", "kinetics700 (10 asked for; its splits need more)\n"),
+        ("gtzan", "930 stand-in clips of gtzan (requested 10; this task's list has 930)\n"),
+        ("kinetics700", "kinetics700 (requested 10; its splits need more)\n"),
     ],
 )
 def test_rehearsal_of_more_than_was_asked_for_says_why(main, tmp_path, task, said):

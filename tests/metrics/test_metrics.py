@@ -345,7 +345,8 @@ def test_probabilities_are_softmax_sigmoid_or_the_numbers():
     ],
 )
 def test_softmax_of_infinite_scores(scores, expected):
-    np.testing.assert_array_equal(metrics.to_probabilities(np.array([scores]), "single"), [expected])
+    probabilities = metrics.to_probabilities(np.array([scores]), "single")
+    np.testing.assert_array_equal(probabilities, [expected])
 
 
 # ---- names

@@ -53,7 +53,7 @@ def test_balanced_has_the_counted_segments(real):
     for own, labels, least, most in ((train, 52882, 59, 6244), (~train, 51804, 59, 5695)):
         counts = targets[own].sum(axis=0)
         assert (counts.sum(), counts.min(), counts.max()) == (labels, least, most)
-    assert (len(clips.names), clips.names[0], clips.names[526]) == (
+    assert (len(clips.class_names), clips.class_names[0], clips.class_names[526]) == (
         527,
         "Speech",
         "Field recording",
@@ -71,7 +71,7 @@ def test_all_segments_are_unbalanced_and_balanced(real):
 
 def test_labels_are_display_names_with_their_commas(tmp_path):
     clips = load_task("audioset-balanced").manifest(write(tmp_path))
-    assert clips.names == ("Speech", "Male speech, man speaking")
+    assert clips.class_names == ("Speech", "Male speech, man speaking")
     assert list(clips.table["labels"]) == [("Speech", "Male speech, man speaking"), ("Speech",)]
     assert list(clips.table["path"]) == ["Y-abc_EFGHIJ.wav", "YevalEFGHIJK.wav"]
 
@@ -144,7 +144,11 @@ def test_ids_damaged_by_a_spreadsheet_are_refused(tmp_path, comments):
             DataError,
             "without a header of columns",
         ),
-        ("abcdEFGHIJK, 30.000, 40.000, /m/09x0r,/m/05zppz", DataError, r"line 4: 5 fields where 4"),
+        (
+            "abcdEFGHIJK, 30.000, 40.000, /m/09x0r,/m/05zppz",
+            DataError,
+            r"line 4: expected 4 fields .*got 5",
+        ),
         ('abcdEFGHIJK, 30.000, 40.000, "/m/09x0"', UnknownNameError, "video abcdEFGHIJK '/m/09x0'"),
         ('/../../abc, 30.000, 40.000, "/m/09x0r"', DataError, "leaves the root"),
         ('evalEFGHIJK, 30.000, 40.000, "/m/09x0r"', DataError, "more than once: 'evalEFGHIJK'"),

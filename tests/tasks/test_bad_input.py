@@ -171,7 +171,7 @@ def test_audio_missing_for_half_of_the_clips_is_counted_everywhere(copy, main, t
         path.unlink()
     done = main("data", "check", "urbansound8k", "--root", root)
     assert done.returncode == 1
-    assert "20 of 40 recordings are not there" in done.stdout
+    assert "20 of 40 recordings are missing" in done.stdout
     where = ("--task", "urbansound8k", "--cache", tmp_path / "cache")
     done = main("extract", "-e", "melstats", "--root", root, *where)
     assert done.returncode == 1

@@ -7,7 +7,7 @@ import pytest
 
 from probekit import cards
 from probekit.errors import CardError, DataError
-from probekit.tasks import clip_counts, validation
+from probekit.tasks import splits, validation
 from probekit.tasks.standin.writer import MARKER
 from probekit.tasks.task import load_task
 
@@ -28,7 +28,7 @@ def real(urban, tmp_path):
 
 
 def test_stand_in_is_whole_and_compared_with_no_count(urban):
-    found = validation.check(load_task("urbansound8k"), urban, decode=True)
+    found = validation.check_folder(load_task("urbansound8k"), urban, decode=True)
     assert found.faults == []
     assert found.stand_in
     assert found.counts["clips"] == {"found": 40, "expected": None}
@@ -39,7 +39,7 @@ def test_stand_in_is_whole_and_compared_with_no_count(urban):
 
 
 def test_other_counts_are_named_side_by_side(real):
-    found = validation.check(load_task("urbansound8k"), real)
+    found = validation.check_folder(load_task("urbansound8k"), real)
     assert found.counts["10"] == {"found": 4, "expected": 837}
     assert "fold 10: 4 of 837 clips" in found.faults
     assert not any(fault.startswith("40 of") for fault in found.faults)
@@ -55,12 +55,12 @@ def test_missing_and_damaged_recordings_are_named(real):
     shutil.rmtree(real / "audio/fold4")
     shutil.make_archive(str(real / "fold4"), "zip", real / "metadata")
     seen = []
-    found = validation.check(
+    found = validation.check_folder(
         load_task("urbansound8k"), real, decode=True, progress=lambda *n: seen.append(n)
     )
     assert f"audio/fold3/{paths[0].name}" in found.missing
     assert sum("fold4" in path for path in found.missing) == 4
-    assert f"{len(found.missing)} of 40 recordings are not there" in found.faults
+    assert f"{len(found.missing)} of 40 recordings are missing" in found.faults
     assert list(found.undecodable) == [paths[1].stem]
     assert "1 of 40 clips cannot be read" in found.faults
     assert found.unpack == ["unzip 'fold4.zip'"]
@@ -70,7 +70,7 @@ def test_missing_and_damaged_recordings_are_named(real):
 def test_known_bad_clips_are_listed_with_the_reason(tmp_path):
     load_task("gtzan").write_standin(tmp_path)
     (tmp_path / MARKER).unlink()
-    found = validation.check(load_task("gtzan"), tmp_path)
+    found = validation.check_folder(load_task("gtzan"), tmp_path)
     assert found.faults == []
     assert list(found.known_bad) == ["jazz.00054"]
 
@@ -80,20 +80,20 @@ def test_same_stretch_of_files_is_looked_for_once(tmp_path):
     lines += [f"c{k},a.wav,{k},{k + 1},x,train" for k in range(3)] + ["d,sub/b.wav,,,y,test"]
     (tmp_path / "t.csv").write_text("\n".join(lines))
     task = load_task(str(tmp_path / "t.csv"))
-    assert validation.missing(task.manifest()) == ["a.wav", "sub/b.wav"]
+    assert validation.missing_recordings(task.manifest()) == ["a.wav", "sub/b.wav"]
     (tmp_path / "a.wav").touch()
-    assert validation.check(task).faults == ["1 of 2 recordings are not there"]
+    assert validation.check_folder(task).faults == ["1 of 2 recordings are missing"]
 
 
 def test_regression_counts_numbers(tmp_path):
     lines = ("clip_id,path,target:joy,split", "a,a.wav,1,train", "b,b.wav,2,test")
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    assert validation.check(load_task(str(tmp_path / "t.csv"))).labels == {"joy": 2}
+    assert validation.check_folder(load_task(str(tmp_path / "t.csv"))).labels == {"joy": 2}
 
 
 def test_manifest_without_a_root_says_what_it_needs():
     with pytest.raises(DataError, match="Give their folder with --root"):
-        validation.missing(load_task("gtzan").manifest())
+        validation.missing_recordings(load_task("gtzan").manifest())
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_manifest_without_a_root_says_what_it_needs():
 def test_deviations_name_found_and_expected(counts, said):
     card = cards.load_task_card("gtzan").model_copy(update={"counts": counts})
     clips = load_task("gtzan").manifest()
-    assert clip_counts.count_mismatches(card, clips) == said
+    assert splits.count_mismatches(card, clips) == said
 
 
 def test_deviation_is_shown_by_extract_and_evaluate(real, main, tmp_path):
@@ -130,7 +130,7 @@ def test_deviation_is_shown_by_extract_and_evaluate(real, main, tmp_path):
     [
         ("label,split", ("x,", "y,", "x,test", "y,test"), "no clip has split 'train'"),
         ("kind,split", ("x,train", "y,train", "x,test", "y,test"), "the clips have no labels"),
-        ("label,fold", ("x,1", "y,1", "x,1", "y,1"), "at least two folds, found only 1"),
+        ("label,fold", ("x,1", "y,1", "x,1", "y,1"), "at least two folds, got only 1"),
         ("label,fold", ("x,1", "y,2", "x,1", "y,"), "1 of 4 clips have no fold"),
         ("label,group", ("x,a", "y,a", "x,b", "y,b"), "5 folds need as many groups"),
     ],
@@ -141,7 +141,7 @@ def test_table_that_no_probe_could_be_fitted_on_is_not_as_it_should_be(
     (tmp_path / "a.wav").touch()
     lines = [f"clip_id,path,{header}", *(f"c{k},a.wav,{row}" for k, row in enumerate(rows))]
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    [fault] = validation.check(load_task(str(tmp_path / "t.csv"))).faults
+    [fault] = validation.check_folder(load_task(str(tmp_path / "t.csv"))).faults
     assert said in fault
     done = main("data", "check", tmp_path / "t.csv")
     assert done.returncode == 1
@@ -154,7 +154,7 @@ def test_clips_on_no_side_are_counted(tmp_path):
     lines = ["clip_id,path,label,split", *(f"c{k},a.wav,{row}" for k, row in enumerate(rows))]
     (tmp_path / "t.csv").write_text("\n".join(lines))
     (tmp_path / "a.wav").touch()
-    found = validation.check(load_task(str(tmp_path / "t.csv")))
+    found = validation.check_folder(load_task(str(tmp_path / "t.csv")))
     assert found.counts["on no side"] == {"found": 1, "expected": None}
     assert found.faults == []
 
@@ -166,7 +166,7 @@ def test_metric_for_another_kind_of_labels_is_a_fault(tmp_path):
     (tmp_path / "a.wav").touch()
     task = load_task(str(tmp_path / "t.csv"))
     task.card = task.card.model_copy(update={"metric": "r2"})
-    assert validation.check(task).faults == ["r2 is for regression targets; these are single"]
+    assert validation.check_folder(task).faults == ["r2 is for regression targets, got single"]
 
 
 def test_without_decoding_it_is_said_that_nothing_was_opened(main, urban):
@@ -182,13 +182,13 @@ def test_clips_without_a_recording_are_missing_wherever_it_may_lie(task, tmp_pat
     clips = load_task(task).manifest(tmp_path)
     gone = clips.expected - len(clips)
     assert 0 < gone == len(clips.absent) < len(clips)
-    found = validation.check(load_task(task), tmp_path)
+    found = validation.check_folder(load_task(task), tmp_path)
     assert f"{gone} of {clips.expected} clips have no recording" in found.faults
     assert found.missing == list(clips.absent)
     assert not any(list(tmp_path.rglob(f"*{name}.*")) for name in clips.absent)
     done = main("data", "check", task, "--root", tmp_path)
     assert done.returncode == 1
-    assert f"recordings that are not there ({gone}):\n    {clips.absent[0]}\n" in done.stdout
+    assert f"missing recordings ({gone}):\n    {clips.absent[0]}\n" in done.stdout
     where = ("--task", task, "--root", tmp_path, "--cache", tmp_path / "cache")
     said = f"{gone} of {clips.expected} clips have no recording"
     assert said in main("extract", "-e", "melstats", "--limit", 2, *where).stdout

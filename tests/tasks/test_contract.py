@@ -37,7 +37,7 @@ def rehearsed(tmp_path_factory):
 def test_rehearsal_passes_the_check(rehearsed, name):
     own = rehearsed(name)
     assert (own.root / MARKER).exists()
-    found = validation.check(own.task, own.root)
+    found = validation.check_folder(own.task, own.root)
     assert found.faults == []
     assert found.stand_in or own.task.card.stand_in
     # 48 asked for; a task whose list is in its card, or with many folds, has more
@@ -49,7 +49,7 @@ def test_rehearsal_passes_the_check(rehearsed, name):
 def test_splits_make_sense(rehearsed, name):
     own = rehearsed(name)
     card = own.task.card
-    divisions = splits.make(card.protocol, own.clips)
+    divisions = splits.make_splits(card.protocol, own.clips)
     targets = own.clips.targets()
     tested = np.concatenate([split.test for split in divisions])
     assert len(set(tested)) == len(tested)
@@ -109,11 +109,11 @@ def test_extraction_and_evaluation_beat_chance(rehearsed, tmp_path, name):
     metric = metrics.get_metric(own.task.card.metric)
     blind = np.mean([ignorant(metric, own, split) for split in divided(own)])
     gain = result["score"] - blind
-    assert (gain if metric.higher else -gain) > 0.05, (result["score"], blind)
+    assert (gain if metric.higher_is_better else -gain) > 0.05, (result["score"], blind)
 
 
 def divided(own):
-    return splits.make(own.task.card.protocol, own.clips)
+    return splits.make_splits(own.task.card.protocol, own.clips)
 
 
 def ignorant(metric, own, split):
@@ -121,6 +121,6 @@ def ignorant(metric, own, split):
     targets = own.clips.targets()
     train = targets[split.train]
     if own.clips.target == "single":
-        train = train[:, None] == np.arange(len(own.clips.names))
+        train = train[:, None] == np.arange(len(own.clips.class_names))
     even = np.tile(train.mean(axis=0), (len(split.test), 1))
     return metric.score(targets[split.test], even)

@@ -88,7 +88,7 @@ def test_the_means_are_the_published_ones(manifests, shared):
             for row in csv.DictReader(stream)
         }
     found = manifests["emomusic"]
-    assert found.names == ("arousal", "valence") and len(listed) == 744
+    assert found.class_names == ("arousal", "valence") and len(listed) == 744
     expected = 9 * np.array([listed[clip_id] for clip_id in found.clip_ids])
     np.testing.assert_allclose(found.targets(), expected, atol=1e-10)  # twelve digits, times nine
     low, high = found.targets().min(axis=0), found.targets().max(axis=0)
@@ -99,7 +99,7 @@ def test_genres_have_the_published_counts(manifests):
     counts = Counter(row[0] for row in manifests["emomusic-genre"].table["labels"])
     names = ("Blues", "Classical", "Country", "Electronic", "Folk", "Jazz", "Pop", "Rock")
     assert counts == dict(zip(names, (100, 116, 105, 92, 71, 105, 78, 77), strict=True))
-    assert manifests["emomusic-genre"].names == names
+    assert manifests["emomusic-genre"].class_names == names
 
 
 def test_artists_are_in_both_sets(manifests):
@@ -153,7 +153,9 @@ def test_another_separator_is_named(played):
 def test_values_of_another_scale_are_refused(played):
     """The continuous annotations run from -1 to 1."""
     change(played, "static_annotations.csv", 1, "mean_arousal", "-0.2")
-    with pytest.raises(DataError, match=r"song 2, column mean_arousal: '-0\.2' is not a number"):
+    with pytest.raises(
+        DataError, match=r"song 2, column mean_arousal must be a number from 1 to 9, got '-0\.2'"
+    ):
         load_task("emomusic").manifest(played)
 
 
@@ -172,7 +174,10 @@ def test_an_unknown_genre_is_named(played):
 
 def test_an_unknown_set_is_named(played):
     change(played, "songs_info.csv", 1, "Mediaeval 2013 set", "training")
-    with pytest.raises(DataError, match="song 2: Mediaeval 2013 set is 'training'"):
+    with pytest.raises(
+        DataError,
+        match="song 2: Mediaeval 2013 set must be development or evaluation, got 'training'",
+    ):
         load_task("emomusic").manifest(played)
 
 

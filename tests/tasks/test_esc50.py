@@ -81,8 +81,8 @@ def test_esc10_is_read_in_any_case(tmp_path, true):
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("1-7-A-0.wav,1,0,dog,1,7,A", r"1-7-A-0\.wav: column esc10 is '1', expected True or False"),
-        ("1-7-A-0.wav,1,0,dog,True,7", r"line 2: 6 fields where 7"),
+        ("1-7-A-0.wav,1,0,dog,1,7,A", r"1-7-A-0\.wav: column esc10 must be True or False, got '1'"),
+        ("1-7-A-0.wav,1,0,dog,True,7", r"line 2: expected 7 fields .*got 6"),
         ("/../../7.wav,1,0,dog,True,7,A", "leaves the root folder"),
     ],
 )

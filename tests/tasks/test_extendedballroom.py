@@ -65,8 +65,8 @@ def test_songs_have_the_published_counts(real):
     assert len(found) == 4180 and found.provenance == ()  # as the card says
     counts = Counter(row[0] for row in found.table["labels"])
     expected = (455, 507, 350, 53, 497, 470, 47, 468, 65, 464, 252, 529, 23)
-    assert found.names == tuple(sorted(found.names)) and len(found.names) == 13
-    assert [counts[name] for name in found.names] == list(expected)
+    assert found.class_names == tuple(sorted(found.class_names)) and len(found.class_names) == 13
+    assert [counts[name] for name in found.class_names] == list(expected)
 
 
 def test_labels_are_those_of_another_list(real, shared):
@@ -117,7 +117,7 @@ def test_only_the_grouped_folds_keep_duplicates_together(real):
         sizes = Counter(sides[name])
         assert set(sizes) == {str(k + 1) for k in range(10)}
         assert max(sizes.values()) - min(sizes.values()) <= 10
-    rare = real[RANDOM].targets() == real[RANDOM].names.index("Wcswing")
+    rare = real[RANDOM].targets() == real[RANDOM].class_names.index("Wcswing")
     assert set(Counter(sides[RANDOM][rare]).values()) == {2, 3}
 
 
@@ -136,7 +136,7 @@ def test_a_rehearsal_has_the_official_layout(played):
         found = load_task(name).manifest(played)
         assert found.provenance == ("stand-in data",)
         assert all((played / path).is_file() for path in found.column("path"))
-        assert len(splits.make(load_task(name).card.protocol, found)) == 10
+        assert len(splits.make_splits(load_task(name).card.protocol, found)) == 10
 
 
 def test_a_copy_with_seven_dances_is_noticed(official, tmp_path):

@@ -62,8 +62,8 @@ def test_counts_are_the_published_ones(root, name, train):
 def test_labels_are_the_vocabulary_in_its_order(root, shared):
     clips = load_task(TASKS[0]).manifest(root)
     lines = (shared / "data/meta/fsdkaggle2019_vocabulary.csv").read_text().splitlines()
-    assert [f"{k},{name}" for k, name in enumerate(clips.names)] == lines
-    assert list(clips.names) == sorted(clips.names) and len(clips.names) == 80
+    assert [f"{k},{name}" for k, name in enumerate(clips.class_names)] == lines
+    assert list(clips.class_names) == sorted(clips.class_names) and len(clips.class_names) == 80
 
 
 def test_several_labels_and_every_class(root):
@@ -89,7 +89,9 @@ def test_kaggle_audio_with_zenodo_tables(root, kaggle, name, folder):
     meta.mkdir()
     shutil.copy(root / f"FSDKaggle2019.meta/{TEST}.csv", meta)
     mixed = load_task(name).manifest(kaggle)
-    assert mixed.names == load_task(name).manifest(root).names  # sorted, without a vocabulary
+    assert (
+        mixed.class_names == load_task(name).manifest(root).class_names
+    )  # sorted, without a vocabulary
     columns = ["clip_id", "split", "labels"]
     assert mixed.table[columns].equals(official[columns])
     found = {path.split("/")[0] for path in mixed.table["path"]}
@@ -122,8 +124,11 @@ def test_unknown_label_names_clip_and_nearest(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "fault"),
     [
-        ({"test": "b.wav,Yell,public,2,CC0"}, r"b\.wav: column usage is 'public', expected Public"),
-        ({"train": "a.wav,Bark,Yell,1,CC0"}, r"line 2: 5 fields where 4 are expected"),
+        (
+            {"test": "b.wav,Yell,public,2,CC0"},
+            r"b\.wav: column usage must be Public or Private, got 'public'",
+        ),
+        ({"train": "a.wav,Bark,Yell,1,CC0"}, r"line 2: expected 4 fields .*got 5"),
         ({"train": "1.2E+05.wav,Bark,1,CC0"}, r"spreadsheet program has changed: '1\.2E\+05'"),
         ({"test": "a.wav,Yell,Public,2,CC0"}, r"more than once: 'a'"),
     ],

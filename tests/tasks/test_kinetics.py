@@ -65,8 +65,8 @@ def test_draw_depends_on_neither_order_nor_missing_files(tmp_path):
 def test_classes_are_in_alphabetical_order(tmp_path):
     lists(tmp_path, rows(40, "train"), rows(5, "val"))
     clips = load_task("kinetics700").manifest(tmp_path)
-    assert clips.names == tuple(sorted(LABELS))
-    assert clips.names[clips.targets()[0]] == "tap dancing"
+    assert clips.class_names == tuple(sorted(LABELS))
+    assert clips.class_names[clips.targets()[0]] == "tap dancing"
     assert clips.clip_ids[0] == "train_000000_000000_000010"
 
 
@@ -122,7 +122,7 @@ def test_lists_may_have_their_other_names(tmp_path):
     [
         ("zumba,#NAME?,1,11,val", DataError, r"val\.csv: ids that a spreadsheet .*'#NAME\?'"),
         ("zumba,abc,one,11,val", DataError, r"video 'abc': time_start 'one'.*numbers of seconds"),
-        ("zumba,abc,1,11", DataError, r"val\.csv, line 2: 4 fields where 5"),
+        ("zumba,abc,1,11", DataError, r"val\.csv, line 2: expected 5 fields .*got 4"),
         ("zumbas,abc,1,11,val", UnknownNameError, r"val\.csv 'zumbas'.*Did you mean 'zumba'"),
         ("zumba,../../../a,1,11,val", DataError, "leaves the root folder"),
     ],

@@ -57,7 +57,7 @@ def test_made_folds_that_tear_groups_apart_are_found(tmp_path):
 
 def test_clips_without_groups_say_so(tmp_path):
     task = table(tmp_path, "clip_id,path,label,split", "a,a.wav,x,train", "b,b.wav,x,test")
-    with pytest.raises(DataError, match="no groups are known"):
+    with pytest.raises(DataError, match="its clips have no groups"):
         leakage.find_shared_groups(task, task.manifest())
 
 
@@ -65,7 +65,7 @@ def test_clips_without_groups_say_so(tmp_path):
 def doubled(tmp_path):
     stage = StandInWriter(tmp_path, 1)
     for k, name in enumerate(("a.wav", "b.wav", "long.wav")):
-        stage.write_audio(name, [k], seconds=2.0, rate=8000)
+        stage.write_audio(name, [k], seconds=2.0, sr=8000)
     shutil.copy(tmp_path / "a.wav", tmp_path / "again.wav")
     return table(
         tmp_path,
@@ -95,7 +95,7 @@ def test_identical_recordings_are_found_by_their_content(doubled):
 
 def test_missing_recordings_are_named_before_anything_is_read(doubled, tmp_path):
     (tmp_path / "b.wav").unlink()
-    with pytest.raises(DataError, match=r"1 recordings are not there: 'b\.wav'"):
+    with pytest.raises(DataError, match=r"1 recordings are missing: 'b\.wav'"):
         leakage.find_duplicates(doubled, doubled.manifest())
 
 

@@ -214,7 +214,7 @@ def test_a_tag_that_is_neither_0_nor_1_is_named(played):
         rows[3][header.index("rock")] = "2"
 
     edit(played / "annotations_final.csv", count)
-    with pytest.raises(DataError, match="clip 14, column 'rock': '2' is neither 0 nor 1"):
+    with pytest.raises(DataError, match="clip 14, column 'rock' must be 0 or 1, got '2'"):
         load_task("magnatagatune").manifest(played)
 
 

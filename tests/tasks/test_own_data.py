@@ -24,15 +24,15 @@ def garden(tmp_path, monkeypatch):
     stage = StandInWriter(tmp_path, 10)
     for bird, label in enumerate(BIRDS):
         for k in range(10):
-            stage.write_audio(f"birdsong/{label}/{k}.wav", [bird], seconds=0.3, rate=16000)
+            stage.write_audio(f"birdsong/{label}/{k}.wav", [bird], seconds=0.3, sr=16000)
     [table] = blocks("csv")
-    stage.text("clips.csv", table)
+    stage.write_text("clips.csv", table)
     for row in csv.DictReader(table.splitlines()):
         bird = [BIRDS.index(row["label"])]
         if not (tmp_path / row["path"]).exists():
-            stage.write_audio(row["path"], bird, seconds=3, rate=16000)
+            stage.write_audio(row["path"], bird, seconds=3, sr=16000)
     [card] = blocks("yaml")
-    stage.text("my-cards/birds.yaml", card)
+    stage.write_text("my-cards/birds.yaml", card)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -71,8 +71,8 @@ def test_tables_of_one_name_do_not_overwrite_each_other(tmp_path, main, monkeypa
         stage = StandInWriter(tmp_path / folder, 8, seed=number)
         rows = [(f"c{k}", f"{k}.wav", BIRDS[k % 2]) for k in range(10)]
         for k in range(10):
-            stage.write_audio(f"{k}.wav", [k % 2 + 5 * number], seconds=0.3, rate=16000)
-        stage.table("clips.csv", rows, header=("clip_id", "path", "label"))
+            stage.write_audio(f"{k}.wav", [k % 2 + 5 * number], seconds=0.3, sr=16000)
+        stage.write_table("clips.csv", rows, header=("clip_id", "path", "label"))
 
     def extract(folder, *more):
         monkeypatch.chdir(tmp_path / folder)
@@ -127,7 +127,7 @@ def test_folder_of_folders_is_a_task_for_every_command(garden, main, monkeypatch
     assert main("data", "leaks", "song", "--identical").returncode == 1
     first.unlink()
     done = main("data", "check", "song")
-    assert (done.returncode, "1 of 20 recordings are not there" in done.stdout) == (1, True)
+    assert (done.returncode, "1 of 20 recordings are missing" in done.stdout) == (1, True)
     assert main("data", "check", "song", "--cache", garden / "none").returncode == 2
 
 

@@ -26,19 +26,19 @@ from probekit.tasks.task import load_task
 )
 def test_sound_is_what_was_asked_for(tmp_path, name, rate, channels, subtype, slack):
     stage = StandInWriter(tmp_path, 1)
-    stage.write_audio(f"x/{name}", [3], seconds=0.5, rate=rate, channels=channels, subtype=subtype)
+    stage.write_audio(f"x/{name}", [3], seconds=0.5, sr=rate, channels=channels, subtype=subtype)
     facts = soundfile.info(tmp_path / "x" / name)
     assert (facts.samplerate, facts.channels) == (rate, channels)
     if subtype:
         assert facts.subtype == subtype
     decoded = recording.load(tmp_path / "x" / name)
-    assert decoded.seconds == pytest.approx(0.5, abs=slack + 1e-9)
+    assert decoded.duration == pytest.approx(0.5, abs=slack + 1e-9)
     assert 0.05 < np.abs(decoded.wave).max() <= 1
 
 
 def test_video_holds_its_sound(tmp_path):
     av = pytest.importorskip("av")
-    StandInWriter(tmp_path, 1).write_audio("a.mp4", [1], seconds=1.0, rate=44100, channels=2)
+    StandInWriter(tmp_path, 1).write_audio("a.mp4", [1], seconds=1.0, sr=44100, channels=2)
     with av.open(str(tmp_path / "a.mp4")) as file:
         [stream] = file.streams.audio
         assert (stream.rate, stream.channels) == (44100, 2)
@@ -85,16 +85,16 @@ def test_seed_decides_all(tmp_path):
 
 def test_table_and_text(tmp_path):
     stage = StandInWriter(tmp_path, 1)
-    stage.table(
+    stage.write_table(
         "m/t.tsv",
         [(1, "a b"), (2, "c")],
         header=("n", "x"),
         delimiter="\t",
         quoting=csv.QUOTE_ALL,
-        before="# line\n",
+        preamble="# line\n",
     )
     assert (tmp_path / "m/t.tsv").read_text() == '# line\n"n"\t"x"\n"1"\t"a b"\n"2"\t"c"\n'
-    stage.text("n.txt", "é\n")
+    stage.write_text("n.txt", "é\n")
     assert (tmp_path / "n.txt").read_text("utf-8") == "é\n"
     assert stage.written == ["m/t.tsv", "n.txt"]
 
@@ -138,21 +138,21 @@ def test_marker_never_removes_files_outside_of_its_folder(tmp_path):
     listed = ("own", "../precious", str(tmp_path / "precious"))
     (root / "own").touch()
     (root / MARKER).write_text("forged\nfiles:\n" + "\n".join(listed))
-    writer.begin(root, "t", "d")
+    writer.prepare_folder(root, "t", "d")
     assert not (root / "own").exists()
     assert (tmp_path / "precious").exists()
 
 
 def test_interrupted_rehearsal_is_marked_and_not_mixed_with_another(tmp_path):
-    writer.begin(tmp_path, "t", "d")
-    StandInWriter(tmp_path, 1).text("half.txt", "")
+    writer.prepare_folder(tmp_path, "t", "d")
+    StandInWriter(tmp_path, 1).write_text("half.txt", "")
     assert writer.is_stand_in(tmp_path)
     with pytest.raises(DataError, match="interrupted"):
-        writer.begin(tmp_path, "t", "d")
+        writer.prepare_folder(tmp_path, "t", "d")
 
 
 def test_table_of_the_users_cannot_be_rehearsed(tmp_path):
     (tmp_path / "t.csv").write_text("clip_id,label\na,x\n")
-    with pytest.raises(CardError, match="cannot be rehearsed"):
+    with pytest.raises(CardError, match="has no make_standin"):
         load_task(str(tmp_path / "t.csv")).write_standin(tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -30,7 +30,7 @@ def make_clips(count: int = 60, classes: int = 3, target: str = "single", **colu
         for k in range(count)
     ]
     names = ["number"] if target == "regression" else None
-    return manifests.from_rows("mine", rows, target=target, names=names)
+    return manifests.from_rows("mine", rows, target=target, class_names=names)
 
 
 def in_groups(count: int, size: int) -> list[str]:
@@ -49,7 +49,7 @@ def same(found: list[splits.Split], expected: list[splits.Split]) -> bool:
 
 def test_fixed_split_is_the_manifest_s_own():
     column = ["train"] * 30 + ["valid"] * 10 + ["test"] * 15 + [""] * 5
-    (found,) = splits.make(Protocol(kind="split"), make_clips(split=column))
+    (found,) = splits.make_splits(Protocol(kind="split"), make_clips(split=column))
     assert found.name == "test"
     assert list(found.train) == list(range(30))
     assert list(found.valid) == list(range(30, 40))
@@ -59,7 +59,7 @@ def test_fixed_split_is_the_manifest_s_own():
 @pytest.mark.parametrize(("refit", "rows"), [(True, [0, 1, 2, 3]), (False, [0, 1])])
 def test_scored_probe_is_fitted_on_validation_clips_with_a_refit_only(refit, rows):
     split = splits.Split("test", np.array([0, 1]), np.array([2, 3]), np.array([4]))
-    assert list(split.fitted(Protocol(kind="split", refit=refit))) == rows
+    assert list(split.fit_rows(Protocol(kind="split", refit=refit))) == rows
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_scored_probe_is_fitted_on_validation_clips_with_a_refit_only(refit, row
         (["train"] * 60, "mine: no clip has split 'test'"),
         (["test"] * 60, "mine: no clip has split 'train'"),
         (["valid", "test"] * 30, "mine: no clip has split 'train'"),
-        (["train", "dev"] * 30, "split must be train, valid or test; found dev"),
+        (["train", "dev"] * 30, "split must be train, valid or test, got dev"),
     ],
 )
 def test_incomplete_split_is_refused(column, message):
     with pytest.raises(DataError, match=message):
-        splits.make(Protocol(kind="split"), make_clips(split=column))
+        splits.make_splits(Protocol(kind="split"), make_clips(split=column))
 
 
 # ---- official folds
@@ -81,7 +81,7 @@ def test_incomplete_split_is_refused(column, message):
 
 def test_official_folds_are_tested_one_after_another_in_the_order_of_their_numbers():
     folds = [str(k % 12 + 1) for k in range(60)]
-    found = splits.make(Protocol(kind="folds"), make_clips(fold=folds))
+    found = splits.make_splits(Protocol(kind="folds"), make_clips(fold=folds))
     assert [split.name for split in found] == [str(k) for k in range(1, 13)]
     for split in found:
         assert {folds[k] for k in split.test} == {split.name}
@@ -90,21 +90,23 @@ def test_official_folds_are_tested_one_after_another_in_the_order_of_their_numbe
 
 
 def test_folds_with_names_keep_the_alphabet_s_order():
-    found = splits.make(Protocol(kind="folds"), make_clips(fold=["zoe", "10", "adam", "9"] * 15))
+    found = splits.make_splits(
+        Protocol(kind="folds"), make_clips(fold=["zoe", "10", "adam", "9"] * 15)
+    )
     assert [split.name for split in found] == ["9", "10", "adam", "zoe"]
 
 
 @pytest.mark.parametrize(
     ("folds", "message"),
     [
-        (["1"] * 60, "cross-validation needs at least two folds, found only 1$"),
+        (["1"] * 60, "cross-validation needs at least two folds, got only 1$"),
         (["1", "2", ""] * 20, "20 of 60 clips have no fold"),
         ([""] * 60, "60 of 60 clips have no fold"),
     ],
 )
 def test_folds_that_are_none_are_refused(folds, message):
     with pytest.raises(DataError, match=f"mine: {message}"):
-        splits.make(Protocol(kind="folds"), make_clips(fold=folds))
+        splits.make_splits(Protocol(kind="folds"), make_clips(fold=folds))
 
 
 # ---- folds that are made
@@ -112,7 +114,7 @@ def test_folds_that_are_none_are_refused(folds, message):
 
 def test_made_folds_keep_classes_in_proportion():
     clips = make_clips(90, 3)
-    found = splits.make(Protocol(kind="made-folds", folds=5), clips)
+    found = splits.make_splits(Protocol(kind="made-folds", folds=5), clips)
     assert [split.name for split in found] == ["1", "2", "3", "4", "5"]
     for split in found:
         assert Counter(clips.targets()[split.test]) == {0: 6, 1: 6, 2: 6}
@@ -121,7 +123,9 @@ def test_made_folds_keep_classes_in_proportion():
 
 def test_made_folds_follow_from_the_seed():
     clips = make_clips()
-    seeds = [splits.make(Protocol(kind="made-folds", folds=4, seed=s), clips) for s in (0, 0, 1)]
+    seeds = [
+        splits.make_splits(Protocol(kind="made-folds", folds=4, seed=s), clips) for s in (0, 0, 1)
+    ]
     assert same(seeds[0], seeds[1])
     assert not same(seeds[0], seeds[2])
 
@@ -133,20 +137,20 @@ def test_groups_never_cross_made_folds(target, seed):
     groups = [f"g{k}" for k in rng.integers(0, 20, 120)]
     clips = make_clips(120, target=target, group=groups)
     protocol = Protocol(kind="made-folds", folds=4, seed=seed, grouped=True)
-    for split in splits.make(protocol, clips):
+    for split in splits.make_splits(protocol, clips):
         assert not {groups[k] for k in split.train} & {groups[k] for k in split.test}
 
 
 def test_clips_without_a_group_are_on_their_own_in_made_folds():
     clips = make_clips(60, group=[*in_groups(20, 4), *[""] * 40])
-    found = splits.make(Protocol(kind="made-folds", folds=5, grouped=True), clips)
+    found = splits.make_splits(Protocol(kind="made-folds", folds=5, grouped=True), clips)
     alone = [sum(k >= 20 for k in split.test) for split in found]
     assert min(alone) > 0  # not one group of 40
 
 
 def test_groups_are_not_kept_together_unless_asked_for():
     groups = in_groups(60, 6)
-    found = splits.make(Protocol(kind="made-folds", folds=5), make_clips(group=groups))
+    found = splits.make_splits(Protocol(kind="made-folds", folds=5), make_clips(group=groups))
     assert any({groups[k] for k in s.train} & {groups[k] for k in s.test} for s in found)
 
 
@@ -154,16 +158,16 @@ def test_a_clip_stays_in_its_made_fold_whichever_others_are_missing():
     whole = make_clips(90)
     rows = np.delete(np.arange(90), [0, 17, 18, 40, 77])
     protocol = Protocol(kind="made-folds", folds=5)
-    fold = {whole.clip_ids[k]: s.name for s in splits.make(protocol, whole) for k in s.test}
+    fold = {whole.clip_ids[k]: s.name for s in splits.make_splits(protocol, whole) for k in s.test}
     some = whole.subset(rows)
-    for split in splits.make(protocol, some, whole):
+    for split in splits.make_splits(protocol, some, whole):
         assert {fold[some.clip_ids[k]] for k in split.test} == {split.name}
 
 
 @pytest.mark.parametrize(
     ("clips", "grouped", "message"),
     [
-        (make_clips(60), True, "folds are to keep groups whole, but no clip has a group"),
+        (make_clips(60), True, "folds must not divide groups, but no clip has a group"),
         (make_clips(60, group=in_groups(60, 20)), True, "7 folds need as many groups"),
         (make_clips(6), False, "7 folds need as many clips"),
         (make_clips(12, classes=6), False, "7 folds need as many clips, and a class of as many"),
@@ -171,7 +175,7 @@ def test_a_clip_stays_in_its_made_fold_whichever_others_are_missing():
 )
 def test_folds_that_cannot_be_made_are_refused(clips, grouped, message):
     with pytest.raises(DataError, match=f"mine: {message}"):
-        splits.make(Protocol(kind="made-folds", folds=7, grouped=grouped), clips)
+        splits.make_splits(Protocol(kind="made-folds", folds=7, grouped=grouped), clips)
 
 
 def test_groups_too_unlike_in_size_are_refused():
@@ -183,8 +187,8 @@ def test_groups_too_unlike_in_size_are_refused():
     ]
     clips = manifests.from_rows("mine", rows)
     protocol = Protocol(kind="made-folds", folds=5, grouped=True)
-    with pytest.raises(DataError, match="the groups are too unlike in size for 5 folds"):
-        splits.make(protocol, clips)
+    with pytest.raises(DataError, match="the groups are too unequal in size for 5 folds"):
+        splits.make_splits(protocol, clips)
     for fit, held in splits.inner_cv(protocol, clips, np.arange(len(clips))):
         assert len(fit) and len(held)
 
@@ -208,7 +212,7 @@ def test_inner_divisions_hold_out_whole_official_folds(target):
     # groups that cross the folds must not matter
     clips = make_clips(140, target=target, fold=folds, group=in_groups(140, 10))
     protocol = Protocol(kind="folds", inner_folds=6)
-    for split in splits.make(protocol, clips):
+    for split in splits.make_splits(protocol, clips):
         pairs = check_inner(protocol, clips, split.train, folds)
         assert [len({folds[k] for k in held}) for _, held in pairs] == [1] * 6
 
@@ -220,7 +224,7 @@ def test_inner_divisions_keep_groups_whole(target, kind):
     column = ["train" if k % 10 < 5 else "test" for k in range(120)]
     clips = make_clips(120, target=target, group=groups, split=column)
     protocol = Protocol(kind=kind, folds=3, grouped=kind == "made-folds")
-    for split in splits.make(protocol, clips):
+    for split in splits.make_splits(protocol, clips):
         assert len(check_inner(protocol, clips, split.train, groups)) == 5
 
 
@@ -238,14 +242,14 @@ def test_inner_divisions_never_hold_test_clips(kind):
         60, split=["train", "train", "test"] * 20, fold=[str(k // 15) for k in range(60)]
     )
     protocol = Protocol(kind=kind, folds=4)
-    for split in splits.make(protocol, clips):
+    for split in splits.make_splits(protocol, clips):
         for pair in splits.inner_cv(protocol, clips, split.train):
             assert not set(np.concatenate(pair)) & set(split.test)
 
 
 def test_there_are_no_more_inner_divisions_than_units():
     clips = make_clips(60, fold=["1", "2", "3", "4"] * 15)
-    for split in splits.make(Protocol(kind="folds", inner_folds=5), clips):
+    for split in splits.make_splits(Protocol(kind="folds", inner_folds=5), clips):
         assert len(splits.inner_cv(Protocol(kind="folds", inner_folds=5), clips, split.train)) == 3
 
 
@@ -288,7 +292,7 @@ def made_split(**more):
 
 def test_made_split_keeps_classes_in_proportion():
     clips = random_clips([("x",)] * 200 + [("y",)] * 60 + [("z",)] * 20)
-    [split] = splits.make(made_split(), clips)
+    [split] = splits.make_splits(made_split(), clips)
     assert (len(split.train), len(split.valid), len(split.test)) == (238, 0, 42)
     assert sorted([*split.train, *split.test]) == list(range(280))
     assert list(np.bincount(clips.targets()[split.test])) == [30, 9, 3]
@@ -296,10 +300,10 @@ def test_made_split_keeps_classes_in_proportion():
 
 def test_made_split_follows_from_its_seed_and_not_from_missing_clips():
     clips = random_clips([("x",), ("y",)] * 50)
-    [one], [same], [other] = (splits.make(made_split(seed=s), clips) for s in (1, 1, 2))
+    [one], [same], [other] = (splits.make_splits(made_split(seed=s), clips) for s in (1, 1, 2))
     assert list(one.test) == list(same.test) != list(other.test)
     few = clips.subset(range(5, 100))
-    [part] = splits.make(made_split(seed=1), few, clips)
+    [part] = splits.make_splits(made_split(seed=1), few, clips)
     ids = clips.column("clip_id")
     assert set(few.column("clip_id")[part.test]) == set(ids[one.test]) - {f"c{k}" for k in range(5)}
 
@@ -308,7 +312,7 @@ def test_made_split_follows_from_its_seed_and_not_from_missing_clips():
 def test_made_split_keeps_groups_whole(target):
     groups = [f"g{k // 5}" for k in range(200)]
     clips = random_clips([("xy"[k % 2],) for k in range(200)], groups, target)
-    [split] = splits.make(made_split(test_share=0.2, grouped=True), clips)
+    [split] = splits.make_splits(made_split(test_share=0.2, grouped=True), clips)
     names = clips.column("group")
     assert not set(names[split.train]) & set(names[split.test])
     assert len(split.test) == 40
@@ -316,13 +320,13 @@ def test_made_split_keeps_groups_whole(target):
 
 def test_made_split_of_too_few_clips_says_so():
     with pytest.raises(DataError, match="test clips cannot be drawn"):
-        splits.make(made_split(), random_clips([("x",), ("y",), ("y",)]))
+        splits.make_splits(made_split(), random_clips([("x",), ("y",), ("y",)]))
     with pytest.raises(DataError, match="no clip has a group"):
-        splits.make(made_split(grouped=True), random_clips([("x",), ("y",)] * 20))
+        splits.make_splits(made_split(grouped=True), random_clips([("x",), ("y",)] * 20))
     with pytest.raises(ValueError, match="made-split needs test_share"):
         Protocol(kind="made-split")
 
 
 def test_names_of_sides_are_listed_as_people_do():
     names = ["test", "10", "2", "theo", "train", "a", "valid", "2"]
-    assert splits.in_order(names) == ["train", "valid", "test", "2", "10", "a", "theo"]
+    assert splits.sort_splits(names) == ["train", "valid", "test", "2", "10", "a", "theo"]

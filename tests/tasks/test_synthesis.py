@@ -66,7 +66,7 @@ def test_twelve_classes_in_alphabetical_order():
 @pytest.mark.parametrize(("seconds", "rate"), [(0.1, 8000), (1.234, 22050), (1.0, 48000)])
 def test_sound_is_finite_bounded_and_audible(label, seconds, rate):
     for seed in range(6):
-        sound = synthesize(label, seed=seed, seconds=seconds, rate=rate)
+        sound = synthesize(label, seed=seed, seconds=seconds, sr=rate)
         assert sound.dtype == np.float32
         assert sound.shape == (round(seconds * rate),)
         assert np.isfinite(sound).all()
@@ -76,30 +76,30 @@ def test_sound_is_finite_bounded_and_audible(label, seconds, rate):
 
 @pytest.mark.parametrize("label", CLASSES)
 def test_sound_depends_on_its_arguments_only(label):
-    first = synthesize(label, seed=3, seconds=1.0, rate=16000)
+    first = synthesize(label, seed=3, seconds=1.0, sr=16000)
     np.random.default_rng(0).normal(size=10)
-    assert np.array_equal(first, synthesize(label, seed=3, seconds=1.0, rate=16000))
-    assert not np.allclose(first, synthesize(label, seed=4, seconds=1.0, rate=16000))
+    assert np.array_equal(first, synthesize(label, seed=3, seconds=1.0, sr=16000))
+    assert not np.allclose(first, synthesize(label, seed=4, seconds=1.0, sr=16000))
 
 
 def test_unknown_label_lists_the_classes():
     with pytest.raises(ValueError, match="'gong'") as caught:
-        synthesize("gong", seed=0, seconds=1.0, rate=16000)
+        synthesize("gong", seed=0, seconds=1.0, sr=16000)
     assert all(label in str(caught.value) for label in CLASSES)
 
 
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"seed": -1}, "seed must be >= 0, got -1"),
         ({"seconds": 0.05}, "seconds must be from 0.1 to 60, got 0.05"),
         ({"seconds": float("nan")}, "seconds must be from 0.1 to 60, got nan"),
-        ({"rate": 4000}, "rate must be from 8000 to 96000 Hz, got 4000"),
+        ({"sr": 4000}, "sr must be from 8000 to 96000 Hz, got 4000"),
     ],
 )
 def test_bad_number_is_refused(bad, said):
     with pytest.raises(ValueError, match=said):
-        synthesize("bell", **({"seed": 0, "seconds": 1.0, "rate": 16000} | bad))
+        synthesize("bell", **({"seed": 0, "seconds": 1.0, "sr": 16000} | bad))
 
 
 # ---- table
@@ -264,8 +264,8 @@ def test_table_of_unknown_origin_is_not_overwritten(tmp_path):
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ({"clips": 11}, r"clips must be at least 12 \(one a class\), got 11"),
-        ({"seed": -2}, "seed must be at least 0, got -2"),
+        ({"clips": 11}, r"clips must be >= 12 \(one a class\), got 11"),
+        ({"seed": -2}, "seed must be >= 0, got -2"),
     ],
 )
 def test_bad_corpus_arguments_are_refused(tmp_path, bad, said):

@@ -106,7 +106,7 @@ def test_gtzan_has_the_published_counts_of_each_genre():
     clips = load_task("gtzan").manifest()
     counts = Counter(zip(clips.targets(), clips.column("split"), strict=True))
     table = [tuple(map(int, cell.split("/"))) for cell in GTZAN_TABLE.split()]
-    assert clips.names == tuple(GENRES)
+    assert clips.class_names == tuple(GENRES)
     assert [
         tuple(counts[k, split] for split in ("train", "valid", "test")) for k in range(10)
     ] == table
@@ -203,7 +203,7 @@ def test_table_with_a_split(tmp_path):
     task = load_task(str(table))
     clips = task.manifest()
     assert (task.name, clips.name) == ("dogs-and-cats", "dogs-and-cats")
-    assert clips.names == ("Domestic animals, pets", "wild")
+    assert clips.class_names == ("Domestic animals, pets", "wild")
     assert list(clips.targets()) == [0, 1, 1]
     assert (task.card.protocol.kind, task.card.metric) == ("split", "accuracy")
 
@@ -246,7 +246,7 @@ def test_folder_of_folders_is_a_task(tmp_path):
     clips = readers.from_folder(tmp_path)
     card = infer_card(clips)
     assert (card.protocol.kind, card.protocol.folds, card.metric) == ("made-folds", 5, "accuracy")
-    assert clips.names == ("kick", "snare")
+    assert clips.class_names == ("kick", "snare")
     assert list(clips.targets()) == [0, 0, 0, 1, 1, 1]
 
 
@@ -265,7 +265,7 @@ def test_own_card_is_found_by_its_name(tmp_path, monkeypatch, place):
     task = load_task("mine")
     clips = task.manifest(tmp_path / "data")
     assert (clips.name, len(clips), clips.expected) == ("mine", 2, 5)
-    assert clips.names == ("owl", "cat")  # the card's classes, in the card's order
+    assert clips.class_names == ("owl", "cat")  # the card's classes, in the card's order
     assert list(clips.targets()) == [1, 1]
     assert load_task(str(tmp_path / place / "mine.yaml")).card == task.card
 

@@ -51,7 +51,7 @@ def test_split_is_the_official_one(root):
     assert Counter(clips.column("split")) == {"train": 9185, "test": 4185}
     assert len(clips) == clips.expected == 13370
     assert clips.provenance == ()
-    names = [clips.names[k] for k in clips.targets()]
+    names = [clips.class_names[k] for k in clips.targets()]
     counts = Counter(zip(names, clips.column("split"), strict=True))
     assert {name: (counts[name, "train"], counts[name, "test"]) for name in PER_CLASS} == PER_CLASS
 

@@ -45,7 +45,7 @@ def test_fold_is_the_one_that_evaluates_the_clip(root):
     clips = load_task("dcase2016-1").manifest(root)
     assert list(clips.column("fold")) == list("11223344")
     assert list(clips.column("group")[:4]) == ["a001", "b001", "a002", "b002"]
-    assert [clips.names[k] for k in clips.targets()] == [*SCENES] * 4
+    assert [clips.class_names[k] for k in clips.targets()] == [*SCENES] * 4
     assert list(clips.column("path")[:2]) == ["audio/a001_0_30.wav", "audio/b001_0_30.wav"]
     assert clips.provenance == ("8 of 1,170 clips",)
 
@@ -90,7 +90,7 @@ def test_clip_twice_is_refused(root):
 
 def test_another_separator_is_named(root):
     edit(root / "meta.txt", "\t", ",")
-    with pytest.raises(DataError, match=r"meta\.txt, line 1: 1 field.*commas.*tabs"):
+    with pytest.raises(DataError, match=r"meta\.txt, line 1: .*got 1\..*commas.*tabs"):
         load_task("dcase2016-1").manifest(root)
 
 

@@ -1,1 +1,1 @@
-"""Readers of datasets, one module each, and writers of stand-ins for rehearsals."""
+"""Datasets, one module each: ``load`` reads the folder, ``make_standin`` writes synthetic data."""

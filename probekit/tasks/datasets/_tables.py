@@ -1,17 +1,21 @@
-"""Metadata files of datasets, read strictly: what is not as expected is named with its line."""
+"""Metadata files of datasets: strict reading, labels that the card knows, and the manifest."""
 
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from probekit.cards import TaskCard
+from probekit.data.manifest import Manifest, Target, from_rows
 from probekit.errors import DataError
+from probekit.utils.suggest import unknown_name_error
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "spaces"}
 
 
-def rows(
+def read_table(
     path: Path,
     columns: Sequence[str],
     *,
@@ -27,7 +31,7 @@ def rows(
     path : pathlib.Path
         The file.
     columns : sequence of str
-        With a header, the columns that must be in it, in any order; others are kept, too. Without
+        With a header, the columns that must be in it, in any order; others are read, too. Without
         one, the names of all columns in their order.
     delimiter : str
         The one character between fields.
@@ -49,124 +53,104 @@ def rows(
         If the file is missing, empty or not UTF-8, has another separator, lacks a column, or has a
         row of another length; names the file, the line and what was expected.
     """
-    lines = list(io.StringIO(_text(path), newline=""))[skip:]
+    lines = list(io.StringIO(_read_text(path), newline=""))[skip:]
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=skipinitialspace, strict=True)
-    names = list(columns)
-    if header and not any(line.strip() for line in lines):
-        raise DataError(f"{path}: empty; expected a header with {', '.join(columns)}")
-    found: list[dict[str, str]] = []
-    first = True
+    names: list[str] = [] if header else list(columns)
+    rows: list[dict[str, str]] = []
     try:
         for cells in reader:
-            if not cells:
-                continue
-            if first and header:
-                names = [cell.strip() for cell in cells]
-                _check_header(path, names, columns, delimiter, lines[: reader.line_num])
-            elif len(cells) != len(names):
-                line = skip + reader.line_num
+            if names and len(cells) == len(names):
+                rows.append(dict(zip(names, cells, strict=True)))
+            elif names and cells:
                 hint = _other_separator(lines[reader.line_num - 1], len(names), delimiter)
                 raise DataError(
-                    f"{path}, line {line}: {len(cells)} fields where {len(names)} are expected "
-                    f"({', '.join(names[:8])}{' …' if len(names) > 8 else ''}){hint}"
+                    f"{path}, line {skip + reader.line_num}: expected {len(names)} fields "
+                    f"({', '.join(names[:8])}{' …' if len(names) > 8 else ''}), got "
+                    f"{len(cells)}{hint}"
                 )
-            else:
-                found.append(dict(zip(names, cells, strict=True)))
-            first = False
+            elif any(cell.strip() for cell in cells):
+                names = [cell.strip() for cell in cells]
+                _check_header(path, names, columns, delimiter, lines[: reader.line_num])
     except csv.Error as error:
         raise DataError(f"{path}, line {skip + reader.line_num}: {error}") from error
-    if not found:
-        raise DataError(f"{path}: {'empty' if first else 'a header, but no rows'}")
-    return found
+    if not names:
+        raise DataError(f"{path}: empty; expected a header with {', '.join(columns)}")
+    if not rows:
+        raise DataError(f"{path}: {'a header, but no rows' if header else 'empty'}")
+    return rows
 
 
-def locate(root: Path | None, *places: str, card: TaskCard) -> Path:
-    """Return a file or folder of a dataset, or raise an error that says what was looked for.
-
-    Parameters
-    ----------
-    root : pathlib.Path or None
-        The dataset's folder, as the user gave it.
-    *places : str
-        Files or folders, one of which must be in ``root``.
-    card : TaskCard
-        The task.
-
-    Returns
-    -------
-    pathlib.Path
-        The first of ``places`` that exists.
+def check_label(card: TaskCard, label: str, table: Path, clip: str = "") -> str:
+    """Return a label if the card lists it; ``table`` and ``clip`` are for the error message.
 
     Raises
     ------
-    DataError
-        If no root was given or none of them is there; names what is there instead, a sub-folder
-        or the parent folder if that would fit, and how to unpack archives.
+    UnknownNameError
+        If the card does not list it; suggests the nearest label.
     """
-    get = f" {card.download.strip()}" if card.download else ""
-    if root is None:
-        raise DataError(f"{card.name}: give the dataset's folder with --root DIR.{get}")
-    for name in places:
-        if (root / name).exists():
-            return root / name
-    if not root.is_dir():
-        raise DataError(
-            f"--root {root}: {'is not a folder' if root.exists() else 'no such folder'}"
-        )
-    there = sorted(path.name for path in root.iterdir())
-    said = f"{', '.join(there[:6])}{' …' if len(there) > 6 else ''}" or "nothing"
-    text = (
-        f"{root}: not the folder of {card.name}: looked for {' or '.join(places)}, found {said}. "
-        f"Expected layout: {card.layout.strip().rstrip('.')}."
-    )
-    above = root.absolute().parent
-    deeper = [one for one in there if any((root / one / name).exists() for name in places)]
-    commands = unpack_commands(root)
-    if deeper:
-        text += f" Did you mean --root {root / deeper[0]}?"
-    elif any((above / name).exists() for name in places):
-        text += f" Did you mean its parent folder, --root {above}?"
-    elif commands:
-        text += f" Not unpacked yet? In that folder: {'; '.join(commands)}"
-    else:
-        text += get
-    raise DataError(text)
+    if card.labels is not None and label not in card.labels:
+        source = f"{table}, clip {clip!r}" if clip else str(table)
+        raise unknown_name_error(f"label of {card.name} in {source}:", label, card.labels)
+    return label
 
 
-def unpack_commands(root: Path) -> list[str]:
-    """Return the commands that unpack the archives lying in a folder.
+def to_manifest(
+    card: TaskCard,
+    rows: Sequence[dict[str, Any]],
+    root: Path | None,
+    source: Path | None = None,
+    *,
+    target: Target = "single",
+    class_names: Sequence[str] | None = None,
+    expected: int | None = None,
+    absent: tuple[str, ...] | None = None,
+    provenance: Sequence[str] = (),
+) -> Manifest:
+    """Return the manifest of a task's clips.
 
     Parameters
     ----------
-    root : pathlib.Path
-        The folder.
+    card : TaskCard
+        The task.
+    rows : sequence of dict
+        One a clip; see :func:`probekit.data.manifest.from_rows`.
+    root : pathlib.Path or None
+        The dataset's folder.
+    source : pathlib.Path, optional
+        The table that the rows are from, for error messages.
+    target : {"single", "multi", "regression"}
+        What the labels are.
+    class_names : sequence of str, optional
+        Classes in their order; the card's by default.
+    expected : int, optional
+        The number of clips that the dataset should have; the card's by default.
+    absent : tuple of str, optional
+        Names of recordings that are not in the folder, whose clips are expected but not in
+        ``rows``.
+    provenance : sequence of str
+        Notes for every result on these clips.
 
     Returns
     -------
-    list of str
-        Shell commands, to be run in that folder; empty where there are no archives.
+    Manifest
+        Named after the card's dataset.
     """
-    names = sorted(path.name for path in root.iterdir() if path.is_file())
-    split = {name.removesuffix(".z01") for name in names if name.endswith(".z01")}
-    found = []
-    for name in names:
-        stem = name.removesuffix(".zip")
-        if name.endswith(".zip.001"):
-            whole = name.removesuffix(".001")
-            found.append(f"cat '{whole}'.* > 'all-{whole}' && unzip 'all-{whole}'")
-        elif name.endswith(".zip") and stem in split:
-            found.append(f"zip -s 0 '{name}' --out 'all-{name}' && unzip 'all-{name}'")
-        elif name.endswith(".zip"):
-            found.append(f"unzip '{name}'")
-        elif name.endswith((".tar.gz", ".tgz", ".tar")):
-            found.append(f"tar xf '{name}'")
-        elif name.endswith((".7z", ".7z.001")):
-            found.append(f"7z x '{name}'")
-    return found
+    if absent is not None:
+        expected = len(rows) + len(absent)
+    manifest = from_rows(
+        card.dataset,
+        rows,
+        root=root,
+        target=target,
+        class_names=card.labels if class_names is None else class_names,
+        provenance=provenance,
+        expected=card.counts.get("clips") if expected is None else expected,
+        source=source,
+    )
+    return replace(manifest, absent=absent or ())
 
 
-def _text(path: Path) -> str:
-    """Return a file's text."""
+def _read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -192,29 +176,29 @@ def _check_header(
     missing = [name for name in columns if name not in names]
     if missing:
         hint = ""
-        for other, word in _SEPARATORS.items():
-            own = [cell.strip() for row in csv.reader(lines, delimiter=other) for cell in row]
-            if other != delimiter and set(columns) <= set(own):
-                hint = _separated(word, delimiter)
+        for mark, word in _SEPARATORS.items():
+            cells = [cell.strip() for row in csv.reader(lines, delimiter=mark) for cell in row]
+            if mark != delimiter and set(columns) <= set(cells):
+                hint = _separator_hint(word, delimiter)
         raise DataError(
             f"{path}: no column {', '.join(missing)}; the header is {', '.join(names)}{hint}"
         )
-    twice = [name for name in columns if names.count(name) > 1]
-    if twice:
-        raise DataError(f"{path}: the header names {', '.join(twice)} more than once")
+    repeated = [name for name in columns if names.count(name) > 1]
+    if repeated:
+        raise DataError(f"{path}: the header names {', '.join(repeated)} more than once")
 
 
 def _other_separator(line: str, count: int, delimiter: str) -> str:
-    """Say which other separator would give a line the number of fields expected."""
-    for other, word in _SEPARATORS.items():
-        cells = next(csv.reader(io.StringIO(line), delimiter=other), [])
-        if other != delimiter and len(cells) == count > 1:
-            return _separated(word, delimiter)
+    """Return a hint at the separator that would give a line the expected number of fields."""
+    for mark, word in _SEPARATORS.items():
+        cells = next(csv.reader(io.StringIO(line), delimiter=mark), [])
+        if mark != delimiter and len(cells) == count > 1:
+            return _separator_hint(word, delimiter)
     return ""
 
 
-def _separated(found: str, delimiter: str) -> str:
+def _separator_hint(separator: str, delimiter: str) -> str:
     return (
-        f". Its fields are separated by {found}, expected are "
+        f". Its fields are separated by {separator}, expected are "
         f"{_SEPARATORS.get(delimiter, repr(delimiter))}: get the original file again"
     )

@@ -1,23 +1,22 @@
-"""AudioSet: ten-second stretches of YouTube videos with any of 527 sound events."""
+"""AudioSet: ten-second segments of YouTube videos with any of 527 sound events."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
 from probekit.cards import TaskCard
-from probekit.data import manifest as manifests
 from probekit.data.manifest import Manifest
 from probekit.data.readers import check_spreadsheet_ids
 from probekit.errors import CardError, DataError
-from probekit.tasks.datasets import _files, _tables
+from probekit.tasks.datasets._files import locate, match_recordings
+from probekit.tasks.datasets._tables import read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
 _CLASSES = "class_labels_indices.csv"
 _COLUMNS = ("ytid", "start", "end", "mids")
-_PLAYED = (
+_STANDIN_CLASSES = (
     ("/m/09x0r", "Speech"),
     ("/m/05zppz", "Male speech, man speaking"),
     ("/m/04rlf", "Music"),
@@ -29,91 +28,60 @@ _PLAYED = (
 def load(card: TaskCard, root: Path | None) -> Manifest:
     """Return the segments of the lists that option ``train`` names, and of the evaluation list.
 
-    Recordings are found by name wherever they lie in ``root``; segments without one are left out,
-    and counted as missing.
-
-    Parameters
-    ----------
-    card : TaskCard
-        The task; ``train`` names lists (``balanced_train``, ``unbalanced_train``), ``files`` what
-        recordings are called without suffix: fields ``{ytid}``, ``{start}`` and ``{end}`` (as
-        in the list), ``{start_ms}``, ``{end_ms}``, ``{start_s}``, ``{end_s}``.
-    root : pathlib.Path or None
-        The folder that holds the lists, the classes, and the recordings.
-
-    Returns
-    -------
-    Manifest
-        Classes are the display names of ``class_labels_indices.csv`` in its order.
-
-    Raises
-    ------
-    DataError
-        If a list is not there or not as published, or no recording is one of the dataset's.
+    Recordings are matched by name wherever they lie in ``root``; segments without one are left out
+    and counted as missing. The option ``files`` says what recordings are called without suffix, in
+    fields ``{ytid}``, ``{start}`` and ``{end}`` (as in the list), ``{start_ms}``, ``{end_ms}``,
+    ``{start_s}``, ``{end_s}``. Classes are the display names of ``class_labels_indices.csv``.
     """
-    classes = _classes(_tables.locate(root, _CLASSES, card=card))
+    classes = _classes(locate(root, _CLASSES, card=card))
     assert root is not None
     tables = [
-        _tables.locate(root, f"{part}_segments.csv", card=card)
-        for part in (*card.options["train"], "eval")
+        locate(root, f"{part}_segments.csv", card=card) for part in (*card.options["train"], "eval")
     ]
-    clips = chain.from_iterable(_segments(card, table, classes) for table in tables)
-    kept, absent = _files.match_recordings(card, root, clips)
-    found = manifests.from_rows(
-        card.dataset,
-        kept,
-        root=root,
-        target="multi",
-        names=list(classes.values()),
-        expected=len(kept) + len(absent),
-        source=tables[0].parent,
+    segments = chain.from_iterable(_segments(card, table, classes) for table in tables)
+    rows, absent = match_recordings(card, root, segments)
+    names = list(classes.values())
+    return to_manifest(
+        card, rows, root, tables[0].parent, target="multi", class_names=names, absent=absent
     )
-    return replace(found, absent=absent)
 
 
-def make_standin(card: TaskCard, stage: StandInWriter) -> None:
-    """Write lists and recordings with stand-in sounds of five classes; one in twelve is gone.
-
-    Parameters
-    ----------
-    card : TaskCard
-        The task; its training lists and the evaluation list are played.
-    stage : Stage
-        Where to write.
-    """
+def make_standin(card: TaskCard, writer: StandInWriter) -> None:
+    """Write lists and recordings of five classes; one recording in twelve is missing."""
     header = ("index", "mid", "display_name")
-    stage.table(_CLASSES, [(k, *names) for k, names in enumerate(_PLAYED)], header=header)
+    classes = [(k, *names) for k, names in enumerate(_STANDIN_CLASSES)]
+    writer.write_table(_CLASSES, classes, header=header)
     parts = [*card.options["train"], "eval"]
     number = 0
     for part in parts:
         rows = []
-        for k in range(max(24, stage.clips // len(parts))):
-            own = [k % 5, (k + 2) % 5][: 2 if k % 3 == 0 else 1]
+        for k in range(max(24, writer.clips // len(parts))):
+            labels = [k % 5, (k + 2) % 5][: 2 if k % 3 == 0 else 1]
             video, begin = f"{'-_a'[k % 3]}b{number:09d}", 10 * (k % 4)
             if k % 12 != 7:
-                stage.write_audio(f"{part}/Y{video}.wav", own, seconds=1.0, rate=16000)
-            mids = ",".join(_PLAYED[j][0] for j in own)
+                writer.write_audio(f"{part}/Y{video}.wav", labels, seconds=1.0, sr=16000)
+            mids = ",".join(_STANDIN_CLASSES[j][0] for j in labels)
             rows.append(f'{video}, {begin}.000, {begin + 10}.000, "{mids}"')
             number += 1
-        before = (
+        preamble = (
             "# Segments csv of stand-in data\n"
             f"# num_ytids={len(rows)}, num_segs={len(rows)}\n"
             "# YTID, start_seconds, end_seconds, positive_labels\n"
         )
-        stage.text(f"{part}_segments.csv", before + "\n".join(rows) + "\n")
+        writer.write_text(f"{part}_segments.csv", preamble + "\n".join(rows) + "\n")
 
 
 def _classes(table: Path) -> dict[str, str]:
     """Return the display names of the classes by their machine ids, in their order."""
-    rows = _tables.rows(table, ("index", "mid", "display_name"))
-    found = {row["mid"]: row["display_name"] for row in rows}
-    numbers = [str(k) for k in range(len(set(found.values())))]
+    rows = read_table(table, ("index", "mid", "display_name"))
+    classes = {row["mid"]: row["display_name"] for row in rows}
+    numbers = [str(k) for k in range(len(set(classes.values())))]
     if [row["index"] for row in rows] != numbers:
         raise DataError(
-            f"{table}: column index must count from 0 without a gap, and each class be there once: "
+            f"{table}: column index must count from 0 without a gap, and each class occur once: "
             "get the original file again"
         )
-    return found
+    return classes
 
 
 def _segments(
@@ -122,24 +90,24 @@ def _segments(
     """Yield each segment of a list as a row of the manifest, with the names its file may have."""
     with table.open(encoding="utf-8-sig", errors="replace") as stream:
         comments = sum(1 for _ in takewhile(lambda line: line.startswith("# "), stream))
-    lines = _tables.rows(table, _COLUMNS, header=False, skip=comments, skipinitialspace=True)
+    lines = read_table(table, _COLUMNS, header=False, skip=comments, skipinitialspace=True)
     check_spreadsheet_ids(table, (line["ytid"] for line in lines))
     split = "test" if table.name.startswith("eval") else "train"
     labels: dict[str, tuple[str, ...]] = {}  # two million clips share far fewer sets of labels
     lines.reverse()
-    while lines:  # each line is let go as soon as it is used: there may be two million
+    while lines:  # each line is freed as soon as it is used: there may be two million
         line = lines.pop()
         fields = _fields(table, line)
         mids = line["mids"]
         if mids not in labels:
             labels[mids] = tuple(
-                _display(table, line["ytid"], mid, classes) for mid in mids.split(",")
+                _display_name(table, line["ytid"], mid, classes) for mid in mids.split(",")
             )
         row = {"clip_id": line["ytid"], "split": split, "labels": labels[mids]}
         yield row, _names(card, fields)
 
 
-def _display(table: Path, video: str, mid: str, classes: dict[str, str]) -> str:
+def _display_name(table: Path, video: str, mid: str, classes: dict[str, str]) -> str:
     """Return the display name of a machine id."""
     if mid not in classes:
         raise unknown_name_error(f"machine id in {table.name}, video {video}", mid, classes)
@@ -147,7 +115,7 @@ def _display(table: Path, video: str, mid: str, classes: dict[str, str]) -> str:
 
 
 def _fields(table: Path, line: dict[str, str]) -> dict[str, str | int]:
-    """Return what the name of a segment's file may be made of."""
+    """Return the fields of which the name of a segment's file may be made."""
     try:
         start, end = float(line["start"]), float(line["end"])
     except ValueError:

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from probekit.cards import TaskCard
-from probekit.data import manifest as manifests
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
-from probekit.tasks.datasets import _tables
+from probekit.tasks.datasets._files import locate
+from probekit.tasks.datasets._tables import check_label, read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
-from probekit.tasks.task import check_labels
 from probekit.utils.suggest import unknown_name_error
 
 _TABLE = "meta/esc50.csv"
@@ -20,84 +19,54 @@ _PARTS = {"all": (True, False), "esc10": (True,), "others": (False,)}
 def load(card: TaskCard, root: Path | None) -> Manifest:
     """Return the clips of the card's option ``part``; a group is a source recording.
 
-    Parameters
-    ----------
-    card : TaskCard
-        The task; ``part`` is ``all``, ``esc10`` or ``others``.
-    root : pathlib.Path or None
-        The folder that holds ``meta`` and ``audio``.
-
-    Returns
-    -------
-    Manifest
-        With the five official folds.
-
-    Raises
-    ------
-    DataError
-        If the table is not there or not as published.
+    ``part`` is ``all``, ``esc10`` or ``others``. Folds are the five official ones.
     """
-    table = _tables.locate(root, _TABLE, card=card)
-    wanted = _wanted(card)
+    table = locate(root, _TABLE, card=card)
+    in_esc10 = _part(card)
     rows = [
         {
             "clip_id": row["filename"].removesuffix(".wav"),
             "path": f"audio/{row['filename']}",
             "fold": row["fold"],
             "group": row["src_file"],
-            "labels": (check_labels(card, row["category"], table, row["filename"]),),
+            "labels": (check_label(card, row["category"], table, row["filename"]),),
         }
-        for row in _tables.rows(table, _COLUMNS)
-        if _in_esc10(table, row) in wanted
+        for row in read_table(table, _COLUMNS)
+        if _is_esc10(table, row) in in_esc10
     ]
-    return manifests.from_rows(
-        card.dataset,
-        rows,
-        root=root,
-        names=card.labels,
-        expected=card.counts.get("clips"),
-        source=table,
-    )
+    return to_manifest(card, rows, root, table)
 
 
-def make_standin(card: TaskCard, stage: StandInWriter) -> None:
-    """Write the layout with stand-in sounds: up to ten classes, each in every fold.
-
-    Parameters
-    ----------
-    card : TaskCard
-        The task; its classes are played.
-    stage : Stage
-        Where to write.
-    """
+def make_standin(card: TaskCard, writer: StandInWriter) -> None:
+    """Write the layout with up to ten classes, each in every fold."""
     assert card.labels is not None
-    wanted = _wanted(card)
-    own = [number for number in range(50) if (number in _ESC10) in wanted]
-    classes = list(zip(own, card.labels, strict=False))[: max(2, min(10, stage.clips // 10))]
+    in_esc10 = _part(card)
+    numbers = [number for number in range(50) if (number in _ESC10) in in_esc10]
+    classes = list(zip(numbers, card.labels, strict=False))[: max(2, min(10, writer.clips // 10))]
     rows = []
-    for k in range(max(stage.clips, 5 * len(classes))):
+    for k in range(max(writer.clips, 5 * len(classes))):
         number, label = classes[k % len(classes)]
         fold, take = k // len(classes) % 5 + 1, k // len(classes) // 5
         source, letter = 100_000 + 100 * (5 * number + fold) + take // 2, "AB"[take % 2]
         file = f"{fold}-{source}-{letter}-{number}.wav"
-        stage.write_audio(f"audio/{file}", [number], seconds=1.0, rate=44100)
+        writer.write_audio(f"audio/{file}", [number], seconds=1.0, sr=44100)
         rows.append((file, fold, number, label, number in _ESC10, source, letter))
-    stage.table(_TABLE, rows, header=_COLUMNS)
+    writer.write_table(_TABLE, rows, header=_COLUMNS)
 
 
-def _wanted(card: TaskCard) -> tuple[bool, ...]:
-    """Return which values of the column ``esc10`` the task takes."""
+def _part(card: TaskCard) -> tuple[bool, ...]:
+    """Return the values of the column ``esc10`` that the task's clips have."""
     part = card.options.get("part", "all")
     if part not in _PARTS:
         raise unknown_name_error(f"part of ESC-50 in {card.name}", str(part), _PARTS)
     return _PARTS[part]
 
 
-def _in_esc10(table: Path, row: dict[str, str]) -> bool:
+def _is_esc10(table: Path, row: dict[str, str]) -> bool:
     """Tell whether a clip is in ESC-10: True in the original, TRUE or true in copies."""
     text = row["esc10"].strip().lower()
     if text not in ("true", "false"):
         raise DataError(
-            f"{table}: {row['filename']}: column esc10 is {row['esc10']!r}, expected True or False"
+            f"{table}: {row['filename']}: column esc10 must be True or False, got {row['esc10']!r}"
         )
     return text == "true"

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from probekit.cards import TaskCard
-from probekit.data import manifest as manifests
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
-from probekit.tasks.datasets._tables import locate
+from probekit.tasks.datasets._files import locate
+from probekit.tasks.datasets._tables import check_label, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
-from probekit.tasks.task import check_labels
 from probekit.utils.suggest import unknown_name_error
 
 Name = tuple[str, str]
@@ -37,11 +36,10 @@ _COLUMNS = {
 
 
 def load(card: TaskCard, root: Path | None) -> Manifest:
-    """Return the clips of the subset that the option ``subset`` names; a group is one artist.
+    """Return the clips of the option ``subset``, or of smaller ones in it; a group is one artist.
 
-    The official split, in which no artist is on two sides, is read where the protocol is a split;
-    a protocol that makes its own finds none. Clips are looked for in the subset's folder, or in
-    that of a larger one.
+    The official split, in which no artist is on two sides, is read only for the protocol ``split``.
+    Clips are expected in the subset's folder, or in that of a larger one.
     """
     table = locate(root, _TABLE, card=card)
     subset = _subset(card)
@@ -55,7 +53,8 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
             raise DataError(f"{table}, line {line}: track id {track!r} is not a whole number")
         if row[_SPLIT] not in _SPLITS:
             raise DataError(
-                f"{table}, line {line}: split {row[_SPLIT]!r}; expected {', '.join(_SPLITS)}"
+                f"{table}, line {line}: split must be one of {', '.join(_SPLITS)}, "
+                f"got {row[_SPLIT]!r}"
             )
         name = f"{int(track):06d}"
         clips.append(
@@ -64,20 +63,13 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
                 "path": f"{folder}/{name[:3]}/{name}.mp3",
                 "split": _SPLITS[row[_SPLIT]] if card.protocol.kind == "split" else "",
                 "group": row[_ARTIST],
-                "labels": (check_labels(card, row[_GENRE], table, track),),
+                "labels": (check_label(card, row[_GENRE], table, track),),
             }
         )
-    return manifests.from_rows(
-        card.dataset,
-        clips,
-        root=root,
-        names=card.labels,
-        expected=card.counts.get("clips"),
-        source=table,
-    )
+    return to_manifest(card, clips, root, table)
 
 
-def make_standin(card: TaskCard, stage: StandInWriter) -> None:
+def make_standin(card: TaskCard, writer: StandInWriter) -> None:
     """Write the layout: ``tracks.csv`` with its three header rows, and folders of mp3.
 
     A track of the subset ``large``, which has neither genre nor recording here, must be left out.
@@ -86,28 +78,28 @@ def make_standin(card: TaskCard, stage: StandInWriter) -> None:
     subset = _subset(card)
     first = ("Electronic", "Folk")  # genres of both subsets
     genres = [*first, *(genre for genre in card.labels if genre not in first)]
-    few = min(len(genres), max(2, stage.clips // 16))
+    n_genres = min(len(genres), max(2, writer.clips // 16))
     sides = ("training", "training", "training", "training", "validation", "test")
     rows: list[list[object]] = []
-    for k in range(stage.clips):
-        track, genre, side = 2 + 997 * k, genres[k // 6 % few], sides[k % 6]
+    for k in range(writer.clips):
+        track, genre, side = 2 + 997 * k, genres[k // 6 % n_genres], sides[k % 6]
         size = "small" if genre in first else subset
         name = f"{track:06d}"
-        stage.write_audio(
+        writer.write_audio(
             f"fma_{subset}/{name[:3]}/{name}.mp3",
             [card.labels.index(genre)],
             seconds=1.0,
-            rate=44100,
+            sr=44100,
             channels=2,
         )
         artist = 10 * (k // 6) + sides.index(side)
         rows.append(_row(track, {_SPLIT: side, _SUBSET: size, _GENRE: genre, _ARTIST: artist}))
     facts: dict[Name, object] = {_SPLIT: "training", _SUBSET: "large", _ARTIST: 1}
-    rows.append(_row(2 + 997 * stage.clips, facts))
+    rows.append(_row(2 + 997 * writer.clips, facts))
     groups = ["", *(group for group, names in _COLUMNS.items() for _ in names.split())]
     names = ["", *(name for names in _COLUMNS.values() for name in names.split())]
     third = ["track_id", *[""] * (len(names) - 1)]
-    stage.table(_TABLE, [groups, names, third, *rows])
+    writer.write_table(_TABLE, [groups, names, third, *rows])
 
 
 def _subset(card: TaskCard) -> str:
@@ -125,31 +117,30 @@ def _audio_folder(root: Path, subset: str) -> str:
 
 
 def _tracks(table: Path) -> Iterator[tuple[int, str, dict[Name, str]]]:
-    """Yield line, track id and what is needed of each track, without holding the file in memory."""
+    """Yield the line, id and needed cells of each track; the file is never in memory."""
     line = 1
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, strict=True)
             groups, names, third = (next(reader, []) for _ in range(3))
             columns = list(zip(groups, names, strict=False))
-            lacking = [" / ".join(name) for name in _NEEDED if name not in columns]
-            if lacking or third[:1] != ["track_id"]:
-                what = f"no column {', '.join(lacking)}" if lacking else "the third is another"
+            missing = [" / ".join(name) for name in _NEEDED if name not in columns]
+            if missing or third[:1] != ["track_id"]:
+                what = f"no column {', '.join(missing)}" if missing else "the third is another"
                 raise DataError(
                     f"{table}: expected three header rows separated by commas: groups of columns, "
                     "names of columns, and one that begins with track_id; "
                     f"{what}. "
                     "Get fma_metadata.zip again"
                 )
-            places = {name: columns.index(name) for name in _NEEDED}
+            indices = {name: columns.index(name) for name in _NEEDED}
             for cells in reader:
                 line = reader.line_num
                 if len(cells) != len(columns):
                     raise DataError(
-                        f"{table}, line {line}: {len(cells)} fields where {len(columns)} are "
-                        "expected"
+                        f"{table}, line {line}: expected {len(columns)} fields, got {len(cells)}"
                     )
-                yield line, cells[0], {name: cells[place] for name, place in places.items()}
+                yield line, cells[0], {name: cells[k] for name, k in indices.items()}
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(
             f"{table}, after line {line}: not a CSV file in UTF-8: {error}. Get fma_metadata.zip "
@@ -158,12 +149,12 @@ def _tracks(table: Path) -> Iterator[tuple[int, str, dict[Name, str]]]:
 
 
 def _row(track: int, facts: dict[Name, object]) -> list[object]:
-    """Return a row of ``tracks.csv`` that holds some facts; texts run over two lines, as there."""
-    known: dict[Name, object] = {
+    """Return a row of ``tracks.csv`` with the given cells; texts run over two lines, as there."""
+    cells: dict[Name, object] = {
         ("album", "title"): "Some Album, Vol. 1",
         ("artist", "bio"): "<p>First line\nand second, with a comma</p>",
         ("track", "genres_all"): "[21, 12]",
         **facts,
     }
     columns = [(group, name) for group, names in _COLUMNS.items() for name in names.split()]
-    return [track, *(known.get(column, "") for column in columns)]
+    return [track, *(cells.get(column, "") for column in columns)]

@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 
 from probekit.cards import TaskCard
-from probekit.data import manifest as manifests
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
-from probekit.tasks.datasets import _tables
+from probekit.tasks.datasets._files import locate
+from probekit.tasks.datasets._tables import check_label, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
-from probekit.tasks.task import check_labels
 
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav")
 
@@ -20,7 +19,7 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     The official split is by the recording's index: 0 to 4 test, the others train. Folds and
     groups are speakers.
     """
-    folder = _tables.locate(root, "recordings", card=card)
+    folder = locate(root, "recordings", card=card)
     label = card.options["label"]
     rows = []
     for path in sorted(folder.glob("*.wav")):
@@ -34,26 +33,19 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
                 "split": "test" if int(match["index"]) < 5 else "train",
                 "fold": match["speaker"] if label == "digit" else "",
                 "group": match["speaker"] if label == "digit" else "",
-                "labels": (check_labels(card, match[label], folder, path.name),),
+                "labels": (check_label(card, match[label], folder, path.name),),
             }
         )
-    return manifests.from_rows(
-        card.dataset,
-        rows,
-        root=root,
-        names=card.labels,
-        expected=card.counts.get("clips"),
-        source=folder,
-    )
+    return to_manifest(card, rows, root, folder)
 
 
-def make_standin(card: TaskCard, stage: StandInWriter) -> None:
-    """Write recordings in which digit and speaker can be heard; half of the indices are test."""
+def make_standin(card: TaskCard, writer: StandInWriter) -> None:
+    """Write recordings that depend on digit and speaker; half of the indices are test."""
     speakers = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
-    per_speaker = max(stage.clips // len(speakers), 8)
+    per_speaker = max(writer.clips // len(speakers), 8)
     digits = max(2, min(10, per_speaker // 4))
     for voice, speaker in enumerate(speakers):
         for k in range(per_speaker):
             digit, index = k % digits, (k // digits * 3) % 10 + k // digits // 10 * 10
             name = f"recordings/{digit}_{speaker}_{index}.wav"
-            stage.write_audio(name, [digit, 10 + voice], seconds=0.4, rate=8000)
+            writer.write_audio(name, [digit, 10 + voice], seconds=0.4, sr=8000)

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from probekit.cards import TaskCard
-from probekit.data import manifest as manifests
 from probekit.data.manifest import Manifest
 from probekit.data.readers import check_spreadsheet_ids
 from probekit.errors import DataError
-from probekit.tasks.datasets import _tables
+from probekit.tasks.datasets._files import locate
+from probekit.tasks.datasets._tables import read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
@@ -17,7 +17,7 @@ _TABLE = f"{_META}/train_{{}}_post_competition.csv"  # Zenodo's; Kaggle's is tra
 _TEST = f"{_META}/test_post_competition.csv"
 _VOCABULARY = f"{_META}/vocabulary.csv"
 _SPLITS = {"Public": "valid", "Private": "test"}
-_PLAYED = (  # the classes of stand-in data
+_STANDIN_CLASSES = (
     "Accelerating_and_revving_and_vroom",
     "Bark",
     "Bathtub_(filling_or_washing)",
@@ -34,29 +34,12 @@ _PLAYED = (  # the classes of stand-in data
 def load(card: TaskCard, root: Path | None) -> Manifest:
     """Return the clips of the training set that option ``train`` names, and of the test set.
 
-    Zenodo's layout and Kaggle's are both read; labels of the test clips are in Zenodo's only.
-
-    Parameters
-    ----------
-    card : TaskCard
-        The task; ``train`` is ``curated`` or ``noisy``, ``exclude_known_bad`` leaves out the clips
-        that the card lists as such.
-    root : pathlib.Path or None
-        The folder that holds the audio folders and the tables.
-
-    Returns
-    -------
-    Manifest
-        Public test clips are ``valid``, Private ones ``test``. Classes are in alphabetical order,
-        as in ``vocabulary.csv``.
-
-    Raises
-    ------
-    DataError
-        If a table is not there or not as published.
+    ``train`` is ``curated`` or ``noisy``; the option ``exclude_known_bad`` leaves out the clips
+    that the card lists as such. Public test clips are ``valid``, Private ones ``test``. Zenodo's
+    layout and Kaggle's are both read; labels of the test clips are in Zenodo's only.
     """
     kind = card.options["train"]
-    table = _tables.locate(root, _TABLE.format(kind), f"train_{kind}.csv", card=card)
+    table = locate(root, _TABLE.format(kind), f"train_{kind}.csv", card=card)
     assert root is not None
     if not (root / _TEST).exists():
         raise DataError(
@@ -67,51 +50,44 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     test = root / _TEST
     rows = [
         _row(table, row, _folder(root, f"train_{kind}"), "train", classes)
-        for row in _tables.rows(table, ("fname", "labels"))
+        for row in read_table(table, ("fname", "labels"))
     ]
     rows += [
         _row(test, row, _folder(root, "test"), _split(test, row), classes)
-        for row in _tables.rows(test, ("fname", "labels", "usage"))
+        for row in read_table(test, ("fname", "labels", "usage"))
     ]
     check_spreadsheet_ids(table, [row["clip_id"] for row in rows])
     expected = card.counts.get("clips")
     provenance: list[str] = []
     if card.options.get("exclude_known_bad"):
-        kept = [row for row in rows if row["clip_id"] not in card.known_bad]
-        provenance = [f"{len(rows) - len(kept)} known-bad clips left out"]
-        expected = expected and expected - (len(rows) - len(kept))
-        rows = kept
-    return manifests.from_rows(
-        card.dataset,
+        good = [row for row in rows if row["clip_id"] not in card.known_bad]
+        n_bad = len(rows) - len(good)
+        provenance = [f"{n_bad} known-bad clips left out"]
+        expected = expected and expected - n_bad
+        rows = good
+    return to_manifest(
+        card,
         rows,
-        root=root,
+        root,
+        table,
         target="multi",
-        names=list(classes),
+        class_names=list(classes),
         expected=expected,
-        source=table,
         provenance=provenance,
     )
 
 
-def make_standin(card: TaskCard, stage: StandInWriter) -> None:
-    """Write Zenodo's layout, both training sets, with stand-in sounds of ten of the classes.
-
-    Parameters
-    ----------
-    card : TaskCard
-        The task; the other task on the dataset can be evaluated on what is written, too.
-    stage : Stage
-        Where to write.
-    """
-    train, held = max(20, stage.clips // 3), max(10, stage.clips // 6)
-    stage.table(_VOCABULARY, enumerate(_PLAYED))
-    _play(stage, "train_curated", _TABLE.format("curated"), "freesound_id", 0, [()] * train)
-    _play(stage, "train_noisy", _TABLE.format("noisy"), "flickr_video_URL", 1, [()] * train)
-    _play(stage, "test", _TEST, "freesound_id", 2, [("Public",), ("Private",)] * held)
+def make_standin(card: TaskCard, writer: StandInWriter) -> None:
+    """Write Zenodo's layout, both training sets, with ten of the classes."""
+    train, half = max(20, writer.clips // 3), max(10, writer.clips // 6)
+    writer.write_table(_VOCABULARY, enumerate(_STANDIN_CLASSES))
+    _write_set(writer, "train_curated", _TABLE.format("curated"), "freesound_id", 0, [()] * train)
+    _write_set(writer, "train_noisy", _TABLE.format("noisy"), "flickr_video_URL", 1, [()] * train)
+    _write_set(writer, "test", _TEST, "freesound_id", 2, [("Public",), ("Private",)] * half)
 
 
-def _play(
-    stage: StandInWriter,
+def _write_set(
+    writer: StandInWriter,
     name: str,
     table: str,
     source: str,
@@ -121,28 +97,28 @@ def _play(
     """Write one set: its table, and a sound for each entry of ``usages``."""
     rows = []
     for k, usage in enumerate(usages):
-        own = [k % 10, (k + 3) % 10][: 2 if k % 4 == 0 else 1]
+        numbers = [k % 10, (k + 3) % 10][: 2 if k % 4 == 0 else 1]
         file = f"{prefix}{k:07x}.wav"
-        stage.write_audio(f"FSDKaggle2019.audio_{name}/{file}", own, seconds=1.0, rate=44100)
-        labels = ",".join(_PLAYED[number] for number in own)
+        writer.write_audio(f"FSDKaggle2019.audio_{name}/{file}", numbers, seconds=1.0, sr=44100)
+        labels = ",".join(_STANDIN_CLASSES[number] for number in numbers)
         rows.append((file, labels, *usage, 100_000 + k, "CC0"))
     columns = ["fname", "labels", *(["usage"] if usages[0] else []), source, "license"]
-    stage.table(table, rows, header=columns)
+    writer.write_table(table, rows, header=columns)
 
 
 def _classes(root: Path, table: Path) -> dict[str, int]:
     """Return the classes in their order: the vocabulary's, else the training labels' sorted."""
     vocabulary = root / _VOCABULARY
     if vocabulary.exists():
-        names = [row["label"] for row in _tables.rows(vocabulary, ("index", "label"), header=False)]
+        names = [row["label"] for row in read_table(vocabulary, ("index", "label"), header=False)]
     else:
-        found = {name for row in _tables.rows(table, ("labels",)) for name in _labels(row)}
-        names = sorted(found)
+        labels = {name for row in read_table(table, ("labels",)) for name in _labels(row)}
+        names = sorted(labels)
     return {name: k for k, name in enumerate(names)}
 
 
 def _folder(root: Path, name: str) -> str:
-    """Return the audio folder of a set: Zenodo's name, or Kaggle's where that is the one there."""
+    """Return the audio folder of a set: Zenodo's name, or Kaggle's where only that exists."""
     official = f"FSDKaggle2019.audio_{name}"
     return name if (root / name).is_dir() and not (root / official).is_dir() else official
 
@@ -156,7 +132,7 @@ def _split(table: Path, row: dict[str, str]) -> str:
     """Return the split that a test clip is in."""
     if row["usage"] not in _SPLITS:
         raise DataError(
-            f"{table}: {row['fname']}: column usage is {row['usage']!r}, expected Public or Private"
+            f"{table}: {row['fname']}: column usage must be Public or Private, got {row['usage']!r}"
         )
     return _SPLITS[row["usage"]]
 

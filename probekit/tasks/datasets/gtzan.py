@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from probekit.cards import TaskCard
-from probekit.data import manifest as manifests
 from probekit.data.manifest import Manifest
-from probekit.tasks.datasets import _tables
+from probekit.tasks.datasets._files import locate
+from probekit.tasks.datasets._tables import to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 
 _FOLDERS = ("genres", "genres_original", "Data/genres_original")
@@ -20,34 +20,32 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     assert card.labels is not None
     folder = "genres"
     if root is not None:
-        beside = [genre for genre in card.labels if (root / genre).is_dir()]
-        found = root if beside else _tables.locate(root, *_FOLDERS, card=card)
-        folder = found.relative_to(root).as_posix()
+        has_genres = any((root / genre).is_dir() for genre in card.labels)
+        audio = root if has_genres else locate(root, *_FOLDERS, card=card)
+        folder = audio.relative_to(root).as_posix()
     rows = []
-    for split, genre, number in _listed(card):
+    for split, genre, number in _list_excerpts(card):
         name = f"{genre}.{number:05d}"
         path = f"{folder}/{genre}/{name}"
         suffix = ".wav"
         if root is not None and not (root / f"{path}.wav").exists():
             suffix = ".au"
         rows.append({"clip_id": name, "path": path + suffix, "split": split, "labels": (genre,)})
-    return manifests.from_rows(
-        card.dataset, rows, root=root, names=card.labels, expected=card.counts.get("clips")
-    )
+    return to_manifest(card, rows, root)
 
 
-def make_standin(card: TaskCard, stage: StandInWriter) -> None:
+def make_standin(card: TaskCard, writer: StandInWriter) -> None:
     """Write every excerpt of the task: its list is in the card, so there are never fewer.
 
-    Excerpts last 0.3 s instead of 30 s; ``stage.clips`` is not looked at.
+    Excerpts last 0.3 s instead of 30 s; ``writer.clips`` is ignored.
     """
     assert card.labels is not None
-    for _, genre, number in _listed(card):
+    for _, genre, number in _list_excerpts(card):
         path = f"genres/{genre}/{genre}.{number:05d}.au"
-        stage.write_audio(path, [card.labels.index(genre)], seconds=0.3, rate=22050)
+        writer.write_audio(path, [card.labels.index(genre)], seconds=0.3, sr=22050)
 
 
-def _listed(card: TaskCard) -> list[tuple[str, str, int]]:
+def _list_excerpts(card: TaskCard) -> list[tuple[str, str, int]]:
     """Return (split, genre, number) of every excerpt of the task, in a fixed order."""
     assert card.labels is not None
     if "split" not in card.options:
@@ -62,8 +60,8 @@ def _listed(card: TaskCard) -> list[tuple[str, str, int]]:
 
 def _numbers(text: str | int) -> list[int]:
     """Read ``"0-3 7 9-11"``."""
-    found: list[int] = []
+    numbers: list[int] = []
     for piece in str(text).split():
         first, _, last = piece.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers

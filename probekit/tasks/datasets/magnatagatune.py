@@ -4,11 +4,11 @@ import csv
 from pathlib import Path
 
 from probekit.cards import TaskCard
-from probekit.data import manifest as manifests
 from probekit.data.manifest import Manifest
 from probekit.data.readers import check_spreadsheet_ids
 from probekit.errors import DataError
-from probekit.tasks.datasets._tables import locate, rows
+from probekit.tasks.datasets._files import locate
+from probekit.tasks.datasets._tables import read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 
 _TAGS, _INFO = "annotations_final.csv", "clip_info_final.csv"
@@ -48,12 +48,13 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     info = locate(root, _INFO, card=card)
     folder = _audio_folder(table.parent)
     artists = {
-        row["clip_id"]: row["artist"] for row in rows(info, ("clip_id", "artist"), delimiter="\t")
+        row["clip_id"]: row["artist"]
+        for row in read_table(info, ("clip_id", "artist"), delimiter="\t")
     }
-    found = rows(table, ("clip_id", *card.labels, "mp3_path"), delimiter="\t")
-    check_spreadsheet_ids(table, (row["clip_id"] for row in found))
+    annotations = read_table(table, ("clip_id", *card.labels, "mp3_path"), delimiter="\t")
+    check_spreadsheet_ids(table, (row["clip_id"] for row in annotations))
     clips = []
-    for row in found:
+    for row in annotations:
         clip_id, path = row["clip_id"], row["mp3_path"]
         if clip_id in card.known_bad:
             continue
@@ -78,51 +79,43 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
                 "labels": tags,
             }
         )
-    return manifests.from_rows(
-        card.dataset,
-        clips,
-        root=root,
-        target="multi",
-        names=card.labels,
-        expected=card.counts.get("clips"),
-        source=table,
-    )
+    return to_manifest(card, clips, root, table, target="multi")
 
 
-def make_standin(card: TaskCard, stage: StandInWriter) -> None:
+def make_standin(card: TaskCard, writer: StandInWriter) -> None:
     """Write the layout: both tables with tabs and quotes, and the 16 folders.
 
-    As in the dataset, some clips have no tag, some rows of the clips' table have no recording, one
-    recording that the card calls corrupt is empty, and one artist is on two sides of the split.
+    As in the dataset, some clips have no tag, some rows of the clips' table no recording, one
+    recording that the card calls corrupt is empty, and one artist is in two splits.
     """
     assert card.labels is not None
-    few = min(len(card.labels), max(3, stage.clips // 12))
+    n_tags = min(len(card.labels), max(3, writer.clips // 12))
     others = [" ".join(tag.split()) for tag in _OTHERS.split(",")]
     columns = sorted([*card.labels, *others])
     annotated, info = [], []
-    for k in range(stage.clips):
+    for k in range(writer.clips):
         folder, number = f"{k % 16:x}", k // 16
         artist = "Crossing Artist" if k in (11, 12) else f"Artist {folder}{number // 3}"
-        tags = {card.labels[(k + number) % few]}
-        if stage.rng.random() < 0.3:
-            tags.add(card.labels[int(stage.rng.integers(few))])
+        tags = {card.labels[(k + number) % n_tags]}
+        if writer.rng.random() < 0.3:
+            tags.add(card.labels[int(writer.rng.integers(n_tags))])
         if k % 24 == 20:
             tags = set()
         name = artist.lower().replace(" ", "_")
         path = f"{folder}/{name}-some_album-{number + 1:02d}-some_title-30-59.mp3"
         clip_id = str(2 + 4 * k)
-        stage.write_audio(path, sorted(map(card.labels.index, tags)), seconds=1.5, rate=16000)
+        writer.write_audio(path, sorted(map(card.labels.index, tags)), seconds=1.5, sr=16000)
         annotated.append([clip_id, *(int(tag in tags) for tag in columns), path])
         info.append(_info_row(clip_id, artist, number + 1, path))
     bad = next(iter(card.known_bad))
     path = "6/corrupt_artist-some_album-01-some_title-117-146.mp3"
-    stage.text(path, "")
+    writer.write_text(path, "")
     annotated.append([bad, *(int(tag == card.labels[0]) for tag in columns), path])
     info += [_info_row(bad, "Corrupt Artist", 1, path), _info_row("215", "Artist 00", 1, "")]
     quoted = csv.QUOTE_ALL
     header = ["clip_id", *columns, "mp3_path"]
-    stage.table(_TAGS, annotated, header=header, delimiter="\t", quoting=quoted)
-    stage.table(_INFO, info, header=_INFO_COLUMNS, delimiter="\t", quoting=quoted)
+    writer.write_table(_TAGS, annotated, header=header, delimiter="\t", quoting=quoted)
+    writer.write_table(_INFO, info, header=_INFO_COLUMNS, delimiter="\t", quoting=quoted)
 
 
 def _audio_folder(root: Path) -> str:
@@ -135,7 +128,7 @@ def _is_set(table: Path, row: dict[str, str], tag: str) -> bool:
     """Tell whether a clip has a tag."""
     if row[tag] not in ("0", "1"):
         raise DataError(
-            f"{table}: clip {row['clip_id']}, column {tag!r}: {row[tag]!r} is neither 0 nor 1"
+            f"{table}: clip {row['clip_id']}, column {tag!r} must be 0 or 1, got {row[tag]!r}"
         )
     return row[tag] == "1"
 

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from probekit.cards import TaskCard
-from probekit.data import manifest as manifests
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
-from probekit.tasks.datasets import _tables
+from probekit.tasks.datasets._files import locate
+from probekit.tasks.datasets._tables import check_label, read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
-from probekit.tasks.task import check_labels
 
 _LISTS = {
     "train": "evaluation_setup/fold1_train.csv",
@@ -21,30 +20,15 @@ _COLUMNS = ("filename", "scene_label")
 def load(card: TaskCard, root: Path | None) -> Manifest:
     """Return the clips of the official training and evaluation list; a group is a location.
 
-    Parameters
-    ----------
-    card : TaskCard
-        The task.
-    root : pathlib.Path or None
-        The folder that holds ``audio`` and ``evaluation_setup``.
-
-    Returns
-    -------
-    Manifest
-        With split ``train`` and ``test``; segments that are in neither list are left out.
-
-    Raises
-    ------
-    DataError
-        If a list is not there or not as published.
+    Segments that are in neither list are left out.
     """
     rows: list[dict[str, Any]] = []
-    for split, place in _LISTS.items():
-        table = _tables.locate(root, place, card=card)
-        for row in _tables.rows(table, _COLUMNS, delimiter="\t"):
+    for split, name in _LISTS.items():
+        table = locate(root, name, card=card)
+        for row in read_table(table, _COLUMNS, delimiter="\t"):
             stem = row["filename"].removeprefix("audio/").removesuffix(".wav")
             parts = stem.split("-")
-            label = check_labels(card, row["scene_label"], table, row["filename"])
+            label = check_label(card, row["scene_label"], table, row["filename"])
             if len(parts) != 5 or parts[0] != label:
                 raise DataError(
                     f"{table}: {row['filename']!r} with label {label!r}: names are "
@@ -59,40 +43,27 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
                     "labels": (label,),
                 }
             )
-    return manifests.from_rows(
-        card.dataset,
-        rows,
-        root=root,
-        names=card.labels,
-        expected=card.counts.get("clips"),
-        source=table.parent,
-    )
+    return to_manifest(card, rows, root, table.parent)
 
 
-def make_standin(card: TaskCard, stage: StandInWriter) -> None:
-    """Write the layout with stand-in sounds: four training locations a scene, two for evaluation.
-
-    Parameters
-    ----------
-    card : TaskCard
-        The task; its classes are played.
-    stage : Stage
-        Where to write.
-    """
+def make_standin(card: TaskCard, writer: StandInWriter) -> None:
+    """Write the layout: four training locations a scene, two for evaluation."""
     assert card.labels is not None
-    scenes = card.labels[: max(2, min(len(card.labels), stage.clips // 12))]
+    scenes = card.labels[: max(2, min(len(card.labels), writer.clips // 12))]
     lists: dict[str, list[tuple[str, ...]]] = {"train": [], "test": []}
     meta = []
-    for k in range(max(stage.clips, 6 * len(scenes))):
-        scene, place = k % len(scenes), k // len(scenes) % 6
-        identifier = f"{('lisbon', 'lyon', 'prague')[place % 3]}-{1000 + 10 * scene + place}"
+    for k in range(max(writer.clips, 6 * len(scenes))):
+        scene, location = k % len(scenes), k // len(scenes) % 6
+        identifier = f"{('lisbon', 'lyon', 'prague')[location % 3]}-{1000 + 10 * scene + location}"
         name = f"audio/{scenes[scene]}-{identifier}-{40000 + k}-a.wav"
-        stage.write_audio(name, [scene], seconds=1.0, rate=48000, channels=2, subtype="PCM_24")
-        lists["train" if place < 4 else "test"].append((name, scenes[scene]))
+        writer.write_audio(name, [scene], seconds=1.0, sr=48000, channels=2, subtype="PCM_24")
+        lists["train" if location < 4 else "test"].append((name, scenes[scene]))
         meta.append((name, scenes[scene], identifier, "a"))
-    for split, place_of in _LISTS.items():
-        stage.table(place_of, lists[split], header=_COLUMNS, delimiter="\t")
+    for split, table in _LISTS.items():
+        writer.write_table(table, lists[split], header=_COLUMNS, delimiter="\t")
     files = [(name,) for name, _ in lists["test"]]
-    stage.table("evaluation_setup/fold1_test.csv", files, header=_COLUMNS[:1], delimiter="\t")
+    writer.write_table(
+        "evaluation_setup/fold1_test.csv", files, header=_COLUMNS[:1], delimiter="\t"
+    )
     columns = ("filename", "scene_label", "identifier", "source_label")
-    stage.table("meta.csv", meta, header=columns, delimiter="\t")
+    writer.write_table("meta.csv", meta, header=columns, delimiter="\t")

@@ -23,7 +23,7 @@ from probekit.utils.atomic import atomic_write
 VERSION = 1
 COLUMNS = ("clip_id", "path", "start", "end", "label", "group", "fold", "rate", "channels")
 FOLDS = 5
-_RATES = {8000: 0.1, 16000: 0.3, 22050: 0.3, 32000: 0.1, 44100: 0.1, 48000: 0.1}
+_SAMPLE_RATES = {8000: 0.1, 16000: 0.3, 22050: 0.3, 32000: 0.1, 44100: 0.1, 48000: 0.1}
 _FORMATS = {"wav-pcm16": 0.4, "wav-float": 0.2, "flac": 0.4}
 _SLICES = (1, 1, 2, 1, 1, 3)  # clips taken from each recording of a class, over and over
 _README = """\
@@ -45,7 +45,7 @@ class _Recording:
     slices: tuple[tuple[float, float], ...]
     seconds: float
     seed: int
-    rate: int
+    sr: int
     channels: int
     format: str
 
@@ -54,8 +54,8 @@ class _Recording:
         return f"audio/{self.name}.{self.format.partition('-')[0]}"
 
     def rows(self) -> list[tuple[str | int, ...]]:
-        """Rows of the table, in the order of `COLUMNS`."""
-        tail = (self.label, self.name, self.fold, self.rate, self.channels)
+        """Return rows of the table, in the order of ``COLUMNS``."""
+        tail = (self.label, self.name, self.fold, self.sr, self.channels)
         if not self.slices:
             return [(self.name, self.path, "", "", *tail)]
         return [
@@ -64,19 +64,19 @@ class _Recording:
         ]
 
     def encode(self) -> bytes:
-        """Bytes of the file, which depend on nothing but the fields."""
-        audio = synthesize(self.label, seed=self.seed, seconds=self.seconds, rate=self.rate)
+        """Return the file's bytes, which depend on nothing but the fields."""
+        audio = synthesize(self.label, seed=self.seed, seconds=self.seconds, sr=self.sr)
         if self.channels == 2:  # the far channel is later and softer
             rng = np.random.default_rng([self.seed, 2])
-            late = int(rng.uniform(0, 0.0007) * self.rate)
+            late = int(rng.uniform(0, 0.0007) * self.sr)
             far = np.float32(rng.uniform(0.6, 0.95)) * np.pad(audio, (late, 0))[: audio.size]
             audio = np.stack([audio, far] if rng.uniform() < 0.5 else [far, audio], axis=1)
         buffer = io.BytesIO()
         if self.format == "wav-float":  # libsndfile would write the time of day into the file
-            wavfile.write(buffer, self.rate, audio)
+            wavfile.write(buffer, self.sr, audio)
         else:
             container = "FLAC" if self.format == "flac" else "WAV"
-            soundfile.write(buffer, audio, self.rate, "PCM_16", format=container)
+            soundfile.write(buffer, audio, self.sr, "PCM_16", format=container)
         return buffer.getvalue()
 
 
@@ -112,7 +112,7 @@ def _plan_class(label: str, clips: int, seed: int, first_fold: int) -> list[_Rec
             slices=() if size == 1 else _cut(rng, seconds, size),
             seconds=seconds,
             seed=int(rng.integers(2**31)),
-            rate=int(rng.choice(list(_RATES), p=list(_RATES.values()))),
+            sr=int(rng.choice(list(_SAMPLE_RATES), p=list(_SAMPLE_RATES.values()))),
             channels=1 if rng.uniform() < 0.7 else 2,
             format=str(rng.choice(list(_FORMATS), p=list(_FORMATS.values()))),
         )
@@ -127,25 +127,24 @@ def _plan(clips: int, seed: int) -> list[_Recording]:
     return [recording for plan in plans for recording in plan]
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, then rename it."""
-    atomic_write(path, lambda temporary: temporary.write_bytes(data), sync=False)
+def _write(path: Path, content: bytes) -> None:
+    atomic_write(path, lambda temporary: temporary.write_bytes(content), sync=False)
 
 
-def write_corpus(root: Path, *, clips: int = 360, seed: int = 0) -> Path:
+def write_corpus(root: str | Path, *, clips: int = 360, seed: int = 0) -> Path:
     """Write a labelled corpus: ``audio/``, ``clips.csv``, ``corpus.json`` and ``README.txt``.
 
     About one recording in three lasts 6-9 s and gives two or three slices; the others last
     1-4 s and give one clip. Sample rates, channels and formats are mixed. The clips are
-    balanced over `CLASSES` (difference at most 1) and, in each class, over the folds 1-5;
-    those of one recording share a group, hence a fold. ``clips.csv`` is written last: where
-    it is, the corpus is whole. An interrupted run is completed by calling again.
+    balanced over ``CLASSES`` (difference at most 1) and, in each class, over the folds 1-5;
+    those of one recording share a group, hence a fold. ``clips.csv`` is written last: a corpus
+    that has it is complete. An interrupted run is completed by calling again.
 
     Parameters
     ----------
-    root : pathlib.Path
-        Folder to write into; made if it does not exist. A whole corpus of the same clips
-        and seed that is already there is left as it is.
+    root : str or pathlib.Path
+        Folder to write into; made if it does not exist. A complete corpus of the same clips
+        and seed is left as it is.
     clips : int
         Number of rows of ``clips.csv``, at least 12 (one a class).
     seed : int
@@ -159,22 +158,35 @@ def write_corpus(root: Path, *, clips: int = 360, seed: int = 0) -> Path:
     Raises
     ------
     ValueError
-        If `clips` or `seed` is out of its range, or if the folder holds another corpus.
+        If ``clips`` or ``seed`` is out of its range, or if the folder holds another corpus.
+
+    Examples
+    --------
+    >>> from probekit.tasks.standin.corpus import write_corpus
+    >>> table = write_corpus("sounds", clips=12)
+    >>> len(table.read_text().splitlines())
+    13
     """
     if clips < len(CLASSES):
-        raise ValueError(f"clips must be at least {len(CLASSES)} (one a class), got {clips}")
+        raise ValueError(f"clips must be >= {len(CLASSES)} (one a class), got {clips}")
     if seed < 0:
-        raise ValueError(f"seed must be at least 0, got {seed}")
-    table, card = root / "clips.csv", root / "corpus.json"
-    wanted = {"version": VERSION, "clips": int(clips), "seed": int(seed)}
-    if card.exists() or table.exists():
-        found = json.loads(card.read_text(encoding="utf-8")) if card.exists() else "no corpus.json"
-        if found != wanted:
-            raise ValueError(f"{root} holds another corpus ({found}); asked for {wanted}")
+        raise ValueError(f"seed must be >= 0, got {seed}")
+    root = Path(root)
+    table, settings_file = root / "clips.csv", root / "corpus.json"
+    settings = {"version": VERSION, "clips": int(clips), "seed": int(seed)}
+    if settings_file.exists() or table.exists():
+        existing = None
+        if settings_file.exists():
+            existing = json.loads(settings_file.read_text(encoding="utf-8"))
+        if existing != settings:
+            raise ValueError(
+                f"{root} holds another corpus: expected {settings}, got "
+                f"{existing or 'no corpus.json'}"
+            )
         if table.exists():
             return table
     (root / "audio").mkdir(parents=True, exist_ok=True)
-    _write(card, (json.dumps(wanted) + "\n").encode())
+    _write(settings_file, (json.dumps(settings) + "\n").encode())
     _write(root / "README.txt", _README.encode())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
