@@ -7,8 +7,8 @@ from probekit.cards.loader import (
     load_extractor_card,
     load_paper_card,
     load_task_card,
+    load_valid_task_cards,
     read_card,
-    valid_tasks,
 )
 from probekit.cards.schema import (
     Card,
@@ -44,6 +44,6 @@ __all__ = [
     "load_extractor_card",
     "load_paper_card",
     "load_task_card",
+    "load_valid_task_cards",
     "read_card",
-    "valid_tasks",
 ]

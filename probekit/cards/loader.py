@@ -1,8 +1,8 @@
-"""Cards: YAML files of facts about extractors, tasks and papers, checked when they are read.
+"""Loading of cards: YAML files of facts about extractors, tasks and papers.
 
-A card is found by its name in, first to last: the folders named by ``PROBEKIT_CARDS`` (or
-``--cards``), the folders that installed packages announce through the entry points
-``probekit.extractors`` and ``probekit.tasks``, and the cards that come with probekit.
+Cards are searched by name, in this order: in the folders of ``PROBEKIT_CARDS`` (or ``--cards``),
+in those that installed packages declare by the entry points ``probekit.extractors`` and
+``probekit.tasks``, and among the cards that come with probekit.
 """
 
 import os
@@ -30,77 +30,44 @@ _SCHEMAS: dict[str, type[Card]] = {
 def _builtin_folder(kind: Kind) -> Path:
     """Return the folder of the cards that come with probekit: the wheel's, or the checkout's."""
     package = Path(str(resources.files("probekit")))
-    inside = package / "_cards" / kind
-    return inside if inside.is_dir() else package.parent / kind
+    installed = package / "_cards" / kind
+    return installed if installed.is_dir() else package.parent / kind
 
 
 def card_folders(kind: Kind) -> list[Path]:
-    """Return the folders in which cards of a kind are looked for, the first found wins.
-
-    Parameters
-    ----------
-    kind : {"extractors", "tasks", "reports"}
-        What the cards describe.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Existing folders.
+    """Return the existing folders of cards of a kind, in the order of the search.
 
     Raises
     ------
     CardError
         If ``PROBEKIT_CARDS`` names a folder that does not exist.
     """
-    found: list[Path] = []
+    folders: list[Path] = []
     for root in filter(None, os.environ.get("PROBEKIT_CARDS", "").split(os.pathsep)):
         if not Path(root).is_dir():
             raise CardError(f"PROBEKIT_CARDS names {root}: no such folder")
-        found += [Path(root) / kind, Path(root)]
+        folders += [Path(root) / kind, Path(root)]
     for entry in metadata.entry_points(group=f"probekit.{kind}"):
-        found.append(Path(str(entry.load())))
-    return [p for p in [*found, _builtin_folder(kind)] if p.is_dir()]
+        folders.append(Path(str(entry.load())))
+    return [folder for folder in [*folders, _builtin_folder(kind)] if folder.is_dir()]
 
 
 def card_paths(kind: Kind) -> dict[str, Path]:
-    """Return the names of all cards of a kind, with their files.
-
-    Parameters
-    ----------
-    kind : {"extractors", "tasks", "reports"}
-        What the cards describe.
-
-    Returns
-    -------
-    dict of str to pathlib.Path
-        Sorted by name.
-    """
-    found: dict[str, Path] = {}
+    """Return the files of all cards of a kind by name, sorted."""
+    paths: dict[str, Path] = {}
     for folder in card_folders(kind):
         for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
+            paths.setdefault(path.stem, path)
+    return dict(sorted(paths.items()))
 
 
 def read_card(path: Path, schema: type[C]) -> C:
-    """Read one card and check it.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A YAML file; read with ``yaml.safe_load``.
-    schema : type
-        The card's model.
-
-    Returns
-    -------
-    Card
-        The checked card.
+    """Read a YAML file and validate it against the schema of a card.
 
     Raises
     ------
     CardError
-        If the file is not YAML, or a field is missing, unknown or of the wrong kind; names the
+        If the file is not YAML, or fields are missing, unknown or of the wrong type; names the
         file and every such field.
     """
     try:
@@ -110,24 +77,24 @@ def read_card(path: Path, schema: type[C]) -> C:
     except OSError as error:
         raise CardError(f"{path}: cannot be read: {error.strerror}") from error
     if not isinstance(content, dict):
-        raise CardError(f"{path}: a card is a mapping of fields, this is {type(content).__name__}")
+        raise CardError(f"{path}: a card must be a mapping of fields, got {type(content).__name__}")
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        faults = [
-            f"  {'.'.join(str(p) for p in fault['loc']) or 'card'}: {_format_validation_error(fault)}"
-            for fault in error.errors()
+        problems = [
+            f"  {'.'.join(map(str, problem['loc'])) or 'card'}: {_format_validation_error(problem)}"
+            for problem in error.errors()
         ]
-        raise CardError(f"{path}: not a valid card:\n" + "\n".join(faults)) from error
+        raise CardError(f"{path}: not a valid card:\n" + "\n".join(problems)) from error
 
 
-def _format_validation_error(fault: Any) -> str:
-    """Say a pydantic fault in plain words."""
-    if fault["type"] == "extra_forbidden":
+def _format_validation_error(problem: Any) -> str:
+    """Describe an error of pydantic in plain words."""
+    if problem["type"] == "extra_forbidden":
         return "unknown field (misspelt?)"
-    if fault["type"] == "missing":
+    if problem["type"] == "missing":
         return "this field is required"
-    return f"{fault['msg']} (given: {fault['input']!r})"
+    return f"{problem['msg']}, got {problem['input']!r}"
 
 
 @lru_cache(maxsize=256)
@@ -141,64 +108,55 @@ def load_card(kind: Kind, name: str) -> Card:
     Parameters
     ----------
     kind : {"extractors", "tasks", "reports"}
-        What the card describes.
+        What the card describes; ``"reports"``: papers.
     name : str
-        The card's name (its file name without ``.yaml``).
-
-    Returns
-    -------
-    Card
-        An :class:`ExtractorCard`, a :class:`TaskCard` or a :class:`PaperCard`.
+        The name of the card: its file name without ``.yaml``.
 
     Raises
     ------
     UnknownNameError
         If no card has that name.
     CardError
-        If the card is not valid, or its name is not its file's.
+        If the card is not valid, or its field ``name`` is not its file name.
     """
-    known = card_paths(kind)
-    if name not in known:
-        raise unknown_name_error(kind.removesuffix("s"), name, known)
-    card = _load(kind, known[name], known[name].stat().st_mtime_ns)
+    paths = card_paths(kind)
+    if name not in paths:
+        raise unknown_name_error(kind.removesuffix("s"), name, paths)
+    card = _load(kind, paths[name], paths[name].stat().st_mtime_ns)
     if card.name != name:
-        raise CardError(f"{known[name]}: named {card.name!r} inside; it must be its file's name")
+        raise CardError(
+            f"{paths[name]}: name must be {name!r} as in the file name, got {card.name!r}"
+        )
     return card
 
 
 def load_extractor_card(name: str) -> ExtractorCard:
-    """Return the card of an extractor; see :func:`load`."""
+    """Return the card of an extractor; see :func:`load_card`."""
     card = load_card("extractors", name)
     assert isinstance(card, ExtractorCard)
     return card
 
 
 def load_task_card(name: str) -> TaskCard:
-    """Return the card of a task; see :func:`load`."""
+    """Return the card of a task; see :func:`load_card`."""
     card = load_card("tasks", name)
     assert isinstance(card, TaskCard)
     return card
 
 
-def valid_tasks() -> list[TaskCard]:
-    """Return the cards of all tasks; one that is not valid is left out, with a warning.
-
-    Returns
-    -------
-    list of TaskCard
-        By name.
-    """
-    found = []
+def load_valid_task_cards() -> list[TaskCard]:
+    """Return the cards of all tasks by name; invalid ones are skipped with a warning."""
+    valid = []
     for name in card_paths("tasks"):
         try:
-            found.append(load_task_card(name))
+            valid.append(load_task_card(name))
         except CardError as error:
-            warnings.warn(f"this task is left out: {error}", stacklevel=2)
-    return found
+            warnings.warn(f"task skipped: {error}", stacklevel=2)
+    return valid
 
 
 def load_paper_card(name: str) -> PaperCard:
-    """Return the card of a paper; see :func:`load`."""
+    """Return the card of a paper; see :func:`load_card`."""
     card = load_card("reports", name)
     assert isinstance(card, PaperCard)
     return card

@@ -1,4 +1,4 @@
-"""Schemas of cards: the pydantic models that a YAML card is checked against."""
+"""Schemas of cards: pydantic models of the YAML files of extractors, tasks and papers."""
 
 from difflib import get_close_matches
 from fractions import Fraction
@@ -14,7 +14,7 @@ Params = dict[str, Value]
 
 
 def _fraction(value: Any) -> Fraction:
-    """Read ``24/25`` or ``0.96`` as an exact fraction."""
+    """Parse ``24/25`` or ``0.96`` as an exact fraction."""
     try:
         return Fraction(str(value))
     except ZeroDivisionError as error:
@@ -24,10 +24,14 @@ def _fraction(value: Any) -> Fraction:
 Seconds = Annotated[Fraction, BeforeValidator(_fraction)]
 
 
-class Card(BaseModel):
-    """What all cards share."""
+class _FrozenModel(BaseModel):
+    """Base of all models: immutable, without unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Card(_FrozenModel):
+    """Fields of all cards."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     title: str
@@ -38,10 +42,8 @@ class Card(BaseModel):
     bibtex: str = ""
 
 
-class Stream(BaseModel):
-    """One named output of an extractor; ``frames`` have a place in time, in seconds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+class Stream(_FrozenModel):
+    """A named output of an extractor; the time grid of ``frames`` is in seconds."""
 
     dim: int = Field(ge=1)
     kind: Literal["frames", "clip"]
@@ -51,29 +53,25 @@ class Stream(BaseModel):
     description: str = ""
 
     @model_validator(mode="after")
-    def _grid(self) -> "Stream":
+    def _check_grid(self) -> "Stream":
         grid = (self.hop, self.first_center, self.window)
         if self.kind == "frames" and None in grid:
             raise ValueError("a stream of frames needs hop, first_center and window")
         if any(length is not None and length <= 0 for length in (self.hop, self.window)):
-            raise ValueError("hop and window must be longer than 0 s")
+            raise ValueError("hop and window must be > 0 s")
         return self
 
 
-class Parameter(BaseModel):
-    """A parameter that a user may set: ``-e name:parameter=value``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Parameter(_FrozenModel):
+    """A parameter that users set by ``-e name:parameter=value``."""
 
     default: Value
     choices: list[Value] | None = None
     description: str = ""
 
 
-class WeightsFile(BaseModel):
-    """Where one file of weights is published, and how it is recognised."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class WeightsFile(_FrozenModel):
+    """Source and hash of one file of weights."""
 
     file: str = ""
     url: str | None = None
@@ -88,7 +86,7 @@ class WeightsFile(BaseModel):
 
 
 class ExtractorCard(Card):
-    """The facts of one extractor."""
+    """Facts about an extractor."""
 
     version: int = Field(ge=1)
     module: str
@@ -108,16 +106,16 @@ class ExtractorCard(Card):
     caveat: str = ""  # shown beside every score from this extractor
 
     @model_validator(mode="after")
-    def _default(self) -> "ExtractorCard":
+    def _check_default_stream(self) -> "ExtractorCard":
         if self.default_stream not in self.streams:
-            raise ValueError(f"default_stream {self.default_stream!r} is not among the streams")
+            raise ValueError(
+                f"default_stream must be one of the streams, got {self.default_stream!r}"
+            )
         return self
 
 
-class Published(BaseModel):
-    """A score that somebody published, with its place."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Published(_FrozenModel):
+    """A published score and where it is printed."""
 
     method: str
     score: float
@@ -126,10 +124,8 @@ class Published(BaseModel):
     differs: str = ""
 
 
-class Protocol(BaseModel):
-    """How a task is split, and how the probe's hyper-parameters are chosen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Protocol(_FrozenModel):
+    """How a task is split, and how hyper-parameters of the probe are selected."""
 
     kind: Literal["split", "made-split", "folds", "made-folds"]
     folds: int | None = Field(default=None, ge=2)
@@ -143,14 +139,14 @@ class Protocol(BaseModel):
     @model_validator(mode="after")
     def _check_protocol(self) -> "Protocol":
         if self.kind == "made-folds" and self.folds is None:
-            raise ValueError("made-folds needs folds: how many to make")
+            raise ValueError("made-folds needs folds, their number")
         if self.kind == "made-split" and self.test_share is None:
-            raise ValueError("made-split needs test_share: which share of the clips is test")
+            raise ValueError("made-split needs test_share, the proportion of test clips")
         return self
 
 
 class TaskCard(Card):
-    """The facts of one task: dataset, labels, protocol, metric, published scores."""
+    """Facts about a task: dataset, labels, protocol, metric, published scores."""
 
     dataset: str
     module: str
@@ -160,8 +156,8 @@ class TaskCard(Card):
     group: str | None = None
     protocol: Protocol
     metric: str
-    also: list[str] = []  # further metrics, reported beside the main one
-    counts: dict[str, int] = {}  # clips in all, and of each split or fold by its name
+    also: list[str] = []  # further metrics to report
+    counts: dict[str, int] = {}  # of all clips, and of each split or fold by name
     size: str = ""
     download: str = ""
     layout: str = ""
@@ -176,25 +172,25 @@ class TaskCard(Card):
         elif self.protocol.kind == "made-folds":
             known = ["clips", *(str(k + 1) for k in range(self.protocol.folds or 0))]
         else:  # official folds may be called anything, but hardly this
-            meant = [key for key in self.counts if get_close_matches(key, ["clips"], cutoff=0.8)]
-            known = ["clips", *sorted(set(self.counts) - set(meant))]
-        wrong = sorted(set(self.counts) - set(known))
-        if wrong:
-            raise ValueError(f"counts: {wrong[0]!r} is not one of: {', '.join(known)}")
+            typos = [key for key in self.counts if get_close_matches(key, ["clips"], cutoff=0.8)]
+            known = ["clips", *sorted(set(self.counts) - set(typos))]
+        unknown = sorted(set(self.counts) - set(known))
+        if unknown:
+            raise ValueError(f"counts: must be one of {', '.join(known)}, got {unknown[0]!r}")
         return self
 
 
 class PaperCard(Card):
-    """The facts of one paper: how it probes, and what its tables and figures consist of."""
+    """Facts about a paper: its presets, tables and figures."""
 
     presets: dict[str, Preset] = {}
     tables: list[Table] = []
     figures: list[Figure] = []
 
     @model_validator(mode="after")
-    def _named(self) -> "PaperCard":
+    def _check_names(self) -> "PaperCard":
         names = [*(t.name for t in self.tables), *(f.name for f in self.figures)]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"several tables or figures are called {twice[0]!r}")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"several tables or figures have the name {repeated[0]!r}")
         return self

@@ -1,7 +1,7 @@
-"""What a user writes after ``-e``: ``NAME[@FINGERPRINT][:key=value,…]``, or ``hear:MODULE``.
+"""Embedding selectors: what follows ``-e``, as ``NAME[@FINGERPRINT][:key=value,…]``.
 
-``runs/ID`` is a student that was trained here, short for ``student-ID``. Several embeddings side by
-side are written ``A+B``.
+``hear:MODULE`` is a module of the HEAR API, ``runs/ID`` a trained student (short for
+``student-ID``), ``A+B`` the concatenation of embeddings.
 """
 
 import re
@@ -9,31 +9,34 @@ from dataclasses import dataclass, field
 
 from probekit.errors import ProbekitError
 
-CACHE_KEYS = ("stream", "pool")  # keys that choose among what a cache holds, not what is computed
-HEAR = "hear"  # the extractor that stands for all modules of the HEAR API
-STUDENT_PREFIX = "student-"  # how names of trained students begin
-_RUNS = "runs/"  # what may be written instead
-KEYLESS = {HEAR: "module"}  # names whose first parameter is written without its key
-# a plus sign joins embeddings, but for those between poolings: vggish:pool=mean+std+melstats
-_JOIN = re.compile(r"\+(?!(?:mean|std|max)(?:[+,]|$))")
+CACHE_KEYS = (
+    "stream",
+    "pool",
+)  # keys that select from a cache instead of changing what is computed
+HEAR = "hear"  # the extractor of all modules of the HEAR API
+STUDENT_PREFIX = "student-"  # of the names of trained students
+_RUN_PREFIX = "runs/"  # its short form
+_KEYLESS = {HEAR: "module"}  # names whose first parameter needs no key
+# a plus sign joins embeddings, unless between poolings: vggish:pool=mean+std+melstats
+_PLUS = re.compile(r"\+(?!(?:mean|std|max)(?:[+,]|$))")
 
 
 @dataclass(frozen=True)
 class EmbeddingSelector:
-    """One embedding, as a user names it.
+    """Selector of one embedding.
 
     Attributes
     ----------
     name : str
         The extractor's name.
     fingerprint : str
-        The first digits of the cache's fingerprint; empty for "the only one there is".
+        First digits of the fingerprint in the cache; empty if there is only one.
     params : dict of str to str
-        Parameters of the extractor, as written.
+        Parameters of the extractor, as written by the user.
     stream : str
-        Which of its streams; empty for the default one.
+        Name of the stream; empty: the default one.
     pool : tuple of str
-        How frames are pooled; several are put side by side.
+        Poolings over frames, concatenated.
     """
 
     name: str
@@ -48,14 +51,14 @@ class EmbeddingSelector:
             keys["stream"] = self.stream
         if self.pool != ("mean",):
             keys["pool"] = "+".join(self.pool)
-        first = keys.pop(KEYLESS.get(self.name, ""), "")
-        words = [first] * bool(first) + [f"{k}={v}" for k, v in keys.items()]
+        keyless = keys.pop(_KEYLESS.get(self.name, ""), "")
+        words = [keyless] * bool(keyless) + [f"{k}={v}" for k, v in keys.items()]
         text = self.name + (f"@{self.fingerprint}" if self.fingerprint else "")
         return text + (":" + ",".join(words) if words else "")
 
 
 def parse_selector(text: str) -> EmbeddingSelector:
-    """Read what a user wrote after ``-e``.
+    """Parse the selector of one embedding.
 
     Parameters
     ----------
@@ -64,11 +67,6 @@ def parse_selector(text: str) -> EmbeddingSelector:
         ``openl3:content=music,size=512,pool=mean+max``, ``hear:some.module,stream=scene`` or
         ``runs/1a2b3c4d5e6f``.
 
-    Returns
-    -------
-    Selection
-        Its parts.
-
     Raises
     ------
     ProbekitError
@@ -76,14 +74,13 @@ def parse_selector(text: str) -> EmbeddingSelector:
     """
     head, colon, tail = text.partition(":")
     name, _, fingerprint = head.partition("@")
-    if name.startswith(_RUNS):
-        name = STUDENT_PREFIX + name.removeprefix(_RUNS)
+    if name.startswith(_RUN_PREFIX):
+        name = STUDENT_PREFIX + name.removeprefix(_RUN_PREFIX)
     pieces = tail.split(",") if colon else []
-    if pieces and name in KEYLESS and "=" not in pieces[0]:
-        pieces[0] = f"{KEYLESS[name]}={pieces[0]}"
+    if pieces and name in _KEYLESS and "=" not in pieces[0]:
+        pieces[0] = f"{_KEYLESS[name]}={pieces[0]}"
     pairs = [piece.partition("=") for piece in pieces]
-    bad = [key for key, equals, value in pairs if not (key and equals and value)]
-    if not name or bad:
+    if not name or not all(key and equals and value for key, equals, value in pairs):
         raise ProbekitError(
             f"extractor {text!r}: write NAME, NAME:key=value,key=value or NAME@FINGERPRINT"
         )
@@ -94,41 +91,27 @@ def parse_selector(text: str) -> EmbeddingSelector:
 
 
 def display_name(name: str) -> str:
-    """Return what is written for an extractor: ``runs/ID`` for a trained student.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-
-    Returns
-    -------
-    str
-        What :func:`parse` reads as that name.
-    """
-    return _RUNS + name.removeprefix(STUDENT_PREFIX) if name.startswith(STUDENT_PREFIX) else name
+    """Return the short form of an extractor's name: ``runs/ID`` for a trained student."""
+    return (
+        _RUN_PREFIX + name.removeprefix(STUDENT_PREFIX) if name.startswith(STUDENT_PREFIX) else name
+    )
 
 
 def parse_selectors(text: str) -> tuple[EmbeddingSelector, ...]:
-    """Read what a user wrote after ``-e`` where several embeddings may stand side by side.
+    """Parse the selectors of one embedding or of several that are concatenated.
 
     Parameters
     ----------
     text : str
-        As for :func:`parse`, or several of these joined by ``+``: ``vggish+melstats``,
+        As for :func:`parse_selector`, or several of these joined by ``+``: ``vggish+melstats``,
         ``vggish:pool=mean+std+melstats``.
-
-    Returns
-    -------
-    tuple of Selection
-        One for each embedding, in the order given.
 
     Raises
     ------
     ProbekitError
-        If one is not of that form, or is there twice.
+        If one is not of that form, or occurs twice.
     """
-    found = tuple(parse_selector(piece.strip()) for piece in _JOIN.split(text))
-    if len({str(one) for one in found}) < len(found):
+    selectors = tuple(parse_selector(piece.strip()) for piece in _PLUS.split(text))
+    if len({str(selector) for selector in selectors}) < len(selectors):
         raise ProbekitError(f"-e {text}: the same embedding twice")
-    return found
+    return selectors

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from probekit import cards
-from probekit.cards import load_paper_card
-from probekit.cards.selector import parse_joined
+from probekit.cards.paper import Column, Figure, Table
+from probekit.cards.selector import parse_selectors
 from probekit.distillation import methods
 from probekit.errors import CardError
 from probekit.extractors.students import zoo
@@ -34,7 +34,7 @@ TEXTS = {
 
 
 def test_a_cell_is_what_table_column_and_row_say():
-    first, second, old = load_paper_card.Table.model_validate(TABLE).cells()
+    first, second, old = Table.model_validate(TABLE).cells()
     assert (first.task, first.embedding, first.metric) == ("fsdd", "melstats", "accuracy")
     assert (first.probe, first.fraction, first.computed) == ("linear", 1.0, True)
     assert first.remarks == ["other folds"]
@@ -46,7 +46,7 @@ def test_a_cell_is_what_table_column_and_row_say():
 
 def test_the_row_goes_before_the_column():
     row = {"label": "y", "task": "fsdd", "metric": "f1-macro", "values": [None, 0.1, None]}
-    [cell] = load_paper_card.Table.model_validate({**TABLE, "rows": [row]}).cells()
+    [cell] = Table.model_validate({**TABLE, "rows": [row]}).cells()
     assert (cell.metric, cell.column, cell.value) == ("f1-macro", "B", 0.1)
 
 
@@ -54,16 +54,16 @@ def test_the_row_goes_before_the_column():
     ("change", "said"),
     [
         ({"rows": [{"label": "x", "task": "a", "values": [1.0]}]}, "1 values for 3 columns"),
-        ({"rows": [{"label": "x", "values": [0.1, None, None]}]}, "says no task"),
+        ({"rows": [{"label": "x", "values": [0.1, None, None]}]}, "'A': no task"),
         (
             {"rows": [{"label": "x", "task": "a", "values": [0.1, 0.1, 0.1], "spreads": [0.1]}]},
-            "not as many spreads",
+            "1 spreads for 3 values",
         ),
-        ({"rows": [{"label": "x", "values": [None, None, None]}]}, "has no values"),
+        ({"rows": [{"label": "x", "values": [None, None, None]}]}, "table-1: no values"),
         ({"metrik": "accuracy"}, "unknown field"),
         ({"over": "x", "of": ["C"]}, "'C' is no row or column"),
         ({"over": "y", "of": ["A"]}, "'y' is no row or column"),
-        ({"count": "training"}, "says no student"),
+        ({"count": "training"}, "'A': no student"),
     ],
 )
 def test_a_table_that_does_not_add_up_is_refused(tmp_path, monkeypatch, change, said):
@@ -80,21 +80,21 @@ def test_two_parts_of_one_name_are_refused(tmp_path):
 
     content = {"name": "mine", "title": "M", "tables": [TABLE, TABLE]}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(CardError, match="several tables or figures are called 'table-1'"):
+    with pytest.raises(CardError, match="several tables or figures have the name 'table-1'"):
         cards.read_card(tmp_path / "mine.yaml", cards.PaperCard)
 
 
 def test_a_figure_needs_an_analysis_or_a_reason():
     with pytest.raises(ValueError, match="needs kind"):
-        load_paper_card.Figure(name="f", title="F", where="Figure 1")
-    assert load_paper_card.Figure(name="f", title="F", where="Figure 1", pending="no").kind == ""
-    line = load_paper_card.Column(label="x", student="short-chunk")
+        Figure(name="f", title="F", where="Figure 1")
+    assert Figure(name="f", title="F", where="Figure 1", pending="no").kind == ""
+    line = Column(label="x", student="short-chunk")
     with pytest.raises(ValueError, match="lines and shares"):
-        load_paper_card.Figure(name="f", title="F", where="Figure 1", kind="dendrogram", task="fsdd",
+        Figure(name="f", title="F", where="Figure 1", kind="dendrogram", task="fsdd",
                       lines=[line], shares=[0.1, 1.0])  # fmt: skip
-    with pytest.raises(ValueError, match="not a score"):
-        load_paper_card.Figure(name="f", title="F", where="Figure 1", kind="efficiency", task="fsdd",
-                      lines=[load_paper_card.Column(label="x")], shares=[0.1, 1.0])  # fmt: skip
+    with pytest.raises(ValueError, match="must be a score"):
+        Figure(name="f", title="F", where="Figure 1", kind="efficiency", task="fsdd",
+                      lines=[Column(label="x")], shares=[0.1, 1.0])  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -104,19 +104,19 @@ def test_what_a_card_names_is_there(name):
     assert cells
     labels = {column.label: column for table in card.tables for column in table.columns}
     for part in [*(c for c in cells if c.computed), *(f for f in card.figures if not f.pending)]:
-        for one in [one for text in part.networks for one in parse_joined(text)]:
+        for one in [one for text in part.networks for one in parse_selectors(text)]:
             own = cards.load_extractor_card(one.name)
             assert not one.stream or one.stream in own.streams
             assert set(one.params) <= set(own.parameters)
-        if isinstance(part, load_paper_card.Figure):
+        if isinstance(part, Figure):
             assert cards.load_task_card(part.task)
             for line in part.lines:
-                assert not line.student or zoo.build(line.student, 2)
+                assert not line.student or zoo.build_student(line.student, 2)
             continue
         assert not part.preset or part.embedding in cards.load_paper_card(part.preset).presets
         if part.student:
-            assert zoo.build(part.student, 2) and part.method in methods.NAMES
-            assert schedules.get(part.recipe, "accuracy")
+            assert zoo.build_student(part.student, 2) and part.method in methods.NAMES
+            assert schedules.get_recipe(part.recipe, "accuracy")
         if part.of:
             for name in part.of:
                 assert labels[name].metric == "accuracy"  # a share: points are of shares
@@ -131,7 +131,7 @@ def test_hung2022_is_what_its_commands_would_be():
     cells = table.cells()
     assert len(cells) == 32
     for cell in cells:
-        teachers = parse_joined(cell.embedding) if cell.embedding else []
+        teachers = parse_selectors(cell.embedding) if cell.embedding else []
         method = methods.make_method(
             cell.method, cell.alpha, len(teachers), cell.init, cell.alignment
         )

@@ -1,6 +1,6 @@
 import pytest
 
-from probekit.cards.selector import EmbeddingSelector, parse
+from probekit.cards.selector import EmbeddingSelector, parse_selector
 from probekit.errors import ProbekitError
 
 
@@ -15,11 +15,11 @@ from probekit.errors import ProbekitError
     ],
 )
 def test_parts_of_a_selection(text, expected):
-    assert parse(text) == expected
-    assert parse(str(expected)) == expected
+    assert parse_selector(text) == expected
+    assert parse_selector(str(expected)) == expected
 
 
 @pytest.mark.parametrize("text", ["", ":x=1", "a:", "a:x", "a:x=", "a:=1", "a:x=1,", "@12"])
 def test_other_texts_are_refused_with_the_form(text):
     with pytest.raises(ProbekitError, match="write NAME, NAME:key=value"):
-        parse(text)
+        parse_selector(text)
