@@ -66,7 +66,7 @@ def tags(clips: int = 18706, dim: int = 1024, count: int = 50) -> None:
     x, held, hot, held_hot = x[:clips], x[clips:], hot[:clips], hot[clips:]
     begin = perf_counter()
     rows = StandardizedRows(x, np.ones((1, clips), bool))
-    ours = logistic.solve(rows, hot, linear.GRID, [0] * count, tags=range(count))
+    ours = logistic.solve_logistic(rows, hot, linear.GRID, [0] * count, tags=range(count))
     own = perf_counter() - begin
     wide = (x - rows.mean[0]) / rows.scale[0]
     far = (held - rows.mean[0]) / rows.scale[0]
@@ -121,7 +121,7 @@ def folds(clips: int = 8732, dim: int = 2048, classes: int = 10, count: int = 10
     masks = np.stack([np.arange(clips) % count != fold for fold in range(count)])
     begin = perf_counter()
     rows = StandardizedRows(x, masks)
-    ours = logistic.solve(rows, y, linear.GRID, range(count), classes=classes)
+    ours = logistic.solve_logistic(rows, y, linear.GRID, range(count), classes=classes)
     own = perf_counter() - begin
     wide = (x[masks[0]] - rows.mean[0]) / rows.scale[0]
     far = (x[~masks[0]] - rows.mean[0]) / rows.scale[0]
@@ -142,7 +142,7 @@ def folds(clips: int = 8732, dim: int = 2048, classes: int = 10, count: int = 10
     best = max(curve)
     begin = perf_counter()
     rows = StandardizedRows(x, masks)
-    logistic.solve(rows, y, reached, range(count), classes=classes)
+    logistic.solve_logistic(rows, y, reached, range(count), classes=classes)
     part = perf_counter() - begin
     begin = perf_counter()
     with warnings.catch_warnings():
@@ -209,7 +209,7 @@ def stream(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
         cost = []
         for kind in (torch.float32, torch.float64):
             begin = perf_counter()
-            objective.sums(everything, weights, objective.prior(), kind)
+            objective.sums(everything, weights, objective.initial_intercepts(), kind)
             cost.append(perf_counter() - begin)
         table(
             f"{clips:,} × {dim:,} float16 × {classes} tags, from a file, "

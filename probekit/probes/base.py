@@ -1,80 +1,68 @@
-"""What every probe is: something fitted that scores clips, and how its settings were chosen."""
+"""What all probes share: the context of a fit, and the interfaces of probes and fitted probes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from probekit._typing import Array
+from probekit.cards import Protocol as TaskProtocol
+from probekit.data.manifest import Manifest
+from probekit.metrics.metrics import Metric
+from probekit.tasks.splits import Split
+
+Settings = dict[str, Any]
 
 
 class FittedProbe(Protocol):
-    """A probe that was fitted.
-
-    Attributes
-    ----------
-    probabilities : bool
-        Whether :meth:`scores` are probabilities; otherwise they are logits, or numbers for
-        regression.
-    """
+    """A probe fitted to training clips."""
 
     @property
     def probabilities(self) -> bool:
-        """Whether the scores are probabilities."""
+        """Whether scores are probabilities; otherwise they are logits, or numbers."""
         ...
 
     def scores(self, features: Array) -> Array:
-        """Return one score for each clip and class.
-
-        Parameters
-        ----------
-        features : numpy.ndarray, shape (clips, dim)
-            As in the cache: what the probe does to them first is its own matter.
-
-        Returns
-        -------
-        numpy.ndarray, shape (clips, classes)
-            Logits, probabilities, or predicted numbers for regression.
-        """
+        """Return scores, shape (clips, classes), of untransformed features, (clips, dim)."""
         ...
 
     def arrays(self) -> dict[str, Array]:
-        """Return what is kept of the probe beside its result, by name; may be empty."""
+        """Return the arrays that are stored beside the result, by name; may be empty."""
         ...
 
 
 @dataclass(frozen=True)
 class SelectedModel:
-    """A fitted probe, and the evidence on which its settings were chosen.
+    """A fitted probe, and the evidence on which its settings were selected.
 
     Attributes
     ----------
-    probe : Fitted
+    probe : FittedProbe
         Fitted on all clips that the protocol allows.
     params : dict
-        The settings that were chosen, for example ``{"C": 0.1}``; empty where there was no choice.
+        Selected settings, for example ``{"C": 0.1}``; empty if there was no choice.
     grid : list of dict
         All settings that were tried.
     curve : list of float
-        The metric on held-out training or validation clips, for each of ``grid``.
+        Metric on held-out training or validation clips, for each of ``grid``.
     at_edge : bool
-        Whether the chosen setting is at an end of its range.
+        Whether a selected setting is at an end of its range.
     selected_on : str
-        Which clips chose it.
+        Clips that the settings were selected on.
     fits, unconverged : int
-        Solver runs, and those that stopped before their tolerance.
+        Number of fits, and of those that stopped before their tolerance.
     converged : bool
-        Of the probe that is scored.
+        Whether ``probe`` converged.
     gap : float
-        Upper bound of (objective - minimum) / objective for the scored probe; NaN where nothing is
-        proven.
+        Upper bound of (objective - minimum) / objective of ``probe``; NaN if not certified.
     iterations : int
-        Of the scored probe.
+        Iterations of the solver for ``probe``.
     """
 
     probe: FittedProbe
-    params: dict[str, Any] = field(default_factory=dict)
-    grid: list[dict[str, Any]] = field(default_factory=list)
+    params: Settings = field(default_factory=dict)
+    grid: list[Settings] = field(default_factory=list)
     curve: list[float] = field(default_factory=list)
     at_edge: bool = False
     selected_on: str = ""
@@ -86,28 +74,78 @@ class SelectedModel:
 
     @property
     def selected_score(self) -> float:
-        """The metric that the chosen settings had on the clips that chose them; NaN for none."""
+        """Metric of the selected settings on the clips that selected them; NaN for none."""
         if not self.curve:
             return float("nan")
         return self.curve[self.grid.index(self.params)]
 
 
-def best_index(curve: list[float], higher: bool, tie: float = 1e-9) -> int:
-    """Return the place of the best value, the first of those that are equal but for rounding.
+@dataclass(frozen=True)
+class FitContext:
+    """What a probe is fitted on; one for all folds of a run.
 
-    Parameters
+    Attributes
     ----------
-    curve : list of float
-        Scores; finite.
-    higher : bool
-        Whether higher is better.
-    tie : float
-        Differences below this are none.
-
-    Returns
-    -------
-    int
-        A place in ``curve``.
+    features : numpy.ndarray or probekit.solvers.row_blocks.RowSource, shape (clips, dim), float32
+        As in the cache; for the linear probe also rows that are read on demand.
+    targets : numpy.ndarray
+        As returned by :meth:`probekit.data.manifest.Manifest.targets`.
+    clips : Manifest
+        The clips, row by row.
+    splits : list of Split
+        One for a fixed split, else one per fold; test rows are used for scoring only.
+    protocol : Protocol
+        Protocol of the task's card.
+    metric : Metric
+        Metric that selects settings.
+    steps : tuple of str
+        Transforms of the features; see :mod:`probekit.probes.transforms`.
+    seed : int
+        Random seed.
+    jobs : int
+        Number of processes.
+    progress : callable, optional
+        Called with the number of finished folds and the total.
+    client : distributed.Client, optional
+        Dask cluster that sums over rows read on demand.
     """
+
+    features: Any
+    targets: Array
+    clips: Manifest
+    splits: list[Split]
+    protocol: TaskProtocol
+    metric: Metric
+    steps: tuple[str, ...] = ("standardize",)
+    seed: int = 0
+    jobs: int = 1
+    progress: Callable[[int, int], None] | None = None
+    client: Any = None
+
+
+class Probe(Protocol):
+    """A kind of probe."""
+
+    @property
+    def name(self) -> str:
+        """As after ``--probe``."""
+        ...
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the seed changes the fit."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return what determines the fit besides the data; part of the run's id."""
+        ...
+
+    def choose_all(self, context: FitContext) -> list[SelectedModel]:
+        """Select settings and fit, for every split, without its test clips."""
+        ...
+
+
+def best_index(curve: list[float], higher: bool, tie: float = 1e-9) -> int:
+    """Return the index of the best value, the first of those that differ by at most ``tie``."""
     values = np.asarray(curve) if higher else -np.asarray(curve)
     return int(np.argmax(values > values.max() - tie))

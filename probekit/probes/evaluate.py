@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from probekit.cache import layout
-from probekit.cards import TaskCard
-from probekit.data.manifest import Manifest
 from probekit.errors import ProbekitError
 from probekit.parallel import dask as dask_module
 from probekit.parallel import resources
 from probekit.parallel.pool import parallel_map
-from probekit.probes import features as features_module
-from probekit.probes import presets, pretrained_head, registry, subsample
-from probekit.probes.features import Features
-from probekit.probes.presets import Preset
+from probekit.probes import pretrained_head
+from probekit.probes.features import find_features
+from probekit.probes.presets import apply_preset
+from probekit.probes.pretrained_head import Head
 from probekit.probes.probe_run import ProbeRun
-from probekit.probes.registry import Head
+from probekit.probes.registry import get_probe
+from probekit.probes.subsample import check_fraction
 from probekit.probes.task_clips import resolve_clips
 from probekit.scores import store
 from probekit.scores.store import Result
@@ -45,96 +44,120 @@ def evaluate(
     again: bool = False,
     progress: Progress | None = None,
 ) -> list[Result]:
-    """Probe embeddings for tasks.
+    """Probe embeddings: score how much each of them knows about a task.
 
-    By default features are standardized on training clips and the probe is an L2-regularized linear
-    model; its settings are chosen on validation clips or inside the training folds, the probe
-    refitted as the task's card says, and scored on test clips that nothing else has seen. Each
-    result is kept as soon as it exists; what is in the store already is not computed again.
+    By default features are standardized on training clips, and the probe is an L2-regularized
+    linear model. Its settings are selected on validation clips or inside the training folds; it is
+    then refitted as the task's card says, and scored on test clips that nothing else has seen.
+    Each result is saved as soon as it is computed; runs already in the store are not repeated.
 
     Parameters
     ----------
     task : str or sequence of str
-        A task's name, card (YAML) or table (CSV), or the name of a folder that was extracted.
+        A task's name, card (YAML) or table (CSV), or the name of an extracted dataset.
     extractors : str or sequence of str
         Embeddings in the cache: ``"vggish"``, ``"vggish:stream=prerelu,pool=mean+std"``,
-        ``"vggish@1a2b3c4d"``; ``"vggish+melstats"`` puts two side by side, over the clips that both
-        have.
+        ``"vggish@1a2b3c4d"``; ``"vggish+melstats"`` joins two, for the clips that both have.
     cache : str or pathlib.Path, optional
-        The cache's folder; by default ``PROBEKIT_CACHE``, else ``cache``.
+        Cache root; by default ``PROBEKIT_CACHE``, else ``cache``.
     root : str or pathlib.Path, optional
-        The dataset's folder, where its clip table is not in the cache yet. Audio is not needed.
+        The dataset's folder, if its manifest is not in the cache. Audio is not needed.
     reports : str or pathlib.Path, optional
-        Where results are kept; by default ``PROBEKIT_REPORTS``, else ``reports/out``.
+        Reports folder; by default ``PROBEKIT_REPORTS``, else ``reports/out``.
     probe : str
-        ``linear``, ``mlp``, ``knn``, ``head`` (fits nothing: the network's own classifier, on a
-        task whose classes are among the network's), or a scikit-learn estimator ``MODULE:CLASS``.
-        See :func:`probekit.probes.registry.get_probe`.
+        ``linear``, ``mlp``, ``knn``, ``head`` (the network's own classifier, nothing is fitted;
+        the task's classes must be among the network's), or a scikit-learn estimator
+        ``MODULE:CLASS``; see :func:`probekit.probes.registry.get_probe`.
     preset : str
-        A recipe of a paper: stream, pooling, steps and probe for each extractor; see
+        A paper whose stream, pooling, transforms and probe are used for each extractor; see
         :mod:`probekit.probes.presets`.
     fractions : sequence of float, 0 < fraction <= 1
-        Shares of the training labels; each is a run.
+        Fractions of the training labels; each is a run.
     seeds : int >= 1
-        Runs with seeds 0, 1, … where something is random: drawn labels, an MLP's weights.
+        Number of runs, with seeds 0, 1, …, if anything is random: the labels that are drawn, an
+        MLP's weights.
     solver : {"probekit", "scikit-learn"}
-        What fits linear probes. probekit's proves how close each fit came to its minimum;
-        scikit-learn's is there to compare with.
+        Solver of linear probes. probekit's certifies how close each fit is to its minimum;
+        scikit-learn's is for comparison.
     device : str
-        Where probekit's solver runs: ``"cpu"``, ``"cuda"`` …
+        Torch device of probekit's solver: ``"cpu"``, ``"cuda"`` …
     jobs : int >= 1
-        Processes; runs, or the folds of a single run, are spread over them.
+        Number of processes; runs, or the folds of a single run, are distributed over them.
     dask : str, optional
-        Spread runs over a Dask cluster instead: its address, or ``"local"``. A linear probe of
-        features above 2 GB is fitted here, while the workers read them and sum over them.
+        Distribute runs over a Dask cluster instead: its address, or ``"local"``. A linear probe of
+        features above 2 GB is fitted in this process, while the workers read them and sum over
+        them.
     again : bool
-        Compute also what is in the store already.
+        Repeat runs that are in the store already.
     progress : callable, optional
-        Called with what is counted (the run's name, or ``"runs"``), how many are done, of how many.
+        Called with the name of a run or ``"runs"``, the number of finished folds or runs, and the
+        total.
 
     Returns
     -------
     list of Result
-        By task, embedding, fraction and seed, in the order asked for.
+        By task, embedding, fraction and seed, in the order of the arguments. A
+        :class:`probekit.scores.store.Result` is a dict, the content of the run's JSON file.
 
     Raises
     ------
     ProbekitError
-        If a task, the embeddings or a clip table are not there or do not fit.
+        If a task, an embedding or a manifest is not found, or they do not fit together.
+
+    See Also
+    --------
+    probekit.extract : Compute the embeddings.
+    probekit.results : All results as a table.
+    probekit.distill : Train a student on audio with an embedding as teacher.
+    probekit.LinearProbe : The linear probe as a scikit-learn estimator.
+
+    Examples
+    --------
+    Embeddings of a synthesized corpus, under its own five folds:
+
+    >>> import probekit
+    >>> from probekit.tasks.standin.corpus import write_corpus
+    >>> root = write_corpus("corpus", clips=60)
+    >>> _ = probekit.extract("melstats", task="synth", root=root)
+    >>> [result] = probekit.evaluate("synth", "melstats")
+    >>> result["metric"], len(result["folds"]), result["clips"]["used"]
+    ('accuracy', 5, 60)
+    >>> 0.25 < result["interval"]["low"] <= result["score"] <= result["interval"]["high"]
+    True
     """
     if seeds < 1:
-        raise ProbekitError(f"--seeds {seeds}: at least 1")
+        raise ProbekitError(f"--seeds must be >= 1, got {seeds}")
     if preset and probe != "linear":
-        raise ProbekitError(f"--preset {preset} has a probe of its own: leave out --probe {probe}")
-    where, store_root = layout.cache_root(cache), store.reports_root(reports)
+        raise ProbekitError(f"--preset {preset} sets the probe itself; leave out --probe {probe}")
+    cache_root, reports_root = layout.cache_root(cache), store.reports_root(reports)
+    request = _Request(probe, preset, tuple(fractions), seeds, solver, device)
+    names = [extractors] if isinstance(extractors, str) else extractors
     runs = [
         run
-        for one in ([task] if isinstance(task, str) else task)
-        for run in _Request(probe, preset, tuple(fractions), seeds, solver, device).runs(
-            where, one, [extractors] if isinstance(extractors, str) else extractors, root
-        )
+        for name in ([task] if isinstance(task, str) else task)
+        for run in request.runs(cache_root, name, names, root)
     ]
-    paths = [run.path(store_root) for run in runs]
-    wanted = dict(zip(paths, runs, strict=True))  # what was asked for twice is computed once
-    todo = [run for path, run in wanted.items() if again or store.load_if_complete(path) is None]
-    alone = jobs == 1 or len(todo) == 1
-    here: list[ProbeRun] = []
-    spread: list[ProbeRun] = []
-    for run in todo:  # of large features the sums are spread, not the runs
-        (here if (run.out_of_core if dask else alone) else spread).append(run)
-    if spread:
-        work = partial(_compute, store_root, 1, None, None)
-        for k, _ in enumerate(parallel_map(work, spread, jobs=jobs, dask=dask), 1):
+    paths = [run.path(reports_root) for run in runs]
+    distinct = dict(zip(paths, runs, strict=True))
+    todo = [run for path, run in distinct.items() if again or store.load_if_complete(path) is None]
+    serial = jobs == 1 or len(todo) == 1
+    local: list[ProbeRun] = []
+    remote: list[ProbeRun] = []
+    for run in todo:  # with large features the sums are distributed, not the runs
+        (local if (run.out_of_core if dask else serial) else remote).append(run)
+    if remote:
+        compute = partial(_compute, reports_root, 1, None, None)
+        for done, _ in enumerate(parallel_map(compute, remote, jobs=jobs, dask=dask), 1):
             if progress:
-                progress("runs", k, len(spread))
-    with _cluster(dask if here else None, jobs) as client:
-        for run in here:
+                progress("runs", done, len(remote))
+    with _connect(dask if local else None, jobs) as client:
+        for run in local:
             tick = partial(progress, run.label) if progress else None
-            _compute(store_root, 1 if client else jobs, tick, client, run)
+            _compute(reports_root, 1 if client else jobs, tick, client, run)
     return [store.load(path) for path in paths]
 
 
-def _cluster(address: str | None, jobs: int) -> AbstractContextManager[Any]:
+def _connect(address: str | None, jobs: int) -> AbstractContextManager[Any]:
     if address is None:
         return nullcontext()
     return dask_module.connect(address, jobs, resources.worker_environment(jobs))
@@ -143,14 +166,14 @@ def _cluster(address: str | None, jobs: int) -> AbstractContextManager[Any]:
 def _compute(
     reports: Path, jobs: int, tick: Callable[[int, int], None] | None, client: Any, run: ProbeRun
 ) -> None:
-    """Do one run and keep its result."""
+    """Compute one run and save its result."""
     result, arrays = run.compute(jobs, tick, client)
     store.save(run.path(reports), result, arrays)
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What is the same for all tasks and embeddings."""
+    """Options that apply to all tasks and embeddings."""
 
     probe: str
     preset: str
@@ -160,30 +183,23 @@ class _Request:
     device: str
 
     def runs(
-        self, cache: Path, task: str, extractors: Sequence[str], root: str | Path | None
+        self, cache: Path, task: str, selectors: Sequence[str], root: str | Path | None
     ) -> list[ProbeRun]:
         """Return the runs of one task."""
-        registry.get_probe(
-            self.probe, solver=self.solver
-        )  # a misspelt name is said before data is read
+        get_probe(self.probe, solver=self.solver)  # an unknown name is reported before data is read
         card, clips = resolve_clips(task, cache, root)
-        found = []
-        for text in extractors:
-            recipe = (
-                presets.load_preset(self.preset, text) if self.preset else Preset(probe=self.probe)
-            )
-            kind = registry.get_probe(recipe.probe, solver=self.solver, device=self.device)
-            own = self._features(cache, recipe.apply(text), card, clips, isinstance(kind, Head))
+        runs = []
+        for text in selectors:
+            selector, preset = apply_preset(self.preset, text)
+            name = preset.probe if self.preset else self.probe
+            probe = get_probe(name, solver=self.solver, device=self.device)
+            features = find_features(cache, selector, card.dataset, clips)
+            if isinstance(probe, Head):
+                features = pretrained_head.restrict_stream(features)
             for fraction in self.fractions:
-                random = kind.seeded or subsample.check_fraction(fraction) < 1
+                random = probe.seeded or check_fraction(fraction) < 1
                 for seed in range(self.seeds if random else 1):
-                    run = ProbeRun(card, own, kind, recipe.steps, self.preset, fraction, seed)
+                    run = ProbeRun(card, features, probe, preset.steps, self.preset, fraction, seed)
                     run.check()
-                    found.append(run)
-        return found
-
-    def _features(
-        self, cache: Path, text: str, card: TaskCard, clips: Manifest, for_head: bool
-    ) -> Features:
-        found = features_module.find_features(cache, text, card.dataset, clips)
-        return pretrained_head.restrict_stream(found) if for_head else found
+                    runs.append(run)
+        return runs

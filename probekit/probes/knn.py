@@ -1,4 +1,4 @@
-"""The nearest-neighbour probe: what the most similar training clips are."""
+"""The nearest-neighbor probe."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,17 +8,17 @@ from sklearn.neighbors import NearestNeighbors
 
 from probekit._typing import Array
 from probekit.errors import ProbekitError
-from probekit.probes.base import SelectedModel
-from probekit.probes.grid_search import Fit, Settings, choose_all
-from probekit.probes.registry import FitContext
+from probekit.probes.base import FitContext, SelectedModel, Settings
+from probekit.probes.model_selection import Fit, GridSearch, choose_all
 
 COUNTS = (1, 2, 3, 5, 10, 20, 30, 50)
 DISTANCES = ("cosine", "euclidean")
+_SAME = 1e-12  # distance below which features are identical
 
 
 @dataclass(frozen=True)
 class FittedKNN:
-    """Training clips to be compared with.
+    """Training clips, and how they vote.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class FittedKNN:
     values : numpy.ndarray, shape (training clips, classes)
         0 and 1, or numbers.
     count : int >= 1
-        How many neighbours speak; fewer where there are not so many.
+        Number of neighbors; at most the number of training clips is used.
     probabilities : bool
         Whether ``values`` are classes.
     """
@@ -38,10 +38,10 @@ class FittedKNN:
     probabilities: bool
 
     def scores(self, features: Array) -> Array:
-        """Return the mean over the neighbours, weighted by 1 / distance; shape (clips, classes)."""
+        """Return the mean over the neighbors, weighted by 1 / distance; shape (clips, classes)."""
         distance, rows = self.model.kneighbors(features, min(self.count, len(self.values)))
-        near = distance <= 1e-12  # the very same features: these alone speak
-        weight = np.where(near.any(axis=1, keepdims=True), near, 1 / np.maximum(distance, 1e-12))
+        same = distance <= _SAME  # identical features: only these count
+        weight = np.where(same.any(axis=1, keepdims=True), same, 1 / np.maximum(distance, _SAME))
         weight /= weight.sum(axis=1, keepdims=True)
         return np.einsum("ck,ckn->cn", weight, self.values[rows])
 
@@ -52,40 +52,27 @@ class FittedKNN:
 
 @dataclass(frozen=True)
 class KNN:
-    """The nearest-neighbour probe: number of neighbours and distance are chosen."""
+    """The nearest-neighbor probe: number of neighbors and distance are selected."""
 
     name: str = "knn"
     seeded: bool = False
 
     def facts(self) -> dict[str, Any]:
-        """Return what is chosen from."""
+        """Return the grid."""
         return {"version": 1, "solver": "scikit-learn", "grid": _grid()}
 
-    def choose_all(self, job: FitContext) -> list[SelectedModel]:
-        """Choose on validation clips or all inner divisions, and take the training clips."""
-        return choose_all(job, _grid(), _Fitter(job.clips.target, len(job.clips.names)))
+    def choose_all(self, context: FitContext) -> list[SelectedModel]:
+        """Select settings on validation clips or all inner splits."""
+        fitter = _Fitter(context.clips.target, len(context.clips.class_names))
+        return choose_all(context, _grid(), GridSearch(fitter))
 
 
-def parse(text: str) -> KNN:
-    """Return the probe; there is nothing to say after ``knn``.
-
-    Parameters
-    ----------
-    text : str
-        Empty.
-
-    Returns
-    -------
-    KNN
-        Ready to fit.
-
-    Raises
-    ------
-    ProbekitError
-        If it is not empty.
-    """
-    if text:
-        raise ProbekitError(f"--probe knn:{text}: knn takes no parameters; it chooses them")
+def parse(parameters: str) -> KNN:
+    """Return the probe; raise a ProbekitError if there are parameters after ``knn:``."""
+    if parameters:
+        raise ProbekitError(
+            f"--probe knn:{parameters}: knn takes no parameters, it selects them; use --probe knn"
+        )
     return KNN()
 
 
@@ -95,7 +82,7 @@ def _grid() -> list[Settings]:
 
 @dataclass(frozen=True)
 class _Fitter:
-    """Takes the training clips."""
+    """Stores the training clips."""
 
     target: str
     classes: int
@@ -106,10 +93,10 @@ class _Fitter:
         targets: Array,
         settings: Settings,
         seed: int,
-        held: tuple[Array, Array] | None,
+        held_out: tuple[Array, Array] | None,
         epochs: int,
     ) -> Fit:
         model = NearestNeighbors(metric=settings["distance"], algorithm="brute").fit(features)
-        values = np.eye(self.classes)[targets] if self.target == "single" else targets
-        wide = np.asarray(values, np.float64)
-        return Fit(FittedKNN(model, wide, settings["neighbours"], self.target != "regression"))
+        one_hot = np.eye(self.classes)[targets] if self.target == "single" else targets
+        values = np.asarray(one_hot, np.float64)
+        return Fit(FittedKNN(model, values, settings["neighbours"], self.target != "regression"))

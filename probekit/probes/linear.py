@@ -1,9 +1,9 @@
-"""The linear probe: standardize, then an L2-regularized linear model, along a path of C.
+"""The linear probe: standardization, then an L2-regularized linear model along a path of C.
 
-scikit-learn defines what is fitted: multinomial logistic regression for one label a clip, one
-logistic regression a class for several, ridge regression for numbers. ``C`` is scikit-learn's: the
-loss is ``½‖w‖² + C · Σ loss``, the intercept is free. What fits it is probekit's own solver, or
-scikit-learn's, as asked.
+scikit-learn defines the problem: multinomial logistic regression for one label per clip, one
+logistic regression per class for several, ridge regression for numbers. ``C`` is scikit-learn's:
+the loss is ``½‖w‖² + C · Σ loss``, the intercept is not penalized. It is solved by probekit's own
+solver, or by scikit-learn's.
 """
 
 from collections.abc import Sequence
@@ -14,50 +14,17 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.errors import DataError
-from probekit.solvers import problem, ridge, sklearn_backend
-from probekit.solvers.problem import Problem, Solution
+from probekit.probes import transforms
+from probekit.probes.base import FitContext, SelectedModel, Settings
+from probekit.probes.model_selection import Fit, Pair, choose_all
+from probekit.solvers import ridge, sklearn_backend
+from probekit.solvers.problem import Problem, Solution, make_problem
+from probekit.solvers.scaler import Scaler, fit_scaler
 
 GRID = tuple(float(c) for c in np.logspace(-5, 6, 12))
 SOLVERS = ("probekit", "scikit-learn")
 CERTIFIED = 1e-5  # relative gap up to which a fit counts as converged
-_BLOCK = 4_000_000  # numbers that are looked at at a time
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """Mean and standard deviation of the training clips.
-
-    Attributes
-    ----------
-    mean, scale : numpy.ndarray, shape (dim,)
-        A feature that does not vary keeps scale 1.
-    """
-
-    mean: Array
-    scale: Array
-
-    def __call__(self, features: Array) -> Array:
-        """Return features standardized, in float64."""
-        return (features - self.mean) / self.scale
-
-
-def scaler(features: Array) -> Scaler:
-    """Return the standardization of training features.
-
-    Parameters
-    ----------
-    features : numpy.ndarray, shape (clips, dim)
-        Training clips only.
-
-    Returns
-    -------
-    Scaler
-        To be applied to any clips.
-    """
-    wide = features.astype(np.float64)
-    spread = wide.std(axis=0)
-    constant = spread <= 1e-9 * np.abs(wide).max(axis=0)  # but for rounding
-    return Scaler(wide.mean(axis=0), np.where(constant, 1.0, spread))
+_BLOCK = 4_000_000  # values processed at a time
 
 
 @dataclass(frozen=True)
@@ -69,17 +36,17 @@ class FittedLinear:
     scaler : Scaler
         Applied before the weights.
     coef : numpy.ndarray, shape (classes, dim)
-        Weights on standardized features; a class without training clips has zeros.
+        Weights on standardized features; zeros for a class without training clips.
     intercept : numpy.ndarray, shape (classes,)
-        Minus infinity for a class without training clips (a class never predicted).
+        Minus infinity for a class without training clips (it is never predicted).
     c : float
-        Strength of the data against the regularization.
+        Inverse regularization strength.
     converged : bool
-        Whether the solver reached its tolerance.
+        Whether the gap is at most :data:`CERTIFIED`, or unknown.
     iterations : int
         Steps of the solver.
     gap : float
-        Upper bound of (objective - minimum) / objective; NaN where the solver proves none.
+        Upper bound of (objective - minimum) / objective; NaN if the solver proves none.
     """
 
     scaler: Scaler
@@ -92,37 +59,20 @@ class FittedLinear:
 
     @property
     def probabilities(self) -> bool:
-        """Whether the scores are probabilities: they are logits, or numbers."""
+        """False: scores are logits, or numbers."""
         return False
 
     def scores(self, features: Array) -> Array:
-        """Return the decision values.
-
-        Parameters
-        ----------
-        features : numpy.ndarray, shape (clips, dim)
-            Not standardized.
-
-        Returns
-        -------
-        numpy.ndarray, shape (clips, classes)
-            Logits, or predicted numbers for regression.
-        """
-        found = np.empty((len(features), len(self.coef)))
+        """Return logits or predicted numbers, shape (clips, classes), of raw features."""
+        scores = np.empty((len(features), len(self.coef)))
         step = max(1, _BLOCK // max(1, features.shape[1]))
         for start in range(0, len(features), step):
-            where = slice(start, start + step)
-            found[where] = self.scaler(features[where]) @ self.coef.T + self.intercept
-        return found
+            rows = slice(start, start + step)
+            scores[rows] = self.scaler(features[rows]) @ self.coef.T + self.intercept
+        return scores
 
     def arrays(self) -> dict[str, Array]:
-        """Return weights and scaler.
-
-        Returns
-        -------
-        dict of str to numpy.ndarray
-            ``coef`` and ``intercept``, on features less ``mean`` over ``scale``.
-        """
+        """Return weights and scaler: ``coef`` acts on ``(features - mean) / scale``."""
         return {
             "coef": self.coef,
             "intercept": self.intercept,
@@ -131,67 +81,116 @@ class FittedLinear:
         }
 
 
-def fit_path(
-    features: Array,
-    targets: Array,
-    kind: str,
-    classes: int,
-    grid: Sequence[float],
-    solver: str = "probekit",
-    *,
-    standardize: bool = True,
-    device: str = "cpu",
-) -> list[FittedLinear]:
-    """Fit a probe for each C, from strong to weak regularization, each from the one before.
+@dataclass(frozen=True)
+class Linear:
+    """The linear probe.
 
-    Parameters
+    Attributes
     ----------
-    features : numpy.ndarray, shape (clips, dim)
-        Training clips.
-    targets : numpy.ndarray
-        As :meth:`probekit.data.manifest.Manifest.targets` gives them.
-    kind : {"single", "multi", "regression"}
-        What the targets are.
-    classes : int
-        Columns of the result, also where some class has no training clip.
-    grid : sequence of float > 0
-        Values of C, ascending.
     solver : {"probekit", "scikit-learn"}
-        What minimizes.
-    standardize : bool
-        Whether features are brought to zero mean and unit variance first.
+        Solver of the fits.
     device : str
-        Where probekit's solver runs.
-
-    Returns
-    -------
-    list of Probe
-        One for each C.
-
-    Raises
-    ------
-    DataError
-        If features are not finite, or all training clips have the same label.
+        Torch device of probekit's solver.
+    grid : tuple of float > 0
+        Values of C to select from, ascending.
+    name : str
+        As after ``--probe``.
+    seeded : bool
+        False: the minimum is unique.
     """
-    everything = np.arange(len(features))
-    return fit_paths(
-        features,
-        targets,
-        [everything],
-        kind,
-        classes,
-        grid,
-        solver,
-        standardize=standardize,
-        device=device,
-    )[0]
+
+    solver: str = "probekit"
+    device: str = "cpu"
+    grid: tuple[float, ...] = GRID
+    name: str = "linear"
+    seeded: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """Return the grid of C and the solver."""
+        return {"version": 2, "grid": list(self.grid), "solver": self.solver}
+
+    def choose_all(self, context: FitContext) -> list[SelectedModel]:
+        """Select C and fit; all splits together if features are standardized only."""
+        grid: list[Settings] = [{"C": c} for c in self.grid]
+        if context.steps == transforms.STANDARD:
+            return choose_all(context, grid, PathSearch(self.solver, self.device))
+        search = PathSearch(self.solver, self.device, standardize=False)
+        selected: list[SelectedModel] = []
+        for split in context.splits:
+            # fitted to the training clips' features; labels and test clips are not used
+            transform = transforms.fit_transform(context.steps, context.features[split.train])
+            transformed = replace(
+                context, features=transform(context.features), splits=[split], progress=None
+            )
+            [model] = choose_all(transformed, grid, search)
+            selected.append(replace(model, probe=transforms.Pipeline(transform, model.probe)))
+            if context.progress:
+                context.progress(len(selected), len(context.splits))
+        return selected
+
+
+@dataclass(frozen=True)
+class PathSearch:
+    """Fits all values of C, inner splits and classes of a split in one job over the same rows.
+
+    Attributes
+    ----------
+    solver : {"probekit", "scikit-learn"}
+        Solver of the fits.
+    device : str
+        Torch device of probekit's solver.
+    standardize : bool
+        Whether features are standardized on the clips fitted on.
+    choice, errors
+        See :class:`probekit.probes.model_selection.Search`.
+    """
+
+    solver: str = "probekit"
+    device: str = "cpu"
+    standardize: bool = True
+    choice: str = "C"
+    errors: tuple[type[Exception], ...] = (DataError,)
+
+    def fit_grid(
+        self, context: FitContext, grid: Sequence[Settings], pairs: Sequence[Pair]
+    ) -> list[list[Fit]]:
+        """Fit every C on every pair."""
+        return self._fit(context, [rows for rows, _ in pairs], grid)
+
+    def refit(
+        self,
+        context: FitContext,
+        grid: Sequence[Settings],
+        index: int,
+        rows: Array,
+        fits: Sequence[Fit],
+    ) -> list[Fit]:
+        """Fit the path up to the selected C: each fit starts from the one before."""
+        return self._fit(context, [rows], grid[: index + 1])[0]
+
+    def _fit(
+        self, context: FitContext, row_sets: list[Array], grid: Sequence[Settings]
+    ) -> list[list[Fit]]:
+        paths = fit_paths(
+            context.features,
+            context.targets,
+            row_sets,
+            context.clips.target,
+            len(context.clips.class_names),
+            [settings["C"] for settings in grid],
+            self.solver,
+            standardize=self.standardize,
+            device=self.device,
+            client=context.client,
+        )
+        return [[Fit(p, p.converged, p.iterations, p.gap) for p in path] for path in paths]
 
 
 def fit_paths(
     features: Any,
     targets: Array,
-    divisions: Sequence[Array],
-    kind: str,
+    row_sets: Sequence[Array],
+    target: str,
     classes: int,
     grid: Sequence[float],
     solver: str = "probekit",
@@ -204,99 +203,111 @@ def fit_paths(
 
     Parameters
     ----------
-    features : numpy.ndarray or probekit.solvers.row_blocks.Source, shape (clips, dim)
-        Of all clips; those in no division are not read. What is no array in memory (a memory map,
-        :class:`probekit.probes.features.CachedRows`) is read block by block.
+    features : numpy.ndarray or probekit.solvers.row_blocks.RowSource, shape (clips, dim)
+        Features of all clips; rows in no set are not read. Anything but an array in memory (a
+        memory map, :class:`probekit.probes.features.CachedRows`) is read block by block.
     targets : numpy.ndarray
-        Of all clips.
-    divisions : sequence of numpy.ndarray
-        Rows to fit on. Each division is standardized by its own.
-    kind : {"single", "multi", "regression"}
-        What the targets are.
+        Targets of all clips.
+    row_sets : sequence of numpy.ndarray
+        Rows of each set of training clips.
+    target : {"single", "multi", "regression"}
+        Kind of targets.
     classes : int
-        Columns of the result, also where some class has no training clip.
+        Columns of the result, including classes without training clips.
     grid : sequence of float > 0
         Values of C, ascending.
     solver : {"probekit", "scikit-learn"}
-        What minimizes.
+        Solver.
     standardize : bool
-        Whether features are standardized by each division's own clips.
+        Whether features are standardized by each set's own clips.
     device : str
-        Where probekit's solver runs.
+        Torch device of probekit's solver.
     client : distributed.Client, optional
-        A Dask cluster, whose workers then read the rows and sum over them for probekit's solver.
+        Dask cluster whose workers read the rows and sum over them, for probekit's solver.
 
     Returns
     -------
-    list of list of Probe
-        For each division, one for each C.
+    list of list of FittedLinear
+        For each set, one per C.
 
     Raises
     ------
     DataError
-        If features are not finite, or all clips of a division have the same label.
+        If features are not finite, or all clips of a set have the same label.
     """
-    used = np.unique(np.concatenate(list(divisions)))
+    used = np.unique(np.concatenate(list(row_sets)))
     source = features if len(used) == len(features) else _subset(features, used)
     _check_finite(source)
     targets = np.asarray(targets)[used]
-    masks = np.stack([np.isin(used, rows) for rows in divisions])
-    plans = [problem.make_problem(targets[mask], kind, classes) for mask in masks]
-    if kind != "regression" and solver == "probekit":
+    masks = np.stack([np.isin(used, rows) for rows in row_sets])
+    problems = [make_problem(targets[mask], target, classes) for mask in masks]
+    if target != "regression" and solver == "probekit":
         from probekit.solvers import multi_fold  # torch takes a second to load
 
-        found = multi_fold.solve_folds(
+        folds = multi_fold.solve_folds(
             source,
             targets,
             masks,
-            plans,
+            problems,
             grid,
             standardize=standardize,
             device=device,
             client=client,
         )
         return [
-            [_probe(Scaler(mean, scale), own, one, c) for one, c in zip(path, grid, strict=True)]
-            for (mean, scale, path), own in zip(found, plans, strict=True)
+            [_fitted(Scaler(mean, scale), problem, s, c) for s, c in zip(path, grid, strict=True)]
+            for (mean, scale, path), problem in zip(folds, problems, strict=True)
         ]
     return [
-        _alone(np.asarray(source[np.flatnonzero(mask)]), targets[mask], own, grid, standardize)
-        for mask, own in zip(masks, plans, strict=True)
+        _fit_set(np.asarray(source[np.flatnonzero(mask)]), targets[mask], p, grid, standardize)
+        for mask, p in zip(masks, problems, strict=True)
     ]
 
 
-def _alone(
-    features: Array, targets: Array, own: Problem, grid: Sequence[float], standardize: bool
+def _fit_set(
+    features: Array, targets: Array, problem: Problem, grid: Sequence[float], standardize: bool
 ) -> list[FittedLinear]:
-    """Fit one division by scikit-learn, or numbers in closed form."""
-    scale = scaler(features)
+    """Fit one set of clips by scikit-learn, or numbers in closed form."""
+    scaler = fit_scaler(features)
     if not standardize:
-        scale = Scaler(np.zeros_like(scale.mean), np.ones_like(scale.scale))
-    wide = scale(features)
-    if own.form == "numbers":
-        centre = wide.mean(axis=0)
-        paths = [[_to_raw_units(one, centre) for one in ridge.solve(wide - centre, targets, grid)]]
-    elif own.form == "tags":
+        scaler = Scaler(np.zeros_like(scaler.mean), np.ones_like(scaler.scale))
+    scaled = scaler(features)
+    if problem.form == "ridge":
+        center = scaled.mean(axis=0)
+        solutions = ridge.solve_ridge(scaled - center, targets, grid)
+        paths = [[_uncenter(solution, center) for solution in solutions]]
+    elif problem.form == "ovr":
         paths = [
-            sklearn_backend.solve_sklearn(wide, targets[:, tag] != 0, grid) for tag in own.classes
+            sklearn_backend.solve_sklearn(scaled, targets[:, tag] != 0, grid)
+            for tag in problem.classes
         ]
     else:
-        paths = [sklearn_backend.solve_sklearn(wide, targets, grid)]
-    return [_probe(scale, own, [path[k] for path in paths], c) for k, c in enumerate(grid)]
+        paths = [sklearn_backend.solve_sklearn(scaled, targets, grid)]
+    return [_fitted(scaler, problem, [path[k] for path in paths], c) for k, c in enumerate(grid)]
 
 
-def _to_raw_units(one: Solution, centre: Array) -> Solution:
-    """Return the same on features that were not centred."""
-    return replace(one, intercept=one.intercept - one.coef @ centre)
+def _uncenter(solution: Solution, center: Array) -> Solution:
+    """Return the solution for features that were not centered."""
+    return replace(solution, intercept=solution.intercept - solution.coef @ center)
 
 
-def _probe(own: Scaler, wanted: Problem, found: Sequence[Solution], c: float) -> FittedLinear:
-    one = wanted.assemble(found, len(own.mean))
-    return FittedLinear(own, one.coef, one.intercept, c, not one.gap > CERTIFIED, one.n_iter, one.gap)
+def _fitted(
+    scaler: Scaler, problem: Problem, solutions: Sequence[Solution], c: float
+) -> FittedLinear:
+    solution = problem.assemble(solutions, len(scaler.mean))
+    return FittedLinear(
+        scaler,
+        solution.coef,
+        solution.intercept,
+        c,
+        not solution.gap > CERTIFIED,
+        solution.n_iter,
+        solution.gap,
+    )
 
 
 def _subset(features: Any, rows: Array) -> Any:
-    """Return some rows: at once where all are in memory, else when they are asked for."""
+    """Return some rows: at once if all are in memory, else on demand."""
     if isinstance(features, np.ndarray) and not isinstance(features, np.memmap):
         return features[rows]
     from probekit.solvers.row_blocks import RowSubset

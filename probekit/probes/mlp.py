@@ -1,7 +1,7 @@
-"""The MLP probe: scikit-learn's, stopped early on the protocol's own validation clips.
+"""The MLP probe: scikit-learn's, with early stopping on the clips that the protocol holds out.
 
-scikit-learn's ``early_stopping`` holds out clips at random, which tears groups apart; here the
-epochs are run one by one, and the clips that the protocol holds out say when to stop.
+scikit-learn's own ``early_stopping`` holds out random clips, which splits groups; here epochs are
+run one by one, and the protocol's held-out clips decide when to stop.
 """
 
 from dataclasses import dataclass, replace
@@ -13,9 +13,8 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from probekit._typing import Array
-from probekit.probes.base import SelectedModel
-from probekit.probes.grid_search import Fit, Settings, choose_all, scored
-from probekit.probes.registry import FitContext
+from probekit.probes.base import FitContext, SelectedModel, Settings
+from probekit.probes.model_selection import Fit, GridSearch, choose_all, score_probe
 from probekit.utils.suggest import unknown_name_error
 
 
@@ -26,18 +25,19 @@ class MLPRecipe:
     Attributes
     ----------
     hidden : tuple of tuple of int
-        Widths of the hidden layers to choose from.
+        Widths of the hidden layers to select from.
     rates : tuple of float > 0
-        Adam's learning rates to choose from.
+        Adam's learning rates to select from.
     decay : tuple of float >= 0
-        Weights of scikit-learn's L2 penalty to choose from.
+        Weights of scikit-learn's L2 penalty to select from.
     batch, epochs : int >= 1
-        Clips a step; epochs at most.
+        Clips per step; maximum number of epochs.
     every, patience : int >= 1
-        Epochs between two looks at the held-out clips; looks without a better score to stop after.
+        Epochs between evaluations of the held-out clips; evaluations without improvement to stop
+        after.
     steps, wait : int >= 0
-        With few clips an epoch is a few steps of Adam: epochs are at least so many that there are
-        ``steps``, and looks without a better score so many that there were ``wait`` between.
+        With few clips an epoch is a few steps of Adam: ``epochs`` is raised until there are at
+        least ``steps``, and ``patience`` until it spans at least ``wait`` steps.
     """
 
     hidden: tuple[tuple[int, ...], ...] = ((128,), (512,))
@@ -51,7 +51,7 @@ class MLPRecipe:
     wait: int = 400
 
     def with_schedule(self, clips: int) -> "MLPRecipe":
-        """Return the recipe with epochs, looks and patience for a number of training clips."""
+        """Return the recipe with epochs and patience for a number of training clips."""
         batches = -(-clips // self.batch)
         every = max(self.every, 8 // batches) if self.wait else self.every
         return replace(
@@ -64,13 +64,13 @@ class MLPRecipe:
     def grid(self) -> list[Settings]:
         """Return all settings, the smallest network first."""
         return [
-            {"hidden": list(h), "rate": r, "decay": d}
-            for h, r, d in product(self.hidden, self.rates, self.decay)
+            {"hidden": list(hidden), "rate": rate, "decay": decay}
+            for hidden, rate, decay in product(self.hidden, self.rates, self.decay)
         ]
 
 
-# heareval's grid as far as scikit-learn's MLP goes: no dropout, no batch normalization, and one of
-# the two initializations, so that its 16 settings are 8
+# heareval's grid as far as scikit-learn's MLP supports it: no dropout, no batch normalization, and
+# one of the two initializations, so that its 16 settings are 8
 RECIPES = {
     "": MLPRecipe(),
     "hear": MLPRecipe(
@@ -96,9 +96,9 @@ class FittedMLP:
     model : MLPClassifier or MLPRegressor
         scikit-learn's.
     mean, scale : numpy.ndarray or None
-        Of the numbers to predict, for regression: the model was fitted to standardized ones.
+        Statistics of the target numbers, which are standardized for the fit; None for classes.
     single_tag : bool
-        Whether there is one tag only, so that the model tells its two classes apart.
+        Whether there is a single tag, for which the model has two classes.
     """
 
     model: Any
@@ -108,16 +108,16 @@ class FittedMLP:
 
     @property
     def probabilities(self) -> bool:
-        """Whether the scores are probabilities: those of classes are."""
+        """Whether scores are probabilities: those of classes are."""
         return self.mean is None
 
     def scores(self, features: Array) -> Array:
         """Return probabilities of classes, or predicted numbers; shape (clips, classes)."""
         if self.mean is None:
-            found = np.asarray(self.model.predict_proba(features), np.float64)
-            return found[:, 1:] if self.single_tag else found
-        found = self.model.predict(features).reshape(len(features), -1)
-        return np.asarray(found * self.scale + self.mean, np.float64)
+            probs = np.asarray(self.model.predict_proba(features), np.float64)
+            return probs[:, 1:] if self.single_tag else probs
+        predictions = self.model.predict(features).reshape(len(features), -1)
+        return np.asarray(predictions * self.scale + self.mean, np.float64)
 
     def arrays(self) -> dict[str, Array]:
         """Return weights and biases of each layer."""
@@ -138,7 +138,7 @@ class MLP:
     recipe : str
         Key of :data:`RECIPES`.
     seeded : bool
-        Yes: weights and batches are drawn.
+        True: weights and batches are random.
     """
 
     recipe: str = ""
@@ -150,90 +150,78 @@ class MLP:
         return "mlp" + (f":{self.recipe}" if self.recipe else "")
 
     def facts(self) -> dict[str, Any]:
-        """Return the grid and how training goes."""
-        own = RECIPES[self.recipe]
+        """Return the grid and the training recipe."""
+        recipe = RECIPES[self.recipe]
         names = ("batch", "epochs", "every", "patience", "steps", "wait")
-        training = {name: getattr(own, name) for name in names}
-        return {"version": 3, "solver": "scikit-learn adam", "grid": own.grid(), **training}
+        training = {name: getattr(recipe, name) for name in names}
+        return {"version": 3, "solver": "scikit-learn adam", "grid": recipe.grid(), **training}
 
-    def choose_all(self, job: FitContext) -> list[SelectedModel]:
-        """Choose settings on one division of the training clips (or validation clips), and fit."""
-        own = RECIPES[self.recipe]
-        return choose_all(job, own.grid(), partial(_fit, job, own), divisions=1)
+    def choose_all(self, context: FitContext) -> list[SelectedModel]:
+        """Select settings on validation clips or one inner split, and fit."""
+        recipe = RECIPES[self.recipe]
+        search = GridSearch(partial(_fit, context, recipe))
+        return choose_all(context, recipe.grid(), search, max_inner_splits=1)
 
 
-def parse(text: str) -> MLP:
-    """Return the probe of what stands after ``mlp:``.
-
-    Parameters
-    ----------
-    text : str
-        Empty, or the name of a recipe: ``hear``.
-
-    Returns
-    -------
-    MLP
-        Ready to fit.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such recipe.
-    """
-    if text not in RECIPES:
-        raise unknown_name_error("recipe of mlp", text, [name for name in RECIPES if name])
-    return MLP(text)
+def parse(parameters: str) -> MLP:
+    """Return the probe for what follows ``mlp:``: nothing, or the name of a recipe."""
+    if parameters not in RECIPES:
+        raise unknown_name_error("recipe of mlp", parameters, [name for name in RECIPES if name])
+    return MLP(parameters)
 
 
 def _fit(
-    job: FitContext,
+    context: FitContext,
     recipe: MLPRecipe,
     features: Array,
     targets: Array,
     settings: Settings,
     seed: int,
-    held: tuple[Array, Array] | None,
+    held_out: tuple[Array, Array] | None,
     epochs: int,
 ) -> Fit:
-    """Train until the held-out clips' score stays, or for a number of epochs."""
+    """Train until the score on held-out clips stops improving, or for a number of epochs."""
     recipe = recipe.with_schedule(len(features))
     common = {
         "hidden_layer_sizes": tuple(settings["hidden"]),
         "learning_rate_init": settings["rate"],
         "alpha": settings["decay"],
         "batch_size": min(recipe.batch, len(features)),
-        # not the number: scikit-learn would start from it in every epoch, and draw the same batches
+        # not an int: scikit-learn would restart from it in every epoch, and draw the same batches
         "random_state": np.random.RandomState(seed),
     }
-    if job.clips.target == "regression":
+    if context.clips.target == "regression":
         mean, scale = targets.mean(axis=0), np.maximum(targets.std(axis=0), 1e-12)
         network = FittedMLP(MLPRegressor(**common), mean, scale)
-        more: dict[str, Any] = {}
-        # scikit-learn wants one column flat
-        wanted = ((targets - mean) / scale).squeeze(axis=1 if targets.shape[1] == 1 else ())
+        options: dict[str, Any] = {}
+        # scikit-learn expects a single column as a vector
+        values = ((targets - mean) / scale).squeeze(axis=1 if targets.shape[1] == 1 else ())
     else:
         single_tag = targets.ndim == 2 and targets.shape[1] == 1
         network = FittedMLP(MLPClassifier(**common), single_tag=single_tag)
-        wanted = targets[:, 0] if single_tag else targets
-        more = {"classes": np.arange(2 if single_tag else len(job.clips.names))}
-    kept, top, since, at = None, -np.inf, 0, 0
+        values = targets[:, 0] if single_tag else targets
+        options = {"classes": np.arange(2 if single_tag else len(context.clips.class_names))}
+    best_weights, best_score, best_epoch, waited = None, -np.inf, 0, 0
     for epoch in range(1, (epochs or recipe.epochs) + 1):
-        network.model.partial_fit(features, wanted, **more)
-        if held is None or epoch % recipe.every:
+        network.model.partial_fit(features, values, **options)
+        if held_out is None or epoch % recipe.every:
             continue
-        score = scored(job, network, *held) * (1 if job.metric.higher_is_better else -1)
-        if score > top or kept is None:
-            kept, top, since, at = _copy(network.model), score, 0, epoch
+        score = score_probe(context, network, *held_out) * (
+            1 if context.metric.higher_is_better else -1
+        )
+        if score > best_score or best_weights is None:
+            best_weights, best_score = _copy_weights(network.model), score
+            best_epoch, waited = epoch, 0
         else:
-            since += 1
-        if since >= recipe.patience:
+            waited += 1
+        if waited >= recipe.patience:
             break
-    if kept is not None:
-        network.model.coefs_, network.model.intercepts_ = kept
-        # a score that still rises at the last epoch was stopped by the limit
-        return Fit(network, converged=since > 0, iterations=at)
+    if best_weights is not None:
+        network.model.coefs_, network.model.intercepts_ = best_weights
+        # a score that still improves at the last epoch was stopped by the limit
+        return Fit(network, converged=waited > 0, iterations=best_epoch)
     return Fit(network, iterations=epochs or recipe.epochs)
 
 
-def _copy(model: Any) -> tuple[list[Array], list[Array]]:
+def _copy_weights(model: Any) -> tuple[list[Array], list[Array]]:
     return [a.copy() for a in model.coefs_], [a.copy() for a in model.intercepts_]

@@ -177,9 +177,7 @@ def choose_all(
         names the split.
     """
     splits, progress = context.splits, context.progress
-    choose = partial(
-        _choose, replace(context, progress=None), list(grid), search, max_inner_splits
-    )
+    choose = partial(_choose, replace(context, progress=None), list(grid), search, max_inner_splits)
     selected: list[SelectedModel] = []
     for model in parallel_map(choose, splits, jobs=min(context.jobs, len(splits))):
         selected.append(model)
@@ -213,8 +211,8 @@ def _choose(
         if not len(defined):
             raise DataError(f"{context.metric.title} is not defined on the clips held out")
         curve = [float(value) for value in np.mean(defined, axis=0)]
-        index = best_index(curve, context.metric.higher)
-        stage, rows = "", split.fitted(context.protocol)
+        index = best_index(curve, context.metric.higher_is_better)
+        stage, rows = "", split.fit_rows(context.protocol)
         fits = [fit for path in paths for fit in path]
         if len(split.valid) and not context.protocol.refit:
             final = paths[0][index]
@@ -244,13 +242,11 @@ def _scores(context: FitContext, path: Sequence[Fit], pair: Pair) -> list[float]
     return [score_probe(context, fit.probe, features, targets) for fit in path]
 
 
-def score_probe(
-    context: FitContext, probe: FittedProbe, features: Array, targets: Array
-) -> float:
+def score_probe(context: FitContext, probe: FittedProbe, features: Array, targets: Array) -> float:
     """Return the metric of a probe on some clips; NaN if it is not defined on them."""
     scores = probe.scores(features)
-    if context.metric.probabilities and not probe.probabilities:
-        scores = metrics.probabilities(scores, context.clips.target)
+    if context.metric.needs_probabilities and not probe.probabilities:
+        scores = metrics.to_probabilities(scores, context.clips.target)
     return context.metric.score(targets, scores)
 
 

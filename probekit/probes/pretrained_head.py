@@ -1,6 +1,7 @@
-"""A network's own classifier as the probe: nothing is fitted (kumar2021, Table 1)."""
+"""A network's own classifier as a probe: nothing is fitted (kumar2021, Table 1)."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -9,44 +10,50 @@ from probekit._typing import Array
 from probekit.cache.embeddings import Embeddings
 from probekit.cache.head import SavedHead
 from probekit.errors import DataError
-from probekit.probes.base import SelectedModel
+from probekit.probes.base import FitContext, SelectedModel
 from probekit.probes.features import Features
 
-# how networks make clips of frames: TALNet's "linear softmax" (Wang et al., 2019), and the mean
-_OVER_TIME = {
+# how networks pool frames into clips: TALNet's "linear softmax" (Wang et al., 2019), and the mean
+_POOLING = {
     "lin": lambda p: (p * p).sum(axis=0) / np.maximum(p.sum(axis=0), 1e-12),
     "mean": lambda p: p.mean(axis=0),
 }
 
 
+@dataclass(frozen=True)
+class Head:
+    """The network's own classifier; a run reads its scores from the cache."""
+
+    name: str = "head"
+    seeded: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """Return the version: there are no settings."""
+        return {"version": 1}
+
+    def choose_all(self, context: FitContext) -> list[SelectedModel]:
+        """Raise: there is nothing to fit; see :func:`passthrough`."""
+        raise NotImplementedError
+
+
 def get_head(embeddings: Embeddings) -> SavedHead:
-    """Return the head of the network that made these embeddings.
-
-    Parameters
-    ----------
-    embeddings : Embeddings
-        From the cache.
-
-    Returns
-    -------
-    KeptHead
-        With the stream that it reads.
+    """Return the head of the network that made some embeddings.
 
     Raises
     ------
     DataError
-        If the network has none, or its way over time needs more than the cache holds.
+        If there is none, or it pools over time in a way that needs more than the cache holds.
     """
     head = embeddings.head
     name = embeddings.layout.extractor
     if head is None:
         raise DataError(
-            f"{name}: no head is kept with {embeddings.folder}: the network has none (probekit "
-            f"extractors show {name}), or the embeddings were not made by extraction"
+            f"{name}: no head in {embeddings.folder}: the network has none (probekit extractors "
+            f"show {name}), or the embeddings were imported"
         )
-    if head.pooling not in ("none", *_OVER_TIME):
+    if head.pooling not in ("none", *_POOLING):
         raise DataError(
-            f"{name}: its head combines frames by {head.pooling}, which needs the network itself"
+            f"{name}: its head pools frames by {head.pooling}, which needs the network itself"
         )
     return head
 
@@ -59,18 +66,18 @@ def head_scores(
     Parameters
     ----------
     embeddings : Embeddings
-        Must hold the stream that the head reads; with frames, where the head reads frames.
+        Embeddings with the stream that the head reads; with frames, if it reads frames.
     clip_ids : list of str
-        Which clips.
+        Clips to score.
     classes : tuple of str
-        The task's classes, each of which must be one of the head's, by name.
+        The task's classes; each must be one of the head's, by name.
     vectors : numpy.ndarray, shape (clips, dim)
-        The clips' vectors of the head's stream; of no use where the head reads frames.
+        The clips' vectors of the head's stream; not used if the head reads frames.
 
     Returns
     -------
     numpy.ndarray, shape (clips, classes)
-        Logits, or probabilities where the network pools those over time.
+        Logits, or probabilities if the network pools these over time.
 
     Raises
     ------
@@ -78,18 +85,18 @@ def head_scores(
         If a class is not one of the head's, or the stream or its frames are not in the cache.
     """
     head = get_head(embeddings)
-    lacking = sorted(set(classes) - set(head.classes))
-    if lacking:
+    unknown = sorted(set(classes) - set(head.classes))
+    if unknown:
         raise DataError(
-            f"the head of {embeddings.layout.extractor} tells {len(head.classes)} classes apart; "
-            f"{len(lacking)} of the task's {len(classes)} are not among them, for example "
-            f"{lacking[0]!r}"
+            f"the head of {embeddings.layout.extractor} has {len(head.classes)} classes; "
+            f"{len(unknown)} of the task's {len(classes)} are not among them, for example "
+            f"{unknown[0]!r}"
         )
     rows = [head.classes.index(name) for name in classes]
     weight, bias = head.weight[rows].astype(np.float64), head.bias[rows].astype(np.float64)
     if head.pooling == "none":
         return np.asarray(vectors @ weight.T + bias)
-    pool = _OVER_TIME[head.pooling]
+    pool = _POOLING[head.pooling]
     return np.stack(
         [pool(expit(embeddings.frames(i, head.stream) @ weight.T + bias)) for i in clip_ids]
     )
@@ -97,7 +104,7 @@ def head_scores(
 
 @dataclass(frozen=True)
 class Passthrough:
-    """A probe that hands scores through: there is nothing to choose or to fit.
+    """A fitted probe whose features are its scores.
 
     Attributes
     ----------
@@ -108,27 +115,16 @@ class Passthrough:
     probabilities: bool
 
     def scores(self, features: Array) -> Array:
-        """Return the scores that it is given."""
+        """Return ``features``."""
         return features
 
     def arrays(self) -> dict[str, Array]:
-        """Return nothing: there are no weights but the network's own."""
+        """Return nothing: the weights are the network's own."""
         return {}
 
 
 def passthrough(embeddings: Embeddings) -> SelectedModel:
-    """Return the head as a probe.
-
-    Parameters
-    ----------
-    embeddings : Embeddings
-        Whose head.
-
-    Returns
-    -------
-    Chosen
-        With an empty curve.
-    """
+    """Return the head of some embeddings as a probe without settings."""
     probe = Passthrough(get_head(embeddings).pooling != "none")
     return SelectedModel(probe, selected_on="nothing: the network's own head")
 
@@ -136,30 +132,23 @@ def passthrough(embeddings: Embeddings) -> SelectedModel:
 def restrict_stream(features: Features) -> Features:
     """Return the features that the head reads.
 
-    Parameters
-    ----------
-    features : Features
-        Of one extractor.
-
-    Returns
-    -------
-    Features
-        The stream that the head reads.
-
     Raises
     ------
     DataError
-        If there are several extractors, another stream was asked for, or it was not extracted.
+        If there are several extractors, another stream was selected, or it was not extracted.
     """
     if len(features.members) > 1:
-        raise DataError(f"{features.label}: the head is that of one extractor, not of several")
-    [(chosen, embeddings)] = features.members
-    own = get_head(embeddings).stream
-    if chosen.stream not in ("", own):
-        raise DataError(f"{chosen.name}: its head reads the stream {own!r}, not {chosen.stream!r}")
-    if own not in embeddings.stream_info:
+        raise DataError(f"{features.label}: --probe head needs a single extractor")
+    [(selector, embeddings)] = features.members
+    stream = get_head(embeddings).stream
+    if selector.stream not in ("", stream):
         raise DataError(
-            f"{chosen.name}: its head reads the stream {own!r}, which is not in {embeddings.folder} "
-            f"(it holds {', '.join(embeddings.stream_info)}): extract again with --streams {own}"
+            f"{selector.name}: its head reads the stream {stream!r}, not {selector.stream!r}"
         )
-    return replace(features, members=((replace(chosen, stream=own), embeddings),))
+    if stream not in embeddings.stream_info:
+        raise DataError(
+            f"{selector.name}: its head reads the stream {stream!r}, which is not in "
+            f"{embeddings.folder} (it holds {', '.join(embeddings.stream_info)}): extract again "
+            f"with --streams {stream}"
+        )
+    return replace(features, members=((replace(selector, stream=stream), embeddings),))

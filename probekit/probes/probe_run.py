@@ -1,9 +1,7 @@
-"""One run: a task, its embeddings, a probe, a share of the labels, a seed; and what it scored."""
+"""One run: a task, its embeddings, a probe, a fraction of the labels and a seed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,56 +13,54 @@ from probekit.cards import TaskCard
 from probekit.errors import DataError
 from probekit.metrics import bootstrap, metrics, per_class
 from probekit.metrics.metrics import Metric
-from probekit.probes import linear, pretrained_head, subsample
-from probekit.probes.base import SelectedModel
+from probekit.probes import linear, pretrained_head, transforms
+from probekit.probes.base import FitContext, Probe, SelectedModel
 from probekit.probes.features import Features
-from probekit.probes.registry import FitContext, Head, Linear, Probe
-from probekit.scores import scoring, store
-from probekit.scores.predictions import Predictions
+from probekit.probes.subsample import subsample_labels
+from probekit.scores import result_builder, scoring, store
 from probekit.scores.store import Fold, Result
-from probekit.tasks import splits
-from probekit.tasks.splits import Split
+from probekit.tasks.splits import Split, make_splits
 
-_MISSING_SHOWN = 50
+_CLASSES_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class ProbeRun:
-    """What is asked for; it can travel to another process.
+    """A run; can be pickled for another process.
 
     Attributes
     ----------
     card : TaskCard
-        The task.
+        Task.
     features : Features
-        The embeddings, and the clips that have them.
-    kind : Kind
-        The probe.
+        Embeddings, and the clips that have them.
+    probe : Probe
+        Kind of probe.
     steps : tuple of str
-        What is done to features first.
+        Transforms of the features.
     preset : str
-        The name of the recipe that chose stream, pooling, steps and probe; empty for none.
+        Paper whose preset chose stream, pooling, steps and probe; empty for none.
     fraction : float
-        Share of the training labels.
+        Fraction of the training labels.
     seed : int
-        Of whatever is random; 0 where nothing is.
+        Random seed; 0 if nothing is random.
     """
 
     card: TaskCard
     features: Features
     probe: Probe
-    steps: tuple[str, ...] = ("standardize",)
+    steps: tuple[str, ...] = transforms.STANDARD
     preset: str = ""
     fraction: float = 1.0
     seed: int = 0
 
     def check(self) -> None:
-        """Raise a DataError if the task's metric does not fit its clips."""
+        """Raise a DataError if the task's metrics do not fit its clips."""
         clips = self.features.clips
         for name in (self.card.metric, *self.card.also):
             metric = metrics.get_metric(name)
             if clips.target not in metric.targets:
-                clips.targets()  # says so where there are no labels at all
+                clips.targets()  # raises if there are no labels at all
                 raise DataError(
                     f"{self.card.name}: metric {name!r} is for "
                     f"{' or '.join(metric.targets)} targets, the clips have {clips.target}"
@@ -72,7 +68,7 @@ class ProbeRun:
 
     @property
     def label(self) -> str:
-        """What people call it: the embedding, and what differs from the usual."""
+        """Display label: the embedding, and the fraction of labels if it is below 1."""
         words = [self.features.label]
         if self.fraction < 1:
             words.append(f"{100 * self.fraction:g} % of the labels")
@@ -80,15 +76,14 @@ class ProbeRun:
 
     @property
     def id(self) -> str:
-        """SHA-256 of what goes in."""
-        clips, whole = self.features.clips, self.features.all_clips
+        """SHA-256 of everything that determines the result."""
         return store.run_id(
             {
                 "task": self.card.name,
                 "protocol": self.card.protocol.model_dump(mode="json", exclude={"description"}),
                 "metric": [self.card.metric, *self.card.also],
-                "manifest": whole.digest(),
-                "clips": store.run_id({"ids": clips.clip_ids}),
+                "manifest": self.features.all_clips.digest(),
+                "clips": store.run_id({"ids": self.features.clips.clip_ids}),
                 "expected": self.features.expected,
                 "features": self.features.digest,
                 "provenance": [*self.features.provenance, *self.features.training_digests],
@@ -101,14 +96,14 @@ class ProbeRun:
         )
 
     def path(self, reports: Path) -> Path:
-        """Return where the result is, or will be."""
-        return store.path_of(reports, self.card.name, self.features.label, self.id)
+        """Return the file of the result."""
+        return store.result_path(reports, self.card.name, self.features.label, self.id)
 
     @property
     def out_of_core(self) -> bool:
-        """Whether features are read block by block: they are large, and the probe can do it."""
-        able = isinstance(self.probe, Linear) and self.steps == ("standardize",)
-        return able and self.features.out_of_core
+        """Whether features are read block by block: they are large, and the probe supports it."""
+        supported = isinstance(self.probe, linear.Linear) and self.steps == transforms.STANDARD
+        return supported and self.features.out_of_core
 
     def compute(
         self,
@@ -116,21 +111,21 @@ class ProbeRun:
         progress: Callable[[int, int], None] | None = None,
         client: Any = None,
     ) -> tuple[Result, dict[str, Any]]:
-        """Fit, score, and gather what is kept.
+        """Fit and score.
 
         Parameters
         ----------
         jobs : int >= 1
-            Processes that may be used.
+            Number of processes.
         progress : callable, optional
-            Called with folds done and folds in all.
+            Called with the number of finished folds and the total.
         client : distributed.Client, optional
-            A Dask cluster, whose workers sum over the features of a run that :attr:`streams`.
+            Dask cluster whose workers sum over the features of an :attr:`out_of_core` run.
 
         Returns
         -------
         Result
-            What a person reads.
+            The result.
         dict of str to numpy.ndarray
             Predictions and the probes' weights.
 
@@ -139,21 +134,20 @@ class ProbeRun:
         DataError
             If a fold cannot be fitted or scored; names it.
         """
-        begin = perf_counter()
+        start = perf_counter()
         clips = self.features.clips
         targets = clips.targets()
         metric = metrics.get_metric(self.card.metric)
-        divisions = splits.make_splits(self.card.protocol, clips, self.features.all_clips)
-        divisions = [
-            subsample.subsample_labels(s, self.fraction, targets, clips, self.seed)
-            for s in divisions
+        splits = [
+            subsample_labels(split, self.fraction, targets, clips, self.seed)
+            for split in make_splits(self.card.protocol, clips, self.features.all_clips)
         ]
-        self._check_defined(divisions, targets, metric)
-        job = FitContext(
-            features=self._features(),
+        self._check_defined(splits, targets, metric)
+        context = FitContext(
+            features=self._load_features(),
             targets=targets,
             clips=clips,
-            splits=divisions,
+            splits=splits,
             protocol=self.card.protocol,
             metric=metric,
             steps=self.steps,
@@ -162,180 +156,153 @@ class ProbeRun:
             progress=progress,
             client=client,
         )
-        fitted = self._fitted(job)
-        fit_seconds = perf_counter() - begin
-        rows = np.concatenate([s.test for s in divisions])
-        found = Predictions(
-            clip_ids=clips.column("clip_id")[rows],
-            fold=np.concatenate([np.full(len(s.test), k) for k, s in enumerate(divisions)]),
-            folds=tuple(s.name for s in divisions),
-            targets=targets[rows],
-            scores=np.concatenate(
-                [
-                    c.probe.scores(job.features[s.test])
-                    for s, c in zip(divisions, fitted, strict=True)
-                ]
-            ),
-            groups=clips.column("group")[rows],
-            target=clips.target,
-            probabilities=fitted[0].probe.probabilities,
+        models = self._fit(context)
+        fit_seconds = perf_counter() - start
+        predictions = result_builder.join_predictions(
+            clips,
+            targets,
+            splits,
+            [
+                model.probe.scores(context.features[split.test])
+                for split, model in zip(splits, models, strict=True)
+            ],
+            probabilities=models[0].probe.probabilities,
         )
-        scored = scoring.score_predictions(found, metric.name, self.card.also, clips.names)
-        used = np.unique(np.concatenate([np.concatenate([s.train, s.valid, s.test])
-                                         for s in divisions]))  # fmt: skip
-        final = sum(not c.converged for c in fitted)
-        result = Result(
-            format=store.FORMAT,
+        scores = scoring.score_predictions(
+            predictions, metric.name, self.card.also, clips.class_names
+        )
+        facts = self.probe.facts()
+        unconverged = sum(not model.converged for model in models)
+        result = result_builder.build_result(
+            self.card,
+            clips,
+            self.features.all_clips,
+            splits,
+            scores,
             run=self.id,
-            task=self.card.name,
-            title=self.card.title,
             embedding=self.features.label,
             sources=self.features.sources,
-            dim=int(job.features.shape[1]),
+            dim=int(context.features.shape[1]),
             probe=self.probe.name,
-            settings=self.probe.facts(),
-            steps=list(self.steps),
+            settings=facts,
+            steps=self.steps,
             preset=self.preset,
             fraction=self.fraction,
             seed=self.seed,
             protocol=self.card.protocol.description or self.card.protocol.kind,
-            target=clips.target,
-            probabilities=found.probabilities,
-            metric=metric.name,
-            classes=list(clips.names),
-            score=scored["score"],
-            spread=scored["spread"],
-            interval=scored["interval"],
-            also=scored["also"],
-            folds=[
-                self._fold(*one) for one in zip(divisions, fitted, scored["folds"], strict=True)
-            ],
-            per_class=scored["per_class"],
-            per_group=scored["per_group"],
-            grid=fitted[0].grid,
+            probabilities=predictions.probabilities,
+            folds=[self._fold(*fold) for fold in zip(splits, models, scores["folds"], strict=True)],
+            grid=models[0].grid,
             solver={
-                "name": self.probe.facts().get("solver", self.probe.name),
+                "name": facts.get("solver", self.probe.name),
                 "tolerance": linear.CERTIFIED,
-                "fits": sum(c.fits for c in fitted),
-                "unconverged": sum(c.unconverged for c in fitted),
-                "unconverged_final": final,
+                "fits": sum(model.fits for model in models),
+                "unconverged": sum(model.unconverged for model in models),
+                "unconverged_final": unconverged,
             },
-            clips={
-                "used": len(used) if self.fraction == 1 else len(clips),
-                "of": self.features.expected,
-                "missing": dict(list(self.features.missing.items())[:_MISSING_SHOWN]),
-                "missing_count": self.features.expected - len(clips),
-            },
-            seconds={"fit": fit_seconds, "all": perf_counter() - begin},
+            expected=self.features.expected,
+            missing=self.features.missing,
+            start=start,
+            fit_seconds=fit_seconds,
             provenance=[
-                *self._provenance(divisions, targets, len(used), final, len(fitted)),
-                *_constant_feature_notes(job.features),
+                *self._provenance(splits, targets, unconverged),
+                *_constant_feature_notes(context.features),
             ],
-            manifest=self.features.all_clips.digest(),
-            versions={n: version(n) for n in ("probekit", "numpy", "scipy", "scikit-learn")},
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            published=[p.model_dump() for p in self.card.published],
+            packages=("probekit", "numpy", "scipy", "scikit-learn"),
             history=[],
         )
-        return result, {**found.arrays(), **_weights(divisions, fitted)}
+        return result, {**predictions.arrays(), **_weights(splits, models)}
 
     @property
-    def _by_head(self) -> bool:
-        return isinstance(self.probe, Head)
+    def _uses_head(self) -> bool:
+        return isinstance(self.probe, pretrained_head.Head)
 
-    def _features(self) -> Any:
-        """Return what the probe reads: large features block by block where it can."""
-        if self._by_head:
-            return self._scored()
-        return self.features.rows() if self.out_of_core else self.features.matrix()
-
-    def _scored(self) -> Array:
-        """Return the scores of the network's own head."""
+    def _load_features(self) -> Any:
+        """Return what the probe reads; large features block by block if it can."""
+        if not self._uses_head:
+            return self.features.rows() if self.out_of_core else self.features.matrix()
         [(_, embeddings)] = self.features.members
         clips = self.features.clips
         return pretrained_head.head_scores(
-            embeddings, clips.clip_ids, clips.names, self.features.matrix()
+            embeddings, clips.clip_ids, clips.class_names, self.features.matrix()
         )
 
-    def _fitted(self, job: FitContext) -> list[SelectedModel]:
-        if self._by_head:
+    def _fit(self, context: FitContext) -> list[SelectedModel]:
+        if self._uses_head:
             [(_, embeddings)] = self.features.members
-            return [pretrained_head.passthrough(embeddings) for _ in job.splits]
-        return self.probe.choose_all(job)
+            return [pretrained_head.passthrough(embeddings) for _ in context.splits]
+        return self.probe.choose_all(context)
 
-    def _check_defined(self, divisions: list[Split], targets: Array, metric: Metric) -> None:
+    def _check_defined(self, splits: list[Split], targets: Array, metric: Metric) -> None:
         """Raise if a fold cannot be scored, before anything is fitted."""
-        for split in divisions:
-            even = np.full((len(split.test), len(self.features.clips.names)), 0.5)
-            if np.isnan(metric.score(targets[split.test], even)):
+        for split in splits:
+            constant = np.full((len(split.test), len(self.features.clips.class_names)), 0.5)
+            if np.isnan(metric.score(targets[split.test], constant)):
                 raise DataError(
                     f"{self.card.name}, split {split.name!r}: {metric.title} is not defined on "
                     f"its {len(split.test)} test clips"
                 )
 
-    def _fold(self, split: Split, chosen: SelectedModel, score: float) -> Fold:
+    def _fold(self, split: Split, model: SelectedModel, score: float) -> Fold:
         return Fold(
             fold=split.name,
             train=len(split.fit_rows(self.card.protocol)),
             test=len(split.test),
             score=score,
-            params=chosen.params,
-            at_edge=chosen.at_edge,
-            curve=chosen.curve,
-            selected_on=chosen.selected_on,
-            selected_score=_number(chosen.selected_score),
-            converged=chosen.converged,
-            gap=_number(chosen.gap),
-            iterations=chosen.iterations,
+            params=model.params,
+            at_edge=model.at_edge,
+            curve=model.curve,
+            selected_on=model.selected_on,
+            selected_score=_finite_or_none(model.selected_score),
+            converged=model.converged,
+            gap=_finite_or_none(model.gap),
+            iterations=model.iterations,
         )
 
-    def _provenance(
-        self, divisions: list[Split], targets: Array, used: int, final: int, fitted: int
-    ) -> list[str]:
+    def _provenance(self, splits: list[Split], targets: Array, unconverged: int) -> list[str]:
         """Return what must be shown beside the score."""
-        features = self.features
-        said = list(features.provenance)
-        tested = np.unique(np.concatenate([split.test for split in divisions]))
-        said += features.notes(features.clips.column("clip_id")[tested])
-        whole = used if self.fraction == 1 else len(features.clips)
-        if whole < features.expected:
-            said.append(f"{whole:,} of {features.expected:,} clips")
-        if final:
-            said.append(f"not converged ({final} of {fitted} probes)")
-        if features.clips.target != "regression":
-            unseen = sorted(
-                {
-                    name
-                    for s in divisions
-                    for name in per_class.unseen_classes(
-                        features.clips, targets, s.fit_rows(self.card.protocol), s.test
-                    )
-                }
-            )
+        features, clips = self.features, self.features.clips
+        tested = np.unique(np.concatenate([split.test for split in splits]))
+        notes = [*features.provenance, *features.notes(clips.column("clip_id")[tested])]
+        used = result_builder.count_clips(splits) if self.fraction == 1 else len(clips)
+        if used < features.expected:
+            notes.append(f"{used:,} of {features.expected:,} clips")
+        if unconverged:
+            notes.append(f"not converged ({unconverged} of {len(splits)} probes)")
+        if clips.target != "regression":
+            unseen = {
+                name
+                for split in splits
+                for name in per_class.unseen_classes(
+                    clips, targets, split.fit_rows(self.card.protocol), split.test
+                )
+            }
             if unseen:
-                more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
-                said.append(f"never in training: {', '.join(unseen[:5])}{more}")
-        return list(dict.fromkeys(said))
+                shown, more = sorted(unseen)[:_CLASSES_SHOWN], len(unseen) - _CLASSES_SHOWN
+                ending = f" and {more} more" if more > 0 else ""
+                notes.append(f"never in training: {', '.join(shown)}{ending}")
+        return list(dict.fromkeys(notes))
 
 
-def _weights(divisions: list[Split], fitted: list[SelectedModel]) -> dict[str, Array]:
+def _weights(splits: list[Split], models: list[SelectedModel]) -> dict[str, Array]:
     return {
         f"probe/{split.name.replace('/', '-')}/{name}": values
-        for split, chosen in zip(divisions, fitted, strict=True)
-        for name, values in chosen.probe.arrays().items()
+        for split, model in zip(splits, models, strict=True)
+        for name, values in model.probe.arrays().items()
     }
 
 
 def _constant_feature_notes(features: Any) -> list[str]:
-    """Say that features do not vary, where it is most of those in memory."""
+    """Warn if most features are constant; not checked for features read on demand."""
     if not isinstance(features, np.ndarray):
         return []
-    still = int((features.min(axis=0) == features.max(axis=0)).sum())
-    if still == features.shape[1]:
+    constant = int((features.min(axis=0) == features.max(axis=0)).sum())
+    if constant == features.shape[1]:
         return ["no feature varies"]
-    many = still > features.shape[1] / 2
-    return [f"{still:,} of {features.shape[1]:,} features do not vary"] if many else []
+    if constant > features.shape[1] / 2:
+        return [f"{constant:,} of {features.shape[1]:,} features do not vary"]
+    return []
 
 
-def _number(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Label efficiency: the same task with some of the training labels only."""
+"""Label efficiency: the same task with a fraction of its training labels."""
 
 import hashlib
 from dataclasses import replace
@@ -12,63 +12,64 @@ from probekit.tasks.splits import Split
 
 
 def check_fraction(fraction: float) -> float:
-    """Return a fraction if it is above 0 and at most 1; raise a ProbekitError otherwise."""
+    """Return a fraction; raise a ProbekitError if it is not above 0 and at most 1."""
     if not 0 < fraction <= 1:
-        raise ProbekitError(f"--fraction {fraction:g}: above 0 and at most 1")
+        raise ProbekitError(f"--fraction must be > 0 and <= 1, got {fraction:g}")
     return fraction
 
 
 def subsample_labels(
     split: Split, fraction: float, targets: Array, clips: Manifest, seed: int
 ) -> Split:
-    """Keep a share of the training clips, and of the validation clips; test clips stay.
+    """Return a split with a fraction of its training and validation clips, and all test clips.
 
-    Validation clips are labelled clips, too: they choose settings, and with a refit are trained on.
+    Validation clips are subsampled, too: they are labelled clips that select settings, and with a
+    refit are trained on.
 
-    Clips are drawn at random: of each class that share, at least one, where a clip has one label
-    (lee2021: 3 of 32 are 10 %); of all training clips otherwise (hung2022 draws training files). A
-    smaller fraction's clips are among a larger one's, and a clip's luck depends on its id and the
-    seed alone.
+    Clips are drawn at random: from each class that fraction, at least one, if clips have one label
+    (lee2021: 3 of 32 are 10 %); from all training clips otherwise (hung2022 draws training files).
+    A smaller fraction's clips are a subset of a larger one's, since a clip's rank depends on its id
+    and the seed only.
 
     Parameters
     ----------
     split : Split
         With all training clips.
     fraction : float, 0 < fraction <= 1
-        The share to keep.
+        Fraction of the clips.
     targets : numpy.ndarray
-        Of all clips.
+        Targets of all clips.
     clips : Manifest
-        The clips.
+        All clips.
     seed : int
-        Another seed draws other clips.
+        Seed of the draw.
 
     Returns
     -------
     Split
-        With fewer clips to learn from.
+        The subsample.
     """
     if fraction == 1:
         return split
     train, valid = (
-        _drawn(rows, fraction, targets, clips, seed) for rows in (split.train, split.valid)
+        _draw(rows, fraction, targets, clips, seed) for rows in (split.train, split.valid)
     )
     return replace(split, train=train, valid=valid)
 
 
-def _drawn(rows: Array, fraction: float, targets: Array, clips: Manifest, seed: int) -> Array:
+def _draw(rows: Array, fraction: float, targets: Array, clips: Manifest, seed: int) -> Array:
     if not len(rows):
         return rows
     ids = clips.column("clip_id")[rows]
-    luck = np.array([hashlib.sha256(f"{seed} {i}".encode()).hexdigest() for i in ids])
-    order = np.argsort(luck)
-    kinds = targets[rows] if clips.target == "single" else np.zeros(len(ids), np.int64)
-    keep = np.concatenate(
-        [_leading_share(order[kinds[order] == k], fraction) for k in np.unique(kinds)]
+    rank_keys = np.array([hashlib.sha256(f"{seed} {i}".encode()).hexdigest() for i in ids])
+    order = np.argsort(rank_keys)
+    classes = targets[rows] if clips.target == "single" else np.zeros(len(ids), np.int64)
+    drawn = np.concatenate(
+        [_leading_share(order[classes[order] == k], fraction) for k in np.unique(classes)]
     )
-    return np.asarray(rows[np.sort(keep)])
+    return np.asarray(rows[np.sort(drawn)])
 
 
 def _leading_share(order: Array, fraction: float) -> Array:
-    """Return the first part of an order, at least one."""
+    """Return the leading fraction of an order, at least one element."""
     return order[: max(1, round(fraction * len(order)))]

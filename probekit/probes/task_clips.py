@@ -1,27 +1,26 @@
-"""A task's clips: from its folder, or as extraction kept them in the cache."""
+"""Card and clips of a task: from its folder, or from the manifest saved in the cache."""
 
 from pathlib import Path
 
 from probekit import cards
-from probekit.cache import collisions
-from probekit.cache import manifests as kept
+from probekit.cache.collisions import find_collision
+from probekit.cache.manifests import latest_manifest, saved_names
 from probekit.cards import TaskCard
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError, UnknownNameError
-from probekit.tasks import task as tasks
-from probekit.tasks.task import Task
+from probekit.tasks.task import Task, load_task, task_from_manifest
 from probekit.utils.suggest import unknown_name_error
 
 
-def resolve_clips(task: str, cache: Path, root: str | Path | None) -> tuple[TaskCard, Manifest]:
-    """Return a task's card and clips: from its folder if given, else as kept in the cache.
+def resolve_clips(name: str, cache: Path, root: str | Path | None) -> tuple[TaskCard, Manifest]:
+    """Return a task's card and clips: from its folder, or as saved in the cache.
 
     Parameters
     ----------
-    task : str
-        A task's name, card or table, or the name of a dataset that was extracted.
+    name : str
+        A task's name, card or table, or the name of an extracted dataset.
     cache : pathlib.Path
-        The cache's folder.
+        Cache root.
     root : str or pathlib.Path, optional
         The dataset's folder.
 
@@ -35,57 +34,55 @@ def resolve_clips(task: str, cache: Path, root: str | Path | None) -> tuple[Task
     Raises
     ------
     ProbekitError
-        If the task is not known, or its clips are neither in the cache nor in a folder.
+        If the task is unknown, or its clips are neither in the cache nor in a folder.
     """
-    found = resolve_task(task, cache)
-    if root is not None or task.endswith(".csv"):
-        own = found.manifest(Path(root) if root is not None else None)
-        said = (
-            collisions.find_collision(cache, {found.name}, own) if task.endswith(".csv") else None
-        )
-        if said is not None:
+    task = resolve_task(name, cache)
+    if root is not None or name.endswith(".csv"):
+        clips = task.manifest(Path(root) if root is not None else None)
+        collision = find_collision(cache, {task.name}, clips) if name.endswith(".csv") else None
+        if collision is not None:
             raise DataError(
-                f"{said}. If these were extracted with --name NAME, evaluate with --task NAME; "
-                "otherwise extract them so"
+                f"{collision}. If these were extracted with --name NAME, evaluate with --task "
+                "NAME; otherwise extract them with --name NAME"
             )
-        return found.card, own
-    clips = kept.latest_manifest(cache, found.name)
-    if clips is None:
-        try:
-            clips = found.manifest(None)  # some tasks know their clips without a folder
-        except DataError as error:
-            raise DataError(
-                f"{task}: its clip table is not in {cache} (extraction keeps it there). {error}"
-            ) from error
-    return found.card, clips
+        return task.card, clips
+    saved = latest_manifest(cache, task.name)
+    if saved is not None:
+        return task.card, saved
+    try:
+        return task.card, task.manifest(None)  # some tasks know their clips without a folder
+    except DataError as error:
+        raise DataError(
+            f"{name}: no manifest in {cache} (extraction saves one there). {error}"
+        ) from error
 
 
-def resolve_task(text: str, cache: Path) -> Task:
-    """Return a task, or what was extracted without one.
+def resolve_task(name: str, cache: Path) -> Task:
+    """Return a task by name, or an extracted dataset as a task.
 
     Parameters
     ----------
-    text : str
-        A task's name, card or table, the name of a dataset that was extracted, or a folder.
+    name : str
+        A task's name, card or table, the name of an extracted dataset, or a folder.
     cache : pathlib.Path
-        The cache's folder.
+        Cache root.
 
     Returns
     -------
     Task
-        Of a dataset that was extracted: with the clips as they were kept.
+        An extracted dataset has the clips of its saved manifest.
 
     Raises
     ------
     ProbekitError
-        If the task is not known.
+        If the task is unknown.
     """
-    known, also = cards.card_paths("tasks"), kept.saved_names(cache)
-    clips = kept.latest_manifest(cache, text) if text in also and text not in known else None
+    known, saved = cards.card_paths("tasks"), saved_names(cache)
+    clips = latest_manifest(cache, name) if name in saved and name not in known else None
     if clips is not None:
-        return tasks.task_from_manifest(clips)
+        return task_from_manifest(clips)
     try:
-        return tasks.load_task(text)
+        return load_task(name)
     except UnknownNameError as error:
-        hint = f"Clip tables in {cache}: {', '.join(also)}." if also else ""
-        raise unknown_name_error("task", text, {*known, *also}, hint) from error
+        hint = f"Clip tables in {cache}: {', '.join(saved)}." if saved else ""
+        raise unknown_name_error("task", name, {*known, *saved}, hint) from error

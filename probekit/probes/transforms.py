@@ -1,4 +1,4 @@
-"""What is done to features before a probe sees them: standardized, put to unit length."""
+"""Transforms of features before a probe: standardization, scaling to unit length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,22 +6,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from probekit._typing import Array
+from probekit.errors import DataError
 from probekit.probes.base import FittedProbe
+from probekit.solvers.scaler import fit_scaler
 from probekit.utils.suggest import unknown_name_error
 
 STEPS = ("standardize", "unit-l2")
+STANDARD = ("standardize",)
 
 
 @dataclass(frozen=True)
 class Transform:
-    """Steps that were fitted on training clips.
+    """Steps fitted to training clips.
 
     Attributes
     ----------
     steps : tuple of {"standardize", "unit-l2"}
-        In their order.
+        In their order; ``standardize`` first.
     mean, scale : numpy.ndarray, shape (dim,)
-        Of the training clips; of use where there is ``standardize``.
+        Statistics of the training clips; used by ``standardize``.
     """
 
     steps: tuple[str, ...]
@@ -29,7 +32,7 @@ class Transform:
     scale: Array
 
     def __call__(self, features: Array) -> Array:
-        """Return features after all steps, float32 of the same shape."""
+        """Return transformed features, float32 of the same shape."""
         for step in self.steps:
             if step == "standardize":
                 features = (features - self.mean) / self.scale
@@ -40,60 +43,42 @@ class Transform:
 
 
 def check_steps(steps: Sequence[str]) -> tuple[str, ...]:
-    """Return steps if all are known and standardization, which has to be fitted, comes first.
-
-    Parameters
-    ----------
-    steps : sequence of str
-        Of :data:`STEPS`.
-
-    Returns
-    -------
-    tuple of str
-        The same.
+    """Return steps if all are known and ``standardize`` comes first.
 
     Raises
     ------
     UnknownNameError
-        If one is not known.
+        If a step is not known.
+    DataError
+        If ``standardize`` is not the first step: its statistics are those of raw features.
     """
     for step in steps:
         if step not in STEPS:
             raise unknown_name_error("step", step, STEPS)
+    if "standardize" in steps[1:]:
+        raise DataError(
+            f"steps must have standardize first and once, got {', '.join(steps)}: its mean and "
+            "scale are those of the features as extracted"
+        )
     return tuple(steps)
 
 
 def fit_transform(steps: Sequence[str], features: Array) -> Transform:
-    """Fit steps on training clips.
-
-    Parameters
-    ----------
-    steps : sequence of str
-        Of :data:`STEPS`; ``standardize`` first, where it is.
-    features : numpy.ndarray, shape (clips, dim)
-        Training clips only.
-
-    Returns
-    -------
-    Transform
-        To be applied to any clips.
-    """
-    wide = features.astype(np.float64)
-    mean, spread = wide.mean(axis=0), wide.std(axis=0)
-    constant = spread <= 1e-9 * np.abs(wide).max(axis=0, initial=0.0)
-    return Transform(tuple(steps), mean, np.where(constant, 1.0, spread))
+    """Return the transform fitted to training features, shape (clips, dim)."""
+    scaler = fit_scaler(features)
+    return Transform(check_steps(steps), scaler.mean, scaler.scale)
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A probe behind a transform.
+    """A fitted probe behind a transform.
 
     Attributes
     ----------
     transform : Transform
         Applied to features first.
-    probe : Fitted
-        What sees the result.
+    probe : FittedProbe
+        Scores the transformed features.
     """
 
     transform: Transform
@@ -101,14 +86,14 @@ class Pipeline:
 
     @property
     def probabilities(self) -> bool:
-        """Whether the scores are probabilities."""
+        """Whether scores are probabilities."""
         return self.probe.probabilities
 
     def scores(self, features: Array) -> Array:
-        """Return the probe's scores of features as they are in the cache."""
+        """Return the probe's scores of untransformed features."""
         return self.probe.scores(self.transform(features))
 
     def arrays(self) -> dict[str, Array]:
-        """Return the probe's arrays, and what the transform was fitted to."""
-        own = {f"steps/{name}": getattr(self.transform, name) for name in ("mean", "scale")}
-        return {**self.probe.arrays(), **own}
+        """Return the arrays of the probe and of the transform."""
+        statistics = {f"steps/{name}": getattr(self.transform, name) for name in ("mean", "scale")}
+        return {**self.probe.arrays(), **statistics}

@@ -1,14 +1,14 @@
-"""L2-regularized logistic regression for many folds, classes and values of C in one job.
+"""L2-regularized logistic regression for many folds, classes and values of C in one call.
 
 The problem is scikit-learn's: minimize ``½‖w‖² + C · Σ loss`` over the weights of standardized
-features, with a free intercept; the loss is softmax cross-entropy, or one logistic loss a tag.
+features, with a free intercept; the loss is softmax cross-entropy, or one logistic loss per tag.
 
-Each fold's softmax, and each tag of each fold, is a *group* that goes its own way along C, by
-Newton's method from the solution before. What costs time is done for all groups at once: two
-products with all rows for the objective, in float64, and two for each step of conjugate gradients,
-in float32 (:mod:`.curvature`). A group is done when its bound of the distance to the minimum, from
-the float64 sums at the very weights that are returned (:mod:`.objective`), is small; it then
-leaves, or goes on to the next C, for which those sums serve as well.
+The softmax of each fold, and each tag of each fold, is a *group* that follows its own path along C
+by Newton's method, from the previous solution. The expensive steps are done for all groups at once:
+two products with all rows for the objective, in float64, and two for each step of conjugate
+gradients, in float32 (:mod:`.newton`). A group is done when its duality gap, from the float64 sums
+at the weights that are returned (:mod:`.objective`), is small; it then leaves, or continues with
+the next C, for which the same sums are valid.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,22 +26,22 @@ from probekit.solvers.problem import Solution
 from probekit.solvers.row_blocks import StandardizedRows
 
 TOLERANCE = 1e-6  # of the certified gap, relative to the objective
-DIRECTIONS = 60  # of Newton for one C, at most
-_HALVINGS = 30  # of one direction
-_MEMORY = 1.5e9  # bytes for rotated rows and what is computed for them
-_BLOCKS = 0.5e9  # bytes for the Hessians of single classes
-_ALONE = 5e8  # operations of a product up to which waiting for other threads costs more
-_STALLED = 0.5  # of the gap before: more, after a whole step, is no progress
-_NEAR = 1e-3  # of the objective: a promise that is little beside a gap
-_FORCING = (0.5, 0.1)  # share of the gradient that a direction may leave: far away, near
-_SLOW, _EXACT = 12, 1e-3  # after so many directions for one C they leave no more than this
-_SETTLED = 0.03  # of the weights' length: what the last direction may be
-_SLACK = (1e-11, 1e-6)  # of the objective: what float64 and float32 may miss
-_BLURRED = 3  # halvings after which float32's sums are not believed any more
-_LARGE = 1e9  # operations of a pass from which float32 leads the way
+MAX_ITER = 60  # Newton directions for one C
+_MAX_HALVINGS = 30  # of one direction
+_MEMORY = 1.5e9  # bytes for rotated rows and intermediate values
+_BLOCK_MEMORY = 0.5e9  # bytes for the preconditioner's blocks
+_SINGLE_THREAD_FLOPS = 5e8  # operations of a product up to which threads cost more than they save
+_STALLED_RATIO = 0.5  # of the previous gap: a larger one after a whole step is no progress
+_SMALL_DECREASE = 1e-3  # of the objective: predicted decrease small relative to the duality gap
+_FORCING_TERMS = (0.5, 0.1)  # share of the gradient that may remain: far from the minimum, near it
+_LATE_DIRECTION, _LATE_FORCING_TERM = 12, 1e-3  # from this direction for one C on
+_MAX_LAST_STEP = 0.03  # length of the last direction, relative to the weights, at convergence
+_SLACK = (1e-11, 1e-6)  # rounding error of the objective in float64 and float32, relative
+_FLOAT32_HALVINGS = 3  # halvings after which float32 sums are below their resolution
+_FLOAT32_FLOPS = 1e9  # operations of a pass above which float32 sums are used first
 
 
-def solve(
+def solve_logistic(
     rows: StandardizedRows,
     targets: Array,
     grid: Sequence[float],
@@ -50,7 +50,7 @@ def solve(
     tags: Sequence[int] | None = None,
     classes: int = 1,
     tolerance: float = TOLERANCE,
-    max_iter: int = DIRECTIONS,
+    max_iter: int = MAX_ITER,
     progress: Callable[[int, int], None] | None = None,
     client: Any = None,
 ) -> list[list[Solution]]:
@@ -58,78 +58,78 @@ def solve(
 
     Parameters
     ----------
-    rows : Rows
+    rows : StandardizedRows
         Features, with the folds' masks. With fewer rows than features, of one fold only.
     targets : numpy.ndarray
         Class numbers of shape (rows,), or 0 and 1 of shape (rows, tags).
     grid : sequence of float > 0
         Values of C, ascending.
     folds : sequence of int
-        The fold of each group.
+        Fold of each group.
     tags : sequence of int, optional
-        The tag of each group: one logistic regression each, with both values in its fold.
-        Without, each group is a softmax over all classes that have rows in its fold.
+        Tag of each group: one logistic regression each, with both values present in its fold.
+        By default each group is a softmax over all classes that have rows in its fold.
     classes : int
-        Of the softmax.
+        Number of classes of the softmax.
     tolerance : float > 0
-        The certified relative gap at which to stop.
-    most : int >= 1
+        Certified relative gap at which to stop.
+    max_iter : int >= 1
         Newton directions for one C.
     progress : callable, optional
-        Called with solutions found and solutions in all.
+        Called with the number of finished solutions and the total.
     client : distributed.Client, optional
-        A Dask cluster, whose workers read the rows and sum over them.
+        Dask cluster whose workers read the rows and sum over them.
 
     Returns
     -------
     list of list of Solution
-        For each group, one for each C. Where ``gap`` is above the tolerance the solver gave up.
+        For each group, one per C. A ``gap`` above the tolerance means that the solver gave up.
     """
-    found: list[list[Solution]] = []
+    solutions: list[list[Solution]] = []
     width = 1 if tags is not None else classes
-    batch, kept = _sizes(rows, len(folds), width)
+    batch, max_rows = _sizes(rows, len(folds), width)
     with _threads(rows, min(batch, len(folds)) * width), torch.no_grad():
         for start in range(0, len(folds), batch):
             part = slice(start, start + batch)
-            own = None if tags is None else tags[part]
-            objective = Objective(rows, targets, folds[part], own, classes, client)
-            newton = Newton(objective, kept, _BLOCKS)
+            part_tags = None if tags is None else tags[part]
+            objective = Objective(rows, targets, folds[part], part_tags, classes, client)
+            newton = Newton(objective, max_rows, _BLOCK_MEMORY)
             path = _Path(objective, newton, grid, tolerance, max_iter)
             for done in path.run():
                 if progress:
                     progress(start * len(grid) + done, len(folds) * len(grid))
-            found += path.solutions
-    return found
+            solutions += path.solutions
+    return solutions
 
 
 def _sizes(rows: StandardizedRows, groups: int, width: int) -> tuple[int, int]:
-    """Return how many groups go together, and how many rotated rows are kept."""
-    used = min(rows.dim, rows.count)
-    wanted = min(groups, max(1, 128 // width)) * width
-    kept = int(_MEMORY / 4 / (used + 6 * wanted))
-    if kept >= rows.count:
-        most = (_MEMORY / 4 / rows.count - used) / 6
-        return max(1, int(min(most, 512) / width)), rows.count
-    # a sample then; all columns at once, since each pass reads all rows
+    """Return how many groups are solved together, and how many rotated rows fit in memory."""
+    rank = min(rows.dim, rows.count)
+    columns = min(groups, max(1, 128 // width)) * width
+    max_rows = int(_MEMORY / 4 / (rank + 6 * columns))
+    if max_rows >= rows.count:
+        max_columns = (_MEMORY / 4 / rows.count - rank) / 6
+        return max(1, int(min(max_columns, 512) / width)), rows.count
+    # a sample of rows; all columns at once, since each pass reads all rows
     together = max(1, 1024 // width)
-    return together, int(_MEMORY / 4 / (used + 6 * min(groups, together) * width))
+    return together, int(_MEMORY / 4 / (rank + 6 * min(groups, together) * width))
 
 
 @contextmanager
 def _threads(rows: StandardizedRows, columns: int) -> Iterator[None]:
-    """Use one thread for small problems: waiting for others costs more than they save."""
-    before = torch.get_num_threads()
-    small = 2.0 * rows.count * rows.dim * columns < _ALONE
-    with threadpool_limits(1 if small else before):
-        torch.set_num_threads(1 if small else before)
+    """Use one thread for small problems, where synchronization costs more than it saves."""
+    previous = torch.get_num_threads()
+    small = 2.0 * rows.count * rows.dim * columns < _SINGLE_THREAD_FLOPS
+    with threadpool_limits(1 if small else previous):
+        torch.set_num_threads(1 if small else previous)
         try:
             yield
         finally:
-            torch.set_num_threads(before)
+            torch.set_num_threads(previous)
 
 
 class _Path:
-    """The way of each group along C."""
+    """Path of each group along C."""
 
     def __init__(
         self,
@@ -140,134 +140,140 @@ class _Path:
         max_iter: int,
     ) -> None:
         self.objective, self.newton, self.grid = objective, newton, grid
-        self.tolerance, self.most = tolerance, max_iter
+        self.tolerance, self.max_iter = tolerance, max_iter
         count, width, dim = len(objective), objective.classes, objective.rows.dim
         device = objective.rows.device
         self.c_values = torch.tensor(list(grid), dtype=torch.float64, device=device)
         self.weights = torch.zeros(count, width, dim, dtype=torch.float64, device=device)
         self.intercepts = objective.initial_intercepts()
-        self.direction, self.intercept_direction = torch.zeros_like(self.weights), torch.zeros_like(self.intercepts)
+        self.direction = torch.zeros_like(self.weights)
+        self.intercept_direction = torch.zeros_like(self.intercepts)
         self.step_size = torch.ones(count, dtype=torch.float64, device=device)
-        self.slope = torch.zeros_like(self.step_size)  # derivative of the objective along the direction
+        self.slope = torch.zeros_like(self.step_size)  # of the objective along the direction
         self.value = torch.full_like(self.step_size, torch.inf)
         self.c_index = torch.zeros(count, dtype=torch.int64, device=device)
-        self.cg_steps, self.n_directions, self.halvings = (torch.zeros_like(self.c_index) for _ in range(3))
-        self.previous_gap = torch.full_like(self.step_size, torch.inf)  # the gap a direction ago
-        self.shortened = torch.zeros_like(self.c_index, dtype=torch.bool)  # the last direction was too long
-        self.last_step_norm = torch.full_like(self.step_size, torch.inf)  # length of the last direction
-        self.predicted_decrease = torch.full_like(self.step_size, torch.inf)  # what a direction would gain
-        self.double_products = torch.zeros_like(self.c_index, dtype=torch.bool)  # float32 does not do any more
+        self.cg_steps, self.directions, self.halvings = (
+            torch.zeros_like(self.c_index) for _ in range(3)
+        )
+        self.previous_gap = torch.full_like(self.step_size, torch.inf)
+        self.shortened = torch.zeros_like(self.c_index, dtype=torch.bool)  # last step was halved
+        self.last_step = torch.full_like(self.step_size, torch.inf)  # length of the last direction
+        self.predicted_decrease = torch.full_like(self.step_size, torch.inf)
+        self.double_products = torch.zeros_like(self.c_index, dtype=torch.bool)
         flops = 4.0 * objective.rows.count * dim * count * width
-        # float32 looks first where passes are long, until its digits do not do for a group
-        self.double_sums = torch.full_like(self.double_products, flops <= _LARGE)
-        self.rounded_off = self.double_sums.clone()
+        # float32 sums first where passes are long, until a group is below their resolution
+        self.double_sums = torch.full_like(self.double_products, flops <= _FLOAT32_FLOPS)
+        self.always_double_sums = self.double_sums.clone()  # for the next C too
         self.solutions: list[list[Solution]] = [[] for _ in range(count)]
 
     def run(self) -> Iterator[int]:
-        """Go; yields how many solutions there are so far."""
-        going = torch.arange(len(self.objective), device=self.c_index.device)
+        """Run; yields the number of finished solutions."""
+        active = torch.arange(len(self.objective), device=self.c_index.device)
         done = 0
-        while len(going):
-            sums, weights, intercepts = self._evaluate(going)
-            taken = self._accept_or_backtrack(going, sums, weights, intercepts)
-            here = going[taken]
-            own = sums[taken]
-            gap, exact = self._advance(here, own)
-            now = sum(len(path) for path in self.solutions)
-            if now > done:
-                done = now
+        while len(active):
+            sums, weights, intercepts = self._evaluate(active)
+            accepted = self._accept_or_backtrack(active, sums, weights, intercepts)
+            groups, sums = active[accepted], sums[accepted]
+            gap, recheck = self._advance(groups, sums)
+            finished = sum(len(path) for path in self.solutions)
+            if finished > done:
+                done = finished
                 yield done
-            left = self.c_index[here] < len(self.grid)
-            ready = torch.nonzero(left & ~exact)[:, 0]
+            unfinished = self.c_index[groups] < len(self.grid)
+            ready = torch.nonzero(unfinished & ~recheck)[:, 0]
             if len(ready):
-                self._newton_direction(here[ready], own[ready], gap[ready])
-            going = going[self.c_index[going] < len(self.grid)]
+                self._newton_direction(groups[ready], sums[ready], gap[ready])
+            active = active[self.c_index[active] < len(self.grid)]
 
-    def _evaluate(self, going: Tensor) -> tuple[Sums, Tensor, Tensor]:
-        """Return the sums where groups now try to be."""
-        length = self.step_size[going]
-        weights = self.weights[going] + length[:, None, None] * self.direction[going]
-        intercepts = self.intercepts[going] + length[:, None] * self.intercept_direction[going]
-        precise = self.double_sums[going]
-        parts = [torch.nonzero(precise)[:, 0], torch.nonzero(~precise)[:, 0]]
-        kinds = (torch.float64, torch.float32)
+    def _evaluate(self, active: Tensor) -> tuple[Sums, Tensor, Tensor]:
+        """Return the sums at the trial points, and these."""
+        step_size = self.step_size[active]
+        weights = self.weights[active] + step_size[:, None, None] * self.direction[active]
+        intercepts = self.intercepts[active] + step_size[:, None] * self.intercept_direction[active]
+        double = self.double_sums[active]
+        parts = [torch.nonzero(double)[:, 0], torch.nonzero(~double)[:, 0]]
+        dtypes = (torch.float64, torch.float32)
         if not len(parts[0]) or not len(parts[1]):
-            kind = kinds[0] if len(parts[0]) else kinds[1]
-            return self.objective.sums(going, weights, intercepts, kind), weights, intercepts
-        found = [
-            self.objective.sums(going[p], weights[p], intercepts[p], kind)
-            for p, kind in zip(parts, kinds, strict=True)
+            dtype = dtypes[0] if len(parts[0]) else dtypes[1]
+            return self.objective.sums(active, weights, intercepts, dtype), weights, intercepts
+        sums = [
+            self.objective.sums(active[part], weights[part], intercepts[part], dtype)
+            for part, dtype in zip(parts, dtypes, strict=True)
         ]
         order = torch.argsort(torch.cat(parts))
         both = Sums(
-            torch.cat([f.loss for f in found]),
-            torch.cat([f.grad_coef for f in found]),
-            torch.cat([f.grad_intercept for f in found]),
+            torch.cat([part.loss for part in sums]),
+            torch.cat([part.grad_coef for part in sums]),
+            torch.cat([part.grad_intercept for part in sums]),
         )
         return both[order], weights, intercepts
 
     def _accept_or_backtrack(
-        self, going: Tensor, sums: Sums, weights: Tensor, intercepts: Tensor
+        self, active: Tensor, sums: Sums, weights: Tensor, intercepts: Tensor
     ) -> Tensor:
-        """Take the tries that lower the objective, halve the others; return places of the taken."""
-        c = self.c_values[self.c_index[going]]
+        """Accept trial points of sufficient decrease, halve other steps; return the accepted."""
+        c = self.c_values[self.c_index[active]]
         value = 0.5 * (weights**2).sum(dim=(1, 2)) + c * sums.loss
-        slack = torch.where(self.double_sums[going], *_SLACK) * value.abs()
-        allowed = self.value[going] + 1e-4 * self.step_size[going] * self.slope[going] + slack
-        fine = (value <= allowed) | (self.halvings[going] >= _HALVINGS)
-        taken, missed = torch.nonzero(fine)[:, 0], going[~fine]
-        self.step_size[missed] /= 2
-        self.halvings[missed] += 1
-        self._promote_precision(missed[(self.halvings[missed] >= _BLURRED) & ~self.double_sums[missed]])
-        here = going[taken]
-        self.weights[here], self.intercepts[here] = weights[taken], intercepts[taken]
-        self.direction[here], self.intercept_direction[here], self.step_size[here] = 0.0, 0.0, 1.0
-        return taken
+        slack = torch.where(self.double_sums[active], *_SLACK) * value.abs()
+        bound = self.value[active] + 1e-4 * self.step_size[active] * self.slope[active] + slack
+        accept = (value <= bound) | (self.halvings[active] >= _MAX_HALVINGS)
+        accepted, rejected = torch.nonzero(accept)[:, 0], active[~accept]
+        self.step_size[rejected] /= 2
+        self.halvings[rejected] += 1
+        unresolved = (self.halvings[rejected] >= _FLOAT32_HALVINGS) & ~self.double_sums[rejected]
+        self._promote_precision(rejected[unresolved])
+        groups = active[accepted]
+        self.weights[groups], self.intercepts[groups] = weights[accepted], intercepts[accepted]
+        self.direction[groups], self.intercept_direction[groups] = 0.0, 0.0
+        self.step_size[groups] = 1.0
+        return accepted
 
     def _promote_precision(self, groups: Tensor) -> None:
-        """Look in float64 from now on, first at where groups are."""
-        self.double_sums[groups] = self.rounded_off[groups] = True
+        """Use float64 sums from now on, first at the current points."""
+        self.double_sums[groups] = self.always_double_sums[groups] = True
         self.direction[groups], self.intercept_direction[groups] = 0.0, 0.0
         self.value[groups] = torch.inf
-        self.halvings[groups], self.n_directions[groups] = 0, 0
+        self.halvings[groups], self.directions[groups] = 0, 0
 
-    def _advance(self, here: Tensor, own: Sums) -> tuple[Tensor, Tensor]:
-        """Write down what is good enough; return gaps, and who must be looked at exactly first."""
-        exact = torch.zeros(len(here), dtype=torch.bool, device=here.device)
-        gap = torch.full((len(here),), torch.inf, dtype=torch.float64, device=here.device)
+    def _advance(self, active: Tensor, sums: Sums) -> tuple[Tensor, Tensor]:
+        """Record converged solutions; return gaps, and which groups need float64 sums first."""
+        recheck = torch.zeros(len(active), dtype=torch.bool, device=active.device)
+        gap = torch.full((len(active),), torch.inf, dtype=torch.float64, device=active.device)
         while True:
-            open_ = torch.nonzero((self.c_index[here] < len(self.grid)) & ~exact)[:, 0]
-            groups = here[open_]
+            rows = torch.nonzero((self.c_index[active] < len(self.grid)) & ~recheck)[:, 0]
+            groups = active[rows]
             c = self.c_values[self.c_index[groups]]
             value, bound = self.objective.duality_gap(
-                groups, self.weights[groups], self.intercepts[groups], own[open_], c
+                groups, self.weights[groups], self.intercepts[groups], sums[rows], c
             )
             self.value[groups], self.slope[groups] = value, 0.0
-            gap[open_] = bound / value.clamp(min=1e-300)
-            # a direction of float32 that leads nowhere is tried again in float64
-            stuck = (self.halvings[groups] >= _HALVINGS) & self.double_products[groups]
-            lost = (self.n_directions[groups] >= self.most) | stuck
-            lost &= self.double_sums[groups]
-            good = gap[open_] <= self.tolerance * torch.where(self.double_sums[groups], 1.0, 3.0)
-            # at small C the objective is nearly all loss: a small gap leaves the weights some room
-            good &= self.last_step_norm[groups] <= _SETTLED * self.weights[groups].norm(dim=(1, 2))
-            good |= lost
-            unsure = good & ~self.double_sums[groups]
-            exact[open_[unsure]] = True
-            self.double_sums[groups[unsure]] = True
-            sure = torch.nonzero(good & ~unsure)[:, 0]
-            if not len(sure):
-                return gap, exact
-            for place in sure.tolist():
-                self._write(int(groups[place]), float(gap[open_[place]]))
-            self.c_index[groups[sure]] += 1
-            for memory in (self.previous_gap, self.predicted_decrease, self.last_step_norm):
-                memory[groups[sure]] = torch.inf
-            for counter in (self.cg_steps, self.n_directions, self.halvings):
-                counter[groups[sure]] = 0
-            self.double_sums[groups[sure]], self.double_products[groups[sure]] = self.rounded_off[groups[sure]], False
+            gap[rows] = bound / value.clamp(min=1e-300)
+            # a float32 direction without decrease is tried again in float64
+            stuck = (self.halvings[groups] >= _MAX_HALVINGS) & self.double_products[groups]
+            given_up = (self.directions[groups] >= self.max_iter) | stuck
+            given_up &= self.double_sums[groups]
+            done = gap[rows] <= self.tolerance * torch.where(self.double_sums[groups], 1.0, 3.0)
+            # at small C the objective is nearly all loss: a small gap allows errors of the weights
+            done &= self.last_step[groups] <= _MAX_LAST_STEP * self.weights[groups].norm(dim=(1, 2))
+            done |= given_up
+            uncertain = done & ~self.double_sums[groups]
+            recheck[rows[uncertain]] = True
+            self.double_sums[groups[uncertain]] = True
+            certain = torch.nonzero(done & ~uncertain)[:, 0]
+            if not len(certain):
+                return gap, recheck
+            for k in certain.tolist():
+                self._record(int(groups[k]), float(gap[rows[k]]))
+            finished = groups[certain]
+            self.c_index[finished] += 1
+            for memory in (self.previous_gap, self.predicted_decrease, self.last_step):
+                memory[finished] = torch.inf
+            for counter in (self.cg_steps, self.directions, self.halvings):
+                counter[finished] = 0
+            self.double_sums[finished] = self.always_double_sums[finished]
+            self.double_products[finished] = False
 
-    def _write(self, group: int, gap: float) -> None:
+    def _record(self, group: int, gap: float) -> None:
         self.solutions[group].append(
             Solution(
                 coef=self.weights[group].cpu().numpy().copy(),
@@ -278,42 +284,57 @@ class _Path:
             )
         )
 
-    def _newton_direction(self, groups: Tensor, own: Sums, gap: Tensor) -> None:
-        """Give groups new directions."""
-        # near the minimum, what a direction of float32 promises may be all there is in its digits
-        stalled = (gap > _STALLED * self.previous_gap[groups]) & (self.halvings[groups] == 0)
-        little = (10 * gap).clamp(max=1) * _NEAR * self.value[groups]
-        stalled &= self.predicted_decrease[groups] < little
-        stalled |= (self.predicted_decrease[groups] <= 0) | (self.halvings[groups] >= _HALVINGS)
-        # of float32's sums they are noise; in float64 a direction of float32 may be the reason
-        blurred = ~self.double_sums[groups] & (stalled | (self.n_directions[groups] >= self.most))
+    def _newton_direction(self, groups: Tensor, sums: Sums, gap: Tensor) -> None:
+        """Compute new directions, in higher precision for groups that made no progress."""
+        # near the minimum the predicted decrease of a float32 direction may be rounding error
+        stalled = (gap > _STALLED_RATIO * self.previous_gap[groups]) & (self.halvings[groups] == 0)
+        small = (10 * gap).clamp(max=1) * _SMALL_DECREASE * self.value[groups]
+        stalled &= self.predicted_decrease[groups] < small
+        stalled |= self.predicted_decrease[groups] <= 0
+        stalled |= self.halvings[groups] >= _MAX_HALVINGS
+        # with float32 sums these are the cause; with float64 sums it may be the float32 products
+        unresolved = ~self.double_sums[groups] & (
+            stalled | (self.directions[groups] >= self.max_iter)
+        )
         self.double_products[groups] |= stalled & self.double_sums[groups]
         self.previous_gap[groups], self.shortened[groups] = gap, self.halvings[groups] > 0
-        self._promote_precision(groups[blurred])
-        groups, own = groups[~blurred], own[~blurred]
-        for deep, kind in ((False, torch.float32), (True, torch.float64)):
-            some = torch.nonzero(self.double_products[groups] == deep)[:, 0]
-            if len(some):
-                self._set_directions(groups[some], own[some], kind)
+        self._promote_precision(groups[unresolved])
+        groups, sums = groups[~unresolved], sums[~unresolved]
+        for double, dtype in ((False, torch.float32), (True, torch.float64)):
+            rows = torch.nonzero(self.double_products[groups] == double)[:, 0]
+            if len(rows):
+                self._set_direction(groups[rows], sums[rows], dtype)
 
-    def _set_directions(self, groups: Tensor, own: Sums, kind: torch.dtype) -> None:
+    def _set_direction(self, groups: Tensor, sums: Sums, dtype: torch.dtype) -> None:
         c = self.c_values[self.c_index[groups]]
         weights = self.weights[groups]
-        slope = weights + c[:, None, None] * own.grad_coef
-        lean = c[:, None] * own.grad_intercept
-        # far away a direction need not be exact: much of it will not be gone
-        share = torch.where((self.previous_gap[groups] > 1) | self.shortened[groups], *_FORCING)
-        share[self.n_directions[groups] >= _SLOW] = _EXACT
-        turn, drift, used, broken = self.newton.directions(
-            groups, weights, self.intercepts[groups], slope, lean, c, share, kind
+        grad_coef = weights + c[:, None, None] * sums.grad_coef
+        grad_intercept = c[:, None] * sums.grad_intercept
+        # far from the minimum only a part of the direction is used: it need not be accurate
+        forcing_term = torch.where(
+            (self.previous_gap[groups] > 1) | self.shortened[groups], *_FORCING_TERMS
         )
-        self.direction[groups], self.intercept_direction[groups], self.step_size[groups] = turn, drift, 1.0
-        self.slope[groups] = (slope * turn).sum(dim=(1, 2)) + (lean * drift).sum(dim=1)
+        forcing_term[self.directions[groups] >= _LATE_DIRECTION] = _LATE_FORCING_TERM
+        direction, intercept_direction, cg_steps, broken = self.newton.directions(
+            groups,
+            weights,
+            self.intercepts[groups],
+            grad_coef,
+            grad_intercept,
+            c,
+            forcing_term,
+            dtype,
+        )
+        self.direction[groups], self.intercept_direction[groups] = direction, intercept_direction
+        self.step_size[groups] = 1.0
+        self.slope[groups] = (grad_coef * direction).sum(dim=(1, 2)) + (
+            grad_intercept * intercept_direction
+        ).sum(dim=1)
         self.predicted_decrease[groups] = -self.slope[groups]
-        self.last_step_norm[groups] = turn.norm(dim=(1, 2))
-        self.cg_steps[groups] += used
-        self.n_directions[groups] += 1
+        self.last_step[groups] = direction.norm(dim=(1, 2))
+        self.cg_steps[groups] += cg_steps
+        self.directions[groups] += 1
         self.halvings[groups] = 0
-        if kind == torch.float32 and bool(broken.any()):
+        if dtype == torch.float32 and bool(broken.any()):
             self.double_products[groups[broken]] = True
-            self._set_directions(groups[broken], own[broken], torch.float64)
+            self._set_direction(groups[broken], sums[broken], torch.float64)

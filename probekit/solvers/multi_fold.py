@@ -1,4 +1,4 @@
-"""Divisions of the same clips, fitted together by probekit's own solver."""
+"""Fits several sets of training clips of the same rows together."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from probekit.solvers import logistic
 from probekit.solvers.problem import Problem, Solution
 from probekit.solvers.row_blocks import RowSource, StandardizedRows
 
-Found = tuple[Array, Array, list[list[Solution]]]
+FoldPath = tuple[Array, Array, list[list[Solution]]]
 
 
 def solve_folds(
@@ -23,50 +23,46 @@ def solve_folds(
     standardize: bool,
     device: str,
     tolerance: float = logistic.TOLERANCE,
-    max_iter: int = logistic.DIRECTIONS,
+    max_iter: int = logistic.MAX_ITER,
     client: Any = None,
-) -> list[Found]:
-    """Fit every division of the same rows.
+) -> list[FoldPath]:
+    """Fit every fold of the same rows.
 
     Parameters
     ----------
-    source : Source
-        Rows of all divisions.
+    source : RowSource
+        Rows of all folds.
     targets : numpy.ndarray
-        Of these rows.
-    masks : numpy.ndarray of bool, shape (divisions, rows)
-        The rows of each division.
-    plans : sequence of Plan
-        What each is to be fitted to.
+        Targets of these rows.
+    masks : numpy.ndarray of bool, shape (folds, rows)
+        Training rows of each fold.
+    problems : sequence of Problem
+        What is fitted to each fold.
     grid : sequence of float > 0
         Values of C, ascending.
     standardize : bool
-        Whether each division is brought to zero mean and unit variance, or only centred.
+        Whether features are standardized in each fold, or only centered.
     device : str
-        Where.
-    tolerance : float > 0
-        As for :func:`probekit.solvers.logistic.solve`.
-    most : int >= 1
-        Likewise.
-    client : distributed.Client, optional
-        Likewise.
+        Torch device.
+    tolerance, max_iter, client
+        As for :func:`probekit.solvers.logistic.solve_logistic`.
 
     Returns
     -------
     list of (numpy.ndarray, numpy.ndarray, list of list of Solution)
-        For each division mean and scale, and for each C the solutions: one a tag, or one.
+        For each fold mean and scale, and for each C the solutions: one per tag, or a single one.
     """
     rows = StandardizedRows(source, masks, standardize=standardize, device=device)
     if len(masks) > 1 and (rows.count < rows.dim or not rows.shared_scale_ok):
-        # few rows span less than all features, each division's its own: no common basis
-        found = []
-        for mask, plan in zip(masks, problems, strict=True):
-            alone = np.ascontiguousarray(np.asarray(source[:])[mask])
-            found += solve_folds(
-                alone,
+        # few rows span less than all features, each fold's its own: no common basis
+        results = []
+        for mask, problem in zip(masks, problems, strict=True):
+            fold_rows = np.ascontiguousarray(np.asarray(source[:])[mask])
+            results += solve_folds(
+                fold_rows,
                 targets[mask],
-                np.ones((1, len(alone)), bool),
-                [plan],
+                np.ones((1, len(fold_rows)), bool),
+                [problem],
                 grid,
                 standardize=standardize,
                 device=device,
@@ -74,55 +70,60 @@ def solve_folds(
                 max_iter=max_iter,
                 client=client,
             )
-        return found
-    how = {"tolerance": tolerance, "most": max_iter, "client": client}
+        return results
+    options = {"tolerance": tolerance, "max_iter": max_iter, "client": client}
     paths: list[list[list[Solution]]] = [[[] for _ in grid] for _ in problems]
-    for form in ("softmax", "pair", "tags"):
-        folds = [k for k, plan in enumerate(problems) if plan.form == form]
+    for form in ("multinomial", "binary", "ovr"):
+        folds = [fold for fold, problem in enumerate(problems) if problem.form == form]
         if folds:
-            _solve_group(form, folds, rows, targets, problems, grid, paths, how)
-    found = []
+            _solve_form(form, folds, rows, targets, problems, grid, paths, options)
+    results = []
     for fold, path in enumerate(paths):
         mean, scale = rows.mean[fold], rows.scale[fold]
         if not standardize:
             mean, scale = np.zeros_like(mean), np.ones_like(scale)
-        found.append((mean, scale, path))
-    return found
+        results.append((mean, scale, path))
+    return results
 
 
-def _solve_group(
+def _solve_form(
     form: str,
     folds: list[int],
     rows: StandardizedRows,
     targets: Array,
-    plans: Sequence[Problem],
+    problems: Sequence[Problem],
     grid: Sequence[float],
     paths: list[list[list[Solution]]],
-    how: dict[str, Any],
+    options: dict[str, Any],
 ) -> None:
-    """Fit all divisions of one form, and append what was found to the paths."""
-    if form == "softmax":
-        names, places = np.unique(targets, return_inverse=True)
-        owners, tags, hot, classes = folds, None, places, len(names)
+    """Fit all folds of one form, and append the solutions to their paths."""
+    tags: list[int] | None
+    if form == "multinomial":
+        labels, class_numbers = np.unique(targets, return_inverse=True)
+        group_folds, tags, group_targets, classes = folds, None, class_numbers, len(labels)
     else:
         classes = 1
-        if form == "pair":
-            owners = folds
-            second = np.stack([targets == plans[f].classes[1] for f in folds], axis=1)
-            tags, hot = list(range(len(folds))), second
+        if form == "binary":
+            group_folds, tags = folds, list(range(len(folds)))
+            group_targets = np.stack([targets == problems[f].classes[1] for f in folds], axis=1)
         else:
-            owners = [f for f in folds for _ in plans[f].classes]
-            tags, hot = [int(t) for f in folds for t in plans[f].classes], targets.astype(bool)
-    if not owners:
+            group_folds = [f for f in folds for _ in problems[f].classes]
+            tags = [int(tag) for f in folds for tag in problems[f].classes]
+            group_targets = targets.astype(bool)
+    if not group_folds:
         return
-    done = logistic.solve(rows, hot, grid, owners, tags=tags, classes=classes, **how)
-    for owner, path in zip(owners, done, strict=True):
-        own = np.ones(classes, bool)
-        if form == "softmax":
-            own = np.isin(names, plans[owner].classes)
-        for place, one in enumerate(path):
-            coef, intercept = one.coef[own], one.intercept[own]
-            coef[:, rows.constant[owner]] = 0.0  # but for rounding
-            if not rows.standardize:  # the solver centres; weights are the same without
-                intercept = intercept - coef @ rows.mean[owner]
-            paths[owner][place].append(Solution(coef, intercept, one.c, one.gap, one.n_iter))
+    solved = logistic.solve_logistic(
+        rows, group_targets, grid, group_folds, tags=tags, classes=classes, **options
+    )
+    for fold, path in zip(group_folds, solved, strict=True):
+        fitted = np.ones(classes, bool)
+        if form == "multinomial":
+            fitted = np.isin(labels, problems[fold].classes)
+        for k, solution in enumerate(path):
+            coef, intercept = solution.coef[fitted], solution.intercept[fitted]
+            coef[:, rows.constant[fold]] = 0.0  # up to rounding they are
+            if not rows.standardize:  # the solver centers; weights are the same without
+                intercept = intercept - coef @ rows.mean[fold]
+            paths[fold][k].append(
+                Solution(coef, intercept, solution.c, solution.gap, solution.n_iter)
+            )

@@ -1,12 +1,12 @@
-"""Newton steps for many groups at once: conjugate gradients on rotated rows (:mod:`.basis`).
+"""Newton directions for many groups at once, by conjugate gradients on rotated rows.
 
-What is solved here only gives a direction; the objective itself is exact (:mod:`.objective`), so
-rounding, and a sample of rows instead of all, cost steps at most. float32 does until C times the
-greatest variance is beyond its digits; float64 is for groups that float32 does not bring on.
+Only directions are computed here; the objective itself is exact (:mod:`.objective`), so rounding,
+and a sample of rows instead of all, cost iterations at most. float32 is enough until C times the
+largest variance exceeds its precision; float64 is for groups that make no progress in float32.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,18 +18,18 @@ from probekit.solvers.preconditioner import BlockPreconditioner
 
 @dataclass
 class HessianState:
-    """Where groups are, and what their Hessians need.
+    """Probabilities at the current weights, from which Hessian-vector products are made.
 
     Attributes
     ----------
-    chance : torch.Tensor, shape (groups, classes, rows), float32
-        Predicted probabilities of a softmax; for tags, ``p (1 - p)``; times the rows' shares.
-    plain : torch.Tensor or None
-        Probabilities without shares, zero for rows outside the fold; for softmax only.
-    top : torch.Tensor or None
-        The likeliest class of each row, for softmax.
-    inverse : torch.Tensor, shape (groups, classes, classes), float32
-        Of the Hessian by the intercepts.
+    weighted : torch.Tensor, shape (groups, classes, rows)
+        ``p`` for softmax, ``p (1 - p)`` for tags, times the rows' sample weights.
+    probs : torch.Tensor or None
+        ``p`` without sample weights, zero for rows outside the fold; softmax only.
+    top_class : torch.Tensor or None
+        Most probable class of each row; softmax only.
+    intercept_inverse : torch.Tensor, shape (groups, classes, classes)
+        Inverse Hessian with respect to the intercepts.
     """
 
     weighted: Tensor
@@ -37,27 +37,31 @@ class HessianState:
     top_class: Tensor | None
     intercept_inverse: Tensor
 
-    def hvp(self, change: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how residuals change with scores when intercepts follow, and these."""
+    def hvp(self, score_change: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the change of residuals with scores and optimal intercepts, and of intercepts."""
         if self.probs is None or self.top_class is None:
-            follow = -(self.weighted * change).sum(dim=2) * self.intercept_inverse[:, :, 0]
-            return self.weighted * (change + follow[:, :, None]), follow
-        first = self._apply(change)
-        follow = -(self.intercept_inverse @ first.sum(dim=2, keepdim=True))[:, :, 0]
-        return first + self._apply(follow[:, :, None].expand_as(change)), follow
+            intercept_change = (
+                -(self.weighted * score_change).sum(dim=2) * self.intercept_inverse[:, :, 0]
+            )
+            return self.weighted * (score_change + intercept_change[:, :, None]), intercept_change
+        first = self.softmax_hvp(score_change)
+        intercept_change = -(self.intercept_inverse @ first.sum(dim=2, keepdim=True))[:, :, 0]
+        second = self.softmax_hvp(intercept_change[:, :, None].expand_as(score_change))
+        return first + second, intercept_change
 
-    def _apply(self, change: Tensor) -> Tensor:
+    def softmax_hvp(self, score_change: Tensor) -> Tensor:
+        """Return the change of a softmax's residuals, with fixed intercepts."""
         assert self.probs is not None and self.top_class is not None
-        # from the likeliest class: small probabilities of the others keep their digits
-        change = change - change.gather(1, self.top_class)
-        return self.weighted * (change - (self.probs * change).sum(dim=1, keepdim=True))
+        # relative to the most probable class: small probabilities of the others keep their digits
+        score_change = score_change - score_change.gather(1, self.top_class)
+        return self.weighted * (score_change - (self.probs * score_change).sum(dim=1, keepdim=True))
 
     def row_weight(self) -> Tensor:
-        """Return each row's share in the Hessian of each class."""
+        """Return each row's weight in the diagonal Hessian block of each class."""
         return self.weighted if self.probs is None else self.weighted * (1 - self.probs)
 
     def subset(self, groups: Tensor) -> "HessianState":
-        """Return that of some groups."""
+        """Return the state of some groups."""
         return HessianState(
             self.weighted[groups],
             None if self.probs is None else self.probs[groups],
@@ -67,22 +71,24 @@ class HessianState:
 
 
 class Newton:
-    """Newton directions of some groups of an objective.
+    """Newton directions of an objective.
 
     Parameters
     ----------
     objective : Objective
-        What is minimized.
-    most : int
-        Rows to keep, see :class:`Basis`.
-    room : int
-        Bytes for the Hessians of single classes.
+        Objective to minimize.
+    max_rows : int
+        Rows to use; see :class:`EigenBasis`.
+    memory : float
+        Bytes for the blocks of the preconditioner.
     """
 
-    def __init__(self, objective: Objective, most: int, room: float) -> None:
-        self.objective, self.basis = objective, EigenBasis(objective, most)
+    def __init__(self, objective: Objective, max_rows: int, memory: float) -> None:
+        self.objective, self.basis = objective, EigenBasis(objective, max_rows)
         self.masks = self.basis.take_sample(objective.masks)
-        self.blocks = BlockPreconditioner(self.basis, len(objective), objective.classes, room)
+        self.preconditioner = BlockPreconditioner(
+            self.basis, len(objective), objective.classes, memory
+        )
         self.ratio = objective.rows.ratio
 
     def directions(
@@ -90,162 +96,182 @@ class Newton:
         groups: Tensor,
         weights: Tensor,
         intercepts: Tensor,
-        slope: Tensor,
-        lean: Tensor,
+        grad_coef: Tensor,
+        grad_intercept: Tensor,
         c: Tensor,
-        share: Tensor,
-        kind: torch.dtype = torch.float32,
+        forcing_term: Tensor,
+        dtype: torch.dtype = torch.float32,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return a direction for each group.
 
         Parameters
         ----------
-        groups : torch.Tensor of int, shape (some,)
-            Which groups.
+        groups : torch.Tensor of int, shape (n,)
+            Numbers of the groups.
         weights, intercepts : torch.Tensor
-            Where they are.
-        slope, lean : torch.Tensor
-            The objective's gradient there, by weights and intercepts.
-        c : torch.Tensor, shape (some,)
-            Each group's C.
-        share : torch.Tensor, shape (some,)
-            The share of the gradient that may remain.
-        kind : torch.dtype
-            Of the products.
+            Current point of each group.
+        grad_coef, grad_intercept : torch.Tensor
+            Gradient of the objective at this point.
+        c : torch.Tensor, shape (n,)
+            C of each group.
+        forcing_term : torch.Tensor, shape (n,)
+            Share of the gradient's norm that may remain.
+        dtype : torch.dtype
+            Precision of the products.
 
         Returns
         -------
-        weights, intercepts : torch.Tensor, float64
-            Directions.
-        used : torch.Tensor of int, shape (some,)
+        direction, intercept_direction : torch.Tensor, float64
+            By weights and by intercepts.
+        cg_steps : torch.Tensor of int, shape (n,)
             Steps of conjugate gradients.
-        broken : torch.Tensor of bool, shape (some,)
-            Where rounding made the curvature negative, and the direction is not to be relied on.
+        broken : torch.Tensor of bool, shape (n,)
+            Whether rounding made the curvature negative; the direction is then unreliable.
         """
         folds = self.objective.folds[groups]
-        place = self._hessian_state(groups, weights, intercepts, kind)
-        scale = c.to(kind)[:, None, None]
-        weight = place.row_weight()
-        self.blocks.refresh(groups, folds, weight, c)
-        round_ = self.blocks.operator(
-            groups, folds, weight, c, self.objective.present[groups], self._softmax
+        state = self._hessian_state(groups, weights, intercepts, dtype)
+        scale = c.to(dtype)[:, None, None]
+        row_weight = state.row_weight()
+        self.preconditioner.refresh(groups, folds, row_weight, c)
+        precondition = self.preconditioner.operator(
+            groups, folds, row_weight, c, self.objective.present[groups], self._softmax
         )
-        # intercepts follow the weights, so what they lack at first counts as a residual
-        lacking = (lean / c[:, None]).to(kind)
-        start = -(place.intercept_inverse @ lacking[:, :, None])[:, :, 0]
-        if place.probs is None:
-            first = place.weighted * start[:, :, None]
+        # intercepts follow the weights, so their own gradient counts as a residual at first
+        intercept_residual = (grad_intercept / c[:, None]).to(dtype)
+        start = -(state.intercept_inverse @ intercept_residual[:, :, None])[:, :, 0]
+        if state.probs is None:
+            first = state.weighted * start[:, :, None]
         else:
-            first = place._apply(start[:, :, None].expand_as(place.weighted))
-        # here intercepts are scores at the shared centre, not at the fold's own
-        away = self.objective.rows.shift[folds][:, None] - self.basis.centre
-        slope = slope + lean[:, :, None] * away / self.ratio[folds][:, None]
-        right = -self.basis.gradient_to_coordinates(slope, folds, self.ratio).to(
-            kind
+            first = state.softmax_hvp(start[:, :, None].expand_as(state.weighted))
+        # intercepts are scores at the shared center here, not at the fold's own
+        offset = self.objective.rows.shift[folds][:, None] - self.basis.center
+        grad_coef = grad_coef + grad_intercept[:, :, None] * offset / self.ratio[folds][:, None]
+        right_side = -self.basis.gradient_to_coordinates(grad_coef, folds, self.ratio).to(
+            dtype
         ) - scale * self.basis.project(first)
-        point, follow, used, broken = self._solve(
-            right, place, round_, scale, folds, share.to(kind) ** 2, self.blocks.max_steps(groups)
+        point, intercept_change, cg_steps, broken = self._conjugate_gradients(
+            right_side,
+            state,
+            precondition,
+            scale,
+            folds,
+            forcing_term.to(dtype) ** 2,
+            self.preconditioner.max_steps(groups),
         )
-        self.blocks.count_steps(groups, used)
+        self.preconditioner.count_steps(groups, cg_steps)
         if self._softmax:
-            point = _centred(point, self.objective.present[groups])
-        turn = self.basis.to_weights(point, folds, self.ratio)
-        drift = (start + follow).double() + (turn / self.ratio[folds][:, None] * away).sum(dim=2)
-        return turn, drift, used, broken
+            point = _center_classes(point, self.objective.present[groups])
+        direction = self.basis.to_weights(point, folds, self.ratio)
+        intercept_direction = (start + intercept_change).double() + (
+            direction / self.ratio[folds][:, None] * offset
+        ).sum(dim=2)
+        return direction, intercept_direction, cg_steps, broken
 
     @property
     def _softmax(self) -> bool:
         return not self.objective.one_vs_rest
 
     def _hessian_state(
-        self, groups: Tensor, weights: Tensor, intercepts: Tensor, kind: torch.dtype
+        self, groups: Tensor, weights: Tensor, intercepts: Tensor, dtype: torch.dtype
     ) -> HessianState:
         folds = self.objective.folds[groups]
         shift, ratio = self.objective.rows.shift[folds][:, None], self.ratio[folds][:, None]
-        ground = intercepts + ((weights / ratio) * (self.basis.centre - shift)).sum(dim=2)
-        scores = self.basis.scores(self.basis.to_coordinates(weights, folds, self.ratio).to(kind))
-        scores += ground.to(kind)[:, :, None]
-        on = (self.masks[folds][:, None] * self.basis.share).to(kind)
+        offset = intercepts + ((weights / ratio) * (self.basis.center - shift)).sum(dim=2)
+        scores = self.basis.scores(self.basis.to_coordinates(weights, folds, self.ratio).to(dtype))
+        scores += offset.to(dtype)[:, :, None]
+        sample_weight = (self.masks[folds][:, None] * self.basis.sample_weight).to(dtype)
         if not self._softmax:
-            chance = torch.sigmoid(scores).mul_(torch.sigmoid(-scores)).mul_(on)
-            inverse = 1 / chance.sum(dim=2, keepdim=True).clamp(min=1e-30)
-            return HessianState(chance, None, None, inverse)
-        allowed = self.objective.present[groups]
-        scores.masked_fill_(~allowed[:, :, None], -torch.inf)
-        plain = torch.softmax(scores, dim=1) * (on > 0)
-        chance = plain * on
-        top = scores.argmax(dim=1, keepdim=True)
+            weighted = torch.sigmoid(scores).mul_(torch.sigmoid(-scores)).mul_(sample_weight)
+            inverse = 1 / weighted.sum(dim=2, keepdim=True).clamp(min=1e-30)
+            return HessianState(weighted, None, None, inverse)
+        present = self.objective.present[groups]
+        scores.masked_fill_(~present[:, :, None], -torch.inf)
+        probs = torch.softmax(scores, dim=1) * (sample_weight > 0)
+        weighted = probs * sample_weight
+        top_class = scores.argmax(dim=1, keepdim=True)
         hessian = (
-            torch.diag_embed(chance.sum(dim=2).double()) - (chance @ plain.transpose(1, 2)).double()
+            torch.diag_embed(weighted.sum(dim=2).double())
+            - (weighted @ probs.transpose(1, 2)).double()
         )
         trace = hessian.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None].clamp(min=1e-30)
-        hessian = hessian + trace / hessian.shape[1] ** 2  # all intercepts up: no change
-        hessian.diagonal(dim1=1, dim2=2).mul_(1 + 8 * torch.finfo(kind).eps)
+        hessian = hessian + trace / hessian.shape[1] ** 2  # a common shift changes nothing
+        hessian.diagonal(dim1=1, dim2=2).mul_(1 + 8 * torch.finfo(dtype).eps)
         inverse = torch.linalg.inv(hessian)
-        there = allowed.double()
-        keep = (
-            torch.diag_embed(there)
-            - there[:, :, None] * there[:, None] / there.sum(dim=1)[:, None, None]
+        mask = present.double()
+        centering = (
+            torch.diag_embed(mask)
+            - mask[:, :, None] * mask[:, None] / mask.sum(dim=1)[:, None, None]
         )
-        return HessianState(chance, plain, top, (keep @ inverse @ keep).to(kind))
+        return HessianState(weighted, probs, top_class, (centering @ inverse @ centering).to(dtype))
 
-    def _solve(
+    def _conjugate_gradients(
         self,
-        right: Tensor,
-        place: HessianState,
-        round_: Any,
+        right_side: Tensor,
+        state: HessianState,
+        precondition: Callable[[Tensor, Tensor], Tensor],
         scale: Tensor,
         folds: Tensor,
-        share: Tensor,
-        patience: Tensor,
+        tolerance: Tensor,
+        max_steps: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Run preconditioned conjugate gradients; groups leave when they are done."""
-        point, follow = torch.zeros_like(right), right.new_zeros(right.shape[:2])
-        used = torch.zeros(len(right), dtype=torch.int64, device=right.device)
-        broken = torch.zeros(len(right), dtype=torch.bool, device=right.device)
-        aim = share * _dot(right, right)
-        active = torch.arange(len(right), device=right.device)
-        rest, direction = right.clone(), round_(right, active)
-        first = height = _dot(rest, direction)
+        """Run preconditioned conjugate gradients; groups leave when they are done.
+
+        ``tolerance`` is the share of the squared norms that may remain. Returns the solution, the
+        change of intercepts, the steps, and where rounding made the curvature negative.
+        """
+        point = torch.zeros_like(right_side)
+        intercept_change = right_side.new_zeros(right_side.shape[:2])
+        steps = torch.zeros(len(right_side), dtype=torch.int64, device=right_side.device)
+        broken = torch.zeros(len(right_side), dtype=torch.bool, device=right_side.device)
+        threshold = tolerance * _dot(right_side, right_side)
+        active = torch.arange(len(right_side), device=right_side.device)
+        residual, search = right_side.clone(), precondition(right_side, active)
+        first_norm = norm = _dot(residual, search)
         while len(active):
-            change, drawn = place.hvp(self.basis.scores(direction))
-            image = self._penalized(direction, folds[active]) + scale * self.basis.project(change)
-            curvature = _dot(direction, image)
-            sound = (curvature > 0) & torch.isfinite(curvature)  # else rounding has the upper hand
-            length = torch.where(sound, height / curvature, 0.0)
-            point[active] += length[:, None, None] * direction
-            follow[active] += length[:, None] * drawn
-            rest -= length[:, None, None] * image
-            used[active] += 1
+            residual_change, search_intercept = state.hvp(self.basis.scores(search))
+            image = self._penalized(search, folds[active]) + scale * self.basis.project(
+                residual_change
+            )
+            curvature = _dot(search, image)
+            sound = (curvature > 0) & torch.isfinite(curvature)  # else dominated by rounding error
+            step_size = torch.where(sound, norm / curvature, 0.0)
+            point[active] += step_size[:, None, None] * search
+            intercept_change[active] += step_size[:, None] * search_intercept
+            residual -= step_size[:, None, None] * image
+            steps[active] += 1
             broken[active] = ~sound
-            rounded = round_(rest, active)
-            new = _dot(rest, rounded)
+            preconditioned = precondition(residual, active)
+            new_norm = _dot(residual, preconditioned)
             # the second norm is for directions of little curvature, which the first hardly sees
-            going = (_dot(rest, rest) > aim[active]) | (new > share[active] * first[active])
-            going &= sound & (used[active] < patience[active])
-            direction = rounded + (new / height.clamp(min=1e-38))[:, None, None] * direction
-            height = new
-            kept = torch.nonzero(going)[:, 0]
-            if len(kept) < len(active):
-                active, rest, direction = active[kept], rest[kept], direction[kept]
-                scale, height, place = scale[kept], height[kept], place.subset(kept)
-        return point, follow, used, broken
+            unfinished = (_dot(residual, residual) > threshold[active]) | (
+                new_norm > tolerance[active] * first_norm[active]
+            )
+            unfinished &= sound & (steps[active] < max_steps[active])
+            search = preconditioned + (new_norm / norm.clamp(min=1e-38))[:, None, None] * search
+            norm = new_norm
+            remaining = torch.nonzero(unfinished)[:, 0]
+            if len(remaining) < len(active):
+                active, residual = active[remaining], residual[remaining]
+                search, scale, norm = search[remaining], scale[remaining], norm[remaining]
+                state = state.subset(remaining)
+        return point, intercept_change, steps, broken
 
     def _penalized(self, point: Tensor, folds: Tensor) -> Tensor:
+        """Return the penalty's Hessian times ``point``."""
         if self.basis.penalty is None:
             return point
-        found = torch.empty_like(point)
+        product = torch.empty_like(point)
         for fold in torch.unique(folds):
-            own = folds == fold
-            found[own] = point[own] @ self.basis.penalty[fold].to(point.dtype)
-        return found
+            members = folds == fold
+            product[members] = point[members] @ self.basis.penalty[fold].to(point.dtype)
+        return product
 
 
-def _dot(one: Tensor, other: Tensor) -> Tensor:
-    return (one * other).sum(dim=(1, 2))
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(dim=(1, 2))
 
 
-def _centred(point: Tensor, allowed: Tensor) -> Tensor:
-    """Take from each class the mean over the classes that are there."""
-    there = allowed[:, :, None].to(point.dtype)
-    return (point - (point * there).sum(dim=1, keepdim=True) / there.sum(dim=1)[:, None]) * there
+def _center_classes(point: Tensor, present: Tensor) -> Tensor:
+    """Subtract the mean over the classes present in the fold."""
+    mask = present[:, :, None].to(point.dtype)
+    return (point - (point * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1)[:, None]) * mask

@@ -1,6 +1,6 @@
-"""The objective of logistic regression, exact, and a bound of how far it is from its minimum.
+"""Objective of logistic regression, its gradient and duality gap, for many groups of the same rows.
 
-A *group* is what one penalty and one loss tie together: all classes of a softmax, or one tag.
+A *group* is what shares a penalty and a loss: all classes of a softmax, or one tag.
 """
 
 import operator
@@ -18,21 +18,21 @@ from probekit._typing import Array
 from probekit.parallel import dask
 from probekit.solvers.row_blocks import StandardizedRows
 
-_PARTS = 4  # pieces of work for each worker of a cluster and pass
+_CHUNKS_PER_WORKER = 4  # tasks for each worker of a cluster and pass
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over a group's rows at some weights; they do not depend on C.
+    """Sums over a group's rows at some weights; independent of C.
 
     Attributes
     ----------
     loss : torch.Tensor, shape (groups,)
         Log-loss.
-    slope : torch.Tensor, shape (groups, classes, dim)
-        Its derivative by the weights.
-    lean : torch.Tensor, shape (groups, classes)
-        Its derivative by the intercepts.
+    grad_coef : torch.Tensor, shape (groups, classes, dim)
+        Its gradient with respect to the weights.
+    grad_intercept : torch.Tensor, shape (groups, classes)
+        Its gradient with respect to the intercepts.
     """
 
     loss: Tensor
@@ -41,10 +41,14 @@ class Sums:
 
     def __add__(self, other: "Sums") -> "Sums":
         """Return the sums over the rows of both."""
-        return Sums(self.loss + other.loss, self.grad_coef + other.grad_coef, self.grad_intercept + other.grad_intercept)
+        return Sums(
+            self.loss + other.loss,
+            self.grad_coef + other.grad_coef,
+            self.grad_intercept + other.grad_intercept,
+        )
 
     def __getitem__(self, groups: Tensor) -> "Sums":
-        """Return those of some groups."""
+        """Return the sums of some groups."""
         return Sums(self.loss[groups], self.grad_coef[groups], self.grad_intercept[groups])
 
 
@@ -53,22 +57,22 @@ class Objective:
 
     Parameters
     ----------
-    rows : Rows
+    rows : StandardizedRows
         Features.
     targets : numpy.ndarray
         Class numbers of shape (rows,) for softmax, or 0 and 1 of shape (rows, tags).
     folds : sequence of int
-        Each group's fold.
+        Fold of each group.
     tags : sequence of int, optional
-        Each group's tag. Without, groups are softmax over classes.
+        Tag of each group; by default groups are softmax over classes.
     classes : int
-        Of the softmax.
+        Number of classes of the softmax.
     client : distributed.Client, optional
-        A Dask cluster, whose workers then read the rows and sum over them.
+        Dask cluster whose workers read the rows and sum over them.
 
     Attributes
     ----------
-    allowed : torch.Tensor of bool, shape (groups, classes)
+    present : torch.Tensor of bool, shape (groups, classes)
         Classes that have a row in the group's fold.
     counts : torch.Tensor, shape (groups, classes)
         Rows of each class, or with the tag.
@@ -97,27 +101,21 @@ class Objective:
         else:
             self.targets = torch.as_tensor(targets.astype(np.int64), device=device)
         self.classes = 1 if self.one_vs_rest else classes
-        everything = torch.arange(len(self.folds), device=device)
+        all_groups = torch.arange(len(self.folds), device=device)
         self.sizes = self.masks.sum(dim=1).double()[self.folds]
         self.present = torch.ones(len(self.folds), self.classes, dtype=torch.bool, device=device)
         if not self.one_vs_rest:
             for row, fold in zip(self.present, self.folds, strict=True):
                 row[:] = torch.bincount(self.targets[self.masks[fold]], minlength=classes) > 0
-        found = self._sums(everything, None, None, torch.float64)  # sends this to a cluster
-        self.target_sums, self.counts = found.grad_coef, found.grad_intercept
+        sums = self._sums(all_groups, None, None, torch.float64)  # sends this to a cluster
+        self.target_sums, self.counts = sums.grad_coef, sums.grad_intercept
 
     def __len__(self) -> int:
         """Return the number of groups."""
         return len(self.folds)
 
     def initial_intercepts(self) -> Tensor:
-        """Return the intercepts that are best without weights, to start from.
-
-        Returns
-        -------
-        torch.Tensor, shape (groups, classes)
-            Zero for classes without rows.
-        """
+        """Return the best intercepts for zero weights; 0 for classes without rows."""
         shares = self.counts / self.sizes[:, None]
         if self.one_vs_rest:
             return torch.logit(shares)
@@ -126,23 +124,23 @@ class Objective:
         return torch.where(self.present, logs - mean, 0.0)
 
     def sums(self, groups: Tensor, weights: Tensor, intercepts: Tensor, dtype: torch.dtype) -> Sums:
-        """Return loss and derivatives.
+        """Return loss and gradient, in float64.
 
         Parameters
         ----------
-        groups : torch.Tensor of int, shape (some,)
-            Which groups.
-        weights : torch.Tensor, shape (some, classes, dim), float64
+        groups : torch.Tensor of int, shape (n,)
+            Numbers of the groups.
+        weights : torch.Tensor, shape (n, classes, dim), float64
             On features standardized by the group's fold.
-        intercepts : torch.Tensor, shape (some, classes), float64
-            The same.
+        intercepts : torch.Tensor, shape (n, classes), float64
+            Likewise.
         dtype : torch.dtype
-            float64 for certainty, float32 on the way.
+            Precision of the products.
 
         Returns
         -------
         Sums
-            In float64.
+            One for each of ``groups``.
         """
         return self._sums(groups, weights, intercepts, dtype)
 
@@ -158,9 +156,9 @@ class Objective:
         if self.client is None:
             total = self.partial_sums(groups, weights, intercepts, dtype)
         else:
-            total = self._by_cluster(groups, weights, intercepts, dtype)
-        slope = (total.grad_coef - total.grad_intercept[:, :, None] * shift) / ratio
-        return Sums(total.loss, slope, total.grad_intercept)
+            total = self._cluster_sums(groups, weights, intercepts, dtype)
+        grad_coef = (total.grad_coef - total.grad_intercept[:, :, None] * shift) / ratio
+        return Sums(total.loss, grad_coef, total.grad_intercept)
 
     def partial_sums(
         self,
@@ -170,134 +168,129 @@ class Objective:
         dtype: torch.dtype,
         within: slice | None = None,
     ) -> Sums:
-        """Return sums over some rows, in the coordinates that all folds share.
+        """Return sums over the rows ``within`` (all by default), in shared coordinates.
 
-        Parameters
-        ----------
-        groups, weights, intercepts, dtype
-            As for :meth:`sums`; without weights, sums are of targets instead of residuals.
-        within : slice, optional
-            Which rows; by default all.
-
-        Returns
-        -------
-        Sums
-            To be added up.
+        Other parameters as for :meth:`sums`; without weights, sums are of the targets instead of
+        the residuals.
         """
-        some, dim, fold = len(groups), self.rows.dim, self.folds[groups]
-        loss = torch.zeros(some, dtype=torch.float64, device=self.rows.device)
-        slope = torch.zeros(some * self.classes, dim, dtype=torch.float64, device=loss.device)
-        lean = torch.zeros(some, self.classes, dtype=torch.float64, device=loss.device)
-        for where, block in self.rows.blocks(dtype, some * self.classes, within):
-            on = self.masks[:, where][fold]
+        count, dim, fold = len(groups), self.rows.dim, self.folds[groups]
+        loss = torch.zeros(count, dtype=torch.float64, device=self.rows.device)
+        grad_coef = torch.zeros(count * self.classes, dim, dtype=torch.float64, device=loss.device)
+        grad_intercept = torch.zeros(count, self.classes, dtype=torch.float64, device=loss.device)
+        for span, block in self.rows.blocks(dtype, count * self.classes, within):
+            mask = self.masks[:, span][fold]
             if weights is None or intercepts is None:
-                each = self._hot(groups, where).to(dtype) * on[:, None]
+                residuals = self._one_hot(groups, span).to(dtype) * mask[:, None]
             else:
-                scores = (weights.reshape(-1, dim).to(dtype) @ block.T).view(some, self.classes, -1)
+                scores = weights.reshape(-1, dim).to(dtype) @ block.T
+                scores = scores.view(count, self.classes, -1)
                 scores += intercepts.to(dtype)[:, :, None]
-                own, each = self._residuals(groups, scores, where, on)
-                loss += own
-            lean += each.sum(dim=2, dtype=torch.float64)
-            slope += each.view(some * self.classes, -1) @ block
-        return Sums(loss, slope.view(some, self.classes, dim), lean)
+                block_loss, residuals = self._residuals(groups, scores, span, mask)
+                loss += block_loss
+            grad_intercept += residuals.sum(dim=2, dtype=torch.float64)
+            grad_coef += residuals.view(count * self.classes, -1) @ block
+        return Sums(loss, grad_coef.view(count, self.classes, dim), grad_intercept)
 
-    def _by_cluster(self, *given: Any) -> Sums:
-        """Return the sum of parts that a cluster's workers make, always in the same order."""
+    def _cluster_sums(self, *arguments: Any) -> Sums:
+        """Return the sum of partial sums by a cluster's workers, always in the same order."""
         client = self.client
         with dask.translate_dask_errors():
             if self._remote is None:
-                dask.ready(client)
-                self.client = None  # a connection does not travel
+                dask.check_workers(client)
+                self.client = None  # a connection cannot be pickled
                 self._remote = client.scatter(self, broadcast=True, hash=False)
                 self.client = client
             rows = self.rows.count
-            step = -(-rows // (_PARTS * max(1, len(client.scheduler_info()["workers"]))))
-            sent = client.scatter(given, broadcast=True, hash=False)
+            workers = max(1, len(client.scheduler_info()["workers"]))
+            step = -(-rows // (_CHUNKS_PER_WORKER * workers))
+            sent = client.scatter(arguments, broadcast=True, hash=False)
             parts = [
-                client.submit(_part, self._remote, sent, slice(k, min(k + step, rows)), pure=False)
+                client.submit(
+                    _partial_sums, self._remote, sent, slice(k, min(k + step, rows)), pure=False
+                )
                 for k in range(0, rows, step)
             ]
             return reduce(operator.add, (part.result() for part in parts))
 
-    def _hot(self, groups: Tensor, where: slice) -> Tensor:
-        """Return targets as zeros and ones of shape (groups, classes, rows)."""
+    def _one_hot(self, groups: Tensor, span: slice) -> Tensor:
+        """Return targets as booleans of shape (groups, classes, rows)."""
         if self.one_vs_rest:
-            return self.targets[self.tags[groups], where][:, None]
-        hot = self.targets[where] == torch.arange(self.classes, device=self.masks.device)[:, None]
-        return hot[None].expand(len(groups), -1, -1)
+            return self.targets[self.tags[groups], span][:, None]
+        classes = torch.arange(self.classes, device=self.masks.device)[:, None]
+        return (self.targets[span] == classes)[None].expand(len(groups), -1, -1)
 
     def _residuals(
-        self, groups: Tensor, scores: Tensor, where: slice, on: Tensor
+        self, groups: Tensor, scores: Tensor, span: slice, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the loss of each group, and what was predicted less what is."""
+        """Return the loss of each group, and predictions minus targets."""
         if self.one_vs_rest:
-            hot = self.targets[self.tags[groups], where][:, None]
-            sign = 1 - 2 * hot.to(scores.dtype)
-            wrong = scores * sign
-            loss = softplus(wrong)
-            miss = torch.sigmoid(wrong).mul_(sign)  # not p - 1: exact where p is nearly 1
+            positive = self.targets[self.tags[groups], span][:, None]
+            sign = 1 - 2 * positive.to(scores.dtype)
+            margin = scores * sign
+            loss = softplus(margin)
+            residual = torch.sigmoid(margin).mul_(sign)  # not p - 1: exact where p is nearly 1
             if not self.all_rows:
-                loss, miss = loss * on[:, None], miss * on[:, None]
-            return loss.sum(dim=(1, 2), dtype=torch.float64), miss
+                loss, residual = loss * mask[:, None], residual * mask[:, None]
+            return loss.sum(dim=(1, 2), dtype=torch.float64), residual
         scores = scores.masked_fill(~self.present[groups][:, :, None], -torch.inf)
-        label = self.targets[where].expand(len(groups), 1, -1)
+        label = self.targets[span].expand(len(groups), 1, -1)
         total = torch.logsumexp(scores, dim=1, keepdim=True)
-        own = (total - scores.gather(1, label))[:, 0]
-        loss = torch.where(on, own, 0.0).sum(dim=1, dtype=torch.float64)
-        chance = torch.softmax(scores, dim=1)
-        chance.scatter_add_(1, label, torch.full_like(label, -1, dtype=chance.dtype))
-        return loss, chance * on[:, None]
+        row_loss = (total - scores.gather(1, label))[:, 0]
+        loss = torch.where(mask, row_loss, 0.0).sum(dim=1, dtype=torch.float64)
+        residual = torch.softmax(scores, dim=1)
+        residual.scatter_add_(1, label, torch.full_like(label, -1, dtype=residual.dtype))
+        return loss, residual * mask[:, None]
 
     def duality_gap(
-        self, groups: Tensor, weights: Tensor, intercepts: Tensor, found: Sums, c: Tensor
+        self, groups: Tensor, weights: Tensor, intercepts: Tensor, sums: Sums, c: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the objective, and a bound of its distance from the minimum, for each group.
+        """Return the objective, and an upper bound of its distance from the minimum.
 
-        The bound is Fenchel's: a feasible point of the dual problem lies below the minimum. Its
-        point is the predicted probabilities ``p``, made to sum to the classes' counts (which the
-        free intercept asks for) by mixing in a little of a fixed distribution. The entropy of
-        ``p`` is the loss less ``Σ score · residual``, and that of a mixture is at least the share
-        of ``p`` in it: so all that is needed are the sums. With the best intercepts the bound is
-        ``½‖gradient‖²``.
+        The bound is Fenchel's: the dual objective at any feasible point is below the minimum. The
+        point used is the predicted probabilities ``p``, made to sum to the classes' counts (as the
+        free intercept requires) by mixing in a little of a fixed distribution. The entropy of
+        ``p`` is the loss minus ``Σ score · residual``, and that of a mixture is at least the share
+        of ``p`` in it: so the sums suffice. With optimal intercepts the bound is ``½‖gradient‖²``.
 
         Parameters
         ----------
-        groups : torch.Tensor of int, shape (some,)
-            Which groups.
+        groups : torch.Tensor of int, shape (n,)
+            Numbers of the groups.
         weights, intercepts : torch.Tensor
-            Where ``found`` was found.
-        found : Sums
-            Of these groups.
-        c : torch.Tensor, shape (some,)
-            Each group's C.
+            Point at which ``sums`` were computed.
+        sums : Sums
+            Sums of these groups.
+        c : torch.Tensor, shape (n,)
+            C of each group.
 
         Returns
         -------
-        objective, bound : torch.Tensor, shape (some,)
-            The bound is not divided by anything.
+        objective, bound : torch.Tensor, shape (n,)
+            Both absolute.
         """
         counts, sizes = self.counts[groups], self.sizes[groups][:, None]
-        predicted = found.grad_intercept + counts
-        lack = 1 - counts / predicted.clamp(min=1e-300)
+        predicted = sums.grad_intercept + counts
+        deficit = 1 - counts / predicted.clamp(min=1e-300)
         if self.one_vs_rest:
-            lack = torch.maximum(lack, 1 - (sizes - counts) / (sizes - predicted).clamp(min=1e-300))
-        lack = torch.where(self.present[groups], lack, 0.0)
-        mixed = lack.amax(dim=1).clamp(min=0, max=1)
-        norm = 0.5 * (weights**2).sum(dim=(1, 2))
+            negative = 1 - (sizes - counts) / (sizes - predicted).clamp(min=1e-300)
+            deficit = torch.maximum(deficit, negative)
+        deficit = torch.where(self.present[groups], deficit, 0.0)
+        mixture = deficit.amax(dim=1).clamp(min=0, max=1)
+        penalty = 0.5 * (weights**2).sum(dim=(1, 2))
         entropy = (
-            found.loss
-            - (weights * found.grad_coef).sum(dim=(1, 2))
-            - (intercepts * found.grad_intercept).sum(dim=1)
+            sums.loss
+            - (weights * sums.grad_coef).sum(dim=(1, 2))
+            - (intercepts * sums.grad_intercept).sum(dim=1)
         )
-        dual = (1 - mixed)[:, None, None] * found.grad_coef
-        dual -= mixed[:, None, None] * self.target_sums[groups]
-        value = norm + c * found.loss
-        below = c * (1 - mixed) * entropy - 0.5 * c**2 * (dual**2).sum(dim=(1, 2))
-        return value, (value - below).clamp(min=0)
+        dual = (1 - mixture)[:, None, None] * sums.grad_coef
+        dual -= mixture[:, None, None] * self.target_sums[groups]
+        value = penalty + c * sums.loss
+        lower_bound = c * (1 - mixture) * entropy - 0.5 * c**2 * (dual**2).sum(dim=(1, 2))
+        return value, (value - lower_bound).clamp(min=0)
 
 
-def _part(objective: Objective, given: Sequence[Any], within: slice) -> Sums:
-    """Return sums over some rows; what a worker of a cluster does."""
+def _partial_sums(objective: Objective, arguments: Sequence[Any], within: slice) -> Sums:
+    """Return sums over some rows; runs on a cluster's worker."""
     with torch.no_grad():
-        groups, weights, intercepts, dtype = given
+        groups, weights, intercepts, dtype = arguments
         return objective.partial_sums(groups, weights, intercepts, dtype, within)

@@ -1,4 +1,4 @@
-"""What there is to fit on a set of training clips, and where its results belong."""
+"""What is fitted to a set of training clips, and the solution of a fit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ class Solution:
     coef : numpy.ndarray, shape (classes, dim)
         Weights on features standardized by the fold.
     intercept : numpy.ndarray, shape (classes,)
-        Free.
+        Unpenalized.
     c : float
         As in scikit-learn.
     gap : float
-        Upper bound of (objective - minimum) / objective; NaN where none is proven, infinite where
-        the solver says itself that it did not converge.
-    steps : int
-        Of the solver.
+        Upper bound of (objective - minimum) / objective; NaN if the solver proves none, infinite if
+        it reports that it did not converge.
+    n_iter : int
+        Iterations of the solver.
     """
 
     coef: Array
@@ -37,71 +37,65 @@ class Solution:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is fitted on one division.
+    """What is fitted to one set of training clips.
 
     Attributes
     ----------
-    form : {"tags", "pair", "softmax", "numbers"}
-        One regression a tag, one for two classes, one softmax, or ridge regression.
-    there : numpy.ndarray of int
+    form : {"ovr", "binary", "multinomial", "ridge"}
+        One logistic regression per tag, one for two classes, a softmax, or ridge regression.
+    classes : numpy.ndarray of int
         Classes that can be fitted.
-    others : numpy.ndarray, shape (classes,)
-        Intercepts of those that cannot: minus infinity where there is no clip, infinity for a tag
-        of all clips.
+    fixed_intercepts : numpy.ndarray, shape (classes,)
+        Intercepts of all others: minus infinity for a class without clips, infinity for a tag of
+        all clips.
     """
 
     form: str
     classes: Array
     fixed_intercepts: Array
 
-    def assemble(self, found: Sequence[Solution], dim: int) -> Solution:
-        """Put what was fitted for one C into the rows of all classes.
+    def assemble(self, solutions: Sequence[Solution], dim: int) -> Solution:
+        """Return one solution of shape (classes, dim), with the largest gap and ``n_iter``.
 
-        Parameters
-        ----------
-        found : sequence of Solution
-            One a tag; one for all other forms.
-        dim : int
-            Number of features.
-
-        Returns
-        -------
-        Solution
-            Of shape (classes, dim), with the greatest gap and steps.
+        ``solutions`` are those for one C: one per tag, or a single one for all other forms.
         """
-        coef, intercept = np.zeros((len(self.fixed_intercepts), dim)), self.fixed_intercepts.copy()
-        if self.form == "pair":  # two rows, whose difference is the one that was fitted
+        intercept = self.fixed_intercepts.copy()
+        coef = np.zeros((len(intercept), dim))
+        if self.form == "binary":  # the difference of the two rows is what was fitted
             first, second = self.classes
-            coef[second], intercept[second] = found[0].coef[0] / 2, found[0].intercept[0] / 2
+            coef[second], intercept[second] = (
+                solutions[0].coef[0] / 2,
+                solutions[0].intercept[0] / 2,
+            )
             coef[first], intercept[first] = -coef[second], -intercept[second]
-        elif found:
-            coef[self.classes] = np.concatenate([one.coef for one in found])
-            intercept[self.classes] = np.concatenate([one.intercept for one in found])
-        gaps = [one.gap for one in found]
+        elif solutions:
+            coef[self.classes] = np.concatenate([solution.coef for solution in solutions])
+            intercept[self.classes] = np.concatenate([s.intercept for s in solutions])
+        gaps = [solution.gap for solution in solutions]
         return Solution(
             coef,
             intercept,
-            found[0].c if found else float("nan"),
+            solutions[0].c if solutions else float("nan"),
             float(np.max(gaps)) if gaps else 0.0,
-            max((one.n_iter for one in found), default=0),
+            max((solution.n_iter for solution in solutions), default=0),
         )
 
 
-def make_problem(targets: Array, kind: str, classes: int) -> Problem:
-    """Say what there is to fit.
+def make_problem(targets: Array, target: str, classes: int) -> Problem:
+    """Return what is fitted to training clips.
 
     Parameters
     ----------
     targets : numpy.ndarray
-        Of one division's clips.
-    kind : {"single", "multi", "regression"}
-        What they are.
+        Targets of the training clips.
+    target : {"single", "multi", "regression"}
+        Kind of targets.
     classes : int
-        In all.
+        Number of classes of the task.
 
     Returns
     -------
-    Plan
+    Problem
         For these clips.
 
     Raises
@@ -109,14 +103,15 @@ def make_problem(targets: Array, kind: str, classes: int) -> Problem:
     DataError
         If all clips have the same label.
     """
+    if target == "regression":
+        return Problem("ridge", np.arange(classes), np.zeros(classes))
     never = np.full(classes, -np.inf)
-    if kind == "regression":
-        return Problem("numbers", np.arange(classes), np.zeros(classes))
-    if kind == "multi":
-        hot = targets.astype(bool)
-        some, all_ = hot.any(axis=0), hot.all(axis=0)
-        return Problem("tags", np.flatnonzero(some & ~all_), np.where(all_, np.inf, never))
-    there = np.unique(targets)
-    if len(there) < 2:
-        raise DataError("all training clips have the same label: there is nothing to tell apart")
-    return Problem("pair" if len(there) == 2 else "softmax", there, never)
+    if target == "multi":
+        tags = targets.astype(bool)
+        always = tags.all(axis=0)
+        fitted = np.flatnonzero(tags.any(axis=0) & ~always)
+        return Problem("ovr", fitted, np.where(always, np.inf, never))
+    present = np.unique(targets)
+    if len(present) < 2:
+        raise DataError("all training clips have the same label; need at least two classes")
+    return Problem("binary" if len(present) == 2 else "multinomial", present, never)

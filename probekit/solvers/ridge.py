@@ -1,4 +1,4 @@
-"""Ridge regression for every C from one decomposition."""
+"""Ridge regression for every C from one eigendecomposition."""
 
 from collections.abc import Sequence
 
@@ -8,34 +8,34 @@ from probekit._typing import Array
 from probekit.solvers.problem import Solution
 
 
-def solve(features: Array, targets: Array, grid: Sequence[float]) -> list[Solution]:
-    """Minimize ``½‖w‖² + C · ½ Σ error²`` with a free intercept: C means what it does for classes.
+def solve_ridge(features: Array, targets: Array, grid: Sequence[float]) -> list[Solution]:
+    """Minimize ``½‖w‖² + C · ½ Σ error²`` with a free intercept; C as for logistic regression.
 
     Parameters
     ----------
     features : numpy.ndarray, shape (clips, dim)
-        Centred.
+        Centered.
     targets : numpy.ndarray, shape (clips, numbers)
-        What is predicted.
+        Numbers to predict.
     grid : sequence of float > 0
         Values of C.
 
     Returns
     -------
     list of Solution
-        One for each C, exact but for rounding.
+        One per C, exact up to rounding.
     """
     targets = np.asarray(targets, np.float64).reshape(len(features), -1)
     mean = targets.mean(axis=0)
-    away = targets - mean
-    few = len(features) < features.shape[1]
+    centered = targets - mean
+    dual = len(features) < features.shape[1]
     # of XᵀX or of XXᵀ, whichever is smaller: w = (XᵀX + 1/C)⁻¹ Xᵀy = Xᵀ (XXᵀ + 1/C)⁻¹ y
-    values, vectors = np.linalg.eigh(features @ features.T if few else features.T @ features)
-    values = np.maximum(values, 0.0)
-    along = vectors.T @ (away if few else features.T @ away)
-    found = []
+    eigenvalues, vectors = np.linalg.eigh(features @ features.T if dual else features.T @ features)
+    eigenvalues = np.maximum(eigenvalues, 0.0)
+    projected = vectors.T @ (centered if dual else features.T @ centered)
+    solutions = []
     for c in grid:
-        weights = vectors @ (along / (values + 1 / c)[:, None])
-        coef = (features.T @ weights if few else weights).T
-        found.append(Solution(coef, mean.copy(), float(c), 0.0, 1))
-    return found
+        weights = vectors @ (projected / (eigenvalues + 1 / c)[:, None])
+        coef = (features.T @ weights if dual else weights).T
+        solutions.append(Solution(coef, mean.copy(), float(c), 0.0, 1))
+    return solutions

@@ -1,4 +1,4 @@
-"""Rows of features in coordinates that all folds share, read block by block, in constant memory."""
+"""Standardized rows in coordinates that all folds share, read block by block in constant memory."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -7,14 +7,15 @@ import numpy as np
 import torch
 
 from probekit._typing import Array
+from probekit.solvers.scaler import ROUNDING
 
-_BLOCK = 32e6  # bytes of one block and what is computed for its rows
-_KEPT = 2.5e8  # bytes up to which all rows are kept as blocks of a type
-_APART = 100.0  # a fold's scale may differ from the shared one by this factor
+_BLOCK_BYTES = 32e6  # of one block and what is computed for its rows
+_CACHE_BYTES = 2.5e8  # up to which all rows are cached in a dtype
+_MAX_SCALE_RATIO = 100.0  # by which a fold's scale may differ from the shared one
 
 
 class RowSource(Protocol):
-    """Where rows come from: an array, a memory map, or :class:`.streaming.CachedRows`."""
+    """Rows: an array, a memory map, or :class:`probekit.probes.features.CachedRows`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -22,19 +23,19 @@ class RowSource(Protocol):
         ...
 
     def __getitem__(self, rows: Any, /) -> Array:
-        """Return some rows: a slice, or an array of places."""
+        """Return some rows, by slice or by array of row numbers."""
         ...
 
 
 class RowSubset:
-    """Some rows of a source, read when they are asked for.
+    """Some rows of a source, read on demand.
 
     Parameters
     ----------
-    source : Source
+    source : RowSource
         All rows.
     rows : numpy.ndarray of int
-        Which.
+        Row numbers.
     """
 
     def __init__(self, source: RowSource, rows: Array) -> None:
@@ -46,37 +47,37 @@ class RowSubset:
         return (len(self.rows), *self.source.shape[1:])
 
     def __getitem__(self, rows: Any, /) -> Array:
-        """Return some rows: a slice, or an array of places."""
+        """Return some rows, by slice or by array of row numbers."""
         return np.asarray(self.source[self.rows[rows]])
 
 
 class StandardizedRows:
-    """Features, and each fold's own mean and scale beside them.
+    """Features, with mean and scale of each fold.
 
-    Blocks are ``(x - centre) / spread``, with one float32 centre and spread for all folds. A fold's
-    own standardized features are ``(block - shift) / ratio``; solvers fold that into their weights,
-    so that no fold has a copy.
+    Blocks are ``(x - center) / spread``, with one float32 center and spread for all folds. A fold's
+    own standardized features are ``(block - shift) / ratio``; solvers apply this to their weights,
+    so that no fold needs a copy.
 
     Parameters
     ----------
-    source : Source
+    source : RowSource
         Shape (rows, dim), float16, float32 or float64; finite.
     masks : numpy.ndarray of bool, shape (folds, rows)
-        The rows that each fold is fitted on.
+        Training rows of each fold.
     standardize : bool
-        Bring features to unit variance in each fold. Otherwise they are centred only.
+        Whether features are scaled to unit variance in each fold, or only centered.
     device : str
-        Where blocks are put.
+        Torch device of the blocks.
 
     Attributes
     ----------
     mean, scale : numpy.ndarray, shape (folds, dim)
-        Of each fold's rows; a feature that does not vary has scale 1.
+        Of each fold's rows; a constant feature has scale 1.
     shift, ratio : torch.Tensor, shape (folds, dim), float64
-        The same in shared coordinates.
-    alike : bool
-        Whether the folds' scales are near enough for one centre and spread. Where they are not,
-        each fold needs rows of its own.
+        Likewise, in shared coordinates.
+    shared_scale_ok : bool
+        Whether the folds' scales are close enough for one center and spread. If not, each fold
+        needs rows of its own.
     """
 
     def __init__(
@@ -85,21 +86,23 @@ class StandardizedRows:
         self.source, self.masks, self.device = source, masks, device
         self.standardize = standardize
         self.count, self.dim = int(source.shape[0]), int(source.shape[1])
-        self._kept: dict[torch.dtype, torch.Tensor] = {}
-        centre, spread = self._overall()
-        # float32 numbers, so that float32 and float64 blocks are of the same coordinates
-        self.center = centre.astype(np.float32).astype(np.float64)
-        wide = spread if standardize else np.ones_like(spread)
-        self.spread = wide.astype(np.float32).astype(np.float64)
+        self._cache: dict[torch.dtype, torch.Tensor] = {}
+        center, spread = self._overall()
+        # float32 values, so that float32 and float64 blocks have the same coordinates
+        self.center = center.astype(np.float32).astype(np.float64)
+        spread = spread if standardize else np.ones_like(spread)
+        self.spread = spread.astype(np.float32).astype(np.float64)
         self.spread[(self.spread == 0) | ~np.isfinite(self.spread)] = 1.0
         mean, scale, largest = self._by_fold()
-        far = np.abs(largest) * self.spread + np.abs(self.center)
-        constant = scale * self.spread <= 1e-9 * far  # but for rounding
+        largest_raw = np.abs(largest) * self.spread + np.abs(self.center)
+        constant = scale * self.spread <= ROUNDING * largest_raw
         ratio = np.where(constant, 1.0, scale) if standardize else np.ones_like(scale)
         self.constant = constant
         self.mean = self.center + mean * self.spread
         self.scale = np.where(constant, 1.0, ratio * self.spread) if standardize else ratio
-        self.shared_scale_ok = bool(((ratio < _APART) & (ratio > 1 / _APART)).all())
+        self.shared_scale_ok = bool(
+            ((ratio < _MAX_SCALE_RATIO) & (ratio > 1 / _MAX_SCALE_RATIO)).all()
+        )
         self.shift, self.ratio = (torch.as_tensor(a, device=device) for a in (mean, ratio))
 
     def blocks(
@@ -108,103 +111,79 @@ class StandardizedRows:
         columns: int = 0,
         within: slice | None = None,
     ) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Walk over all rows.
+        """Yield all rows, or those ``within``, as row ranges and blocks in shared coordinates.
 
-        Parameters
-        ----------
-        dtype : torch.dtype
-            float64 is exact; float32 rounds once.
-        columns : int
-            Numbers that the caller computes for each row: more of them make smaller blocks.
-        within : slice, optional
-            Which rows; by default all.
-
-        Yields
-        ------
-        slice
-            Which rows.
-        torch.Tensor, shape (some, dim)
-            In shared coordinates.
+        float64 is exact, float32 rounds once. ``columns`` is the number of values that the caller
+        computes for each row: with more of them blocks are smaller.
         """
-        step = max(256, int(_BLOCK / 8 / (self.dim + 4 * columns)))
+        step = max(256, int(_BLOCK_BYTES / 8 / (self.dim + 4 * columns)))
         first, last = (within.start, within.stop) if within else (0, self.count)
         for start in range(first, last, step):
-            where = slice(start, min(start + step, last))
-            yield where, self.block(where, dtype)
+            span = slice(start, min(start + step, last))
+            yield span, self.block(span, dtype)
 
-    def block(self, where: slice, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-        """Return some rows in shared coordinates.
+    def block(self, span: slice, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+        """Return consecutive rows in shared coordinates, shape (rows, dim), on the device."""
+        if self.count * self.dim * dtype.itemsize > _CACHE_BYTES:
+            return self._read_block(span, dtype)
+        if dtype not in self._cache:
+            self._cache[dtype] = self._read_block(slice(0, self.count), dtype)
+        return self._cache[dtype][span]
 
-        Parameters
-        ----------
-        where : slice
-            Which; consecutive.
-        dtype : torch.dtype
-            Of the result.
-
-        Returns
-        -------
-        torch.Tensor, shape (some, dim)
-            On the device.
-        """
-        if self.count * self.dim * dtype.itemsize > _KEPT:
-            return self._block(where, dtype)
-        if dtype not in self._kept:
-            self._kept[dtype] = self._block(slice(0, self.count), dtype)
-        return self._kept[dtype][where]
-
-    def _block(self, where: slice, dtype: torch.dtype) -> torch.Tensor:
-        own = self.source[where]
-        if not (own.flags.c_contiguous and own.flags.writeable):  # what torch asks for
-            own = own.copy()
-        raw = torch.as_tensor(own, device=self.device)
-        centre, spread = (
+    def _read_block(self, span: slice, dtype: torch.dtype) -> torch.Tensor:
+        values = self.source[span]
+        if not (values.flags.c_contiguous and values.flags.writeable):  # as torch requires
+            values = values.copy()
+        raw = torch.as_tensor(values, device=self.device)
+        center, spread = (
             torch.as_tensor(a, device=self.device).to(dtype) for a in (self.center, self.spread)
         )
         if raw.dtype == torch.float64 and dtype == torch.float32:
-            return self._block(where, torch.float64).to(dtype)
-        return (raw.to(dtype) - centre).div_(spread)
+            return self._read_block(span, torch.float64).to(dtype)
+        return (raw.to(dtype) - center).div_(spread)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what travels to a worker: all but what it can make itself."""
-        return {**self.__dict__, "_kept": {}}
+        """Return the state for a worker, without the cache."""
+        return {**self.__dict__, "_cache": {}}
 
-    def _raw(self) -> Iterator[tuple[slice, Array]]:
-        """Walk over all rows as they are, in float64."""
-        step = max(256, int(_BLOCK / 8 / self.dim))
+    def _raw_blocks(self) -> Iterator[tuple[slice, Array]]:
+        """Yield all rows as they are, in float64."""
+        step = max(256, int(_BLOCK_BYTES / 8 / self.dim))
         for start in range(0, self.count, step):
-            where = slice(start, min(start + step, self.count))
-            yield where, np.asarray(self.source[where], np.float64)
+            span = slice(start, min(start + step, self.count))
+            yield span, np.asarray(self.source[span], np.float64)
 
     def _overall(self) -> tuple[Array, Array]:
         """Return mean and standard deviation over the rows of any fold, by Chan's update."""
         count, mean, square = 0, np.zeros(self.dim), np.zeros(self.dim)
         used = np.asarray(self.masks.any(axis=0))
-        for where, raw in self._raw():
-            rows = raw[used[where]]
+        for span, raw in self._raw_blocks():
+            rows = raw[used[span]]
             if not len(rows):
                 continue
-            own = rows.mean(axis=0)
-            away = own - mean
+            block_mean = rows.mean(axis=0)
+            difference = block_mean - mean
             total = count + len(rows)
-            square += ((rows - own) ** 2).sum(axis=0) + away**2 * count * len(rows) / total
-            mean += away * len(rows) / total
+            square += ((rows - block_mean) ** 2).sum(axis=0) + difference**2 * count * len(
+                rows
+            ) / total
+            mean += difference * len(rows) / total
             count = total
         return mean, np.sqrt(square / max(count, 1))
 
     def _by_fold(self) -> tuple[Array, Array, Array]:
-        """Return each fold's mean, standard deviation and greatest magnitude, as shared."""
+        """Return mean, standard deviation and largest magnitude by fold, in shared coordinates."""
         folds = len(self.masks)
         sums, squares, largest = (np.zeros((folds, self.dim)) for _ in range(3))
         counts = np.maximum(self.masks.sum(axis=1), 1)[:, None]
-        for where, block in self.blocks():
-            wide = block.cpu().numpy()
-            own = self.masks[:, where]
-            sums += own.astype(np.float64) @ wide
-            squares += own.astype(np.float64) @ wide**2
-            for fold, rows in enumerate(own):
-                if rows.any():
-                    here = wide if rows.all() else wide[rows]
-                    np.maximum(largest[fold], np.abs(here).max(axis=0), out=largest[fold])
+        for span, block in self.blocks():
+            values = block.cpu().numpy()
+            masks = self.masks[:, span]
+            sums += masks.astype(np.float64) @ values
+            squares += masks.astype(np.float64) @ values**2
+            for fold, mask in enumerate(masks):
+                if mask.any():
+                    fold_values = values if mask.all() else values[mask]
+                    np.maximum(largest[fold], np.abs(fold_values).max(axis=0), out=largest[fold])
         mean = sums / counts
         return mean, np.sqrt(np.maximum(squares / counts - mean**2, 0)), largest

@@ -1,4 +1,4 @@
-"""The same fits by scikit-learn, to compare with."""
+"""Logistic regression by scikit-learn, as a baseline."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from probekit.parallel import resources
 from probekit.solvers.problem import Solution
 
 _TOLERANCE = 1e-6
-_STEPS = 5000
+_MAX_ITER = 5000
 
 
 def solve_sklearn(features: Array, labels: Array, grid: Sequence[float]) -> list[Solution]:
@@ -23,24 +23,24 @@ def solve_sklearn(features: Array, labels: Array, grid: Sequence[float]) -> list
     features : numpy.ndarray, shape (clips, dim)
         Standardized.
     labels : numpy.ndarray, shape (clips,)
-        Class numbers: a softmax over them, or one regression where there are two.
+        Class numbers; softmax, or one regression for two classes.
     grid : sequence of float > 0
         Values of C, ascending.
 
     Returns
     -------
     list of Solution
-        One for each C. The gap is NaN, or infinite where scikit-learn warns.
+        One per C. The gap is NaN, or infinite if scikit-learn warns.
     """
-    model = LogisticRegression(tol=_TOLERANCE, max_iter=_STEPS, warm_start=True)
-    found = []
+    model = LogisticRegression(tol=_TOLERANCE, max_iter=_MAX_ITER, warm_start=True)
+    solutions = []
     with resources.single_threaded():
         for c in grid:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", ConvergenceWarning)
                 model.set_params(C=c).fit(features, labels)
             stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-            found.append(
+            solutions.append(
                 Solution(
                     coef=model.coef_.copy(),
                     intercept=np.array(model.intercept_),
@@ -49,4 +49,4 @@ def solve_sklearn(features: Array, labels: Array, grid: Sequence[float]) -> list
                     n_iter=int(model.n_iter_.max()),
                 )
             )
-    return found
+    return solutions

@@ -8,7 +8,7 @@ import pytest
 from probekit.cards import Protocol
 from probekit.data import manifest as manifests
 from probekit.metrics import metrics
-from probekit.probes.registry import FitContext
+from probekit.probes.base import FitContext
 from probekit.tasks import splits
 
 PROTOCOLS = {
@@ -48,7 +48,7 @@ def make_job(
         for k in range(clips)
     ]
     names = [f"number {k}" for k in range(classes)] if target == "regression" else None
-    table = manifests.from_rows("mine", rows, target=target, names=names)
+    table = manifests.from_rows("mine", rows, target=target, class_names=names)
     rule = PROTOCOLS[protocol]
     return FitContext(
         features=features.astype(np.float32),
@@ -86,6 +86,6 @@ def blanked():
         features, targets = job.features.copy(), job.targets.copy()
         features[split.test] = np.nan
         targets[split.test] = -(10**6) if job.clips.target != "multi" else -1
-        return replace(job, features=features, targets=targets, divisions=[split])
+        return replace(job, features=features, targets=targets, splits=[split])
 
     return blank

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from probekit.errors import DataError
 from probekit.parallel import resources
 from probekit.probes import linear
+from probekit.solvers.scaler import fit_scaler
 
 SOME = (1e-4, 1e-2, 1.0, 100.0, 1e4)
 # probekit's solver stops at a certified relative gap g of 1e-6. The objective is strongly convex,
@@ -48,6 +49,12 @@ def distance(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
+def fit_path(features, targets, target, classes, grid, solver="probekit"):
+    """Fit all rows."""
+    rows = np.arange(len(features))
+    return linear.fit_paths(features, targets, [rows], target, classes, grid, solver)[0]
+
+
 # ---- one label a clip
 
 
@@ -61,7 +68,7 @@ def test_weights_are_those_of_scikit_learn(clips, dim, classes, apart, solver):
     features, targets = draw(clips, dim, classes, apart)
     # scikit-learn's own stop is looser where classes can be separated and C is large
     grid, close = (SOME, CLOSE) if solver == "probekit" else (SOME[:3], 1e-2)
-    path = linear.fit_path(features, targets, "single", classes, grid, solver)
+    path = fit_path(features, targets, "single", classes, grid, solver)
     wide = standardized(features)
     for probe, c in zip(path, grid, strict=True):
         expected = reference(wide, targets, c)
@@ -79,7 +86,7 @@ def test_weights_are_those_of_scikit_learn(clips, dim, classes, apart, solver):
 def test_certified_gap_bounds_the_true_one(apart):
     features, targets = draw(100, 20, 4, apart)
     wide = standardized(features)
-    for probe in linear.fit_path(features, targets, "single", 4, SOME):
+    for probe in fit_path(features, targets, "single", 4, SOME):
         best = reference(wide, targets, probe.c)
         found, least = (
             softmax_objective(one[0], one[1], wide, targets, probe.c)
@@ -91,8 +98,8 @@ def test_certified_gap_bounds_the_true_one(apart):
 
 def test_each_point_of_a_path_is_the_minimum_wherever_it_began():
     features, targets = draw()
-    along = linear.fit_path(features, targets, "single", 4, (1e-5, 1e-3, 1e-1, 10.0))[-1]
-    (alone,) = linear.fit_path(features, targets, "single", 4, (10.0,))
+    along = fit_path(features, targets, "single", 4, (1e-5, 1e-3, 1e-1, 10.0))[-1]
+    (alone,) = fit_path(features, targets, "single", 4, (10.0,))
     assert distance(along.coef, alone.coef) < CLOSE
 
 
@@ -102,7 +109,7 @@ def test_two_classes_are_one_regression_of_the_second_against_the_first(labels, 
     features, targets = draw(80, 6, 2, 0.7)
     named = np.array(labels)[targets]
     first, second = sorted(labels)
-    (probe,) = linear.fit_path(features, named, "single", 3, (0.5,), solver)
+    (probe,) = fit_path(features, named, "single", 3, (0.5,), solver)
     expected = reference(standardized(features), named, 0.5)
     assert distance(probe.coef[second] - probe.coef[first], expected.coef_[0]) < CLOSE
     np.testing.assert_array_equal(probe.coef[first], -probe.coef[second])
@@ -116,7 +123,7 @@ def test_two_classes_are_one_regression_of_the_second_against_the_first(labels, 
 def test_class_without_training_clips_never_wins(left, solver):
     features, targets = draw(120, 8, 5)
     keep = targets < left
-    path = linear.fit_path(features[keep], targets[keep], "single", 5, SOME, solver)
+    path = fit_path(features[keep], targets[keep], "single", 5, SOME, solver)
     for probe in path:
         assert probe.coef.shape == (5, 8)
         assert not probe.coef[left:].any()
@@ -128,7 +135,7 @@ def test_class_without_training_clips_never_wins(left, solver):
 def test_all_clips_of_one_class_are_refused():
     features, _ = draw()
     with pytest.raises(DataError, match="all training clips have the same label"):
-        linear.fit_path(features, np.full(len(features), 2), "single", 4, SOME)
+        fit_path(features, np.full(len(features), 2), "single", 4, SOME)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -142,7 +149,7 @@ def test_nan_and_infinity_are_counted_and_refused(bad, kind):
         "regression": targets[:, None].astype(float),
     }[kind]
     with pytest.raises(DataError, match="2 of 120 embeddings hold NaN or infinite values"):
-        linear.fit_path(features, targets, kind, 4, SOME)
+        fit_path(features, targets, kind, 4, SOME)
 
 
 # ---- standardization
@@ -150,7 +157,7 @@ def test_nan_and_infinity_are_counted_and_refused(bad, kind):
 
 def test_standardization_is_by_the_clips_given_and_no_others():
     features, _ = draw()
-    own = linear.scaler(features[:40])
+    own = fit_scaler(features[:40])
     np.testing.assert_allclose(own(features[:40]), standardized(features[:40]), atol=1e-12)
     assert abs(own(features[40:]).mean()) > 1e-3
 
@@ -160,16 +167,16 @@ def test_standardization_is_by_the_clips_given_and_no_others():
 def test_feature_that_does_not_vary_has_no_say(value, solver):
     features, targets = draw()
     features[:, 3] = value
-    assert linear.scaler(features).scale[3] == 1
-    (probe,) = linear.fit_path(features, targets, "single", 4, (1.0,), solver)
+    assert fit_scaler(features).scale[3] == 1
+    (probe,) = fit_path(features, targets, "single", 4, (1.0,), solver)
     assert np.abs(probe.coef[:, 3]).max() < 1e-9
-    (without,) = linear.fit_path(np.delete(features, 3, 1), targets, "single", 4, (1.0,), solver)
+    (without,) = fit_path(np.delete(features, 3, 1), targets, "single", 4, (1.0,), solver)
     assert distance(np.delete(probe.coef, 3, 1), without.coef) < CLOSE
 
 
 def test_all_features_constant_leave_the_shares_of_the_classes():
     targets = np.array([0] * 30 + [1] * 20 + [2] * 10)
-    (probe,) = linear.fit_path(np.ones((60, 4), np.float32), targets, "single", 3, (1.0,))
+    (probe,) = fit_path(np.ones((60, 4), np.float32), targets, "single", 3, (1.0,))
     chance = np.exp(probe.scores(np.ones((1, 4)))[0])
     np.testing.assert_allclose(chance / chance.sum(), [1 / 2, 1 / 3, 1 / 6], atol=1e-3)
 
@@ -177,9 +184,9 @@ def test_all_features_constant_leave_the_shares_of_the_classes():
 @pytest.mark.parametrize("factor", [1e-12, 1e12])
 def test_scale_of_an_embedding_does_not_matter(factor):
     features, targets = draw()
-    (plain,) = linear.fit_path(features, targets, "single", 4, (1.0,))
+    (plain,) = fit_path(features, targets, "single", 4, (1.0,))
     scaled = (features.astype(np.float64) * factor).astype(np.float32)
-    (probe,) = linear.fit_path(scaled, targets, "single", 4, (1.0,))
+    (probe,) = fit_path(scaled, targets, "single", 4, (1.0,))
     assert distance(probe.coef, plain.coef) < 1e-4  # float32 rounding of the features
 
 
@@ -197,7 +204,7 @@ def draw_tags(clips=150, dim=10, tags=4, seed=0):
 def test_each_tag_is_a_regression_of_its_own(solver):
     features, targets = draw_tags()
     wide = standardized(features)
-    for probe in linear.fit_path(features, targets, "multi", 4, (1e-3, 1.0, 10.0), solver):
+    for probe in fit_path(features, targets, "multi", 4, (1e-3, 1.0, 10.0), solver):
         for k in range(4):
             expected = reference(wide, targets[:, k], probe.c)
             assert distance(probe.coef[k], expected.coef_[0]) < 2e-2
@@ -216,7 +223,7 @@ def test_each_tag_is_a_regression_of_its_own(solver):
 def test_tag_of_no_clip_and_tag_of_all_clips_are_constant(solver):
     features, targets = draw_tags()
     targets[:, 1], targets[:, 2] = 0, 1
-    for probe in linear.fit_path(features, targets, "multi", 4, SOME[:3], solver):
+    for probe in fit_path(features, targets, "multi", 4, SOME[:3], solver):
         scores = probe.scores(features)
         assert (scores[:, 1] == -np.inf).all()
         assert (scores[:, 2] == np.inf).all()
@@ -227,7 +234,7 @@ def test_tag_of_no_clip_and_tag_of_all_clips_are_constant(solver):
 def test_tags_that_are_all_constant_can_still_be_fitted():
     features, targets = draw_tags()
     targets[:] = [0, 1, 0, 1]
-    (probe,) = linear.fit_path(features, targets, "multi", 4, (1.0,))
+    (probe,) = fit_path(features, targets, "multi", 4, (1.0,))
     np.testing.assert_array_equal(probe.scores(features)[0], [-np.inf, np.inf, -np.inf, np.inf])
 
 
@@ -241,7 +248,7 @@ def test_numbers_are_fitted_by_the_closed_form(dim):
     targets = np.column_stack([features[:, 0] + rng.normal(size=60), 50 + rng.normal(size=60)])
     wide = standardized(features)
     middle = targets.mean(axis=0)
-    for probe in linear.fit_path(features, targets, "regression", 2, SOME):
+    for probe in fit_path(features, targets, "regression", 2, SOME):
         # ½‖w‖² + C · ½ Σ error²: w = (XᵀX + I / C)⁻¹ Xᵀ (y - ȳ)
         normal = wide.T @ wide + np.eye(dim) / probe.c
         expected = np.linalg.solve(normal, wide.T @ (targets - middle)).T

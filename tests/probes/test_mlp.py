@@ -5,14 +5,14 @@ import pytest
 from sklearn.neural_network import _multilayer_perceptron as theirs
 
 from probekit.probes import mlp, registry
-from probekit.probes.grid_search import scored
+from probekit.probes.model_selection import score_probe
 
 SETTINGS = {"hidden": [16], "rate": 3e-2, "decay": 1e-4}
 RECIPE = mlp.MLPRecipe(epochs=40, patience=6, steps=0, wait=0)
 
 
 def parts(job):
-    [split] = job.divisions
+    [split] = job.splits
     return tuple((job.features[r], job.targets[r]) for r in (split.train, split.valid, split.test))
 
 
@@ -27,16 +27,16 @@ def test_early_stopping_goes_back_to_the_best_epoch(make_job, monkeypatch, metri
     seen = []
 
     def watch(*given):
-        seen.append(scored(*given))
+        seen.append(score_probe(*given))
         return seen[-1]
 
-    monkeypatch.setattr(mlp, "scored", watch)
+    monkeypatch.setattr(mlp, "score_probe", watch)
     found = fit(job)
     best = max(seen) if metric == "accuracy" else min(seen)
     assert seen[-1] != best and seen[0] != best  # the example asks for it
     assert found.iterations == seen.index(best) + 1
     assert len(seen) == found.iterations + RECIPE.patience
-    assert scored(job, found.probe, *parts(job)[1]) == best
+    assert score_probe(job, found.probe, *parts(job)[1]) == best
     assert found.converged
 
 
@@ -81,7 +81,7 @@ def test_every_epoch_draws_other_batches(make_job, monkeypatch):
 
 def test_classes_that_training_lacks_have_a_score(make_job):
     job = make_job()
-    [split] = job.divisions
+    [split] = job.splits
     targets = job.targets.copy()
     targets[np.r_[split.train, split.valid][targets[np.r_[split.train, split.valid]] == 2]] = 0
     scores = fit(replace(job, targets=targets)).probe.scores(job.features)

@@ -56,7 +56,7 @@ def test_folds_of_one_matrix_are_each_fitted_on_their_own_rows():
     x, y = draw()
     masks = masks_of(len(x), 3)
     rows = StandardizedRows(x, masks)
-    found = logistic.solve(rows, y, GRID, range(3), classes=4)
+    found = logistic.solve_logistic(rows, y, GRID, range(3), classes=4)
     for fold, mask in enumerate(masks):
         wide = standardized(x[mask])
         np.testing.assert_allclose(rows.mean[fold], x[mask].astype(float).mean(axis=0), rtol=1e-12)
@@ -77,7 +77,7 @@ def test_tags_of_all_folds_go_together():
     hot = standardized(x) @ rng.normal(size=(10, 5)) + rng.normal(size=(240, 5)) > 1
     masks = masks_of(240, 2)
     owners, tags = [0] * 5 + [1] * 5, list(range(5)) * 2
-    found = logistic.solve(StandardizedRows(x, masks), hot, GRID, owners, tags=tags)
+    found = logistic.solve_logistic(StandardizedRows(x, masks), hot, GRID, owners, tags=tags)
     for owner, tag, path in zip(owners, tags, found, strict=True):
         wide = standardized(x[masks[owner]])
         own = hot[masks[owner], tag]
@@ -127,7 +127,7 @@ def test_bound_holds_anywhere_also_where_intercepts_are_off(softmax):
 def test_class_that_a_fold_lacks_is_left_out_of_it():
     x, y = draw(160, 6, 4)
     masks = np.stack([np.ones(160, bool), y != 2])
-    full, lacking = logistic.solve(StandardizedRows(x, masks), y, GRID, [0, 1], classes=4)
+    full, lacking = logistic.solve_logistic(StandardizedRows(x, masks), y, GRID, [0, 1], classes=4)
     model = reference(standardized(x[y != 2]), y[y != 2], 1.0)
     one = lacking[2]
     assert not one.coef[2].any()
@@ -139,9 +139,9 @@ def test_class_that_a_fold_lacks_is_left_out_of_it():
 def test_separable_classes_at_large_c(c):
     x, y = draw(150, 10, 3, apart=6.0, decay=3.0)
     grid = [v for v in linear.GRID if v <= c]
-    one = logistic.solve(StandardizedRows(x, np.ones((1, 150), bool)), y, grid, [0], classes=3)[0][
-        -1
-    ]
+    one = logistic.solve_logistic(
+        StandardizedRows(x, np.ones((1, 150), bool)), y, grid, [0], classes=3
+    )[0][-1]
     assert one.gap <= logistic.TOLERANCE
     wide = standardized(x)
     assert ((wide @ one.coef.T + one.intercept).argmax(axis=1) == y).all()
@@ -151,7 +151,9 @@ def test_class_of_one_clip():
     x, y = draw(90, 6, 3)
     y[:] = np.arange(90) % 2
     y[17] = 2
-    (path,) = logistic.solve(StandardizedRows(x, np.ones((1, 90), bool)), y, GRID, [0], classes=3)
+    (path,) = logistic.solve_logistic(
+        StandardizedRows(x, np.ones((1, 90), bool)), y, GRID, [0], classes=3
+    )
     for one, c in zip(path, GRID, strict=True):
         assert one.gap <= logistic.TOLERANCE
         assert cosine(one.coef, reference(standardized(x), y, c).coef_) > 1 - 1e-5
@@ -165,18 +167,18 @@ def test_sample_of_rows_for_the_hessian_changes_the_way_not_the_end(monkeypatch)
     hot = rng.random(chance.shape) < chance
     rows = StandardizedRows(x, np.ones((1, 6000), bool))
     grid = (1e-3, 0.1, 10.0)
-    whole = logistic.solve(rows, hot, grid, [0] * 3, tags=range(3))
+    whole = logistic.solve_logistic(rows, hot, grid, [0] * 3, tags=range(3))
     monkeypatch.setattr(logistic, "_MEMORY", 4.0 * 1500 * (16 + 18))
     kept = []
     newton = newton_module.Newton
 
     def spy(*given):
         made = newton(*given)
-        kept.append((len(made.basis.rows), made.basis.share))
+        kept.append((len(made.basis.rows), made.basis.sample_weight))
         return made
 
     monkeypatch.setattr(logistic, "Newton", spy)
-    sampled = logistic.solve(rows, hot, grid, [0] * 3, tags=range(3))
+    sampled = logistic.solve_logistic(rows, hot, grid, [0] * 3, tags=range(3))
     ((count, share),) = kept
     assert 1000 < count < 2000
     assert float(share.sum()) == pytest.approx(6000, rel=0.1)
@@ -187,7 +189,7 @@ def test_sample_of_rows_for_the_hessian_changes_the_way_not_the_end(monkeypatch)
 
 
 def test_float32_leads_float64_ends(monkeypatch):
-    monkeypatch.setattr(logistic, "_LARGE", 0.0)
+    monkeypatch.setattr(logistic, "_FLOAT32_FLOPS", 0.0)
     x, y = draw(400, 20, 5)
     seen = []
     sums = Objective.sums
@@ -197,7 +199,9 @@ def test_float32_leads_float64_ends(monkeypatch):
         return sums(self, groups, weights, intercepts, dtype)
 
     monkeypatch.setattr(Objective, "sums", spy)
-    (path,) = logistic.solve(StandardizedRows(x, np.ones((1, 400), bool)), y, GRID, [0], classes=5)
+    (path,) = logistic.solve_logistic(
+        StandardizedRows(x, np.ones((1, 400), bool)), y, GRID, [0], classes=5
+    )
     assert torch.float32 in seen and seen[-1] == torch.float64
     for one, c in zip(path, GRID, strict=True):
         assert one.gap <= logistic.TOLERANCE
@@ -209,12 +213,12 @@ def test_batches_of_groups_are_as_all_at_once(monkeypatch):
     hot = np.random.default_rng(4).random((300, 6)) < 0.3
     rows = StandardizedRows(x, np.ones((1, 300), bool))
     seen = []
-    whole = logistic.solve(
+    whole = logistic.solve_logistic(
         rows, hot, GRID, [0] * 6, tags=range(6), progress=lambda *at: seen.append(at)
     )
     assert seen[-1] == (30, 30)
     monkeypatch.setattr(logistic, "_sizes", lambda *_: (2, 300))
-    parts = logistic.solve(rows, hot, GRID, [0] * 6, tags=range(6))
+    parts = logistic.solve_logistic(rows, hot, GRID, [0] * 6, tags=range(6))
     for one, other in zip(whole, parts, strict=True):
         for a, b in zip(one, other, strict=True):
             assert cosine(a.coef, b.coef) > 1 - 1e-6

@@ -82,7 +82,9 @@ def draw(clips=60, dim=4, seed=0):
 def run(values, labels, kind="linear", **others):
     own = {k: others.pop(k) for k in ("steps", "preset", "fraction", "seed") if k in others}
     used = others.pop("task", card())
-    return ProbeRun(used, features(values, clips_of(labels, **others)), registry.get_probe(kind), **own)
+    return ProbeRun(
+        used, features(values, clips_of(labels, **others)), registry.get_probe(kind), **own
+    )
 
 
 # ---- what it keeps
@@ -96,9 +98,7 @@ def test_all_scores_follow_from_what_is_kept(tmp_path, kind):
     store.save(path, result, arrays)
     kept = store.load(path)
     assert set(kept) == set(store.Result.__annotations__)
-    own = predictions.load(
-        path.with_suffix(".h5"), ("0", "1", "2"), "single", kept["probabilities"]
-    )
+    own = predictions.load_predictions(path, kept)
     again = scoring.score_predictions(own, "accuracy", list(kept["also"]), kept["classes"])
     assert [f["score"] for f in kept["folds"]] == again.pop("folds")
     assert {k: kept[k] for k in again} == again

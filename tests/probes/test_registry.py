@@ -33,18 +33,18 @@ def same(one, other, features):
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_a_feature_that_tells_only_the_test_labels_changes_nothing(make_job, name, protocol):
     job, kind = make_job(protocol=protocol), registry.get_probe(name)
-    for split in job.divisions[:1]:
+    for split in job.splits[:1]:
         answers = np.zeros((len(job.clips), 3), np.float32)
         answers[split.test] = 100 * np.eye(3)[job.targets[split.test]]
         leaky, blank = (np.hstack([job.features, a]) for a in (answers, 0 * answers))
         found, honest = (
-            kind.choose_all(replace(job, features=x, divisions=[split]))[0] for x in (leaky, blank)
+            kind.choose_all(replace(job, features=x, splits=[split]))[0] for x in (leaky, blank)
         )
         seen = np.setdiff1d(np.arange(len(job.clips)), split.test)
         assert same(found, honest, blank[seen])
         changed = blank.copy()
         changed[split.train[0]] += 3  # and the comparison can tell: a training clip matters
-        [other] = kind.choose_all(replace(job, features=changed, divisions=[split]))
+        [other] = kind.choose_all(replace(job, features=changed, splits=[split]))
         assert not same(honest, other, changed[seen])
 
 
@@ -55,7 +55,7 @@ def test_test_clips_are_never_read(make_job, blanked, target):
         if name == "linear":  # tested where it is chosen
             continue
         job, kind = make_job(target), registry.get_probe(name)
-        [split] = job.divisions
+        [split] = job.splits
         [plain] = kind.choose_all(job)
         [blind] = kind.choose_all(blanked(job, split))
         assert same(plain, blind, job.features[split.train])
@@ -65,8 +65,8 @@ def test_test_clips_are_never_read(make_job, blanked, target):
 def test_every_kind_learns_every_target(make_job, target):
     for name in one_of_each(target):
         job = make_job(target, protocol="folds", clips=180, noise=0.3)
-        split = job.divisions[0]
-        [chosen] = registry.get_probe(name).choose_all(replace(job, divisions=[split]))
+        split = job.splits[0]
+        [chosen] = registry.get_probe(name).choose_all(replace(job, splits=[split]))
         scores = chosen.probe.scores(job.features[split.test])
         assert scores.shape == (len(split.test), 3)
         # chance is 1/3, the share of positives (1/2), 0
@@ -79,7 +79,7 @@ def test_every_kind_learns_every_target(make_job, target):
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_steps_are_fitted_without_test_clips(make_job, name, step):
     job = make_job(steps=step)
-    [split] = job.divisions
+    [split] = job.splits
     [chosen] = registry.get_probe(name).choose_all(job)
     moved = job.features.copy()
     moved[split.test] += 50

@@ -61,7 +61,7 @@ def test_the_score_is_that_of_the_networks_own_classes(made):
     keep(found, weight, bias)
     result = run(place)
     clips = readers.from_csv(place / "farm.csv")
-    assert clips.names == ("bark", "moo")
+    assert clips.class_names == ("bark", "moo")
     scores = (x @ weight.T + bias)[30:, [0, 2]]
     truth = clips.targets()[30:]
     assert result["probe"] == "head"

@@ -25,7 +25,7 @@ def draw(target="single", keep=slice(None)):
         for k, name in enumerate(CLASSES)
     ]
     names = ["n"] if target == "regression" else ["often", "once", "seldom"]
-    clips = manifests.from_rows("mine", rows[keep], target=target, names=names)
+    clips = manifests.from_rows("mine", rows[keep], target=target, class_names=names)
     (split,) = splits.make_splits(PROTOCOL, clips)
     return clips, split
 

@@ -41,7 +41,7 @@ def test_the_better_value_is_taken(make_job):
 
 def test_scores_are_the_estimators_own(make_job):
     job = make_job(steps=())
-    [split] = job.divisions
+    [split] = job.splits
     fitted = np.r_[split.train, split.valid]
     theirs = SVC(C=2.0).fit(job.features[fitted], job.targets[fitted])
     own = choose("sklearn.svm:SVC:C=2", job).probe
@@ -76,7 +76,7 @@ def test_seeds_where_there_is_chance(make_job):
 @pytest.mark.parametrize("text", [TAGGERS[0], TAGGERS[1], "sklearn.linear_model:Perceptron"])
 def test_classes_that_training_lacks_are_never_predicted(make_job, text):
     job = make_job()
-    [split] = job.divisions
+    [split] = job.splits
     targets = np.where(job.targets == 1, 0, job.targets)  # two classes, the first and the last
     scores = choose(text, replace(job, targets=targets)).probe.scores(job.features[split.test])
     assert scores.shape == (len(split.test), 3)
@@ -87,7 +87,7 @@ def test_classes_that_training_lacks_are_never_predicted(make_job, text):
 @pytest.mark.parametrize("text", TAGGERS)
 def test_tags(make_job, text):
     job = make_job("multi", noise=0.3)
-    [split] = job.divisions
+    [split] = job.splits
     chosen = choose(text, job)
     scores = chosen.probe.scores(job.features[split.test])
     assert scores.shape == (len(split.test), 3)
@@ -100,7 +100,7 @@ def test_tags(make_job, text):
 @pytest.mark.parametrize("tag", [0, 1])
 def test_tags_that_training_lacks_or_all_clips_have(make_job, text, tag):
     job = make_job("multi", noise=0.3)
-    [split] = job.divisions
+    [split] = job.splits
     for value in (0, 1):
         targets = job.targets.copy()
         targets[:, tag] = value
@@ -120,7 +120,7 @@ def test_tags_that_training_lacks_or_all_clips_have(make_job, text, tag):
 @pytest.mark.parametrize("text", TAGGERS)
 def test_a_single_tag(make_job, text):
     job = make_job("multi", classes=1, noise=0.3)
-    [split] = job.divisions
+    [split] = job.splits
     scores = choose(text, job).probe.scores(job.features[split.test])
     assert scores.shape == (len(split.test), 1)
     assert job.metric.score(job.targets[split.test], scores) > 0.8
@@ -133,7 +133,7 @@ def test_a_single_tag(make_job, text):
 )
 def test_numbers(make_job, text, numbers):
     job = make_job("regression", classes=numbers, noise=0.1, clips=240)
-    [split] = job.divisions
+    [split] = job.splits
     scores = choose(text, job).probe.scores(job.features[split.test])
     assert scores.shape == (len(split.test), numbers)
     assert job.metric.score(job.targets[split.test], scores) > 0.5
@@ -223,7 +223,7 @@ def test_values_that_the_estimator_refuses(make_job):
 
 def test_chance_is_what_a_dummy_scores(make_job):
     job = make_job()
-    [split] = job.divisions
+    [split] = job.splits
     own = choose("sklearn.dummy:DummyClassifier:strategy=prior", job).probe
     rows = np.r_[split.train, split.valid]
     theirs = DummyClassifier().fit(job.features[rows], job.targets[rows])

@@ -211,7 +211,7 @@ def test_result_is_plain_json_that_reads_back(done):
 
 def test_table_of_results_has_the_run(done):
     place, _, _, result = done
-    (row,) = store.frame(place.reports).to_dict("records")
+    (row,) = store.results(place.reports).to_dict("records")
     assert (row["task"], row["embedding"], row["run"]) == ("mine", "made", result["run"])
     assert (row["low"], row["high"]) == (result["interval"]["low"], result["interval"]["high"])
     assert (row["clips"], row["of"], row["provenance"]) == (90, 90, "imported embeddings")
@@ -425,7 +425,9 @@ def test_numbers(place):
         {"clip_id": f"c{k}", "path": f"{k}.wav", "labels": tuple(values[k]), "fold": str(k % 3)}
         for k in range(60)
     ]
-    clips = manifests.from_rows("mine", rows, target="regression", names=["arousal", "valence"])
+    clips = manifests.from_rows(
+        "mine", rows, target="regression", class_names=["arousal", "valence"]
+    )
     place.task(clips)
     place.embed(clips, features)
     (result,) = place.evaluate()
@@ -530,11 +532,13 @@ def test_result_of_another_format_is_computed_again(small, calls):
     (first,) = place.evaluate()
     (path,) = place.files("*.json")
     path.write_text(json.dumps({**first, "format": 0}))
-    with pytest.warns(UserWarning, match=r"mine/made-.*\.json: a result of format 0.*evaluate ag"):
-        assert store.load_all(place.reports) == []
+    with pytest.warns(
+        UserWarning, match=r"mine/made-.*\.json: result format must be 2 .*got 0.*evaluate ag"
+    ):
+        assert store.load_results(place.reports) == []
     assert place.evaluate()[0]["run"] == first["run"]
     assert len(calls) == 6
-    assert len(store.load_all(place.reports)) == 1
+    assert len(store.load_results(place.reports)) == 1
 
 
 def test_file_that_is_no_result_is_named(small):
@@ -571,9 +575,9 @@ store.save(path, {{"format": store.FORMAT}}, {{"predictions/scores": [1.0, 2.0]}
     ended = subprocess.run([sys.executable, "-c", script], check=False)
     assert ended.returncode == 9
     assert not place.files("*.json")
-    assert store.load_all(place.reports) == []
+    assert store.load_results(place.reports) == []
     (result,) = place.evaluate()
-    assert store.load_all(place.reports) == [result]
+    assert store.load_results(place.reports) == [result]
 
 
 # ---- which task, which embedding

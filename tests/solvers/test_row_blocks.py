@@ -30,6 +30,12 @@ def file(tmp_path):
     return np.memmap(tmp_path / "x.f16", np.float16, "r", shape=x.shape), x, hot
 
 
+def fit_path(features, targets, target, classes, grid, solver="probekit"):
+    """Fit all rows."""
+    rows = np.arange(len(features))
+    return linear.fit_paths(features, targets, [rows], target, classes, grid, solver)[0]
+
+
 def alike(one, other):
     for a, b in zip(one, other, strict=True):
         np.testing.assert_allclose(a.coef, b.coef, rtol=1e-6, atol=1e-9)
@@ -40,8 +46,8 @@ def test_file_of_half_precision_is_as_memory(file, monkeypatch):
     on_disk, x, hot = file
     divisions = [np.arange(250), np.arange(50, 300)]
     whole = linear.fit_paths(x.astype(np.float32), hot, divisions, "multi", 3, GRID)
-    monkeypatch.setattr(row_blocks, "_BLOCK", 1.0)  # the smallest blocks
-    monkeypatch.setattr(row_blocks, "_KEPT", 0.0)
+    monkeypatch.setattr(row_blocks, "_BLOCK_BYTES", 1.0)  # the smallest blocks
+    monkeypatch.setattr(row_blocks, "_CACHE_BYTES", 0.0)
     for one, other in zip(
         whole, linear.fit_paths(on_disk, hot, divisions, "multi", 3, GRID), strict=True
     ):
@@ -66,7 +72,7 @@ def test_rows_in_no_division_are_not_read(file):
 
     found = linear.fit_paths(Spy(), hot, [np.arange(250)], "multi", 3, GRID)
     assert max(one.max() for one in read) == 249
-    alike(found[0], linear.fit_path(x[:250], hot[:250], "multi", 3, GRID))
+    alike(found[0], fit_path(x[:250], hot[:250], "multi", 3, GRID))
 
 
 @pytest.fixture
@@ -96,7 +102,7 @@ def test_cache_is_read_block_by_block(cached):
     np.testing.assert_array_equal(source[10:20], whole[10:20])
     np.testing.assert_array_equal(source[np.array([5, 3])], whole[[5, 3]])
     found = linear.fit_paths(source, hot[places], [np.arange(300)], "multi", 3, GRID)
-    alike(found[0], linear.fit_path(whole, hot[places], "multi", 3, GRID))
+    alike(found[0], fit_path(whole, hot[places], "multi", 3, GRID))
 
 
 @pytest.mark.slow

@@ -54,7 +54,9 @@ def place(tmp_path, monkeypatch):
 def computed(monkeypatch):
     """The runs that were computed."""
     made, compute = [], ProbeRun.compute
-    monkeypatch.setattr(ProbeRun, "compute", lambda own, *a: made.append(own.label) or compute(own, *a))
+    monkeypatch.setattr(
+        ProbeRun, "compute", lambda own, *a: made.append(own.label) or compute(own, *a)
+    )
     return made
 
 
@@ -99,7 +101,7 @@ def test_an_interrupted_grid_goes_on(place, computed, monkeypatch):
         patch.setattr(ProbeRun, "compute", stop)
         with pytest.raises(KeyboardInterrupt):
             place.evaluate("a", "b", **GRID)
-    assert len(files(place)) == len(store.load_all(place.reports)) == 3
+    assert len(files(place)) == len(store.load_results(place.reports)) == 3
     done = {path.name: path.read_bytes() for path in place.reports.rglob("*.json")}
     found = place.evaluate("a", "b", **GRID)
     assert len(computed) == 6
@@ -118,7 +120,7 @@ def test_a_fault_in_one_run_keeps_those_before_it(place, monkeypatch):
     monkeypatch.setattr(ProbeRun, "compute", fail)
     with pytest.raises(ProbekitError, match="no"):
         place.evaluate("a", "b")
-    assert [r["embedding"] for r in store.load_all(place.reports)] == ["a"]
+    assert [r["embedding"] for r in store.load_results(place.reports)] == ["a"]
 
 
 def test_what_is_there_is_not_computed_again(place, computed):
@@ -197,7 +199,7 @@ def test_two_caches_of_one_name_are_refused_until_one_is_named(place):
     with pytest.raises(CacheError, match=r"a@[0-9a-f]{8}.*a@[0-9a-f]{8}|(?s:a@.*a@)"):
         place.evaluate("a")
     (result,) = place.evaluate(
-        f"a@{store.load_all(place.reports)[0]['sources'][0]['fingerprint'][:8]}"
+        f"a@{store.load_results(place.reports)[0]['sources'][0]['fingerprint'][:8]}"
     )
     assert result["embedding"] == "a" and len(files(place)) == 1
 

@@ -8,8 +8,8 @@ from probekit.probes import knn, registry
 
 
 def fitted(job, count, distance):
-    make = knn._Fitter(job.clips.target, len(job.clips.names))
-    [split] = job.divisions
+    make = knn._Fitter(job.clips.target, len(job.clips.class_names))
+    [split] = job.splits
     settings = {"neighbours": count, "distance": distance}
     return make(job.features[split.train], job.targets[split.train], settings, 0, None, 0).probe
 
@@ -18,7 +18,7 @@ def fitted(job, count, distance):
 @pytest.mark.parametrize("count", [1, 3, 20])
 def test_as_scikit_learn_does(make_job, count, distance):
     job = make_job()
-    [split] = job.divisions
+    [split] = job.splits
     theirs = KNeighborsClassifier(count, weights="distance", metric=distance, algorithm="brute")
     theirs.fit(job.features[split.train], job.targets[split.train])
     np.testing.assert_allclose(
@@ -32,7 +32,7 @@ def test_as_scikit_learn_does(make_job, count, distance):
 @pytest.mark.parametrize("target", ["multi", "regression"])
 def test_tags_and_numbers_as_scikit_learns_regressor_does(make_job, target):
     job = make_job(target)
-    [split] = job.divisions
+    [split] = job.splits
     theirs = KNeighborsRegressor(5, weights="distance", metric="euclidean", algorithm="brute")
     theirs.fit(job.features[split.train], job.targets[split.train].astype(float))
     own = fitted(job, 5, "euclidean")
@@ -44,7 +44,7 @@ def test_tags_and_numbers_as_scikit_learns_regressor_does(make_job, target):
 
 def test_clips_with_the_very_same_features_speak_alone(make_job):
     job = make_job()
-    [split] = job.divisions
+    [split] = job.splits
     own = fitted(job, 10, "euclidean")
     features = np.float32(job.features[split.train[:6]])
     np.testing.assert_allclose(own.scores(features), np.eye(3)[job.targets[split.train[:6]]])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probekit.errors import DataError
-from probekit.probes.grid_search import Fit, _at_edge, choose_all
+from probekit.probes.model_selection import Fit, GridSearch, _at_edge, choose_all
 from probekit.tasks import splits
 
 GRID = [{"level": 0.1}, {"level": 0.7}, {"level": 0.9}, {"level": 0.9000000000001}]
@@ -56,8 +56,8 @@ def job_of(make_job):
 @pytest.mark.parametrize("protocol", ["split", "split without refit"])
 def test_official_validation_clips_choose(job_of, protocol):
     job, spy = job_of(protocol), Spy()
-    [split] = job.divisions
-    [chosen] = choose_all(job, GRID, spy)
+    [split] = job.splits
+    [chosen] = choose_all(job, GRID, GridSearch(spy))
     assert chosen.params == {"level": 0.9}  # the first of those that are equal but for rounding
     assert chosen.selected_on == f"{len(split.valid)} validation clips"
     for _, rows, held, *_ in spy.calls[:4]:
@@ -73,7 +73,7 @@ def test_official_validation_clips_choose(job_of, protocol):
 def test_else_whole_folds_or_groups_of_the_training_clips(job_of, protocol):
     job, spy = job_of(protocol), Spy()
     unit = job.clips.column("fold" if protocol == "folds" else "group")
-    for split, chosen in zip(job.divisions, choose_all(job, GRID[:2], spy), strict=True):
+    for split, chosen in zip(job.splits, choose_all(job, GRID[:2], GridSearch(spy)), strict=True):
         pairs = splits.inner_cv(job.protocol, job.clips, split.train)
         own = spy.calls[: 2 * len(pairs) + 1]
         spy.calls = spy.calls[len(own) :]
@@ -88,7 +88,9 @@ def test_else_whole_folds_or_groups_of_the_training_clips(job_of, protocol):
 
 def test_one_division_where_fits_are_dear(job_of):
     job, spy = job_of("folds"), Spy()
-    first, *_ = choose_all(replace(job, divisions=job.divisions[:1]), GRID[:2], spy, divisions=1)
+    first, *_ = choose_all(
+        replace(job, splits=job.splits[:1]), GRID[:2], GridSearch(spy), max_inner_splits=1
+    )
     assert len(spy.calls) == 3
     assert first.selected_on == "1 division of the training clips"
 
@@ -96,7 +98,7 @@ def test_one_division_where_fits_are_dear(job_of):
 def test_the_final_fit_has_as_many_epochs_as_were_best_in_the_mean(job_of):
     job = job_of("made folds")
     spy = Spy(epochs=[10, 20, 33])
-    choose_all(replace(job, divisions=job.divisions[:1]), GRID[:1], spy)
+    choose_all(replace(job, splits=job.splits[:1]), GRID[:1], GridSearch(spy))
     assert [call[-1] for call in spy.calls] == [0, 0, 0, 21]
 
 
@@ -105,19 +107,19 @@ def test_divisions_without_the_metric_do_not_count(job_of):
 
     def score(targets, scores):
         calls.append(1)
-        # of every setting the second of three divisions
-        return float("nan") if len(calls) % 3 == 2 else (scores.argmax(1) == targets).mean()
+        # of all three settings the second of three inner splits
+        return float("nan") if 3 < len(calls) <= 6 else (scores.argmax(1) == targets).mean()
 
     job = job_of("made folds")
-    job = replace(job, metric=replace(job.metric, score=score), divisions=job.divisions[:1])
-    [chosen] = choose_all(job, GRID[:3], Spy())
+    job = replace(job, metric=replace(job.metric, score=score), splits=job.splits[:1])
+    [chosen] = choose_all(job, GRID[:3], GridSearch(Spy()))
     assert chosen.params == {"level": 0.9}
     assert np.isfinite(chosen.curve).all()
     job = replace(job, metric=replace(job.metric, score=lambda *_: float("nan")))
     with pytest.raises(
         DataError, match=r"mine, split '1', choosing settings on 3 div.*not defined"
     ):
-        choose_all(job, GRID, Spy())
+        choose_all(job, GRID, GridSearch(Spy()))
 
 
 def test_what_cannot_be_fitted_names_the_split(job_of):
@@ -127,7 +129,7 @@ def test_what_cannot_be_fitted_names_the_split(job_of):
     with pytest.raises(
         DataError, match=r"mine, split 'test', choosing settings on .* clips: too few clips"
     ):
-        choose_all(job_of(), GRID, refuse)
+        choose_all(job_of(), GRID, GridSearch(refuse))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from probekit.cards import Protocol
 from probekit.data import manifest as manifests
 from probekit.errors import DataError
 from probekit.metrics import metrics
-from probekit.probes import linear
-from probekit.probes.model_selection import choose, choose_all
+from probekit.probes import linear, model_selection
+from probekit.probes.base import FitContext
 from probekit.tasks import splits
 
 GRID = (1e-3, 1e-1, 10.0, 1000.0)
@@ -52,6 +52,23 @@ def draw(clips=120, dim=6, classes=3, noise=2.0, valid=True):
         for k in range(clips)
     ]
     return manifests.from_rows("mine", rows), features.astype(np.float32)
+
+
+def choose_all(
+    features, targets, clips, divisions, protocol, metric, *, grid, standardize=True, **others
+):
+    context = FitContext(features, targets, clips, divisions, protocol, metric, **others)
+    search = linear.PathSearch(standardize=standardize)
+    return model_selection.choose_all(context, [{"C": c} for c in grid], search)
+
+
+def choose(features, targets, clips, split, protocol, metric, grid):
+    return choose_all(features, targets, clips, [split], protocol, metric, grid=grid)[0]
+
+
+def fit_path(features, targets, target, classes, grid):
+    """Fit all rows."""
+    return linear.fit_paths(features, targets, [np.arange(len(features))], target, classes, grid)[0]
 
 
 def same(one, other):
@@ -192,7 +209,7 @@ def test_where_lower_is_better_the_lowest_wins():
     metric = metrics.get_metric("log-loss")
     found = choose(features, targets, clips, split, protocol, metric, GRID)
     assert found.selected_score == min(found.curve) < max(found.curve)
-    path = linear.fit_path(features[split.train], targets[split.train], "single", 3, GRID)
+    path = fit_path(features[split.train], targets[split.train], "single", 3, GRID)
     own = path[GRID.index(found.params["C"])]
     np.testing.assert_allclose(found.probe.coef, own.coef)
 
@@ -223,7 +240,7 @@ def test_best_mean_over_the_divisions_wins():
     found = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
     curves = []
     for fit, held in splits.inner_cv(protocol, clips, split.train):
-        path = linear.fit_path(features[fit], targets[fit], "single", 3, GRID)
+        path = fit_path(features[fit], targets[fit], "single", 3, GRID)
         curves.append([(p.scores(features[held]).argmax(1) == targets[held]).mean() for p in path])
     assert np.array_equal(found.curve, np.mean(curves, axis=0))
     assert found.probe.c == GRID[int(np.argmax(found.curve))]
@@ -237,7 +254,7 @@ def test_validation_clips_choose_where_there_are_some():
     protocol, targets = PROTOCOLS["split with validation clips"], clips.targets()
     (split,) = splits.make_splits(protocol, clips)
     found = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
-    path = linear.fit_path(features[split.train], targets[split.train], "single", 3, GRID)
+    path = fit_path(features[split.train], targets[split.train], "single", 3, GRID)
     held = split.valid
     assert found.curve == [
         (probe.scores(features[held]).argmax(1) == targets[held]).mean() for probe in path
@@ -252,7 +269,7 @@ def test_probe_is_refitted_on_training_and_validation_clips_if_the_card_says_so(
     (split,) = splits.make_splits(protocol, clips)
     found = choose(features, targets, clips, split, protocol, ACCURACY, GRID)
     rows = np.flatnonzero(np.isin(clips.column("split"), ["train", "valid"] if refit else "train"))
-    (alone,) = linear.fit_path(features[rows], targets[rows], "single", 3, (found.probe.c,))
+    (alone,) = fit_path(features[rows], targets[rows], "single", 3, (found.probe.c,))
     np.testing.assert_allclose(found.probe.scaler.mean, alone.scaler.mean, rtol=1e-12)
     np.testing.assert_allclose(found.probe.coef, alone.coef, atol=5e-3 * np.abs(alone.coef).max())
 
@@ -351,7 +368,7 @@ def test_divisions_in_which_the_metric_is_not_defined_are_left_out():
     curves = []
     for fit, held in splits.inner_cv(protocol, clips, split.train):
         if clips.targets()[held].any():
-            path = linear.fit_path(features[fit], clips.targets()[fit], "multi", 1, GRID)
+            path = fit_path(features[fit], clips.targets()[fit], "multi", 1, GRID)
             curves.append(
                 [metric.score(clips.targets()[held], p.scores(features[held])) for p in path]
             )
