@@ -1,4 +1,4 @@
-"""What every analysis has: a name for its files, a caption, facts and rows."""
+"""Interface of an analysis: file name, caption, facts and rows of its figure."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from probekit.data.manifest import dataset_name
 
-_LONGEST = 120  # characters; file systems allow 255 bytes with the suffix
+_MAX_LENGTH = 120  # characters; file systems allow 255 bytes with the suffix
 
 
 class Analysis(Protocol):
@@ -14,20 +14,20 @@ class Analysis(Protocol):
 
     @property
     def name(self) -> str:
-        """Stem of its files: what it is, of what, and the choices that are not the default."""
+        """Stem of its files: kind, subjects, and the choices that are not the default."""
         ...
 
     @property
     def caption(self) -> str:
-        """What a paper's caption has to say, provenance included."""
+        """Caption for a paper, provenance included."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """Return what produced it: runs, fingerprints, choices, provenance."""
+        """Return runs, fingerprints, choices and provenance for the JSON beside the figure."""
         ...
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the numbers behind the figure, a dict a line of the table."""
+        """Return the numbers behind the figure, one dict a line of the CSV."""
         ...
 
 
@@ -41,13 +41,13 @@ def filename_stem(kind: str, *subjects: str, **choices: tuple[object, object]) -
     *subjects : str
         Task, embeddings.
     **choices : (object, object)
-        What was chosen and what is the default; named in the stem where they differ.
+        Value and default of each choice; named in the stem where they differ.
 
     Returns
     -------
     str
-        Lower case letters, digits, dots and dashes, of at most 120 characters. Two stems that
-        would be cut differ by a hash.
+        Lower case letters, digits, dots and dashes, of at most 120 characters. Longer stems are cut
+        and end in a hash.
     """
     words = [kind, *subjects]
     words += [
@@ -56,24 +56,16 @@ def filename_stem(kind: str, *subjects: str, **choices: tuple[object, object]) -
         if value != default
     ]
     text = "-".join(dataset_name(word) for word in words)
-    if len(text) <= _LONGEST:
+    if len(text) <= _MAX_LENGTH:
         return text
-    mark = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
-    return f"{text[: _LONGEST - 9]}-{mark}"
+    digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
+    return f"{text[: _MAX_LENGTH - 9]}-{digest}"
 
 
-def as_sentence(said: Iterable[str]) -> str:
-    """Return what must be shown as a sentence that can follow a caption.
+def as_sentence(notes: Iterable[str]) -> str:
+    """Return notes as a sentence that can follow a caption, or an empty string.
 
-    Parameters
-    ----------
-    said : iterable of str
-        Provenance, for example ``["random weights", "synthetic corpus"]``.
-
-    Returns
-    -------
-    str
-        `` Random weights; synthetic corpus.``, or nothing.
+    ``["random weights", "stand-in data"]`` becomes `` Random weights; stand-in data.``.
     """
-    text = "; ".join(dict.fromkeys(said))
+    text = "; ".join(dict.fromkeys(notes))
     return f" {text[0].upper()}{text[1:]}." if text else ""

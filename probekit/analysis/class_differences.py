@@ -1,4 +1,4 @@
-"""Where two runs differ: each class's score, with intervals and what is beyond chance."""
+"""Differences of two runs, class by class, with intervals and tests."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +8,20 @@ import numpy as np
 from scipy.stats import false_discovery_control, norm
 
 from probekit._typing import Array
-from probekit.analysis import base
+from probekit.analysis.base import as_sentence, filename_stem
 from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.metrics.bootstrap import LEVEL, MIN_UNITS
+from probekit.metrics.metrics import Metric
 from probekit.metrics.significance import holm
-from probekit.scores import class_comparison, comparison, groups
-from probekit.scores.groups import RunGroup, disambiguate_labels
+from probekit.scores import comparison, groups
+from probekit.scores.class_comparison import resampled_differences, sign_test, units_per_class
+from probekit.scores.groups import RunGroup, disambiguate_labels, resolve_run
+from probekit.scores.predictions import Predictions
 from probekit.utils.suggest import unknown_name_error
 
 CORRECTIONS = ("holm", "bh")
-_SAID = {"holm": "Holm", "bh": "Benjamini and Hochberg"}
+_CORRECTION_TEXT = {"holm": "Holm", "bh": "Benjamini and Hochberg"}
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,17 @@ class ClassDifferences:
     adjusted : numpy.ndarray, shape (classes,)
         ``p`` corrected for all classes that are tested.
     correction : {"holm", "bh"}
-        How.
+        Method of the correction.
     metric : str
-        What scores the classes.
-    first, second : Entry
+        Metric of the classes.
+    first, second : RunGroup
         The runs.
     clips : int
         Test clips that both scored.
     default_metric : bool
         Whether the metric is the task's first.
     exact : bool
-        Whether p is of McNemar's test.
+        Whether ``p`` is that of McNemar's test.
     """
 
     names: tuple[str, ...]
@@ -73,10 +76,11 @@ class ClassDifferences:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """Classes from those where the first run is best to those where the second is."""
+        """Classes with a score, from the best difference for the first run to the worst."""
         sign = 1 if self.higher_is_better else -1
-        known = np.flatnonzero(np.isfinite(self.difference))
-        return tuple(known[np.argsort(-sign * self.difference[known], kind="stable")].tolist())
+        scored = np.flatnonzero(np.isfinite(self.difference))
+        ranks = np.argsort(-sign * self.difference[scored], kind="stable")
+        return tuple(scored[ranks].tolist())
 
     @property
     def higher_is_better(self) -> bool:
@@ -85,25 +89,25 @@ class ClassDifferences:
 
     @property
     def significant(self) -> Array:
-        """Which classes differ beyond chance at the 5 % level, all tested classes together."""
+        """Which classes differ beyond chance at the 5 % level, corrected for all tested classes."""
         return np.nan_to_num(self.adjusted, nan=1.0) < 1 - LEVEL
 
     @property
     def score_name(self) -> str:
-        """What is scored, in words: of single classes accuracy is recall."""
+        """Name of the score of single classes: of accuracy it is recall."""
         if self.metric in ("accuracy", "balanced-accuracy"):
             return "recall"
         return metrics.get_metric(self.metric).title.partition(" (")[0]
 
     @property
     def provenance(self) -> tuple[str, ...]:
-        """What every figure must show."""
+        """Notes that every figure must show."""
         return groups.collect_provenance([self.first, self.second])
 
     @property
     def name(self) -> str:
         """Stem of the files."""
-        return base.filename_stem(
+        return filename_stem(
             "differences",
             self.first.results[0]["task"],
             self.first.label,
@@ -114,7 +118,7 @@ class ClassDifferences:
 
     @property
     def caption(self) -> str:
-        """What a paper's caption has to say about how the figure was made."""
+        """Caption for a paper."""
         tested = int(np.isfinite(self.p).sum())
         few = len(self.order) - tested
         aside = f"; {few} with fewer than {MIN_UNITS} test units are not tested" if few else ""
@@ -130,12 +134,12 @@ class ClassDifferences:
             f"{self.first.label} less {self.second.label}, on the {self.clips:,} test clips that "
             "both scored, with 95 % intervals (paired bootstrap, 1,000 resamples). Filled: beyond "
             f"chance at the 5 % level ({how}, "
-            f"corrected for {tested} classes after {_SAID[self.correction]}{aside})."
-            f"{without}{base.as_sentence(self.provenance)}"
+            f"corrected for {tested} classes after {_CORRECTION_TEXT[self.correction]}{aside})."
+            f"{without}{as_sentence(self.provenance)}"
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return what produced it: the runs, the metric, the correction."""
+        """Return runs, metric and correction."""
         return {
             **groups.provenance_dict([self.first, self.second]),
             "first": self.first.label,
@@ -148,8 +152,8 @@ class ClassDifferences:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return all classes in order; those without a score stand at the end."""
-        left = [k for k in range(len(self.names)) if k not in set(self.order)]
+        """Return all classes in order; those without a score at the end."""
+        unscored = [k for k in range(len(self.names)) if k not in set(self.order)]
         return [
             {
                 "class": self.names[k],
@@ -163,7 +167,7 @@ class ClassDifferences:
                 "beyond_chance": bool(self.significant[k]),
                 "units": int(self.units[k]),
             }
-            for k in (*self.order, *left)
+            for k in (*self.order, *unscored)
         ]
 
 
@@ -187,20 +191,20 @@ def class_differences(
     Parameters
     ----------
     first, second : str
-        Runs, as :func:`probekit.scores.groups.resolve` takes them.
+        Runs, as for :func:`probekit.compare`.
     task : str
         The task, where the names do not tell.
     reports : str or pathlib.Path, optional
-        Where results are.
+        The reports folder.
     metric : str
-        Which metric; by default the task's first.
+        Metric; by default the task's first.
     correction : {"holm", "bh"}
         Holm: a mark among all classes is wrong in at most 5 % of cases. Benjamini and Hochberg: at
         most 5 % of the marks are wrong on average.
 
     Returns
     -------
-    Differences
+    ClassDifferences
         To be drawn by :func:`probekit.figures.dot_plot.draw_class_differences`.
 
     Raises
@@ -210,32 +214,29 @@ def class_differences(
     """
     if correction not in CORRECTIONS:
         raise unknown_name_error("correction", correction, CORRECTIONS)
-    entries = disambiguate_labels(
-        [groups.resolve_run(name, task, reports) for name in (first, second)]
-    )
-    one, other = entries
-    if set(one.paths) & set(other.paths):
+    a, b = disambiguate_labels([resolve_run(name, task, reports) for name in (first, second)])
+    if set(a.paths) & set(b.paths):
         raise DataError(f"{first} and {second} are the same run")
-    found = metrics.get_metric(metric or one.results[0]["metric"])
-    comparison.check_comparable(one, other, found)
-    pairs = comparison.align_predictions(one, other)
-    # of every seed the same draws, so that what differs is the runs
-    drawn = np.mean([class_comparison.resampled_differences(found, a, b) for a, b in pairs], axis=0)
-    scores = np.mean([[_by_class(found, side) for side in pair] for pair in pairs], axis=0).T
+    scorer = metrics.get_metric(metric or a.results[0]["metric"])
+    comparison.check_comparable(a, b, scorer)
+    pairs = comparison.align_predictions(a, b)
+    # every seed uses the same resamples, so that only the runs differ
+    resampled = np.mean([resampled_differences(scorer, *pair) for pair in pairs], axis=0)
+    scores = np.mean([[_class_scores(scorer, run) for run in pair] for pair in pairs], axis=0).T
     difference = scores[:, 0] - scores[:, 1]
-    units = class_comparison.units_per_class(pairs[0][0])
-    low, high, spread = _interval_and_se(drawn)
+    units = units_per_class(pairs[0][0])
+    low, high, error = _interval_and_se(resampled)
     p = np.full(len(difference), np.nan)
-    tested = np.isfinite(difference) & np.isfinite(spread) & (units >= MIN_UNITS)
-    exact = class_comparison.sign_test(found, pairs)
-    p[tested] = _p(difference[tested], spread[tested]) if exact is None else exact[tested]
+    tested = np.isfinite(difference) & np.isfinite(error) & (units >= MIN_UNITS)
+    exact = sign_test(scorer, pairs)
+    p[tested] = _normal_p(difference[tested], error[tested]) if exact is None else exact[tested]
     adjusted = np.full_like(p, np.nan)
     if tested.any():
         adjusted[tested] = (
             holm(p[tested]) if correction == "holm" else false_discovery_control(p[tested])
         )
     return ClassDifferences(
-        names=tuple(one.results[0]["classes"]),
+        names=tuple(a.results[0]["classes"]),
         scores=scores,
         difference=difference,
         low=low,
@@ -244,42 +245,40 @@ def class_differences(
         p=p,
         adjusted=adjusted,
         correction=correction,
-        metric=found.name,
-        first=one,
-        second=other,
+        metric=scorer.name,
+        first=a,
+        second=b,
         clips=len(pairs[0][0].clip_ids),
-        default_metric=found.name == one.results[0]["metric"],
+        default_metric=scorer.name == a.results[0]["metric"],
         exact=exact is not None,
     )
 
 
-def _by_class(metric: metrics.Metric, found: Any) -> Array:
+def _class_scores(metric: Metric, predictions: Predictions) -> Array:
     """Return each class's score: the mean over the folds in which it is defined."""
-    scores = found.scores_for(metric)
-    own = np.array(
-        [
-            metric.per_class(found.targets[found.fold == k], scores[found.fold == k])
-            for k in range(len(found.folds))
-        ]
+    scores = predictions.scores_for(metric)
+    folds = [predictions.fold == k for k in range(len(predictions.folds))]
+    by_fold = np.array(
+        [metric.per_class(predictions.targets[rows], scores[rows]) for rows in folds]
     )
-    there = np.isfinite(own)
+    defined = np.isfinite(by_fold)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(there, own, 0).sum(axis=0) / there.sum(axis=0))
+        return np.asarray(np.where(defined, by_fold, 0).sum(axis=0) / defined.sum(axis=0))
 
 
-def _interval_and_se(drawn: Array) -> tuple[Array, Array, Array]:
-    """Return the ends of the 95 % intervals and the standard errors; NaN where none is defined."""
-    low, high, spread = (np.full(drawn.shape[1], np.nan) for _ in range(3))
-    for k, column in enumerate(drawn.T):
-        own = column[np.isfinite(column)]
-        if len(own):
-            low[k], high[k] = np.percentile(own, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-            spread[k] = own.std()
-    return low, high, spread
+def _interval_and_se(resampled: Array) -> tuple[Array, Array, Array]:
+    """Return the ends of the 95 % intervals and the standard errors; NaN where not defined."""
+    low, high, error = (np.full(resampled.shape[1], np.nan) for _ in range(3))
+    for k, column in enumerate(resampled.T):
+        values = column[np.isfinite(column)]
+        if len(values):
+            low[k], high[k] = np.percentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+            error[k] = values.std()
+    return low, high, error
 
 
-def _p(difference: Array, spread: Array) -> Array:
-    """Return two-sided p-values; 1 for no difference, also where nothing spreads."""
+def _normal_p(difference: Array, error: Array) -> Array:
+    """Return two-sided p-values; 1 for no difference, also with a standard error of 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.abs(difference) / spread
+        z = np.abs(difference) / error
     return np.where(difference == 0, 1.0, 2 * norm.sf(z))

@@ -1,4 +1,4 @@
-"""The one weight matrix of a task: a probe fitted once on all training clips, one C for all."""
+"""Class weights of a task: rows of one linear probe fitted on all training clips."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,151 +11,38 @@ from probekit._typing import Array
 from probekit.cache import layout
 from probekit.errors import DataError
 from probekit.metrics import metrics
-from probekit.probes import features, linear, model_selection, presets, transforms
+from probekit.metrics.metrics import one_hot
+from probekit.probes import features as probe_features
+from probekit.probes.base import FitContext
+from probekit.probes.linear import GRID, FittedLinear, Linear
+from probekit.probes.presets import apply_preset
 from probekit.probes.task_clips import resolve_clips
+from probekit.probes.transforms import STANDARD, Pipeline
+from probekit.solvers.scaler import ROUNDING, standardize
 from probekit.tasks import splits
 from probekit.tasks.splits import Split
 from probekit.utils.suggest import unknown_name_error
 
-KINDS = ("columns", "rows", "none")
-SAID = {
+SPACES = ("embedding", "standardized")
+NORMALIZATIONS = ("columns", "rows", "none")
+NORMALIZATION_TEXT = {
     "columns": "each dimension to mean 0 and variance 1 over the classes of each side",
     "rows": "each row to mean 0 and variance 1",
     "none": "no normalization",
 }
-_MORE = "dimensions of unlike scale count as resemblance: the test finds more than there is."
-WARNED = {
+_LIBERAL = "dimensions of unlike scale count as resemblance: the test finds more than there is."
+NORMALIZATION_WARNINGS = {
     "columns": "",
-    "rows": f" With this normalization, {_MORE}",
-    "none": f" Without normalization, {_MORE}",
+    "rows": f" With this normalization, {_LIBERAL}",
+    "none": f" Without normalization, {_LIBERAL}",
 }
-
-
-def l2_normalize_rows(matrix: Array, names: tuple[str, ...], how: str, what: str) -> Array:
-    """Return rows of unit length after mean-variance normalization.
-
-    Parameters
-    ----------
-    matrix : numpy.ndarray, shape (classes, dim)
-        Weights.
-    names : tuple of str
-        The classes.
-    how : {"columns", "rows", "none"}
-        Mean 0 and variance 1 of each dimension over the classes, of each row, or nothing.
-    what : str
-        Whose weights, for errors.
-
-    Returns
-    -------
-    numpy.ndarray, shape (classes, dim), float64
-        Products of two such rows are cosines.
-
-    Raises
-    ------
-    DataError
-        If there is one class only and columns are wanted, or a row is zero.
-    """
-    rows = np.asarray(matrix, np.float64)
-    if how == "columns":
-        if len(rows) < 2:
-            raise DataError(
-                f"{what}: one class cannot be normalized over the classes; use --normalize rows"
-            )
-        spread = rows.std(axis=0)
-        dead = spread <= 1e-9 * np.abs(rows).max(axis=0, initial=0.0)
-        rows = np.where(dead, 0.0, (rows - rows.mean(axis=0)) / np.where(dead, 1.0, spread))
-    elif how == "rows":
-        rows = rows - rows.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    nothing = length[:, 0] <= 1e-12 * np.abs(matrix).max(initial=0.0)
-    if nothing.any():
-        raise DataError(
-            f"{what}: the weights of {names[int(nothing.argmax())]!r} are zero"
-            f"{'' if how == 'none' else ' once normalized'}, and have no direction"
-        )
-    return rows / length
-
-
-def has_variance(rows: Array) -> bool:
-    """Tell whether any feature varies, but for rounding.
-
-    Parameters
-    ----------
-    rows : numpy.ndarray, shape (clips, dim)
-        Features.
-
-    Returns
-    -------
-    bool
-        False where all rows are the same.
-    """
-    low, high = rows.min(axis=0), rows.max(axis=0)
-    return not (high - low <= 1e-9 * np.maximum(np.abs(low), np.abs(high))).all()
-
-
-_NAMED = 4  # the most classes that a caption names
-
-
-def classes_without_weights(
-    targets: Array, names: Sequence[str], there: Array
-) -> dict[str, tuple[str, ...]]:
-    """Return the classes without weights, by the reason.
-
-    Parameters
-    ----------
-    targets : numpy.ndarray, shape (clips,) of int, or (clips, classes) of 0 and 1
-        Labels of the training clips.
-    names : sequence of str
-        The classes.
-    there : numpy.ndarray, shape (classes,), bool
-        Which have weights.
-
-    Returns
-    -------
-    dict of str to tuple of str
-        For example ``{"without training clips": ("bell",)}``; empty where all have weights.
-    """
-    hot = targets if targets.ndim == 2 else targets[:, None] == np.arange(len(names))
-    often = hot.sum(axis=0)
-    found: dict[str, tuple[str, ...]] = {}
-    for k in np.flatnonzero(~there).tolist():
-        why = "without weights"
-        if often[k] == 0:
-            why = "without training clips"
-        elif often[k] == len(hot):
-            why = "in every training clip"
-        found[why] = (*found.get(why, ()), names[k])
-    return found
-
-
-def format_missing_classes(left: Mapping[str, Sequence[str]]) -> str:
-    """Name classes that were left out.
-
-    Parameters
-    ----------
-    left : mapping of str to sequence of str
-        From :func:`classes_without_weights`.
-
-    Returns
-    -------
-    str
-        Reasons, each with its classes, the first four of many.
-    """
-    return "; ".join(
-        f"{why}: {', '.join(names[:_NAMED])}"
-        + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-        for why, names in left.items()
-    )
-
-
-SPACES = ("embedding", "standardized")
-STANDARD = ("standardize",)
-_STEPS = {"standardize": "standardized", "unit-l2": "put to unit length clip by clip"}
+_STEP_TEXT = {"standardize": "standardized", "unit-l2": "scaled to unit length clip by clip"}
+_MAX_NAMES = 4  # classes that a caption names
 
 
 @dataclass(frozen=True)
 class ClassWeights:
-    """Class weights, and how they came about.
+    """Class weights of a linear probe, and how it was fitted.
 
     Attributes
     ----------
@@ -168,7 +55,7 @@ class ClassWeights:
     space : {"embedding", "standardized"}
         What the rows act on.
     c : float
-        The regularization, one value for all classes.
+        Inverse regularization strength, one value for all classes.
     clips : int
         Training clips.
     converged : bool
@@ -176,15 +63,15 @@ class ClassWeights:
     fingerprint, manifest : str
         Of the embeddings and the clip table.
     provenance : tuple of str
-        What every figure must show.
-    chosen : bool
-        Whether C was chosen on held-out clips; otherwise it was given.
+        Notes that every figure must show.
+    c_selected : bool
+        Whether C was selected on held-out clips, not set by the user.
     steps : tuple of {"standardize", "unit-l2"}
-        What was done to features before the probe.
+        Transforms of the features.
     preset : str
-        The paper whose recipe it is; empty for none.
+        The paper whose settings are used; empty for none.
     left_out : dict of str to tuple of str
-        Why classes of the task have no weights, and which they are.
+        Classes of the task without weights, by reason.
     """
 
     matrix: Array
@@ -198,59 +85,48 @@ class ClassWeights:
     fingerprint: str
     manifest: str
     provenance: tuple[str, ...]
-    chosen: bool = True
+    c_selected: bool = True
     steps: tuple[str, ...] = STANDARD
     preset: str = ""
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def count_text(self) -> str:
-        """How many classes of the task they are, for example ``3 of the 4 classes of tags``."""
+        """Number of classes in words, for example ``3 of the 4 classes of tags``."""
         missing = sum(map(len, self.left_out.values()))
-        of = f"{len(self.names)} of the {len(self.names) + missing}" if missing else len(self.names)
-        return f"{'' if missing else 'the '}{of} classes of {self.task}"
+        count = len(self.names)
+        of = f"{count} of the {count + missing}" if missing else f"the {count}"
+        return f"{of} classes of {self.task}"
 
     def description(self) -> str:
-        """Return what a caption says of the probe.
-
-        Returns
-        -------
-        str
-            Without an article at its beginning and a full stop at its end.
-        """
-        how = "chosen on held-out training clips" if self.chosen else "given"
+        """Return the probe in words, for a caption, without article and full stop."""
+        how = "chosen on held-out training clips" if self.c_selected else "given"
         space = "embedding" if self.space == "embedding" else "standardized embedding"
-        before = " and ".join(_STEPS[step] for step in self.steps) or "as they are"
-        recipe = f" with the recipe of {self.preset}" if self.preset else ""
+        steps = " and ".join(_STEP_TEXT[step] for step in self.steps) or "as they are"
+        preset = f" with the recipe of {self.preset}" if self.preset else ""
         return (
-            f"one linear probe for {self.count_text} on {self.embedding}{recipe}, fitted once on "
+            f"one linear probe for {self.count_text} on {self.embedding}{preset}, fitted once on "
             f"{self.clips:,} training clips (C = {self.c:.3g} for all classes, {how}; "
-            f"features {before}, weights on the {space})"
+            f"features {steps}, weights on the {space})"
         )
 
     def filename_choices(self) -> dict[str, tuple[object, object]]:
-        """Return what was chosen and what is the default, for the names of files."""
+        """Return choices with their defaults; see :func:`probekit.analysis.base.filename_stem`."""
         return {
             "space": (self.space, "embedding"),
-            "c": (None if self.chosen else f"{self.c:g}", None),
+            "c": (None if self.c_selected else f"{self.c:g}", None),
             "preset": (self.preset, ""),
         }
 
     def facts(self) -> dict[str, Any]:
-        """Return what produced the weights.
-
-        Returns
-        -------
-        dict
-            For the JSON beside a figure.
-        """
+        """Return task, embedding and probe for the JSON beside a figure."""
         return {
             "task": self.task,
             "embedding": self.embedding,
             "fingerprint": self.fingerprint,
             "manifest": self.manifest,
             "c": self.c,
-            "c_chosen": self.chosen,
+            "c_chosen": self.c_selected,
             "space": self.space,
             "steps": list(self.steps),
             "preset": self.preset,
@@ -276,7 +152,7 @@ def class_weights(
     """Fit a linear probe on all training clips of a task and return its class weights.
 
     For a fixed split these are the training and validation clips; with folds, all clips. C is the
-    one that scores best on held-out training clips, as in an evaluation, unless it is given.
+    one that scores best on held-out training clips, as in an evaluation, unless it is set.
 
     Parameters
     ----------
@@ -291,9 +167,9 @@ def class_weights(
         can be compared in the first only; features of unlike scales, as statistics are, compare
         better in the second.
     probe : {"linear"}
-        Others have no class weights.
+        Other probes have no class weights.
     preset : str
-        A paper whose recipe to follow (stream, pooling, steps), for example ``"kumar2021"``.
+        A paper whose stream, pooling and steps to use, for example ``"kumar2021"``.
 
     Returns
     -------
@@ -304,109 +180,178 @@ def class_weights(
     Raises
     ------
     ProbekitError
-        If the task or the embeddings are not there, there are fewer than two classes, no feature
-        varies, or the probe is not a linear one.
+        If the task or the embeddings are missing, there are fewer than two classes, no feature
+        varies, or the probe is not linear.
     """
     if c is not None and not 0 < c < np.inf:
-        raise DataError(f"C = {c:g}: must be above 0 and finite")
+        raise DataError(f"C must be > 0 and finite, got {c:g}")
     if space not in SPACES:
         raise unknown_name_error("space", space, SPACES)
-    extractor, before = apply_preset(extractor, preset, probe)
-    where = layout.cache_root(cache)
-    card, clips = resolve_clips(task, where, root)
-    found = features.find_features(where, extractor, card.dataset, clips)
-    present = found.clips
-    targets = present.targets()
-    if present.target == "regression":
+    extractor, steps = apply_linear_preset(extractor, preset, probe)
+    cache_root = layout.cache_root(cache)
+    card, all_clips = resolve_clips(task, cache_root, root)
+    features = probe_features.find_features(cache_root, extractor, card.dataset, all_clips)
+    clips = features.clips
+    targets = clips.targets()
+    if clips.target == "regression":
         raise DataError(f"{card.name}: its targets are numbers, there are no classes to compare")
     if card.protocol.kind == "split":
-        first = splits.make_splits(card.protocol, present)[0]
-        whole = Split("all training clips", first.train, first.valid, first.test)
+        first = splits.make_splits(card.protocol, clips)[0]
+        split = Split("all training clips", first.train, first.valid, first.test)
     else:
         none = np.array([], np.int64)
-        whole = Split("all clips", np.arange(len(present)), none, none)
-    grid = linear.GRID if c is None else (c,)
-    matrix, scale = found.matrix(), None
-    fitted = whole.fit_rows(card.protocol)
-    if not has_variance(matrix[fitted]):
+        split = Split("all clips", np.arange(len(clips)), none, none)
+    matrix, fit_rows = features.matrix(), split.fit_rows(card.protocol)
+    if not has_variance(matrix[fit_rows]):
         raise DataError(
-            f"{extractor}: no feature of it varies over the {len(fitted):,} training clips of "
-            f"{card.name}; there are no class weights to look at"
+            f"{extractor}: all features are constant over the {len(fit_rows):,} training clips of "
+            f"{card.name}; there are no class weights"
         )
-    if before != STANDARD:
-        transform = transforms.fit_transform(before, matrix[whole.train])
-        matrix, scale = transform(matrix), transform.scale if STANDARD[0] in before else 1.0
-    one = model_selection.choose(
-        matrix,
-        targets,
-        present,
-        whole,
-        card.protocol,
-        metrics.get_metric(card.metric),
-        grid,
-        standardize=before == STANDARD,
-    ).probe
-    assert isinstance(one, linear.FittedLinear)
-    scale = one.scaler.scale if scale is None else scale
-    there = np.isfinite(one.intercept) & (one.coef != 0).any(axis=1)
-    left = classes_without_weights(targets[fitted], present.names, there)
-    said = [*found.provenance]
-    if len(present) < found.expected:
-        said.append(f"{len(present):,} of {found.expected:,} clips")
-    if not one.converged:
-        said.append("not converged")
-    made = ClassWeights(
-        matrix=(one.coef / scale if space == "embedding" else one.coef)[there],
-        names=tuple(name for name, keep in zip(present.names, there, strict=True) if keep),
+    context = FitContext(
+        features=matrix,
+        targets=targets,
+        clips=clips,
+        splits=[split],
+        protocol=card.protocol,
+        metric=metrics.get_metric(card.metric),
+        steps=steps,
+    )
+    [model] = Linear(grid=GRID if c is None else (c,)).choose_all(context)
+    fitted, scale = model.probe, None
+    if isinstance(fitted, Pipeline):
+        scale = fitted.transform.scale if "standardize" in steps else 1.0
+        fitted = fitted.probe
+    assert isinstance(fitted, FittedLinear)
+    scale = fitted.scaler.scale if scale is None else scale
+    has_weights = np.isfinite(fitted.intercept) & (fitted.coef != 0).any(axis=1)
+    left_out = classes_without_weights(targets[fit_rows], clips.class_names, has_weights)
+    notes = [*features.provenance]
+    if len(clips) < features.expected:
+        notes.append(f"{len(clips):,} of {features.expected:,} clips")
+    if not fitted.converged:
+        notes.append("not converged")
+    weights = ClassWeights(
+        matrix=(fitted.coef / scale if space == "embedding" else fitted.coef)[has_weights],
+        names=tuple(name for name, has in zip(clips.class_names, has_weights, strict=True) if has),
         task=card.name,
         embedding=extractor,
         space=space,
-        c=one.c,
-        clips=len(fitted),
-        converged=one.converged,
-        fingerprint="+".join(source["fingerprint"] for source in found.sources),
-        manifest=clips.digest(),
-        provenance=tuple(said),
-        chosen=c is None,
-        steps=before,
+        c=fitted.c,
+        clips=len(fit_rows),
+        converged=fitted.converged,
+        fingerprint="+".join(source["fingerprint"] for source in features.sources),
+        manifest=all_clips.digest(),
+        provenance=tuple(notes),
+        c_selected=c is None,
+        steps=steps,
         preset=preset,
-        left_out=left,
+        left_out=left_out,
     )
-    if not left:
-        return made
-    return replace(made, provenance=(*said, f"{made.count_text} ({format_missing_classes(left)})"))
+    if left_out:
+        notes.append(f"{weights.count_text} ({format_missing_classes(left_out)})")
+    return replace(weights, provenance=tuple(notes))
 
 
-def apply_preset(extractor: str, preset: str, probe: str = "linear") -> tuple[str, tuple[str, ...]]:
-    """Return an embedding and what is done to it, as a paper's recipe has them.
-
-    Parameters
-    ----------
-    extractor : str
-        As after ``-e``.
-    preset : str
-        A paper; empty for none.
-    probe : str
-        The kind of probe that was asked for.
-
-    Returns
-    -------
-    extractor : str
-        With stream and pooling, where it names none.
-    steps : tuple of {"standardize", "unit-l2"}
-        What is done before the probe.
-
-    Raises
-    ------
-    ProbekitError
-        If there is no such preset, or a probe has no class weights.
-    """
-    recipe = presets.load_preset(preset, extractor) if preset else presets.Preset(steps=STANDARD)
-    kind = (recipe.probe if preset and probe == "linear" else probe).partition(":")[0]
+def apply_linear_preset(
+    extractor: str, preset: str, probe: str = "linear"
+) -> tuple[str, tuple[str, ...]]:
+    """Return the embedding and the steps of a preset; DataError if its probe is not linear."""
+    extractor, settings = apply_preset(preset, extractor)
+    kind = (settings.probe if preset and probe == "linear" else probe).partition(":")[0]
     if kind != "linear":
         raise DataError(
             f"{f'--preset {preset}: ' if preset else ''}a probe of kind {kind!r} has no linear "
             "class weights. Dendrogram, correlation and projection of classes need them (--probe "
             "linear); confusion, differences and projection of clips do not"
         )
-    return (recipe.apply(extractor) if preset else extractor), recipe.steps
+    return extractor, settings.steps
+
+
+def classes_without_weights(
+    targets: Array, names: Sequence[str], has_weights: Array
+) -> dict[str, tuple[str, ...]]:
+    """Return the classes without weights, by reason.
+
+    Parameters
+    ----------
+    targets : numpy.ndarray, shape (clips,) of int, or (clips, classes) of 0 and 1
+        Labels of the training clips.
+    names : sequence of str
+        The classes.
+    has_weights : numpy.ndarray, shape (classes,), bool
+        Which classes have weights.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        For example ``{"without training clips": ("bell",)}``; empty if all classes have weights.
+    """
+    counts = one_hot(targets, len(names)).sum(axis=0)
+    left_out: dict[str, tuple[str, ...]] = {}
+    for k in np.flatnonzero(~has_weights).tolist():
+        reason = "without weights"
+        if counts[k] == 0:
+            reason = "without training clips"
+        elif counts[k] == len(targets):
+            reason = "in every training clip"
+        left_out[reason] = (*left_out.get(reason, ()), names[k])
+    return left_out
+
+
+def format_missing_classes(left_out: Mapping[str, Sequence[str]]) -> str:
+    """Return the reasons of :func:`classes_without_weights`, each with up to four classes."""
+    return "; ".join(
+        f"{reason}: {', '.join(names[:_MAX_NAMES])}"
+        + (f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else "")
+        for reason, names in left_out.items()
+    )
+
+
+def l2_normalize_rows(matrix: Array, names: tuple[str, ...], normalize: str, owner: str) -> Array:
+    """Return rows of unit length after mean-variance normalization; their products are cosines.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (classes, dim)
+        Weights.
+    names : tuple of str
+        The classes, for errors.
+    normalize : {"columns", "rows", "none"}
+        Mean 0 and variance 1 of each dimension over the classes, of each row, or nothing.
+    owner : str
+        Whose weights, for errors.
+
+    Returns
+    -------
+    numpy.ndarray, shape (classes, dim), float64
+        Normalized rows.
+
+    Raises
+    ------
+    DataError
+        If there is only one class to normalize columns over, or a row is zero.
+    """
+    rows = np.asarray(matrix, np.float64)
+    if normalize == "columns":
+        if len(rows) < 2:
+            raise DataError(
+                f"{owner}: --normalize columns needs at least two classes, got 1; use --normalize "
+                "rows"
+            )
+        rows = standardize(rows)
+    elif normalize == "rows":
+        rows = rows - rows.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    zero = length[:, 0] <= 1e-12 * np.abs(matrix).max(initial=0.0)
+    if zero.any():
+        raise DataError(
+            f"{owner}: the weights of {names[int(zero.argmax())]!r} are zero"
+            f"{'' if normalize == 'none' else ' once normalized'}, and have no direction"
+        )
+    return rows / length
+
+
+def has_variance(rows: Array) -> bool:
+    """Tell whether any feature (column) varies by more than rounding."""
+    low, high = rows.min(axis=0), rows.max(axis=0)
+    return not (high - low <= ROUNDING * np.maximum(np.abs(low), np.abs(high))).all()

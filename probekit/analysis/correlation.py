@@ -1,4 +1,4 @@
-"""Which source classes a target class resembles: weights of a probe beside a network's own.
+"""Correlation of a task's classes with a network's source classes, by their weights.
 
 kumar2021, section 5.2: cosine similarity of the rows of two linear layers that read the same
 embedding, after mean-variance normalization.
@@ -10,91 +10,32 @@ from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import pdist
+from scipy.stats import false_discovery_control
 
 from probekit._typing import Array
-from probekit.analysis import base, clustering
-from probekit.analysis import class_weights as class_weights_module
-from probekit.analysis.class_weights import ClassWeights, apply_preset, class_weights
-from probekit.cache import embeddings as embeddings_module
+from probekit.analysis.base import as_sentence, filename_stem
+from probekit.analysis.class_weights import (
+    NORMALIZATION_TEXT,
+    NORMALIZATION_WARNINGS,
+    NORMALIZATIONS,
+    ClassWeights,
+    apply_linear_preset,
+    class_weights,
+    l2_normalize_rows,
+)
+from probekit.analysis.clustering import check_linkage, linkage_tree
 from probekit.cache import layout
-from probekit.cache.embeddings import Embeddings
+from probekit.cache.embeddings import Embeddings, find_embeddings
 from probekit.cache.head import SavedHead
-from probekit.cards.selector import EmbeddingSelector, parse_joined
+from probekit.cards.selector import EmbeddingSelector, parse_selectors
 from probekit.errors import DataError
 from probekit.parallel import resources
 from probekit.probes.task_clips import resolve_clips
 from probekit.utils.suggest import unknown_name_error
 
 PERMUTATIONS = 1000
-_BINS = 1 << 16
-
-
-def permutation_test(
-    one: Array, other: Array, permutations: int, seed: int
-) -> tuple[Array, Array, Array]:
-    """Test each cosine of two sets of rows against permuted dimensions, two-sided.
-
-    Parameters
-    ----------
-    one, other : numpy.ndarray, shapes (n, dim) and (m, dim)
-        Rows of unit length.
-    permutations : int >= 1
-        How many; no p is below 1 / (permutations + 1) where it is for all pairs together.
-    seed : int >= 0
-        Of the permutations.
-
-    Returns
-    -------
-    cosine : numpy.ndarray, shape (n, m)
-        Similarities.
-    beyond : numpy.ndarray, shape (n, m)
-        p of each pair, corrected for all pairs.
-    p : numpy.ndarray, shape (n, m)
-        p of each pair alone; its null distribution is that of the permuted pairs of all rows.
-    """
-    rng = np.random.default_rng(seed)
-    cosine = one @ other.T
-    size = np.abs(cosine)
-    # single precision is plenty for chance; the rows in memory as the product wants them
-    left, right = one.astype(np.float32), np.ascontiguousarray(other.T, np.float32)
-    largest = np.empty(permutations)
-    counts = np.zeros(_BINS + 1, np.int64)
-    with resources.single_threaded():  # threads of BLAS wait for one another on a busy machine
-        for k in range(permutations):
-            drawn = np.abs(left @ right[rng.permutation(len(right))])
-            largest[k] = drawn.max()
-            counts += np.bincount(_bin(drawn).ravel(), minlength=_BINS + 1)
-    # as many or more in the same bin or above: rounding makes p larger, never smaller
-    above = counts[::-1].cumsum()[::-1]
-    p = (1 + above[_bin(size)]) / (1 + permutations * cosine.size)
-    reached = permutations - np.searchsorted(np.sort(largest), size - 1e-6)
-    return cosine, (1 + reached) / (1 + permutations), p
-
-
-def false_discovery(p: Array) -> Array:
-    """Return false discovery rates (Benjamini and Hochberg, 1995).
-
-    Parameters
-    ----------
-    p : numpy.ndarray
-        Of any shape.
-
-    Returns
-    -------
-    numpy.ndarray, of the same shape
-        The least rate at which each is called a discovery.
-    """
-    from scipy.stats import false_discovery_control
-
-    return np.asarray(false_discovery_control(p, axis=None).reshape(p.shape))
-
-
-def _bin(size: Array) -> Array:
-    """Return the bins of absolute cosines."""
-    return np.minimum(size * _BINS, _BINS).astype(np.int32)
-
-
 LEVEL = 0.05
+_BINS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -104,18 +45,18 @@ class Correlation:
     Attributes
     ----------
     weights : ClassWeights
-        The target classes' rows.
+        Rows of the target classes.
     sources : tuple of str
-        The network's own classes.
+        Source classes: those of the network's head.
     stream, pooling : str
-        What the head reads, and how the network makes clips of frames.
+        Stream that the head reads, and how the network pools frames.
     normalize : {"columns", "rows", "none"}
-        What was done to both matrices first.
+        Normalization of both matrices.
     linkage : str
         Of the trees that order rows and columns.
     cosine : numpy.ndarray, shape (sources, targets)
         The similarities.
-    beyond : numpy.ndarray, shape (sources, targets)
+    p_corrected : numpy.ndarray, shape (sources, targets)
         p of each pair, corrected for all pairs by the permutations' largest values.
     p, q : numpy.ndarray, shape (sources, targets)
         p of each pair alone, and its false discovery rate (Benjamini and Hochberg).
@@ -144,7 +85,7 @@ class Correlation:
     def name(self) -> str:
         """Stem of the files."""
         w = self.weights
-        return base.filename_stem(
+        return filename_stem(
             "correlation",
             w.task,
             w.embedding,
@@ -157,40 +98,34 @@ class Correlation:
 
     @property
     def significant(self) -> Array:
-        """Which pairs are beyond chance at 0.05, corrected for all pairs."""
+        """Which pairs are beyond chance at the 5 % level, corrected for all pairs."""
         return self.p_corrected <= LEVEL
 
     @property
     def caption(self) -> str:
-        """What a paper's caption has to say about how the figure was made."""
-        pairs, w = self.cosine.size, self.weights
+        """Caption for a paper."""
+        pairs, weights = self.cosine.size, self.weights
         frames = {
             "none": "",
             "mean": ", which averages over frames",
         }.get(self.pooling, ", which acts on frames")
-        how = self.normalize
-        found, rate = int(self.significant.sum()), int((self.q <= LEVEL).sum())
+        significant, discoveries = int(self.significant.sum()), int((self.q <= LEVEL).sum())
         return (
-            f"Cosine similarity of class weights: {w.description()}, and the {len(self.sources)} "
-            "source classes of the network's own head, which reads the same stream "
-            f"({self.stream}){frames}. Before: {class_weights_module.SAID[how]}. Rows and columns are "
-            f"ordered by {self.linkage} linkage of cosine distances. Dots: {found:,} of {pairs:,} "
-            f"pairs beyond chance (p ≤ {LEVEL} for all pairs together, two-sided: "
-            f"{self.permutations:,} permutations of the embedding's dimensions on one side, "
-            f"largest absolute cosine of all pairs). {rate:,} pairs at a false discovery rate of "
-            f"{LEVEL} (Benjamini and Hochberg).{class_weights_module.WARNED[how]} kumar2021 does not "
-            "state the axis of its mean-variance normalization, C, distance and linkage, and has "
-            f"no test.{base.as_sentence(w.provenance)}"
+            f"Cosine similarity of class weights: {weights.description()}, and the "
+            f"{len(self.sources)} source classes of the network's own head, which reads the same "
+            f"stream ({self.stream}){frames}. Before: {NORMALIZATION_TEXT[self.normalize]}. Rows "
+            f"and columns are ordered by {self.linkage} linkage of cosine distances. Dots: "
+            f"{significant:,} of {pairs:,} pairs beyond chance (p ≤ {LEVEL} for all pairs "
+            f"together, two-sided: {self.permutations:,} permutations of the embedding's "
+            f"dimensions on one side, largest absolute cosine of all pairs). {discoveries:,} pairs "
+            f"at a false discovery rate of {LEVEL} (Benjamini and Hochberg)."
+            f"{NORMALIZATION_WARNINGS[self.normalize]} kumar2021 does not state the axis of its "
+            "mean-variance normalization, C, distance and linkage, and has no test."
+            f"{as_sentence(weights.provenance)}"
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return what produced it.
-
-        Returns
-        -------
-        dict
-            The probe, the head, the choices, the test.
-        """
+        """Return probe, head, choices and test for the JSON beside the figure."""
         return {
             **self.weights.facts(),
             "head_stream": self.stream,
@@ -210,32 +145,18 @@ class Correlation:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return all pairs, the strongest first.
-
-        Returns
-        -------
-        list of dict
-            Target and source class, cosine, p of the pair, false discovery rate, p corrected for
-            all pairs, and whether that is beyond chance.
-        """
+        """Return all pairs, the strongest first; see :meth:`strongest`."""
         return self.strongest(self.cosine.size)
 
     def strongest(self, count: int) -> list[dict[str, Any]]:
-        """Return the pairs of the largest absolute cosine.
+        """Return the ``count`` pairs of the largest absolute cosine.
 
-        Parameters
-        ----------
-        count : int >= 0
-            How many.
-
-        Returns
-        -------
-        list of dict
-            As :meth:`rows`.
+        Keys: target and source class, cosine, p of the pair, its false discovery rate, p corrected
+        for all pairs, and whether that is at most 0.05.
         """
         ranked = np.argsort(-np.abs(self.cosine), axis=None, kind="stable")[:count]
         s, t = np.unravel_index(ranked, self.cosine.shape)
-        numbers = [one[s, t].tolist() for one in (self.cosine, self.p, self.q, self.p_corrected)]
+        columns = [m[s, t].tolist() for m in (self.cosine, self.p, self.q, self.p_corrected)]
         return [
             {
                 "target": self.weights.names[target],
@@ -243,11 +164,11 @@ class Correlation:
                 "cosine": cosine,
                 "p": p,
                 "q": q,
-                "p_all_pairs": beyond,
-                "beyond_chance": beyond <= LEVEL,
+                "p_all_pairs": p_corrected,
+                "beyond_chance": p_corrected <= LEVEL,
             }
-            for target, source, cosine, p, q, beyond in zip(
-                t.tolist(), s.tolist(), *numbers, strict=True
+            for target, source, cosine, p, q, p_corrected in zip(
+                t.tolist(), s.tolist(), *columns, strict=True
             )
         ]
 
@@ -268,7 +189,7 @@ def correlation(
 ) -> Correlation:
     """Compare a task's classes with those of the network's own head, by their weights.
 
-    The probe must read the stream that the head reads, from the same cache: the two sets of weights
+    The probe must read the stream that the head reads, from the same cache: both sets of weights
     then act on the same numbers.
 
     kumar2021 does not say over which axis it normalizes. Over the classes (``columns``) it is what
@@ -306,15 +227,13 @@ def correlation(
     ProbekitError
         If the network has no head, or the head reads another stream than the probe.
     """
-    if normalize not in class_weights_module.KINDS:
-        raise unknown_name_error("normalization", normalize, class_weights_module.KINDS)
-    clustering.check_linkage("cosine", linkage)
-    chosen, where = (
-        _resolve_head_selector(apply_preset(extractor, preset, probe)[0]),
-        layout.cache_root(cache),
-    )
-    card, _ = resolve_clips(task, where, root)
-    head = _head(chosen, embeddings_module.find_embeddings(where, chosen, card.dataset))
+    if normalize not in NORMALIZATIONS:
+        raise unknown_name_error("normalization", normalize, NORMALIZATIONS)
+    check_linkage("cosine", linkage)
+    selector = _resolve_head_selector(apply_linear_preset(extractor, preset, probe)[0])
+    cache_root = layout.cache_root(cache)
+    card, _ = resolve_clips(task, cache_root, root)
+    head = _head(selector, find_embeddings(cache_root, selector, card.dataset))
     return cosine_correlation(
         class_weights(task, extractor, cache=cache, root=root, c=c, probe=probe, preset=preset),
         head,
@@ -340,8 +259,8 @@ def cosine_correlation(
     ----------
     weights : ClassWeights
         On the embedding as the head reads it.
-    head : KeptHead
-        A network's own classifier.
+    head : SavedHead
+        The network's classifier.
     normalize, linkage : str
         As for :func:`correlation`.
     permutations, seed : int
@@ -362,13 +281,9 @@ def cosine_correlation(
             f"{weights.embedding}: the probe reads {weights.matrix.shape[1]} numbers, the head "
             f"{head.weight.shape[1]}"
         )
-    targets = class_weights_module.l2_normalize_rows(
-        weights.matrix, weights.names, normalize, weights.task
-    )
-    sources = class_weights_module.l2_normalize_rows(
-        head.weight, head.classes, normalize, "the head"
-    )
-    cosine, beyond, p = permutation_test(sources, targets, permutations, seed)
+    targets = l2_normalize_rows(weights.matrix, weights.names, normalize, weights.task)
+    sources = l2_normalize_rows(head.weight, head.classes, normalize, "the head")
+    cosine, p_corrected, p = permutation_test(sources, targets, permutations, seed)
     return Correlation(
         weights=weights,
         sources=head.classes,
@@ -377,9 +292,9 @@ def cosine_correlation(
         normalize=normalize,
         linkage=linkage,
         cosine=cosine,
-        p_corrected=beyond,
+        p_corrected=p_corrected,
         p=p,
-        q=false_discovery(p),
+        q=false_discovery_control(p, axis=None).reshape(p.shape),
         source_order=_order(sources, linkage),
         target_order=_order(targets, linkage),
         permutations=permutations,
@@ -387,37 +302,85 @@ def cosine_correlation(
     )
 
 
+def permutation_test(
+    x: Array, y: Array, permutations: int, seed: int
+) -> tuple[Array, Array, Array]:
+    """Test each cosine of two sets of rows against permuted dimensions, two-sided.
+
+    Parameters
+    ----------
+    x, y : numpy.ndarray, shapes (n, dim) and (m, dim)
+        Rows of unit length.
+    permutations : int >= 1
+        Number of permutations; ``p_corrected`` is at least 1 / (permutations + 1).
+    seed : int >= 0
+        Random seed.
+
+    Returns
+    -------
+    cosine : numpy.ndarray, shape (n, m)
+        Similarities.
+    p_corrected : numpy.ndarray, shape (n, m)
+        p of each pair, corrected for all pairs.
+    p : numpy.ndarray, shape (n, m)
+        p of each pair alone; its null distribution is that of the permuted pairs of all rows.
+    """
+    rng = np.random.default_rng(seed)
+    cosine = x @ y.T
+    size = np.abs(cosine)
+    # single precision is enough for the null distribution; rows laid out as the product reads them
+    left, right = x.astype(np.float32), np.ascontiguousarray(y.T, np.float32)
+    largest = np.empty(permutations)
+    counts = np.zeros(_BINS + 1, np.int64)
+    with resources.single_threaded():  # threads of BLAS wait for one another on a busy machine
+        for k in range(permutations):
+            permuted = np.abs(left @ right[rng.permutation(len(right))])
+            largest[k] = permuted.max()
+            counts += np.bincount(_bin(permuted).ravel(), minlength=_BINS + 1)
+    # as many or more in the same bin or above: rounding makes p larger, never smaller
+    above = counts[::-1].cumsum()[::-1]
+    p = (1 + above[_bin(size)]) / (1 + permutations * cosine.size)
+    reached = permutations - np.searchsorted(np.sort(largest), size - 1e-6)
+    return cosine, (1 + reached) / (1 + permutations), p
+
+
+def _bin(size: Array) -> Array:
+    """Return the bins of absolute cosines."""
+    return np.minimum(size * _BINS, _BINS).astype(np.int32)
+
+
 def _resolve_head_selector(extractor: str) -> EmbeddingSelector:
-    """Return the one embedding whose head is meant; of several, a probe reads more than a head."""
-    found = parse_joined(extractor)
-    if len(found) > 1:
-        raise DataError(f"{extractor}: the head is that of one extractor, not of several")
-    if len(found[0].pool) > 1 or found[0].pool == ("std",):
+    """Return the one embedding that a head can read; of several, a probe reads more."""
+    selectors = parse_selectors(extractor)
+    if len(selectors) > 1:
+        raise DataError(
+            f"{extractor}: must be one extractor, to compare with its head, got several"
+        )
+    if len(selectors[0].pool) > 1 or selectors[0].pool == ("std",):
         raise DataError(
             f"{extractor}: the head reads the embedding itself; use pool=mean, or pool=max"
         )
-    return found[0]
+    return selectors[0]
 
 
-def _head(chosen: EmbeddingSelector, embeddings: Embeddings) -> SavedHead:
-    """Return the head, if it reads what the probe reads."""
+def _head(selector: EmbeddingSelector, embeddings: Embeddings) -> SavedHead:
+    """Return the head, if it reads the stream that the probe reads."""
     head, name = embeddings.head, embeddings.layout.extractor
     if head is None:
         raise DataError(
-            f"{name}: no head is kept with {embeddings.folder}: the network has none (probekit "
+            f"{name}: no head found with {embeddings.folder}: the network has none (probekit "
             f"extractors show {name}), or the embeddings were not made by extraction"
         )
-    own = chosen.stream or embeddings.default_stream
-    if own != head.stream:
-        there = head.stream in embeddings.stream_info
-        what = (
-            f"write -e {name}:stream={head.stream}"
-            if there
-            else f"extract it: --streams {own},{head.stream}, then -e {name}:stream={head.stream}"
-        )
+    stream = selector.stream or embeddings.default_stream
+    if stream != head.stream:
+        advice = f"-e {name}:stream={head.stream}"
+        if head.stream not in embeddings.stream_info:
+            advice = f"extract it: --streams {stream},{head.stream}, then {advice}"
+        else:
+            advice = f"write {advice}"
         raise DataError(
-            f"{name}: the probe reads the stream {own!r}, the network's head {head.stream!r}. "
-            f"Weights on different numbers cannot be compared: {what}"
+            f"{name}: the probe reads the stream {stream!r}, the network's head {head.stream!r}. "
+            f"Weights on different numbers cannot be compared: {advice}"
         )
     return head
 
@@ -426,6 +389,6 @@ def _order(rows: Array, linkage: str) -> tuple[int, ...]:
     """Return the order of rows by their dendrogram."""
     if len(rows) < 3:
         return tuple(range(len(rows)))
-    # rows have unit length, so that this is ward's linkage, too
+    # of rows of unit length, euclidean distance orders as cosine does, and ward is defined for it
     metric = "euclidean" if linkage == "ward" else "cosine"
-    return clustering.linkage_tree(pdist(rows, metric), linkage).order
+    return linkage_tree(pdist(rows, metric), linkage).order

@@ -1,4 +1,4 @@
-"""What a score costs: parameters, GFLOP and seconds for a second of audio."""
+"""Cost of embeddings beside their scores: parameters, GFLOP and seconds a second of audio."""
 
 import statistics
 from dataclasses import dataclass
@@ -6,38 +6,38 @@ from pathlib import Path
 from typing import Any
 
 from probekit import cards
-from probekit.analysis import base
-from probekit.cache import embeddings as embeddings_module
+from probekit.analysis.base import as_sentence, filename_stem
 from probekit.cache import layout, part
-from probekit.cache.embeddings import Embeddings
+from probekit.cache.embeddings import Embeddings, list_embeddings
 from probekit.cards import ExtractorCard
 from probekit.errors import CacheError, DataError
 from probekit.metrics import metrics
-from probekit.scores import groups, store
+from probekit.scores import groups
 from probekit.scores.groups import RunGroup
-from probekit.scores.store import Source
+from probekit.scores.store import Source, reports_root
 
 COSTS = {
     "parameters": "parameters",
     "gflop": "GFLOP per second of audio",
     "seconds": "seconds per second of audio",
 }
-SPEED = "audio_seconds_per_second"  # where extraction keeps it, in the provenance of a part
-_PARTS = 20  # parts that are asked how fast they were
+SPEED = "audio_seconds_per_second"  # key in the provenance of a part
+_MAX_PARTS = 20  # parts whose speed is read
+_MAX_NAMES = 4  # embeddings that a note names
 
 
 @dataclass(frozen=True)
 class CostPoint:
-    """One run with what its embedding costs.
+    """One run group and the cost of its embedding.
 
     Attributes
     ----------
-    entry : Entry
+    group : RunGroup
         The run, or several that differ in their seeds.
     costs : dict of str to float
-        Some of ``parameters``, ``gflop``, ``seconds``; what is not known is left out.
+        ``parameters``, ``gflop``, ``seconds``, those that are known.
     device : str
-        Where the seconds were measured.
+        Device on which the seconds were measured.
     """
 
     group: RunGroup
@@ -46,12 +46,12 @@ class CostPoint:
 
     @property
     def embedding(self) -> str:
-        """What to call the embedding; runs of other probes on it share that name."""
+        """Label of the embedding, common to all probes on it."""
         return self.group.label.partition(" / ")[0]
 
     @property
     def probe(self) -> str:
-        """What to call the probe, with its preset."""
+        """Probe and preset."""
         first = self.group.results[0]
         return " / ".join(filter(None, [first["probe"], first["preset"]]))
 
@@ -67,16 +67,16 @@ class CostPoint:
 
 @dataclass(frozen=True)
 class Cost:
-    """Scores of a task's runs and what they cost.
+    """Scores of a task's runs, and costs of their embeddings.
 
     Attributes
     ----------
     task, metric : str
-        What was scored, and how.
-    points : tuple of Priced
-        Best first; all runs on all labels, those of unknown cost too.
+        Task and metric.
+    points : tuple of CostPoint
+        All runs on all labels, best first; those of unknown cost, too.
     notes : tuple of str
-        What has to be said about the costs.
+        Notes on the costs.
     """
 
     task: str
@@ -86,26 +86,26 @@ class Cost:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The costs that are known of at least one run and more than nothing."""
+        """The costs that are known of at least one run, and above 0."""
         return tuple(
-            name for name in COSTS if any(one.costs.get(name, 0) > 0 for one in self.points)
+            name for name in COSTS if any(point.costs.get(name, 0) > 0 for point in self.points)
         )
 
     @property
     def provenance(self) -> tuple[str, ...]:
-        """What every figure must show."""
-        return (*self.notes, *groups.collect_provenance([one.group for one in self.points]))
+        """Notes that every figure must show."""
+        return (*self.notes, *groups.collect_provenance([point.group for point in self.points]))
 
     @property
     def name(self) -> str:
         """Stem of the files."""
-        return base.filename_stem("cost", self.task)
+        return filename_stem("cost", self.task)
 
     @property
     def caption(self) -> str:
-        """What a paper's caption has to say about how the figure was made."""
+        """Caption for a paper."""
         title = metrics.get_metric(self.metric).title
-        devices = sorted({one.device for one in self.points if "seconds" in one.costs})
+        devices = sorted({point.device for point in self.points if "seconds" in point.costs})
         timed = (
             " Seconds are those that extraction took, decoding included, on "
             f"{', '.join(devices)}: a measurement of these machines, not of the networks alone."
@@ -118,48 +118,48 @@ class Cost:
         )
         return (
             f"{title[:1].upper()}{title[1:]} on {self.task} against what the embedding costs. "
-            f"Bars: 95 % intervals.{stated}{timed}{base.as_sentence(self.provenance)}"
+            f"Bars: 95 % intervals.{stated}{timed}{as_sentence(self.provenance)}"
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return what produced it: the runs, the axes."""
+        """Return runs and axes."""
         return {
-            **groups.provenance_dict([one.group for one in self.points]),
+            **groups.provenance_dict([point.group for point in self.points]),
             "metric": self.metric,
             "axes": list(self.axes),
             "notes": list(self.notes),
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each run; what is not known is empty."""
+        """Return a row for each run; unknown costs are empty."""
         return [
             {
-                "run": one.group.label,
-                "score": one.group.score,
-                "low": one.interval[0],
-                "high": one.interval[1],
-                **{name: one.costs.get(name, "") for name in COSTS},
-                "device": one.device,
+                "run": point.group.label,
+                "score": point.group.score,
+                "low": point.interval[0],
+                "high": point.interval[1],
+                **{name: point.costs.get(name, "") for name in COSTS},
+                "device": point.device,
             }
-            for one in self.points
+            for point in self.points
         ]
 
 
 def cost(task: str, *, reports: str | Path | None = None, cache: str | Path | None = None) -> Cost:
-    """Gather scores of a task and what they cost.
+    """Collect the scores of a task's runs and the costs of their embeddings.
 
-    Parameters and GFLOP are those of the extractors' cards. Seconds are those that extraction kept
-    in the cache, where the embeddings are there and were not imported. Of embeddings side by side
-    costs are added.
+    Parameters and GFLOP are those of the extractors' cards. Seconds are those that extraction
+    stored in the cache, where the embeddings are present and were not imported. Costs of
+    concatenated embeddings are added.
 
     Parameters
     ----------
     task : str
-        The task.
+        Name of the task.
     reports : str or pathlib.Path, optional
-        Where results are.
+        The reports folder.
     cache : str or pathlib.Path, optional
-        Where embeddings are; without them seconds are left out.
+        The embedding cache; without it seconds are left out.
 
     Returns
     -------
@@ -171,72 +171,75 @@ def cost(task: str, *, reports: str | Path | None = None, cache: str | Path | No
     DataError
         If there is no run, or no cost of any is known.
     """
-    every = [one for one in groups.require_groups(task, reports) if one.results[0]["fraction"] == 1]
-    if not every:
+    run_groups = [
+        group for group in groups.require_groups(task, reports) if group.results[0]["fraction"] == 1
+    ]
+    if not run_groups:
         raise DataError(
-            f"{store.reports_root(reports)}: all runs of {task} are on part of the labels; the figure is "
-            f"of runs on all: probekit evaluate --task {task} -e NAME"
+            f"{reports_root(reports)}: all runs of {task} are on part of the labels; the figure "
+            f"needs runs on all: probekit evaluate --task {task} -e NAME"
         )
-    scored = sorted({one.results[0]["metric"] for one in every})
-    if len(scored) > 1:
-        raise DataError(
-            f"{task}: results are of different metrics ({', '.join(scored)}): evaluate again, and "
-            "delete those of old"
-        )
-    kept = {
+    metric = groups.common_metric(run_groups)
+    stored = {
         (e.layout.extractor, e.layout.fingerprint): e
-        for e in embeddings_module.list_embeddings(layout.cache_root(cache))
+        for e in list_embeddings(layout.cache_root(cache))
     }
-    points = [_cost_point(one, kept) for one in every]
-    sign = 1 if metrics.get_metric(scored[0]).higher_is_better else -1
-    points.sort(key=lambda one: -sign * one.group.score)
-    found = Cost(task, scored[0], tuple(points), tuple(_notes(points)))
-    if not found.axes:
-        names = sorted({s["extractor"] for one in every for s in one.results[0]["sources"]})
-        raise DataError(
-            f"{task}: what {', '.join(names)} cost is not known: imported embeddings have no card "
-            "with parameters and GFLOP, and no time was measured. It is known of embeddings made "
-            "by probekit extract"
+    points = [_cost_point(group, stored) for group in run_groups]
+    sign = 1 if metrics.get_metric(metric).higher_is_better else -1
+    points.sort(key=lambda point: -sign * point.group.score)
+    costs = Cost(task, metric, tuple(points), tuple(_notes(points)))
+    if not costs.axes:
+        names = sorted(
+            {s["extractor"] for group in run_groups for s in group.results[0]["sources"]}
         )
-    return found
+        raise DataError(
+            f"{task}: the cost of {', '.join(names)} is not known: imported embeddings have no "
+            "card with parameters and GFLOP, and no time was measured. It is known of embeddings "
+            "made by probekit extract"
+        )
+    return costs
 
 
-def _cost_point(one: RunGroup, kept: dict[tuple[str, str], Embeddings]) -> CostPoint:
-    """Add up what the embeddings of a run cost."""
-    each = [_costs(source, kept) for source in one.results[0]["sources"]]
-    names = [name for name in COSTS if all(name in own for own, _ in each)]
-    devices = dict.fromkeys(device for _, device in each if device)
-    return CostPoint(one, {n: sum(own[n] for own, _ in each) for n in names}, ", ".join(devices))
+def _cost_point(group: RunGroup, stored: dict[tuple[str, str], Embeddings]) -> CostPoint:
+    """Add up the costs of the embeddings of a run."""
+    costs, devices = zip(
+        *(_source_costs(source, stored) for source in group.results[0]["sources"]), strict=True
+    )
+    known = [name for name in COSTS if all(name in cost for cost in costs)]
+    device = ", ".join(dict.fromkeys(filter(None, devices)))
+    return CostPoint(group, {name: sum(cost[name] for cost in costs) for name in known}, device)
 
 
-def _costs(source: Source, kept: dict[tuple[str, str], Embeddings]) -> tuple[dict[str, float], str]:
-    """Return what is known of one embedding's cost, and on what it was timed."""
-    found: dict[str, float] = {}
+def _source_costs(
+    source: Source, stored: dict[tuple[str, str], Embeddings]
+) -> tuple[dict[str, float], str]:
+    """Return the known costs of one embedding, and the device on which it was timed."""
+    costs: dict[str, float] = {}
     card = _card(source)
     if card is not None:
         if card.parameter_count is not None or not card.weights:  # without weights there are none
-            found["parameters"] = float(card.parameter_count or 0)
+            costs["parameters"] = float(card.parameter_count or 0)
         if card.gflop_per_second is not None:
-            found["gflop"] = card.gflop_per_second
-    embeddings = kept.get((source["extractor"], source["fingerprint"]))
+            costs["gflop"] = card.gflop_per_second
+    embeddings = stored.get((source["extractor"], source["fingerprint"]))
     speeds = _speeds(embeddings) if embeddings else []
     if speeds:
-        found["seconds"] = 1 / statistics.median(speed for speed, _ in speeds)
-    return found, ", ".join(sorted({device for _, device in speeds}))
+        costs["seconds"] = 1 / statistics.median(speed for speed, _ in speeds)
+    return costs, ", ".join(sorted({device for _, device in speeds}))
 
 
 def _card(source: Source) -> ExtractorCard | None:
-    """Return the card of what made an embedding; None for imported ones."""
-    made = "imported" not in source["identity"] and source["extractor"] in cards.card_paths(
-        "extractors"
-    )
-    return cards.load_extractor_card(source["extractor"]) if made else None
+    """Return the card of the extractor of an embedding; None for imported ones."""
+    extracted = "imported" not in source["identity"]
+    if extracted and source["extractor"] in cards.card_paths("extractors"):
+        return cards.load_extractor_card(source["extractor"])
+    return None
 
 
 def _speeds(embeddings: Embeddings) -> list[tuple[float, str]]:
-    """Return at how many times real time parts were embedded, and on what."""
-    found = []
-    for name in sorted(embeddings.index.parts)[:_PARTS]:
+    """Return the speed of parts, as a multiple of real time, and the device."""
+    speeds = []
+    for name in sorted(embeddings.index.parts)[:_MAX_PARTS]:
         try:
             with part.open_part(embeddings.folder / name) as file:
                 provenance = part.read_meta(file).get("provenance", {})
@@ -244,40 +247,42 @@ def _speeds(embeddings: Embeddings) -> list[tuple[float, str]]:
         except (CacheError, ValueError, AttributeError):
             continue
         if speed > 0:
-            found.append((speed, str(provenance.get("device", "an unknown device"))))
-    return found
+            speeds.append((speed, str(provenance.get("device", "an unknown device"))))
+    return speeds
 
 
 def _notes(points: list[CostPoint]) -> list[str]:
-    """Say which costs are not known, and which are those of other settings."""
+    """Return which costs are not known, and which are those of other settings."""
     notes = []
     for name, title in COSTS.items():
-        without = list(dict.fromkeys(one.embedding for one in points if name not in one.costs))
-        if not any(name in one.costs for one in points):
+        unknown = list(dict.fromkeys(p.embedding for p in points if name not in p.costs))
+        if not any(name in point.costs for point in points):
             notes.append(f"{title}: not known of any run, left out")
-        elif without:
-            more = f" and {len(without) - 4} more" if len(without) > 4 else ""
-            notes.append(f"{title} not known: {', '.join(without[:4])}{more}")
-    other = dict.fromkeys(
-        one.embedding
-        for one in points
-        for source in one.group.results[0]["sources"]
-        if _changed(source)
+        elif unknown:
+            more = len(unknown) - _MAX_NAMES
+            rest = f" and {more} more" if more > 0 else ""
+            notes.append(f"{title} not known: {', '.join(unknown[:_MAX_NAMES])}{rest}")
+    changed = dict.fromkeys(
+        point.embedding
+        for point in points
+        for source in point.group.results[0]["sources"]
+        if _has_other_settings(source)
     )
-    if other:
+    if changed:
         notes.append(
-            f"parameters and GFLOP of the card's default settings, not of these: {', '.join(other)}"
+            "parameters and GFLOP of the card's default settings, not of these: "
+            f"{', '.join(changed)}"
         )
     return notes
 
 
-def _changed(source: Source) -> bool:
-    """Return whether an embedding was made with other settings than its card's default ones."""
+def _has_other_settings(source: Source) -> bool:
+    """Return whether an embedding was made with other settings than its card's defaults."""
     card = _card(source)
     if card is None:
         return False
-    given = source["identity"].get("params", {})
+    params = source["identity"].get("params", {})
     return any(
-        name in given and given[name] != parameter.default
+        name in params and params[name] != parameter.default
         for name, parameter in card.parameters.items()
     )

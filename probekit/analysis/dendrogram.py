@@ -1,4 +1,4 @@
-"""Which classes a probe finds alike: hierarchical clustering of class weights (kumar2021, 5.1)."""
+"""Dendrogram of a task's classes: hierarchical clustering of class weights (kumar2021, 5.1)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +8,18 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 from probekit._typing import Array
-from probekit.analysis import base, clustering
+from probekit.analysis.base import as_sentence, filename_stem
 from probekit.analysis.class_weights import ClassWeights, class_weights
-from probekit.analysis.clustering import LINKAGES, METRICS, Tree
+from probekit.analysis.clustering import Tree, check_linkage, linkage_tree
 from probekit.errors import DataError
 from probekit.utils.suggest import unknown_name_error
 
 CENTERS = ("rows", "classes", "none")
-SAID = {
-    "rows": "each row centred",
+CENTERING_TEXT = {
+    "rows": "each row centered",
     "classes": "the mean row subtracted",
-    "none": "rows not centred",
+    "none": "rows not centered",
 }
-__all__ = ["CENTERS", "LINKAGES", "METRICS", "Dendrogram", "cluster", "dendrogram"]
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,13 @@ class Dendrogram:
     Attributes
     ----------
     weights : ClassWeights
-        What was clustered.
+        The rows that were clustered.
     tree : Tree
         The clustering.
     center, metric, method : str
-        How rows were centred, compared and joined.
-    asked : int, optional
-        Clusters that were asked for.
+        Centering of the rows, distance, linkage.
+    n_clusters : int, optional
+        Number of clusters that the user set.
     """
 
     weights: ClassWeights
@@ -63,24 +62,18 @@ class Dendrogram:
 
     @property
     def clusters(self) -> Array:
-        """The cluster of each class, which the figure shows as its colour."""
+        """The cluster of each class, shown as its color."""
         return self.tree.clusters(self.n_clusters or max(2, round(len(self.order) ** 0.5)))
 
     def vectors(self) -> Array:
-        """Return the rows that were compared: those of the weights, centred as was chosen.
-
-        Returns
-        -------
-        numpy.ndarray, shape (classes, dim)
-            In the order of the classes.
-        """
+        """Return the centered rows, shape (classes, dim), in the order of the classes."""
         return center_weights(self.weights.matrix, self.center)
 
     @property
     def name(self) -> str:
         """Stem of the files."""
         w = self.weights
-        return base.filename_stem(
+        return filename_stem(
             "dendrogram",
             w.task,
             w.embedding,
@@ -93,28 +86,22 @@ class Dendrogram:
 
     @property
     def caption(self) -> str:
-        """What a paper's caption has to say about how the figure was made."""
+        """Caption for a paper."""
         return (
             f"Hierarchical clustering of the class weights of {self.weights.description()}. "
-            f"{SAID[self.center].capitalize()}; {self.metric} distance, {self.method} linkage, "
-            f"optimal leaf order; cophenetic correlation {self.cophenetic:.2f}. Colours: the tree "
-            f"cut into {int(self.clusters.max()) + 1} clusters. kumar2021 does not state C, the "
-            "space of the weights, centring, distance, linkage and the number of clusters."
-            f"{base.as_sentence(self.weights.provenance)}"
+            f"{CENTERING_TEXT[self.center].capitalize()}; {self.metric} distance, {self.method} "
+            f"linkage, optimal leaf order; cophenetic correlation {self.cophenetic:.2f}. Colors: the "
+            f"tree cut into {int(self.clusters.max()) + 1} clusters. kumar2021 does not state C, the "
+            "space of the weights, centering, distance, linkage and the number of clusters."
+            f"{as_sentence(self.weights.provenance)}"
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return what produced it.
-
-        Returns
-        -------
-        dict
-            The probe, the choices, and the clusters from one end of the figure to the other.
-        """
-        names, found = self.weights.names, self.clusters
-        groups: list[list[str]] = [[] for _ in range(int(found.max()) + 1)]
+        """Return probe, choices, and the clusters in the order of the figure."""
+        names, numbers = self.weights.names, self.clusters
+        clusters: list[list[str]] = [[] for _ in range(int(numbers.max()) + 1)]
         for leaf in self.order:
-            groups[found[leaf]].append(names[leaf])
+            clusters[numbers[leaf]].append(names[leaf])
         return {
             **self.weights.facts(),
             "center": self.center,
@@ -122,18 +109,12 @@ class Dendrogram:
             "linkage": self.method,
             "cophenetic": self.cophenetic,
             "leaves": [names[k] for k in self.order],
-            "clusters": groups,
+            "clusters": clusters,
             "not_established": ["C", "space", "center", "metric", "linkage", "clusters"],
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the merges.
-
-        Returns
-        -------
-        list of dict
-            Step, the two that were joined, their distance, and the classes below.
-        """
+        """Return the merges: step, the two that were joined, their distance, and their classes."""
         return [
             {
                 "step": k,
@@ -146,7 +127,7 @@ class Dendrogram:
         ]
 
     def _member(self, number: int) -> str:
-        """Name a class, or a cluster by the step that made it."""
+        """Return the name of a class, or of a cluster by its step."""
         names = self.weights.names
         return names[number] if number < len(names) else f"step {number - len(names)}"
 
@@ -168,7 +149,7 @@ def dendrogram(
 ) -> Dendrogram:
     """Cluster the classes of a task by the weights of a probe fitted on all training clips.
 
-    kumar2021 does not establish centring, distance or linkage for its Figures 1 and 2, nor whether
+    kumar2021 does not establish centering, distance or linkage for its Figures 1 and 2, nor whether
     weights act on standardized features; those here are choices, and part of the caption.
 
     Parameters
@@ -188,7 +169,7 @@ def dendrogram(
     linkage : {"average", "complete", "single", "ward"}
         How clusters are joined; ward needs euclidean.
     clusters : int >= 1, optional
-        Clusters to be told apart by colour; by default the root of the number of classes.
+        Number of clusters, shown as colors; by default the root of the number of classes.
     probe, preset : str
         As for :func:`probekit.analysis.class_weights.class_weights`.
 
@@ -200,7 +181,7 @@ def dendrogram(
     Raises
     ------
     ProbekitError
-        If something asked for is not there, or fewer than two classes have weights.
+        If task or embeddings are missing, or fewer than two classes have weights.
     """
     return cluster(
         class_weights(
@@ -251,9 +232,9 @@ def cluster(
     """
     if center not in CENTERS:
         raise unknown_name_error("centring", center, CENTERS)
-    clustering.check_linkage(metric, linkage)
+    check_linkage(metric, linkage)
     if clusters is not None and clusters < 1:
-        raise DataError(f"{clusters} clusters: at least one is needed")
+        raise DataError(f"--clusters must be >= 1, got {clusters}")
     if len(weights.names) < 2:
         raise DataError(
             f"{weights.task}: a dendrogram needs at least two classes with training clips; there "
@@ -261,32 +242,19 @@ def cluster(
         )
     rows = center_weights(weights.matrix, center)
     norms = np.linalg.norm(rows, axis=1)
-    nothing = norms <= 1e-12 * np.linalg.norm(weights.matrix, axis=1).max()  # but for rounding
-    if metric == "cosine" and nothing.any():
+    zero = norms <= 1e-12 * np.linalg.norm(weights.matrix, axis=1).max()  # up to rounding
+    if metric == "cosine" and zero.any():
         raise DataError(
-            f"{weights.task}: the row of {weights.names[int(nothing.argmax())]!r} is zero"
-            f"{' once centred' if center != 'none' else ''}, and has no cosine distance; try "
-            "another centring, or euclidean distance"
+            f"{weights.task}: the row of {weights.names[int(zero.argmax())]!r} is zero"
+            f"{' once centered' if center != 'none' else ''}, and has no cosine distance; try "
+            "another --center, or euclidean distance"
         )
-    found = clustering.linkage_tree(pdist(rows, metric), linkage)
-    return Dendrogram(weights, found, center, metric, linkage, clusters)
+    tree = linkage_tree(pdist(rows, metric), linkage)
+    return Dendrogram(weights, tree, center, metric, linkage, clusters)
 
 
 def center_weights(matrix: Array, center: str) -> Array:
-    """Return rows less their own means, or less the mean row, or as they are.
-
-    Parameters
-    ----------
-    matrix : numpy.ndarray, shape (classes, dim)
-        Class weights.
-    center : {"rows", "classes", "none"}
-        Which.
-
-    Returns
-    -------
-    numpy.ndarray, shape (classes, dim)
-        New, but for "none".
-    """
+    """Return rows less their own means, less the mean row ("classes"), or as they are ("none")."""
     if center == "none":
         return matrix
     return np.asarray(matrix - matrix.mean(axis=1 if center == "rows" else 0, keepdims=True))

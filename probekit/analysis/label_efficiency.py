@@ -1,4 +1,4 @@
-"""Label efficiency: how scores grow with the training labels."""
+"""Label efficiency: scores by number of labeled training clips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,27 +7,35 @@ from typing import Any
 
 import numpy as np
 
-from probekit.analysis import base
+from probekit.analysis.base import as_sentence, filename_stem
 from probekit.errors import DataError
 from probekit.metrics import metrics
-from probekit.scores import groups, store
-from probekit.scores.groups import RunGroup, disambiguate_labels, group_key, run_label
-from probekit.scores.store import Result
+from probekit.scores.groups import (
+    RunGroup,
+    common_metric,
+    disambiguate_labels,
+    group_key,
+    merge_provenance,
+    provenance_dict,
+    require_groups,
+    run_label,
+)
+from probekit.scores.store import Result, reports_root
 
 
 @dataclass(frozen=True)
 class EfficiencyPoint:
-    """One share of the training labels.
+    """Scores of one fraction of the training labels.
 
     Attributes
     ----------
     fraction : float
-        The share.
+        The fraction.
     labels : float
         Training clips that the final probe was fitted on, mean over folds and seeds.
     scores : tuple of float
         One a seed.
-    entry : Entry
+    group : RunGroup
         The runs.
     """
 
@@ -54,9 +62,9 @@ class EfficiencyCurve:
     Attributes
     ----------
     label : str
-        What to call it.
-    points : tuple of Point
-        By share, at least two.
+        Display label.
+    points : tuple of EfficiencyPoint
+        By fraction, at least two.
     """
 
     label: str
@@ -65,18 +73,16 @@ class EfficiencyCurve:
 
 @dataclass(frozen=True)
 class LabelEfficiency:
-    """Scores by share of the training labels, a line an embedding and probe.
+    """Scores by fraction of the training labels, one curve an embedding and probe.
 
     Attributes
     ----------
-    task : str
-        What was scored.
-    metric : str
-        By which metric.
-    lines : tuple of Line
-        Best on most labels first.
-    chosen : tuple of str
-        Embeddings that were asked for; empty for all.
+    task, metric : str
+        Task and metric.
+    curves : tuple of EfficiencyCurve
+        By score on most labels, best first.
+    embeddings : tuple of str
+        The embeddings that the user selected; empty for all.
     """
 
     task: str
@@ -87,28 +93,32 @@ class LabelEfficiency:
     @property
     def groups(self) -> list[RunGroup]:
         """All runs."""
-        return [point.group for line in self.curves for point in line.points]
+        return [point.group for curve in self.curves for point in curve.points]
 
     @property
     def provenance(self) -> tuple[str, ...]:
-        """What every figure must show."""
-        said = {
-            line.label: [
-                text for p in line.points for r in p.group.results for text in r["provenance"]
-            ]
-            for line in self.curves
-        }
-        return groups.merge_provenance(said)
+        """Notes that every figure must show."""
+        return merge_provenance(
+            {
+                curve.label: [
+                    note
+                    for point in curve.points
+                    for result in point.group.results
+                    for note in result["provenance"]
+                ]
+                for curve in self.curves
+            }
+        )
 
     @property
     def name(self) -> str:
         """Stem of the files."""
-        return base.filename_stem("efficiency", self.task, *self.embeddings)
+        return filename_stem("efficiency", self.task, *self.embeddings)
 
     @property
     def caption(self) -> str:
-        """What a paper's caption has to say about how the figure was made."""
-        counts = [len(point.scores) for line in self.curves for point in line.points]
+        """Caption for a paper."""
+        counts = [len(point.scores) for curve in self.curves for point in curve.points]
         several = [count for count in counts if count > 1]
         seeds = f"{min(several)} to {max(several)}" if several else ""
         if several and min(several) == max(several):
@@ -124,21 +134,21 @@ class LabelEfficiency:
             if several and len(several) < len(counts)
             else ""
         )
+        title = metrics.get_metric(self.metric).title
         return (
-            f"{metrics.get_metric(self.metric).title[:1].upper()}{metrics.get_metric(self.metric).title[1:]} on "
-            f"{self.task} by number of labelled training clips. {bars}{single}"
-            f"{base.as_sentence(self.provenance)}"
+            f"{title[:1].upper()}{title[1:]} on {self.task} by number of labeled training clips. "
+            f"{bars}{single}{as_sentence(self.provenance)}"
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return what produced it: the runs."""
-        return {**groups.provenance_dict(self.groups), "metric": self.metric}
+        """Return runs and metric."""
+        return {**provenance_dict(self.groups), "metric": self.metric}
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each line and share."""
+        """Return a row for each curve and fraction."""
         return [
             {
-                "line": line.label,
+                "line": curve.label,
                 "fraction": point.fraction,
                 "training_clips": point.labels,
                 "mean": point.mean,
@@ -147,93 +157,97 @@ class LabelEfficiency:
                 "lowest": min(point.scores),
                 "highest": max(point.scores),
             }
-            for line in self.curves
-            for point in line.points
+            for curve in self.curves
+            for point in curve.points
         ]
 
 
 def label_efficiency(
     task: str, *, reports: str | Path | None = None, embeddings: Sequence[str] = ()
 ) -> LabelEfficiency:
-    """Gather the runs of a task that differ in the share of the training labels.
+    """Collect the runs of a task that differ in the fraction of the training labels.
 
     Parameters
     ----------
     task : str
-        The task.
+        Name of the task.
     reports : str or pathlib.Path, optional
-        Where results are.
+        The reports folder.
     embeddings : sequence of str
         Only these, as results name them; all by default.
 
     Returns
     -------
-    Efficiency
+    LabelEfficiency
         To be drawn by :func:`probekit.figures.curves.draw_label_efficiency`.
 
     Raises
     ------
     DataError
-        If no embedding was scored on two shares of the labels, by one metric.
+        If no embedding was scored on two fractions of the labels, by one metric.
     """
-    every = groups.require_groups(task, reports)
-    missing = set(embeddings) - {one.results[0]["embedding"] for one in every}
+    groups = require_groups(task, reports)
+    known = sorted({_first(group)["embedding"] for group in groups})
+    missing = sorted(set(embeddings) - set(known))
     if missing:
-        there = sorted({one.results[0]["embedding"] for one in every})
         raise DataError(
-            f"{task}: no results of {', '.join(sorted(missing))}; there are {', '.join(there)}"
+            f"{task}: no results of {', '.join(missing)}; there are results of {', '.join(known)}"
         )
-    kinds: dict[tuple[Any, ...], list[RunGroup]] = {}
-    for one in every:
-        if not embeddings or one.results[0]["embedding"] in embeddings:
-            kinds.setdefault(group_key(_without_fraction(one.results[0])), []).append(one)
-    several = [own for own in kinds.values() if len({_fraction(one) for one in own}) > 1]
-    if not several:
+    by_key: dict[tuple[Any, ...], list[RunGroup]] = {}
+    for group in groups:
+        if not embeddings or _first(group)["embedding"] in embeddings:
+            by_key.setdefault(group_key(_without_fraction(_first(group))), []).append(group)
+    members = [
+        same for same in by_key.values() if len({_first(group)["fraction"] for group in same}) > 1
+    ]
+    if not members:
         raise DataError(
-            f"{store.reports_root(reports)}: no embedding of {task} was scored on different shares of "
+            f"{reports_root(reports)}: no embedding of {task} was scored on different fractions of "
             f"the training labels. Make such runs with: probekit evaluate --task {task} -e NAME "
             "--fraction 0.01,0.1,1 --seeds 5"
         )
-    scored = sorted({own[0].results[0]["metric"] for own in several})
-    if len(scored) > 1:
-        raise DataError(
-            f"{task}: results are of different metrics ({', '.join(scored)}): evaluate again, and "
-            "delete those of old"
-        )
-    lines = [EfficiencyCurve(name, _points(own)) for name, own in zip(_labels(several), several, strict=True)]
-    sign = 1 if metrics.get_metric(scored[0]).higher_is_better else -1
-    lines.sort(key=lambda line: -sign * line.points[-1].mean)
-    return LabelEfficiency(task, scored[0], tuple(lines), tuple(embeddings))
+    metric = common_metric([same[0] for same in members])
+    curves = [
+        EfficiencyCurve(label, _points(same))
+        for label, same in zip(_labels(members), members, strict=True)
+    ]
+    sign = 1 if metrics.get_metric(metric).higher_is_better else -1
+    curves.sort(key=lambda curve: -sign * curve.points[-1].mean)
+    return LabelEfficiency(task, metric, tuple(curves), tuple(embeddings))
 
 
-def _fraction(one: RunGroup) -> float:
-    return one.results[0]["fraction"]
+def _first(group: RunGroup) -> Result:
+    return group.results[0]
 
 
 def _without_fraction(result: Result) -> Result:
-    """Return a result as if of all labels: what the runs of a line have in common."""
+    """Return a result as if of all labels: what the runs of a curve have in common."""
     return {**result, "fraction": 1.0}
 
 
-def _labels(several: Sequence[Sequence[RunGroup]]) -> list[str]:
-    """Return what to call lines, no two the same."""
-    whole = [_without_fraction(own[0].results[0]) for own in several]
-    named = [
-        RunGroup(run_label(result), tuple(r for one in own for r in one.results), ())
-        for result, own in zip(whole, several, strict=True)
+def _labels(members: Sequence[Sequence[RunGroup]]) -> list[str]:
+    """Return a label for each curve, no two the same."""
+    merged = [
+        RunGroup(
+            run_label(_without_fraction(_first(same[0]))),
+            tuple(result for group in same for result in group.results),
+            (),
+        )
+        for same in members
     ]
-    return [one.label for one in disambiguate_labels(named)]
+    return [group.label for group in disambiguate_labels(merged)]
 
 
-def _points(own: Sequence[RunGroup]) -> tuple[EfficiencyPoint, ...]:
-    """Return the points of a line; of a share that was run again, the newest runs count."""
-    newest = {_fraction(one): one for one in sorted(own, key=lambda e: e.results[-1]["created"])}
+def _points(groups: Sequence[RunGroup]) -> tuple[EfficiencyPoint, ...]:
+    """Return the points of a curve; of a fraction that was run again, the newest runs count."""
+    ordered = sorted(groups, key=lambda group: group.results[-1]["created"])
+    newest = {_first(group)["fraction"]: group for group in ordered}
     return tuple(
         EfficiencyPoint(
-            fraction=share,
-            labels=float(np.mean([fold["train"] for r in one.results for fold in r["folds"]])),
-            scores=tuple(r["score"] for r in one.results),
-            group=one,
+            fraction=fraction,
+            labels=float(np.mean([f["train"] for r in group.results for f in r["folds"]])),
+            scores=tuple(result["score"] for result in group.results),
+            group=group,
         )
-        for share, one in sorted(newest.items())
+        for fraction, group in sorted(newest.items())
     )

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from probekit.cards.paper import Column, Figure
-from probekit.reproduce.runs import Runs, resolve_preset_stream
+from probekit.probes.presets import apply_preset
+from probekit.reproduce.runs import Runs
 from probekit.scores.groups import RunGroup
 
 
@@ -99,7 +100,7 @@ def _weights(
     from probekit.figures.scatter import draw_projection
     from probekit.figures.tree import draw_dendrogram
 
-    text = runs.supply.embedding(figure.task, resolve_preset_stream(figure))
+    text = runs.supply.embedding(figure.task, apply_preset(figure.preset, figure.embedding)[0])
     places: dict[str, Any] = {
         "cache": runs.supply.cache,
         "root": runs.supply.root(figure.task),

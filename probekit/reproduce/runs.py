@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from probekit import cards
-from probekit.cards.paper import Figure, Setting
-from probekit.cards.selector import parse_joined
+from probekit.cards.paper import Setting
+from probekit.cards.selector import parse_selectors
 from probekit.errors import ProbekitError
-from probekit.probes import presets
 from probekit.probes.evaluate import evaluate
+from probekit.probes.presets import apply_preset
 from probekit.reproduce.assets import Resources
 from probekit.scores.store import Result
 
@@ -106,9 +106,10 @@ class Runs:
 
     def _probe(self, setting: Setting, frames: bool) -> Result:
         self.tell(f"{setting.task}, {setting.embedding}")
+        embedding, _ = apply_preset(setting.preset, setting.embedding)
         [result] = evaluate(
             setting.task,
-            [self.supply.embedding(setting.task, resolve_preset_stream(setting), frames=frames)],
+            [self.supply.embedding(setting.task, embedding, frames=frames)],
             cache=self.supply.cache,
             root=self.supply.root(setting.task),
             reports=self.reports,
@@ -133,7 +134,7 @@ class Runs:
         [result] = distill.distill(
             setting.task,
             setting.student,
-            [str(one) for one in parse_joined(teachers)] if teachers else (),
+            [str(one) for one in parse_selectors(teachers)] if teachers else (),
             method=setting.method,
             alpha=setting.alpha,
             cache=self.supply.cache,
@@ -155,7 +156,7 @@ class Runs:
         """Return the epochs of a student, and what must be said about them."""
         from probekit.training import schedules as training
 
-        whole = training.get(setting.recipe, cards.load_task_card(setting.task).metric)
+        whole = training.get_recipe(setting.recipe, cards.load_task_card(setting.task).metric)
         epochs = self.epochs or (len(whole.phases) if self.rehearsed else None)
         if epochs in (None, whole.epochs):
             return None, []
@@ -177,22 +178,5 @@ def student_name(setting: Setting) -> str:
         Method, and teachers as the card names them.
     """
     alpha = "" if setting.alpha is None else f", alpha {setting.alpha:g}"
-    of = " + ".join(str(one) for text in setting.networks for one in parse_joined(text))
+    of = " + ".join(str(one) for text in setting.networks for one in parse_selectors(text))
     return f"{setting.method}{alpha}{f' ({of})' if of else ''}"
-
-
-def resolve_preset_stream(one: Setting | Figure) -> str:
-    """Return the embedding to extract: of the stream that the preset takes, where there is one.
-
-    Parameters
-    ----------
-    one : Setting or Figure
-        Of a probe, or a figure.
-
-    Returns
-    -------
-    str
-        As after ``-e``.
-    """
-    text = one.embedding
-    return presets.load_preset(one.preset, text).apply(text) if one.preset else text

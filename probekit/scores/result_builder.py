@@ -152,7 +152,7 @@ def build_result(
         target=clips.target,
         probabilities=probabilities,
         metric=metrics.get_metric(card.metric).name,
-        classes=list(clips.names),
+        classes=list(clips.class_names),
         score=scores["score"],
         spread=scores["spread"],
         interval=scores["interval"],

@@ -84,7 +84,7 @@ class Kept:
             **others,
         }
         result["run"] = store.run_id({k: str(v) for k, v in result.items()})
-        path = store.path_of(self.root, result["task"], embedding, result["run"])
+        path = store.result_path(self.root, result["task"], embedding, result["run"])
         store.save(path, result, own.arrays())
         return result["run"]
 

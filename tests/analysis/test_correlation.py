@@ -56,7 +56,7 @@ def drawn(seed, shape, scales=None):
 # ---- the numbers
 
 
-@pytest.mark.parametrize("how", class_weights.KINDS)
+@pytest.mark.parametrize("how", class_weights.NORMALIZATIONS)
 def test_cosines_are_those_of_the_definition(how):
     targets, sources = drawn(0, (4, 20)) + 1, drawn(1, (7, 20)).astype(np.float32) - 2
     found = cosine_correlation(weights_of(targets), head_of(sources), normalize=how, permutations=9)
@@ -90,15 +90,19 @@ def test_p_values_are_those_of_permutations_counted_one_by_one():
             # bins are 1/65,536 wide: at most a few draws fall into the same one
             exact = (1 + (null >= size[i, j]).sum()) / (1 + null.size)
             assert exact - 1e-12 <= p[i, j] <= exact + 3 / null.size
-    q = correlation_module.false_discovery(p)
-    np.testing.assert_allclose(q.ravel(), false_discovery_control(p.ravel()))
+
+
+def test_q_is_the_false_discovery_rate_of_all_pairs():
+    weights, head = weights_of(drawn(0, (4, 20))), head_of(drawn(1, (5, 20)))
+    found = cosine_correlation(weights, head, permutations=20)
+    np.testing.assert_allclose(found.q.ravel(), false_discovery_control(found.p.ravel()))
 
 
 def test_the_same_seed_gives_the_same_p():
     weights, head = weights_of(drawn(0, (4, 20))), head_of(drawn(1, (5, 20)))
     one, again = (cosine_correlation(weights, head, permutations=20, seed=5) for _ in range(2))
     other = cosine_correlation(weights, head, permutations=20, seed=6)
-    assert np.array_equal(one.p, again.p) and np.array_equal(one.beyond, again.beyond)
+    assert np.array_equal(one.p, again.p) and np.array_equal(one.p_corrected, again.p_corrected)
     assert not np.array_equal(one.p, other.p)
 
 
@@ -179,8 +183,18 @@ def test_700_by_527_classes_are_feasible():
 @pytest.mark.parametrize(
     ("targets", "sources", "choices", "message"),
     [
-        (drawn(0, (1, 9)), drawn(1, (5, 9)), {}, "mine: one class cannot be normalized over"),
-        (drawn(0, (3, 9)), drawn(1, (1, 9)), {}, "the head: one class cannot be normalized"),
+        (
+            drawn(0, (1, 9)),
+            drawn(1, (5, 9)),
+            {},
+            "mine: --normalize columns needs at least two classes",
+        ),
+        (
+            drawn(0, (3, 9)),
+            drawn(1, (1, 9)),
+            {},
+            "the head: --normalize columns needs at least two classes",
+        ),
         (drawn(0, (3, 9)), drawn(1, (5, 8)), {}, "the probe reads 9 numbers, the head 8"),
         (np.ones((3, 9)), drawn(1, (5, 9)), {}, "weights of 'target 0' are zero once normalized"),
         (drawn(0, (3, 9)), np.zeros((5, 9)), {"normalize": "none"}, "weights of 'source 0' are"),
@@ -230,7 +244,7 @@ def made(tmp_path_factory):
 
 def test_an_embedding_without_a_head_is_an_error_that_says_so(made):
     cache, _ = made
-    with pytest.raises(DataError, match=r"made: no head is kept with .*not made by extraction"):
+    with pytest.raises(DataError, match=r"made: no head found with .*not made by extraction"):
         correlation("mine", "made", cache=cache)
 
 
@@ -243,20 +257,20 @@ def test_a_head_of_another_stream_is_an_error_that_says_so(made):
         with pytest.raises(DataError, match=r"reads the stream .*, the network's head 'deeper'"):
             correlation("mine", "made", cache=cache)
     finally:
-        (folder / head_module.NAME).unlink()
+        (folder / head_module.HEAD_FILE).unlink()
 
 
 def test_a_head_of_the_same_stream_is_compared(made):
     cache, folder = made
     from probekit.cache import embeddings
 
-    stream = embeddings.find(cache, "made", "mine").default_stream
+    stream = embeddings.find_embeddings(cache, "made", "mine").default_stream
     head = SavedHead(("a", "b", "c"), drawn(5, (3, 12)), np.zeros(3), stream, "lin")
     head_module.save_head(folder, head)
     try:
         found = correlation("mine", "made", cache=cache, permutations=19)
     finally:
-        (folder / head_module.NAME).unlink()
+        (folder / head_module.HEAD_FILE).unlink()
     assert found.cosine.shape == (3, 3)
     assert found.weights.space == "embedding"
     assert "which acts on frames" in found.caption
@@ -268,7 +282,7 @@ def test_a_head_of_the_same_stream_is_compared(made):
 @pytest.mark.parametrize(
     ("extractor", "choices", "error", "message"),
     [
-        ("made+other", {}, DataError, "the head is that of one extractor"),
+        ("made+other", {}, DataError, "must be one extractor, to compare with its head"),
         ("made:pool=mean+std", {}, DataError, "use pool=mean, or pool=max"),
         ("made", {"normalize": "row"}, UnknownNameError, "unknown normalization 'row'"),
         ("made", {"linkage": "ward"}, DataError, "ward linkage"),

@@ -24,10 +24,10 @@ def test_parameters_and_gflop_are_the_cards(kept):
     scored(kept, "melstats", 70)
     found = cost("mine", reports=kept.root)
     card = cards.load_extractor_card("vggish")
-    own = {one.entry.label: one.costs for one in found.points}
+    own = {one.group.label: one.costs for one in found.points}
     assert own["vggish"] == {"parameters": card.parameter_count, "gflop": card.gflop_per_second}
     assert own["melstats"] == {"parameters": 0}  # no network
-    assert [one.entry.label for one in found.points] == ["convnet", "vggish", "melstats"]
+    assert [one.group.label for one in found.points] == ["convnet", "vggish", "melstats"]
     assert found.axes == ("parameters", "gflop")
     assert "GFLOP per second of audio not known: melstats" in found.notes
     assert any("seconds per second of audio: not known of any run" in n for n in found.notes)
@@ -79,5 +79,5 @@ def test_runs_on_part_of_the_labels_do_not_count(kept):
 def test_nothing_known_is_an_error(kept):
     scored(kept, "mine-own")
     scored(kept, "vggish", source={"identity": {"imported": []}})
-    with pytest.raises(DataError, match="what mine-own, vggish cost is not known"):
+    with pytest.raises(DataError, match="the cost of mine-own, vggish is not known"):
         cost("mine", reports=kept.root)

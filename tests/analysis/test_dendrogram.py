@@ -12,7 +12,8 @@ from scipy.spatial.distance import pdist, squareform
 
 from probekit.analysis import projection
 from probekit.analysis.class_weights import ClassWeights, class_weights
-from probekit.analysis.dendrogram import CENTERS, LINKAGES, METRICS, cluster, dendrogram
+from probekit.analysis.clustering import LINKAGES, METRICS
+from probekit.analysis.dendrogram import CENTERS, cluster, dendrogram
 from probekit.cache import import_export
 from probekit.cache import manifests as kept
 from probekit.data import manifest as manifests
@@ -145,8 +146,8 @@ def test_two_classes_and_classes_that_are_equally_far_apart():
     [
         (draw(1), {}, "mine: a dendrogram needs at least two classes with training clips"),
         (np.vstack([draw(2, 3), np.zeros(3)]), {"center": "none"}, "row of 'class 2' is zero, and"),
-        (np.vstack([draw(2, 3), np.full(3, 0.1)]), {}, "row of 'class 2' is zero once centred"),
-        (draw(3, 1), {}, "row of 'class 0' is zero once centred"),
+        (np.vstack([draw(2, 3), np.full(3, 0.1)]), {}, "row of 'class 2' is zero once centered"),
+        (draw(3, 1), {}, "row of 'class 0' is zero once centered"),
         (draw(3), {"linkage": "ward"}, "ward linkage is defined for euclidean distance only"),
     ],
     ids=["one class", "row of zeros", "constant row", "one dimension", "ward with cosine"],
@@ -209,7 +210,7 @@ def test_clusters_are_those_of_scipy_numbered_along_the_figure():
     assert len(set(zip(found.clusters, theirs, strict=True))) == 5  # the same division
     seen = list(dict.fromkeys(found.clusters[list(found.order)]))
     assert seen == [0, 1, 2, 3, 4]
-    with pytest.raises(DataError, match="0 clusters: at least one is needed"):
+    with pytest.raises(DataError, match="--clusters must be >= 1, got 0"):
         cluster(weights_of(draw()), clusters=0)
 
 
@@ -264,7 +265,7 @@ def test_weights_are_of_one_probe_on_all_training_clips(made):
     root, clips, features = made
     found = class_weights("mine", "made", cache=root / "cache", c=0.1)
     rows = np.flatnonzero(clips.column("split") != "test")
-    (probe,) = linear.fit_path(features[rows], clips.targets()[rows], "single", 3, (0.1,))
+    [(probe,)] = linear.fit_paths(features, clips.targets(), [rows], "single", 3, (0.1,))
     expected = probe.coef / features[rows].astype(float).std(axis=0)
     assert np.abs(found.matrix - expected).max() < 5e-3 * np.abs(expected).max()
     assert (found.clips, found.c, found.names) == (72, 0.1, ("class 0", "class 1", "class 2"))
@@ -277,7 +278,7 @@ def test_weights_on_the_embedding_give_the_same_scores_on_it(made):
     root, clips, features = made
     found = class_weights("mine", "made", cache=root / "cache", c=1.0)
     rows = np.flatnonzero(clips.column("split") != "test")
-    (probe,) = linear.fit_path(features[rows], clips.targets()[rows], "single", 3, (1.0,))
+    [(probe,)] = linear.fit_paths(features, clips.targets(), [rows], "single", 3, (1.0,))
     ours = features @ found.matrix.T
     theirs = probe.scores(features)
     # but for one constant a class
@@ -310,7 +311,9 @@ def test_missing_clips_and_classes_without_weights_are_said(made, tmp_path):
     import_export.import_arrays(
         "made", clips.subset(range(90)), [tmp_path / "made.npy"], cache=tmp_path, dataset="mine"
     )
-    kept.save_manifest(tmp_path, replace(clips, expected=100, class_names=(*clips.class_names, "never")))
+    kept.save_manifest(
+        tmp_path, replace(clips, expected=100, class_names=(*clips.class_names, "never"))
+    )
     found = dendrogram("mine", "made", cache=tmp_path, c=0.1)
     assert found.weights.names == ("class 0", "class 1", "class 2")
     assert "90 of 100 clips" in found.weights.provenance
@@ -360,7 +363,7 @@ def test_features_that_do_not_vary_are_named(made, tmp_path):
         "same", clips, [tmp_path / "same.npy"], cache=tmp_path, dataset="mine"
     )
     kept.save_manifest(tmp_path, clips)
-    said = "same: no feature of it varies over the 72 training clips of mine"
+    said = "same: all features are constant over the 72 training clips of mine"
     with pytest.raises(DataError, match=said):
         dendrogram("mine", "same", cache=tmp_path)
 

@@ -89,13 +89,13 @@ def test_two_classes_have_a_pca_and_no_tsne():
     assert found.axes == ("component 1 (100 %)", "component 2 (0 %)")
     assert np.ptp(found.points[:, 1]) == pytest.approx(0, abs=1e-12)
     assert project_classes(tree).choices["method"] == "pca"
-    with pytest.raises(DataError, match="mine: classes: t-SNE needs at least 4, here are 2"):
+    with pytest.raises(DataError, match="mine: classes: t-SNE needs at least 4 points, got 2"):
         project_classes(tree, method="tsne")
 
 
 @pytest.mark.parametrize("perplexity", [0.5, 12])
 def test_perplexity_out_of_range_is_refused(perplexity):
-    with pytest.raises(DataError, match="at least 1 and less than 12, the number of points"):
+    with pytest.raises(DataError, match="must be >= 1 and < 12, the number of points"):
         project_classes(tree_of(kinds(3, 4)), perplexity=perplexity)
 
 
@@ -103,7 +103,7 @@ def test_unknown_choices_are_answered():
     with pytest.raises(UnknownNameError, match="unknown projection 'umap'"):
         project_classes(tree_of(kinds(3, 4)), method="umap")
     with pytest.raises(UnknownNameError, match="unknown colouring 'colour'"):
-        project_clips("mine", "made", colour="colour")
+        project_clips("mine", "made", color="colour")
 
 
 # ---- clips
@@ -138,23 +138,23 @@ def test_clips_are_standardized_and_coloured_by_label(tmp_path):
     np.testing.assert_allclose(np.abs(found.points), np.abs(expected), atol=1e-3)
     assert found.groups == ("label 0", "label 1", "label 2")
     assert np.array_equal(found.group, np.repeat(np.arange(3), 30))
-    assert found.caption.endswith("Colours: labels. Imported embeddings.")
+    assert found.caption.endswith("Colors: labels. Imported embeddings.")
     tsne = project_clips("mine", "made", cache=tmp_path)
     assert purity(tsne.points, tsne.group) == 1
 
 
 def test_of_many_clips_some_are_drawn_and_that_is_said(tmp_path):
     cached(tmp_path, [(f"label {k % 3}",) for k in range(90)], kinds(3, 30))
-    found = project_clips("mine", "made", cache=tmp_path, method="pca", most=40)
+    found = project_clips("mine", "made", cache=tmp_path, method="pca", max_clips=40)
     assert len(found.points) == len(set(found.names)) == 40
     assert "40 clips of 90, drawn at random of mine" in found.caption
-    other = project_clips("mine", "made", cache=tmp_path, method="pca", most=40, seed=1)
+    other = project_clips("mine", "made", cache=tmp_path, method="pca", max_clips=40, seed=1)
     assert set(found.names) != set(other.names)
 
 
 def test_clips_of_several_labels_have_the_rarest(tmp_path):
     labels = [("often",), ("often", "rare"), (), ("often", "rare"), ("often",)] * 4
-    cached(tmp_path, labels, kinds(4, 5), target="multi", names=["often", "rare"])
+    cached(tmp_path, labels, kinds(4, 5), target="multi", class_names=["often", "rare"])
     found = project_clips("mine", "made", cache=tmp_path, method="pca")
     assert found.group.tolist() == [0, 1, -1, 1, 0] * 4
     assert "a clip of several has that of its rarest" in found.caption
@@ -166,12 +166,12 @@ def test_many_labels_are_coloured_by_cluster(tmp_path):
     found = project_clips("mine", "made", cache=tmp_path, method="pca")
     assert 2 <= len(found.groups) <= 6
     assert "clusters of the labels by their probe's weights" in found.caption
-    plain = project_clips("mine", "made", cache=tmp_path, method="pca", colour="label")
+    plain = project_clips("mine", "made", cache=tmp_path, method="pca", color="label")
     assert len(plain.groups) == 30 and plain.name != found.name
 
 
 def test_numbers_have_no_colours(tmp_path):
     rows = [(0.1 * k,) for k in range(20)]
-    cached(tmp_path, rows, kinds(4, 5), target="regression", names=["valence"])
-    with pytest.raises(DataError, match="targets are numbers, there are no classes to colour by"):
+    cached(tmp_path, rows, kinds(4, 5), target="regression", class_names=["valence"])
+    with pytest.raises(DataError, match="targets are numbers, there are no classes to color by"):
         project_clips("mine", "made", cache=tmp_path)

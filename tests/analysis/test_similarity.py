@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.neighbors import NearestNeighbors
 
+from probekit.analysis import similarity as similarity_module
 from probekit.analysis.similarity import linear_cka, similarity
 from probekit.cache import import_export
 from probekit.cache import manifests as kept_tables
@@ -54,7 +56,7 @@ def test_an_embedding_that_does_not_vary_is_named(cache, tmp_path, measure):
     clips = kept_tables.latest_manifest(where, "mine")
     np.save(tmp_path / "x.npy", np.full_like(first, 0.1))
     import_export.import_arrays("const", clips, [tmp_path / "x.npy"], cache=where, dataset="mine")
-    with pytest.raises(DataError, match="const: the same for all 40 clips of mine"):
+    with pytest.raises(DataError, match="const: constant over all 40 clips of mine"):
         similarity("mine", ["first", "const"], cache=where, measure=measure)
 
 
@@ -67,8 +69,8 @@ def test_neighbours_and_choices_have_names_of_their_own(cache):
         {"normalize": "columns"},
         {"measure": "neighbours"},
         {"measure": "neighbours", "k": 5},
-        {"most": 20},
-        {"most": 20, "seed": 1},
+        {"max_clips": 20},
+        {"max_clips": 20, "seed": 1},
     ):
         found = similarity("mine", ["first", "second"], cache=where, **options)
         assert 0 <= found.matrix[0, 1] < 0.9 or options.get("debiased")
@@ -96,12 +98,12 @@ def test_debiased_is_asked_for_where_clips_are_few(tmp_path):
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        (["first"], {}, "two or more different embeddings; given: first"),
+        (["first"], {}, "two or more different embeddings, got first"),
         (["first", "first"], {}, "two or more different"),
         (["first", "other"], {}, "no embeddings of 'other'"),
         (["first", "second"], {"measure": "cca"}, "unknown measure 'cca'"),
         (["first", "second"], {"normalize": "rows"}, "unknown normalization 'rows'"),
-        (["first", "second"], {"measure": "neighbours", "k": 40}, "from 1 to 39 of 40 clips"),
+        (["first", "second"], {"measure": "neighbours", "k": 40}, "from 1 to 39 for 40 clips"),
     ],
 )
 def test_what_cannot_be_done_is_said(cache, names, options, message):
@@ -117,5 +119,120 @@ def test_too_few_clips_in_common(tmp_path):
         own = clips.subset(use)
         import_export.import_arrays(name, own, [tmp_path / "x.npy"], cache=tmp_path, dataset="mine")
     kept_tables.save_manifest(tmp_path, clips)
-    with pytest.raises(DataError, match="2 clips have all 2 embeddings; similarity needs 4"):
+    with pytest.raises(
+        DataError, match="similarity needs at least 4 clips with all 2 embeddings, got 2"
+    ):
         similarity("mine", ["one", "other"], cache=tmp_path)
+
+
+# products are rounded to float32, sums are not
+TOLERANCE = 1e-5
+
+
+def pair(clips, one, other, common=5, seed=0):
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=(clips, common))
+    return [
+        shared @ rng.normal(size=(common, dim)) + rng.normal(size=(clips, dim)) + 3 * k
+        for k, dim in enumerate((one, other), 1)
+    ]
+
+
+def hsic(k, n_l):
+    """tr(K H L H) with H = I - 1/n (Gretton et al., 2005), without its constant."""
+    centre = np.eye(len(k)) - 1 / len(k)
+    return np.trace(k @ centre @ n_l @ centre)
+
+
+def unbiased(k, n_l):
+    """The unbiased estimate as Song et al. (2012) write it, without its constant."""
+    n = len(k)
+    k, n_l = k - np.diag(np.diag(k)), n_l - np.diag(np.diag(n_l))
+    one = np.ones(n)
+    return (
+        np.trace(k @ n_l)
+        + (one @ k @ one) * (one @ n_l @ one) / ((n - 1) * (n - 2))
+        - 2 / (n - 2) * (one @ k @ n_l @ one)
+    )
+
+
+@pytest.mark.parametrize(("debiased", "estimate"), [(False, hsic), (True, unbiased)])
+@pytest.mark.parametrize("dims", [(3, 7), (40, 200), (1, 1), (1100, 1030)])
+def test_as_defined(debiased, estimate, dims):
+    x, y = pair(60, *dims)
+    k, n_l = x @ x.T, y @ y.T
+    expected = estimate(k, n_l) / np.sqrt(estimate(k, k) * estimate(n_l, n_l))
+    found = linear_cka([x, y], debiased)
+    assert abs(found[0, 1] - expected) < TOLERANCE
+    assert found[0, 1] == found[1, 0] and (found.diagonal() == 1).all()
+
+
+@pytest.mark.parametrize("debiased", [False, True])
+def test_rotation_scale_and_place_do_not_matter_but_stretching_does(debiased):
+    x, y = pair(80, 12, 30)
+    rng = np.random.default_rng(1)
+    turned = x @ np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    found = linear_cka(
+        [x, y, 1e4 * turned - 1e4, 1e-6 * y, x @ rng.normal(size=(12, 12))], debiased
+    )
+    assert abs(found[0, 2] - 1) < TOLERANCE and abs(found[1, 3] - 1) < TOLERANCE
+    assert abs(found[0, 1] - found[2, 3]) < TOLERANCE
+    assert found[0, 4] < 0.99
+
+
+def test_few_clips_of_many_dimensions_need_the_unbiased_estimate():
+    x, y = np.random.default_rng(9).normal(size=(2, 50, 500))
+    assert linear_cka([x, y])[0, 1] > 0.6  # though they have nothing in common
+    assert abs(linear_cka([x, y], True)[0, 1]) < 0.1
+
+
+def test_large_numbers_in_float32_do_not_lose_it():
+    x, y = pair(500, 20, 30)
+    expected = linear_cka([x, y])[0, 1]
+    found = linear_cka([(1e15 * x).astype("f4"), (1e-15 * y).astype("f4")])[0, 1]
+    assert abs(found - expected) < TOLERANCE
+
+
+def test_what_has_no_similarity_is_said():
+    x, y = pair(20, 3, 3)
+    with pytest.raises(DataError, match="is constant over all clips"):
+        linear_cka([x, np.full((20, 3), 0.1)])
+    with pytest.raises(DataError, match="needs at least 4 clips, got 3"):
+        linear_cka([x[:3], y[:3]], True)
+
+
+@pytest.mark.parametrize("k", [1, 10])
+@pytest.mark.parametrize("held", [1 << 24, 1000])
+def test_as_scikit_learn_finds_them(k, held, monkeypatch):
+    monkeypatch.setattr(similarity_module, "_CHUNK", held)
+    rows = np.random.default_rng(0).normal(size=(300, 8)) + 1
+    index = NearestNeighbors(n_neighbors=k + 1, metric="cosine", algorithm="brute").fit(rows)
+    expected = index.kneighbors(return_distance=True)[1][:, :k]
+    found = similarity_module.k_nearest(rows, k)
+    np.testing.assert_array_equal(np.sort(found), np.sort(expected))
+
+
+def test_share_in_common():
+    one = np.array([[1, 2], [0, 2], [0, 1], [0, 1]])
+    other = np.array([[2, 1], [0, 3], [3, 1], [2, 0]])
+    assert similarity_module.neighbor_overlap(one, other) == (2 + 1 + 1 + 1) / 8
+    assert similarity_module.neighbor_overlap(one, one) == 1
+
+
+def test_random_embeddings_agree_by_chance():
+    rng = np.random.default_rng(0)
+    near = [similarity_module.k_nearest(rng.normal(size=(1000, 16)), 10) for _ in range(2)]
+    # 10 / 999, with a standard deviation of about 0.001 over draws
+    assert abs(similarity_module.neighbor_overlap(*near) - 0.01) < 0.005
+
+
+def test_a_row_of_zeros_is_nobody_s_neighbour_of_choice():
+    rows = np.abs(np.random.default_rng(0).normal(size=(20, 3)))
+    rows[4] = 0
+    near = similarity_module.k_nearest(rows, 3)
+    assert (np.delete(near, 4, axis=0) != 4).all() and 4 not in near[4]
+
+
+def test_too_many_neighbours_are_refused():
+    with pytest.raises(DataError, match="from 1 to 4 for 5 clips, got 5"):
+        similarity_module.k_nearest(np.eye(5), 5)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from probekit.analysis.label_efficiency import efficiency
+from probekit.analysis.label_efficiency import label_efficiency
 from probekit.errors import DataError
 
 
@@ -21,9 +21,9 @@ def test_means_and_spreads_over_seeds(kept):
     shares(kept, "good", {0.1: [0.5, 0.6, 0.7], 0.5: [0.7, 0.8], 1.0: [0.9]})
     shares(kept, "bad", {0.1: [0.4], 1.0: [0.5]})
     shares(kept, "single", {1.0: [0.95]})  # one share only: no line
-    found = efficiency("mine", reports=kept.root)
-    assert [line.label for line in found.lines] == ["good", "bad"]
-    good = found.lines[0].points
+    found = label_efficiency("mine", reports=kept.root)
+    assert [line.label for line in found.curves] == ["good", "bad"]
+    good = found.curves[0].points
     assert [(p.fraction, p.labels) for p in good] == [(0.1, 40), (0.5, 200), (1.0, 400)]
     assert [round(p.mean, 9) for p in good] == [0.6, 0.75, 0.9]
     assert good[0].spread == pytest.approx(0.1) and np.isnan(good[2].spread)
@@ -42,8 +42,8 @@ def test_lines_differ_by_probe_and_weights(kept):
         ]
     ):
         shares(kept, "net", {0.5: [0.6], 1.0: [0.7 + 0.1 * k]}, **others)
-    found = efficiency("mine", reports=kept.root)
-    assert [line.label for line in found.lines] == ["net@aaaaaaaa", "net / mlp", "net@ffffffff"]
+    found = label_efficiency("mine", reports=kept.root)
+    assert [line.label for line in found.curves] == ["net@aaaaaaaa", "net / mlp", "net@ffffffff"]
     assert found.provenance == ("random weights (net@aaaaaaaa)",)
     assert "One seed each" in found.caption
 
@@ -51,16 +51,16 @@ def test_lines_differ_by_probe_and_weights(kept):
 def test_only_some_embeddings(kept):
     for name in ("one", "other"):
         shares(kept, name, {0.5: [0.6], 1.0: [0.7]})
-    found = efficiency("mine", reports=kept.root, embeddings=["other"])
-    assert [line.label for line in found.lines] == ["other"]
+    found = label_efficiency("mine", reports=kept.root, embeddings=["other"])
+    assert [line.label for line in found.curves] == ["other"]
     assert found.name == "efficiency-mine-other"
-    with pytest.raises(DataError, match="no results of third; there are one, other"):
-        efficiency("mine", reports=kept.root, embeddings=["third"])
+    with pytest.raises(DataError, match="no results of third; there are results of one, other"):
+        label_efficiency("mine", reports=kept.root, embeddings=["third"])
 
 
 def test_without_shares_the_command_is_named(kept):
     with pytest.raises(DataError, match="no results of mine yet"):
-        efficiency("mine", reports=kept.root)
+        label_efficiency("mine", reports=kept.root)
     shares(kept, "one", {1.0: [0.6]})
     with pytest.raises(DataError, match=r"--fraction 0.01,0.1,1 --seeds 5"):
-        efficiency("mine", reports=kept.root)
+        label_efficiency("mine", reports=kept.root)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from probekit.analysis.class_differences import differences
+from probekit.analysis.class_differences import class_differences
 from probekit.errors import DataError, ProbekitError
 
 
@@ -21,7 +21,7 @@ def test_intervals_are_those_of_shares_and_p_is_mcnemar_s(kept):
     """For one label a clip, resampled recalls have the standard error of a mean."""
     targets = np.arange(900) % 3
     runs(kept, {"good": [0.9, 0.8, 0.5], "other": [0.5, 0.79, 0.5]}, targets)
-    found = differences("good", "other", task="mine", reports=kept.root)
+    found = class_differences("good", "other", task="mine", reports=kept.root)
     for k in range(3):
         own = targets == k
         hits = []
@@ -40,14 +40,14 @@ def test_intervals_are_those_of_shares_and_p_is_mcnemar_s(kept):
     assert found.significant.tolist() == [True, False, False]
     assert found.order[0] == 0 and (np.diff(found.difference[list(found.order)]) <= 0).all()
     assert found.rows()[0]["class"] == "class 0" and found.rows()[0]["units"] == 300
-    assert found.scored == "recall" and "900 test clips" in found.caption
+    assert found.score_name == "recall" and "900 test clips" in found.caption
 
 
 def test_swapped_runs_have_the_opposite_signs(kept):
     targets = np.arange(200) % 4
     runs(kept, {"one": 0.8, "other": 0.6}, targets)
-    a = differences("one", "other", reports=kept.root)
-    b = differences("other", "one", reports=kept.root)
+    a = class_differences("one", "other", reports=kept.root)
+    b = class_differences("other", "one", reports=kept.root)
     np.testing.assert_allclose(a.difference, -b.difference)
     np.testing.assert_allclose(a.low, -b.high)
     np.testing.assert_allclose(a.p, b.p)
@@ -57,8 +57,8 @@ def test_swapped_runs_have_the_opposite_signs(kept):
 def test_corrections(kept):
     targets = np.arange(1200) % 12
     runs(kept, {"one": np.linspace(0.55, 0.9, 12), "other": 0.55}, targets)
-    holm = differences("one", "other", reports=kept.root)
-    bh = differences("one", "other", reports=kept.root, correction="bh")
+    holm = class_differences("one", "other", reports=kept.root)
+    bh = class_differences("one", "other", reports=kept.root, correction="bh")
     np.testing.assert_array_equal(holm.p, bh.p)
     order = np.argsort(holm.p)
     steps = holm.p[order] * np.arange(12, 0, -1)
@@ -78,11 +78,11 @@ def test_classes_of_few_clips_are_not_tested(kept):
     targets = np.array([0] * 40 + [1] * 9)
     kept.guess("one", targets, targets)
     kept.guess("other", [1] * 20 + [0] * 20 + [0] * 9, targets)
-    found = differences("one", "other", reports=kept.root)
+    found = class_differences("one", "other", reports=kept.root)
     assert found.units.tolist() == [40, 9] and found.difference.tolist() == [0.5, 1.0]
     assert found.significant.tolist() == [True, False] and np.isnan(found.p[1])
     assert "1 with fewer than 10 test units are not tested" in found.caption
-    few = differences("other", "one", reports=kept.root)
+    few = class_differences("other", "one", reports=kept.root)
     assert few.order == (0, 1)  # it is shown all the same
 
 
@@ -90,7 +90,7 @@ def test_groups_are_what_counts(kept):
     targets = np.arange(80) % 2
     groups = [f"g{k // 16}" for k in range(80)]
     runs(kept, {"one": 0.95, "other": 0.4}, targets, groups=groups)
-    found = differences("one", "other", reports=kept.root)
+    found = class_differences("one", "other", reports=kept.root)
     assert found.units.tolist() == [5, 5] and not found.significant.any()
 
 
@@ -103,7 +103,7 @@ def test_runs_that_do_not_differ_get_no_marks(kept):
         for name in ("one", "other"):
             hit = rng.uniform(size=1500) < 0.6
             kept.guess(f"{name}{seed}", np.where(hit, targets, (targets + 1) % 50), targets)
-        found = differences(f"one{seed}", f"other{seed}", reports=kept.root)
+        found = class_differences(f"one{seed}", f"other{seed}", reports=kept.root)
         wrong += bool(found.significant.any())
     assert wrong <= 3  # more has a probability below 0.001 if 5 % of sets get a mark
 
@@ -115,16 +115,16 @@ def test_tags_and_numbers_and_metrics_where_lower_is_better(kept):
     for name, noise in (("one", 1.0), ("other", 3.0)):
         kept.run(name, hot + noise * rng.normal(size=hot.shape), hot, target="multi",
                  metric="roc-auc")  # fmt: skip
-    found = differences("one", "other", reports=kept.root)
+    found = class_differences("one", "other", reports=kept.root)
     assert (found.difference[:3] > 0).all() and np.isnan(found.difference[3])
     assert sorted(found.order) == [0, 1, 2] and found.rows()[-1]["class"] == "class 3"
-    assert found.scored == "ROC-AUC" and "1 classes have no defined score" in found.caption
+    assert found.score_name == "ROC-AUC" and "1 classes have no defined score" in found.caption
     z = found.difference[0] / ((found.high[0] - found.low[0]) / 3.92)
     # the interval's ends are of 1,000 draws, and the distribution is not quite normal
     assert abs(norm.isf(found.p[0] / 2) - z) < 0.15 * z and not found.exact
-    other = differences("one", "other", reports=kept.root, metric="pr-auc")
+    other = class_differences("one", "other", reports=kept.root, metric="pr-auc")
     assert other.name.endswith("metric-pr-auc") and other.metric == "pr-auc"
-    loss = differences("one", "other", reports=kept.root, metric="log-loss")
+    loss = class_differences("one", "other", reports=kept.root, metric="log-loss")
     assert not loss.higher_is_better and loss.order[0] == int(np.nanargmin(loss.difference))
 
 
@@ -135,7 +135,7 @@ def test_seeds_are_averaged(kept):
         said = np.where(rng.uniform(size=120) < 0.8, targets, (targets + 1) % 3)
         kept.guess("one", said, targets, seed=seed, probe="mlp")
     kept.guess("other", (targets + 1) % 3, targets)
-    found = differences("one/mlp", "other", reports=kept.root)
+    found = class_differences("one/mlp", "other", reports=kept.root)
     each = [np.random.default_rng(s).uniform(size=120) < 0.8 for s in range(2)]
     expected = np.mean([[hit[targets == k].mean() for k in range(3)] for hit in each], axis=0)
     np.testing.assert_allclose(found.difference, expected)
@@ -146,14 +146,14 @@ def test_what_cannot_be_compared_is_said(kept):
     targets = np.arange(30) % 3
     runs(kept, {"one": 0.9, "other": 0.5}, targets)
     with pytest.raises(DataError, match="the same run"):
-        differences("one", "one", reports=kept.root)
-    with pytest.raises(DataError, match="for multi targets; those of mine are single"):
-        differences("one", "other", reports=kept.root, metric="roc-auc")
+        class_differences("one", "one", reports=kept.root)
+    with pytest.raises(DataError, match="needs multi targets; those of mine are single"):
+        class_differences("one", "other", reports=kept.root, metric="roc-auc")
     with pytest.raises(ProbekitError, match="unknown correction"):
-        differences("one", "other", reports=kept.root, correction="none")
+        class_differences("one", "other", reports=kept.root, correction="none")
     kept.guess("away", targets, targets, task="theirs")
     with pytest.raises(DataError, match="only runs of one task"):
-        differences("one", "away", reports=kept.root)
+        class_differences("one", "away", reports=kept.root)
     kept.guess("more", targets, targets, classes=5)
-    with pytest.raises(DataError, match=r"had other classes then \(3 and 5\)"):
-        differences("one", "more", reports=kept.root)
+    with pytest.raises(DataError, match=r"on different classes of .* \(3 and 5\)"):
+        class_differences("one", "more", reports=kept.root)
