@@ -20,7 +20,7 @@ from probekit.cards import Protocol, TaskCard
 from probekit.distillation import regularizers
 from probekit.distillation.teachers import Teachers
 from probekit.extractors.students import zoo
-from probekit.extractors.students.zoo import Student
+from probekit.extractors.students.base import Student
 from probekit.training.audio_store import AudioStore
 from probekit.training.dataloader import Batch, TrainBatches
 
@@ -49,7 +49,7 @@ def main(names: Iterable[str] = tuple(STEPS)) -> None:
 
 def _student(name: str, sound: AudioStore, cache: Path) -> tuple[object, ...]:
     """Time one student, in blocks of steps with the two sides in turn."""
-    student = zoo.build(name, CLASSES)
+    student = zoo.build_student(name, CLASSES)
     samples = int(student.crop * RATE)
     grid, steps = student.frames(samples)
     card = TaskCard(
@@ -57,7 +57,7 @@ def _student(name: str, sound: AudioStore, cache: Path) -> tuple[object, ...]:
         protocol=Protocol(kind="folds"),
     )  # fmt: skip
     found = Teachers.open(
-        card, ["vggish", "openl3"], sound.ids, grid, steps, cache=cache, seconds=sound.seconds
+        card, ["vggish", "openl3"], sound.clip_ids, grid, steps, cache=cache, seconds=sound.seconds
     )
     teachers = _Cold(found, sound, cache)
     targets = np.random.default_rng(0).integers(0, 2, (CLIPS, CLASSES))
@@ -84,7 +84,7 @@ def _student(name: str, sound: AudioStore, cache: Path) -> tuple[object, ...]:
             spent.append((took[0] / count, took[1] / count))
             read += _read_bytes() - before
     begin = perf_counter()
-    alone = sum(1 for _ in islice(training._made(2, 0, 1), 20))
+    alone = sum(1 for _ in islice(training._batches(2, 0, 1), 20))
     each = (perf_counter() - begin) / alone
     walls, processors = np.sort(np.divide(fed, ready), axis=0).T
     quarter = len(walls) // 4
@@ -103,12 +103,12 @@ def _stepper(student: Student, features: int) -> Callable[[Batch], None]:
     optimizer = torch.optim.Adam(both, 1e-4)
 
     def step(batch: Batch) -> None:
-        assert batch.teacher is not None and batch.valid is not None and batch.targets is not None
+        assert batch.frames is not None and batch.valid is not None and batch.targets is not None
         optimizer.zero_grad()
         embedding = student.encode(batch.waves)
         logits = student.decode(embedding)
         fitting = torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.targets)
-        (fitting + 5 * loss(embedding, batch.teacher, batch.valid)).backward()
+        (fitting + 5 * loss(embedding, batch.frames, batch.valid)).backward()
         optimizer.step()
 
     return step

@@ -1,4 +1,4 @@
-"""``probekit tasks`` and ``probekit extractors``: what there is."""
+"""``probekit tasks`` and ``probekit extractors``: lists and facts of cards."""
 
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ extractors = typer.Typer(invoke_without_command=True)
 
 @tasks.callback()
 def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
-    """List the tasks (datasets with labels, protocol and metric); show NAME tells all about one.
+    """List the tasks (datasets with labels, protocol and metric); show NAME prints all facts.
 
     [bold]Examples[/bold]
 
@@ -31,25 +31,24 @@ def list_tasks(context: typer.Context, json: bool = output.AsJson) -> None:
         return
     from probekit import cards
 
-    found = cards.load_valid_task_cards()
     rows = [
         {
-            "task": c.name,
-            "classes": len(c.labels or ()) or None,
-            "clips": c.counts.get("clips"),
-            "metric": c.metric,
-            "title": c.title,
+            "task": card.name,
+            "classes": len(card.labels or ()) or None,
+            "clips": card.counts.get("clips"),
+            "metric": card.metric,
+            "title": card.title,
         }
-        for c in found
+        for card in cards.load_valid_task_cards()
     ]
-    _list(rows, json)
+    _print_rows(rows, json)
 
 
 @extractors.callback()
 def list_extractors(context: typer.Context, json: bool = output.AsJson) -> None:
-    """List the extractors (networks and features); show NAME tells all about one.
+    """List the extractors (networks and features); show NAME prints all facts.
 
-    Students that were trained here come last, as runs/ID.
+    Trained students come last, as runs/ID.
 
     [bold]Examples[/bold]
 
@@ -62,25 +61,27 @@ def list_extractors(context: typer.Context, json: bool = output.AsJson) -> None:
     from probekit import cards
     from probekit.cards.selector import display_name
     from probekit.errors import ProbekitError
-    from probekit.extractors.students import card as card_module
+    from probekit.extractors.students.card import describe_student, list_students
 
-    found = {name: cards.load_extractor_card(name) for name in cards.card_paths("extractors")}
-    for name in card_module.list_students():
+    extractor_cards = {
+        name: cards.load_extractor_card(name) for name in cards.card_paths("extractors")
+    }
+    for name in list_students():
         try:
-            found[display_name(name)] = card_module.describe_student(name)[0]
+            extractor_cards[display_name(name)] = describe_student(name)[0]
         except ProbekitError as error:  # the others can be listed
             output.warn(str(error))
     rows = [
         {
             "extractor": name,
-            "streams": {stream: s.dim for stream, s in c.streams.items()},
-            "rate": c.sample_rate,
-            "parameters": c.parameter_count,
-            "title": c.title,
+            "streams": {name: stream.dim for name, stream in card.streams.items()},
+            "rate": card.sample_rate,
+            "parameters": card.parameter_count,
+            "title": card.title,
         }
-        for name, c in found.items()
+        for name, card in extractor_cards.items()
     ]
-    _list(rows, json)
+    _print_rows(rows, json)
 
 
 @tasks.command("show")
@@ -89,7 +90,7 @@ def show_task(
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Only the citation.")] = False,
     json: bool = output.AsJson,
 ) -> None:
-    """Tell all about a task.
+    """Print all facts about a task.
 
     [bold]Example[/bold]
 
@@ -98,8 +99,8 @@ def show_task(
     from probekit.cache import layout
     from probekit.probes import task_clips
 
-    found = task_clips.resolve_task(name, layout.cache_root())
-    _show(found.card, bibtex, json, hide={"module", "options"})
+    task = task_clips.resolve_task(name, layout.cache_root())
+    _print_card(task.card, bibtex, json, hide={"module", "options"})
 
 
 @extractors.command("show")
@@ -108,7 +109,7 @@ def show_extractor(
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Only the citation.")] = False,
     json: bool = output.AsJson,
 ) -> None:
-    """Tell all about an extractor, and whether its weights are on this machine.
+    """Print all facts about an extractor, and whether its weights are on this machine.
 
     [bold]Example[/bold]
 
@@ -116,33 +117,33 @@ def show_extractor(
     """
     from probekit import cards
     from probekit.cards.selector import STUDENT_PREFIX, parse_selector
-    from probekit.extractors.students import card as card_module
-    from probekit.extractors.weights import inventory
+    from probekit.extractors.students.card import describe_student
+    from probekit.extractors.weights.inventory import list_weights
 
     if (student := parse_selector(name).name).startswith(STUDENT_PREFIX):
-        _show(card_module.describe_student(student)[0], bibtex, json, hide={"module"})
+        _print_card(describe_student(student)[0], bibtex, json, hide={"module"})
         return
     card = cards.load_extractor_card(name)
     weights = {
-        one.role: {"here": one.present, "state": one.state, "path": str(one.path)}
-        for one in inventory.list_weights([name])
+        file.role: {"here": file.present, "state": file.state, "path": str(file.path)}
+        for file in list_weights([name])
     }
-    _show(card, bibtex, json, hide={"module"}, more={"weights_here": weights})
+    _print_card(card, bibtex, json, hide={"module"}, extra={"weights_here": weights})
 
 
-def _list(rows: list[dict[str, Any]], json: bool) -> None:
+def _print_rows(rows: list[dict[str, Any]], json: bool) -> None:
     if json:
         output.as_json(rows)
     else:
         output.table(
             list(rows[0]),
-            [[_cell(name, value) for name, value in row.items()] for row in rows],
+            [[_format_cell(name, value) for name, value in row.items()] for row in rows],
             numbers="classes|clips|rate|parameters",
         )
 
 
-def _cell(name: str, value: Any) -> str:
-    """Return a value as the table shows it."""
+def _format_cell(name: str, value: Any) -> str:
+    """Format a value for the table."""
     if isinstance(value, dict):
         return ", ".join(f"{stream} ({dim})" for stream, dim in value.items())
     if isinstance(value, int):
@@ -150,13 +151,13 @@ def _cell(name: str, value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def _show(
-    card: Any, bibtex: bool, json: bool, hide: set[str], more: dict[str, Any] | None = None
+def _print_card(
+    card: Any, bibtex: bool, json: bool, hide: set[str], extra: dict[str, Any] | None = None
 ) -> None:
     if bibtex:
-        output.say(card.bibtex.rstrip() or "no citation is known")
+        output.say(card.bibtex.rstrip() or "no citation known")
         return
-    facts = card.model_dump(mode="json") | (more or {})
+    facts = card.model_dump(mode="json") | (extra or {})
     if json:
         output.as_json(facts)
         return

@@ -1,4 +1,4 @@
-"""``probekit weights``: the networks' weights files on this machine."""
+"""``probekit weights``: weights files of the networks on this machine."""
 
 from typing import Annotated
 
@@ -8,10 +8,12 @@ from probekit.cli import options, output
 
 app = typer.Typer(invoke_without_command=True)
 
+_STATE_WORDS = {"right": "ok", "wrong": "mismatch"}  # states of JSON, as shown in text
+
 
 @app.callback()
 def group(context: typer.Context, json: bool = output.AsJson) -> None:
-    """Get and check the networks' weights files; without a command, they are listed.
+    """Download and verify weights files of networks; lists them without a command.
 
     [bold]Examples[/bold]
 
@@ -25,7 +27,7 @@ def group(context: typer.Context, json: bool = output.AsJson) -> None:
 
 @app.command("list")
 def list_(json: bool = output.AsJson) -> None:
-    """List the weights files of all extractors, and which of them are here.
+    """List the weights files of all extractors, and which of them are on this machine.
 
     [bold]Example[/bold]
 
@@ -33,29 +35,29 @@ def list_(json: bool = output.AsJson) -> None:
     """
     from probekit.extractors.weights import inventory, source
 
-    found = inventory.list_weights()
+    files = inventory.list_weights()
     if json:
-        output.as_json([vars(one) for one in found])
+        output.as_json([file.to_dict() for file in files])
         return
     output.table(
-        ("extractor", "file", "here", "size", "hash", "from"),
+        ("extractor", "file", "present", "size", "hash", "from"),
         [
             (
-                f.extractor,
-                f.role,
-                "yes" if f.present else "no",
-                "–" if f.size is None else output.size(f.size),
-                f.state if f.present else "–",
-                f.url or "not public: probekit weights get says more",
+                file.extractor,
+                file.role,
+                "yes" if file.present else "no",
+                "–" if file.size is None else output.size(file.size),
+                _STATE_WORDS.get(file.state, file.state) if file.present else "–",
+                file.url or "not public: see probekit weights get",
             )
-            for f in found
+            for file in files
         ],
         title=f"weights files, in {source.weights_dir() / 'weights'}",
         numbers="size",
     )
-    for one in found:
-        if one.fault:
-            output.warn(f"{one.path}: {one.fault}. Delete it and get it again.")
+    for file in files:
+        if file.fault:
+            output.warn(f"{file.path}: {file.fault}. Delete it and download it again.")
 
 
 @app.command()
@@ -66,10 +68,10 @@ def get(
     all_: Annotated[bool, typer.Option("--all", help="Of all extractors.")] = False,
     json: bool = output.AsJson,
 ) -> None:
-    """Download weights files, and check size and hash; a broken download goes on where it was.
+    """Download weights files, and verify size and hash; an interrupted download is resumed.
 
     NAME stands for all files of an extractor, NAME:key=value for those that -e with the same text
-    needs. Exit code 1 if one of them is not here afterwards (with --all: if a public one is not).
+    needs. Exit code 1 if one of them is missing afterwards (with --all: if a public one is).
 
     [bold]Examples[/bold]
 
@@ -85,10 +87,10 @@ def get(
     from probekit import cards
     from probekit.errors import ProbekitError
     from probekit.extractors.weights import inventory
-    from probekit.extractors.weights.download import Progress as Tick
+    from probekit.extractors.weights.download import Progress as ProgressCallback
 
     if bool(names) == all_:
-        raise ProbekitError("weights get: name extractors, or say --all")
+        raise ProbekitError("weights get needs either names of extractors or --all")
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -100,30 +102,29 @@ def get(
         transient=True,
     )
 
-    def begin(name: str) -> Tick:
-        line = bar.add_task(name, total=None)
-        return lambda done, total: bar.update(line, completed=done, total=total)
+    def begin(name: str) -> ProgressCallback:
+        task = bar.add_task(name, total=None)
+        return lambda received, total: bar.update(task, completed=received, total=total)
 
     with bar:
-        found = inventory.fetch(names or list(cards.card_paths("extractors")), begin)
+        results = inventory.fetch(names or list(cards.card_paths("extractors")), begin)
     if json:
-        output.as_json([vars(one) for one in found])
-    elif not found:
-        output.say(f"{', '.join(names or ())}: there are no weights to get")
+        output.as_json([vars(result) for result in results])
+    elif not results:
+        output.say(f"{', '.join(names or ())}: no weights to get")
     else:
-        for one in found:
-            output.say(f"{one.extractor}/{one.role}: {one.state}")
-            output.say(
-                "  " + (one.note.replace("\n", "\n  ") or f"{one.path}\n  SHA-256 {one.sha256}")
-            )
-    bad = ("failed",) if all_ else ("failed", "not public")
-    if any(one.state in bad for one in found):
+        for result in results:
+            output.say(f"{result.extractor}/{result.role}: {result.state}")
+            facts = result.note or f"{result.path}\nSHA-256 {result.sha256}"
+            output.say("  " + facts.replace("\n", "\n  "))
+    failures = ("failed",) if all_ else ("failed", "not public")
+    if any(result.state in failures for result in results):
         raise typer.Exit(1)
 
 
 @app.command()
 def verify(json: bool = output.AsJson) -> None:
-    """Read every weights file that is here, and compare its hash with its card.
+    """Read every weights file on this machine, and compare its hash with its card.
 
     Exit code 1 if one differs.
 
@@ -135,19 +136,21 @@ def verify(json: bool = output.AsJson) -> None:
 
     from probekit.extractors.weights import inventory
 
-    found = [one for one in inventory.list_weights(verify=True) if one.present]
-    wrong = [one for one in found if one.state == "wrong"]
+    files = [file for file in inventory.list_weights(verify=True) if file.present]
     if json:
-        output.as_json([vars(one) for one in found])
+        output.as_json([file.to_dict() for file in files])
     else:
-        for one in found:
-            output.say(f"{one.extractor}/{one.role}: {one.state}, {one.path}")
-            if one.fault:
-                output.say(f"  {one.fault}. Delete it, then: probekit weights get {one.extractor}")
-        counts = Counter(one.state for one in found)
+        for file in files:
+            state = _STATE_WORDS.get(file.state, file.state)
+            output.say(f"{file.extractor}/{file.role}: {state}, {file.path}")
+            if file.fault:
+                output.say(
+                    f"  {file.fault}. Delete it, then: probekit weights get {file.extractor}"
+                )
+        counts = Counter(_STATE_WORDS.get(file.state, file.state) for file in files)
         output.say(
-            f"{len(found)} files here: "
+            f"{len(files)} files present: "
             f"{', '.join(f'{n} {state}' for state, n in counts.items()) or 'none'}"
         )
-    if wrong:
+    if any(file.state == "wrong" for file in files):
         raise typer.Exit(1)

@@ -1,12 +1,12 @@
 """Any extractor as a module of the HEAR API, for tools that evaluate such modules.
 
-Such tools import a module by its name and give ``load_model`` nothing but a path. So the extractor
-is named by the path, or in the environment::
+Such tools import a module by its name and pass only a path to ``load_model``. So the extractor is
+named by the path, or in the environment::
 
     PROBEKIT_HEAR=vggish python -m heareval.embeddings.runner probekit.extractors.hear …
 
-``PROBEKIT_HEAR_WEIGHTS`` may hold what ``--weights`` would, with commas between several:
-``vggish=random:0``. The API is described in :mod:`probekit.extractors.adapters.hear_protocol`.
+``PROBEKIT_HEAR_WEIGHTS`` takes the same as ``--weights``, for example ``vggish=random:0``, with
+commas between several. The API is described in :mod:`probekit.extractors.adapters.hear_protocol`.
 """
 
 import os
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from probekit import cards
-from probekit.cards.selector import EmbeddingSelector, parse
+from probekit.cards.selector import EmbeddingSelector, parse_selector
 from probekit.errors import ProbekitError
 from probekit.extractors import load
 from probekit.extractors.adapters.hear_protocol import RATES
@@ -26,18 +26,18 @@ from probekit.utils.suggest import unknown_name_error
 
 
 class Model(nn.Module):
-    """An extractor with the attributes that the HEAR API asks for.
+    """An extractor with the attributes of a HEAR model.
 
     Parameters
     ----------
     spec : Spec
-        The extractor, with the streams that are needed.
+        The extractor, with both streams.
     scene : str
-        The stream that scenes are made from.
+        The stream of scene embeddings.
     timestamps : str
-        The stream that is given over time; one vector a clip is computed for windows.
+        The stream of timestamp embeddings; one vector a clip is computed for windows.
     pool : sequence of str
-        How frames become a scene.
+        Poolings of frames to a scene embedding.
     window, hop : float
         Of those windows, in seconds.
 
@@ -83,39 +83,41 @@ def load_model(
     Parameters
     ----------
     model_file_path : str
-        An extractor as after ``-e`` (``"vggish:stream=prerelu"``); or the path of a file, the main
-        weights of the extractor that is named otherwise.
+        An extractor as after ``-e`` (``"vggish:stream=prerelu"``), or the path of the main weights
+        of ``extractor``.
     extractor : str
-        The extractor; by default what ``PROBEKIT_HEAR`` holds.
+        The extractor; the value of ``PROBEKIT_HEAR`` by default.
     weights : sequence of str
-        ``NAME=PATH`` or ``NAME=random:SEED``; by default what ``PROBEKIT_HEAR_WEIGHTS`` holds.
+        ``NAME=PATH`` or ``NAME=random:SEED``; the value of ``PROBEKIT_HEAR_WEIGHTS`` by default.
     window, hop : float > 0
-        For streams that are one vector a clip: timestamps are embeddings of windows of so many
-        seconds around every multiple of ``hop`` seconds.
+        For streams with one vector a clip, in seconds: timestamp embeddings are those of windows
+        around every multiple of ``hop``.
 
     Returns
     -------
     Model
-        A torch module. Scenes come from the stream that is named, or the extractor's default one,
-        pooled over time as named (by default the mean); timestamps from the same stream, or if that
-        is one vector a clip, from the extractor's first stream that is not.
+        A torch module. Scene embeddings come from the named stream, or the extractor's default
+        one, pooled over time as named (mean by default); timestamp embeddings from the same stream,
+        or if that has one vector a clip, from the extractor's first stream of frames.
 
     Raises
     ------
     ProbekitError
         If no extractor is named, or its sample rate is none of HEAR's.
     """
-    selection, card = _chosen(model_file_path, extractor)
+    selector, card = _select_extractor(model_file_path, extractor)
     overrides = _overrides(weights)
     if Path(model_file_path).is_file():
         overrides[f"{card.name}.main"] = model_file_path
     if min(window, hop) * card.sample_rate < 1:
-        raise ProbekitError(f"window={window} s, hop={hop} s: they are at least one sample long")
-    scene = selection.stream or card.default_stream
+        raise ProbekitError(
+            f"window and hop must be at least one sample, got window={window} s and hop={hop} s"
+        )
+    scene = selector.stream or card.default_stream
     frames = [name for name, stream in card.streams.items() if stream.kind == "frames"]
     timestamps = scene if scene in frames else next(iter(frames), scene)
-    spec = load.resolve_spec(str(selection), weights=overrides, streams=[scene, timestamps])
-    return Model(spec, scene, timestamps, selection.pool, window, hop)
+    spec = load.resolve_spec(str(selector), weights=overrides, streams=[scene, timestamps])
+    return Model(spec, scene, timestamps, selector.pool, window, hop)
 
 
 def get_scene_embeddings(audio: Tensor, model: Model) -> Tensor:
@@ -131,7 +133,7 @@ def get_scene_embeddings(audio: Tensor, model: Model) -> Tensor:
     Returns
     -------
     Tensor, shape (clips, scene_embedding_size), float32
-        On the device of ``audio``; what the cache of probekit would hold for these clips.
+        The same as in a cache of probekit for these clips, on the device of ``audio``.
 
     Raises
     ------
@@ -139,10 +141,10 @@ def get_scene_embeddings(audio: Tensor, model: Model) -> Tensor:
         If the audio is not of that shape.
     """
     _check(audio)
-    found = [clip[model.scene] for clip in model.extractor(list(audio))]
+    embeddings = [clip[model.scene] for clip in model.extractor(list(audio))]
     if model.extractor.streams[model.scene].kind == "frames":
-        found = [_pooled(frames, model.pool) for frames in found]
-    return torch.stack(found).to(audio.device)
+        embeddings = [_pool(frames, model.pool) for frames in embeddings]
+    return torch.stack(embeddings).to(audio.device)
 
 
 def get_timestamp_embeddings(audio: Tensor, model: Model) -> tuple[Tensor, Tensor]:
@@ -158,9 +160,9 @@ def get_timestamp_embeddings(audio: Tensor, model: Model) -> tuple[Tensor, Tenso
     Returns
     -------
     embeddings : Tensor, shape (clips, time, timestamp_embedding_size), float32
-        Frames whose middle is not past the end; the first one in any case.
+        The first frame, and all others with their center in the clip.
     timestamps : Tensor, shape (clips, time), float32
-        Their middles in ms, as the stream's grid says; of a single frame at most the clip's end.
+        Centers in ms on the stream's grid; at most the clip's length for a single frame.
 
     Raises
     ------
@@ -169,7 +171,7 @@ def get_timestamp_embeddings(audio: Tensor, model: Model) -> tuple[Tensor, Tenso
     """
     _check(audio)
     if model.by_windows:
-        frames, times = _windows(audio, model)
+        frames, times = _embed_windows(audio, model)
     else:
         clips = model.extractor(list(audio))
         frames = torch.stack([clip[model.timestamps] for clip in clips])
@@ -183,55 +185,55 @@ def get_timestamp_embeddings(audio: Tensor, model: Model) -> tuple[Tensor, Tenso
     return frames[:, :count].to(audio.device), times.to(audio.device)
 
 
-def _windows(audio: Tensor, model: Model) -> tuple[Tensor, Tensor]:
-    """Embed windows around the multiples of the hop as if they were clips."""
+def _embed_windows(audio: Tensor, model: Model) -> tuple[Tensor, Tensor]:
+    """Embed windows around the multiples of the hop like clips."""
     clips, samples = audio.shape
     count = 1 + (samples - 1) // model.hop
     before = model.window // 2
     after = max(0, (count - 1) * model.hop + model.window - before - samples)
-    cut = nn.functional.pad(audio, (before, after)).unfold(1, model.window, model.hop)[:, :count]
-    found = model.extractor([window for clip in cut for window in clip])
-    frames = torch.stack([window[model.timestamps] for window in found])
+    windows = nn.functional.pad(audio, (before, after)).unfold(1, model.window, model.hop)
+    outputs = model.extractor([window for clip in windows[:, :count] for window in clip])
+    frames = torch.stack([output[model.timestamps] for output in outputs])
     times = torch.arange(count, dtype=torch.float64) * (1000 * model.hop / model.sample_rate)
     return frames.unflatten(0, (clips, count)), times
 
 
-def _chosen(path: str, extractor: str) -> tuple[EmbeddingSelector, cards.ExtractorCard]:
-    """Return which extractor is meant, and its card."""
-    named = path if path and not Path(path).is_file() else ""
-    text = extractor or named or os.environ.get("PROBEKIT_HEAR", "")
+def _select_extractor(path: str, extractor: str) -> tuple[EmbeddingSelector, cards.ExtractorCard]:
+    """Return the selector of the extractor, and its card."""
+    name = path if path and not Path(path).is_file() else ""
+    text = extractor or name or os.environ.get("PROBEKIT_HEAR", "")
     if not text:
         raise ProbekitError(
-            "which extractor shall be the HEAR model? Name it in PROBEKIT_HEAR, or in place of the "
-            "model's path; for example vggish"
+            "no extractor named for the HEAR model. Set PROBEKIT_HEAR, or pass a name such as "
+            "vggish in place of the model's path"
         )
-    selection = parse(text)
-    card = cards.load_extractor_card(selection.name)
+    selector = parse_selector(text)
+    card = cards.load_extractor_card(selector.name)
     if card.sample_rate not in RATES:
         raise ProbekitError(
-            f"{card.name} takes {card.sample_rate} Hz; the HEAR API knows "
-            f"{', '.join(map(str, RATES))} Hz only"
+            f"sample rate of a HEAR model must be one of {', '.join(map(str, RATES))} Hz, got "
+            f"{card.sample_rate} Hz of {card.name}"
         )
-    for way in selection.pool:
-        if way not in POOLINGS:
-            raise unknown_name_error("pooling", way, POOLINGS)
-    return selection, card
+    for pooling in selector.pool:
+        if pooling not in POOLINGS:
+            raise unknown_name_error("pooling", pooling, POOLINGS)
+    return selector, card
 
 
 def _overrides(weights: Sequence[str]) -> dict[str, str]:
-    """Return the weights that the user named."""
-    inherited = filter(None, os.environ.get("PROBEKIT_HEAR_WEIGHTS", "").split(","))
-    return load.parse_overrides(list(weights) or list(inherited))
+    """Return the weights from the argument or the environment."""
+    from_environment = filter(None, os.environ.get("PROBEKIT_HEAR_WEIGHTS", "").split(","))
+    return load.parse_overrides(list(weights) or list(from_environment))
 
 
-def _pooled(frames: Tensor, ways: Sequence[str]) -> Tensor:
-    """Return one vector for a clip's frames, as the cache pools them."""
+def _pool(frames: Tensor, poolings: Sequence[str]) -> Tensor:
+    """Return one vector for the frames of a clip, pooled as in the cache."""
     values = frames.cpu().numpy()
-    return torch.cat([torch.from_numpy(POOLINGS[way](values)).float() for way in ways])
+    return torch.cat([torch.from_numpy(POOLINGS[name](values)).float() for name in poolings])
 
 
 def _check(audio: Tensor) -> None:
     if audio.ndim != 2 or not audio.shape[1]:
         raise ProbekitError(
-            f"audio of shape {tuple(audio.shape)}; it must be (clips, samples), at least 1 sample"
+            f"audio must have the shape (clips, samples), samples >= 1, got {tuple(audio.shape)}"
         )

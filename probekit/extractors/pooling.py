@@ -1,4 +1,4 @@
-"""Frames of a clip become one vector."""
+"""Pooling of a clip's frames into one vector."""
 
 from collections.abc import Callable
 
@@ -15,26 +15,18 @@ POOLINGS: dict[str, Callable[[Frames], Frames]] = {
 
 
 def pool(frames: Frames) -> dict[str, Frames]:
-    """Pool a clip's frames in every way that the cache keeps.
+    """Pool the frames of a clip, shape (time, dim), by each of :data:`POOLINGS`.
 
-    Parameters
-    ----------
-    frames : numpy.ndarray, shape (time, dim), time >= 1
-        A stream of one clip.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray, shape (dim,), float32
-        ``mean``, ``std`` (population) and ``max`` over time.
+    Returns ``mean``, ``std`` (population) and ``max`` over time, shape (dim,), float32.
     """
-    return {name: how(frames).astype(np.float32) for name, how in POOLINGS.items()}
+    return {name: function(frames).astype(np.float32) for name, function in POOLINGS.items()}
 
 
 Sums = npt.NDArray[np.float64]
 
 
 class StreamingPool:
-    """Mean, standard deviation and maximum of what was added so far, in constant memory.
+    """The same as :func:`pool` over blocks of frames, in constant memory.
 
     Moments of two sets of frames are merged after Chan, Golub and LeVeque (1979), in float64: the
     sum of squares itself would lose the spread of values far from zero.
@@ -44,48 +36,31 @@ class StreamingPool:
         self.count = 0
         self._mean: Sums = np.zeros(0)
         self._squares: Sums = np.zeros(0)
-        self._most: Frames = np.zeros(0, np.float32)
+        self._maximum: Frames = np.zeros(0, np.float32)
 
     def add(self, frames: Frames) -> None:
-        """Add frames.
-
-        Parameters
-        ----------
-        frames : numpy.ndarray, shape (time, dim), time >= 1
-            The next ones.
-        """
+        """Add the next frames, shape (time, dim), time >= 1."""
         count = len(frames)
         mean = frames.mean(axis=0, dtype=np.float64)
         squares = np.square(frames - mean).sum(axis=0)
-        most = frames.max(axis=0)
+        maximum = frames.max(axis=0)
         if not self.count:
-            self.count, self._mean, self._squares, self._most = count, mean, squares, most
+            self.count, self._mean, self._squares, self._maximum = count, mean, squares, maximum
             return
         total = self.count + count
-        apart = mean - self._mean
-        self._mean = self._mean + apart * (count / total)
-        self._squares = self._squares + squares + np.square(apart) * (self.count * count / total)
-        self._most = np.maximum(self._most, most)
+        delta = mean - self._mean
+        self._mean = self._mean + delta * (count / total)
+        self._squares = self._squares + squares + np.square(delta) * (self.count * count / total)
+        self._maximum = np.maximum(self._maximum, maximum)
         self.count = total
 
     def result(self) -> dict[str, Frames]:
-        """Return what :func:`probekit.extractors.pooling.pool` returns for all frames at once.
-
-        Returns
-        -------
-        dict of str to numpy.ndarray, shape (dim,), float32
-            ``mean``, ``std`` and ``max``.
-
-        Raises
-        ------
-        ValueError
-            If no frames were added.
-        """
+        """Return the pooled vectors of all frames; raise ``ValueError`` if there are none."""
         if not self.count:
             raise ValueError("no frames to pool")
-        found = {
+        pooled = {
             "mean": self._mean,
             "std": np.sqrt(self._squares / self.count),
-            "max": self._most,
+            "max": self._maximum,
         }
-        return {name: values.astype(np.float32) for name, values in found.items()}
+        return {name: values.astype(np.float32) for name, values in pooled.items()}

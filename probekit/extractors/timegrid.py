@@ -1,4 +1,4 @@
-"""Where the frames of a stream lie in time, in exact seconds."""
+"""Time grid of a stream's frames, in exact seconds."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,19 +8,19 @@ from probekit.cards import Stream
 
 @dataclass(frozen=True)
 class FrameGrid:
-    """A row of frames.
+    """Regular frames.
 
-    Frame ``k`` is centred at ``first_center + k · hop`` and stands for the time half a hop to each
-    side of it: its cell. It hears ``window`` around its centre, which may be more.
+    Frame ``k`` is centered at ``first_center + k · hop`` and stands for the time half a hop to each
+    side of it: its cell. It depends on ``window`` seconds around its center, which may be more.
 
     Attributes
     ----------
     hop : fractions.Fraction
-        Seconds from one centre to the next, more than 0.
+        Seconds from one center to the next, > 0.
     first_center : fractions.Fraction
-        Seconds from the begin of the clip, or crop, to the first centre.
+        Seconds from the start of the clip, or crop, to the first center.
     window : fractions.Fraction
-        Seconds that a frame hears, more than 0.
+        Seconds of sound that a frame depends on, > 0.
     """
 
     hop: Fraction
@@ -29,52 +29,26 @@ class FrameGrid:
 
     @property
     def start(self) -> Fraction:
-        """Where the first frame's cell begins, in seconds."""
+        """Start of the first frame's cell in seconds."""
         return self.first_center - self.hop / 2
 
     @classmethod
     def parse(cls, hop: object, first_center: object, window: object) -> "FrameGrid":
-        """Return the grid of three numbers as they stand in caches and cards.
+        """Return the grid of three numbers in seconds as in caches and cards, exactly as written.
 
-        Parameters
-        ----------
-        hop, first_center, window : str, int, float or fractions.Fraction
-            Seconds, for example ``"24/25"`` or 0.96.
-
-        Returns
-        -------
-        Grid
-            Exactly as written: 0.96 is 24/25.
-
-        Raises
-        ------
-        ValueError
-            If one is not a number, or hop or window are not longer than 0 s.
+        ``"24/25"`` and 0.96 are both 24/25. Raises ``ValueError`` if one is not a number, or hop or
+        window are not > 0 s.
         """
-        made = cls(*(Fraction(str(value)) for value in (hop, first_center, window)))
-        if made.hop <= 0 or made.window <= 0:
-            raise ValueError(f"hop {made.hop} s and window {made.window} s: longer than 0 s needed")
-        return made
+        grid = cls(*(Fraction(str(value)) for value in (hop, first_center, window)))
+        if grid.hop <= 0 or grid.window <= 0:
+            raise ValueError(
+                f"hop and window must be > 0 s, got hop {grid.hop} s and window {grid.window} s"
+            )
+        return grid
 
     @classmethod
     def from_stream(cls, stream: Stream) -> "FrameGrid":
-        """Return the grid of a card's stream of frames.
-
-        Parameters
-        ----------
-        stream : Stream
-            Of kind ``frames``.
-
-        Returns
-        -------
-        Grid
-            Its hop, first centre and window.
-
-        Raises
-        ------
-        ValueError
-            If the stream has no frames.
-        """
+        """Return the grid of a card's stream; raise ``ValueError`` if it has no frames."""
         if stream.hop is None or stream.first_center is None or stream.window is None:
-            raise ValueError("a stream of kind clip has no grid")
+            raise ValueError("a stream of kind clip has no time grid")
         return cls(stream.hop, stream.first_center, stream.window)

@@ -594,7 +594,7 @@ def test_list_get_and_verify(own_cards: Path, server: Server, home: Path) -> Non
         command("get")
 
     code, out = command("verify")
-    assert code == 0 and "4 files here: 1 right, 3 no hash known" in out
+    assert code == 0 and "4 files present: 1 ok, 3 no hash known" in out
     a = home / "weights/aa/a.bin"
     settled(a)
     assert json.loads(command("list", "--json")[1])[0]["state"] == "not checked"
@@ -604,10 +604,10 @@ def test_list_get_and_verify(own_cards: Path, server: Server, home: Path) -> Non
     a.write_bytes(CONTENT[:-1] + b"!")
     os.utime(a, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as damage on the disk would
     code, out = command("verify")
-    assert code == 1 and "aa/main: wrong" in out and "probekit weights get aa" in out
+    assert code == 1 and "aa/main: mismatch" in out and "probekit weights get aa" in out
     code, out = command("verify", "--json")
     assert code == 1 and json.loads(out)[0]["state"] == "wrong"
-    assert "wrong" in command("list")[1]
+    assert "mismatch" in command("list")[1]
     server.status = 404
     (home / "weights/bb/x.bin").unlink()
     assert command("get", "--all")[0] == 1

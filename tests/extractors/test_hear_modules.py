@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 import probekit
-from probekit.cards.selector import EmbeddingSelector, parse
+from probekit.cards.selector import EmbeddingSelector, parse_selector
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors import load
 from probekit.extractors.adapters import hear_module
@@ -91,14 +91,14 @@ def sounds():
     ],
 )
 def test_how_a_module_is_named(text, again, expected):
-    assert parse(text) == expected
+    assert parse_selector(text) == expected
     assert str(expected) == (again or text)
 
 
 @pytest.mark.parametrize("text", ["hear:", "hear:,stream=scene", "hear:a,b", "vggish:module"])
 def test_other_forms_are_refused(text):
     with pytest.raises(ProbekitError, match="write NAME"):
-        parse(text)
+        parse_selector(text)
 
 
 def test_card_is_learnt_from_the_module(module):

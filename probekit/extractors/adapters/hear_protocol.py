@@ -1,10 +1,10 @@
-"""The HEAR API (hearbenchmark.com/hear-api.html): what a module must offer, and whether it does.
+"""The HEAR API (hearbenchmark.com/hear-api.html), with checked calls to a module that offers it.
 
 A module has the functions ``load_model(path)``, ``get_scene_embeddings(audio, model)`` and
 ``get_timestamp_embeddings(audio, model)``; its model has the attributes ``sample_rate``,
 ``scene_embedding_size`` and ``timestamp_embedding_size``. Audio is (clips, samples), mono, at the
 model's rate; embeddings are (clips, dim) and (clips, time, dim), float32; timestamps (clips, time)
-are the middles of frames in milliseconds, regular to 1 ms, none past the end.
+are the centers of frames in milliseconds, regular to 1 ms, none past the end.
 """
 
 import operator
@@ -28,7 +28,7 @@ EXACT_MS = 1e-3  # by which timestamps in float32 differ from those of a regular
 
 
 class HearLibrary:
-    """A module's functions, whose results are checked against the API each time.
+    """Functions of a module; their results are checked against the API in each call.
 
     Parameters
     ----------
@@ -38,22 +38,22 @@ class HearLibrary:
     Raises
     ------
     ProbekitError
-        If it cannot be imported, or lacks a function; later, if it does not keep to the API. Names
+        If it cannot be imported or lacks a function; later, if a result violates the API. Names
         the module and what is wrong.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.module = self._import()
-        lacking = [f for f in FUNCTIONS if not callable(getattr(self.module, f, None))]
-        if lacking:
+        missing = [f for f in FUNCTIONS if not callable(getattr(self.module, f, None))]
+        if missing:
             raise self.make_error(
-                f"has no {' and no '.join(lacking)}: not a module of the HEAR API"
+                f"has no {' and no '.join(missing)}: not a module of the HEAR API"
             )
 
-    def make_error(self, what: str) -> ProbekitError:
-        """Return the error that says what is wrong with the module."""
-        return ProbekitError(f"{HEAR}:{self.name}: {what}")
+    def make_error(self, fault: str) -> ProbekitError:
+        """Return an error with the module's name."""
+        return ProbekitError(f"{HEAR}:{self.name}: {fault}")
 
     def _import(self) -> ModuleType:
         try:
@@ -61,94 +61,94 @@ class HearLibrary:
         except ModuleNotFoundError as error:
             if error.name and f"{self.name}.".startswith(f"{error.name}."):
                 raise self.make_error(
-                    f"there is no module {error.name}; install it, or name its folder in PYTHONPATH"
+                    f"module {error.name} not found; install it, or add its folder to PYTHONPATH"
                 ) from error
             raise self.make_error(f"needs {error.name}, which is not installed") from error
         except Exception as error:
             raise self.make_error(f"cannot be imported: {type(error).__name__}: {error}") from error
 
-    def _call(self, function: str, *given: Any) -> Any:
+    def _call(self, function: str, *args: Any) -> Any:
         try:
-            return getattr(self.module, function)(*given)
+            return getattr(self.module, function)(*args)
         except Exception as error:
-            shape = f" on audio of shape {tuple(given[0].shape)}" if len(given) == 2 else ""
+            shape = f" on audio of shape {tuple(args[0].shape)}" if len(args) == 2 else ""
             raise self.make_error(f"{function}{shape}: {type(error).__name__}: {error}") from error
 
     def load(self, path: Path | None) -> Any:
-        """Return a new model, in evaluation mode if it knows of one."""
+        """Load a model, in evaluation mode if it is a torch module."""
         model = self._call("load_model", *([str(path)] if path else []))
         if isinstance(model, nn.Module):
             model.eval().requires_grad_(False).to("cpu")
         for attribute in ATTRIBUTES:
-            self._whole(model, attribute)
+            self._positive_int(model, attribute)
         return model
 
-    def rate(self, model: Any) -> int:
-        """Return the sample rate that the model expects."""
-        return self._whole(model, "sample_rate")
+    def sample_rate(self, model: Any) -> int:
+        """Return the sample rate of the model in Hz."""
+        return self._positive_int(model, "sample_rate")
 
     def size(self, model: Any, kind: str) -> int:
-        """Return the length of its embeddings; ``kind`` is ``scene`` or ``timestamp``."""
-        return self._whole(model, f"{kind}_embedding_size")
+        """Return the length of the embeddings of a kind, ``scene`` or ``timestamp``."""
+        return self._positive_int(model, f"{kind}_embedding_size")
 
-    def _whole(self, model: Any, attribute: str) -> int:
+    def _positive_int(self, model: Any, attribute: str) -> int:
         value: Any = getattr(model, attribute, None)
         try:
             number = operator.index(value)
         except TypeError:
             number = 0
         if number < 1:
-            raise self.make_error(
-                f"{attribute} of its model is {value!r}, not a whole number above 0"
-            )
+            raise self.make_error(f"{attribute} of its model must be an integer > 0, got {value!r}")
         return number
 
     def scene(self, model: Any, audio: Tensor) -> Tensor:
         """Return one vector a clip, shape (clips, dim)."""
-        found = self._call("get_scene_embeddings", audio, model)
+        embeddings = self._call("get_scene_embeddings", audio, model)
         shape = (len(audio), self.size(model, "scene"))
-        return self._checked("get_scene_embeddings", found, shape)
+        return self._check_output("get_scene_embeddings", embeddings, shape)
 
     def timestamps(self, model: Any, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Return frames, shape (clips, time, dim), and their places in ms, shape (clips, time)."""
+        """Return frames, shape (clips, time, dim), and their centers in ms, shape (clips, time)."""
         function = "get_timestamp_embeddings"
-        both = self._call(function, audio, model)
-        if not (isinstance(both, tuple | list) and len(both) == 2):
-            raise self.make_error(f"{function} returned no pair of embeddings and timestamps")
-        frames, times = both
+        result = self._call(function, audio, model)
+        if not (isinstance(result, tuple | list) and len(result) == 2):
+            raise self.make_error(f"{function} must return a pair of embeddings and timestamps")
+        frames, times = result
         steps = frames.shape[1] if isinstance(frames, Tensor) and frames.ndim == 3 else "time"
         shape = (len(audio), steps, self.size(model, "timestamp"))
-        frames = self._checked(function, frames, shape)
+        frames = self._check_output(function, frames, shape)
         if not isinstance(times, Tensor) or times.shape != frames.shape[:2] or not times.shape[1]:
-            given = tuple(times.shape) if isinstance(times, Tensor) else type(times).__name__
+            shape_text = tuple(times.shape) if isinstance(times, Tensor) else type(times).__name__
             raise self.make_error(
-                f"{function} returned timestamps of shape {given} for embeddings of shape "
-                f"{tuple(frames.shape)}"
+                f"{function} must return timestamps of shape {tuple(frames.shape[:2])}, one a "
+                f"frame, got {shape_text}"
             )
         times = times.double().cpu()
-        milliseconds = 1000 * audio.shape[1] / self.rate(model)
-        # a clip shorter than a window may have its one frame's middle behind its end
+        milliseconds = 1000 * audio.shape[1] / self.sample_rate(model)
+        # the center of the only frame of a short clip may be past its end
         if (times[:, 1:] > milliseconds + TOLERANCE_MS).any() or (times < 0).any():
             raise self.make_error(
-                f"{function} returned timestamps from {times.min():.0f} to {times.max():.0f} ms "
-                f"for audio of {milliseconds:.0f} ms; are they milliseconds?"
+                f"{function} must return timestamps from 0 to {milliseconds:.0f} ms, the length of "
+                f"the audio, got {times.min():.0f} to {times.max():.0f}; are they milliseconds?"
             )
         hops = times.diff(dim=1)
         if hops.numel() and ((hops - hops.mean()).abs().max() > TOLERANCE_MS or hops.min() <= 0):
             raise self.make_error(
-                f"{function} returned timestamps that are not regular: {hops.min():.2f} to "
+                f"{function} must return regular timestamps, got {hops.min():.2f} to "
                 f"{hops.max():.2f} ms from one to the next"
             )
         return frames, times
 
-    def _checked(self, function: str, found: Any, shape: Sequence[int | str]) -> Tensor:
-        if not isinstance(found, Tensor):
+    def _check_output(self, function: str, output: Any, shape: Sequence[int | str]) -> Tensor:
+        if not isinstance(output, Tensor):
             raise self.make_error(
-                f"{function} returned {type(found).__name__}; only torch is supported"
+                f"{function} must return a torch tensor, got {type(output).__name__}"
             )
-        if tuple(found.shape) != tuple(shape):
-            wanted = ", ".join(map(str, shape))
-            raise self.make_error(f"{function} returned shape {tuple(found.shape)}, not ({wanted})")
-        if found.dtype != torch.float32 and not torch.is_autocast_enabled(found.device.type):
-            raise self.make_error(f"{function} returned {found.dtype}, not torch.float32")
-        return found
+        if tuple(output.shape) != tuple(shape):
+            expected = ", ".join(map(str, shape))
+            raise self.make_error(
+                f"{function} must return shape ({expected}), got {tuple(output.shape)}"
+            )
+        if output.dtype != torch.float32 and not torch.is_autocast_enabled(output.device.type):
+            raise self.make_error(f"{function} must return torch.float32, got {output.dtype}")
+        return output

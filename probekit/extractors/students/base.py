@@ -1,4 +1,4 @@
-"""What every student has: an encoder from sound to an embedding, and a decoder."""
+"""Base class of students: an encoder from sound to an embedding, and a decoder."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -12,34 +12,33 @@ from probekit.extractors.timegrid import FrameGrid
 
 
 class Student(nn.Module):
-    """A network in two halves.
+    """A trainable network of an encoder and a decoder.
 
     Parameters
     ----------
     name : str
-        What :func:`probekit.extractors.students.zoo.build` knows it by.
+        Its name in :func:`probekit.extractors.students.zoo.build_student`.
     params : dict of str to object
         A value for each of its parameters.
     classes : int >= 1
-        Outputs.
+        Number of outputs.
     dim : int >= 1
-        Numbers a frame of the embedding.
+        Length of the embedding, per frame.
     network : torch.nn.Module
-        What is trained; its keys are those of the network's checkpoints.
+        The network, with the state-dict keys of its checkpoints.
 
     Attributes
     ----------
     rate : int
-        Samples a second that it hears.
+        Sample rate in Hz.
     crop : fractions.Fraction
-        Seconds that it hears at once, by default.
-    shortest : int
-        The fewest samples that it takes.
+        Default length of its crops in seconds.
+    min_samples : int
+        Minimum length of a crop in samples.
     head : torch.nn.Module or None
-        A decoder in place of the network's own; see :meth:`replace`.
-    last : str
-        Begin of the keys of the network's last layer, the one that belongs to the classes; empty
-        where it is not known.
+        A decoder in place of the network's own; see :meth:`replace_classifier`.
+    classifier_prefix : str
+        Prefix of the state-dict keys of the network's last layer; empty if it is not known.
     """
 
     rate: int = 16000
@@ -62,40 +61,39 @@ class Student(nn.Module):
     @property
     def spec(self) -> str:
         """The text that builds it again, with every parameter."""
-        words = ",".join(f"{key}={value}" for key, value in sorted(self.params.items()))
-        return f"{self.name}:{words}" if words else self.name
+        params = ",".join(f"{key}={value}" for key, value in sorted(self.params.items()))
+        return f"{self.name}:{params}" if params else self.name
 
     def frames(self, samples: int) -> tuple[FrameGrid, int]:
-        """Return where the embedding's frames lie in a crop.
+        """Return the grid and the number of the embedding's frames in a crop.
 
         Parameters
         ----------
-        samples : int >= shortest
+        samples : int >= min_samples
             Length of the crop.
 
         Returns
         -------
-        grid : Grid
-            In seconds from the crop's begin.
+        grid : FrameGrid
+            In seconds from the start of the crop.
         steps : int >= 1
-            How many frames there are.
+            Number of frames.
 
         Raises
         ------
         ProbekitError
-            If the crop is shorter than the network takes.
+            If the crop is too short.
         """
         self.check_length(samples)
         length = Fraction(samples, self.rate)
         return FrameGrid(length, length / 2, length), 1
 
     def check_length(self, samples: int) -> None:
-        """Raise :class:`ProbekitError` where a crop is shorter than the network takes."""
+        """Raise :class:`ProbekitError` if a crop is too short for the network."""
         if samples < self.min_samples:
             raise ProbekitError(
-                f"student {self.name}: a crop of {samples / self.rate:g} s is too short; it takes "
-                f"{self.min_samples / self.rate:g} s ({self.min_samples} samples at {self.rate} Hz) or "
-                "more"
+                f"student {self.name}: a crop must be >= {self.min_samples / self.rate:g} s "
+                f"({self.min_samples} samples at {self.rate} Hz), got {samples / self.rate:g} s"
             )
 
     def encode(self, waves: Tensor) -> Tensor:
@@ -104,12 +102,12 @@ class Student(nn.Module):
         Parameters
         ----------
         waves : Tensor, shape (clips, samples), float32
-            Crops at :attr:`rate`, samples as :meth:`frames` takes them.
+            Crops at the sample rate :attr:`rate`.
 
         Returns
         -------
         Tensor, shape (clips, time, dim)
-            One vector a frame. The front-end computes without autocast.
+            One vector a frame. The front-end runs without autocast.
         """
         with torch.autocast(waves.device.type, enabled=False):
             features = self.frontend(waves)
@@ -119,20 +117,20 @@ class Student(nn.Module):
         return self.embed(features)
 
     def frontend(self, waves: Tensor) -> Tensor:
-        """Return what :meth:`embed` reads, for waveforms, shape (clips, samples)."""
+        """Return the input of :meth:`embed` for waveforms, shape (clips, samples)."""
         return waves
 
     def embed(self, features: Tensor) -> Tensor:
-        """Return embeddings, shape (clips, time, dim), from what :meth:`frontend` returned."""
+        """Return embeddings, shape (clips, time, dim), for the output of :meth:`frontend`."""
         raise NotImplementedError
 
     def decode(self, embedding: Tensor) -> Tensor:
-        """Classify.
+        """Classify embeddings.
 
         Parameters
         ----------
         embedding : Tensor, shape (clips, time, dim)
-            From :meth:`encode`; of the new length after :meth:`replace`.
+            From :meth:`encode`; of the new length after :meth:`replace_classifier`.
 
         Returns
         -------
@@ -143,7 +141,7 @@ class Student(nn.Module):
         return logits
 
     def original_logits(self, embedding: Tensor) -> Tensor:
-        """Return logits of the network's own decoder, as :meth:`decode`."""
+        """Return logits of the network's own decoder; see :meth:`decode`."""
         raise NotImplementedError
 
     def forward(self, waves: Tensor) -> Tensor:
@@ -151,60 +149,49 @@ class Student(nn.Module):
         return self.decode(self.encode(waves))
 
     def decoder(self, features: int) -> nn.Module:
-        """Return a fresh decoder, like the network's own, that reads other frames.
+        """Return a new decoder, like the network's own, for frames of another length.
 
-        Parameters
-        ----------
-        features : int >= 1
-            Numbers a frame.
-
-        Returns
-        -------
-        torch.nn.Module
-            From (clips, time, features) to logits (clips, classes).
+        It maps (clips, time, features) to logits (clips, classes).
         """
         raise NotImplementedError
 
     def replace_classifier(self, decoder: nn.Module) -> None:
-        """Use another decoder; the layers of the network's own are dropped.
+        """Use another decoder, and remove the layers of the network's own.
 
-        Parameters
-        ----------
-        decoder : torch.nn.Module
-            From (clips, time, numbers) to logits (clips, classes).
+        It maps (clips, time, features) to logits (clips, classes).
         """
         self.remove_classifier()
         self.head = decoder
 
     def remove_classifier(self) -> None:
-        """Take the layers of the own decoder out of the network."""
+        """Remove the layers of its own decoder from the network."""
         raise NotImplementedError
 
     def classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
-        """Return the last layer and the function that gives what it reads.
+        """Return the last layer and the function that computes its input.
 
         Returns
         -------
         tuple or None
-            A function from embeddings (clips, time, dim) to vectors, and the linear layer that
-            makes logits of these; None where they are not known.
+            A function from embeddings (clips, time, dim) to vectors, and the linear layer from
+            these to logits; None if they are not known.
         """
         if isinstance(self.head, PooledLinear):
             return self.head.hidden, self.head.dense
         return None if self.head is not None else self.original_classifier()
 
     def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
-        """Return what :meth:`output` does, of the network's own decoder."""
+        """Return the same as :meth:`classifier` for the network's own decoder."""
         return None
 
     def freeze(self) -> None:
-        """Keep the encoder as it is: no gradients, running statistics stay, dropout is off."""
+        """Freeze the encoder: no gradients, fixed running statistics, no dropout."""
         self._frozen = True
         self.network.requires_grad_(False)
         self.network.eval()
 
     def train(self, mode: bool = True) -> "Student":
-        """Switch to training, but for an encoder that is frozen."""
+        """Switch between training and evaluation; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self._frozen:
             self.network.eval()
@@ -212,14 +199,14 @@ class Student(nn.Module):
 
 
 class PooledLinear(nn.Module):
-    """The mean over time, and one linear layer.
+    """A decoder of the mean over time and one linear layer.
 
     Parameters
     ----------
     features : int >= 1
-        Numbers a frame.
+        Length of a frame.
     classes : int >= 1
-        Outputs.
+        Number of outputs.
     """
 
     def __init__(self, features: int, classes: int) -> None:

@@ -1,9 +1,10 @@
-"""Students that were trained here: where they lie, and what their cards say.
+"""Cards of trained students: finding, reading and describing them as extractors.
 
-Each lies in ``students/ID`` under ``PROBEKIT_REPORTS`` (else ``reports/out``): ``card.yaml`` with
-the facts below, its weights, a state dict that :func:`torch.load` reads with ``weights_only=True``,
-and ``clips.csv``, the clips that it has learnt from (:mod:`probekit.cache.training_clips`). As an extractor
-it is called ``student-ID``, and ``-e runs/ID`` is short for that.
+A trained student has a folder ``students/ID`` under ``PROBEKIT_REPORTS`` (else ``reports/out``).
+In it are ``card.yaml``, its weights (a state dict that :func:`torch.load` reads with
+``weights_only=True``), and ``clips.csv``, its training clips
+(:mod:`probekit.cache.training_clips`). As an extractor it is named ``student-ID``, or for short
+``-e runs/ID``.
 """
 
 import os
@@ -23,11 +24,11 @@ from probekit.utils.suggest import did_you_mean
 
 CARD = "card.yaml"
 WEIGHTS = "weights.pt"
-_NAMED = 5  # students that an error names
+_MAX_LISTED = 5  # students in an error message
 
 
 class StudentWeights(BaseModel):
-    """A file of weights beside the card."""
+    """The weights file beside the card."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,9 +37,9 @@ class StudentWeights(BaseModel):
 
     @field_validator("file")
     @classmethod
-    def _beside(cls, file: str) -> str:
+    def _check_folder(cls, file: str) -> str:
         if Path(file).name != file:
-            raise ValueError("a file beside the card is needed, without folders")
+            raise ValueError("must be a file beside the card, without folders")
         return file
 
 
@@ -46,11 +47,11 @@ class StudentCard(BaseModel):
     """The facts of one trained student.
 
     ``student`` is the text that builds it, ``decoder`` its own or the single linear layer of the
-    mode ``fix``. The grid is that of its frames in a crop of ``crop`` seconds, ``steps`` of them;
-    ``hidden`` is the length of what its last layer reads, 0 where that is not known. ``result`` is
-    the run that it belongs to; ``caveat`` is shown beside every score. ``task``, ``dataset`` and
-    ``fold`` say what it was trained for, ``trained_on`` and ``chosen_on`` how many clips it was
-    trained on and how many chose its epoch; empty and 0 where that was not noted.
+    mode ``fix``. The grid is that of its ``steps`` frames in a crop of ``crop`` seconds; ``hidden``
+    is the length of its last layer's input, 0 if not known. ``result`` is the id of its run;
+    ``caveat`` is shown beside every score. ``task``, ``dataset`` and ``fold`` are those of its
+    training, ``trained_on`` and ``chosen_on`` the numbers of clips that it was trained and selected
+    on; empty and 0 if not recorded.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -85,11 +86,11 @@ class StudentCard(BaseModel):
 
     @property
     def stride(self) -> int:
-        """Samples from one crop to the next, when crops go through a clip.
+        """Samples from one crop of a clip to the next.
 
-        So many that frames of neighbouring crops follow one another at the same hop; where that
-        is not possible in whole samples and without gaps, crops lie side by side, and their frames
-        are averaged.
+        Frames of neighboring crops then follow one another at the same hop. If that is not
+        possible in whole samples and without gaps, crops do not overlap, and the frames of each are
+        averaged.
         """
         span = self.steps * self.hop * self.sample_rate
         return int(span) if span.denominator == 1 and span <= self.samples else self.samples
@@ -106,86 +107,67 @@ class StudentCard(BaseModel):
         per_crop: dict[str, Any] = {
             "kind": "frames", "hop": stride, "first_center": crop / 2, "window": crop,
         }  # fmt: skip
-        own: dict[str, Any] = {
+        per_frame: dict[str, Any] = {
             "kind": "frames", "hop": self.hop, "first_center": self.first_center,
             "window": self.window,
         }  # fmt: skip
         count = len(self.classes)
-        found = {
+        streams = {
             "embedding": Stream(
                 dim=self.dim,
                 description="what the decoder reads"
                 + ", mean over each crop" * self.streams_averaged,
-                **(per_crop if self.streams_averaged else own),
+                **(per_crop if self.streams_averaged else per_frame),
             )
         }
         if self.hidden:
-            found["hidden"] = Stream(
+            streams["hidden"] = Stream(
                 dim=self.hidden, description="what the last layer reads, of each crop", **per_crop
             )
-        said = "values" if self.target == "regression" else "logits"
-        found["logits"] = Stream(
-            dim=count, description=f"{said} of the classes, of each crop", **per_crop
+        output = "values" if self.target == "regression" else "logits"
+        streams["logits"] = Stream(
+            dim=count, description=f"{output} of the classes, of each crop", **per_crop
         )
         if self.target != "regression":
-            made = "softmax" if self.target == "single" else "sigmoid"
-            found["probabilities"] = Stream(
-                dim=count, description=f"{made} of the logits, of each crop", **per_crop
+            function = "softmax" if self.target == "single" else "sigmoid"
+            streams["probabilities"] = Stream(
+                dim=count, description=f"{function} of the logits, of each crop", **per_crop
             )
-        return found
+        return streams
 
 
 def students_dir() -> Path:
-    """Return where trained students lie where nothing else is said."""
+    """Return the default folder of trained students."""
     return Path(os.environ.get("PROBEKIT_REPORTS") or "reports/out") / "students"
 
 
 def list_students(reports: str | Path | None = None) -> dict[str, Path]:
-    """Return the names of all trained students, with their folders.
+    """Return the folders of all trained students by name, sorted.
 
-    Parameters
-    ----------
-    reports : str or pathlib.Path, optional
-        A folder of reports to look in, too; of equal names its own are taken.
-
-    Returns
-    -------
-    dict of str to pathlib.Path
-        Sorted by name.
+    Students in another reports folder, if given, take precedence over the default ones.
     """
-    found = {
+    students = {
         STUDENT_PREFIX + path.parent.name: path.parent
-        for where in reversed(_folders(reports))
-        for path in where.glob(f"*/{CARD}")
+        for folder in reversed(_search_folders(reports))
+        for path in folder.glob(f"*/{CARD}")
     }
-    return dict(sorted(found.items()))
+    return dict(sorted(students.items()))
 
 
-def _folders(reports: str | Path | None) -> list[Path]:
-    """Return where to look for students, the first place first."""
-    own = [Path(reports) / "students"] if reports is not None else []
-    return [*own, *(one for one in [students_dir()] if one not in own)]
+def _search_folders(reports: str | Path | None) -> list[Path]:
+    """Return the folders to search for students, by precedence."""
+    folders = [students_dir()]
+    if reports is not None and Path(reports) / "students" not in folders:
+        folders.insert(0, Path(reports) / "students")
+    return folders
 
 
-def read_student_card(path: Path) -> StudentCard:
-    """Read the card of a trained student.
+def read_student_card(folder: Path) -> StudentCard:
+    """Read the card in the folder of a trained student.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Its folder.
-
-    Returns
-    -------
-    Trained
-        The checked facts.
-
-    Raises
-    ------
-    CardError
-        If the card is not YAML, not a card, or that of another folder.
+    Raises ``CardError`` if it is not YAML, not a card, or that of another folder.
     """
-    file = path / CARD
+    file = folder / CARD
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         facts = StudentCard.model_validate(content)
@@ -199,8 +181,8 @@ def read_student_card(path: Path) -> StudentCard:
         raise CardError(f"{file}: not a YAML file: {error}") from error
     except OSError as error:
         raise CardError(f"{file}: cannot be read: {error.strerror}") from error
-    if facts.name != STUDENT_PREFIX + path.name:
-        raise CardError(f"{file}: named {facts.name!r} inside; it must be {STUDENT_PREFIX}{path.name}")
+    if facts.name != STUDENT_PREFIX + folder.name:
+        raise CardError(f"{file}: name must be {STUDENT_PREFIX}{folder.name}, got {facts.name!r}")
     return facts
 
 
@@ -209,22 +191,22 @@ def describe_student(
     overrides: Mapping[str, str] | None = None,
     reports: str | Path | None = None,
 ) -> tuple[ExtractorCard, dict[str, WeightsSource], dict[str, Any]]:
-    """Settle a trained student as an extractor.
+    """Describe a trained student as an extractor.
 
     Parameters
     ----------
     name : str
         ``student-ID``.
     overrides : mapping of str to str, optional
-        Weights that a user named; there must be none for it.
+        Weights named by the user; none may be for this student.
     reports : str or pathlib.Path, optional
-        As for :func:`names`.
+        As for :func:`list_students`.
 
     Returns
     -------
     card : ExtractorCard
         Made from its own card.
-    sources : dict of str to Source
+    sources : dict of str to WeightsSource
         Its weights.
     code : dict
         What else decides the values: the student's text, its decoder, crop, target and classes.
@@ -232,24 +214,23 @@ def describe_student(
     Raises
     ------
     ProbekitError
-        If there is no such student, or its weights are gone or were changed.
+        If there is no such student, or its weights are missing or were changed.
     """
     known = list_students(reports)
     if name not in known:
-        raise UnknownNameError(_unknown(name, known, _folders(reports)))
+        raise UnknownNameError(_unknown_student(name, known, _search_folders(reports)))
     if any(key.startswith(f"{name}.") for key in overrides or {}):
         raise WeightsError(f"--weights {name}=…: a trained student has its own weights")
     facts = read_student_card(known[name])
     path = known[name] / facts.weights.file
     if not path.is_file():
-        raise WeightsError(f"{path}: the weights of {name} are gone; train it again")
+        raise WeightsError(f"{path}: weights of {name} not found; train it again")
     sha256 = file_digests(path).sha256
     if sha256 != facts.weights.sha256:
         raise WeightsError(
-            f"{path}: not the weights of {name}: SHA-256 {sha256[:8]}…, not "
-            f"{facts.weights.sha256[:8]}… as its card says. Train it again"
+            f"{path}: not the weights of {name}: SHA-256 must be {facts.weights.sha256[:8]}… as in "
+            f"its card, got {sha256[:8]}…. Train it again"
         )
-    streams = facts.streams
     card = ExtractorCard(
         name=name,
         title=facts.description or f"{facts.student}, trained here",
@@ -262,23 +243,28 @@ def describe_student(
         ),
         long_audio="windowed",
         default_stream="embedding",
-        streams=streams,
+        streams=facts.streams,
         caveat=facts.caveat,
     )
     code = facts.model_dump(
         mode="json", include={"student", "decoder", "classes", "target", "hidden", "steps"}
     )
     times = {key: str(getattr(facts, key)) for key in ("crop", "hop", "first_center", "window")}
-    return card, {"main": WeightsSource(path=path, sha256=sha256)}, {**code, **times, "dim": facts.dim}
-
-
-def _unknown(name: str, known: Mapping[str, Path], folders: Sequence[Path]) -> str:
-    """Say that there is no such student, and name the nearest and the newest ones."""
-    newest = sorted(known, key=lambda one: -(known[one] / CARD).stat().st_mtime_ns)[:_NAMED]
-    there = ", ".join(map(display_name, newest)) or "none"
-    which = f"The newest of {len(known):,}" if len(known) > _NAMED else "There is"
     return (
-        f"unknown trained student {display_name(name)!r}."
-        f"{did_you_mean(display_name(name), map(display_name, known))} {which}: {there}. They are looked for in "
-        f"{' and '.join(map(str, folders))} (--reports, PROBEKIT_REPORTS)."
+        card,
+        {"main": WeightsSource(path=path, sha256=sha256)},
+        {**code, **times, "dim": facts.dim},
+    )
+
+
+def _unknown_student(name: str, known: Mapping[str, Path], folders: Sequence[Path]) -> str:
+    """Return the message about an unknown student, with the closest and the newest ones."""
+    short = display_name(name)
+    newest = sorted(known, key=lambda student: -(known[student] / CARD).stat().st_mtime_ns)
+    listed = ", ".join(map(display_name, newest[:_MAX_LISTED])) or "none"
+    heading = f"The newest of {len(known):,}" if len(known) > _MAX_LISTED else "Known"
+    return (
+        f"unknown trained student {short!r}.{did_you_mean(short, map(display_name, known))} "
+        f"{heading}: {listed}. Searched in {' and '.join(map(str, folders))} "
+        "(--reports, PROBEKIT_REPORTS)."
     )

@@ -1,4 +1,4 @@
-"""A torch module of the user's as a student."""
+"""A torch module of the user as a student."""
 
 from fractions import Fraction
 from importlib import import_module
@@ -13,21 +13,21 @@ from probekit.extractors.timegrid import FrameGrid
 
 
 class TorchModuleStudent(Student):
-    """A torch module of the user's.
+    """A torch module of the user as a student.
 
-    Its ``encode`` returns (clips, dim) or (clips, time, dim). Frames are taken to share the crop
-    out evenly, unless it has ``frames(samples)``, which returns hop, first centre and window in
-    seconds, and how many frames there are. It has to have ``decoder(features)``, a fresh decoder,
-    to be used where a teacher's features go into the decoder.
+    Its ``encode`` returns (clips, dim) or (clips, time, dim). Frames divide the crop evenly, unless
+    it has ``frames(samples)``, which returns hop, first center and window in seconds, and the
+    number of frames. Methods that feed a teacher's features to the decoder need
+    ``decoder(features)``, which returns a new decoder.
 
     Parameters
     ----------
     name : str
         ``module:Class``.
     params : dict
-        What it was made with.
+        Its arguments besides ``classes``.
     classes : int >= 1
-        Outputs.
+        Number of outputs.
     network : torch.nn.Module
         The module.
     """
@@ -39,63 +39,68 @@ class TorchModuleStudent(Student):
             self.rate, self.crop = int(rate), Fraction(str(crop))  # type: ignore[arg-type]
         except ValueError as error:
             raise ProbekitError(
-                f"student {name}: rate={rate!r}, crop={crop!r}; write Hz and seconds"
+                f"student {name}: rate must be in Hz and crop in seconds, got {rate!r} and {crop!r}"
             ) from error
         if self.rate < 1 or self.crop * self.rate < 1:
-            raise ProbekitError(f"student {name}: rate={rate!r}, crop={crop!r}: more is needed")
+            raise ProbekitError(
+                f"student {name}: rate must be >= 1 Hz and crop >= 1 sample, got {rate!r} and "
+                f"{crop!r}"
+            )
         self._steps: dict[int, int] = {}
         self._probe_output(int(self.crop * self.rate))
 
     def frames(self, samples: int) -> tuple[FrameGrid, int]:
-        """Return frames that share the crop out, or what the module says of them."""
-        own: Any = getattr(self.network, "frames", None)
+        """Return frames that divide the crop evenly, or the module's own."""
+        frames: Any = getattr(self.network, "frames", None)
         steps = self._probe_output(samples)
-        if own is None:
+        if frames is None:
             hop = Fraction(samples, self.rate) / steps
             return FrameGrid(hop, hop / 2, hop), steps
         try:
-            *times, said = own(samples)
+            *times, count = frames(samples)
             grid = FrameGrid.parse(*times)
         except (TypeError, ValueError) as error:
             raise ProbekitError(
-                f"student {self.name}: frames({samples}) returns hop, first_center, window and "
+                f"student {self.name}: frames({samples}) must return hop, first_center, window and "
                 f"the number of frames ({error})"
             ) from error
-        if said != steps:
+        if count != steps:
             raise ProbekitError(
-                f"student {self.name}: frames({samples}) says {said} frames, encode makes {steps}"
+                f"student {self.name}: frames({samples}) must return {steps} frames as encode "
+                f"does, got {count}"
             )
         return grid, steps
 
     def _probe_output(self, samples: int) -> int:
-        """Encode and decode silence; note the lengths of what comes out."""
+        """Encode silence, and return the number of frames; sets ``dim``."""
         if samples in self._steps:
             return self._steps[samples]
         training = self.network.training
-        where = next((p.device for p in self.network.parameters()), torch.device("cpu"))
+        device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
         try:
             with torch.no_grad():
-                found = self.network.eval().encode(torch.zeros(2, samples, device=where))  # type: ignore[operator]
+                embedding = self.network.eval().encode(torch.zeros(2, samples, device=device))  # type: ignore[operator]
         except (RuntimeError, ValueError, IndexError) as error:
             raise ProbekitError(
                 f"student {self.name}: encode fails on 2 crops of {samples} samples: {error}"
             ) from error
         finally:
             self.network.train(training)
-        if not isinstance(found, Tensor) or found.ndim not in (2, 3) or len(found) != 2:
-            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        is_tensor = isinstance(embedding, Tensor)
+        if not is_tensor or embedding.ndim not in (2, 3) or len(embedding) != 2:
+            shape = tuple(embedding.shape) if is_tensor else type(embedding).__name__
             raise ProbekitError(
-                f"student {self.name}: encode of 2 crops returns {got}; needed is (crops, dim) or "
-                "(crops, time, dim)"
+                f"student {self.name}: encode must return (crops, dim) or (crops, time, dim), got "
+                f"{shape} for 2 crops"
             )
-        self.dim, self._flat = found.shape[-1], found.ndim == 2
-        self._steps[samples] = 1 if self._flat else found.shape[1]
+        self.dim, self._flat = embedding.shape[-1], embedding.ndim == 2
+        self._steps[samples] = 1 if self._flat else embedding.shape[1]
         return self._steps[samples]
 
     def embed(self, features: Tensor) -> Tensor:
         """Call the module's ``encode``."""
-        found: Tensor = self.network.encode(features)  # type: ignore[operator]
-        return found[:, None] if self._flat else found
+        embedding: Tensor = self.network.encode(features)  # type: ignore[operator]
+        return embedding[:, None] if self._flat else embedding
 
     def original_logits(self, embedding: Tensor) -> Tensor:
         """Call the module's ``decode``."""
@@ -104,70 +109,53 @@ class TorchModuleStudent(Student):
 
     def decoder(self, features: int) -> nn.Module:
         """Call the module's ``decoder``."""
-        make: Any = getattr(self.network, "decoder", None)
-        if not callable(make) or isinstance(make, nn.Module):
+        make_decoder: Any = getattr(self.network, "decoder", None)
+        if not callable(make_decoder) or isinstance(make_decoder, nn.Module):
             raise ProbekitError(
-                f"student {self.name}: it has no method decoder(features), which returns a fresh "
-                "decoder for frames of so many numbers; feature-only and concat need one"
+                f"student {self.name}: has no method decoder(features), which returns a new "
+                "decoder for frames of that length; feature-only and concat need it"
             )
-        found: nn.Module = make(features)
-        return found
+        decoder: nn.Module = make_decoder(features)
+        return decoder
 
     def remove_classifier(self) -> None:
-        """Freeze the parameters that the encoder does not use: the module's layers are its own."""
-        named = [own for own in self.network.parameters() if own.requires_grad]
-        samples = int(self.crop * self.rate)
+        """Freeze the parameters that the encoder does not use; the module keeps its layers."""
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        device = parameters[0].device if parameters else torch.device("cpu")
+        silence = torch.zeros(2, int(self.crop * self.rate), device=device)
         with torch.enable_grad():
-            found = self.embed(torch.zeros(2, samples, device=named[0].device) if named else
-                               torch.zeros(2, samples)).sum()  # fmt: skip
-            if not found.requires_grad:
+            total = self.embed(silence).sum()
+            if not total.requires_grad:
                 return
-            grads = torch.autograd.grad(found, named, allow_unused=True)
-        for own, grad in zip(named, grads, strict=True):
-            own.requires_grad_(grad is not None)
+            grads = torch.autograd.grad(total, parameters, allow_unused=True)
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.requires_grad_(grad is not None)
 
 
 def build_torch_student(name: str, classes: int, params: dict[str, Any]) -> TorchModuleStudent:
-    """Import a module of the user's and make a student of it.
+    """Import ``module:Class``, build it as ``Class(classes=…, **params)``, and try it on silence.
 
-    Parameters
-    ----------
-    name : str
-        ``module:Class``.
-    classes : int >= 1
-        Outputs.
-    params : dict of str to object
-        What else it is made with.
-
-    Returns
-    -------
-    Foreign
-        Tried on silence.
-
-    Raises
-    ------
-    ProbekitError
-        If it cannot be imported or made, or lacks something.
+    Raises ``ProbekitError`` if it cannot be imported or built, or lacks a method.
     """
     module, _, attribute = name.partition(":")
     try:
-        made = getattr(import_module(module), attribute)
+        cls = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ProbekitError(
             f"student {name}: cannot be imported ({error}); write NAME or module:Class"
         ) from error
-    if not (isinstance(made, type) and issubclass(made, nn.Module)):
-        raise ProbekitError(f"student {name}: not a class of torch modules")
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise ProbekitError(f"student {name}: must be a subclass of torch.nn.Module")
     try:
-        network = made(classes=classes, **params)
+        network = cls(classes=classes, **params)
     except TypeError as error:
         raise ProbekitError(
-            f"student {name}: cannot be made with classes={classes}"
+            f"student {name}: cannot be built with classes={classes}"
             f"{''.join(f', {key}={value!r}' for key, value in params.items())} ({error})"
         ) from error
-    missing = [word for word in ("rate", "crop") if not hasattr(network, word)]
+    missing = [attribute for attribute in ("rate", "crop") if not hasattr(network, attribute)]
     methods = ("encode", "decode")
-    missing += [word for word in methods if not callable(getattr(network, word, None))]
+    missing += [method for method in methods if not callable(getattr(network, method, None))]
     if missing:
-        raise ProbekitError(f"student {name}: it has no {', '.join(missing)}")
+        raise ProbekitError(f"student {name}: has no {', '.join(missing)}")
     return TorchModuleStudent(name, params, classes, network)

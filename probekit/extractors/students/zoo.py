@@ -1,6 +1,6 @@
-"""Small networks that are trained on a task, by name.
+"""Built-in students, and building a student by its text.
 
-A class of the user's, ``module:Class``, will do as well: a torch module made by
+A student can also be a class of the user, ``module:Class``: a torch module built as
 ``Class(classes=…, …)`` with ``rate`` (Hz), ``crop`` (s), ``encode(waves)`` and
 ``decode(embedding)``.
 """
@@ -20,10 +20,10 @@ from probekit.utils.suggest import unknown_name_error
 
 
 class HarmonicStudent(Student):
-    """Harmonic CNN (Won et al., 2020): the student of hung2022; one embedding a crop."""
+    """Harmonic CNN (Won et al., 2020), the student of hung2022; one embedding a crop."""
 
     network: harmonic_cnn.Network
-    shortest = 73472
+    min_samples = 73472
     classifier_prefix = "dense2."
 
     def __init__(self, classes: int) -> None:
@@ -43,29 +43,21 @@ class HarmonicStudent(Student):
         return self.network.decode(embedding.amax(1))
 
     def decoder(self, features: int) -> "HarmonicDecoder":
-        """Return two linear layers; the first reads the largest of each number over time."""
+        """Return two linear layers on the maximum over time."""
         return HarmonicDecoder(features, self.classes)
 
     def remove_classifier(self) -> None:
-        """Take out both dense layers."""
+        """Remove both dense layers."""
         for name in ("dense1", "bn", "dropout", "dense2"):
             setattr(self.network, name, nn.Identity())
 
     def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
-        """Return the second dense layer and what it reads."""
+        """Return the second dense layer and the function of its input."""
         return lambda embedding: self.network.hidden(embedding.amax(1)), self.network.dense2
 
 
 class HarmonicDecoder(nn.Module):
-    """The decoder of Harmonic CNN for embeddings of another length.
-
-    Parameters
-    ----------
-    features : int >= 1
-        Numbers a frame.
-    classes : int >= 1
-        Outputs.
-    """
+    """The decoder of Harmonic CNN for embeddings of another length."""
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
@@ -82,24 +74,16 @@ class HarmonicDecoder(nn.Module):
 
 
 class CFStudent(Student):
-    """The network of lee2019's poster; one embedding a crop.
-
-    Parameters
-    ----------
-    classes : int >= 1
-        Outputs.
-    width : int, a multiple of 8
-        Channels of all maps, F of the poster; also the embedding's length.
-    """
+    """The network of lee2019's poster; one embedding of length ``width`` a crop."""
 
     network: cf.Network
     crop = Fraction(30)
-    shortest = cf.MIN_SAMPLES
-    last = "dense."
+    min_samples = cf.MIN_SAMPLES
+    classifier_prefix = "dense."
 
     def __init__(self, classes: int, width: int = 128) -> None:
         if width < cf.REDUCTION or width % cf.REDUCTION:
-            raise ProbekitError(f"student cf-net: width={width}; it is a multiple of 8")
+            raise ProbekitError(f"student cf-net: width must be a multiple of 8, got {width}")
         super().__init__("cf-net", {"width": width}, classes, width, cf.Network(width, classes))
 
     def frontend(self, waves: Tensor) -> Tensor:
@@ -116,36 +100,28 @@ class CFStudent(Student):
         return self.network.decode(embedding.mean(1))
 
     def decoder(self, features: int) -> PooledLinear:
-        """Return a linear layer that reads the mean over time."""
+        """Return a linear layer on the mean over time."""
         return PooledLinear(features, self.classes)
 
     def remove_classifier(self) -> None:
-        """Take out the linear layer."""
+        """Remove the linear layer."""
         self.network.dense = nn.Identity()  # type: ignore[assignment]
 
     def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
-        """Return the linear layer and what it reads."""
+        """Return the linear layer and the function of its input."""
         return lambda embedding: embedding.mean(1), self.network.dense
 
 
 class ShortChunk(Student):
-    """The small CNN of :mod:`probekit.extractors.networks.short_chunk`; four frames a second.
-
-    Parameters
-    ----------
-    classes : int >= 1
-        Outputs.
-    width : int >= 1
-        Channels of the first block; the embedding is eight times as long.
-    """
+    """The small CNN of :mod:`probekit.extractors.networks.short_chunk`; four frames a second."""
 
     network: short_chunk.Network
-    shortest = short_chunk.FRAME
-    last = "decoder.dense2."
+    min_samples = short_chunk.FRAME
+    classifier_prefix = "decoder.dense2."
 
     def __init__(self, classes: int, width: int = 16) -> None:
         if width < 1:
-            raise ProbekitError(f"student short-chunk: width={width}; it is 1 or more")
+            raise ProbekitError(f"student short-chunk: width must be >= 1, got {width}")
         network = short_chunk.Network(width, classes)
         super().__init__("short-chunk", {"width": width}, classes, network.dim, network)
 
@@ -174,17 +150,15 @@ class ShortChunk(Student):
         return short_chunk.Decoder(features, self.dim, self.classes)
 
     def remove_classifier(self) -> None:
-        """Take out both linear layers."""
+        """Remove both linear layers."""
         self.network.decoder = nn.Identity()  # type: ignore[assignment]
 
     def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
-        """Return the second linear layer and what it reads."""
+        """Return the second linear layer and the function of its input."""
         return self.network.decoder.hidden, self.network.decoder.dense2
 
 
-__all__ = ["NAMES", "PooledLinear", "Student", "build_student"]
-
-_OWN: dict[str, Callable[..., Student]] = {
+_STUDENTS: dict[str, Callable[..., Student]] = {
     "harmonic-cnn": HarmonicStudent,
     "cf-net": CFStudent,
     "short-chunk": ShortChunk,
@@ -192,21 +166,21 @@ _OWN: dict[str, Callable[..., Student]] = {
 _PARAMS: dict[str, tuple[str, ...]] = {
     "harmonic-cnn": (), "cf-net": ("width",), "short-chunk": ("width",),
 }  # fmt: skip
-NAMES = tuple(sorted(_OWN))
+NAMES = tuple(sorted(_STUDENTS))
 
 
 def build_student(text: str, classes: int, **params: Any) -> Student:
-    """Build a student with fresh weights, drawn by torch's generator.
+    """Build a student with new weights, drawn by torch's generator.
 
     Parameters
     ----------
     text : str
-        ``harmonic-cnn``, ``cf-net`` or ``short-chunk``, or ``module:Class``, where that can be
-        imported; with parameters ``cf-net:width=32`` or ``module:Class:depth=3``.
+        ``harmonic-cnn``, ``cf-net`` or ``short-chunk``, or ``module:Class``; with parameters
+        ``cf-net:width=32`` or ``module:Class:depth=3``.
     classes : int >= 1
-        Outputs.
+        Number of outputs.
     **params
-        Further parameters; these win over those in the text.
+        Further parameters, with precedence over those in the text.
 
     Returns
     -------
@@ -219,35 +193,41 @@ def build_student(text: str, classes: int, **params: Any) -> Student:
         If there is no such student, or it does not take the parameters.
     """
     if classes < 1:
-        raise ProbekitError(f"student {text}: {classes} classes; it needs one or more")
+        raise ProbekitError(f"student {text}: classes must be >= 1, got {classes}")
     name, _, rest = text.partition(":")
-    if name not in _OWN and rest and "=" not in rest.partition(":")[0]:
-        made, _, rest = rest.partition(":")
-        return torch_module.build_torch_student(f"{name}:{made}", classes, {**_read(text, rest), **params})
-    if name not in _OWN:
-        raise unknown_name_error("student", name, _OWN, "A torch module of your own: module:Class.")
-    given = {**_read(text, rest), **params}
-    for key, value in given.items():
+    if name not in _STUDENTS and rest and "=" not in rest.partition(":")[0]:
+        attribute, _, rest = rest.partition(":")
+        return torch_module.build_torch_student(
+            f"{name}:{attribute}", classes, {**_parse_params(text, rest), **params}
+        )
+    if name not in _STUDENTS:
+        raise unknown_name_error(
+            "student", name, _STUDENTS, "A torch module of your own: module:Class."
+        )
+    params = {**_parse_params(text, rest), **params}
+    for key, value in params.items():
         if key not in _PARAMS[name]:
             raise unknown_name_error(f"parameter of student {name}", key, _PARAMS[name])
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ProbekitError(f"student {text}: {key}={value!r} is not a whole number")
-    return _OWN[name](classes, **given)
+            raise ProbekitError(f"student {text}: {key} must be an integer, got {value!r}")
+    return _STUDENTS[name](classes, **params)
 
 
-def _read(text: str, rest: str) -> dict[str, Any]:
-    """Read ``key=value,key=value``; numbers and truth values become such."""
-    found: dict[str, Any] = {}
+def _parse_params(text: str, rest: str) -> dict[str, Any]:
+    """Parse ``key=value,key=value``; numbers, true and false are converted."""
+    params: dict[str, Any] = {}
     for pair in filter(None, rest.split(",")):
         key, equals, value = pair.partition("=")
         if not (key.strip() and equals and value.strip()):
-            raise ProbekitError(f"student {text}: write NAME:key=value,key=value")
-        found[key.strip()] = _value(value.strip())
-    return found
+            raise ProbekitError(
+                f"student {text}: parameters must be NAME:key=value,key=value, got {pair!r}"
+            )
+        params[key.strip()] = _convert(value.strip())
+    return params
 
 
-def _value(text: str) -> int | float | bool | str:
-    """Return the number or truth value that a text is, else the text."""
+def _convert(text: str) -> int | float | bool | str:
+    """Return a text as a number or truth value if it is one."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):

@@ -1,7 +1,6 @@
-"""Whose weights a file may hold: a hint for where they do not fit a network.
+"""Diagnosis of weights that do not fit a network, from the names of their tensors.
 
-Only names are compared. The networks of all cards are built for that without being given values,
-which takes about 0.2 s.
+The networks of all cards are built for comparison, without initialization, in about 0.2 s.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,92 +13,68 @@ from torch.overrides import TorchFunctionMode
 from probekit import cards
 from probekit.extractors import networks
 
-ALIKE = 0.5  # so many of the names in either must be in both
-_INSIDE = ("state_dict", "model")  # where training scripts put the state dict
-_PARALLEL = "module."  # what torch.nn.DataParallel puts before every name
+MIN_SIMILARITY = 0.5  # Jaccard similarity of two sets of names
+_WRAPPERS = ("state_dict", "model")  # keys under which training scripts save a state dict
+_PARALLEL = "module."  # prefix of torch.nn.DataParallel
 
 
 def diagnose_mismatch(network: nn.Module, state: Mapping[str, Any]) -> list[str]:
-    """Say what may be wrong with weights that do not fit.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        What they were meant for.
-    state : mapping of str to object
-        What the file holds.
-
-    Returns
-    -------
-    list of str
-        A line each; empty where there is nothing to say.
-    """
-    found = []
-    for name in _INSIDE:
+    """Return hints, a line each, on why the content of a file does not fit a network."""
+    hints = []
+    for name in _WRAPPERS:
         inner = state.get(name)
         if isinstance(inner, Mapping):
-            found.append(f"its tensors lie under {name!r}: save that entry as a file of its own")
+            hints.append(f"its tensors are under {name!r}: save that entry as a separate file")
             state = inner
             break
     keys = {str(key) for key in state}
     if 2 * sum(key.startswith(_PARALLEL) for key in keys) > len(keys):
-        found.append(
-            f"its names begin with {_PARALLEL!r}, as DataParallel has them: save "
+        hints.append(
+            f"its names begin with {_PARALLEL!r}, as from DataParallel: save "
             "model.module.state_dict()"
         )
         keys = {key.removeprefix(_PARALLEL) for key in keys}
-    if _jaccard(keys, set(network.state_dict())) <= ALIKE:
+    if _jaccard(keys, set(network.state_dict())) <= MIN_SIMILARITY:
         names = identify_network(keys)
         if names:
-            found.append(f"it looks like weights of {' or '.join(names)}")
-    return found
+            hints.append(f"it looks like weights of {' or '.join(names)}")
+    return hints
 
 
 def identify_network(keys: set[str]) -> list[str]:
-    """Return the extractors whose networks have nearly these names of tensors.
-
-    Parameters
-    ----------
-    keys : set of str
-        Of a state dict.
-
-    Returns
-    -------
-    list of str
-        Usually one or none; several where their networks have the same names.
-    """
+    """Return the extractors whose networks have nearly these keys in their state dicts."""
     if not keys:
         return []
-    likeness = {name: _jaccard(keys, own) for name, own in _networks()}
-    best = max(likeness.values(), default=0.0)
-    return [name for name, value in likeness.items() if value == best > ALIKE]
+    similarity = {name: _jaccard(keys, known) for name, known in _network_keys()}
+    best = max(similarity.values(), default=0.0)
+    return [name for name, value in similarity.items() if value == best > MIN_SIMILARITY]
 
 
-def _jaccard(one: set[str], other: set[str]) -> float:
-    """Return how many of the names in either are in both (Jaccard, 1901)."""
-    return len(one & other) / max(1, len(one | other))
+def _jaccard(a: set[str], b: set[str]) -> float:
+    """Return the size of the intersection over that of the union."""
+    return len(a & b) / max(1, len(a | b))
 
 
-def _networks() -> Iterator[tuple[str, set[str]]]:
-    """Yield each extractor with the names of its network's tensors."""
+def _network_keys() -> Iterator[tuple[str, set[str]]]:
+    """Yield each extractor with the keys of its network's state dict."""
     for name in cards.card_paths("extractors"):
-        with suppress(Exception):  # whatever is wrong with some card, this is about another one
+        with suppress(Exception):  # a faulty card must not hide the actual error
             card = cards.load_extractor_card(name)
             module = networks.import_network(card)
             params = {key: facts.default for key, facts in card.parameters.items()}
-            with _NoValues():
+            with _NoInitialization():
                 network = module.build(card, params, (card.default_stream,)).network
             if network is not None:
                 yield name, set(network.state_dict())
 
 
-class _NoValues(TorchFunctionMode):
-    """Networks built in this context have memory that nobody has written to."""
+class _NoInitialization(TorchFunctionMode):
+    """Context in which networks are built with uninitialized memory."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Do what is asked for, but for the functions of ``torch.nn.init``."""
+        """Call the function, unless it belongs to ``torch.nn.init``."""
         kwargs = kwargs or {}
         if getattr(func, "__module__", None) == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]

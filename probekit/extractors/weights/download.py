@@ -1,6 +1,6 @@
-"""Weights files: what they are recognised by, how to get them, and getting them.
+"""Download of weights files, resumable and verified.
 
-A file appears under its final name only when it is whole and what its card says.
+A file appears under its final name only when it is complete and has the card's size and hash.
 """
 
 import hashlib
@@ -15,14 +15,15 @@ from urllib.parse import urljoin, urlsplit
 
 from probekit.cards import ExtractorCard, WeightsFile
 from probekit.errors import WeightsError
+from probekit.utils.atomic import atomic_write_text
 from probekit.utils.locking import folder_lock
 
 if TYPE_CHECKING:
     import requests
 
-CONNECT = 10.0  # seconds to wait for a connection
-READ = 60.0  # seconds to wait for the next bytes
-ATTEMPTS = 5  # a lost connection is taken up again so often, as long as each time something came
+CONNECT_TIMEOUT = 10.0  # seconds
+READ_TIMEOUT = 60.0  # seconds without any bytes
+ATTEMPTS = 5  # connections, as long as each of them brings something
 REDIRECTS = 10
 BLOCK = 1 << 16
 
@@ -30,80 +31,79 @@ Progress = Callable[[int, int | None], None]
 
 
 class DownloadError(Exception):
-    """The file does not come; says why, in words for people."""
+    """The download failed; the message says why."""
 
 
 class ConnectionLostError(DownloadError):
-    """The connection failed; to go on from there may help."""
+    """The connection failed; resuming may help."""
 
 
 class PartialDownload:
-    """What has come so far of a file.
+    """A partly downloaded file beside its final path.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file's final name; nothing is written there.
+        The file's final path; nothing is written there.
     url : str
-        Where it comes from. What came from elsewhere is thrown away.
-    recognised : bool
-        Whether its hash is known. If not, only the server can tell whether two halves are of one
-        file, and what has come is thrown away where it did not say of which version it was.
+        Its address. Data from another address is discarded.
+    has_hash : bool
+        Whether its hash is known. If not, only the server can tell whether two halves belong to
+        one file, and data without the server's version is discarded.
     """
 
-    def __init__(self, path: Path, url: str, recognised: bool) -> None:
+    def __init__(self, path: Path, url: str, has_hash: bool) -> None:
         self.path = path.with_name(path.name + ".part")
         self.url = url
         self.version = ""
-        self._note = path.with_name(path.name + ".part.json")
-        of_this = False
+        self._record = path.with_name(path.name + ".part.json")
+        same_url = False
         with suppress(OSError, ValueError, KeyError, TypeError):
-            noted: dict[str, Any] = json.loads(self._note.read_text(encoding="utf-8"))
-            of_this, self.version = noted["url"] == url, str(noted["version"])
-        if not (of_this and (self.version or recognised)):
+            record: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
+            same_url, self.version = record["url"] == url, str(record["version"])
+        if not (same_url and (self.version or has_hash)):
             self.discard()
 
     def size(self) -> int:
-        """Return how many bytes are here."""
+        """Return the number of bytes received so far."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def begin(self, version: str) -> None:
-        """Throw away what is here, and note of which version the next bytes are."""
+        """Discard what was received, and record the server's version of the file."""
         self.discard()
         self.version = version
-        self._note.write_text(json.dumps({"url": self.url, "version": version}), encoding="utf-8")
+        atomic_write_text(self._record, json.dumps({"url": self.url, "version": version}))
 
     def finish(self, path: Path) -> None:
-        """Give the file its final name."""
+        """Move the complete file to its final path."""
         self.path.replace(path)
         self.discard()
 
     def discard(self) -> None:
-        """Throw away what is here."""
+        """Delete what was received."""
         self.path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
         self.version = ""
 
 
-def download(partial: PartialDownload, progress: Progress, *, measured: bool) -> None:
-    """Receive a file to its end; go on where a connection was lost.
+def download(partial: PartialDownload, progress: Progress, *, verifiable: bool) -> None:
+    """Download a file completely; resume after a lost connection.
 
     Parameters
     ----------
-    partial : Partial
-        What is here; afterwards the whole file.
+    partial : PartialDownload
+        What was received before; afterwards the complete file.
     progress : callable
-        Called with the bytes that are here and those of the whole file, None where the server does
-        not say how many.
-    measured : bool
-        Whether the caller can tell from size or hash that the file is whole.
+        Called with the bytes received and the size of the file, None if the server does not say.
+    verifiable : bool
+        Whether the caller knows size or hash, and so can tell that the file is complete.
 
     Raises
     ------
-    RefusedError
-        If the file does not come; what has come stays for the next time.
+    DownloadError
+        If the download fails; what was received stays for the next time.
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     import requests
 
@@ -111,19 +111,19 @@ def download(partial: PartialDownload, progress: Progress, *, measured: bool) ->
         for attempt in range(1, ATTEMPTS + 1):
             before = partial.size()
             try:
-                _resume(session, partial, progress, measured)
+                _resume(session, partial, progress, verifiable)
                 return
             except ConnectionLostError as error:
-                kept = partial.size()
-                if attempt == ATTEMPTS or kept <= before:
-                    note = f"; {kept:,} bytes are kept, the next try goes on from there"
-                    raise DownloadError(f"{error}{note if kept else ''}") from error
+                received = partial.size()
+                if attempt == ATTEMPTS or received <= before:
+                    note = f"; {received:,} bytes are kept, and the next attempt resumes there"
+                    raise DownloadError(f"{error}{note if received else ''}") from error
 
 
 def _resume(
-    session: "requests.Session", partial: PartialDownload, progress: Progress, measured: bool
+    session: "requests.Session", partial: PartialDownload, progress: Progress, verifiable: bool
 ) -> None:
-    """Ask for what is missing, and receive until the end of the file or of the connection."""
+    """Request what is missing, and receive it until the end of the file or of the connection."""
     have = partial.size()
     headers = {"Accept-Encoding": "identity", "User-Agent": "probekit"}
     if have:
@@ -134,20 +134,20 @@ def _resume(
         status = response.status_code
         start, total = _parse_content_range(response)
         if have and status == 416 and total == have:
-            return  # all of it is here
+            return  # complete already
         if have and (status == 416 or (status == 206 and start != have)):
-            partial.discard()  # what is here is no part of what the server has
-            return _resume(session, partial, progress, measured)
+            partial.discard()  # not a part of the server's file
+            return _resume(session, partial, progress, verifiable)
         host = _host(response.url)
         if status not in (200, 206) or start not in (0, have):
-            raise DownloadError(f"{host} answers {status} {response.reason or ''}".rstrip())
+            raise DownloadError(f"{host} answered {status} {response.reason or ''}".rstrip())
         if response.headers.get("Content-Type", "").startswith("text/html"):
-            raise DownloadError(f"{host} sends a web page instead of the file")
+            raise DownloadError(f"{host} sent a web page instead of the file")
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "")
-        if total is None and not chunked and not measured:
+        if total is None and not chunked and not verifiable:
             raise DownloadError(
-                f"{host} does not say how long the file is, nor is its size or hash "
-                "known: one could not tell whether it is whole"
+                f"{host} does not state the file's length, and neither its size nor its hash is "
+                "known: completeness cannot be verified"
             )
         if start == 0:
             partial.begin(_version(response))
@@ -161,36 +161,43 @@ def _resume(
             out.flush()
             os.fsync(out.fileno())
     if total is not None and done < total:
-        raise ConnectionLostError(f"the connection to {host} ended after {done:,} of {total:,} bytes")
+        raise ConnectionLostError(
+            f"the connection to {host} ended after {done:,} of {total:,} bytes"
+        )
 
 
 def _version(response: "requests.Response") -> str:
-    """Return the server's name for this very content; weak tags do not promise the same bytes."""
+    """Return the server's tag of the content; weak tags do not guarantee the same bytes."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
 def _parse_content_range(response: "requests.Response") -> tuple[int, int | None]:
-    """Return where in the file that begins which comes, -1 if unsaid, and the file's length."""
+    """Return the offset of the response in the file, -1 if not stated, and the file's length."""
     if response.status_code == 200:
         length = response.headers.get("Content-Length", "")
         return 0, int(length) if length.isdigit() else None
     # Content-Range: bytes 100-199/200, or bytes */200
-    part, _, whole = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-    start = part.partition("-")[0]
-    return int(start) if start.isdigit() else -1, int(whole) if whole.isdigit() else None
+    header = response.headers.get("Content-Range", "")
+    extent, _, total = header.removeprefix("bytes ").partition("/")
+    start = extent.partition("-")[0]
+    return int(start) if start.isdigit() else -1, int(total) if total.isdigit() else None
 
 
 def _open(session: "requests.Session", url: str, headers: dict[str, str]) -> "requests.Response":
-    """Ask for an address; follow redirects to http and https only."""
+    """Request an address; follow redirects to http and https only."""
     import requests
 
     for _ in range(REDIRECTS + 1):
         if urlsplit(url).scheme not in ("http", "https"):
-            raise DownloadError(f"{url} is neither an http nor an https address")
+            raise DownloadError(f"address must be http or https, got {url}")
         try:
             response = session.get(
-                url, headers=headers, stream=True, timeout=(CONNECT, READ), allow_redirects=False
+                url,
+                headers=headers,
+                stream=True,
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                allow_redirects=False,
             )
         except requests.RequestException as error:
             raise ConnectionLostError(_reason(error, url)) from error
@@ -202,7 +209,7 @@ def _open(session: "requests.Session", url: str, headers: dict[str, str]) -> "re
 
 
 def _blocks(response: "requests.Response") -> Iterator[bytes]:
-    """Yield what comes, as it comes: a gzip'ed file stays gzip'ed."""
+    """Yield the content without decoding: a gzip'ed file stays gzip'ed."""
     import urllib3
 
     try:
@@ -212,19 +219,19 @@ def _blocks(response: "requests.Response") -> Iterator[bytes]:
 
 
 def _reason(error: Exception, url: str) -> str:
-    """Say in a few words why nothing comes."""
+    """Describe a network error in a few words."""
     import requests
     import urllib3
 
     host = _host(url)
     if isinstance(error, requests.ConnectTimeout):
-        return f"no connection to {host} within {CONNECT:g} s"
+        return f"no connection to {host} within {CONNECT_TIMEOUT:g} s"
     if isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
-        return f"nothing came from {host} for {READ:g} s"
+        return f"no data from {host} for {READ_TIMEOUT:g} s"
     if isinstance(error, requests.exceptions.SSLError):
-        return f"the certificate of {host} is not accepted"
+        return f"the certificate of {host} is not valid"
     if isinstance(error, requests.exceptions.ProxyError):
-        return f"the proxy on the way to {host} does not let through"
+        return f"the proxy refused the connection to {host}"
     if isinstance(error, requests.ConnectionError):
         return f"no connection to {host}"
     return f"the connection to {host} was lost ({type(error).__name__})"
@@ -236,14 +243,14 @@ def _host(url: str) -> str:
 
 @dataclass(frozen=True)
 class Digests:
-    """What a file's content is recognised by, hexadecimal.
+    """Hashes of a file's content, hexadecimal.
 
     Attributes
     ----------
     sha256 : str
-        SHA-256 of the content.
+        SHA-256.
     git_blob : str
-        The name that git gives to the content.
+        The content's object name in git.
     """
 
     sha256: str
@@ -251,7 +258,7 @@ class Digests:
 
 
 def compute_digests(path: Path) -> Digests:
-    """Return the hashes of a file, reading it once."""
+    """Compute the hashes of a file in one pass."""
     sha256 = hashlib.sha256()
     blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as stream:
@@ -262,7 +269,7 @@ def compute_digests(path: Path) -> Digests:
 
 
 def declared_hash(facts: WeightsFile) -> str:
-    """Return the hash that a card states, with its kind; empty where it states none."""
+    """Return the hash in a card with its kind; empty if the card has none."""
     if facts.sha256:
         return f"SHA-256 {facts.sha256}"
     if facts.sha256_prefix:
@@ -270,63 +277,36 @@ def declared_hash(facts: WeightsFile) -> str:
     return f"git blob {facts.git_blob}" if facts.git_blob else ""
 
 
-def digest_mismatch(facts: WeightsFile, size: int, found: Digests | None) -> str:
-    """Compare a file with its card.
+def digest_mismatch(facts: WeightsFile, size: int, digests: Digests | None) -> str:
+    """Return what differs between a file and its card; empty if nothing does.
 
-    Parameters
-    ----------
-    facts : WeightsFile
-        What the card says; a size or hash that it does not state is not compared.
-    size : int
-        The file's size in bytes.
-    found : Digests or None
-        The file's hashes; not compared where they are not known.
-
-    Returns
-    -------
-    str
-        What differs; empty where nothing does.
+    Only a size or hash that the card has is compared, and hashes only if ``digests`` are known.
     """
     expected = facts.sha256 or facts.sha256_prefix or ""
-    if found and not found.sha256.startswith(expected.lower()):
-        return f"its hash is SHA-256 {found.sha256}, the card says {declared_hash(facts)}"
-    if found and facts.git_blob and found.git_blob != facts.git_blob:
-        return f"its hash is git blob {found.git_blob}, the card says git blob {facts.git_blob}"
+    if digests and not digests.sha256.startswith(expected.lower()):
+        return f"hash must be {declared_hash(facts)} as in the card, got SHA-256 {digests.sha256}"
+    if digests and facts.git_blob and digests.git_blob != facts.git_blob:
+        return (
+            f"hash must be {declared_hash(facts)} as in the card, got git blob {digests.git_blob}"
+        )
     if facts.size is not None and size != facts.size:
-        return f"it has {size:,} bytes, the card says {facts.size:,}"
+        return f"size must be {facts.size:,} bytes as in the card, got {size:,} bytes"
     return ""
 
 
 def download_instructions(card: ExtractorCard, role: str, facts: WeightsFile, path: Path) -> str:
-    """Say what a user can do about weights that are not here.
-
-    Parameters
-    ----------
-    card : ExtractorCard
-        The extractor's facts.
-    role : str
-        Which of its files, for example ``"main"``.
-    facts : WeightsFile
-        Where the file is published.
-    path : pathlib.Path
-        Where it belongs.
-
-    Returns
-    -------
-    str
-        Address, size, hash and place of the file, and what can be used instead.
-    """
+    """Return what a user can do about a missing weights file that belongs at ``path``."""
     option = card.name if role == "main" else f"{card.name}.{role}"
-    own = f"--weights {option}=PATH"
+    alternative = f"--weights {option}=PATH"
     if facts.random:
-        own += f", or --weights {option}=random:0 for random weights"
+        alternative += f", or --weights {option}=random:0 for random weights"
     if facts.url is None:
-        return f"{facts.missing or 'No public file is known.'} Give your own: {own}."
-    size = f"{facts.size:,} bytes" if facts.size else "size not established"
-    digest = declared_hash(facts) or "hash not established"
+        return f"{facts.missing or 'No public file is known.'} Name your own file: {alternative}."
+    size = f"{facts.size:,} bytes" if facts.size else "size unknown"
+    digest = declared_hash(facts) or "hash unknown"
     return (
-        f"Get it where there is a network and put it here:\n  from  {facts.url}\n  to    {path}\n"
-        f"  ({size}; {digest})\nor name a file: {own}."
+        f"Download it on a machine with network access and copy it:\n  from  {facts.url}\n"
+        f"  to    {path}\n  ({size}; {digest})\nor name a file: {alternative}."
     )
 
 
@@ -337,76 +317,76 @@ def download_weights(
     path: Path,
     progress: Progress | None = None,
 ) -> Digests:
-    """Download a weights file, or say how else to get it.
+    """Download a weights file to ``path``, which then has the card's size and hash.
 
     Parameters
     ----------
     card : ExtractorCard
-        The extractor's facts.
+        The extractor's card.
     role : str
-        Which of its files, for example ``"main"``.
+        Name of the weights file, for example ``"main"``.
     facts : WeightsFile
-        Where the file is published, and how it is recognised.
+        Its entry in the card.
     path : pathlib.Path
-        Where it shall lie; folders are made.
+        Destination; folders are created.
     progress : callable, optional
-        Called with the bytes that are here and those of the whole file, None where the server does
-        not say how many.
+        Called with the bytes received and the size of the file, None if the server does not say.
 
     Returns
     -------
     Digests
-        Of the file, which now lies at ``path`` and is what the card says.
+        Hashes of the file.
 
     Raises
     ------
     WeightsError
-        If the file is not public, cannot be reached, or is another one than the card says.
+        If the file is not public, cannot be downloaded, or is not the card's; says how else to
+        get it.
     """
-    advice = download_instructions(card, role, facts, path)
+    instructions = download_instructions(card, role, facts, path)
     if facts.url is None:
-        raise WeightsError(f"{card.name}: no {role} weights. {advice}")
+        raise WeightsError(f"{card.name}: {role} weights not found. {instructions}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with folder_lock(path.parent):
-            return _fetch(facts, facts.url, path, progress or (lambda done, total: None))
+            return _fetch(facts, facts.url, path, progress or (lambda received, total: None))
     except (DownloadError, OSError) as error:
         raise WeightsError(
-            f"{card.name}: the {role} weights are not on this machine and could not be downloaded: "
-            f"{error}. {advice}"
+            f"{card.name}: {role} weights not found on this machine, and the download failed: "
+            f"{error}. {instructions}"
         ) from error
 
 
 def _fetch(facts: WeightsFile, url: str, path: Path, progress: Progress) -> Digests:
-    """Receive, check and move into place; what is wrong is thrown away, what is short is kept."""
-    if path.is_file():  # another process was quicker
-        return _checked(facts, path)
-    known = bool(declared_hash(facts))
-    partial = PartialDownload(path, url, known)
-    for again in (partial.size() > 0, False):  # an older half may be of another file
-        download(partial, progress, measured=known or facts.size is not None)
+    """Download and verify a file and move it into place; keep only what can be resumed."""
+    if path.is_file():  # another process was faster
+        return _verify(facts, path)
+    has_hash = bool(declared_hash(facts))
+    partial = PartialDownload(path, url, has_hash)
+    for retry in (partial.size() > 0, False):  # an older half may belong to another file
+        download(partial, progress, verifiable=has_hash or facts.size is not None)
         try:
-            found = _checked(facts, partial.path)
+            digests = _verify(facts, partial.path)
         except DownloadError:
             partial.discard()
-            if not again:
+            if not retry:
                 raise
         else:
             break
     partial.finish(path)
-    return found
+    return digests
 
 
-def _checked(facts: WeightsFile, path: Path) -> Digests:
-    """Return the hashes of a file, if it can be what the card says."""
+def _verify(facts: WeightsFile, path: Path) -> Digests:
+    """Return the hashes of a file, or raise if it is not the card's."""
     with path.open("rb") as stream:
         head = stream.read(512)
     if head.lstrip()[:1] == b"<":
-        raise DownloadError("a web page came instead of the file")
+        raise DownloadError("the server sent a web page instead of the file")
     if not head:
-        raise DownloadError("an empty file came")
-    found = compute_digests(path)
-    what = digest_mismatch(facts, path.stat().st_size, found)
-    if what:
-        raise DownloadError(f"what came is another file, and was not kept: {what}")
-    return found
+        raise DownloadError("the server sent an empty file")
+    digests = compute_digests(path)
+    mismatch = digest_mismatch(facts, path.stat().st_size, digests)
+    if mismatch:
+        raise DownloadError(f"not the file of the card, and deleted: {mismatch}")
+    return digests

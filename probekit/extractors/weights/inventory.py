@@ -1,12 +1,13 @@
-"""Which weights files there are, which of them are on this machine, and fetching them."""
+"""Weights files of all extractors: which are on this machine, and downloading the others."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from probekit import cards
 from probekit.cards import ExtractorCard, WeightsFile
-from probekit.cards.selector import parse
+from probekit.cards.selector import parse_selector
 from probekit.errors import WeightsError
 from probekit.extractors import load
 from probekit.extractors.weights import download, source
@@ -16,7 +17,7 @@ from probekit.utils.suggest import unknown_name_error
 
 @dataclass(frozen=True)
 class WeightsStatus:
-    """One weights file of a card, as it stands on this machine.
+    """One weights file of a card on this machine.
 
     Attributes
     ----------
@@ -25,16 +26,16 @@ class WeightsStatus:
     role : str
         The file's key in the card: ``main``, ``pca``, ``main/linear-env`` …
     path : pathlib.Path
-        Where it lies, or would lie.
-    here : bool
-        Whether it lies there.
+        Its path, whether it exists or not.
+    present : bool
+        Whether it exists.
     size : int or None
-        Bytes: of the file where it is here, else what the card says.
+        Bytes: of the file if present, else as in the card.
     state : {"absent", "not public", "right", "wrong", "not checked", "no hash known"}
-        Of the file here, compared with size and hash of the card; ``not checked`` where it has not
-        been read since it last changed.
+        The file compared with the card's size and hash; ``not checked`` if it has not been read
+        since it last changed.
     fault : str
-        What differs, where it is wrong.
+        What differs, if the state is ``wrong``.
     url : str or None
         Where it is published.
     """
@@ -48,23 +49,27 @@ class WeightsStatus:
     fault: str
     url: str | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as ``--json`` shows them."""
+        return {"here" if key == "present" else key: value for key, value in vars(self).items()}
+
 
 @dataclass(frozen=True)
 class FetchResult:
-    """What came of fetching one weights file.
+    """Outcome of fetching one weights file.
 
     Attributes
     ----------
     extractor, role : str
-        Which file.
+        Card and key of the file.
     path : pathlib.Path
-        Where it lies.
+        Its path.
     state : {"fetched", "was here", "failed", "not public"}
-        What came of it.
+        The outcome.
     sha256 : str
-        Its hash; empty where it is not here.
+        Its hash; empty if it is not present.
     note : str
-        Where it is not here: why, and what to do.
+        If it is not present: why, and what to do.
     """
 
     extractor: str
@@ -75,49 +80,41 @@ class FetchResult:
     note: str = ""
 
 
-def list_weights(names: Sequence[str] | None = None, *, verify: bool = False) -> list[WeightsStatus]:
-    """List the weights files of cards.
+def list_weights(
+    names: Sequence[str] | None = None, *, verify: bool = False
+) -> list[WeightsStatus]:
+    """List the weights files of some or all extractors, in the order of their cards.
 
-    Parameters
-    ----------
-    names : sequence of str, optional
-        Extractors; all that there are if not given.
-    read : bool
-        Read every file that is here and compare its hash; otherwise a hash is compared only where
-        it is known from an earlier time and the file has not changed since.
-
-    Returns
-    -------
-    list of Held
-        In the order of the cards.
+    With ``verify`` every present file is read; otherwise its hash is compared only if it is known
+    from an earlier time and the file has not changed since.
     """
-    found = []
+    statuses = []
     for name in cards.card_paths("extractors") if names is None else names:
         card = cards.load_extractor_card(name)
-        found += [_held(card, role, facts, verify) for role, facts in card.weights.items()]
-    return found
+        statuses += [_status(card, role, facts, verify) for role, facts in card.weights.items()]
+    return statuses
 
 
-def _held(card: ExtractorCard, role: str, facts: WeightsFile, read: bool) -> WeightsStatus:
+def _status(card: ExtractorCard, role: str, facts: WeightsFile, verify: bool) -> WeightsStatus:
     path = source.local_path(card, facts)
-    here, size, state, fault = path.is_file(), facts.size, "absent", ""
-    if here:
+    present, size, state, fault = path.is_file(), facts.size, "absent", ""
+    if present:
         size = path.stat().st_size
-        known = source.file_digests(path, refresh=True) if read else source.cached_digests(path)
-        fault = download.digest_mismatch(facts, size, known)
+        digests = source.file_digests(path, refresh=True) if verify else source.cached_digests(path)
+        fault = download.digest_mismatch(facts, size, digests)
         if fault:
             state = "wrong"
         elif not download.declared_hash(facts):
             state = "no hash known"
         else:
-            state = "right" if known else "not checked"
+            state = "right" if digests else "not checked"
     elif facts.url is None:
         state = "not public"
-    return WeightsStatus(card.name, role, path, here, size, state, fault, facts.url)
+    return WeightsStatus(card.name, role, path, present, size, state, fault, facts.url)
 
 
 def select_files(text: str) -> list[tuple[ExtractorCard, str, WeightsFile]]:
-    """Return the weights files that belong to what a user wrote.
+    """Return the weights files that an argument of ``probekit weights get`` selects.
 
     Parameters
     ----------
@@ -135,44 +132,46 @@ def select_files(text: str) -> list[tuple[ExtractorCard, str, WeightsFile]]:
     ProbekitError
         If a name or value is not known.
     """
-    selection = parse(text)
-    card = cards.load_extractor_card(selection.name)
-    if not (selection.params or selection.stream):
+    selector = parse_selector(text)
+    card = cards.load_extractor_card(selector.name)
+    if not (selector.params or selector.stream):
         return [(card, role, facts) for role, facts in card.weights.items()]
-    if selection.stream and selection.stream not in card.streams:
-        raise unknown_name_error(f"stream of {card.name}", selection.stream, card.streams)
-    streams = (selection.stream,) if selection.stream else tuple(card.streams)
-    wanted = source.required_weights(card, load.parse_parameters(card, selection.params), streams)
-    return [(card, role, facts) for role, facts in card.weights.items() if facts in wanted.values()]
+    if selector.stream and selector.stream not in card.streams:
+        raise unknown_name_error(f"stream of {card.name}", selector.stream, card.streams)
+    streams = (selector.stream,) if selector.stream else tuple(card.streams)
+    params = load.parse_parameters(card, selector.params)
+    required = source.required_weights(card, params, streams).values()
+    return [(card, role, facts) for role, facts in card.weights.items() if facts in required]
 
 
 def fetch(texts: Sequence[str], begin: Callable[[str], Progress]) -> list[FetchResult]:
-    """Download weights files that are not here yet, and check those that are.
+    """Download missing weights files, and verify present ones.
 
     Parameters
     ----------
     texts : sequence of str
-        As for :func:`files`; nothing is downloaded where one of them is not known.
+        As for :func:`select_files`; nothing is downloaded if one of them is not known.
     begin : callable
-        Called with ``extractor/role`` before each file; returns what is told of its progress.
+        Called with ``extractor/role`` before each file; returns the callback for its progress.
 
     Returns
     -------
-    list of Fetched
-        One for each file, each once.
+    list of FetchResult
+        One for each file, without repetitions.
     """
-    wanted = {
-        (card.name, role): (card, facts) for text in texts for card, role, facts in select_files(text)
+    files = {
+        (card.name, key): (card, facts) for text in texts for card, key, facts in select_files(text)
     }
-    found = []
-    for (name, key), (card, facts) in wanted.items():
+    results = []
+    for (name, key), (card, facts) in files.items():
         path, role = source.local_path(card, facts), key.partition("/")[0]
-        was_here = path.is_file()
-        state, sha256, note = "was here" if was_here else "fetched", "", ""
+        was_present = path.is_file()
+        state, sha256, note = "was here" if was_present else "fetched", "", ""
         try:
-            sha256 = source.resolve_weights(card, role, facts, None, begin(f"{name}/{key}")).sha256
+            weights = source.resolve_weights(card, role, facts, None, begin(f"{name}/{key}"))
+            sha256 = weights.sha256
         except WeightsError as error:
-            state = "failed" if was_here or facts.url else "not public"
+            state = "failed" if was_present or facts.url else "not public"
             note = str(error)
-        found.append(FetchResult(name, key, path, state, sha256, note))
-    return found
+        results.append(FetchResult(name, key, path, state, sha256, note))
+    return results

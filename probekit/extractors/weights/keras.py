@@ -1,9 +1,9 @@
-"""Weights files of Keras in HDF5, read as arrays and nothing else.
+"""Safe reader of Keras weights in HDF5.
 
 The layout is that of ``Model.save_weights`` and ``Model.save`` up to Keras 2: an attribute
 ``layer_names``, a group for each layer with an attribute ``weight_names``, and the datasets that
-it names. Whole models keep these groups under ``model_weights``. Nothing in the file is run: the
-model's description is not looked at, and whatever points out of the file is refused.
+it names; ``Model.save`` has these groups under ``model_weights``. Nothing in the file is run: the
+model's description is not read, and links out of the file are refused.
 """
 
 import gzip
@@ -24,12 +24,12 @@ from probekit.errors import WeightsError
 from probekit.utils.text import first_line
 
 LIMIT = 512 * 2**20
-"""The most bytes that a file may hold, unpacked, and that its arrays may take together."""
+"""Maximum size in bytes of an unpacked file, and of its arrays together."""
 
 Array = npt.NDArray[np.floating[Any]]
 Layers = list[tuple[str, dict[str, Array]]]
 
-_LONGEST_LIST = 2**20  # bytes of one list of names; HDF5 itself keeps them under 64 KiB
+_MAX_LIST_BYTES = 2**20  # of one list of names; HDF5 itself limits them to 64 KiB
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _RENAMED = {
     "kernel": "weight",
@@ -41,25 +41,12 @@ _RENAMED = {
 
 
 def read_layers(path: Path) -> Layers:
-    """Read the layers that have weights.
+    """Read the layers with weights of an HDF5 file, plain or gzip'ed, in the file's order.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        An HDF5 file, plain or packed with gzip (which is unpacked in memory).
-
-    Returns
-    -------
-    list of (str, dict of str to numpy.ndarray)
-        Layers in the file's order, each with its name and its arrays. Weights are named by the
-        last part of their name in the file, without its number: ``kernel``, ``moving_mean``.
-        Layers without weights and the optimizer's state are left out.
-
-    Raises
-    ------
-    WeightsError
-        If the file is not HDF5, is damaged or larger than :data:`LIMIT`, has another layout, or
-        holds links, data outside the file, or anything but floating-point arrays.
+    Weights are named by the last part of their name in the file, without its number: ``kernel``,
+    ``moving_mean``. The optimizer's state is left out. Raises ``WeightsError`` if the file is not
+    HDF5, is damaged or larger than :data:`LIMIT`, has another layout, or contains links, data
+    outside of the file, or anything but floating-point arrays.
     """
     content = io.BytesIO(_content(path))
     try:
@@ -70,35 +57,16 @@ def read_layers(path: Path) -> Layers:
 
 
 def to_state_dict(path: Path, layers: Layers, names: Sequence[str]) -> dict[str, Tensor]:
-    """Turn layers into a state dict for torch, by their order.
+    """Convert layers from :func:`read_layers` to a state dict of torch, with a name for each.
 
     Kernels of convolutions go from (height, width, in, out) to (out, in, height, width), those of
-    dense layers from (in, out) to (out, in); names go from Keras's to torch's. Batch normalization
-    gets the counter ``num_batches_tracked``, which Keras does not have.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; used in messages.
-    layers : list of (str, dict)
-        From :func:`read_layers`.
-    names : sequence of str
-        A name for each layer.
-
-    Returns
-    -------
-    dict of str to Tensor
-        ``name.weight``, ``name.bias``, …; float32, except for the counters.
-
-    Raises
-    ------
-    WeightsError
-        If there are more or fewer layers than names.
+    dense layers from (in, out) to (out, in). Batch normalization gets the counter
+    ``num_batches_tracked``, which Keras does not have. All else is float32.
     """
     if len(layers) != len(names):
         raise WeightsError(
-            f"{path}: has {len(layers)} layers with weights, the network {len(names)}. "
-            f"In the file: {', '.join(name for name, _ in layers)}"
+            f"{path}: must have {len(names)} layers with weights for this network, got "
+            f"{len(layers)}: {', '.join(name for name, _ in layers)}"
         )
     state: dict[str, Tensor] = {}
     for name, (_, arrays) in zip(names, layers, strict=True):
@@ -125,7 +93,7 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
     if len(content) > LIMIT:
-        raise WeightsError(f"{path}: more than {LIMIT >> 20} MB unpacked; it is not read")
+        raise WeightsError(f"{path}: must be at most {LIMIT >> 20} MB unpacked; not read")
     if content[:512].lstrip()[:1] == b"<":
         raise WeightsError(
             f"{path}: an HTML or XML page, not weights; the download was probably refused"
@@ -139,72 +107,72 @@ def _layers(path: Path, file: h5py.File) -> Layers:
     """Read the layers of an open file."""
     root = file
     if "layer_names" not in file.attrs and "model_weights" in file:
-        root = _inside(path, file, "model_weights")
+        root = _get_object(path, file, "model_weights")
     if "layer_names" not in root.attrs:
         raise WeightsError(f"{path}: no attribute layer_names: not a weights file of Keras 1 or 2")
-    found: Layers = []
-    left = LIMIT
+    layers: Layers = []
+    budget = LIMIT
     for layer in _names(path, root, "layer_names"):
-        group = _inside(path, root, layer)
+        group = _get_object(path, root, layer)
         arrays: dict[str, Array] = {}
         for weight in _names(path, group, "weight_names"):
-            array = _read(path, _inside(path, group, weight), weight, left)
-            left -= array.nbytes
+            array = _read(path, _get_object(path, group, weight), weight, budget)
+            budget -= array.nbytes
             short = weight.rpartition("/")[2].partition(":")[0]
             if short in arrays:
                 raise WeightsError(f"{path}: layer {layer} has two weights named {short}")
             arrays[short] = array
         if arrays:
-            found.append((layer, arrays))
-    if not found:
+            layers.append((layer, arrays))
+    if not layers:
         raise WeightsError(f"{path}: no layer has weights")
-    return found
+    return layers
 
 
 def _names(path: Path, group: h5py.Group, key: str) -> list[str]:
     """Read an attribute that lists names."""
     if key not in group.attrs:
         raise WeightsError(f"{path}: {group.name} has no attribute {key}")
-    about = group.attrs.get_id(key)
-    if math.prod(about.shape) == 0:  # Keras writes an empty list as an array of numbers
+    attribute = group.attrs.get_id(key)
+    if math.prod(attribute.shape) == 0:  # Keras writes an empty list as an array of numbers
         return []
-    if h5py.check_string_dtype(about.dtype) is None:
+    if h5py.check_string_dtype(attribute.dtype) is None:
         raise WeightsError(f"{path}: {group.name}: {key} is not a list of names")
-    if math.prod(about.shape) * about.dtype.itemsize > _LONGEST_LIST:
+    if math.prod(attribute.shape) * attribute.dtype.itemsize > _MAX_LIST_BYTES:
         raise WeightsError(f"{path}: {group.name}: {key} is too long to be a list of names")
     values = np.atleast_1d(group.attrs[key])
     return [v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()]
 
 
-def _inside(path: Path, group: h5py.Group, name: str) -> Any:
-    """Follow a name step by step; only to what lies in the file itself."""
-    here: Any = group
+def _get_object(path: Path, group: h5py.Group, name: str) -> Any:
+    """Return the object of a name; soft and external links are refused."""
+    node: Any = group
     for part in name.split("/"):
-        if part in ("", ".") or not isinstance(here, h5py.Group):
-            raise WeightsError(f"{path}: {group.name}: the name {name!r} leads nowhere")
-        link = here.get(part, getlink=True)
+        if part in ("", ".") or not isinstance(node, h5py.Group):
+            raise WeightsError(f"{path}: {group.name}: {name!r} is not a name of an object")
+        link = node.get(part, getlink=True)
         if link is None:
             raise WeightsError(f"{path}: {group.name} lacks {name}")
         if not isinstance(link, h5py.HardLink):
             raise WeightsError(
-                f"{path}: {name} is a link ({type(link).__name__}), not weights; it is not followed"
+                f"{path}: {name} is a link ({type(link).__name__}), not weights; not followed"
             )
-        here = here[part]
-    return here
+        node = node[part]
+    return node
 
 
-def _read(path: Path, dataset: Any, name: str, left: int) -> Array:
-    """Read one array, if it is one and there is room for it."""
+def _read(path: Path, dataset: Any, name: str, budget: int) -> Array:
+    """Read one array of at most so many bytes."""
     if not isinstance(dataset, h5py.Dataset):
         raise WeightsError(f"{path}: {name} is a {type(dataset).__name__}, not an array")
     if dataset.external or dataset.is_virtual:
-        raise WeightsError(f"{path}: the values of {name} lie in another file; they are not read")
+        raise WeightsError(f"{path}: the values of {name} are in another file; not read")
     if dataset.dtype.kind != "f" or dataset.shape is None:
         raise WeightsError(f"{path}: {name} holds {dataset.dtype}, not floating-point numbers")
     size = math.prod(dataset.shape) * dataset.dtype.itemsize
-    if size > left:
+    if size > budget:
         raise WeightsError(
-            f"{path}: {name} has the shape {dataset.shape}; its arrays take more than "
-            f"{LIMIT >> 20} MB and are not read"
+            f"{path}: {name} has the shape {dataset.shape}; arrays must take at most "
+            f"{LIMIT >> 20} MB together; not read"
         )
     return np.asarray(dataset[()])

@@ -1,9 +1,9 @@
-"""NumPy arrays inside PyTorch files and pickles, read without NumPy's own unpickling.
+"""Safe reader of NumPy arrays in PyTorch files and pickles.
 
-Some official files (VGGish's PCA, PANNs, TALNet's normalizer) hold arrays beside tensors, or
-instead of them, and ``torch.load(weights_only=True)`` refuses those. The classes here stand in for
-what such a pickle names: they take numbers, a shape and raw bytes, check them, and call nothing
-else.
+Some official files (VGGish's PCA, PANNs, TALNet's normalizer) have arrays beside tensors, or
+instead of them, which ``torch.load(weights_only=True)`` refuses. The stubs here replace the
+classes that such a pickle names: they take a type, a shape and raw bytes, check them, and call
+nothing else.
 """
 
 import math
@@ -21,12 +21,9 @@ _NUMBERS = {f"f{size}" for size in (2, 4, 8)} | {f"{k}{s}" for k in "iu" for s i
 
 
 def allow_arrays() -> AbstractContextManager[None]:
-    """Return a context in which ``torch.load(weights_only=True)`` reads arrays as stand-ins.
+    """Return a context in which ``torch.load(weights_only=True)`` reads arrays as stubs.
 
-    Returns
-    -------
-    context manager
-        To be followed by :func:`to_tensors` on what was loaded.
+    Call :func:`to_tensors` on the result.
     """
     names: list[Any] = [(ArrayStub, "numpy.ndarray"), (DTypeStub, "numpy.dtype")]
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # NumPy 1 and 2
@@ -36,18 +33,7 @@ def allow_arrays() -> AbstractContextManager[None]:
 
 
 def to_tensors(content: Any) -> Any:
-    """Turn stand-ins into tensors, also inside dictionaries.
-
-    Parameters
-    ----------
-    content : object
-        What ``torch.load`` returned.
-
-    Returns
-    -------
-    object
-        The same; a dictionary is a new one.
-    """
+    """Convert stubs to tensors, also inside of dictionaries, which are copied."""
     if isinstance(content, ArrayStub):
         return content.tensor()
     if isinstance(content, dict):
@@ -56,22 +42,11 @@ def to_tensors(content: Any) -> Any:
 
 
 def read_pickle(path: Path) -> Any:
-    """Read a pickle of NumPy arrays, as Python 2 or 3 wrote it; it cannot call anything.
+    """Read a pickle of NumPy arrays from Python 2 or 3, without calling anything else.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Holds one array, or a dictionary, list or tuple of arrays and numbers.
-
-    Returns
-    -------
-    object
-        Arrays are tensors; the items of a list or tuple are named ``"0"``, ``"1"`` …
-
-    Raises
-    ------
-    pickle.UnpicklingError
-        If the file asks for anything other than arrays, or is not a pickle.
+    The file contains one array, or a dictionary, list or tuple of arrays and numbers; the items of
+    a list or tuple are named ``"0"``, ``"1"`` … Raises ``pickle.UnpicklingError`` if it names
+    anything else or is not a pickle.
     """
     with path.open("rb") as stream:
         content = _ArrayUnpickler(stream, encoding="latin-1").load()
@@ -81,11 +56,11 @@ def read_pickle(path: Path) -> Any:
 
 
 class _ArrayUnpickler(Unpickler):
-    """Knows the names that arrays need, and no others."""
+    """An unpickler that knows only the names in pickles of arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a stand-in that is thrown away afterwards: a pickle may write on what it names."""
-        whole = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
+        """Return a new stub each time: a pickle can set attributes of what it names."""
+        path = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
         known: dict[str, Callable[..., Any]] = {
             "numpy.ndarray": lambda *_: ArrayStub(),
             "numpy.dtype": lambda *rest: DTypeStub(*rest),
@@ -93,46 +68,38 @@ class _ArrayUnpickler(Unpickler):
             "numpy.core.multiarray.scalar": lambda *rest: _scalar(*rest),
             "_codecs.encode": lambda *rest: _encode(*rest),
         }
-        if whole not in known:
-            raise UnpicklingError(f"it asks for {whole[:80]}, which is not an array")
-        return known[whole]
+        if path not in known:
+            raise UnpicklingError(f"it names {path[:80]}, which is not an array")
+        return known[path]
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stand in for the way in which pickles of protocol 2 hold bytes."""
+    """Decode bytes as in pickles of protocol 2."""
     if encoding != "latin1":
-        raise UnpicklingError("bytes in an encoding that arrays do not use")
+        raise UnpicklingError(f"encoding of bytes must be latin1, got {str(encoding)[:20]}")
     return text.encode("latin-1")
 
 
 class DTypeStub:
-    """Stands in for ``numpy.dtype``: numbers of 1 to 8 bytes only.
-
-    Parameters
-    ----------
-    code : str
-        Such as ``"f4"``.
-    *_ : object
-        What else the pickle says; not used.
-    """
+    """Stub of ``numpy.dtype`` for numbers of 1 to 8 bytes, such as ``"f4"``."""
 
     def __init__(self, code: str, *_: object) -> None:
         if code not in _NUMBERS:
-            raise UnpicklingError(f"an array of type {str(code)[:20]!r}: only numbers are read")
+            raise UnpicklingError(f"type of an array must be a number, got {str(code)[:20]!r}")
         self.code, self.order = code, "<"
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         if len(state) < 2 or state[1] not in ("<", ">", "|", "="):
-            raise UnpicklingError("an array whose byte order is not known")
+            raise UnpicklingError("byte order of an array is not known")
         self.order = state[1]
 
     def numpy(self) -> np.dtype[Any]:
-        """Return the type it stands for."""
+        """Return the NumPy type."""
         return np.dtype(("<" if self.order == "=" else self.order) + self.code)
 
 
 class ArrayStub:
-    """Stands in for ``numpy.ndarray``: a shape, a type of numbers, and bytes of that length."""
+    """Stub of ``numpy.ndarray``: a shape, a type, and bytes of that length."""
 
     values: np.ndarray[Any, np.dtype[Any]] | None = None
 
@@ -141,30 +108,30 @@ class ArrayStub:
             _, shape, kind, fortran, raw = state
             if isinstance(raw, str):  # written by Python 2
                 raw = raw.encode("latin-1")
-            whole = all(isinstance(side, int) and side >= 0 for side in shape)
+            valid = all(isinstance(size, int) and size >= 0 for size in shape)
             dtype = kind.numpy()
-            if not whole or len(raw) != math.prod(shape) * dtype.itemsize:
-                raise ValueError("shape and bytes do not agree")
+            if not valid or len(raw) != math.prod(shape) * dtype.itemsize:
+                raise ValueError("shape and number of bytes differ")
             flat = np.frombuffer(raw, dtype)
         except (TypeError, ValueError, AttributeError) as error:
-            raise UnpicklingError(f"a damaged array ({error})") from error
+            raise UnpicklingError(f"damaged array ({error})") from error
         self.values = flat.reshape(shape, order="F" if fortran else "C")
 
     def tensor(self) -> Tensor:
-        """Return its numbers: float64 and integers keep their type."""
+        """Return the numbers as a tensor of their type."""
         if self.values is None:
-            raise UnpicklingError("an array without content")
+            raise UnpicklingError("array without content")
         native = self.values.dtype.newbyteorder("=")
         return torch.from_numpy(self.values.astype(native, order="C"))
 
 
 def _reconstruct(*_: object) -> ArrayStub:
-    """Stand in for the function with which NumPy's pickles begin an array."""
+    """Stub of the function that creates an array."""
     return ArrayStub()
 
 
 def _scalar(kind: DTypeStub, raw: bytes | str) -> int | float:
-    """Stand in for the function that makes a NumPy number; returns a Python number."""
+    """Stub of the function that creates a NumPy number; returns a Python number."""
     array = ArrayStub()
     array.__setstate__((1, (), kind, False, raw))
     assert array.values is not None

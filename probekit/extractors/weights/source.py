@@ -11,7 +11,13 @@ from typing import Any
 
 from probekit import cards
 from probekit.cards import ExtractorCard, Params, WeightsFile
-from probekit.cards.selector import HEAR, STUDENT_PREFIX, EmbeddingSelector, display_name, parse_selector
+from probekit.cards.selector import (
+    HEAR,
+    STUDENT_PREFIX,
+    EmbeddingSelector,
+    display_name,
+    parse_selector,
+)
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors.weights import download
 from probekit.extractors.weights.download import Digests, Progress

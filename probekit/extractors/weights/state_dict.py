@@ -1,7 +1,7 @@
-"""Weights as tensors: read from a file without running anything in it, or made from a seed.
+"""State dicts: read from files without running code in them, loaded strictly, or drawn at random.
 
-A file is read as tensors only: ``torch.load(weights_only=True)``, arrays in a pickle through
-:mod:`probekit.extractors.weights.safe_pickle`, Keras files by the network's own ``read_weights`` on HDF5.
+Files of torch are read with ``torch.load(weights_only=True)``, arrays in a pickle by
+:mod:`probekit.extractors.weights.safe_pickle`, HDF5 by the network's ``read_weights``.
 """
 
 import pickle
@@ -19,30 +19,25 @@ from probekit.errors import WeightsError
 from probekit.extractors.weights import diagnosis, safe_pickle
 from probekit.extractors.weights.source import WeightsSource
 
-_HDF5 = (b"\x89HDF\r\n\x1a\n", b"\x1f\x8b")  # as it is, and gzip'ed
+_HDF5 = (b"\x89HDF\r\n\x1a\n", b"\x1f\x8b")  # plain and gzip'ed
 Reader = Callable[[Path], dict[str, Tensor]]
 
 
 def load_state_dict(
     source: WeightsSource, role: str, network: nn.Module | None, hdf5: Reader | None = None
 ) -> dict[str, Tensor]:
-    """Read weights as a state dict, or make them from a seed.
+    """Read weights as a state dict on the CPU, or draw random ones.
 
     Parameters
     ----------
-    source : Source
-        From :func:`probekit.extractors.weights.source.resolve`.
+    source : WeightsSource
+        The file or the seed.
     role : str
-        Which file of the card; used in messages.
+        Name of the weights file in the card, for messages.
     network : torch.nn.Module or None
-        The network that random weights are made for.
+        The network of random weights.
     hdf5 : callable, optional
-        Reads the HDF5 files of this network, also gzip'ed ones.
-
-    Returns
-    -------
-    dict of str to Tensor
-        On the CPU.
+        Reader of this network's HDF5 files, plain or gzip'ed.
 
     Raises
     ------
@@ -51,7 +46,7 @@ def load_state_dict(
     """
     if source.seed is not None:
         if network is None:
-            raise WeightsError(f"the {role} weights cannot be random: there is no network")
+            raise WeightsError(f"{role} weights must not be random: they belong to no network")
         return random_init(network, source.seed)
     assert source.path is not None
     path = source.path
@@ -67,20 +62,20 @@ def load_state_dict(
         content = _content(path)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path}: holds more than tensors, or is damaged; it is not loaded, since such a file "
-            f"can run code. ({_reason(error)})"
+            f"{path}: contains more than tensors, or is damaged; not loaded, since such a file can "
+            f"run code ({_reason(error)})"
         ) from error
     except Exception as error:  # a damaged pickle can raise anything
         raise WeightsError(
             f"{path}: not a file of weights that torch can read ({_reason(error)})"
         ) from error
     if not isinstance(content, dict):
-        raise WeightsError(f"{path}: holds a {type(content).__name__}, not a state dict")
+        raise WeightsError(f"{path}: must contain a state dict, got {type(content).__name__}")
     return content
 
 
 def _reason(error: Exception) -> str:
-    """Return the sentence that says what is wrong; torch puts a page of advice around it."""
+    """Return the sentence with the cause, without the page of advice that torch puts around it."""
     text = " ".join(str(error).split())
     for before in ("trusted source. ", "WeightsUnpickler error: "):
         text = text.rpartition(before)[2]
@@ -90,11 +85,11 @@ def _reason(error: Exception) -> str:
 
 
 def _content(path: Path) -> Any:
-    """Read a file of tensors or arrays without running anything in it."""
+    """Read a file of tensors or arrays without running code in it."""
     if path.suffix == ".pkl":
         return safe_pickle.read_pickle(path)
     with safe_pickle.allow_arrays(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of pickle protocols: no matter of the user's
+        warnings.simplefilter("ignore", UserWarning)  # about pickle protocols
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     return safe_pickle.to_tensors(loaded)
 
@@ -105,73 +100,59 @@ def load_strict(
     label: str | Path,
     optional: Callable[[str], bool] = lambda key: False,
 ) -> None:
-    """Give a network its weights, if every tensor is there, known, and of the right shape.
+    """Load a state dict into a network if all keys and shapes match; else change nothing.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Changed in place; not changed where something does not fit.
+        Changed in place.
     state : mapping of str to Tensor
-        A state dict in the network's keys.
+        The state dict.
     label : str or pathlib.Path
-        What the weights are called in messages: a path, or ``"talnet: main weights"``.
+        Name of the weights in messages: a path, or ``"talnet: main weights"``.
     optional : callable
-        Says of a key whether it may be absent; the network then keeps its own value. Nothing may
-        be absent by default.
+        Tells whether a key may be missing; the network then keeps its value.
 
     Raises
     ------
     WeightsError
-        Names the missing, unexpected and misshapen tensors, a few of each; says, where the names
-        do not fit, whose weights they look like, and what else the names tell.
+        With a few of the missing, unexpected and misshapen tensors, and whose weights they look
+        like.
     """
-    own = network.state_dict()
+    expected = network.state_dict()
     missing = [
         f"{key} {tuple(value.shape)}"
-        for key, value in own.items()
+        for key, value in expected.items()
         if key not in state and not optional(key)
     ]
-    unexpected = [str(key) for key in state if key not in own]
+    unexpected = [str(key) for key in state if key not in expected]
     misshapen = []
     for key, value in state.items():
-        if key not in own:
+        if key not in expected:
             continue
-        given = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        if given != tuple(own[key].shape):
-            misshapen.append(f"{key}: {given} given, {tuple(own[key].shape)} needed")
+        shape = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        if shape != tuple(expected[key].shape):
+            misshapen.append(f"{key}: must be {tuple(expected[key].shape)}, got {shape}")
     faults = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
     if any(faults.values()):
-        lines = [f"  {len(f)} {what}: {_some(f)}" for what, f in faults.items() if f]
+        lines = [f"  {len(f)} {what}: {_summarize(f)}" for what, f in faults.items() if f]
         if missing or unexpected:
             lines += [f"  {hint}" for hint in diagnosis.diagnose_mismatch(network, state)]
-        raise WeightsError(f"{label}: they do not fit the network.\n" + "\n".join(lines))
+        raise WeightsError(f"{label}: does not fit the network.\n" + "\n".join(lines))
     network.load_state_dict(dict(state), strict=False)
 
 
-def _some(names: list[str], most: int = 4) -> str:
-    """Join a few names, and say how many more there are."""
-    more = f"; and {len(names) - most} more" if len(names) > most else ""
-    return "; ".join(names[:most]) + more
+def _summarize(names: list[str], limit: int = 4) -> str:
+    """Return the first names, and how many more there are."""
+    more = f"; and {len(names) - limit} more" if len(names) > limit else ""
+    return "; ".join(names[:limit]) + more
 
 
 def random_init(network: nn.Module, seed: int) -> dict[str, Tensor]:
-    """Return random weights for a network: the same for the same seed on every machine.
+    """Return a random state dict for a network, the same for a seed on every machine.
 
-    Matrices and kernels are normal with variance 2 / fan-in (He et al., 2015); biases are zero;
-    normalization layers, other vectors and buffers keep the values that the network starts with
-    where those are constants.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Names and shapes are taken from it.
-    seed : int >= 0
-        Together with each tensor's name it decides the tensor.
-
-    Returns
-    -------
-    dict of str to Tensor
-        A complete state dict.
+    Matrices and kernels are normal with variance 2 / fan-in (He et al., 2015), drawn from the seed
+    and the tensor's name; biases are zero; all others keep the values of the network.
     """
     state = network.state_dict()
     trained = dict(network.named_parameters())
