@@ -1,4 +1,4 @@
-"""``probekit report``: one page of everything that was scored."""
+"""``probekit report``: one HTML page of all results."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ def report(
         list[str] | None,
         typer.Option(
             metavar="DIR",
-            help="Where recordings are, if not where they were extracted from; repeatable.",
+            help="Folder of recordings, if not where they were extracted from; repeatable.",
         ),
     ] = None,
     megabytes: Annotated[
@@ -35,8 +35,8 @@ def report(
     """Write one HTML page of all results: it needs no network and no other file.
 
     Leaderboards with intervals and paired tests, scores of classes, label efficiency, the figures
-    that probekit analyze made, and the clips that probes got wrong, some with their sound (the
-    first seconds: mind whose recordings they are before you pass the page on).
+    made by probekit analyze, and the misclassified clips, some with audio (their first seconds:
+    check the rights in the recordings before you share the page).
 
     [bold]Examples[/bold]
 
@@ -48,39 +48,39 @@ def report(
     from probekit.report import html
     from probekit.scores import groups, store
 
-    where = store.root(reports)
-    read = [store.read(reports, name) for name in dict.fromkeys(task or [""])]
-    notes = [one.note for one in read if one.note]
-    for text in notes:
-        output.warn(f"warning: {text}")
-    tasks: dict[str, list[tuple[Path, store.Result]]] = {}
-    for path, result in (pair for one in read for pair in one.found):
-        tasks.setdefault(result["task"], []).append((path, result))
-    strange = [name for name in task or () if name not in tasks]
-    if strange or not tasks:
-        there = sorted({result["task"] for _, result in store.read(reports).found})
-        if not there:
-            raise groups.no_results_error(strange[0] if strange else "", reports)
-        raise DataError(f"{where}: no results of {strange[0]!r}; there are {', '.join(there)}")
-    wanted = list(dict.fromkeys(task or sorted(tasks)))
-    made = html.write(
-        Path(out) if out else where / "index.html",
-        [one for name in wanted for one in groups.filter_groups(tasks[name])],
+    folder = store.reports_root(reports)
+    contents = [store.read_store(reports, name) for name in dict.fromkeys(task or [""])]
+    notes = [content.note for content in contents if content.note]
+    for note in notes:
+        output.warn(f"warning: {note}")
+    runs: dict[str, list[tuple[Path, store.Result]]] = {}
+    for path, result in (run for content in contents for run in content.results):
+        runs.setdefault(result["task"], []).append((path, result))
+    unknown = [name for name in task or () if name not in runs]
+    if unknown or not runs:
+        existing = sorted({result["task"] for _, result in store.read_store(reports).results})
+        if not existing:
+            raise groups.no_results_error(unknown[0] if unknown else "", reports)
+        raise DataError(f"{folder}: no results of {unknown[0]!r}, only of {', '.join(existing)}")
+    tasks = list(dict.fromkeys(task or sorted(runs)))
+    page = html.write_page(
+        Path(out) if out else folder / "index.html",
+        [group for name in tasks for group in groups.group_runs(runs[name])],
         title=title,
-        figures=where / "figures",
+        figures=folder / "figures",
         cache=cache,
-        audio=[Path(folder) for folder in audio or ()],
+        audio=[Path(root) for root in audio or ()],
         budget=round(megabytes * 1e6),
         notes=notes,
     )
     if json:
-        output.as_json({**vars(made), "notes": notes})
+        output.as_json({**vars(page), "notes": notes})
         return
-    for text in made.problems[:5]:
-        output.warn(text)
-    if len(made.problems) > 5:
-        output.warn(f"and {len(made.problems) - 5} more")
+    for problem in page.problems[:5]:
+        output.warn(problem)
+    if len(page.problems) > 5:
+        output.warn(f"and {len(page.problems) - 5} more")
     output.say(
-        f"{made.path}: {made.runs} {'run' if made.runs == 1 else 'runs'} of "
-        f"{', '.join(wanted)}; {made.sounds} clips with sound; {made.size / 1e6:.1f} MB"
+        f"{page.path}: {page.runs} {'run' if page.runs == 1 else 'runs'} of "
+        f"{', '.join(tasks)}; {page.sounds} clips with sound; {page.size / 1e6:.1f} MB"
     )

@@ -1,4 +1,4 @@
-"""What a leaderboard shows: runs, best first, their tests against the best, published scores."""
+"""Leaderboards: runs of a task, best first, with paired tests against the best."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,40 +16,40 @@ BEST, NOT_DISTINGUISHABLE, WORSE, UNTESTED = "best", "not distinguishable", "wor
 
 
 @dataclass(frozen=True)
-class Row:
-    """A run, or several that differ in their seeds alone.
+class LeaderboardRow:
+    """A run group: one run, or several that differ only in their seeds.
 
     Attributes
     ----------
     label : str
-        What to call it; no two rows of a board have the same.
-    entry : Entry
-        The run, or runs.
+        Display label, unique in a leaderboard.
+    group : RunGroup
+        The runs.
     score, low, high : float
         Means over the seeds, of the scores and of the ends of their intervals.
     mark : {"best", "not distinguishable", "worse", "untested"}
-        Against the best; what the test does not tell from it need not be equal to it.
-    why : str
+        Result of the test against the best. Not distinguishable does not mean equal.
+    explanation : str
         The test in words, or why there is none.
     """
 
     label: str
-    entry: RunGroup
+    group: RunGroup
     score: float
     low: float
     high: float
     mark: str = UNTESTED
-    why: str = ""
+    explanation: str = ""
 
     @property
-    def first(self) -> Result:
-        """The run of the first seed."""
-        return self.entry.results[0]
+    def first_run(self) -> Result:
+        """Result of the first seed."""
+        return self.group.results[0]
 
     @property
     def provenance(self) -> list[str]:
-        """What must be shown beside the score."""
-        return list(dict.fromkeys(t for r in self.entry.results for t in r["provenance"]))
+        """Notes that must be shown beside the score."""
+        return list(dict.fromkeys(t for r in self.group.results for t in r["provenance"]))
 
 
 @dataclass(frozen=True)
@@ -60,85 +60,77 @@ class Leaderboard:
     ----------
     task, title, protocol : str
         As the best run has them.
-    metric : str
-        As people read it.
-    name : str
-        The metric's name.
-    higher : bool
+    metric_title : str
+        Display name of the metric.
+    metric_name : str
+        Name of the metric.
+    higher_is_better : bool
         Whether a higher score is better.
-    rows : tuple of Row
+    rows : tuple of LeaderboardRow
         Best first; for each embedding and probe those on most of the labels.
-    efficiency : tuple of tuple of Row
+    efficiency_curves : tuple of tuple of LeaderboardRow
         For each embedding and probe that was fitted on several shares of the labels: its rows, the
         smallest share first.
     published : tuple of dict
-        Of the task's card, with this metric.
+        Published scores of this metric, from the task's card.
     """
 
     task: str
     title: str
     protocol: str
-    metric: str
-    name: str
-    higher: bool
-    rows: tuple[Row, ...]
-    efficiency: tuple[tuple[Row, ...], ...]
+    metric_title: str
+    metric_name: str
+    higher_is_better: bool
+    rows: tuple[LeaderboardRow, ...]
+    efficiency_curves: tuple[tuple[LeaderboardRow, ...], ...]
     published: tuple[dict[str, Any], ...]
 
 
-def boards(entries: Sequence[RunGroup]) -> list[Leaderboard]:
-    """Return a board for each task and metric.
-
-    Parameters
-    ----------
-    entries : sequence of Entry
-        Of any tasks.
-
-    Returns
-    -------
-    list of Board
-        In the order in which tasks first occur.
-    """
-    groups: dict[tuple[str, str], list[RunGroup]] = {}
-    for entry in entries:
-        first = entry.results[0]
-        groups.setdefault((first["task"], first["metric"]), []).append(entry)
-    return [_board(own) for own in groups.values()]
+def build_leaderboards(groups: Sequence[RunGroup]) -> list[Leaderboard]:
+    """Return a leaderboard for each task and metric, in the order in which they first occur."""
+    by_metric: dict[tuple[str, str], list[RunGroup]] = {}
+    for group in groups:
+        first = group.results[0]
+        by_metric.setdefault((first["task"], first["metric"]), []).append(group)
+    return [_build_leaderboard(same_metric) for same_metric in by_metric.values()]
 
 
-def _board(entries: Sequence[RunGroup]) -> Leaderboard:
-    """Return the board of runs of one task and metric."""
-    metric = metrics.get_metric(entries[0].results[0]["metric"])
-    shares: dict[tuple[Any, ...], list[Row]] = {}
-    for row in map(_row, disambiguate_labels(entries)):
-        shares.setdefault(_key_without_fraction(row.first), []).append(row)
-    for own in shares.values():
-        own.sort(key=lambda row: row.first["fraction"])
-    top = [own[-1] for own in shares.values()]
-    ranked = sorted(top, key=lambda row: -row.score if metric.higher else row.score)
-    first = ranked[0].first
-    several = (own for own in shares.values() if len({r.first["fraction"] for r in own}) > 1)
+def _build_leaderboard(groups: Sequence[RunGroup]) -> Leaderboard:
+    """Return the leaderboard of runs of one task and metric."""
+    metric = metrics.get_metric(groups[0].results[0]["metric"])
+    curves: dict[tuple[Any, ...], list[LeaderboardRow]] = {}
+    for row in map(_untested_row, disambiguate_labels(groups)):
+        curves.setdefault(_key_without_fraction(row.first_run), []).append(row)
+    for curve in curves.values():
+        curve.sort(key=lambda row: row.first_run["fraction"])
+    most_labels = [curve[-1] for curve in curves.values()]
+    sign = -1 if metric.higher_is_better else 1
+    ranked = sorted(most_labels, key=lambda row: sign * row.score)
+    first = ranked[0].first_run
     return Leaderboard(
         task=first["task"],
         title=first["title"],
         protocol=first["protocol"],
-        metric=metric.title,
-        name=metric.name,
-        higher=metric.higher,
-        rows=tuple(_tested(ranked, metric.higher)),
-        efficiency=tuple(tuple(own) for own in several),
-        published=tuple(_published(ranked, metric.name)),
+        metric_title=metric.title,
+        metric_name=metric.name,
+        higher_is_better=metric.higher_is_better,
+        rows=tuple(_test_against_best(ranked, metric.higher_is_better)),
+        efficiency_curves=tuple(
+            tuple(curve)
+            for curve in curves.values()
+            if len({row.first_run["fraction"] for row in curve}) > 1
+        ),
+        published=tuple(_published_scores(ranked, metric.name)),
     )
 
 
-def _row(entry: RunGroup) -> Row:
-    """Return a row without a test."""
-    low, high = (fmean(r["interval"][end] for r in entry.results) for end in ("low", "high"))
-    return Row(entry.label, entry, entry.score, low, high)
+def _untested_row(group: RunGroup) -> LeaderboardRow:
+    low, high = (fmean(r["interval"][end] for r in group.results) for end in ("low", "high"))
+    return LeaderboardRow(group.label, group, group.score, low, high)
 
 
 def _key_without_fraction(result: Result) -> tuple[Any, ...]:
-    """Return what runs have in common that differ in the share of the labels alone."""
+    """Return what runs have in common that differ only in the share of the labels."""
     fingerprints = tuple(source["fingerprint"] for source in result["sources"])
     return (
         result["embedding"],
@@ -150,39 +142,39 @@ def _key_without_fraction(result: Result) -> tuple[Any, ...]:
     )
 
 
-def _tested(ranked: Sequence[Row], higher: bool) -> list[Row]:
-    """Return rows with their tests against the first; one that cannot be tested says why."""
+def _test_against_best(
+    ranked: Sequence[LeaderboardRow], higher_is_better: bool
+) -> list[LeaderboardRow]:
+    """Return rows with their tests against the first; p-values are adjusted (Holm)."""
     best, others = ranked[0], ranked[1:]
-    found = cached_comparisons(best.entry, [row.entry for row in others])
-    adjusted = iter(holm([one.p for one in found if not isinstance(one, str)]))
+    comparisons = cached_comparisons(best.group, [row.group for row in others])
+    adjusted = iter(holm([c.p for c in comparisons if not isinstance(c, str)]))
     rows = [replace(best, mark=BEST)] if others else [best]
-    for row, one in zip(others, found, strict=True):
-        if isinstance(one, str):
-            rows.append(replace(row, why=f"not tested against the best: {one}"))
-        else:
-            p = next(adjusted)
-            behind = one.difference > 0 if higher else one.difference < 0
-            worse = p < 1 - LEVEL and behind
-            rows.append(
-                replace(row, mark=WORSE if worse else NOT_DISTINGUISHABLE, why=_said(one, p))
-            )
+    for row, comparison in zip(others, comparisons, strict=True):
+        if isinstance(comparison, str):
+            reason = f"not tested against the best: {comparison}"
+            rows.append(replace(row, explanation=reason))
+            continue
+        p, difference = next(adjusted), comparison.difference
+        worse = p < 1 - LEVEL and (difference > 0 if higher_is_better else difference < 0)
+        mark = WORSE if worse else NOT_DISTINGUISHABLE
+        rows.append(replace(row, mark=mark, explanation=_describe_test(comparison, p)))
     return rows
 
 
-def _said(one: Comparison, p: float) -> str:
-    """Say what a test against the best found."""
+def _describe_test(comparison: Comparison, p: float) -> str:
     return (
-        f"the best less this: {one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f}) on "
-        f"{one.clips:,} clips, p = {p:.3f}"
+        f"the best less this: {comparison.difference:+.3f} ({comparison.low:+.3f} to "
+        f"{comparison.high:+.3f}) on {comparison.clips:,} clips, p = {p:.3f}"
     )
 
 
-def _published(rows: Sequence[Row], metric: str) -> list[dict[str, Any]]:
-    """Return the published scores that any of the runs knows, each once."""
-    found = {
-        (one["method"], one["score"], one["where"]): one
+def _published_scores(rows: Sequence[LeaderboardRow], metric: str) -> list[dict[str, Any]]:
+    """Return the published scores that any of the runs lists, each once."""
+    scores = {
+        (score["method"], score["score"], score["where"]): score
         for row in rows
-        for one in row.first["published"]
-        if one.get("metric") in ("", None, metric)
+        for score in row.first_run["published"]
+        if score.get("metric") in ("", None, metric)
     }
-    return list(found.values())
+    return list(scores.values())

@@ -1,4 +1,4 @@
-"""The clips that probes got wrong: what they are, what was said of them, and how surely."""
+"""Misclassified clips of each run: labels, predictions, and scores."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,179 +9,168 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.errors import DataError
-from probekit.metrics import metrics
-from probekit.report.leaderboard import Row
-from probekit.scores import predictions
-from probekit.scores.predictions import Predictions
+from probekit.metrics.metrics import to_probabilities
+from probekit.report.leaderboard import LeaderboardRow
+from probekit.scores.predictions import Predictions, load_predictions
 
-KEPT = 1000  # clips a run; they are chosen evenly from all classes
-_SHOWN = 5  # classes a clip, of highest scores
-_PAIRS = 8  # confusions that are named
-_SHARE = 0.1  # of the clips of a regression: those with the largest errors
+MOST_CLIPS = 1000  # listed for each run, chosen evenly from all classes
+_CLASSES_SHOWN = 5  # for each clip, those of the highest scores
+_CONFUSIONS_SHOWN = 8
+_WORST_FRACTION = 0.1  # of the clips of a regression: those with the largest errors
 
 
 @dataclass(frozen=True)
 class Misclassified:
-    """What one run got wrong.
+    """Misclassified clips of one run.
 
     Attributes
     ----------
     label : str
-        The run's.
-    wrong, of : int
-        Clips, and how many of them were scored.
-    clips : list of str
-        Ids of those that are kept, the surest mistake first.
+        Display label of the run.
+    wrong, total : int
+        Numbers of misclassified and of scored clips.
+    clip_ids : list of str
+        Listed clips, the highest wrong score first.
     items : list of list
-        For each of these: true classes; classes with the highest scores, and the true ones; their
-        scores; how sure. For regression: true numbers, numbers predicted, and the error.
+        For each listed clip: its classes; the classes with the highest scores, and its own; their
+        scores; the highest wrong score. For regression: targets, predictions, error.
     pairs : list of list
-        True class, class predicted, clips: the most frequent confusions.
-    every : list of str
-        Ids of all that are wrong.
-    scored : list of str
-        Ids of all that were scored.
+        True class, predicted class, clips: the most frequent confusions.
+    wrong_ids, scored_ids : list of str
+        All misclassified, and all scored clips.
     problem : str
-        Why there is nothing, where predictions cannot be read.
+        Why predictions could not be read, else empty.
     """
 
     label: str
     wrong: int = 0
-    of: int = 0
-    clips: list[str] = field(default_factory=list)
+    total: int = 0
+    clip_ids: list[str] = field(default_factory=list)
     items: list[list[Any]] = field(default_factory=list)
     pairs: list[list[int]] = field(default_factory=list)
-    every: list[str] = field(default_factory=list)
-    scored: list[str] = field(default_factory=list)
+    wrong_ids: list[str] = field(default_factory=list)
+    scored_ids: list[str] = field(default_factory=list)
     problem: str = ""
 
 
-def of(rows: Sequence[Row]) -> list[Misclassified]:
-    """Return what each run of a board got wrong; of several seeds the first one's.
+def find_misclassified(rows: Sequence[LeaderboardRow]) -> list[Misclassified]:
+    """Return the misclassified clips of each run; of several seeds, of the first one's.
 
-    One label a clip: the class of the highest score is another. Several: as many classes as the
-    clip has labels, those of the highest scores, are others; so no threshold is needed, and a clip
-    without labels cannot be wrong. Numbers: the tenth of the clips with the largest errors, in
-    standard deviations of each target.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        The runs.
-
-    Returns
-    -------
-    list of Mistakes
-        In the same order.
+    One label a clip: misclassified if the class of the highest score is another. Several: as many
+    classes as the clip has labels, those of the highest scores, count as predicted; so no threshold
+    is needed, and a clip without labels cannot be misclassified. Numbers: the tenth of the clips
+    with the largest errors, in standard deviations of each target.
     """
-    return [_of(row) for row in rows]
+    return [_find_in_run(row) for row in rows]
 
 
-def _of(row: Row) -> Misclassified:
-    result = row.first
-    folds = tuple(one["fold"] for one in result["folds"])
+def _find_in_run(row: LeaderboardRow) -> Misclassified:
     try:
-        found = predictions.load(
-            row.entry.paths[0].with_suffix(".h5"), folds, result["target"], result["probabilities"]
-        )
+        predicted = load_predictions(row.group.paths[0], row.first_run)
     except DataError as error:
         return Misclassified(row.label, problem=str(error))
-    if not len(found.clip_ids):
+    if not len(predicted.clip_ids):
         return Misclassified(row.label)
-    return _numbers(row.label, found) if found.target == "regression" else _classes(row, found)
+    if predicted.target == "regression":
+        return _largest_errors(row.label, predicted)
+    return _wrong_classes(row.label, predicted)
 
 
-def _classes(row: Row, found: Predictions) -> Misclassified:
-    """Return the clips whose best classes are not their labels."""
-    scores = found.scores
-    if not found.probabilities:
-        scores = metrics.probabilities(scores, found.target)
-    hot = found.targets
-    if hot.ndim == 1:
-        hot = (found.targets[:, None] == np.arange(scores.shape[1])).astype(np.int8)
-    given = _predicted(scores, hot)
-    missed, false = (hot == 1) & ~given, given & (hot == 0)
+def _wrong_classes(label: str, predicted: Predictions) -> Misclassified:
+    """Return the clips with a predicted class that is not among their labels."""
+    scores = predicted.scores
+    if not predicted.probabilities:
+        scores = to_probabilities(scores, predicted.target)
+    labels = predicted.targets
+    if labels.ndim == 1:
+        labels = (labels[:, None] == np.arange(scores.shape[1])).astype(np.int8)
+    top = _predicted_classes(scores, labels)
+    missed, false = (labels == 1) & ~top, top & (labels == 0)
     wrong = np.flatnonzero(false.any(axis=1))
-    sure = np.where(false[wrong], scores[wrong], -np.inf).max(axis=1, initial=-np.inf)
-    taken = _round_robin(sure, hot[wrong].argmax(axis=1))
-    kept = wrong[taken]
+    confidence = np.where(false[wrong], scores[wrong], -np.inf).max(axis=1, initial=-np.inf)
+    selected = _round_robin(confidence, labels[wrong].argmax(axis=1))
+    listed = wrong[selected]
     return Misclassified(
-        label=row.label,
+        label=label,
         wrong=len(wrong),
-        of=len(hot),
-        clips=[str(name) for name in found.clip_ids[kept]],
-        items=_items(hot[kept], scores[kept], sure[taken]),
-        pairs=_pairs(missed[wrong], false[wrong]),
-        every=[str(name) for name in found.clip_ids[wrong]],
-        scored=[str(name) for name in found.clip_ids],
+        total=len(labels),
+        clip_ids=[str(name) for name in predicted.clip_ids[listed]],
+        items=_items(labels[listed], scores[listed], confidence[selected]),
+        pairs=_frequent_confusions(missed[wrong], false[wrong]),
+        wrong_ids=[str(name) for name in predicted.clip_ids[wrong]],
+        scored_ids=[str(name) for name in predicted.clip_ids],
     )
 
 
-def _predicted(scores: Array, hot: Array) -> Array:
+def _predicted_classes(scores: Array, labels: Array) -> Array:
     """Return as many classes of each clip as it has labels: those of the highest scores."""
-    given = np.zeros(hot.shape, bool)
-    many = hot.sum(axis=1)
-    if (many == 1).all():  # the same, faster
-        given[np.arange(len(hot)), scores.argmax(axis=1)] = True
-        return given
+    predicted = np.zeros(labels.shape, bool)
+    count = labels.sum(axis=1)
+    if (count == 1).all():  # the same, faster
+        predicted[np.arange(len(labels)), scores.argmax(axis=1)] = True
+        return predicted
     order = np.argsort(-scores, axis=1, kind="stable")
-    np.put_along_axis(given, order, np.arange(hot.shape[1]) < many[:, None], axis=1)
-    return given
+    ranks = np.arange(labels.shape[1])
+    np.put_along_axis(predicted, order, ranks < count[:, None], axis=1)
+    return predicted
 
 
-def _items(hot: Array, scores: Array, sure: Array) -> list[list[Any]]:
-    """Return for each clip its classes, those shown, their scores, and how sure it was."""
+def _items(labels: Array, scores: Array, confidence: Array) -> list[list[Any]]:
+    """Return for each clip its classes, those shown, their scores, and the highest wrong score."""
     order = np.argsort(-scores, axis=1, kind="stable")
-    found = []
-    for own, ranked, values, size in zip(hot, order, scores, sure.tolist(), strict=True):
-        true = np.flatnonzero(own).tolist()
-        shown = ranked[: max(_SHOWN, len(true))].tolist()
+    items = []
+    for of_clip, ranked, values, highest in zip(
+        labels, order, scores, confidence.tolist(), strict=True
+    ):
+        true = np.flatnonzero(of_clip).tolist()
+        shown = ranked[: max(_CLASSES_SHOWN, len(true))].tolist()
         shown += [k for k in true if k not in shown]
-        found.append([true, shown, values[shown].round(4).tolist(), round(size, 4)])
-    return found
+        items.append([true, shown, values[shown].round(4).tolist(), round(highest, 4)])
+    return items
 
 
-def _pairs(missed: Array, false: Array) -> list[list[int]]:
-    """Return the most frequent confusions: true class, class predicted, clips."""
+def _frequent_confusions(missed: Array, false: Array) -> list[list[int]]:
+    """Return the most frequent confusions: true class, predicted class, clips."""
     counts = missed.T.astype(np.float32) @ false.astype(np.float32)
-    most = np.argsort(-counts, axis=None, kind="stable")[:_PAIRS]
-    places = zip(*np.unravel_index(most, counts.shape), strict=True)
-    return [[int(a), int(b), int(counts[a, b])] for a, b in places if counts[a, b] > 1]
+    highest = np.argsort(-counts, axis=None, kind="stable")[:_CONFUSIONS_SHOWN]
+    pairs = zip(*np.unravel_index(highest, counts.shape), strict=True)
+    return [[int(a), int(b), int(counts[a, b])] for a, b in pairs if counts[a, b] > 1]
 
 
-def _numbers(label: str, found: Predictions) -> Misclassified:
-    """Return the clips with the largest errors."""
-    spread = found.targets.std(axis=0)
-    error = (found.scores - found.targets) / np.where(spread > 0, spread, 1.0)
-    size = np.sqrt((error**2).mean(axis=1))
-    many = min(KEPT, max(1, round(_SHARE * len(size))))
-    worst = np.argsort(-size, kind="stable")[:many]
+def _largest_errors(label: str, predicted: Predictions) -> Misclassified:
+    """Return the clips of a regression with the largest errors."""
+    spread = predicted.targets.std(axis=0)
+    errors = (predicted.scores - predicted.targets) / np.where(spread > 0, spread, 1.0)
+    size = np.sqrt((errors**2).mean(axis=1))
+    count = min(MOST_CLIPS, max(1, round(_WORST_FRACTION * len(size))))
+    worst = np.argsort(-size, kind="stable")[:count]
+    clip_ids = [str(name) for name in predicted.clip_ids[worst]]
     return Misclassified(
         label=label,
-        wrong=many,
-        of=len(size),
-        clips=[str(found.clip_ids[k]) for k in worst],
+        wrong=count,
+        total=len(size),
+        clip_ids=clip_ids,
         items=[
             [
-                [round(float(v), 4) for v in found.targets[k]],
-                [round(float(v), 4) for v in found.scores[k]],
+                [round(float(v), 4) for v in predicted.targets[k]],
+                [round(float(v), 4) for v in predicted.scores[k]],
                 round(float(size[k]), 3),
             ]
             for k in worst
         ],
-        every=[str(name) for name in found.clip_ids[worst]],
-        scored=[str(name) for name in found.clip_ids],
+        wrong_ids=clip_ids,
+        scored_ids=[str(name) for name in predicted.clip_ids],
     )
 
 
-def _round_robin(sure: Array, main: Array) -> Array:
-    """Return places of at most so many clips, from the classes in turn, the surest first."""
-    surest = np.argsort(-sure, kind="stable")
-    if len(surest) <= KEPT:
-        return surest
-    seen: Counter[int] = Counter()
-    turn = []
-    for k in main[surest].tolist():
-        turn.append(seen[k])
-        seen[k] += 1
-    return surest[np.sort(np.argsort(turn, kind="stable")[:KEPT])]
+def _round_robin(confidence: Array, classes: Array) -> Array:
+    """Return positions of at most 1,000 clips, from the classes in turn, best scores first."""
+    ranked = np.argsort(-confidence, kind="stable")
+    if len(ranked) <= MOST_CLIPS:
+        return ranked
+    count: Counter[int] = Counter()
+    turns = []
+    for k in classes[ranked].tolist():
+        turns.append(count[k])
+        count[k] += 1
+    return ranked[np.sort(np.argsort(turns, kind="stable")[:MOST_CLIPS])]

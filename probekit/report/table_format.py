@@ -1,4 +1,4 @@
-"""Tables for papers and pages: one grid of cells as LaTeX (booktabs), Markdown or CSV."""
+"""Tables as LaTeX (booktabs), Markdown or CSV."""
 
 import csv
 import io
@@ -11,16 +11,16 @@ from probekit.utils.suggest import unknown_name_error
 
 FORMATS = {"latex": "tex", "markdown": "md", "csv": "csv"}
 DAGGER = "†"  # not distinguishable from the best
-_PLAIN = {
+_LATEX_ESCAPES = {
     "\\": r"\textbackslash{}",
-    **{mark: "\\" + mark for mark in "&%$#_{}"},
+    **{character: "\\" + character for character in "&%$#_{}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
-    "[": "{[}",  # a line of a table that begins with one would be read as an option of the last
+    "[": "{[}",  # at the beginning of a row it would be read as an option of the line break before
     "]": "{]}",
     "*": "{*}",
     "–": "--",
@@ -37,21 +37,21 @@ _PLAIN = {
     "≥": r"$\geq$",
     "\N{NO-BREAK SPACE}": "~",
 }
-_MARKED = re.compile(r"([\\`*_{}\[\]<>|~#&])")
+_MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~#&])")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a table.
+    """A cell of a table.
 
     Attributes
     ----------
     text : str
-        As people read it; nothing in it is markup.
+        Plain text; nothing in it is markup.
     bold : bool
         Whether it is emphasized.
     marks : tuple of str
-        Set above the line after the text: † or letters of notes.
+        Superscripts after the text: † or letters of footnotes.
     """
 
     text: str = ""
@@ -60,13 +60,13 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A table with its caption and notes.
+class Table:
+    """A table with its caption and footnotes.
 
     Attributes
     ----------
     caption : str
-        Stands above.
+        Written above.
     columns : tuple of str
         Heads; the first column names the rows.
     rows : tuple of tuple of Cell
@@ -74,9 +74,9 @@ class Grid:
     rules : frozenset of int
         Rows above which a line is drawn.
     notes : tuple of (str, str)
-        A mark, or nothing, and what is said below the table.
+        Footnotes below the table, each a mark (or nothing) and a text.
     label : str
-        Of the LaTeX table, for references to it.
+        LaTeX label.
     """
 
     caption: str
@@ -88,257 +88,174 @@ class Grid:
 
 
 @dataclass
-class Notes:
-    """Letters for remarks; the same remark has the same letter wherever it is made."""
+class Footnotes:
+    """Letters of footnotes; the same text has the same letter everywhere."""
 
-    said: dict[str, str] = field(default_factory=dict)
+    letters: dict[str, str] = field(default_factory=dict)
 
     def marks(self, texts: Sequence[str]) -> tuple[str, ...]:
-        """Return the letters of some remarks.
+        """Return the letters of some texts: a, b … z, aa, ab …; new texts get the next ones."""
+        return tuple(self.letters.setdefault(t, _letter(len(self.letters))) for t in texts)
 
-        Parameters
-        ----------
-        texts : sequence of str
-            New ones get the next letters.
-
-        Returns
-        -------
-        tuple of str
-            a, b … z, aa, ab …
-        """
-        return tuple(self.said.setdefault(t, _letters(len(self.said))) for t in texts)
-
-    def listed(self) -> tuple[tuple[str, str], ...]:
-        """Return letters with their remarks, in the order in which they were made."""
-        return tuple((mark, text) for text, mark in self.said.items())
+    def items(self) -> tuple[tuple[str, str], ...]:
+        """Return letters and texts, in the order in which they were added."""
+        return tuple((letter, text) for text, letter in self.letters.items())
 
 
-def render(grid: Grid, form: str) -> str:
-    """Return a table as text.
+def render(table: Table, table_format: str) -> str:
+    """Return a table as text that ends with a line feed.
 
     Parameters
     ----------
-    grid : Grid
+    table : Table
         What to write.
-    form : {"latex", "markdown", "csv"}
-        How.
-
-    Returns
-    -------
-    str
-        Ends with a line feed.
+    table_format : {"latex", "markdown", "csv"}
+        Format.
 
     Raises
     ------
     UnknownNameError
-        If there is no such form.
+        If there is no such format.
     """
-    writers = {"latex": latex, "markdown": markdown, "csv": plain}
-    if form not in writers:
-        raise unknown_name_error("table format", form, writers)
-    return writers[form](grid)
+    writers = {"latex": to_latex, "markdown": to_markdown, "csv": to_csv}
+    if table_format not in writers:
+        raise unknown_name_error("table format", table_format, writers)
+    return writers[table_format](table)
 
 
-def latex(grid: Grid) -> str:
-    r"""Return a LaTeX table with the rules of booktabs; all text is escaped.
+def to_latex(table: Table) -> str:
+    r"""Return a LaTeX ``table`` with the rules of booktabs, caption, label and notes.
 
-    Parameters
-    ----------
-    grid : Grid
-        What to write.
-
-    Returns
-    -------
-    str
-        A ``table`` with caption, label and notes; it needs ``\usepackage{booktabs}`` and, for
-        other letters than Latin ones, an engine that has them (XeLaTeX, LuaLaTeX).
+    It needs ``\usepackage{booktabs}`` and, for other letters than Latin ones, an engine that has
+    them (XeLaTeX, LuaLaTeX).
     """
+    alignment = "".join("r" if numeric else "l" for numeric in _numeric_columns(table))
     lines = [
         "% needs \\usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape_latex(grid.caption)}}}",
-        *([rf"\label{{{grid.label}}}"] if grid.label else []),
-        rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in _numbers(grid))}}}",
+        rf"\caption{{{escape_latex(table.caption)}}}",
+        *([rf"\label{{{table.label}}}"] if table.label else []),
+        rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
-        " & ".join(escape_latex(head) for head in grid.columns) + r" \\",
+        " & ".join(escape_latex(head) for head in table.columns) + r" \\",
         r"\midrule",
     ]
-    for number, row in enumerate(grid.rows):
-        if number in grid.rules:
+    for number, row in enumerate(table.rows):
+        if number in table.rules:
             lines.append(r"\midrule")
-        lines.append(" & ".join(_latex(cell) for cell in row) + r" \\")
+        lines.append(" & ".join(_latex_cell(cell) for cell in row) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    if grid.notes:
-        said = [
+    if table.notes:
+        notes = [
             (rf"\textsuperscript{{{escape_latex(mark)}}}" if mark else "") + escape_latex(text)
-            for mark, text in grid.notes
+            for mark, text in table.notes
         ]
         lines += [r"\par\smallskip", r"\parbox{\linewidth}{\footnotesize\raggedright"]
-        lines += [*(f"{text} \\\\" for text in said[:-1]), said[-1] + "}"]
+        lines += [*(f"{note} \\\\" for note in notes[:-1]), notes[-1] + "}"]
     return "\n".join([*lines, r"\end{table}", ""])
 
 
-def markdown(grid: Grid) -> str:
-    """Return a Markdown table (GitHub's); all text is escaped.
-
-    Parameters
-    ----------
-    grid : Grid
-        What to write.
-
-    Returns
-    -------
-    str
-        Caption, table, notes.
-    """
+def to_markdown(table: Table) -> str:
+    """Return a Markdown table (GitHub's) with caption and notes."""
     rows = [
-        [escape_markdown(head) for head in grid.columns],
-        ["---:" if number else "---" for number in _numbers(grid)],
-        *([_markdown(cell) for cell in row] for row in grid.rows),
+        [escape_markdown(head) for head in table.columns],
+        ["---:" if numeric else "---" for numeric in _numeric_columns(table)],
+        *([_markdown_cell(cell) for cell in row] for row in table.rows),
     ]
-    lines = [escape_markdown(grid.caption), "", *(f"| {' | '.join(row)} |" for row in rows)]
-    if grid.notes:
+    lines = [escape_markdown(table.caption), "", *(f"| {' | '.join(row)} |" for row in rows)]
+    if table.notes:
         lines.append("")
-    for mark, text in grid.notes:
-        lines.append(
-            f"- {f'<sup>{escape_markdown(mark)}</sup> ' if mark else ''}{escape_markdown(text)}"
-        )
+    for mark, text in table.notes:
+        superscript = f"<sup>{escape_markdown(mark)}</sup> " if mark else ""
+        lines.append(f"- {superscript}{escape_markdown(text)}")
     return "\n".join([*lines, ""])
 
 
-def plain(grid: Grid) -> str:
-    """Return a table as CSV, its marks after the text; caption and notes are left out.
-
-    Parameters
-    ----------
-    grid : Grid
-        What to write.
-
-    Returns
-    -------
-    str
-        Heads, then rows.
-    """
+def to_csv(table: Table) -> str:
+    """Return heads and rows as CSV, marks after the text; caption and notes are left out."""
     return csv_text(
-        grid.columns,
-        [[" ".join([cell.text, *cell.marks]).strip() for cell in row] for row in grid.rows],
+        table.columns,
+        [[" ".join([cell.text, *cell.marks]).strip() for cell in row] for row in table.rows],
     )
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return rows as CSV.
-
-    Parameters
-    ----------
-    columns : sequence of str
-        Heads.
-    rows : sequence of sequence
-        None is an empty field.
-
-    Returns
-    -------
-    str
-        Lines end with a line feed.
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    """Return rows as CSV with line feeds; None is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    return out.getvalue()
+    return text.getvalue()
 
 
-def infer_format(form: str, path: str | None) -> str:
-    """Return the format that a user means: the one named, else that of the file's suffix.
+def infer_format(table_format: str, path: str | None) -> str:
+    """Return the format named by the user, else that of the file's suffix, else Markdown.
 
     Parameters
     ----------
-    form : str
+    table_format : str
         A format, or nothing.
     path : str or None
         The file to write.
 
-    Returns
-    -------
-    str
-        Markdown where neither says anything.
-
     Raises
     ------
     ProbekitError
-        If there is no such format, or the suffix is of none.
+        If there is no such format, or none with that suffix.
     """
-    if form:
-        if form not in FORMATS:
-            raise unknown_name_error("table format", form, FORMATS)
-        return form
+    if table_format:
+        if table_format not in FORMATS:
+            raise unknown_name_error("table format", table_format, FORMATS)
+        return table_format
     if path is None:
         return "markdown"
     for name, suffix in FORMATS.items():
         if path.lower().endswith("." + suffix):
             return name
-    raise ProbekitError(f"-o {path}: name it .tex, .md or .csv, or say --format")
+    raise ProbekitError(f"-o must end in .tex, .md or .csv unless --format is given, got {path}")
 
 
 def escape_latex(text: str) -> str:
-    """Return a text as LaTeX that prints it; line feeds are spaces.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    str
-        Nothing in it is a command of the text's own.
-    """
-    return "".join(_PLAIN.get(letter, letter) for letter in " ".join(text.split()))
+    """Return a text as LaTeX that prints it; line feeds become spaces."""
+    return "".join(_LATEX_ESCAPES.get(character, character) for character in " ".join(text.split()))
 
 
 def escape_markdown(text: str) -> str:
-    """Return a text as Markdown that shows it; line feeds are spaces.
+    """Return a text as Markdown that shows it; line feeds become spaces.
 
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    str
-        Nothing in it is markup, but for addresses, which many readers link.
+    Nothing in it is markup, except for addresses, which many viewers link.
     """
-    return _MARKED.sub(r"\\\1", " ".join(text.split()))
+    return _MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def _latex(cell: Cell) -> str:
+def _latex_cell(cell: Cell) -> str:
     text = rf"\textbf{{{escape_latex(cell.text)}}}" if cell.bold else escape_latex(cell.text)
-    above = ",".join(escape_latex(mark) for mark in cell.marks)
-    return text + (rf"\textsuperscript{{{above}}}" if above else "")
+    marks = ",".join(escape_latex(mark) for mark in cell.marks)
+    return text + (rf"\textsuperscript{{{marks}}}" if marks else "")
 
 
-def _markdown(cell: Cell) -> str:
+def _markdown_cell(cell: Cell) -> str:
     text = escape_markdown(cell.text)
     text = f"**{text}**" if cell.bold and text else text
-    above = ",".join(escape_markdown(mark) for mark in cell.marks)
-    return text + (f"<sup>{above}</sup>" if above else "")
+    marks = ",".join(escape_markdown(mark) for mark in cell.marks)
+    return text + (f"<sup>{marks}</sup>" if marks else "")
 
 
-def _numbers(grid: Grid) -> list[bool]:
-    """Tell which columns hold numbers: their cells begin with a digit or a sign, or are empty."""
-    found = []
-    for k in range(len(grid.columns)):
-        texts = [row[k].text for row in grid.rows if row[k].text not in ("", "–")]
-        found.append(k > 0 and bool(texts) and all(re.match(r"[+−-]?\d", t) for t in texts))
-    return found
+def _numeric_columns(table: Table) -> list[bool]:
+    """Return which columns hold numbers: their cells begin with a digit or a sign, or are empty."""
+    numeric = []
+    for k in range(len(table.columns)):
+        texts = [row[k].text for row in table.rows if row[k].text not in ("", "–")]
+        numeric.append(k > 0 and bool(texts) and all(re.match(r"[+−-]?\d", t) for t in texts))
+    return numeric
 
 
-def _letters(number: int) -> str:
+def _letter(number: int) -> str:
     """Return the letters of a number from 0 on: a, b … z, aa, ab and so on."""
-    text = ""
+    letters = ""
     number += 1
     while number:
-        number, place = divmod(number - 1, 26)
-        text = chr(97 + place) + text
-    return text
+        number, digit = divmod(number - 1, 26)
+        letters = chr(97 + digit) + letters
+    return letters

@@ -30,4 +30,4 @@ def test_what_is_not_there_is_said(main, scored, tmp_path):
     done = main("results", "table", "--task", "mine", "-e", "x", "--reports", scored.root)
     assert done.returncode == 2 and "no results of x for 'mine'" in done.stderr
     done = main("results", "table", "--task", "mine", "-o", "x.pdf", "--reports", scored.root)
-    assert done.returncode == 2 and "name it .tex" in done.stderr
+    assert done.returncode == 2 and "must end in .tex, .md or .csv" in done.stderr

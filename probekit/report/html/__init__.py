@@ -1,5 +1,5 @@
-"""The page: everything that was scored, in one HTML file."""
+"""HTML page of everything that was scored."""
 
-from probekit.report.html.document import AUDIO, PageSummary, write
+from probekit.report.html.document import AUDIO_BYTES, PageSummary, write_page
 
-__all__ = ["AUDIO", "PageSummary", "write"]
+__all__ = ["AUDIO_BYTES", "PageSummary", "write_page"]

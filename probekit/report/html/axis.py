@@ -1,29 +1,21 @@
-"""A scale for numbers, shared by all drawings of a task."""
+"""Linear axes for SVG drawings: round ticks, and positions in percent."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_STEPS = (1, 2, 5, 10)
+_ROUND_STEPS = (1, 2, 5, 10)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A stretch of numbers.
-
-    Attributes
-    ----------
-    low, high : float
-        Its ends; ``low`` is less.
-    ticks : tuple of float
-        Round numbers inside of it.
-    """
+    """A range of numbers, low < high, with round ticks inside."""
 
     low: float
     high: float
     ticks: tuple[float, ...]
 
-    def at(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Return where a number stands, from 0 to 1; at an end if it is outside."""
         return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
 
@@ -34,40 +26,39 @@ class Axis:
         return f"{tick:.{digits}f}"
 
 
-def nice_axis(values: Iterable[float], most: int = 5) -> Axis:
-    """Return an axis on which all of some numbers have a place.
+def nice_axis(values: Iterable[float], most_ticks: int = 5) -> Axis:
+    """Return an axis a little longer than some numbers need; from 0 to 1 if there are none.
 
-    Scores far below zero (R² has no lower end) do not stretch it where others are above zero.
-
-    Parameters
-    ----------
-    values : iterable of float
-        Numbers; those that are not finite do not count.
-    most : int >= 2
-        About how many ticks at most.
-
-    Returns
-    -------
-    Axis
-        A little longer than the numbers need; from 0 to 1 where there are none.
+    Numbers that are not finite are ignored. Scores far below zero (R² has no lower end) do not
+    stretch the axis where others are above zero. ``most_ticks``, an int >= 2, is approximate.
     """
-    there = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(there), max(there)
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
     if high > 0:
         low = max(low, -high)
     if high - low < 1e-6:
         low, high = low - 0.05, high + 0.05
-    pad = 0.04 * (high - low)
-    within = low >= 0 and high <= 1  # a share stays one
-    low, high = low - pad, high + pad
-    if within:
+    padding = 0.04 * (high - low)
+    share = low >= 0 and high <= 1  # stays within 0 and 1
+    low, high = low - padding, high + padding
+    if share:
         low, high = max(0.0, low), min(1.0, high)
-    step = _step((high - low) / most)
+    step = _round_up((high - low) / most_ticks)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return Axis(low, high, tuple(round(k * step, 10) for k in range(first, last + 1)))
 
 
-def _step(least: float) -> float:
+def _round_up(step: float) -> float:
     """Return the next round number."""
-    scale = 10.0 ** math.floor(math.log10(least))
-    return next(scale * one for one in _STEPS if scale * one >= least * (1 - 1e-9))
+    scale = 10.0 ** math.floor(math.log10(step))
+    return next(scale * k for k in _ROUND_STEPS if scale * k >= step * (1 - 1e-9))
+
+
+def percent(share: float) -> str:
+    """Return a share from 0 to 1 as an SVG length."""
+    return f"{100 * share:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def text_anchor(share: float, margin: float) -> str:
+    """Return the SVG text-anchor with which a text at a position stays inside of the drawing."""
+    return "start" if share < margin else "end" if share > 1 - margin else "middle"

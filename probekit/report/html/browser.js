@@ -1,21 +1,23 @@
-// The browser of wrong clips: a list that filters and arrow keys move through, and a panel.
+// Browser of misclassified clips: a list that filters and arrow keys move through, and a panel.
 {
   const data = JSON.parse(document.getElementById("data").textContent);
   const SVG = "http://www.w3.org/2000/svg";
-  const PAGE = 100; // clips that are put into the list at once
+  const BATCH = 100; // clips that are added to the list at once
 
-  // Text is only ever set as text: nothing of a name is taken for markup.
+  // Text is only ever set as text: no name is taken for markup.
   function make(name, { text, className, ...attributes } = {}, ...children) {
-    const made = document.createElement(name);
-    if (text !== undefined) made.textContent = text;
-    if (className) made.className = className;
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.append(...children);
-    return made;
+    const element = document.createElement(name);
+    if (text !== undefined) element.textContent = text;
+    if (className) element.className = className;
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    element.append(...children);
+    return element;
   }
-  const named = (text) => make("bdi", { text });
-  const short = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))).replace("-", "−"));
-  const share = (value) => (value === null ? "–" : `${(100 * value).toFixed(1)} %`);
+  const bdi = (text) => make("bdi", { text });
+  const threeDigits = (value) =>
+    value === null ? "–" : String(Number(value.toPrecision(3))).replace("-", "−");
+  const percent = (value) => (value === null ? "–" : `${(100 * value).toFixed(1)} %`);
+  const count = (n) => n.toLocaleString("en");
 
   function bar(value) {
     const frame = document.createElementNS(SVG, "svg");
@@ -28,76 +30,83 @@
     return frame;
   }
 
-  function joined(names) {
-    return names.flatMap((name, k) => (k ? [", ", named(name)] : [named(name)]));
+  function joinNames(names) {
+    return names.flatMap((name, k) => (k ? [", ", bdi(name)] : [bdi(name)]));
   }
 
   class Browser {
     constructor(frame) {
       this.board = data.boards[Number(frame.dataset.board)];
-      this.numbers = this.board.target === "regression";
+      this.regression = this.board.target === "regression";
       this.list = frame.querySelector("[role=listbox]");
-      this.shown = frame.querySelector(".pair");
+      this.listAndClip = frame.querySelector(".list-and-clip");
       this.panel = frame.querySelector(".clip");
-      this.count = frame.querySelector(".count");
-      this.pairs = frame.querySelector(".confusions");
-      this.choices = {};
+      this.status = frame.querySelector(".count");
+      this.confusions = frame.querySelector(".confusions");
+      this.filters = {};
       for (const select of frame.querySelectorAll("select")) {
-        this.choices[select.dataset.filter] = select;
-        select.addEventListener("change", () => this.changed(select.dataset.filter === "run"));
+        this.filters[select.dataset.filter] = select;
+        select.addEventListener("change", () => this.update(select.dataset.filter === "run"));
       }
-      this.list.addEventListener("keydown", (event) => this.key(event));
+      this.list.addEventListener("keydown", (event) => this.handleKey(event));
       this.list.addEventListener("click", (event) => {
         const option = event.target.closest("[role=option]");
         if (option) this.select(Number(option.dataset.place));
       });
       this.list.addEventListener("scroll", () => {
         const { scrollTop, clientHeight, scrollHeight } = this.list;
-        if (scrollTop + clientHeight > scrollHeight - 200) this.extend();
+        if (scrollTop + clientHeight > scrollHeight - 200) this.extendList();
       });
-      this.changed(true);
+      this.update(true);
     }
 
     get run() {
-      return this.board.runs[Number(this.choices.run.value)];
+      return this.board.runs[Number(this.filters.run.value)];
     }
 
-    name(k) {
+    className(k) {
       return (this.run.classes ?? this.board.classes)[k] ?? "?";
     }
 
-    // An item is [clip, true classes, classes shown, their scores, how sure], or for numbers
-    // [clip, true numbers, numbers predicted, error]. Predicted are as many as there are labels.
-    said(item) {
+    // An item is [clip, classes of the clip, classes shown, their scores, highest wrong score], or
+    // for regression [clip, targets, predictions, error]. As many classes count as predicted as the
+    // clip has labels.
+    predicted(item) {
       return item[2].slice(0, Math.max(1, item[1].length));
     }
 
-    changed(newRun) {
-      if (newRun && !this.numbers) {
-        this.fill("true", (item) => item[1]);
-        this.fill("said", (item) => this.said(item).filter((k) => !item[1].includes(k)));
-      }
-      const chosen = (name) => (this.choices[name]?.value ?? "0") - 1;
-      const [isTrue, isSaid] = [chosen("true"), chosen("said")];
-      this.found = this.run.items.filter(
-        (item) =>
-          this.numbers ||
-          ((isTrue < 0 || item[1].includes(isTrue)) &&
-            (isSaid < 0 || (this.said(item).includes(isSaid) && !item[1].includes(isSaid)))),
-      );
-      if (this.choices.order.value === "1") {
-        const often = (item) => this.board.wrongIn[item[0]] / this.board.scoredIn[item[0]];
-        this.found.sort((a, b) => often(b) - often(a));
-      }
-      this.tell(isTrue, isSaid);
-      this.list.replaceChildren();
-      this.list.scrollTop = 0;
-      this.extend();
-      this.select(this.found.length ? 0 : -1);
+    wrong(item) {
+      return this.predicted(item).filter((k) => !item[1].includes(k));
     }
 
-    fill(which, classesOf) {
-      const select = this.choices[which];
+    // Apply the filters; for another run, their options are those of its classes.
+    update(newRun) {
+      if (newRun && !this.regression) {
+        this.fillFilter("label", (item) => item[1]);
+        this.fillFilter("predicted", (item) => this.wrong(item));
+      }
+      const chosenClass = (filter) => (this.filters[filter]?.value ?? "0") - 1;
+      const [label, predicted] = [chosenClass("label"), chosenClass("predicted")];
+      this.items = this.run.items.filter(
+        (item) =>
+          this.regression ||
+          ((label < 0 || item[1].includes(label)) &&
+            (predicted < 0 || this.wrong(item).includes(predicted))),
+      );
+      if (this.filters.order.value === "1") {
+        const wrongShare = (item) => this.board.wrongIn[item[0]] / this.board.scoredIn[item[0]];
+        this.items.sort((a, b) => wrongShare(b) - wrongShare(a));
+      }
+      this.showCount();
+      this.showConfusions(label, predicted);
+      this.list.replaceChildren();
+      this.list.scrollTop = 0;
+      this.extendList();
+      this.select(this.items.length ? 0 : -1);
+    }
+
+    fillFilter(name, classesOf) {
+      const select = this.filters[name];
       const counts = new Map();
       for (const item of this.run.items) {
         for (const k of classesOf(item)) counts.set(k, (counts.get(k) ?? 0) + 1);
@@ -105,81 +114,84 @@
       const before = select.value;
       const order = [...counts.keys()].sort((a, b) => a - b);
       const options = order.map((k) =>
-        make("option", { value: k + 1, text: `${this.name(k)} (${counts.get(k)})` }),
+        make("option", { value: k + 1, text: `${this.className(k)} (${counts.get(k)})` }),
       );
       select.replaceChildren(make("option", { value: 0, text: "any class" }), ...options);
       select.value = counts.has(before - 1) ? before : "0";
     }
 
-    tell(isTrue, isSaid) {
+    showCount() {
       const { wrong, of, items, problem } = this.run;
-      const number = (n) => n.toLocaleString("en");
-      let text = `${number(wrong)} of ${number(of)} clips`;
-      if (!this.numbers) text += of ? ` are wrong (${share(wrong / of)})` : "";
+      let text = `${count(wrong)} of ${count(of)} clips`;
+      if (!this.regression) text += of ? ` are wrong (${percent(wrong / of)})` : "";
       if (items.length < wrong) {
-        text += `; ${number(items.length)} of them are here, evenly from all classes`;
+        text += `; ${count(items.length)} of them are here, evenly from all classes`;
       }
-      if (this.found.length < items.length) text += `; ${number(this.found.length)} shown`;
-      const none = items.length && !this.found.length ? " No clip fits." : "";
-      this.count.textContent = problem || `${text}.${none}`;
-      this.pairs.replaceChildren(
-        ...this.run.pairs.map(([a, b, n]) => {
-          const pressed = a === isTrue && b === isSaid;
-          const arrow = make("span", { className: "soft", text: " → ", "aria-label": "taken for" });
-          const times = make("span", { className: "soft", text: ` ×${number(n)}` });
-          const parts = [named(this.name(a)), arrow, named(this.name(b)), times];
-          const button = make("button", { type: "button", "aria-pressed": pressed }, ...parts);
-          button.addEventListener("click", () => this.pair(a, b, pressed));
-          return button;
-        }),
-      );
+      if (this.items.length < items.length) text += `; ${count(this.items.length)} shown`;
+      const none = items.length && !this.items.length ? " No clip fits." : "";
+      this.status.textContent = problem || `${text}.${none}`;
     }
 
-    pair(a, b, pressed) {
-      const set = (which, k) => {
-        const wanted = String(pressed ? 0 : k + 1);
-        const select = this.choices[which];
-        select.value = [...select.options].some((o) => o.value === wanted) ? wanted : "0";
+    showConfusions(label, predicted) {
+      const buttons = this.run.pairs.map(([a, b, n]) => {
+        const pressed = a === label && b === predicted;
+        const arrow = make("span", { className: "soft", text: " → ", "aria-label": "taken for" });
+        const times = make("span", { className: "soft", text: ` ×${count(n)}` });
+        const parts = [bdi(this.className(a)), arrow, bdi(this.className(b)), times];
+        const button = make("button", { type: "button", "aria-pressed": pressed }, ...parts);
+        button.addEventListener("click", () => this.filterByConfusion(a, b, pressed));
+        return button;
+      });
+      this.confusions.replaceChildren(...buttons);
+    }
+
+    filterByConfusion(a, b, pressed) {
+      const set = (name, k) => {
+        const value = String(pressed ? 0 : k + 1);
+        const select = this.filters[name];
+        select.value = [...select.options].some((o) => o.value === value) ? value : "0";
       };
-      set("true", a);
-      set("said", b);
-      const place = this.run.pairs.findIndex((own) => own[0] === a && own[1] === b);
-      this.changed(false);
-      this.pairs.children[place]?.focus();
+      set("label", a);
+      set("predicted", b);
+      const place = this.run.pairs.findIndex((pair) => pair[0] === a && pair[1] === b);
+      this.update(false);
+      this.confusions.children[place]?.focus();
     }
 
-    extend() {
+    extendList() {
       const first = this.list.children.length;
-      const more = this.found.slice(first, first + PAGE);
-      this.list.append(...more.map((item, k) => this.option(item, first + k)));
+      const items = this.items.slice(first, first + BATCH);
+      this.list.append(...items.map((item, k) => this.makeOption(item, first + k)));
     }
 
-    option(item, place) {
-      const [clip, truth] = item;
-      const what = make("span", { className: "what" });
-      if (this.numbers) {
-        const all = (values) => values.map(short).join(", ");
-        what.append(`${all(truth)} → ${all(item[2])}`);
+    makeOption(item, place) {
+      const [clip, labels] = item;
+      const confusion = make("span", { className: "confusion" });
+      if (this.regression) {
+        const join = (values) => values.map(threeDigits).join(", ");
+        confusion.append(`${join(labels)} → ${join(item[2])}`);
       } else {
-        const said = this.said(item).filter((k) => !truth.includes(k)).map((k) => this.name(k));
-        const missed = truth.filter((k) => !this.said(item).includes(k)).map((k) => this.name(k));
-        const arrow = make("span", { className: "to", text: "→" });
-        what.append(...joined(missed), arrow, make("b", {}, ...joined(said)));
+        const wrong = this.wrong(item).map((k) => this.className(k));
+        const missed = labels.filter((k) => !this.predicted(item).includes(k));
+        const arrow = make("span", { className: "arrow", text: "→" });
+        const missedNames = joinNames(missed.map((k) => this.className(k)));
+        confusion.append(...missedNames, arrow, make("b", {}, ...joinNames(wrong)));
       }
-      const sure = item[item.length - 1];
-      const size = this.numbers ? (sure ?? 0).toFixed(2) : share(sure);
-      const most = this.run.items[0][item.length - 1] || 1;
+      const size = item[item.length - 1];
+      const largest = this.run.items[0][item.length - 1] || 1;
+      const text = this.regression ? (size ?? 0).toFixed(2) : percent(size);
+      const attributes = {
+        role: "option",
+        id: `${this.list.id}-${place}`,
+        "data-place": place,
+        "aria-selected": false,
+      };
       return make(
         "li",
-        {
-          role: "option",
-          id: `${this.list.id}-${place}`,
-          "data-place": place,
-          "aria-selected": false,
-        },
-        what,
-        bar(this.numbers ? sure / most : sure),
-        make("span", { className: "n", text: size }),
+        attributes,
+        confusion,
+        bar(this.regression ? size / largest : size),
+        make("span", { className: "n", text }),
         make("span", { className: "id", text: this.board.clips[clip] }),
       );
     }
@@ -187,13 +199,13 @@
     select(place) {
       this.list.querySelector("[aria-selected=true]")?.setAttribute("aria-selected", "false");
       this.place = place;
-      this.shown.hidden = place < 0; // no empty boxes
+      this.listAndClip.hidden = place < 0; // no empty boxes
       if (place < 0) {
         this.list.removeAttribute("aria-activedescendant");
         this.panel.replaceChildren();
         return;
       }
-      while (place >= this.list.children.length) this.extend();
+      while (place >= this.list.children.length) this.extendList();
       const option = this.list.children[place];
       option.setAttribute("aria-selected", "true");
       this.list.setAttribute("aria-activedescendant", option.id);
@@ -203,15 +215,15 @@
       if (bottom > this.list.scrollTop + this.list.clientHeight) {
         this.list.scrollTop = bottom - this.list.clientHeight;
       }
-      this.show(this.found[place]);
+      this.showClip(this.items[place]);
     }
 
-    show(item) {
-      const [clip, truth] = item;
+    showClip(item) {
+      const [clip, labels] = item;
       const { clips, files, wrongIn, scoredIn, sounds, silence } = this.board;
-      const parts = [make("h4", {}, named(clips[clip]))];
+      const parts = [make("h4", {}, bdi(clips[clip]))];
       if (files[clip] && files[clip] !== clips[clip]) {
-        parts.push(make("p", { className: "soft" }, named(files[clip])));
+        parts.push(make("p", { className: "soft" }, bdi(files[clip])));
       }
       const sound = data.sounds[sounds[clip]];
       parts.push(
@@ -220,53 +232,49 @@
           : make("p", { className: "soft silence", text: silence }),
       );
       const facts = make("dl");
-      const fact = (name, ...content) =>
+      const addFact = (name, ...content) =>
         facts.append(make("dt", { text: name }), make("dd", {}, ...content));
-      if (!this.numbers) {
-        fact("labelled", ...joined(truth.map((k) => this.name(k))));
-        fact("predicted", ...joined(this.said(item).map((k) => this.name(k))));
+      if (!this.regression) {
+        const names = (classes) => joinNames(classes.map((k) => this.className(k)));
+        addFact("labeled", ...names(labels));
+        addFact("predicted", ...names(this.predicted(item)));
       }
-      const listed = this.numbers ? "among the largest errors" : "wrong";
       if (this.board.runs.length > 1) {
-        fact("in all runs", `${listed} in ${wrongIn[clip]} of ${scoredIn[clip]}`);
+        const kind = this.regression ? "among the largest errors" : "wrong";
+        addFact("in all runs", `${kind} in ${wrongIn[clip]} of ${scoredIn[clip]}`);
       }
-      parts.push(facts, this.numbers ? this.values(item) : this.scores(item));
+      parts.push(facts, this.regression ? this.makeNumbers(item) : this.makeScores(item));
       this.panel.replaceChildren(...parts);
     }
 
-    scores(item) {
-      const said = this.said(item);
-      return make(
-        "ol",
-        { "aria-label": "scores" },
-        ...item[2].map((k, place) => {
-          const kind = item[1].includes(k) ? "true" : said.includes(k) ? "said" : "";
-          const mark = kind === "true" ? " (its label)" : "";
-          return make(
-            "li",
-            { className: kind },
-            make("span", {}, named(this.name(k)), mark),
-            make("span", { className: "n", text: share(item[3][place]) }),
-            bar(item[3][place]),
-          );
-        }),
-      );
+    makeScores(item) {
+      const [, labels, classes, scores] = item;
+      const predicted = this.predicted(item);
+      const rows = classes.map((k, place) => {
+        const kind = labels.includes(k) ? "label" : predicted.includes(k) ? "predicted" : "";
+        return make(
+          "li",
+          { className: kind },
+          make("span", {}, bdi(this.className(k)), kind === "label" ? " (its label)" : ""),
+          make("span", { className: "n", text: percent(scores[place]) }),
+          bar(scores[place]),
+        );
+      });
+      return make("ol", { "aria-label": "scores" }, ...rows);
     }
 
-    values(item) {
-      return make(
-        "ol",
-        { "aria-label": "numbers", className: "numbers" },
-        ...item[1].map((value, k) => {
-          const text = `${short(value)} → ${short(item[2][k])}`;
-          return make("li", {}, named(this.name(k)), make("span", { className: "n", text }));
-        }),
-      );
+    makeNumbers(item) {
+      const [, targets, predictions] = item;
+      const rows = targets.map((target, k) => {
+        const text = `${threeDigits(target)} → ${threeDigits(predictions[k])}`;
+        return make("li", {}, bdi(this.className(k)), make("span", { className: "n", text }));
+      });
+      return make("ol", { "aria-label": "numbers", className: "numbers" }, ...rows);
     }
 
-    key(event) {
-      const last = this.found.length - 1;
-      const to = {
+    handleKey(event) {
+      const last = this.items.length - 1;
+      const place = {
         ArrowDown: Math.min(last, this.place + 1),
         ArrowUp: Math.max(0, this.place - 1),
         PageDown: Math.min(last, this.place + 10),
@@ -274,8 +282,8 @@
         Home: 0,
         End: last,
       }[event.key];
-      if (to !== undefined && last >= 0) {
-        this.select(to);
+      if (place !== undefined && last >= 0) {
+        this.select(place);
       } else if (event.key === "Enter" || event.key === " ") {
         const audio = this.panel.querySelector("audio");
         if (audio) audio.paused ? audio.play() : audio.pause();
@@ -286,5 +294,5 @@
     }
   }
 
-  for (const frame of document.querySelectorAll(".wrong")) new Browser(frame);
+  for (const frame of document.querySelectorAll(".clip-browser")) new Browser(frame);
 }

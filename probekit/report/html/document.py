@@ -1,8 +1,11 @@
-"""One HTML file that needs nothing but itself: scores, classes, figures, and what went wrong."""
+"""The page: scores, figures and misclassified clips in one HTML file that loads nothing else."""
 
 import base64
+import functools
 import hashlib
 import json
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,20 +14,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jinja2
+from markupsafe import Markup
+
 from probekit.errors import DataError
-from probekit.report.html import clip_browser, embedded_figures
-from probekit.report.html.audio_clips import Sounds
-from probekit.report.html.class_scores import classes
-from probekit.report.html.efficiency_panels import efficiency
-from probekit.report.html.embedded_figures import Picture
-from probekit.report.html.leaderboard_view import leaderboard
-from probekit.report.html.markup import Markup, capital, join, label, number, tag
-from probekit.report.html.run_details import run_details
-from probekit.report.leaderboard import Leaderboard, boards
+from probekit.report.html import task_section
+from probekit.report.html.axis import percent, text_anchor
+from probekit.report.html.clip_browser import clip_browser_data, clip_browser_view
+from probekit.report.html.embedded_figures import EmbeddedFigure, collect_figures
+from probekit.report.leaderboard import Leaderboard, build_leaderboards
 from probekit.scores.groups import RunGroup
 from probekit.utils import atomic
 
-AUDIO = 6_000_000  # bytes of audio in the page
+AUDIO_BYTES = 6_000_000
 _SCRIPTS = ("sort.js", "browser.js")
 
 
@@ -37,11 +39,11 @@ class PageSummary:
     path : pathlib.Path
         The page.
     size : int
-        Its bytes.
+        Bytes.
     tasks, runs : int
-        What it shows.
+        Numbers of tasks and runs.
     sounds : int
-        Clips that it can play.
+        Clips with audio.
     problems : list of str
         Recordings that could not be read, figures that were left out.
     """
@@ -54,15 +56,15 @@ class PageSummary:
     problems: list[str]
 
 
-def write(
+def write_page(
     path: Path,
-    entries: Sequence[RunGroup],
+    groups: Sequence[RunGroup],
     *,
     title: str = "What the embeddings know",
     figures: Path | None = None,
     cache: str | Path | None = None,
     audio: Sequence[Path] = (),
-    budget: int = AUDIO,
+    budget: int = AUDIO_BYTES,
     notes: Sequence[str] = (),
 ) -> PageSummary:
     """Write the page of some runs.
@@ -70,227 +72,152 @@ def write(
     Parameters
     ----------
     path : pathlib.Path
-        The HTML file; its folder is made, and an older page replaced at once.
-    entries : sequence of Entry, at least one
-        What was scored; see :func:`probekit.scores.groups.entries`.
+        The HTML file; its folder is made, and an older page replaced atomically.
+    groups : sequence of RunGroup, at least one
+        What was scored.
     title : str
-        Its heading.
+        Heading.
     figures : pathlib.Path, optional
         A folder of figures: those of the page's tasks, and those of no task, are shown.
     cache : str or pathlib.Path, optional
-        Where extraction kept the clip tables; see :func:`probekit.evaluate`.
+        Cache root, where extraction stored the manifests.
     audio : sequence of pathlib.Path
-        Folders with recordings; by default those that the clip tables name, if they are there.
+        Folders with recordings; by default those that the manifests name.
     budget : int >= 0
         Bytes of audio in the page; 0 for none.
     notes : sequence of str
-        What has to be known before the numbers are read, for example results that were left out.
+        Notes above the results, for example which results were left out.
 
     Returns
     -------
-    Written
+    PageSummary
         The file, and what is in it.
 
     Raises
     ------
     DataError
-        If there is nothing to show, or a folder of recordings is not there.
+        If there are no runs, or a folder of recordings does not exist.
     """
-    if not entries:
-        raise DataError("no results to show; probekit evaluate makes them")
+    if not groups:
+        raise DataError("no results to show; run probekit evaluate first")
     for folder in audio:
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder")
-    found = boards(entries)
-    data, heard = clip_browser.build(found, cache=cache, folders=audio, budget=budget)
-    drawn = _select_figures(
-        embedded_figures.collect_figures(figures), {board.task for board in found}
+            raise DataError(f"audio folder not found: {folder}")
+    boards = build_leaderboards(groups)
+    clips, sounds = clip_browser_data(boards, cache=cache, folders=audio, budget=budget)
+    tasks = {board.task for board in boards}
+    pictures = [f for f in collect_figures(figures) if f.task in tasks or not f.task]
+    runs = sum(len(group.results) for group in groups)
+    style, script = _read_asset("style.css"), "\n".join(map(_read_asset, _SCRIPTS))
+    rows = [row for board in boards for row in board.rows]
+    page = environment().get_template("page.html")
+    text = page.render(
+        title=title,
+        tasks=len(tasks),
+        runs=runs,
+        provenance=Counter(text for row in rows for text in row.provenance),
+        total_rows=len(rows),
+        notes=notes,
+        sections=[_section(k, board, clips[k], pictures) for k, board in enumerate(boards)],
+        other_figures=[figure for figure in pictures if not figure.task],
+        version=version("probekit"),
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        policy=_security_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        data=_script_json({"boards": clips, "sounds": sounds.data}),
     )
-    runs = sum(len(entry.results) for entry in entries)
-    text = _document(title, found, runs, data, heard, drawn, notes)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.atomic_write_text(path, text)
-    left = [f"{one.name}: too large for the page" for one in drawn if not one.address]
+    omitted = [f"{f.name}: too large for the page" for f in pictures if not f.address]
     return PageSummary(
         path=path,
         size=path.stat().st_size,
-        tasks=len({board.task for board in found}),
+        tasks=len(tasks),
         runs=runs,
-        sounds=len(heard.data),
-        problems=[*heard.problems.values(), *left],
+        sounds=len(sounds.data),
+        problems=[*sounds.problems.values(), *omitted],
     )
 
 
-def _document(
-    title: str,
-    found: Sequence[Leaderboard],
-    runs: int,
-    data: Sequence[dict[str, Any]],
-    heard: Sounds,
-    drawn: Sequence[Picture],
-    notes: Sequence[str],
-) -> str:
-    """Return the whole page."""
-    style, script = _read_asset("style.css"), "\n".join(map(_read_asset, _SCRIPTS))
-    kept = _as_json({"boards": data, "sounds": heard.data})
-    others = [one for one in drawn if not one.task]
-    body = join(
-        tag("a", "Skip to the results", href="#results", class_="skip"),
-        _header(title, found, runs, notes),
-        tag(
-            "main",
-            *(_section(k, b, data[k], drawn) for k, b in enumerate(found)),
-            _figures(others, "Figures") if others else "",
-            id="results",
-        ),
-        tag("footer", _footer(), class_="soft"),
-        Markup(f'<script type="application/json" id="data">{kept}</script>'),
-        Markup(f"<script>{script}</script>"),
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Return the environment of the templates, which escapes all text."""
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("probekit.report.html"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    head = join(
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", title),
-        Markup(f"<style>{style}</style>"),
+    templates.filters.update(
+        number=task_section.format_number,
+        compact=_compact,
+        percent=percent,
+        text_anchor=text_anchor,
+        capital=lambda text: text[:1].upper() + text[1:],
     )
-    page = tag("html", tag("head", head), "\n", tag("body", body), lang="en")
-    return f"<!doctype html>\n{page}\n"
+    templates.globals["zip"] = zip
+    return templates
+
+
+def _section(
+    number: int, board: Leaderboard, clips: dict[str, Any], figures: Sequence[EmbeddedFigure]
+) -> dict[str, Any]:
+    """Return the contents of a task's section."""
+    return {
+        "number": number,
+        "board": board,
+        "leaderboard": task_section.leaderboard_view(board),
+        "efficiency": task_section.efficiency_view(board),
+        "figures": [figure for figure in figures if figure.task == board.task],
+        "clip_browser": clip_browser_view(board, clips),
+        "class_scores": task_section.class_scores_view(board),
+        "run_details": task_section.run_details_view(board),
+    }
+
+
+def _compact(value: float | str) -> str:
+    """Return a number with six significant digits at most."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _read_asset(name: str) -> str:
-    """Return a text that comes with the page."""
     return (files("probekit.report.html") / name).read_text(encoding="utf-8")
 
 
-def _policy(style: str, script: str) -> str:
+def _security_policy(style: str, script: str) -> str:
     """Return what a browser may do with the page: run its own script, and load nothing."""
 
-    def digest(text: str) -> str:
-        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+    def source(text: str) -> str:
+        digest = hashlib.sha256(text.encode()).digest()
+        return f"'sha256-{base64.b64encode(digest).decode()}'"
 
     return (
-        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
+        f"default-src 'none'; style-src {source(style)}; script-src {source(script)}; "
         "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
-def _as_json(value: Any) -> str:
-    """Return JSON that cannot end the element that it stands in."""
+def _script_json(value: Any) -> Markup:
+    """Return JSON that cannot end the script element around it."""
     try:
-        text = _dumped(value)
-    except ValueError:  # numbers that JSON does not have are rare: look for them only then
-        text = _dumped(_finite(value))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+        text = _dump(value)
+    except ValueError:  # NaN and infinity are rare: look for them only then
+        text = _dump(_replace_nonfinite(value))
+    for character in "<\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
 
 
-def _dumped(value: Any) -> str:
+def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
-    """Return a value with None for numbers that JSON does not have."""
+def _replace_nonfinite(value: Any) -> Any:
+    """Return a value with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-        return None
-    return value
-
-
-def _header(title: str, found: Sequence[Leaderboard], runs: int, notes: Sequence[str]) -> Markup:
-    """Return heading, what has to be known first, and the way to each task."""
-    tasks = len({board.task for board in found})
-    said = f"{tasks} {'task' if tasks == 1 else 'tasks'}, {runs} {'run' if runs == 1 else 'runs'}"
-    links = (_link(k, board) for k, board in enumerate(found))
-    return tag(
-        "header",
-        tag("p", "probekit", class_="maker"),
-        tag("h1", label(title)),
-        tag("p", said, class_="soft"),
-        _banner(found, notes),
-        tag("nav", tag("ol", *links), aria_label="Tasks") if len(found) > 1 else Markup(""),
-    )
-
-
-def _link(k: int, board: Leaderboard) -> Markup:
-    best = board.rows[0]
-    return tag(
-        "li",
-        tag("a", label(board.title), href=f"#board-{k}"),
-        tag("span", label(best.label), class_="soft"),
-        tag("span", number(best.score), class_="n"),
-    )
-
-
-def _banner(found: Sequence[Leaderboard], notes: Sequence[str]) -> Markup:
-    """Return what the numbers rest on, where that is not plainly data and weights, and notes."""
-    rows = [row for board in found for row in board.rows]
-    counts: dict[str, int] = {}
-    for row in rows:
-        for text in row.provenance:
-            counts[text] = counts.get(text, 0) + 1
-    if not counts and not notes:
-        return Markup("")
-    items = [
-        tag(
-            "li",
-            tag("b", label(capital(text))),
-            "" if n == len(rows) else f" ({n} of {len(rows)} rows)",
-        )
-        for text, n in counts.items()
-    ]
-    items += [tag("li", label(capital(text))) for text in notes]
-    return tag("ul", *items, class_="banner", role="note", aria_label="What these numbers rest on")
-
-
-def _section(k: int, board: Leaderboard, data: dict[str, Any], drawn: Sequence[Picture]) -> Markup:
-    """Return all about one task."""
-    own = [one for one in drawn if one.task == board.task]
-    return tag(
-        "section",
-        tag("h2", label(board.title), id=f"title-{k}"),
-        tag(
-            "p",
-            tag("code", board.task),
-            " · ",
-            f"{capital(board.protocol).rstrip('.')}.",
-            class_="soft",
-        ),
-        leaderboard(board),
-        efficiency(board),
-        _figures(own) if own else "",
-        clip_browser.browser(board, k, data),
-        classes(board),
-        run_details(board),
-        id=f"board-{k}",
-        aria_labelledby=f"title-{k}",
-    )
-
-
-def _select_figures(drawn: Sequence[Picture], tasks: set[str]) -> list[Picture]:
-    """Return the figures of some tasks, and those of none."""
-    return [one for one in drawn if one.task in tasks or not one.task]
-
-
-def _figures(drawn: Sequence[Picture], title: str = "") -> Markup:
-    """Return figures with their captions."""
-    items = (
-        tag(
-            "figure",
-            tag("img", alt=one.name, src=one.address)
-            if one.address
-            else tag("p", f"{one.name} is too large for this page.", class_="soft"),
-            tag("figcaption", one.caption),
-        )
-        for one in drawn
-    )
-    heading = tag("h2" if title else "h3", title or "Figures")
-    return tag("div", heading, tag("div", *items, class_="figures"))
-
-
-def _footer() -> str:
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"Made by probekit {version('probekit')} on {now}. It loads nothing from the network."
+        return [_replace_nonfinite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,28 +1,29 @@
-"""Figures inside of the page, as pictures: they can run no script and ask for nothing."""
+"""Figures embedded in the page as pictures, which can run no script and load nothing."""
 
 import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-BUDGET = 5_000_000  # bytes in the page, of all figures
-_LARGE = 700_000  # an SVG beyond this is replaced by its PNG where that is smaller
+BUDGET = 5_000_000  # bytes of all figures in the page
+_LARGE_SVG = 700_000  # bytes; beyond, the PNG is taken where it is smaller
+_MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedFigure:
     """A figure.
 
     Attributes
     ----------
     name : str
-        Its files' stem.
+        Stem of its files.
     task : str
-        Which task it is of; empty where it does not say.
+        Its task; empty if unknown.
     caption : str
-        What stands below.
+        Written below.
     address : str
-        A data address; empty where the budget was used up.
+        A data URL; empty if the budget was used up.
     """
 
     name: str
@@ -31,44 +32,35 @@ class Picture:
     address: str
 
 
-def collect_figures(folder: Path | None, budget: int = BUDGET) -> list[Picture]:
-    """Return the figures of a folder, by name.
+def collect_figures(folder: Path | None, budget: int = BUDGET) -> list[EmbeddedFigure]:
+    """Return the figures of a folder, by name; smaller ones are embedded first.
 
-    Parameters
-    ----------
-    folder : pathlib.Path or None
-        Holds ``STEM.svg`` or ``STEM.png`` and ``STEM.json`` with caption and task.
-    budget : int >= 0
-        Bytes that they may take; smaller ones are preferred.
-
-    Returns
-    -------
-    list of Picture
-        Files that are not figures of probekit are passed over.
+    A figure is ``STEM.svg`` or ``STEM.png`` with caption and task in ``STEM.json``; other files are
+    skipped.
     """
-    found = []
+    figures = []
     for path in sorted(folder.glob("*.json")) if folder is not None else ():
-        facts, file = _facts(path), _file(path)
-        if facts is not None and file is not None:
-            found.append((path.stem, facts, file))
-    chosen, used = set(), 0
-    for _, _, file in sorted(found, key=lambda one: one[2].stat().st_size):
-        used += -(-file.stat().st_size // 3) * 4
+        facts, picture = _read_facts(path), _choose_picture(path)
+        if facts is not None and picture is not None:
+            figures.append((path.stem, facts, picture))
+    embedded, used = set(), 0
+    for _, _, picture in sorted(figures, key=lambda figure: figure[2].stat().st_size):
+        used += -(-picture.stat().st_size // 3) * 4  # in base64
         if used <= budget:
-            chosen.add(file)
+            embedded.add(picture)
     return [
-        Picture(
+        EmbeddedFigure(
             name=name,
             task=str(facts.get("task", "")),
             caption=str(facts["caption"]),
-            address=_address(file) if file in chosen else "",
+            address=_data_url(picture) if picture in embedded else "",
         )
-        for name, facts, file in found
+        for name, facts, picture in figures
     ]
 
 
-def _facts(path: Path) -> dict[str, object] | None:
-    """Return what stands beside a figure, or None where this is something else."""
+def _read_facts(path: Path) -> dict[str, object] | None:
+    """Return what made a figure, or None if the file is something else."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -76,14 +68,14 @@ def _facts(path: Path) -> dict[str, object] | None:
     return facts if isinstance(facts, dict) and "caption" in facts else None
 
 
-def _file(path: Path) -> Path | None:
+def _choose_picture(path: Path) -> Path | None:
     """Return the SVG of a figure, or its PNG where the SVG is large or missing."""
-    there = [file for file in map(path.with_suffix, (".svg", ".png")) if file.is_file()]
-    if len(there) == 2 and there[0].stat().st_size > _LARGE:
-        return min(there, key=lambda file: file.stat().st_size)
-    return there[0] if there else None
+    pictures = [file for file in map(path.with_suffix, (".svg", ".png")) if file.is_file()]
+    if len(pictures) == 2 and pictures[0].stat().st_size > _LARGE_SVG:
+        return min(pictures, key=lambda file: file.stat().st_size)
+    return pictures[0] if pictures else None
 
 
-def _address(file: Path) -> str:
-    kind = {".svg": "svg+xml", ".png": "png"}[file.suffix]
-    return f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
+def _data_url(file: Path) -> str:
+    content = base64.b64encode(file.read_bytes()).decode()
+    return f"data:{_MEDIA_TYPES[file.suffix]};base64,{content}"

@@ -11,13 +11,13 @@
   function sort(head) {
     const table = head.closest("table");
     const column = [...head.parentNode.children].indexOf(head);
-    const now = head.getAttribute("aria-sort");
-    const turned = now === "ascending" ? "descending" : "ascending";
-    const order = now === "none" ? head.dataset.first : turned;
+    const order = head.getAttribute("aria-sort");
+    const reversed = order === "ascending" ? "descending" : "ascending";
+    const newOrder = order === "none" ? head.dataset.first : reversed;
     for (const other of head.parentNode.children) other.setAttribute("aria-sort", "none");
-    head.setAttribute("aria-sort", order);
+    head.setAttribute("aria-sort", newOrder);
     const key = (row) => row.children[column].getAttribute("data-v");
-    const by = compare(head.dataset.kind, order === "ascending" ? 1 : -1);
+    const by = compare(head.dataset.kind, newOrder === "ascending" ? 1 : -1);
     const body = table.tBodies[0];
     body.append(...[...body.rows].sort((a, b) => by(key(a), key(b))));
   }

@@ -7,8 +7,8 @@ from probekit.report import leaderboard, misclassified
 
 
 def of(store):
-    [found] = leaderboard.boards(store.entries())
-    return misclassified.of(found.rows)
+    [found] = leaderboard.build_leaderboards(store.entries())
+    return misclassified.find_misclassified(found.rows)
 
 
 def test_one_label_a_clip(store):
@@ -19,12 +19,12 @@ def test_one_label_a_clip(store):
     store.run("x", "e", scores)
     [found] = of(store)
     wrong = {f"x-{k:03d}": k for k in range(200) if scores[k].argmax() != targets[k]}
-    assert (found.wrong, found.of) == (len(wrong), 200)
-    assert set(found.clips) == set(found.every) == set(wrong)
-    assert len(found.scored) == 200
+    assert (found.wrong, found.total) == (len(wrong), 200)
+    assert set(found.clip_ids) == set(found.wrong_ids) == set(wrong)
+    assert len(found.scored_ids) == 200
     sizes = [item[-1] for item in found.items]
     assert sizes == sorted(sizes, reverse=True)  # the surest mistake first
-    for clip, (true, shown, values, sure) in zip(found.clips, found.items, strict=True):
+    for clip, (true, shown, values, sure) in zip(found.clip_ids, found.items, strict=True):
         k = wrong[clip]
         assert true == [targets[k]] and targets[k] in shown
         best = sorted(range(7), key=lambda j: -scores[k, j])[:5]
@@ -50,8 +50,8 @@ def test_several_labels_a_clip_count_as_many_as_there_are(store):
     store.clips("x", targets, list("abcd"), target="multi")
     store.run("x", "e", scores, metric="f1-samples")
     [found] = of(store)
-    assert found.clips == ["x-001", "x-003"]
-    assert (found.wrong, found.of) == (2, 4)
+    assert found.clip_ids == ["x-001", "x-003"]
+    assert (found.wrong, found.total) == (2, 4)
     assert found.items[0] == [[0, 3], [0, 1, 3, 2], [0.9, 0.8, 0.7, 0.1], 0.8]
     assert found.items[1] == [[2], [3, 2, 1, 0], [0.6, 0.3, 0.2, 0.1], 0.6]
 
@@ -70,7 +70,7 @@ def test_decision_values_become_probabilities(store):
     store.clips("x", targets, list("ab"))
     store.run("x", "e", values, probabilities=False)
     [found] = of(store)
-    sure = {clip: item[-1] for clip, item in zip(found.clips, found.items, strict=True)}
+    sure = {clip: item[-1] for clip, item in zip(found.clip_ids, found.items, strict=True)}
     expected = {"x-001": 1 / (1 + np.exp(-10)), "x-002": 1 / (1 + np.exp(-1))}
     assert sure == pytest.approx(expected, abs=1e-4)
 
@@ -85,8 +85,8 @@ def test_numbers_show_the_tenth_with_the_largest_errors(store):
     store.clips("x", targets, ["valence", "arousal"], target="regression")
     store.run("x", "e", targets + error, metric="r2")
     [found] = of(store)
-    assert (found.wrong, found.of) == (5, 50)
-    assert found.clips[:3] == ["x-009", "x-007", "x-011"]
+    assert (found.wrong, found.total) == (5, 50)
+    assert found.clip_ids[:3] == ["x-009", "x-007", "x-011"]
     truth, said, size = found.items[1]
     assert truth == pytest.approx(targets[7], abs=1e-4)
     assert said == pytest.approx(targets[7] + [2, 0], abs=1e-4)
@@ -94,16 +94,16 @@ def test_numbers_show_the_tenth_with_the_largest_errors(store):
 
 
 def test_many_are_cut_evenly_over_classes(store, monkeypatch):
-    monkeypatch.setattr(misclassified, "KEPT", 20)
+    monkeypatch.setattr(misclassified, "MOST_CLIPS", 20)
     targets = np.array([0] * 90 + [1] * 10 + [2] * 3)
     scores = np.eye(3)[(targets + 1) % 3] * np.linspace(0.5, 0.9, 103)[:, None]
     store.clips("x", targets, list("abc"))
     store.run("x", "e", scores)
     [found] = of(store)
-    assert found.wrong == 103 and len(found.clips) == 20
+    assert found.wrong == 103 and len(found.clip_ids) == 20
     classes = [item[0][0] for item in found.items]
     assert {k: classes.count(k) for k in range(3)} == {0: 8, 1: 9, 2: 3}
-    assert min(found.clips) == "x-082"  # of the first class the eight surest
+    assert min(found.clip_ids) == "x-082"  # of the first class the eight surest
     assert found.pairs[0] == [0, 1, 90]  # of all, not of those kept
 
 
@@ -112,7 +112,7 @@ def test_nothing_wrong(store):
     store.clips("x", targets, list("ab"))
     store.run("x", "e", np.eye(2)[targets])
     [found] = of(store)
-    assert (found.wrong, found.of, found.items, found.pairs) == (0, 6, [], [])
+    assert (found.wrong, found.total, found.items, found.pairs) == (0, 6, [], [])
 
 
 def test_missing_predictions_are_said(small):

@@ -30,9 +30,9 @@ def guess(small):
 def test_marks_are_those_of_the_paired_tests(small, guess):
     guess("near", 29)
     guess("bad", 0)
-    [found] = leaderboard.boards(small.entries())
+    [found] = leaderboard.build_leaderboards(small.entries())
     assert [row.label for row in found.rows] == ["good", "near", "poor", "bad"]
-    best, tests = comparison.against_best(small.entries())
+    best, tests = comparison.compare_with_best(small.entries())
     assert best.label == "good"
     expected = {
         one.second: leaderboard.NOT_DISTINGUISHABLE
@@ -46,11 +46,14 @@ def test_marks_are_those_of_the_paired_tests(small, guess):
         leaderboard.WORSE,
     }  # both kinds are there
     for row, one in zip(found.rows[1:], tests, strict=True):
-        assert f"{one.difference:+.3f}" in row.why and f"p = {one.adjusted:.3f}" in row.why
+        assert (
+            f"{one.difference:+.3f}" in row.explanation
+            and f"p = {one.adjusted:.3f}" in row.explanation
+        )
 
 
 def test_tests_are_kept_and_used_again(small, monkeypatch):
-    before = leaderboard.boards(small.entries())
+    before = leaderboard.build_leaderboards(small.entries())
     (path,) = (small.reports / "comparisons").iterdir()
     assert len(json.loads(path.read_text())) == 1
 
@@ -58,23 +61,23 @@ def test_tests_are_kept_and_used_again(small, monkeypatch):
         raise AssertionError("tested again")
 
     monkeypatch.setattr(comparison, "compare_all", never)
-    assert leaderboard.boards(small.entries()) == before
+    assert leaderboard.build_leaderboards(small.entries()) == before
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"p": 0}}', "\x00"])
 def test_damaged_file_of_tests_is_made_anew(small, content):
-    before = leaderboard.boards(small.entries())
+    before = leaderboard.build_leaderboards(small.entries())
     (path,) = (small.reports / "comparisons").iterdir()
     path.write_text(content)
-    assert leaderboard.boards(small.entries()) == before
+    assert leaderboard.build_leaderboards(small.entries()) == before
     assert len(json.loads(path.read_text())) == 1
 
 
 def test_run_that_is_made_again_is_tested_again(small):
-    leaderboard.boards(small.entries())
-    path, result = store_module.files(small.reports)[0]
+    leaderboard.build_leaderboards(small.entries())
+    path, result = store_module.list_results(small.reports)[0]
     path.write_text(json.dumps({**result, "created": "2027-01-01T00:00:00+00:00"}))
-    leaderboard.boards(small.entries())
+    leaderboard.build_leaderboards(small.entries())
     (path,) = (small.reports / "comparisons").iterdir()
     assert len(json.loads(path.read_text())) == 2
 
@@ -82,7 +85,7 @@ def test_run_that_is_made_again_is_tested_again(small):
 def test_run_with_other_classes_is_shown_and_says_why_it_is_not_tested(small):
     small.clips("birds", np.arange(40) % 3, ["finch", "crow", "owl"], folds=2)
     small.run("birds", "old", np.eye(3)[np.arange(40) % 3] * 0.5, note="old")
-    [found] = leaderboard.boards(small.entries())
+    [found] = leaderboard.build_leaderboards(small.entries())
     marks = {row.label: row.mark for row in found.rows}
     # it is right everywhere, so it leads, and none of the others can be tested against it
     assert marks == {
@@ -90,22 +93,22 @@ def test_run_with_other_classes_is_shown_and_says_why_it_is_not_tested(small):
         "good": leaderboard.UNTESTED,
         "poor": leaderboard.UNTESTED,
     }
-    assert "had other classes" in found.rows[1].why
+    assert "scored on different classes" in found.rows[1].explanation
 
 
 def test_smaller_shares_of_the_labels_are_curves_not_rows(small, guess):
     guess("good", 12, fraction=0.1)
     guess("good", 20, fraction=0.5)
     guess("few", 25, fraction=0.3)
-    [found] = leaderboard.boards(small.entries())
+    [found] = leaderboard.build_leaderboards(small.entries())
     assert sorted(row.label for row in found.rows) == ["few / 30 % of labels", "good", "poor"]
-    [curve] = found.efficiency
-    assert [row.first["fraction"] for row in curve] == [0.1, 0.5, 1.0]
+    [curve] = found.efficiency_curves
+    assert [row.first_run["fraction"] for row in curve] == [0.1, 0.5, 1.0]
 
 
 def test_seeds_are_one_row_with_means(small, guess):
     runs = [guess("several", right, seed=k) for k, right in enumerate((16, 24))]
-    [found] = leaderboard.boards(small.entries())
+    [found] = leaderboard.build_leaderboards(small.entries())
     row = next(row for row in found.rows if row.label == "several")
     assert row.score == pytest.approx(np.mean([r["score"] for r in runs]))
     assert row.low == pytest.approx(np.mean([r["interval"]["low"] for r in runs]))
@@ -116,15 +119,15 @@ def test_lower_is_better_where_the_metric_says_so(store):
     store.clips("mood", targets, ["valence"], target="regression")
     store.run("mood", "far", targets + 0.3, metric="mae")
     store.run("mood", "near", targets + 0.1, metric="mae")
-    [found] = leaderboard.boards(store.entries())
+    [found] = leaderboard.build_leaderboards(store.entries())
     assert [row.label for row in found.rows] == ["near", "far"]
-    assert not found.higher and found.rows[0].mark == leaderboard.BEST
+    assert not found.higher_is_better and found.rows[0].mark == leaderboard.BEST
     assert found.rows[1].mark == leaderboard.WORSE
 
 
 def test_runs_of_two_metrics_are_two_boards(small, guess):
     guess("new", 20, metric="balanced-accuracy")
-    assert [b.name for b in leaderboard.boards(small.entries())] == [
+    assert [b.metric_name for b in leaderboard.build_leaderboards(small.entries())] == [
         "accuracy",
         "balanced-accuracy",
     ]
@@ -135,7 +138,7 @@ def test_published_scores_are_there_once_and_of_this_metric_only(small, guess):
     other = {**one, "method": "others'", "metric": "roc-auc"}
     guess("a", 20, published=[one, other])
     guess("b", 21, published=[one])
-    [found] = leaderboard.boards(small.entries())
+    [found] = leaderboard.build_leaderboards(small.entries())
     assert list(found.published) == [one]
 
 
@@ -172,4 +175,4 @@ def test_ticks_are_round_and_inside(values, ticks):
 def test_score_far_below_zero_does_not_stretch_the_scale():
     axis = nice_axis([-80.0, 0.5, 0.6])
     assert axis.low > -1
-    assert axis.at(-80.0) == 0 and 0.8 < axis.at(0.6) < 1
+    assert axis.position(-80.0) == 0 and 0.8 < axis.position(0.6) < 1

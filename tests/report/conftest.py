@@ -43,7 +43,7 @@ class Store:
                     "labels": labels,
                 }
             )
-        made = manifest.from_rows(task, rows, root=root, target=target, names=names)
+        made = manifest.from_rows(task, rows, root=root, target=target, class_names=names)
         manifests.save_manifest(self.cache, made)
         self.tables[task] = made
         return made
@@ -53,7 +53,7 @@ class Store:
     ):
         """Keep a run that gave its clips these scores."""
         clips = self.tables[task]
-        names = clips.names
+        names = clips.class_names
         fold = clips.column("fold")
         folds = tuple(sorted(set(fold)))
         found = Predictions(
@@ -135,18 +135,18 @@ class Store:
             "history": [],
             **others,
         }
-        path = store_module.path_of(self.reports, task, embedding, run)
+        path = store_module.result_path(self.reports, task, embedding, run)
         store_module.save(path, result, found.arrays())
         return result
 
     def entries(self):
-        tasks = dict.fromkeys(r["task"] for _, r in store_module.files(self.reports))
-        return [one for task in tasks for one in groups.entries(task, self.reports)]
+        tasks = dict.fromkeys(r["task"] for _, r in store_module.list_results(self.reports))
+        return [one for task in tasks for one in groups.load_groups(task, self.reports)]
 
     def write(self, name="index.html", **options):
         """Write the page of all runs."""
         options = {"cache": self.cache, "figures": self.reports / "figures", **options}
-        return html.write(self.reports / name, self.entries(), **options)
+        return html.write_page(self.reports / name, self.entries(), **options)
 
     def text(self, **options):
         return self.write(**options).path.read_text(encoding="utf-8")

@@ -187,17 +187,17 @@ def test_list_of_wrong_clips_and_its_filters(opened, small):
     opened.choose("run", 1)
     assert len(opened.texts("[role=option]")) == 20
     assert opened.texts(".count") == ["20 of 40 clips are wrong (50.0 %)."]
-    opened.choose("true", 3)  # the third class has a nasty name
-    shown = opened.texts("[role=option] .what")
+    opened.choose("label", 3)  # the third class has a nasty name
+    shown = opened.texts("[role=option] .confusion")
     expected = [item for item in data["runs"][1]["items"] if item[1] == [2]]
     assert len(shown) == len(expected) == 5
     assert all(text.startswith(NASTY) and text.endswith("雀") for text in shown)
     assert opened.texts(".count")[0].endswith("; 5 shown.")
-    opened.choose("said", 1)
+    opened.choose("predicted", 1)
     assert opened.texts("[role=option]") == []
     assert opened.texts(".count")[0].endswith("; 0 shown. No clip fits.")
     assert opened.run(HIDDEN) == [True, True, True]  # and no empty boxes
-    opened.choose("said", 0)
+    opened.choose("predicted", 0)
     assert opened.run(HIDDEN) == [False, False, False]
     assert opened.driver.title != "broken"
 
@@ -306,7 +306,7 @@ def test_fits_the_screen_in_both_schemes(opened, width, scheme):
     assert opened.run("return document.documentElement.scrollWidth") <= width
     beyond = opened.run(
         """return [...document.querySelectorAll("body *")].filter((e) =>
-        !e.closest(".scroll, .hidden, .skip, svg, .what *, .confusions button *") &&
+        !e.closest(".scroll, .hidden, .skip, svg, .confusion *, .confusions button *") &&
         e.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
         .map((e) => e.outerHTML.slice(0, 80))"""
     )
@@ -396,7 +396,7 @@ def test_several_labels_show_what_was_missed_and_what_was_said_instead(chromium,
     store.clips("tags", targets, ["drums", "bass", "voice", "piano"], target="multi")
     store.run("tags", "e", scores, metric="f1-samples")
     page = Opened(chromium, store.write().path)
-    assert sorted(set(page.texts("[role=option] .what"))) == ["bass→voice", "piano→voice"]
+    assert sorted(set(page.texts("[role=option] .confusion"))) == ["bass→voice", "piano→voice"]
     assert page.texts(".confusions button") == ["bass → voice ×3", "piano → voice ×3"]
     facts = page.texts(".clip dd")
     assert facts[0] in ("drums, bass", "drums, piano") and facts[1] == "drums, voice"

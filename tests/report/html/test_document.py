@@ -6,12 +6,13 @@ import json
 import re
 from html.parser import HTMLParser
 
+import jinja2
 import numpy as np
 import pytest
 
 from probekit.errors import DataError
 from probekit.report import html
-from probekit.report.html import embedded_figures, markup
+from probekit.report.html import document, embedded_figures
 
 NASTY = '<script>document.title = "broken"</script>'
 LONG = "a label of two hundred characters " * 6
@@ -80,10 +81,10 @@ def test_rows_scores_and_intervals(small):
 def test_points_stand_where_the_scores_are(small):
     read = Reader(small.text())
     places = {own["class"]: float(own["cx"].rstrip("%")) for own in read.each("circle")}
-    assert set(places) == {"best", "worse"} or set(places) == {"best", "untold"}
+    assert set(places) == {"best", "worse"} or set(places) == {"best", "indistinguishable"}
     best, other = places.pop("best"), next(iter(places.values()))
     reach = [(float(o["x1"][:-1]), float(o["x2"][:-1])) for o in read.each("line")
-             if o["class"] == "reach"]  # fmt: skip
+             if o["class"] == "interval-line"]  # fmt: skip
     (a, b), (c, d) = reach
     assert a < best < b and c < other < d and other < best
     ends = [e.results[0]["interval"] for e in small.entries()]
@@ -100,7 +101,7 @@ def test_what_the_test_does_not_tell_from_the_best_is_not_called_equal(store):
     read = Reader(store.text())
     assert "†" in read.text["span"] and "≈" not in read.shown
     assert "† not distinguishable from the best" in read.shown
-    assert {own["class"] for own in read.each("circle")} == {"best", "untold"}
+    assert {own["class"] for own in read.each("circle")} == {"best", "indistinguishable"}
 
 
 def test_everything_is_escaped_and_still_there_to_be_read(strange):
@@ -271,7 +272,7 @@ def test_other_files_among_the_figures_are_passed_over(small, figure):
 
 def test_nothing_to_show_is_an_error(tmp_path):
     with pytest.raises(DataError, match="probekit evaluate"):
-        html.write(tmp_path / "index.html", [])
+        html.write_page(tmp_path / "index.html", [])
     assert not (tmp_path / "index.html").exists()
 
 
@@ -295,16 +296,23 @@ def test_tasks_are_linked_from_the_top(small):
     assert len(ids) == len(set(ids)) and {"board-0", "board-1"} <= set(ids)
 
 
-# ---- markup
+# ---- templates
 
 
-def test_text_is_escaped_and_markup_is_not():
-    inner = markup.tag("b", "a < b & c")
-    assert inner == "<b>a &lt; b &amp; c</b>"
-    assert markup.tag("p", inner, "<i>") == f"<p>{inner}&lt;i&gt;</p>"
-    made = markup.tag("td", title='"', class_="n", data_v=0.5, hidden=True, lang=None, dir=False)
-    assert made == '<td title="&quot;" class="n" data-v="0.5" hidden></td>'
-    assert markup.join("<", markup.Markup("<br>")) == "&lt;<br>"
+def test_templates_escape_all_text():
+    environment = document.environment()
+    page = environment.from_string('<td title="{{ text }}">{{ text }}</td>').render(text=NASTY)
+    escaped = NASTY.replace("<", "&lt;").replace(">", "&gt;").replace('"', "&#34;")
+    assert page == f'<td title="{escaped}">{escaped}</td>'
+    assert environment.from_string("{{ '<' ~ text }}").render(text="&") == "&lt;&amp;"
+    for name in environment.list_templates():
+        source = environment.loader.get_source(environment, name)[0]
+        assert "safe" not in source and "autoescape" not in source, name
+
+
+def test_what_a_template_lacks_is_an_error():
+    with pytest.raises(jinja2.UndefinedError, match="missing"):
+        document.environment().from_string("{{ missing }}").render()
 
 
 # ---- the command
@@ -331,6 +339,6 @@ def test_command_says_what_is_missing(small, main, tmp_path):
     assert done.returncode == 2
     assert "no results yet; make them with: probekit evaluate --task TASK -e NAME" in done.stderr
     done = main("report", "--reports", small.reports, "--task", "bird")
-    assert done.returncode == 2 and "no results of 'bird'; there are birds" in done.stderr
+    assert done.returncode == 2 and "no results of 'bird', only of birds" in done.stderr
     done = main("report", "--reports", small.reports, "--audio", tmp_path / "none")
-    assert done.returncode == 2 and "none: no such folder" in done.stderr
+    assert done.returncode == 2 and "audio folder not found: " in done.stderr

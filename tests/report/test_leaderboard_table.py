@@ -11,7 +11,7 @@ from probekit.cache import import_export
 from probekit.data import manifest as manifests
 from probekit.probes import evaluate
 from probekit.report import leaderboard_table
-from probekit.scores import comparison
+from probekit.scores import comparison, groups
 
 CARD = """
 name: {task}
@@ -61,14 +61,14 @@ def store(tmp_path_factory):
 
 
 def entries(store, *tasks):
-    return [one for task in tasks for one in comparison.entries(task, store)]
+    return [one for task in tasks for one in groups.load_groups(task, store)]
 
 
 def test_best_and_what_is_not_told_from_it(store):
     found = entries(store, "one")
-    grid = leaderboard_table.leaderboard(found)
+    grid = leaderboard_table.build_table(found)
     ours = {row[0].text: row[1] for row in grid.rows[:3]}
-    top, tests = comparison.against_best(found)
+    top, tests = comparison.compare_with_best(found)
     assert [name for name, cell in ours.items() if cell.bold] == [top.label]
     for one in tests:
         same = one.verdict == "not distinguishable"
@@ -79,7 +79,7 @@ def test_best_and_what_is_not_told_from_it(store):
 
 def test_scores_have_intervals_and_notes(store):
     found = entries(store, "one")
-    grid = leaderboard_table.leaderboard(found, digits=2)
+    grid = leaderboard_table.build_table(found, digits=2)
     [good] = [one for one in found if one.label == "good"]
     said = good.results[0]
     expected = (
@@ -89,12 +89,12 @@ def test_scores_have_intervals_and_notes(store):
     assert own["good"].text == expected
     letters = dict(grid.notes)
     assert letters[own["good"].marks[-1]] in said["provenance"]  # imported
-    plain = leaderboard_table.leaderboard(found, intervals=False)
+    plain = leaderboard_table.build_table(found, intervals=False)
     assert plain.rows[0][1].text == f"{max(o.score for o in found):.3f}"
 
 
 def test_published_scores_of_the_same_metric_follow(store):
-    grid = leaderboard_table.leaderboard(entries(store, "one"))
+    grid = leaderboard_table.build_table(entries(store, "one"))
     assert grid.rules == {3}
     [row] = grid.rows[3:]
     assert row[0].text == "A & B (published)" and row[1].text == "0.876"
@@ -102,7 +102,7 @@ def test_published_scores_of_the_same_metric_follow(store):
 
 
 def test_several_tasks_stand_beside_each_other(store):
-    grid = leaderboard_table.leaderboard(entries(store, "one", "two"))
+    grid = leaderboard_table.build_table(entries(store, "one", "two"))
     assert grid.columns == ("embedding", "one, accuracy", "two, log-loss ↓")
     own = {row[0].text: row for row in grid.rows}
     assert own["alike"][2].text == "–"
@@ -113,7 +113,7 @@ def test_several_tasks_stand_beside_each_other(store):
 
 def test_a_single_run_is_not_called_the_best(store):
     [one] = [e for e in entries(store, "one") if e.label == "bad"]
-    grid = leaderboard_table.leaderboard([one])
+    grid = leaderboard_table.build_table([one])
     assert not grid.rows[0][1].bold
     assert not any("Bold" in text for _, text in grid.notes)
 
@@ -122,13 +122,13 @@ def test_what_cannot_be_tested_says_so(store):
     found = entries(store, "one")
     # other classes: as if the task had changed in between
     changed = tuple({**r, "classes": ["p", "r"], "run": "0" * 64} for r in found[0].results)
-    grid = leaderboard_table.leaderboard([replace(found[0], results=changed), *found[1:]])
+    grid = leaderboard_table.build_table([replace(found[0], results=changed), *found[1:]])
     assert any("not tested against the best" in text for _, text in grid.notes)
 
 
 def test_records_have_the_numbers_to_the_last_digit(store):
     found = entries(store, "one")
-    rows = list(csv.DictReader(io.StringIO(leaderboard_table.records(found))))
+    rows = list(csv.DictReader(io.StringIO(leaderboard_table.records_csv(found))))
     scores = {row["embedding"]: float(row["score"]) for row in rows if row["source"] == "here"}
     assert scores == {one.label: one.score for one in found}
     assert {row["runs"] for row in rows if row["source"] == "here"} == {
@@ -136,7 +136,7 @@ def test_records_have_the_numbers_to_the_last_digit(store):
     }
     assert [row["embedding"] for row in rows if row["source"] == "S, 2020"] == ["A & B"]
     marks = {row["embedding"]: row["mark"] for row in rows if row["source"] == "here"}
-    top, tests = comparison.against_best(found)
+    top, tests = comparison.compare_with_best(found)
     expected = {one.second: one.verdict.replace("first", "worse") for one in tests}
     assert marks == {top.label: "best", **expected}
     assert "not distinguishable" in marks.values()  # never "same"

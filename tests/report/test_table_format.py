@@ -8,7 +8,7 @@ import pytest
 
 from probekit.errors import ProbekitError, UnknownNameError
 from probekit.report import table_format
-from probekit.report.table_format import Cell, Grid, Notes
+from probekit.report.table_format import Cell, Footnotes, Table
 
 NASTY = r"50 % & #1 _a_ {b} $c$ ~ ^ \input{x} <script> | *d* [e] `f` “g” ± 2²"
 
@@ -19,7 +19,7 @@ def grid(**others):
         (Cell(NASTY), Cell("0.5", marks=("†", "a")), Cell("text")),
     )
     made = {"caption": NASTY, "columns": ("who", "score", "what"), "rows": rows}
-    return Grid(**{**made, "notes": (("a", NASTY), ("", "plain")), **others})
+    return Table(**{**made, "notes": (("a", NASTY), ("", "plain")), **others})
 
 
 def unescaped(text, mark):
@@ -27,7 +27,7 @@ def unescaped(text, mark):
 
 
 def test_latex_is_a_booktabs_table_that_closes_what_it_opens():
-    text = table_format.latex(grid(rules=frozenset({1}), label="tab:x"))
+    text = table_format.to_latex(grid(rules=frozenset({1}), label="tab:x"))
     for word in (r"\toprule", r"\bottomrule", r"\label{tab:x}"):
         assert text.count(word) == 1
     assert text.count(r"\midrule") == 2
@@ -56,7 +56,7 @@ def test_no_text_is_a_command_of_latex():
 
 
 def test_no_text_is_markup_of_markdown():
-    text = table_format.markdown(grid())
+    text = table_format.to_markdown(grid())
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert [unescaped(line, "|") for line in table] == [4] * 4
     assert table[1] == "| --- | ---: | --- |"
@@ -72,19 +72,19 @@ def test_csv_is_read_back():
 
 
 def test_remarks_have_letters_each_once():
-    notes = Notes()
+    notes = Footnotes()
     assert notes.marks(["x", "y", "x"]) == ("a", "b", "a")
     many = notes.marks([str(k) for k in range(30)])
     assert many[23] == "z" and many[24] == "aa" and many[25] == "ab"
     assert len(set(many)) == 30
-    assert notes.listed()[1] == ("b", "y")
+    assert notes.items()[1] == ("b", "y")
 
 
 def test_formats_are_told_by_name_or_suffix():
     assert table_format.infer_format("", None) == "markdown"
     assert table_format.infer_format("", "x.TEX") == "latex"
     assert table_format.infer_format("csv", "x.tex") == "csv"
-    with pytest.raises(ProbekitError, match=r"name it \.tex, \.md or \.csv"):
+    with pytest.raises(ProbekitError, match=r"must end in \.tex, \.md or \.csv"):
         table_format.infer_format("", "x.pdf")
     with pytest.raises(UnknownNameError, match="latex"):
         table_format.infer_format("latx", None)
