@@ -90,9 +90,9 @@ class Dendrogram:
         return (
             f"Hierarchical clustering of the class weights of {self.weights.description()}. "
             f"{CENTERING_TEXT[self.center].capitalize()}; {self.metric} distance, {self.method} "
-            f"linkage, optimal leaf order; cophenetic correlation {self.cophenetic:.2f}. Colors: the "
-            f"tree cut into {int(self.clusters.max()) + 1} clusters. kumar2021 does not state C, the "
-            "space of the weights, centering, distance, linkage and the number of clusters."
+            f"linkage, optimal leaf order; cophenetic correlation {self.cophenetic:.2f}. Colors: "
+            f"the tree cut into {int(self.clusters.max()) + 1} clusters. kumar2021 does not state "
+            "C, the space of the weights, centering, distance, linkage and the number of clusters."
             f"{as_sentence(self.weights.provenance)}"
         )
 

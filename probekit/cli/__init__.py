@@ -1,4 +1,4 @@
-"""The command ``probekit``: one file a command, imports inside the bodies, errors in one line."""
+"""Command line: one file per command, imports inside functions, errors in one line."""
 
 import errno
 import sys
@@ -14,9 +14,9 @@ from probekit.errors import ProbekitError
 _UNWRITABLE = {
     errno.EACCES, errno.EEXIST, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS
 }  # fmt: skip
-_INTERRUPTED = 130  # what typer makes of Control-C
-# click's exception, or that of typer's own copy of click
-_WrongUsage: type[Exception] = typer.BadParameter.__mro__[2]
+_INTERRUPTED = 130  # typer's exit code for Control-C
+# of click, or of typer's own copy of click
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="probekit",
@@ -30,9 +30,9 @@ app = typer.Typer(
 
 
 def _register() -> None:
+    """Add all commands to the app."""
     from probekit.cli import (
         analyze,
-        analyze_runs,
         cache,
         cards,
         compare,
@@ -52,7 +52,6 @@ def _register() -> None:
     app.command("evaluate")(evaluate.evaluate)
     app.command("compare")(compare.compare)
     app.command("distill")(distill.distill)
-    analyze_runs.add_to(analyze.app)
     app.add_typer(analyze.app, name="analyze")
     app.command("report")(report.report)
     app.command("reproduce")(reproduce.reproduce)
@@ -69,7 +68,7 @@ def _register() -> None:
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
     cards: str = typer.Option(
         None, "--cards", metavar="DIR", help="Folder of your own cards (also PROBEKIT_CARDS)."
     ),
@@ -91,7 +90,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line: exit code 0 done, 1 done with failures listed, 2 could not be done."""
+    """Run the command line: exit code 0 done, 1 done with failures listed, 2 failed."""
     warnings.formatwarning = _one_line
     if not app.registered_commands:
         _register()
@@ -99,17 +98,17 @@ def main() -> None:
         code = app(prog_name="probekit", standalone_mode=False)
     except ProbekitError as error:
         _fail(str(error))
-    except _WrongUsage as error:
+    except _UsageError as error:
         _fail_usage(error)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(where + (error.strerror or str(error)).lower() + _unwritable_hint(error))
+        path = f"{error.filename}: " if error.filename else ""
+        _fail(path + (error.strerror or str(error)).lower() + _unwritable_hint(error))
     except Exception:
         traceback.print_exc()
-        _fail("this is a fault in probekit; please report it with the lines above")
+        _fail("this is a bug in probekit; please report it with the lines above")
     if code == _INTERRUPTED:
         print(  # noqa: T201
-            "interrupted; what was finished is kept, the same command goes on from there",
+            "interrupted; finished work is saved, the same command resumes it",
             file=sys.stderr,
         )
     if code:
@@ -117,33 +116,33 @@ def main() -> None:
 
 
 def _unwritable_hint(error: OSError) -> str:
-    """Return what to do where results cannot be written; empty where it is something else."""
+    """Return what to do if results cannot be written; empty for other errors."""
     from pathlib import Path
 
     from probekit.scores import store
 
     if error.errno not in _UNWRITABLE or not error.filename:
         return ""
-    named = [text.removeprefix("--reports=") for text in sys.argv if text.startswith("--reports=")]
-    named += [after for text, after in pairwise(sys.argv) if text == "--reports"]
-    place, folder = Path(str(error.filename)), store.root(named[-1] if named else None)
-    inside = folder.absolute() in (place.absolute(), *place.absolute().parents)
-    return ". Name another folder with --reports" if inside else ""
+    values = [text.removeprefix("--reports=") for text in sys.argv if text.startswith("--reports=")]
+    values += [value for option, value in pairwise(sys.argv) if option == "--reports"]
+    path = Path(str(error.filename)).absolute()
+    folder = store.reports_root(values[-1] if values else None).absolute()
+    return ". Choose another folder with --reports" if folder in (path, *path.parents) else ""
 
 
 def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:
-    """Show a warning as people read it: where in the code it comes from is no matter to them."""
+    """Format a warning for users, to whom its line of code is irrelevant."""
     return f"warning: {message}\n"
 
 
 def _fail(message: str) -> NoReturn:
-    """Print one line, and leave."""
+    """Print an error in one line, and exit."""
     print(f"error: {message}", file=sys.stderr)  # noqa: T201
     sys.exit(2)
 
 
 def _fail_usage(error: Any) -> NoReturn:
-    """Say what is wrong with the arguments, and where to look; without arguments, show the help."""
+    """Print what is wrong with the arguments; without arguments, print the help."""
     if not error.ctx or type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         sys.exit(2)

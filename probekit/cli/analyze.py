@@ -1,54 +1,35 @@
-"""``probekit analyze``: what the probe learned."""
+"""``probekit analyze``: figures of class weights, embeddings and stored runs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from probekit.cli import options, output
 
-app = typer.Typer(help="What the probe learned.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from probekit.analysis.class_differences import ClassDifferences
 
-Task = Annotated[str, typer.Option(help="A task's name, card or CSV.")]
-C = Annotated[float | None, typer.Option(min=1e-12, help="C of the probe; chosen if not given.")]
-Space = Annotated[str, typer.Option(help="Weights on the embedding, or on standardized features.")]
-Center = Annotated[str, typer.Option(help="Rows: rows, classes or none.")]
-Metric = Annotated[str, typer.Option(help="cosine or euclidean.")]
-Linkage = Annotated[str, typer.Option(help="average, complete, single or ward.")]
-Clusters = Annotated[
-    int | None, typer.Option(min=1, help="Colours; by default the root of the number of classes.")
-]
-Probe = Annotated[str, typer.Option(help="linear: others have no class weights.")]
-Preset = Annotated[
-    str, typer.Option(help="A paper's recipe: stream, pooling, steps. For example kumar2021.")
-]
-Width = Annotated[
-    float | None,
-    typer.Option(min=1.5, max=20, help="Inches; 3.5 (one column) or 7.16 (two) by default."),
-]
-Style = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="A matplotlib style file that changes probekit's own."),
-]
+app = typer.Typer(help="What the probe learned.", no_args_is_help=True)
 
 
 @app.command()
 def dendrogram(
-    task: Task,
+    task: options.Task,
     embedding: options.Embedding,
     cache: options.Cache = None,
     root: options.Root = None,
     reports: options.Reports = None,
-    probe: Probe = "linear",
-    preset: Preset = "",
-    c: C = None,
-    space: Space = "embedding",
-    center: Center = "rows",
-    metric: Metric = "cosine",
-    linkage: Linkage = "average",
-    clusters: Clusters = None,
-    width: Width = None,
-    style: Style = None,
+    probe: options.Probe = "linear",
+    preset: options.Preset = "",
+    c: options.C = None,
+    space: options.Space = "embedding",
+    center: options.Center = "rows",
+    metric: options.Metric = "cosine",
+    linkage: options.Linkage = "average",
+    clusters: options.Clusters = None,
+    width: options.Width = None,
+    style: options.Style = None,
     json: bool = output.AsJson,
 ) -> None:
     """Cluster the classes by the weights of one probe fitted on all training clips.
@@ -59,13 +40,13 @@ def dendrogram(
 
       probekit analyze dendrogram --task synth -e melstats
     """
-    from probekit.analysis import dendrogram as analysis
+    from probekit.analysis.dendrogram import dendrogram
     from probekit.figures.files import save_drawing
     from probekit.figures.tree import draw_dendrogram
 
-    made = []
+    entries = []
     for name in embedding:
-        tree = analysis.dendrogram(
+        tree = dendrogram(
             task,
             name,
             cache=cache,
@@ -79,30 +60,30 @@ def dendrogram(
             linkage=linkage,
             clusters=clusters,
         )
-        files = save_drawing(draw_dendrogram, tree, folder(reports), width, style)
-        made.append(result_entry(name, tree, files))
-    print_result(made, json)
+        files = save_drawing(draw_dendrogram, tree, _folder(reports), width, style)
+        entries.append(_entry(name, tree, files))
+    _print_entries(entries, json)
 
 
 @app.command()
 def correlation(
-    task: Task,
+    task: options.Task,
     embedding: options.Embedding,
     cache: options.Cache = None,
     root: options.Root = None,
     reports: options.Reports = None,
-    probe: Probe = "linear",
-    preset: Preset = "",
-    c: C = None,
+    probe: options.Probe = "linear",
+    preset: options.Preset = "",
+    c: options.C = None,
     normalize: Annotated[
         str,
         typer.Option(help="Mean 0, variance 1 of each dimension (columns), each row (rows), none."),
     ] = "columns",
-    linkage: Linkage = "average",
+    linkage: options.Linkage = "average",
     permutations: Annotated[int, typer.Option(min=1, help="Of the test.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the permutations.")] = 0,
-    width: Width = None,
-    style: Style = None,
+    width: options.Width = None,
+    style: options.Style = None,
     json: bool = output.AsJson,
 ) -> None:
     """Compare the task's classes with those of the network's own head, by cosine of their weights.
@@ -114,13 +95,13 @@ def correlation(
 
       probekit analyze correlation --task synth -e convnet:stream=max5
     """
-    from probekit.analysis import correlation as analysis
+    from probekit.analysis.correlation import correlation
     from probekit.figures.files import save_drawing
     from probekit.figures.heatmap import draw_correlation
 
-    made = []
+    entries = []
     for name in embedding:
-        found = analysis.correlation(
+        cosines = correlation(
             task,
             name,
             cache=cache,
@@ -133,10 +114,10 @@ def correlation(
             permutations=permutations,
             seed=seed,
         )
-        files = save_drawing(draw_correlation, found, folder(reports), width, style)
-        made.append(result_entry(name, found, files) | {"strongest": found.strongest(10)})
-    print_result(made, json)
-    for one in [] if json else made:
+        files = save_drawing(draw_correlation, cosines, _folder(reports), width, style)
+        entries.append(_entry(name, cosines, files) | {"strongest": cosines.strongest(10)})
+    _print_entries(entries, json)
+    for entry in [] if json else entries:
         output.table(
             ["class", "source class", "cosine", "p, all pairs", "beyond chance"],
             [
@@ -147,40 +128,45 @@ def correlation(
                     f"{pair['p_all_pairs']:.3f}",
                     "yes" if pair["beyond_chance"] else "no",
                 )
-                for pair in one["strongest"]
+                for pair in entry["strongest"]
             ],
-            title=f"{one['embedding']}: strongest pairs",
+            title=f"{entry['embedding']}: strongest pairs",
             numbers="cosine|p, all pairs",
         )
 
 
 @app.command()
 def projection(
-    task: Task,
+    task: options.Task,
     embedding: options.Embedding,
     of: Annotated[str, typer.Option(help="classes (their weights) or clips.")] = "classes",
     method: Annotated[
         str, typer.Option(help="tsne or pca; tsne by default, pca of fewer than four points.")
     ] = "",
     perplexity: Annotated[float | None, typer.Option(min=1, help="Of t-SNE.")] = None,
-    colour: Annotated[
-        str, typer.Option(help="Clips: label, cluster, or auto (labels, up to 24 of them).")
+    color: Annotated[
+        str,
+        typer.Option(
+            "--color",
+            "--colour",
+            help="Clips: label, cluster, or auto (labels, up to 24 of them).",
+        ),
     ] = "auto",
     most: Annotated[int, typer.Option(min=4, help="Clips to draw at most.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of t-SNE and of the clips drawn.")] = 0,
     cache: options.Cache = None,
     root: options.Root = None,
     reports: options.Reports = None,
-    probe: Probe = "linear",
-    preset: Preset = "",
-    c: C = None,
-    space: Space = "embedding",
-    center: Center = "rows",
-    metric: Metric = "cosine",
-    linkage: Linkage = "average",
-    clusters: Clusters = None,
-    width: Width = None,
-    style: Style = None,
+    probe: options.Probe = "linear",
+    preset: options.Preset = "",
+    c: options.C = None,
+    space: options.Space = "embedding",
+    center: options.Center = "rows",
+    metric: options.Metric = "cosine",
+    linkage: options.Linkage = "average",
+    clusters: options.Clusters = None,
+    width: options.Width = None,
+    style: options.Style = None,
     json: bool = output.AsJson,
 ) -> None:
     """Show class weights or clips in a plane.
@@ -190,22 +176,22 @@ def projection(
       probekit analyze projection --task synth -e melstats
       probekit analyze projection --task synth -e melstats --of clips --method pca
     """
-    from probekit.analysis import dendrogram as trees
-    from probekit.analysis import projection as analysis
+    from probekit.analysis.dendrogram import dendrogram
+    from probekit.analysis.projection import project_classes, project_clips
     from probekit.figures.files import save_drawing
     from probekit.figures.scatter import draw_projection
     from probekit.utils.suggest import unknown_name_error
 
     if of not in ("classes", "clips"):
         raise unknown_name_error("points", of, ("classes", "clips"))
-    made = []
+    settings: dict[str, Any] = {"method": method, "perplexity": perplexity, "seed": seed}
+    folders: dict[str, Any] = {"cache": cache, "root": root}
+    entries = []
     for name in embedding:
-        common: dict[str, Any] = {"method": method, "perplexity": perplexity, "seed": seed}
-        places: dict[str, Any] = {"cache": cache, "root": root}
         if of == "clips":
-            found = analysis.project_clips(task, name, color=colour, max_clips=most, **places, **common)
+            points = project_clips(task, name, color=color, max_clips=most, **folders, **settings)
         else:
-            tree = trees.dendrogram(
+            tree = dendrogram(
                 task,
                 name,
                 c=c,
@@ -216,32 +202,249 @@ def projection(
                 metric=metric,
                 linkage=linkage,
                 clusters=clusters,
-                **places,
+                **folders,
             )
-            found = analysis.project_classes(tree, **common)
-        files = save_drawing(draw_projection, found, folder(reports), width, style)
-        made.append(result_entry(name, found, files))
-    print_result(made, json)
+            points = project_classes(tree, **settings)
+        files = save_drawing(draw_projection, points, _folder(reports), width, style)
+        entries.append(_entry(name, points, files))
+    _print_entries(entries, json)
 
 
-def folder(reports: str | None) -> Path:
-    """Return where figures go."""
+@app.command()
+def similarity(
+    task: options.Task,
+    embedding: options.Embedding,
+    measure: Annotated[
+        list[str] | None, typer.Option(help="cka or neighbours; both if not given.")
+    ] = None,
+    debiased: Annotated[
+        bool, typer.Option("--debiased", help="CKA with the unbiased estimate; for few clips.")
+    ] = False,
+    k: Annotated[int, typer.Option(min=1, help="Nearest neighbors.")] = 10,
+    normalize: Annotated[
+        str, typer.Option(help="Features: none, or columns (mean 0, variance 1 of each).")
+    ] = "none",
+    most: Annotated[int, typer.Option(min=4, help="Clips to compare at most.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the clips drawn.")] = 0,
+    cache: options.Cache = None,
+    root: options.Root = None,
+    reports: options.Reports = None,
+    width: options.Width = None,
+    style: options.Style = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Compare embeddings over the clips that all have: linear CKA, nearest neighbors in common.
+
+    [bold]Example[/bold]
+
+      probekit analyze similarity --task gtzan -e vggish -e openl3 -e melstats
+    """
+    from probekit.analysis.similarity import MEASURES, similarity
+    from probekit.figures.files import save_drawing
+    from probekit.figures.heatmap import draw_similarity
+
+    entries = []
+    for name in measure or MEASURES:
+        matrix = similarity(
+            task,
+            embedding,
+            cache=cache,
+            root=root,
+            measure=name,
+            debiased=debiased,
+            k=k,
+            normalize=normalize,
+            max_clips=most,
+            seed=seed,
+        )
+        files = save_drawing(draw_similarity, matrix, _folder(reports), width, style)
+        entries.append(_entry(name, matrix, files) | {"pairs": matrix.rows()})
+    _print_entries(entries, json)
+
+
+@app.command()
+def confusion(
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN",
+            show_default=False,
+            help="First digits of a run, or what -e takes; several make several figures.",
+        ),
+    ] = None,
+    embedding: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-e",
+            "--embedding",
+            metavar="NAME",
+            help="Its run (with --task): NAME, NAME@FINGERPRINT, or NAME/PROBE for another probe "
+            "than the linear one; repeat for several.",
+        ),
+    ] = None,
+    task: options.RunTask = "",
+    order: Annotated[
+        str, typer.Option(help="clusters (confused classes side by side) or labels.")
+    ] = "clusters",
+    reports: options.Reports = None,
+    width: options.Width = None,
+    style: options.Style = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Show which classes a probe predicts for which.
+
+    [bold]Examples[/bold]
+
+      probekit analyze confusion --task gtzan -e vggish -e melstats
+
+      probekit analyze confusion 1a2b3c4d5e6f
+    """
+    from probekit.analysis.confusion import confusion
+    from probekit.errors import DataError
+    from probekit.figures.files import save_drawing
+    from probekit.figures.heatmap import draw_confusion
+
+    names = [*(run or ()), *(embedding or ())]
+    if not names:
+        raise DataError(
+            "confusion needs a run: -e NAME with --task TASK, or the first digits of a run; see "
+            "probekit results ls"
+        )
+    entries = []
+    for name in dict.fromkeys(names):
+        matrix = confusion(name, task=task, reports=reports, order=order)
+        files = save_drawing(draw_confusion, matrix, _folder(reports), width, style)
+        entries.append(_entry(matrix.run.label, matrix, files))
+    _print_entries(entries, json)
+
+
+@app.command()
+def differences(
+    first: options.Run,
+    second: options.Run,
+    task: options.RunTask = "",
+    metric: options.RunMetric = "",
+    correction: Annotated[
+        str, typer.Option(help="For many classes: holm, or bh (Benjamini and Hochberg).")
+    ] = "holm",
+    reports: options.Reports = None,
+    width: options.Width = None,
+    style: options.Style = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Show where two runs differ, class by class, with intervals, on the clips that both scored.
+
+    [bold]Example[/bold]
+
+      probekit analyze differences vggish melstats --task gtzan
+    """
+    from probekit.analysis.class_differences import class_differences
+    from probekit.figures.dot_plot import draw_class_differences
+    from probekit.figures.files import save_drawing
+
+    by_class = class_differences(
+        first, second, task=task, reports=reports, metric=metric, correction=correction
+    )
+    files = save_drawing(draw_class_differences, by_class, _folder(reports), width, style)
+    entry = _entry(f"{by_class.first.label} and {by_class.second.label}", by_class, files)
+    _print_entries([entry | {"classes": by_class.rows()}], json)
+    if not json:
+        _print_differences(by_class)
+
+
+@app.command()
+def efficiency(
+    task: options.Task,
+    embedding: options.OnlyEmbedding = None,
+    reports: options.Reports = None,
+    width: options.Width = None,
+    style: options.Style = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Show how scores grow with the training labels, from runs with --fraction.
+
+    [bold]Example[/bold]
+
+      probekit evaluate --task gtzan -e vggish --fraction 0.1,0.3,1 --seeds 5
+
+      probekit analyze efficiency --task gtzan
+    """
+    from probekit.analysis.label_efficiency import label_efficiency
+    from probekit.figures.curves import draw_label_efficiency
+    from probekit.figures.files import save_drawing
+
+    curves = label_efficiency(task, reports=reports, embeddings=embedding or ())
+    files = save_drawing(draw_label_efficiency, curves, _folder(reports), width, style)
+    _print_entries([_entry(task, curves, files)], json)
+
+
+@app.command()
+def cost(
+    task: options.Task,
+    cache: options.Cache = None,
+    reports: options.Reports = None,
+    width: options.Width = None,
+    style: options.Style = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Show scores against parameters, GFLOP and seconds for a second of audio.
+
+    [bold]Example[/bold]
+
+      probekit analyze cost --task gtzan
+    """
+    from probekit.analysis.cost import cost
+    from probekit.figures.files import save_drawing
+    from probekit.figures.scatter import draw_cost
+
+    points = cost(task, reports=reports, cache=cache)
+    files = save_drawing(draw_cost, points, _folder(reports), width, style)
+    _print_entries([_entry(task, points, files)], json)
+
+
+def _folder(reports: str | None) -> Path:
+    """Return the folder of figures."""
     from probekit.scores.store import reports_root
 
     return reports_root(reports) / "figures"
 
 
-def result_entry(name: str, found: Any, files: list[Path]) -> dict[str, Any]:
-    """Return what was made, for :func:`print_result`."""
-    return {"embedding": name, "caption": found.caption, "files": [str(file) for file in files]}
+def _entry(name: str, analysis: Any, files: list[Path]) -> dict[str, Any]:
+    """Return what ``--json`` prints of a figure."""
+    return {"embedding": name, "caption": analysis.caption, "files": [str(file) for file in files]}
 
 
-def print_result(made: list[dict[str, Any]], json: bool) -> None:
-    """Say what was made: captions and files, or JSON."""
+def _print_entries(entries: list[dict[str, Any]], json: bool) -> None:
+    """Print captions and files, or JSON."""
     if json:
-        output.as_json(made)
+        output.as_json(entries)
         return
-    for one in made:
-        output.say(str(one["caption"]))
-        for file in one["files"]:
+    for entry in entries:
+        output.say(str(entry["caption"]))
+        for file in entry["files"]:
             output.say(f"  {file}")
+
+
+def _print_differences(differences: "ClassDifferences") -> None:
+    """Print the classes that differ beyond chance."""
+    rows = [row for row in differences.rows() if row["beyond_chance"]]
+    if not rows:
+        output.say("No class differs beyond chance.")
+        return
+    first, second = differences.first.label, differences.second.label
+    output.table(
+        ["class", first, second, "difference", "95 % interval", "p"],
+        [
+            (
+                row["class"],
+                f"{row['first']:.3f}",
+                f"{row['second']:.3f}",
+                f"{row['difference']:+.3f}",
+                f"{row['low']:+.3f} – {row['high']:+.3f}",
+                output.p_value(row["p_adjusted"]),
+            )
+            for row in rows
+        ],
+        title="Classes that differ beyond chance",
+        numbers=f"{first}|{second}|difference|p",
+    )

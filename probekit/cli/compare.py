@@ -19,8 +19,8 @@ def compare(
             "NAME/PROBE for another probe than the linear one.",
         ),
     ],
-    task: Annotated[str, typer.Option(help="The task, where names do not tell.")] = "",
-    metric: Annotated[str, typer.Option(help="Which metric; the task's first by default.")] = "",
+    task: options.RunTask = "",
+    metric: options.RunMetric = "",
     reports: options.Reports = None,
     json: bool = output.AsJson,
 ) -> None:
@@ -38,49 +38,45 @@ def compare(
 
       probekit compare vggish vggish/mlp vggish/knn --task gtzan
     """
-    from probekit.scores import comparison
+    from probekit.scores.comparison import compare
 
-    found = comparison.compare(*runs, task=task, metric=metric, reports=reports)
+    comparisons = compare(*runs, task=task, metric=metric, reports=reports)
     if json:
-        output.as_json([vars(one) for one in found])
+        output.as_json([vars(comparison) for comparison in comparisons])
     else:
-        _show(found)
+        _print_table(comparisons)
 
 
-def _show(found: "list[Comparison]") -> None:
-    first = found[0]
+def _print_table(comparisons: "list[Comparison]") -> None:
+    first = comparisons[0]
     rows = [
         (
-            one.first,
-            one.second,
-            f"{one.scores[0]:.3f}",
-            f"{one.scores[1]:.3f}",
-            f"{one.difference:+.3f}",
-            f"{one.low:+.3f} – {one.high:+.3f}",
-            p_value(one.p_bootstrap),
-            "–" if one.p_t is None else p_value(one.p_t),
-            p_value(one.adjusted),
-            _format_comparison(one),
+            comparison.first,
+            comparison.second,
+            f"{comparison.scores[0]:.3f}",
+            f"{comparison.scores[1]:.3f}",
+            f"{comparison.difference:+.3f}",
+            f"{comparison.low:+.3f} – {comparison.high:+.3f}",
+            output.p_value(comparison.p_bootstrap),
+            "–" if comparison.p_t is None else output.p_value(comparison.p_t),
+            output.p_value(comparison.adjusted),
+            _format_verdict(comparison),
         )
-        for one in found
+        for comparison in comparisons
     ]
-    holm = "p (Holm)" if len(found) > 1 else "p"
+    holm = "p (Holm)" if len(comparisons) > 1 else "p"
     output.table(
         ("A", "B", "A's", "B's", "A - B", "95 % interval", "p bootstrap", "p t-test", holm, ""),
         rows,
         title=f"{first.task}: {first.metric}, {first.clips:,} test clips",
         numbers="A's|B's|A - B|p bootstrap|p t-test|p|p (Holm)",
     )
-    for text in dict.fromkeys(note for one in found for note in one.notes):
-        output.say(f"note: {text}")
+    for note in dict.fromkeys(note for comparison in comparisons for note in comparison.notes):
+        output.say(f"note: {note}")
 
 
-def p_value(value: float) -> str:
-    """Return a p-value as papers print it: never zero."""
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _format_comparison(one: "Comparison") -> str:
-    if one.verdict == "not distinguishable":
-        return one.verdict
-    return f"{one.first if one.verdict == 'first' else one.second} is better"
+def _format_verdict(comparison: "Comparison") -> str:
+    if comparison.verdict == "not distinguishable":
+        return comparison.verdict
+    better = comparison.first if comparison.verdict == "first" else comparison.second
+    return f"{better} is better"

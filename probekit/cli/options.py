@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options of several commands."""
 
 from typing import Annotated
 
@@ -24,36 +24,71 @@ Embedding = Annotated[
         "--embedding",
         metavar="NAME",
         help="Extractor; repeat for several. NAME:key=value for parameters, stream= and pool=; "
-        "NAME@FINGERPRINT picks among several in the cache.",
+        "NAME@FINGERPRINT selects one of several in the cache.",
     ),
 ]
 
+Task = Annotated[str, typer.Option(help="A task's name, card or CSV.")]
+RunTask = Annotated[str, typer.Option("--task", help="The task, where the name does not tell.")]
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="First digits of a run, or an embedding (with --task): NAME, NAME@FINGERPRINT, or "
+        "NAME/PROBE for another probe than the linear one.",
+    ),
+]
+OnlyEmbedding = Annotated[
+    list[str] | None,
+    typer.Option("-e", "--embedding", metavar="NAME", help="Only these; repeat for several."),
+]
+RunMetric = Annotated[str, typer.Option("--metric", help="Metric; the task's first by default.")]
 
-def is_bare_call(context: typer.Context, *given: object) -> bool:
-    """Tell whether a group of commands was called without one of them.
+# class weights and their clustering
+C = Annotated[float | None, typer.Option(min=1e-12, help="C of the probe; chosen if not given.")]
+Space = Annotated[str, typer.Option(help="Weights on the embedding, or on standardized features.")]
+Center = Annotated[str, typer.Option(help="Rows: rows, classes or none.")]
+Metric = Annotated[str, typer.Option(help="cosine or euclidean.")]
+Linkage = Annotated[str, typer.Option(help="average, complete, single or ward.")]
+Clusters = Annotated[
+    int | None, typer.Option(min=1, help="Colors; by default the root of the number of classes.")
+]
+Probe = Annotated[str, typer.Option(help="linear: others have no class weights.")]
+Preset = Annotated[
+    str, typer.Option(help="A paper's stream, pooling and steps. For example kumar2021.")
+]
+
+# figures
+Width = Annotated[
+    float | None,
+    typer.Option(min=1.5, max=20, help="Inches; 3.5 (one column) or 7.16 (two) by default."),
+]
+Style = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="A matplotlib style file that changes probekit's own."),
+]
+
+
+def is_bare_call(context: typer.Context, *values: object) -> bool:
+    """Tell whether a command group was called without a command.
 
     Parameters
     ----------
     context : typer.Context
         Of the group.
-    *given : object
-        What the group's own options came to; each is false where it was not given.
-
-    Returns
-    -------
-    bool
-        Whether the group itself is to do something.
+    *values : object
+        Values of the group's own options; false if not set.
 
     Raises
     ------
     ProbekitError
-        If the group's own options stand before a command, which would not know of them.
+        If options of the group precede a command, which would not get them.
     """
     if context.invoked_subcommand is None:
         return True
-    if any(given):
+    if any(values):
         raise ProbekitError(
-            f"options stand behind the command: {context.command_path} "
+            f"options must follow the command: {context.command_path} "
             f"{context.invoked_subcommand} …"
         )
     return False

@@ -1,4 +1,4 @@
-"""How commands speak: tables, JSON, sizes, progress."""
+"""Output of commands: tables, JSON, numbers, progress."""
 
 import json
 import sys
@@ -29,16 +29,16 @@ def table(
     Parameters
     ----------
     columns : sequence of str
-        Heads.
+        Headers.
     rows : iterable of sequence
-        Cells; printed as they are, markup in them is not interpreted.
+        Cells; markup in them is not interpreted.
     title : str
         Printed above.
     numbers : str
-        Heads of columns to align right, separated by ``|``.
+        Headers of columns to align right, separated by ``|``.
     """
     right = set(numbers.split("|"))
-    made = Table(
+    grid = Table(
         title=escape(title) or None,
         title_justify="left",
         header_style="bold",
@@ -47,15 +47,15 @@ def table(
         title_style="bold",
     )
     for name in columns:
-        made.add_column(
+        grid.add_column(
             name,
             justify="right" if name in right else "left",
             overflow="fold",
             no_wrap=name in right,
         )
     for row in rows:
-        made.add_row(*(escape(str(cell)) for cell in row))
-    _console().print(made)
+        grid.add_row(*(escape(str(cell)) for cell in row))
+    _console().print(grid)
 
 
 def as_json(value: Any) -> None:
@@ -74,7 +74,7 @@ def warn(text: str) -> None:
 
 
 def progress(unit: str) -> Progress:
-    """Return a progress display on standard error; silent where that is not a terminal."""
+    """Return a progress display on standard error; silent unless that is a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -89,7 +89,7 @@ def progress(unit: str) -> Progress:
 
 
 def size(count: float) -> str:
-    """Return a number of bytes as people read it."""
+    """Format a number of bytes."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -98,7 +98,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people read it."""
+    """Format a duration."""
     if seconds < 90:
         return f"{seconds:.1f} s"
     if seconds < 5400:
@@ -106,25 +106,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def interval(found: Mapping[str, Any]) -> str:
-    """Return an interval of a result as text.
+def interval(interval: Mapping[str, Any]) -> str:
+    """Format the interval of a result, with its method unless that is the bootstrap."""
+    text = f"{interval['low']:.3f} – {interval['high']:.3f}"
+    return text if interval["method"] == "bootstrap" else f"{text} ({interval['method']})"
 
-    Parameters
-    ----------
-    found : mapping
-        What a result keeps: ``low``, ``high``, ``method``.
 
-    Returns
-    -------
-    str
-        With the method where it is not the bootstrap.
-    """
-    text = f"{found['low']:.3f} – {found['high']:.3f}"
-    return text if found["method"] == "bootstrap" else f"{text} ({found['method']})"
+def p_value(value: float) -> str:
+    """Return a p-value as papers print it: never zero."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def speed(audio: float, elapsed: float, unit: str = "hours of audio a second") -> str:
-    """Return how fast audio is embedded, as people read it.
+    """Format the speed of extraction: times real time, and hours of audio per second.
 
     Parameters
     ----------
@@ -133,12 +127,7 @@ def speed(audio: float, elapsed: float, unit: str = "hours of audio a second") -
     elapsed : float > 0
         Seconds that it took.
     unit : str
-        What to call hours of audio a second.
-
-    Returns
-    -------
-    str
-        Times real time, and hours of audio a second.
+        Name of hours of audio per second.
     """
     ratio = audio / elapsed
     times = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 0.1 else f"{ratio:.2g}"
@@ -147,5 +136,5 @@ def speed(audio: float, elapsed: float, unit: str = "hours of audio a second") -
 
 
 def _console() -> Console:
-    """Return standard output; as wide as the content needs where it is not a terminal."""
+    """Return the console of standard output, wide unless it is a terminal."""
     return Console() if sys.stdout.isatty() else Console(width=200)

@@ -1,4 +1,4 @@
-"""``probekit results``: what was scored."""
+"""``probekit results``: stored results as tables."""
 
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +8,9 @@ import typer
 from probekit.cli import options, output
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probekit.scores.groups import RunGroup
     from probekit.scores.store import Result
 
 app = typer.Typer(invoke_without_command=True)
@@ -21,7 +24,7 @@ def group(
     reports: options.Reports = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Tell what was scored; without a command, all results are listed.
+    """Show stored results; without a command, all results are listed.
 
     [bold]Examples[/bold]
 
@@ -87,65 +90,29 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
 @app.command()
 def show(
     run: Annotated[str, typer.Argument(help="First digits of a run, or an embedding.")],
-    task: Annotated[str, typer.Option(help="The task, where the name does not tell.")] = "",
+    task: options.RunTask = "",
     reports: options.Reports = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Tell all about one run: scores, folds, classes, what was chosen and how sure it is.
+    """Show all about one run: scores, intervals, folds, classes, and the settings it chose.
 
     [bold]Example[/bold]
 
       probekit results show vggish --task fsdd
     """
-    import numpy as np
+    from probekit.cli.evaluate import show as print_results
+    from probekit.scores.groups import resolve_run
 
-    from probekit.cli.evaluate import show as table
-    from probekit.scores import groups, store
-
-    found = list(groups.resolve_run(run, task, reports).results)
+    results = list(resolve_run(run, task, reports).results)
     if json:
-        output.as_json(found)
+        output.as_json(results)
         return
-    table(found)
-    for r in found:
-        if r["probe"].startswith("student:"):
-            _student(r)
-        names = r["folds"][0]["params"]
-        output.table(
-            ("fold", "train", "test", r["metric"], *names, "chosen on", "gap", "steps"),
-            [
-                (
-                    f["fold"],
-                    f"{f['train']:,}",
-                    f"{f['test']:,}",
-                    f"{f['score']:.3f}",
-                    *(_plain(f["params"][name]) for name in names),
-                    f["selected_on"],
-                    "–" if f["gap"] is None else f"{f['gap']:.0e}",
-                    f["iterations"],
-                )
-                for f in r["folds"]
-            ],
-            title=f"run {r['run'][:12]}, {r['created']}",
-            numbers=f"train|test|{r['metric']}|gap|steps",
-        )
-        sign = -1 if store.higher_is_better(r) else 1
-        ranked = sorted(
-            r["per_class"].items(),
-            key=lambda pair: np.inf if pair[1]["score"] is None else sign * pair[1]["score"],
-        )
-        output.table(
-            ("class", "clips", r["metric"]),
-            [
-                (
-                    name,
-                    f"{own['clips']:,}",
-                    "–" if own["score"] is None else f"{own['score']:.3f}",
-                )
-                for name, own in ranked
-            ],
-            numbers=f"clips|{r['metric']}",
-        )
+    print_results(results)
+    for result in results:
+        if result["probe"].startswith("student:"):
+            _print_student(result)
+        _print_folds(result)
+        _print_classes(result)
 
 
 @app.command()
@@ -162,27 +129,23 @@ def best(
 
       probekit results best gtzan
     """
-    from probekit.cli.compare import p_value
-    from probekit.errors import DataError
-    from probekit.scores import comparison, groups, store
+    from probekit.scores.comparison import compare_with_best
 
-    entries = groups.load_groups(task, reports)
-    if not entries:
-        raise DataError(f"{store.reports_root(reports)}: no results of {task!r}; see probekit results ls")
-    top, tests = comparison.compare_with_best(entries)
+    top, comparisons = compare_with_best(_load_groups(task, reports))
     if json:
-        output.as_json({"best": top.label, "score": top.score, "tests": [vars(t) for t in tests]})
+        tests = [vars(comparison) for comparison in comparisons]
+        output.as_json({"best": top.label, "score": top.score, "tests": tests})
         return
     rows = [
         (
-            one.second,
-            f"{one.scores[1]:.3f}",
-            f"{one.difference:+.3f}",
-            f"{one.low:+.3f} – {one.high:+.3f}",
-            p_value(one.adjusted),
-            one.verdict if one.verdict == "not distinguishable" else "worse",
+            comparison.second,
+            f"{comparison.scores[1]:.3f}",
+            f"{comparison.difference:+.3f}",
+            f"{comparison.low:+.3f} – {comparison.high:+.3f}",
+            output.p_value(comparison.adjusted),
+            "worse" if comparison.verdict != "not distinguishable" else comparison.verdict,
         )
-        for one in tests
+        for comparison in comparisons
     ]
     metric = top.results[0]["metric"]
     output.table(
@@ -191,9 +154,9 @@ def best(
         title=task,
         numbers=f"{metric}|p (Holm)|best - this",
     )
-    notes = [text for one in tests for text in one.notes] or top.results[0]["provenance"]
-    for text in dict.fromkeys(notes):
-        output.say(f"note: {text}")
+    notes = [note for comparison in comparisons for note in comparison.notes]
+    for note in dict.fromkeys(notes or top.results[0]["provenance"]):
+        output.say(f"note: {note}")
 
 
 @app.command("table")
@@ -216,7 +179,7 @@ def paper_table(
     """Make a table for a paper: embeddings as rows, tasks as columns.
 
     The best is bold; those that the paired test does not tell from it have a dagger; published
-    scores stand below, and what must be said beside a score is in notes.
+    scores are below, and notes on scores below the table.
 
     [bold]Examples[/bold]
 
@@ -226,28 +189,20 @@ def paper_table(
     """
     from pathlib import Path
 
-    from probekit.errors import DataError
     from probekit.report import leaderboard_table, table_format
-    from probekit.scores import groups, store
     from probekit.utils import atomic
 
-    form = table_format.infer_format(format, out)
-    found = []
-    for name in dict.fromkeys(task):
-        own = groups.load_groups(name, reports)
-        if embedding:
-            own = [one for one in own if one.results[0]["embedding"] in embedding]
-        if not own:
-            of = f" of {', '.join(embedding)}" if embedding else ""
-            raise DataError(
-                f"{store.reports_root(reports)}: no results{of} for {name!r}; see probekit results ls"
-            )
-        found += own
-    if form == "csv":
-        text = leaderboard_table.records(found)
+    table_type = table_format.infer_format(format, out)
+    groups = [
+        group
+        for name in dict.fromkeys(task)
+        for group in _load_groups(name, reports, embedding or ())
+    ]
+    if table_type == "csv":
+        text = leaderboard_table.records_csv(groups)
     else:
         text = table_format.render(
-            leaderboard_table.leaderboard(found, intervals=intervals, digits=digits), form
+            leaderboard_table.build_table(groups, intervals=intervals, digits=digits), table_type
         )
     if out is None:
         print(text, end="")  # noqa: T201
@@ -265,46 +220,109 @@ def verify(reports: options.Reports = None, json: bool = output.AsJson) -> None:
 
       probekit results verify
     """
-    from probekit.scores import store, verification
+    from probekit.scores import verification
+    from probekit.scores.store import reports_root
 
-    found = verification.verify(reports)
-    bad = [one for one in found if one.faults]
+    outcomes = verification.verify(reports)
+    failed = [outcome for outcome in outcomes if outcome.faults]
     if json:
-        output.as_json([vars(one) for one in found])
+        output.as_json([vars(outcome) for outcome in outcomes])
     else:
-        for one in bad:
-            output.say(f"{one.path}:")
-            for text in one.faults:
-                output.say(f"    {text}")
+        for outcome in failed:
+            output.say(f"{outcome.path}:")
+            for fault in outcome.faults:
+                output.say(f"    {fault}")
         output.say(
-            f"{len(found) - len(bad):,} of {len(found):,} results in {store.reports_root(reports)} "
-            "follow from their predictions to the last digit"
+            f"{len(outcomes) - len(failed):,} of {len(outcomes):,} results in "
+            f"{reports_root(reports)} follow from their predictions to the last digit"
         )
-    if bad:
+    if failed:
         raise typer.Exit(1)
 
 
-def _student(result: "Result") -> None:
-    """Print how a student was made."""
-    own = result["settings"]
-    recipe = own["recipe"]
-    whole = sum(phase["epochs"] for phase in recipe["phases"])
-    said = {
-        "student": own["student"],
-        "method": own["method"] + (f", alpha {own['alpha']:g}" if own["alpha"] else ""),
-        "teachers": ", ".join(own["teachers"]),
-        "alignment": own["alignment"],
-        "begun with": own["init"],
+def _load_groups(
+    task: str, reports: str | None, embeddings: "Sequence[str]" = ()
+) -> "list[RunGroup]":
+    """Return the run groups of a task (of some embeddings); DataError if there are none."""
+    from probekit.errors import DataError
+    from probekit.scores.groups import load_groups
+    from probekit.scores.store import reports_root
+
+    groups = load_groups(task, reports)
+    if embeddings:
+        groups = [group for group in groups if group.results[0]["embedding"] in embeddings]
+    if not groups:
+        of = f" of {', '.join(embeddings)}" if embeddings else ""
+        raise DataError(
+            f"{reports_root(reports)}: no results{of} for {task!r}; see probekit results ls"
+        )
+    return groups
+
+
+def _print_folds(result: "Result") -> None:
+    metric, params = result["metric"], result["folds"][0]["params"]
+    output.table(
+        ("fold", "train", "test", metric, *params, "chosen on", "gap", "steps"),
+        [
+            (
+                fold["fold"],
+                f"{fold['train']:,}",
+                f"{fold['test']:,}",
+                f"{fold['score']:.3f}",
+                *(_format_value(fold["params"][name]) for name in params),
+                fold["selected_on"],
+                "–" if fold["gap"] is None else f"{fold['gap']:.0e}",
+                fold["iterations"],
+            )
+            for fold in result["folds"]
+        ],
+        title=f"run {result['run'][:12]}, {result['created']}",
+        numbers=f"train|test|{metric}|gap|steps",
+    )
+
+
+def _print_classes(result: "Result") -> None:
+    """Print the score of each class, the best first."""
+    import numpy as np
+
+    from probekit.scores.store import higher_is_better
+
+    sign = -1 if higher_is_better(result) else 1
+    ranked = sorted(
+        result["per_class"].items(),
+        key=lambda item: np.inf if item[1]["score"] is None else sign * item[1]["score"],
+    )
+    output.table(
+        ("class", "clips", result["metric"]),
+        [
+            (name, f"{row['clips']:,}", "–" if row["score"] is None else f"{row['score']:.3f}")
+            for name, row in ranked
+        ],
+        numbers=f"clips|{result['metric']}",
+    )
+
+
+def _print_student(result: "Result") -> None:
+    """Print the settings of a student."""
+    settings = result["settings"]
+    recipe = settings["recipe"]
+    values = {
+        "student": settings["student"],
+        "method": settings["method"]
+        + (f", alpha {settings['alpha']:g}" if settings["alpha"] else ""),
+        "teachers": ", ".join(settings["teachers"]),
+        "alignment": settings["alignment"],
+        "initialized from": settings["init"],
         "recipe": recipe["name"],
-        "epochs at most": whole,
+        "epochs at most": sum(phase["epochs"] for phase in recipe["phases"]),
         "batch": recipe["batch"],
-        "first rate": f"{recipe['phases'][0]['lr']:g}",
-        "crop": f"{float(Fraction(own['crop'])):g} s",
-        "precision": own["precision"],
+        "initial learning rate": f"{recipe['phases'][0]['lr']:g}",
+        "crop": f"{float(Fraction(settings['crop'])):g} s",
+        "precision": settings["precision"],
     }
-    rows = [(name, str(value)) for name, value in said.items() if value]
+    rows = [(name, str(value)) for name, value in values.items() if value]
     output.table(("setting", ""), rows, title=f"run {result['run'][:12]}")
 
 
-def _plain(value: object) -> str:
+def _format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -305,7 +305,8 @@ def _common_clips(first: Predictions, second: Predictions, labels: str) -> Pair:
     if moved:
         raise DataError(
             f"{labels} were scored in other folds: {len(moved):,} of the {len(shared):,} clips "
-            f"that both scored, for example {summarize_ids(moved, 1)}; evaluate both under one protocol"
+            f"that both scored, for example {summarize_ids(moved, 1)}; evaluate both under one "
+            "protocol"
         )
     common = [key for key in rows_by_key[0] if key in rows_by_key[1]]
     left, right = (

@@ -1,4 +1,4 @@
-"""The commands of ``probekit analyze`` that look at class weights."""
+"""The commands of ``probekit analyze``."""
 
 import json
 
@@ -39,7 +39,7 @@ def task(tmp_path, monkeypatch):
         arrays = [tmp_path / "made.npy"]
         import_export.import_arrays("made", clips, arrays, cache=cache, dataset="mine")
         kept.save_manifest(cache, clips)
-        return embeddings_module.find(cache, "made", "mine")
+        return embeddings_module.find_embeddings(cache, "made", "mine")
 
     return make
 
@@ -64,7 +64,7 @@ def test_correlation(task, main, tmp_path):
     embeddings = task(["a", "b", "c"])
     done = main("analyze", "correlation", "--task", "mine", "-e", "made")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: made: no head is kept with")
+    assert done.stderr.startswith("error: made: no head found with")
     rng = np.random.default_rng(1)
     head = head_module.SavedHead(
         ("bark", "bell", "rain", "wind"),
@@ -73,7 +73,7 @@ def test_correlation(task, main, tmp_path):
         embeddings.default_stream,
         "none",
     )
-    head_module.save_head(embeddings.where.parent, head)
+    head_module.save_head(embeddings.folder.parent, head)
     done = main("analyze", "correlation", "--task", "mine", "-e", "made", "--json")
     assert done.returncode == 0, done.stderr
     [made] = json.loads(done.stdout)
@@ -92,13 +92,22 @@ def test_projection_of_classes_and_clips(task, main, tmp_path):
     assert stems == {"projection-classes-mine-made", "projection-clips-mine-made"}
 
 
+def test_color_has_its_british_name_too(task, main, tmp_path):
+    task(list("abcdef"))
+    options = ["--task", "mine", "-e", "made", "--of", "clips", "--method", "pca"]
+    for name in ("--color", "--colour"):
+        done = main("analyze", "projection", *options, name, "cluster")
+        assert done.returncode == 0, done.stderr
+        assert "clusters of the labels by their probe's weights" in done.stdout
+
+
 def test_two_classes(task, main, tmp_path):
     task(["yes", "no"])
     assert main("analyze", "dendrogram", "--task", "mine", "-e", "made").returncode == 0
     where = ("--task", "mine", "-e", "made")
     done = main("analyze", "projection", *where)
     assert done.returncode == 0, done.stderr
-    said = "First two principal components (t-SNE needs at least 4, here are 2) of the class"
+    said = "First two principal components (t-SNE needs at least 4 points, got 2) of the class"
     assert said in done.stdout
     facts = json.loads(
         (tmp_path / "reports/figures/projection-classes-mine-made-method-pca.json").read_text()
@@ -106,7 +115,7 @@ def test_two_classes(task, main, tmp_path):
     assert facts["method"] == "pca" and facts["instead"].startswith("t-SNE needs at least 4")
     done = main("analyze", "projection", *where, "--method", "tsne")
     assert done.returncode == 2
-    assert "t-SNE needs at least 4, here are 2; use --method pca" in done.stderr
+    assert "t-SNE needs at least 4 points, got 2; use --method pca" in done.stderr
     done = main("analyze", "projection", *where, "--method", "pca")
     assert done.returncode == 0 and "t-SNE" not in done.stdout
 
@@ -167,9 +176,10 @@ def test_steps_of_a_paper_s_recipe(task, tmp_path):
     wide = (features - features.mean(axis=0)) / features.std(axis=0)
     unit = wide / np.linalg.norm(wide, axis=1, keepdims=True)
     targets = np.array([int(k[1]) for k in rows])
-    [probe] = linear.fit_path(
-        unit.astype(np.float32), targets, "single", 3, (1.0,), standardize=False
-    )
+    [[probe]] = linear.fit_paths(
+        unit.astype(np.float32), targets, [np.arange(len(rows))], "single", 3, (1.0,),
+        standardize=False,
+    )  # fmt: skip
     card = tmp_path / "cards" / "reports"
     card.mkdir(parents=True)
     (card / "paper.yaml").write_text(
@@ -182,4 +192,79 @@ def test_steps_of_a_paper_s_recipe(task, tmp_path):
     expected = probe.coef / features.std(axis=0)
     assert np.abs(found.matrix - expected).max() < 1e-2 * np.abs(expected).max()
     assert "with the recipe of paper" in found.description()
-    assert "standardized and put to unit length clip by clip" in found.description()
+    assert "standardized and scaled to unit length clip by clip" in found.description()
+
+
+# ---- embeddings and stored runs
+
+
+def files(scored, stem):
+    return sorted(path.suffix[1:] for path in (scored.root / "figures").glob(f"{stem}.*"))
+
+
+def test_confusion(main, scored):
+    done = main("analyze", "confusion", "good/knn", "--task", "mine", "--reports", scored.root)
+    assert done.returncode == 0, done.stderr
+    assert "Confusion of good / knn on mine" in done.stdout and "6 folds" in done.stdout
+    assert files(scored, "confusion-mine-good---knn") == sorted(KINDS)
+
+
+def test_confusion_of_embeddings_as_its_siblings_take_them(main, scored):
+    where = ["--task", "mine", "--reports", scored.root]
+    done = main("analyze", "confusion", *where, "-e", "good", "-e", "bad", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [one["embedding"] for one in json.loads(done.stdout)] == ["good", "bad"]
+    assert files(scored, "confusion-mine-good") == files(scored, "confusion-mine-bad")
+    assert files(scored, "confusion-mine-bad") == sorted(KINDS)
+    done = main("analyze", "confusion", *where)
+    assert done.returncode == 2 and "confusion needs a run: -e NAME with --task TASK" in done.stderr
+
+
+def test_differences(main, scored):
+    done = main("analyze", "differences", "good", "bad", "--task", "mine", "--reports", scored.root)
+    assert done.returncode == 0, done.stderr
+    assert "Classes that differ beyond chance" in done.stdout
+    assert files(scored, "differences-mine-good-bad") == sorted(KINDS)
+    done = main("analyze", "differences", "good", "bad", "--reports", scored.root, "--json")
+    [made] = json.loads(done.stdout)
+    assert [row["class"] for row in made["classes"]] and len(made["files"]) == 5
+
+
+def test_efficiency(main, scored):
+    done = main("analyze", "efficiency", "--task", "mine", "--reports", scored.root)
+    assert done.returncode == 0, done.stderr
+    assert "by number of labeled training clips" in done.stdout
+    table = (scored.root / "figures/efficiency-mine.csv").read_text().splitlines()
+    assert len(table) == 3 and table[1].startswith("good,0.5,") and ",2," in table[1]
+
+
+def test_similarity(main, made, tmp_path, scored):
+    options = ["--task", made / "mine.yaml", "--root", made, "--cache", made / "cache"]
+    done = main("analyze", "similarity", *options, "-e", "good", "-e", "bad",
+                "--reports", scored.root)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for measure in ("cka", "neighbours"):
+        assert files(scored, f"similarity-{measure}-mine-good-bad") == sorted(KINDS)
+    done = main("analyze", "similarity", *options, "-e", "good", "--reports", scored.root)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["confusion", "good"], "error: {}: no results yet; make them with: probekit evaluate"),
+        (["differences", "good", "bad"], "no results yet"),
+        (["efficiency", "--task", "mine"], "no results of mine yet"),
+        (["cost", "--task", "mine"], "no results of mine yet"),
+    ],
+)
+def test_without_results_the_command_is_named(main, tmp_path, arguments, message):
+    done = main("analyze", *arguments, "--reports", tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert message.format(tmp_path) in done.stderr
+
+
+def test_cost_of_imported_embeddings_is_not_known(main, scored, made):
+    options = ["--reports", scored.root, "--cache", made / "cache"]
+    done = main("analyze", "cost", "--task", "mine", *options)
+    assert done.returncode == 2 and "the cost of bad, good is not known" in done.stderr

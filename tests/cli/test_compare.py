@@ -48,9 +48,9 @@ def test_another_metric(main, scored):
     ("names", "words"),
     [
         (("good",), "at least two runs"),
-        (("good", "goood"), "no run 'goood' of mine; there is bad, good"),
+        (("good", "goood"), "no run 'goood' of mine; there are results of bad, good"),
         (("good", "good"), "the same run twice"),
-        (("good", "bad", "--metric", "roc-auc"), "--metric roc-auc: for multi targets"),
+        (("good", "bad", "--metric", "roc-auc"), "--metric roc-auc needs multi targets"),
         (("good", "bad", "--metric", "acuracy"), "unknown metric 'acuracy'"),
     ],
 )

@@ -90,7 +90,7 @@ def test_results_of_an_older_version_are_left_out_with_one_warning(main, cli, sc
     old.write_text(json.dumps({**json.loads(old.read_text()), "format": 1}))
     torn.write_text(torn.read_text()[:999])
     where = ("--task", "mine", "--reports", scored.root)
-    said = f"warning: 2 results are left out; the first: {scored.root}"
+    said = f"warning: 2 results cannot be read; the first: {scored.root}"
     # a process of its own: pytest shows warnings that users see once
     for arguments in (("compare", "good", "bad", *where), ("report", "--reports", scored.root)):
         done = cli(*arguments)
@@ -98,14 +98,14 @@ def test_results_of_an_older_version_are_left_out_with_one_warning(main, cli, sc
         (line,) = done.stderr.splitlines()
         assert line.startswith(said) and "Delete them, or evaluate again" in line
     page = (scored.root / "index.html").read_text(encoding="utf-8")
-    assert "2 results are left out" in page
+    assert "2 results cannot be read" in page
     commands = (
         ("results", "ls", *where),
         ("results", "best", "mine", "--reports", scored.root),
         ("results", "show", "good", *where),
     )
     for arguments in commands:
-        with pytest.warns(UserWarning, match="2 results are left out"):
+        with pytest.warns(UserWarning, match="2 results cannot be read"):
             assert main(*arguments).returncode == 0
     assert main("results", "verify", "--reports", scored.root).returncode == 1
 
@@ -116,7 +116,7 @@ def test_a_store_of_nothing_but_older_results(cli, scored):
     for arguments in (("compare", "a", "b"), ("report",)):
         done = cli(*arguments, "--reports", scored.root)
         warning, error = done.stderr.splitlines()
-        assert done.returncode == 2 and "5 results are left out" in warning
+        assert done.returncode == 2 and "5 results cannot be read" in warning
         assert error.endswith("make them with: probekit evaluate --task TASK -e NAME")
 
 
@@ -124,5 +124,5 @@ def test_nothing_scored_yet(main, tmp_path):
     done = main("results", "ls", "--reports", tmp_path)
     assert done.stdout == f"no results in {tmp_path}; probekit evaluate makes them\n"
     done = main("results", "best", "mine", "--reports", tmp_path)
-    assert done.returncode == 2 and "no results of 'mine'; see probekit results ls" in done.stderr
+    assert done.returncode == 2 and "no results for 'mine'; see probekit results ls" in done.stderr
     assert main("results", "verify", "--reports", tmp_path).stdout.startswith("0 of 0 results")
