@@ -111,10 +111,10 @@ def test_clip_twice_is_refused(tmp_path):
         load_task("esc50").manifest(write(tmp_path, line, line))
 
 
-def test_rehearsal_plays_folds_and_recordings(tmp_path):
-    load_task("esc50").write_standin(tmp_path / "played", 60)
-    found = load_task("esc50").manifest(tmp_path / "played")
+def test_stand_in_plays_folds_and_recordings(tmp_path):
+    load_task("esc50").write_standin(tmp_path / "standin", 60)
+    found = load_task("esc50").manifest(tmp_path / "standin")
     assert Counter(found.column("fold")) == dict.fromkeys("12345", 12)
     assert (found.table.groupby("group")["fold"].nunique() == 1).all()
-    assert (tmp_path / "played" / found.table["path"][0]).stat().st_size > 44100 * 2
-    assert len(load_task("esc10").manifest(tmp_path / "played")) == 20  # dog and rooster
+    assert (tmp_path / "standin" / found.table["path"][0]).stat().st_size > 44100 * 2
+    assert len(load_task("esc10").manifest(tmp_path / "standin")) == 20  # dog and rooster

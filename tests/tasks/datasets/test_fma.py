@@ -5,7 +5,6 @@ here, not those counts themselves.
 """
 
 import csv
-import shutil
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -18,21 +17,9 @@ from probekit.tasks.standin import writer
 from probekit.tasks.task import load_task
 
 MEDIUM, OFFICIAL, SMALL = TASKS = ("fma-medium", "fma-medium-official", "fma-small")
+STANDIN = (MEDIUM, 36)
 TABLE = "fma_metadata/tracks.csv"
 KEYS = [("set", "split"), ("set", "subset"), ("track", "genre_top"), ("artist", "id")]
-
-
-@pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory):
-    root = tmp_path_factory.mktemp("rehearsed") / "fma"
-    load_task(MEDIUM).write_standin(root, 36)
-    return root
-
-
-@pytest.fixture
-def played(rehearsed, tmp_path):
-    """A stand-in that a test may change."""
-    return shutil.copytree(rehearsed, tmp_path / "played")
 
 
 def edit(root, change):
@@ -125,102 +112,102 @@ def test_bad_recordings_are_clips_of_the_medium_subset():
     assert all(len(name) == 6 and name.isdecimal() for name in medium)
 
 
-def test_a_rehearsal_has_the_official_layout(played):
+def test_stand_in_has_the_official_layout(editable_standin):
     """Read as the dataset's makers read it."""
-    table = pd.read_csv(played / TABLE, index_col=0, header=[0, 1])
+    table = pd.read_csv(editable_standin / TABLE, index_col=0, header=[0, 1])
     assert table.shape == (37, 52) and table.index.name == "track_id"
     assert set(KEYS) <= set(table.columns)
     for name in TASKS:
-        found = load_task(name).manifest(played)
+        found = load_task(name).manifest(editable_standin)
         assert found.provenance == ("stand-in data",)
-        assert all((played / path).is_file() for path in found.column("path"))
+        assert all((editable_standin / path).is_file() for path in found.column("path"))
         assert found.column("path")[0] == "fma_medium/000/000002.mp3"
         sides = set(splits.split_assignments(load_task(name).card.protocol, found))
         assert {"train", "test"} <= sides
 
 
-def test_no_artist_of_a_rehearsal_crosses_the_official_split(played):
-    found = load_task(OFFICIAL).manifest(played)
+def test_no_artist_of_stand_in_data_crosses_the_official_split(editable_standin):
+    found = load_task(OFFICIAL).manifest(editable_standin)
     sides = defaultdict(set)
     for artist, split in zip(found.column("group"), found.column("split"), strict=True):
         sides[artist].add(split)
     assert all(len(both) == 1 for both in sides.values()) and len(sides) > 10
 
 
-def test_clips_may_lie_in_the_folder_of_a_larger_subset(played):
-    assert load_task(SMALL).manifest(played).column("path")[0].startswith("fma_medium/")
-    (played / "fma_medium").rename(played / "fma_small")
-    assert load_task(SMALL).manifest(played).column("path")[0].startswith("fma_small/")
-    (played / "fma_small").rename(played / "fma_large")
-    assert load_task(MEDIUM).manifest(played).column("path")[0].startswith("fma_large/")
+def test_clips_may_lie_in_the_folder_of_a_larger_subset(editable_standin):
+    assert load_task(SMALL).manifest(editable_standin).column("path")[0].startswith("fma_medium/")
+    (editable_standin / "fma_medium").rename(editable_standin / "fma_small")
+    assert load_task(SMALL).manifest(editable_standin).column("path")[0].startswith("fma_small/")
+    (editable_standin / "fma_small").rename(editable_standin / "fma_large")
+    assert load_task(MEDIUM).manifest(editable_standin).column("path")[0].startswith("fma_large/")
 
 
-def test_a_count_that_differs_is_said(played):
-    (played / writer.MARKER).unlink()
-    found = load_task(OFFICIAL).manifest(played)
+def test_a_count_that_differs_is_said(editable_standin):
+    (editable_standin / writer.MARKER).unlink()
+    found = load_task(OFFICIAL).manifest(editable_standin)
     assert found.provenance[0] == "train: 24 of 19,922 clips"
 
 
-def test_a_missing_table_is_named(played):
-    (played / TABLE).unlink()
+def test_a_missing_table_is_named(editable_standin):
+    (editable_standin / TABLE).unlink()
     with pytest.raises(DataError, match=f"looked for {TABLE}"):
-        load_task(MEDIUM).manifest(played)
+        load_task(MEDIUM).manifest(editable_standin)
 
 
-def test_another_separator_is_refused(played):
-    content = (played / TABLE).read_text(encoding="utf-8")
-    (played / TABLE).write_text(content.replace(",", ";"), encoding="utf-8")
+def test_another_separator_is_refused(editable_standin):
+    content = (editable_standin / TABLE).read_text(encoding="utf-8")
+    (editable_standin / TABLE).write_text(content.replace(",", ";"), encoding="utf-8")
     with pytest.raises(DataError, match=r"three header rows separated by commas.*set / split"):
-        load_task(MEDIUM).manifest(played)
+        load_task(MEDIUM).manifest(editable_standin)
 
 
-def test_a_table_without_the_third_header_row_is_refused(played):
-    edit(played, lambda table: table.pop(2))
+def test_a_table_without_the_third_header_row_is_refused(editable_standin):
+    edit(editable_standin, lambda table: table.pop(2))
     with pytest.raises(DataError, match="begins with track_id; the third is another"):
-        load_task(MEDIUM).manifest(played)
+        load_task(MEDIUM).manifest(editable_standin)
 
 
-def test_a_row_that_is_cut_off_is_named(played):
-    edit(played, lambda table: table[5].pop())
+def test_a_row_that_is_cut_off_is_named(editable_standin):
+    edit(editable_standin, lambda table: table[5].pop())
     with pytest.raises(DataError, match="line 9: expected 53 fields, got 52"):
-        load_task(MEDIUM).manifest(played)  # two of the rows before it run over two lines
+        load_task(MEDIUM).manifest(editable_standin)  # two of the rows before it run over two lines
 
 
-def test_text_that_is_not_utf8_is_refused(played):
-    with (played / TABLE).open("ab") as stream:
+def test_text_that_is_not_utf8_is_refused(editable_standin):
+    with (editable_standin / TABLE).open("ab") as stream:
         stream.write("é".encode("latin-1"))
     with pytest.raises(DataError, match="not a CSV file in UTF-8"):
-        load_task(MEDIUM).manifest(played)
+        load_task(MEDIUM).manifest(editable_standin)
 
 
 @pytest.mark.parametrize("track", ["../../2", "1.2E+05", "", "²"])
-def test_a_track_id_is_a_number(played, track):
+def test_a_track_id_is_a_number(editable_standin, track):
     def rename(table):
         table[3][0] = track
 
-    edit(played, rename)
+    edit(editable_standin, rename)
     with pytest.raises(DataError, match="is not a whole number"):
-        load_task(MEDIUM).manifest(played)
+        load_task(MEDIUM).manifest(editable_standin)
 
 
-def test_an_unknown_genre_is_named(played):
-    edit(played, lambda table: cell(table, 3, ("track", "genre_top"), "Electronics"))
+def test_an_unknown_genre_is_named(editable_standin):
+    edit(editable_standin, lambda table: cell(table, 3, ("track", "genre_top"), "Electronics"))
     with pytest.raises(UnknownNameError, match=r"'Electronics'.*Did you mean 'Electronic'"):
-        load_task(MEDIUM).manifest(played)
+        load_task(MEDIUM).manifest(editable_standin)
 
 
-def test_an_unknown_split_is_named(played):
-    edit(played, lambda table: cell(table, 3, ("set", "split"), "train"))
+def test_an_unknown_split_is_named(editable_standin):
+    edit(editable_standin, lambda table: cell(table, 3, ("set", "split"), "train"))
     with pytest.raises(
         DataError, match="split must be one of training, validation, test, got 'train'"
     ):
-        load_task(OFFICIAL).manifest(played)
+        load_task(OFFICIAL).manifest(editable_standin)
 
 
-def test_a_duplicated_clip_is_named(played):
-    edit(played, lambda table: table.append(table[3]))
+def test_a_duplicated_clip_is_named(editable_standin):
+    edit(editable_standin, lambda table: table.append(table[3]))
     with pytest.raises(DataError, match="more than once: '000002'"):
-        load_task(MEDIUM).manifest(played)
+        load_task(MEDIUM).manifest(editable_standin)
 
 
 def test_an_unknown_subset_is_named(tmp_path):

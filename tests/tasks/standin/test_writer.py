@@ -118,7 +118,7 @@ def test_folder_with_other_files_is_refused_and_left_alone(tmp_path):
     assert [p.name for p in tmp_path.rglob("*")] == ["recordings", "mine.wav"]
 
 
-def test_second_rehearsal_replaces_the_first_but_no_file_of_the_users(tmp_path):
+def test_second_stand_in_replaces_the_first_but_no_file_of_the_users(tmp_path):
     task = load_task("fsdd")
     task.write_standin(tmp_path, clips=60)
     before = len(task.manifest(tmp_path))
@@ -143,7 +143,7 @@ def test_marker_never_removes_files_outside_of_its_folder(tmp_path):
     assert (tmp_path / "precious").exists()
 
 
-def test_interrupted_rehearsal_is_marked_and_not_mixed_with_another(tmp_path):
+def test_interrupted_stand_in_is_marked_and_not_mixed_with_another(tmp_path):
     writer.prepare_folder(tmp_path, "t", "d")
     StandInWriter(tmp_path, 1).write_text("half.txt", "")
     assert writer.is_stand_in(tmp_path)
@@ -151,7 +151,7 @@ def test_interrupted_rehearsal_is_marked_and_not_mixed_with_another(tmp_path):
         writer.prepare_folder(tmp_path, "t", "d")
 
 
-def test_table_of_the_users_cannot_be_rehearsed(tmp_path):
+def test_table_of_the_users_has_no_stand_in(tmp_path):
     (tmp_path / "t.csv").write_text("clip_id,label\na,x\n")
     with pytest.raises(CardError, match="has no make_standin"):
         load_task(str(tmp_path / "t.csv")).write_standin(tmp_path / "new")

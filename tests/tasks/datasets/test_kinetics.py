@@ -132,10 +132,10 @@ def test_faulty_rows_are_named(tmp_path, line, error, fault):
         load_task("kinetics700").manifest(lists(tmp_path, rows(40, "train"), [line]))
 
 
-def test_rehearsal_loses_some_videos(tmp_path):
+def test_stand_in_loses_some_videos(tmp_path):
     pytest.importorskip("av")
-    load_task("kinetics700").write_standin(tmp_path / "played", 48)
-    clips = load_task("kinetics700").manifest(tmp_path / "played")
+    load_task("kinetics700").write_standin(tmp_path / "standin", 48)
+    clips = load_task("kinetics700").manifest(tmp_path / "standin")
     assert set(Counter(clips.column("split"))) == {"train", "valid", "test"}
     assert len(clips) == 44
     assert "stand-in data" in clips.provenance

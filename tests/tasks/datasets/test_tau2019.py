@@ -106,10 +106,10 @@ def test_one_list_missing_is_named(root):
         load_task("dcase2019-1a").manifest(root)
 
 
-def test_rehearsal_has_locations_and_the_format(tmp_path):
-    load_task("dcase2019-1a").write_standin(tmp_path / "played", 60)
-    clips = load_task("dcase2019-1a").manifest(tmp_path / "played").table
+def test_stand_in_has_locations_and_the_format(tmp_path):
+    load_task("dcase2019-1a").write_standin(tmp_path / "standin", 60)
+    clips = load_task("dcase2019-1a").manifest(tmp_path / "standin").table
     assert Counter(clips["split"]) == {"train": 40, "test": 20}
     assert (clips.groupby("group")["split"].nunique() == 1).all()
-    info = soundfile.info(tmp_path / "played" / clips["path"][0])
+    info = soundfile.info(tmp_path / "standin" / clips["path"][0])
     assert (info.samplerate, info.channels, info.subtype) == (48000, 2, "PCM_24")

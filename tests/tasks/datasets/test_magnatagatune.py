@@ -8,7 +8,6 @@ checked against real facts, but not the official file's order of columns.
 import csv
 import gzip
 import json
-import shutil
 from collections import Counter, defaultdict
 
 import pytest
@@ -18,6 +17,7 @@ from probekit.tasks.standin import writer as writer_module
 from probekit.tasks.task import load_task
 
 TASKS = ("magnatagatune", "magnatagatune-full")
+STANDIN = ("magnatagatune", 48)
 TABS = {"delimiter": "\t", "quoting": csv.QUOTE_ALL, "lineterminator": "\n"}
 
 
@@ -60,19 +60,6 @@ def official(published, tmp_path_factory):
 @pytest.fixture(scope="module")
 def manifests(official):
     return {name: load_task(name).manifest(official) for name in TASKS}
-
-
-@pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory):
-    root = tmp_path_factory.mktemp("rehearsed") / "magnatagatune"
-    load_task("magnatagatune").write_standin(root, 48)
-    return root
-
-
-@pytest.fixture
-def played(rehearsed, tmp_path):
-    """A stand-in that a test may change."""
-    return shutil.copytree(rehearsed, tmp_path / "played")
 
 
 def edit(path, change):
@@ -145,39 +132,39 @@ def test_one_cache_serves_both_tasks(manifests):
         assert (full.loc[clean.index, column] == clean[column]).all()
 
 
-def test_a_rehearsal_has_the_official_layout(played):
-    header, rows = read(played / "annotations_final.csv")
+def test_stand_in_has_the_official_layout(editable_standin):
+    header, rows = read(editable_standin / "annotations_final.csv")
     assert header[0] == "clip_id" and header[-1] == "mp3_path" and len(set(header)) == 190
-    assert (played / "annotations_final.csv").read_text().startswith('"clip_id"\t"')
+    assert (editable_standin / "annotations_final.csv").read_text().startswith('"clip_id"\t"')
     assert {row[-1][0] for row in rows} == set("0123456789abcdef")
-    assert all((played / row[-1]).is_file() for row in rows)
-    info, songs = read(played / "clip_info_final.csv")
+    assert all((editable_standin / row[-1]).is_file() for row in rows)
+    info, songs = read(editable_standin / "clip_info_final.csv")
     assert info[0] == "clip_id" and info[-1] == "mp3_path" and "" in {row[-1] for row in songs}
     for name in TASKS:
-        found = load_task(name).manifest(played)
+        found = load_task(name).manifest(editable_standin)
         assert found.provenance == ("stand-in data",)
         assert set(found.column("split")) == {"train", "valid", "test"}
         assert "35644" not in found.clip_ids and set(found.column("group")) != {""}
-    assert len(load_task("magnatagatune").manifest(played)) < len(found)
+    assert len(load_task("magnatagatune").manifest(editable_standin)) < len(found)
 
 
-def test_the_rehearsal_knows_all_other_tags(played, published):
-    header, _ = read(played / "annotations_final.csv")
+def test_stand_in_knows_all_other_tags(editable_standin, published):
+    header, _ = read(editable_standin / "annotations_final.csv")
     tags = {tag for clip in published.values() for tag in clip["y_all"] or ()}
     assert set(header) == tags | {"clip_id", "mp3_path"}
 
 
-def test_recordings_may_lie_in_a_folder_of_their_own(played):
-    (played / "mp3").mkdir()
+def test_recordings_may_lie_in_a_folder_of_their_own(editable_standin):
+    (editable_standin / "mp3").mkdir()
     for folder in "0123456789abcdef":
-        (played / folder).rename(played / "mp3" / folder)
-    found = load_task("magnatagatune").manifest(played)
-    assert all((played / path).is_file() for path in found.column("path"))
+        (editable_standin / folder).rename(editable_standin / "mp3" / folder)
+    found = load_task("magnatagatune").manifest(editable_standin)
+    assert all((editable_standin / path).is_file() for path in found.column("path"))
 
 
-def test_a_count_that_differs_is_said(played):
-    (played / writer_module.MARKER).unlink()
-    found = load_task("magnatagatune-full").manifest(played)
+def test_a_count_that_differs_is_said(editable_standin):
+    (editable_standin / writer_module.MARKER).unlink()
+    found = load_task("magnatagatune-full").manifest(editable_standin)
     assert found.provenance == (
         "train: 36 of 18,706 clips",
         "valid: 3 of 1,825 clips",
@@ -187,63 +174,63 @@ def test_a_count_that_differs_is_said(played):
 
 
 @pytest.mark.parametrize("name", ["annotations_final.csv", "clip_info_final.csv"])
-def test_a_missing_table_is_named(played, name):
-    (played / name).unlink()
+def test_a_missing_table_is_named(editable_standin, name):
+    (editable_standin / name).unlink()
     with pytest.raises(DataError, match=f"looked for {name}"):
-        load_task("magnatagatune").manifest(played)
+        load_task("magnatagatune").manifest(editable_standin)
 
 
-def test_another_separator_is_named(played):
-    path = played / "annotations_final.csv"
+def test_another_separator_is_named(editable_standin):
+    path = editable_standin / "annotations_final.csv"
     write(path, *read(path), delimiter=",")
     with pytest.raises(DataError, match=r"annotations_final\.csv.*separated by commas.*tabs"):
-        load_task("magnatagatune").manifest(played)
+        load_task("magnatagatune").manifest(editable_standin)
 
 
-def test_a_tag_that_the_table_lacks_is_named(played):
+def test_a_tag_that_the_table_lacks_is_named(editable_standin):
     def rename(header, rows):
         header[header.index("no vocals")] = "noVocals"
 
-    edit(played / "annotations_final.csv", rename)
+    edit(editable_standin / "annotations_final.csv", rename)
     with pytest.raises(DataError, match="no column no vocals"):
-        load_task("magnatagatune").manifest(played)
+        load_task("magnatagatune").manifest(editable_standin)
 
 
-def test_a_tag_that_is_neither_0_nor_1_is_named(played):
+def test_a_tag_that_is_neither_0_nor_1_is_named(editable_standin):
     def count(header, rows):
         rows[3][header.index("rock")] = "2"
 
-    edit(played / "annotations_final.csv", count)
+    edit(editable_standin / "annotations_final.csv", count)
     with pytest.raises(DataError, match="clip 14, column 'rock' must be 0 or 1, got '2'"):
-        load_task("magnatagatune").manifest(played)
+        load_task("magnatagatune").manifest(editable_standin)
 
 
-def test_a_duplicated_clip_is_named(played):
-    edit(played / "annotations_final.csv", lambda header, rows: rows.append(rows[0]))
+def test_a_duplicated_clip_is_named(editable_standin):
+    edit(editable_standin / "annotations_final.csv", lambda header, rows: rows.append(rows[0]))
     with pytest.raises(DataError, match="more than once: '2'"):
-        load_task("magnatagatune").manifest(played)
+        load_task("magnatagatune").manifest(editable_standin)
 
 
 @pytest.mark.parametrize("path", ["../secret.mp3", "g/some.mp3", "f/../../secret.mp3", ""])
-def test_paths_stay_in_the_sixteen_folders(played, path):
+def test_paths_stay_in_the_sixteen_folders(editable_standin, path):
     def move(header, rows):
         rows[0][-1] = path
 
-    edit(played / "annotations_final.csv", move)
+    edit(editable_standin / "annotations_final.csv", move)
     with pytest.raises(DataError, match=r"in none of the folders|leaves the root"):
-        load_task("magnatagatune").manifest(played)
+        load_task("magnatagatune").manifest(editable_standin)
 
 
-def test_a_clip_without_an_artist_is_named(played):
-    edit(played / "clip_info_final.csv", lambda header, rows: rows.pop(5))
+def test_a_clip_without_an_artist_is_named(editable_standin):
+    edit(editable_standin / "clip_info_final.csv", lambda header, rows: rows.pop(5))
     with pytest.raises(DataError, match="no row for clip 22"):
-        load_task("magnatagatune").manifest(played)
+        load_task("magnatagatune").manifest(editable_standin)
 
 
-def test_ids_changed_by_a_spreadsheet_are_refused(played):
+def test_ids_changed_by_a_spreadsheet_are_refused(editable_standin):
     def mangle(header, rows):
         rows[0][0] = "1.23E+05"
 
-    edit(played / "annotations_final.csv", mangle)
+    edit(editable_standin / "annotations_final.csv", mangle)
     with pytest.raises(DataError, match="spreadsheet"):
-        load_task("magnatagatune").manifest(played)
+        load_task("magnatagatune").manifest(editable_standin)

@@ -106,12 +106,12 @@ def test_missing_list_is_named(root):
         load_task("dcase2016-1").manifest(root)
 
 
-def test_rehearsal_has_folds_locations_and_the_format(tmp_path):
-    load_task("dcase2016-1").write_standin(tmp_path / "played", 60)
-    clips = load_task("dcase2016-1").manifest(tmp_path / "played")
+def test_stand_in_has_folds_locations_and_the_format(tmp_path):
+    load_task("dcase2016-1").write_standin(tmp_path / "standin", 60)
+    clips = load_task("dcase2016-1").manifest(tmp_path / "standin")
     assert clips.provenance == ("stand-in data",)
     assert set(Counter(clips.column("fold"))) == set("1234")
     assert (clips.table.groupby("group")["fold"].nunique() == 1).all()
-    info = soundfile.info(tmp_path / "played" / clips.table["path"][0])
+    info = soundfile.info(tmp_path / "standin" / clips.table["path"][0])
     assert (info.samplerate, info.channels, info.subtype) == (44100, 2, "PCM_24")
-    assert (tmp_path / "played/error.txt").exists()
+    assert (tmp_path / "standin/error.txt").exists()

@@ -30,7 +30,7 @@ ARCHIVED = [name for name in cards.card_paths("tasks") if name != "synth"]
 
 
 @pytest.fixture(scope="module")
-def rehearsals(tmp_path_factory):
+def standins(tmp_path_factory):
     """Each task's stand-in data, made when it is first asked for; not to be changed."""
     made = {}
 
@@ -44,12 +44,12 @@ def rehearsals(tmp_path_factory):
 
 
 @pytest.fixture
-def copy(rehearsals, tmp_path):
+def copy(standins, tmp_path):
     """Give a copy of a task's stand-in data, without the marker."""
 
     def one(task):
         root = tmp_path / "copy"
-        shutil.copytree(rehearsals(task), root)
+        shutil.copytree(standins(task), root)
         (root / MARKER).unlink()
         return root
 

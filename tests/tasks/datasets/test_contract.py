@@ -18,7 +18,7 @@ TASKS = list(cards.card_paths("tasks"))
 
 
 @pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory):
+def standins(tmp_path_factory):
     """Each task's stand-in data, made when it is first asked for."""
     made = {}
 
@@ -34,8 +34,8 @@ def rehearsed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_rehearsal_passes_the_check(rehearsed, name):
-    own = rehearsed(name)
+def test_stand_in_passes_the_check(standins, name):
+    own = standins(name)
     assert (own.root / MARKER).exists()
     found = validation.check_folder(own.task, own.root)
     assert found.faults == []
@@ -46,8 +46,8 @@ def test_rehearsal_passes_the_check(rehearsed, name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_splits_make_sense(rehearsed, name):
-    own = rehearsed(name)
+def test_splits_make_sense(standins, name):
+    own = standins(name)
     card = own.task.card
     divisions = splits.make_splits(card.protocol, own.clips)
     targets = own.clips.targets()
@@ -84,8 +84,8 @@ def one_of_each_dataset():
 
 
 @pytest.mark.parametrize("name", one_of_each_dataset())
-def test_extraction_and_evaluation_beat_chance(rehearsed, tmp_path, name):
-    own = rehearsed(name)
+def test_extraction_and_evaluation_beat_chance(standins, tmp_path, name):
+    own = standins(name)
     # GTZAN's list is in its cards, so all of it is there; a fifth of it will do
     few = 200 if len(own.clips) > 500 else None
     [summary] = extract.extract(

@@ -138,12 +138,12 @@ def test_faulty_rows_are_named(tmp_path, rows, fault):
         load_task(TASKS[0]).manifest(small(tmp_path, **rows))
 
 
-def test_rehearsal_is_good_for_both_tasks(tmp_path):
-    load_task(TASKS[0]).write_standin(tmp_path / "played", 60)
+def test_stand_in_is_good_for_both_tasks(tmp_path):
+    load_task(TASKS[0]).write_standin(tmp_path / "standin", 60)
     for name in TASKS:
-        clips = load_task(name).manifest(tmp_path / "played")
+        clips = load_task(name).manifest(tmp_path / "standin")
         assert Counter(clips.column("split")) == {"train": 20, "valid": 10, "test": 10}
-        assert all((tmp_path / "played" / path).exists() for path in clips.table["path"])
+        assert all((tmp_path / "standin" / path).exists() for path in clips.table["path"])
         assert (clips.targets().sum(axis=0) > 0).all()
-    first = (tmp_path / "played/FSDKaggle2019.meta/vocabulary.csv").read_text().split("\n")[0]
+    first = (tmp_path / "standin/FSDKaggle2019.meta/vocabulary.csv").read_text().split("\n")[0]
     assert first == "0,Accelerating_and_revving_and_vroom"  # no header

@@ -17,6 +17,7 @@ from probekit.tasks.task import load_task
 
 FILE = "extendedballroom_v1.1.xml"
 RANDOM, GROUPED = TASKS = ("extended-ballroom", "extended-ballroom-grouped")
+STANDIN = (RANDOM, 40)
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +30,6 @@ def official(shared, tmp_path_factory):
 @pytest.fixture(scope="module")
 def real(official):
     return {name: load_task(name).manifest(official) for name in TASKS}
-
-
-@pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory):
-    root = tmp_path_factory.mktemp("rehearsed") / "ballroom"
-    load_task(RANDOM).write_standin(root, 40)
-    return root
-
-
-@pytest.fixture
-def played(rehearsed, tmp_path):
-    """A stand-in that a test may change."""
-    return shutil.copytree(rehearsed, tmp_path / "played")
 
 
 def replace(root, old, new):
@@ -126,16 +114,16 @@ def test_one_cache_serves_both_tasks(real):
     assert real[RANDOM].clip_ids == real[GROUPED].clip_ids
 
 
-def test_a_rehearsal_has_the_official_layout(played):
-    root = ElementTree.parse(played / FILE).getroot()
+def test_stand_in_has_the_official_layout(editable_standin):
+    root = ElementTree.parse(editable_standin / FILE).getroot()
     assert [dance.tag for dance in root] == load_task(RANDOM).card.labels
     attributes = {"album", "artist", "bpm", "hash", "id", "title"}
     assert all(set(song.attrib) == attributes for dance in root for song in dance)
     assert {link.tag for song in root.iter("song") for link in song} >= {"version", "exact"}
     for name in TASKS:
-        found = load_task(name).manifest(played)
+        found = load_task(name).manifest(editable_standin)
         assert found.provenance == ("stand-in data",)
-        assert all((played / path).is_file() for path in found.column("path"))
+        assert all((editable_standin / path).is_file() for path in found.column("path"))
         assert len(splits.make_splits(load_task(name).card.protocol, found)) == 10
 
 
@@ -148,10 +136,10 @@ def test_a_copy_with_seven_dances_is_noticed(official, tmp_path):
     assert found.provenance == (f"{len(found):,} of 4,180 clips",)
 
 
-def test_a_missing_file_is_named(played):
-    (played / FILE).unlink()
+def test_a_missing_file_is_named(editable_standin):
+    (editable_standin / FILE).unlink()
     with pytest.raises(DataError, match=f"looked for {FILE}"):
-        load_task(RANDOM).manifest(played)
+        load_task(RANDOM).manifest(editable_standin)
 
 
 @pytest.mark.parametrize(
@@ -166,21 +154,21 @@ def test_a_missing_file_is_named(played):
         ('<version id="100601"', '<version id="999999"', "not list: '999999'"),
     ],
 )
-def test_a_file_that_is_not_as_published_is_refused(played, old, new, message):
-    (played / writer.MARKER).unlink()
-    replace(played, old, new)
+def test_a_file_that_is_not_as_published_is_refused(editable_standin, old, new, message):
+    (editable_standin / writer.MARKER).unlink()
+    replace(editable_standin, old, new)
     with pytest.raises(DataError, match=message):
-        load_task(RANDOM).manifest(played)
+        load_task(RANDOM).manifest(editable_standin)
 
 
-def test_another_xml_is_refused(played):
-    (played / FILE).write_text("<dances></dances>", encoding="utf-8")
+def test_another_xml_is_refused(editable_standin):
+    (editable_standin / FILE).write_text("<dances></dances>", encoding="utf-8")
     with pytest.raises(DataError, match="its root is <dances>"):
-        load_task(RANDOM).manifest(played)
+        load_task(RANDOM).manifest(editable_standin)
 
 
-def test_an_unknown_dance_is_named(played):
-    content = (played / FILE).read_text(encoding="utf-8")
-    (played / FILE).write_text(content.replace("Chacha>", "ChaCha>"), encoding="utf-8")
+def test_an_unknown_dance_is_named(editable_standin):
+    content = (editable_standin / FILE).read_text(encoding="utf-8")
+    (editable_standin / FILE).write_text(content.replace("Chacha>", "ChaCha>"), encoding="utf-8")
     with pytest.raises(UnknownNameError, match=r"'ChaCha'.*Did you mean 'Chacha'"):
-        load_task(RANDOM).manifest(played)
+        load_task(RANDOM).manifest(editable_standin)

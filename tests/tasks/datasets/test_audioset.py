@@ -175,11 +175,11 @@ def test_missing_file_is_named(tmp_path, name):
         load_task("audioset-balanced").manifest(tmp_path)
 
 
-def test_rehearsal_loses_some_segments(tmp_path):
-    load_task("audioset-balanced").write_standin(tmp_path / "played", 48)
-    clips = load_task("audioset-balanced").manifest(tmp_path / "played")
+def test_stand_in_loses_some_segments(tmp_path):
+    load_task("audioset-balanced").write_standin(tmp_path / "standin", 48)
+    clips = load_task("audioset-balanced").manifest(tmp_path / "standin")
     assert Counter(clips.column("split")) == {"train": 22, "test": 22}
     assert (clips.targets().sum(axis=0) > 0).all()
-    lines = (tmp_path / "played/eval_segments.csv").read_text().splitlines()
+    lines = (tmp_path / "standin/eval_segments.csv").read_text().splitlines()
     assert [line[:2] for line in lines[:4]] == ["# ", "# ", "# ", lines[3][:2]]
     assert '.000, "/m/' in lines[3]

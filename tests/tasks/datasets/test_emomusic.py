@@ -7,7 +7,6 @@ files, whose order of columns is that of the reference; columns are read by name
 import csv
 import gzip
 import json
-import shutil
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -17,6 +16,7 @@ from probekit.errors import DataError, UnknownNameError
 from probekit.tasks.task import load_task
 
 TASKS = ("emomusic", "emomusic-genre")
+STANDIN = ("emomusic-genre", 36)
 
 
 def write(path, table, delimiter=","):
@@ -53,22 +53,9 @@ def manifests(official):
     return {name: load_task(name).manifest(official) for name in TASKS}
 
 
-@pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory):
-    root = tmp_path_factory.mktemp("rehearsed") / "emomusic"
-    load_task("emomusic-genre").write_standin(root, 36)
-    return root
-
-
-@pytest.fixture
-def played(rehearsed, tmp_path):
-    """A stand-in that a test may change."""
-    return shutil.copytree(rehearsed, tmp_path / "played")
-
-
-def change(played, name, row, column, text):
+def change(editable_standin, name, row, column, text):
     """Change one cell of a table."""
-    path = played / "annotations" / name
+    path = editable_standin / "annotations" / name
     table = read(path)
     table[row][table[0].index(column)] = text
     write(path, table)
@@ -119,92 +106,92 @@ def test_one_cache_serves_both_tasks(manifests):
     assert list(first.column("path")) == list(second.column("path"))
 
 
-def test_a_rehearsal_has_the_official_layout(played):
-    table = read(played / "annotations/songs_info.csv")
+def test_stand_in_has_the_official_layout(editable_standin):
+    table = read(editable_standin / "annotations/songs_info.csv")
     assert table[0][4:6] == ["start of the segment (min.sec)", "end of the segment (min.sec)"]
     assert any("\t" in cell for cell in table[1])
     for name in TASKS:
-        found = load_task(name).manifest(played)
+        found = load_task(name).manifest(editable_standin)
         assert found.provenance == ("stand-in data",)
-        assert all((played / path).is_file() for path in found.column("path"))
+        assert all((editable_standin / path).is_file() for path in found.column("path"))
         assert set(found.column("split")) == {"train", "test"}
 
 
-def test_tables_may_lie_beside_the_clips(played):
-    for path in (played / "annotations").iterdir():
-        path.rename(played / path.name)
-    assert len(load_task("emomusic").manifest(played)) == 36
+def test_tables_may_lie_beside_the_clips(editable_standin):
+    for path in (editable_standin / "annotations").iterdir():
+        path.rename(editable_standin / path.name)
+    assert len(load_task("emomusic").manifest(editable_standin)) == 36
 
 
 @pytest.mark.parametrize("name", ["songs_info.csv", "static_annotations.csv"])
-def test_a_missing_table_is_named(played, name):
-    (played / "annotations" / name).unlink()
+def test_a_missing_table_is_named(editable_standin, name):
+    (editable_standin / "annotations" / name).unlink()
     with pytest.raises(DataError, match=f"looked for annotations/{name}"):
-        load_task("emomusic").manifest(played)
+        load_task("emomusic").manifest(editable_standin)
 
 
-def test_another_separator_is_named(played):
-    path = played / "annotations/songs_info.csv"
+def test_another_separator_is_named(editable_standin):
+    path = editable_standin / "annotations/songs_info.csv"
     write(path, read(path), delimiter=";")
     with pytest.raises(DataError, match=r"songs_info\.csv.*separated by semicolons.*commas"):
-        load_task("emomusic").manifest(played)
+        load_task("emomusic").manifest(editable_standin)
 
 
-def test_values_of_another_scale_are_refused(played):
+def test_values_of_another_scale_are_refused(editable_standin):
     """The continuous annotations run from -1 to 1."""
-    change(played, "static_annotations.csv", 1, "mean_arousal", "-0.2")
+    change(editable_standin, "static_annotations.csv", 1, "mean_arousal", "-0.2")
     with pytest.raises(
         DataError, match=r"song 2, column mean_arousal must be a number from 1 to 9, got '-0\.2'"
     ):
-        load_task("emomusic").manifest(played)
+        load_task("emomusic").manifest(editable_standin)
 
 
 @pytest.mark.parametrize("text", ["", "n/a", "nan", "inf"])
-def test_values_that_are_no_numbers_are_refused(played, text):
-    change(played, "static_annotations.csv", 2, "mean_valence", text)
+def test_values_that_are_no_numbers_are_refused(editable_standin, text):
+    change(editable_standin, "static_annotations.csv", 2, "mean_valence", text)
     with pytest.raises(DataError, match="song 3, column mean_valence"):
-        load_task("emomusic").manifest(played)
+        load_task("emomusic").manifest(editable_standin)
 
 
-def test_an_unknown_genre_is_named(played):
-    change(played, "songs_info.csv", 1, "Genre", "Blus")
+def test_an_unknown_genre_is_named(editable_standin):
+    change(editable_standin, "songs_info.csv", 1, "Genre", "Blus")
     with pytest.raises(UnknownNameError, match=r"'Blus'.*Did you mean 'Blues'"):
-        load_task("emomusic-genre").manifest(played)
+        load_task("emomusic-genre").manifest(editable_standin)
 
 
-def test_an_unknown_set_is_named(played):
-    change(played, "songs_info.csv", 1, "Mediaeval 2013 set", "training")
+def test_an_unknown_set_is_named(editable_standin):
+    change(editable_standin, "songs_info.csv", 1, "Mediaeval 2013 set", "training")
     with pytest.raises(
         DataError,
         match="song 2: Mediaeval 2013 set must be development or evaluation, got 'training'",
     ):
-        load_task("emomusic").manifest(played)
+        load_task("emomusic").manifest(editable_standin)
 
 
-def test_paths_stay_in_the_folder(played):
-    change(played, "songs_info.csv", 1, "file_name", "../../secret.mp3")
+def test_paths_stay_in_the_folder(editable_standin):
+    change(editable_standin, "songs_info.csv", 1, "file_name", "../../secret.mp3")
     with pytest.raises(DataError, match="leaves the root"):
-        load_task("emomusic").manifest(played)
+        load_task("emomusic").manifest(editable_standin)
 
 
-def test_a_duplicated_clip_is_named(played):
+def test_a_duplicated_clip_is_named(editable_standin):
     for name, message in (("songs_info", "more than once: '2'"), ("static_annotations", "twice")):
-        path = played / f"annotations/{name}.csv"
+        path = editable_standin / f"annotations/{name}.csv"
         table = read(path)
         write(path, [*table, table[1]])
         with pytest.raises(DataError, match=message):
-            load_task("emomusic").manifest(played)
+            load_task("emomusic").manifest(editable_standin)
         write(path, table)
 
 
-def test_an_annotated_song_without_a_row_is_named(played):
-    path = played / "annotations/songs_info.csv"
+def test_an_annotated_song_without_a_row_is_named(editable_standin):
+    path = editable_standin / "annotations/songs_info.csv"
     write(path, read(path)[:-1])
     with pytest.raises(DataError, match="no row for annotated songs: '37'"):
-        load_task("emomusic").manifest(played)
+        load_task("emomusic").manifest(editable_standin)
 
 
-def test_songs_without_annotations_are_not_of_the_dataset(played):
-    path = played / "annotations/static_annotations.csv"
+def test_songs_without_annotations_are_not_of_the_dataset(editable_standin):
+    path = editable_standin / "annotations/static_annotations.csv"
     write(path, read(path)[:-1])
-    assert len(load_task("emomusic").manifest(played)) == 35
+    assert len(load_task("emomusic").manifest(editable_standin)) == 35

@@ -117,8 +117,8 @@ def test_one_list_missing_is_named(tmp_path):
         load_task("dcase2017-4").manifest(tmp_path)
 
 
-def test_rehearsal_has_validation_clips(tmp_path):
-    load_task("dcase2017-4").write_standin(tmp_path / "played", 60)
-    clips = load_task("dcase2017-4").manifest(tmp_path / "played")
+def test_stand_in_has_validation_clips(tmp_path):
+    load_task("dcase2017-4").write_standin(tmp_path / "standin", 60)
+    clips = load_task("dcase2017-4").manifest(tmp_path / "standin")
     assert min(Counter(clips.column("split"))[name] for name in ("train", "valid", "test")) >= 4
-    assert all((tmp_path / "played" / path).exists() for path in clips.table["path"])
+    assert all((tmp_path / "standin" / path).exists() for path in clips.table["path"])
