@@ -1,5 +1,6 @@
 """What all tests share: temp folders instead of the user's, a tiny corpus, the command line."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -34,6 +35,29 @@ def _private(monkeypatch, tmp_path_factory):
         folder = base / f"{name.lower()}-{os.urandom(6).hex()}"
         monkeypatch.setenv(f"PROBEKIT_{name}", str(folder))
     monkeypatch.setenv("PROBEKIT_CARDS", "")
+
+
+class WriteHook:
+    """Calls a function with the name of each point that an atomic write passes.
+
+    Call it with a function for this process; :meth:`source` is for scripts of another process.
+    """
+
+    def __init__(self, patch):
+        self._patch = patch
+
+    def __call__(self, function):
+        self._patch.setattr("probekit.utils.atomic._test_hook", function)
+
+    @staticmethod
+    def source(code):
+        """Return code that defines ``at_point(point)``, and what installs it."""
+        return f"{code}\nfrom probekit.utils import atomic\natomic._test_hook = at_point\n"
+
+
+@pytest.fixture
+def write_hook(monkeypatch):
+    return WriteHook(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -118,3 +142,88 @@ def main(monkeypatch, capsys):
         return SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
     return run
+
+
+@pytest.fixture
+def songs():
+    """A task whose dataset is called songs."""
+    from probekit.cards import Protocol, TaskCard
+
+    return TaskCard(
+        name="song-tags",
+        title="",
+        dataset="songs",
+        module="table",
+        protocol=Protocol(kind="folds"),
+        metric="accuracy",
+    )
+
+
+@pytest.fixture
+def teach():
+    """Write a teacher's embeddings of the dataset songs into a cache: features by clip id."""
+    from probekit.cache import layout, part
+    from probekit.extractors.pooling import pool
+
+    def pooled(frames, dtype):
+        return {name: vector.astype(dtype) for name, vector in pool(frames).items()}
+
+    def write(
+        cache, name, features, grid=None, *, failed=(), frames=True, buckets=3, also=(), streams=(),
+        **changes,
+    ):  # fmt: skip
+        """``features`` are (time, dim) if there is a grid (hop, first center, window).
+
+        ``also`` names further streams with frames; ``streams`` those of the card.
+        """
+        identity = {"extractor": name, "params": {}, "weights": {}, **changes}
+        fingerprint = hashlib.sha256(repr(identity).encode()).hexdigest()
+        dtype = str(next(iter(features.values())).dtype)
+        folder = layout.dataset_folder(cache, name, fingerprint, "songs")
+        layout.create_or_load_layout(
+            folder,
+            layout.Layout(name, fingerprint, identity, "songs", buckets, dtype, [f"by {name}"]),
+        )
+        facts = {
+            "extractor": name,
+            "fingerprint": fingerprint,
+            "identity": identity,
+            "card": {"name": name, "default_stream": "e", "streams": {s: {} for s in streams}},
+            "weights": {},
+            "precision": "float32",
+            "dtype": dtype,
+            "provenance": {},
+        }
+        dim = next(iter(features.values())).shape[-1]
+        info = {"kind": "clip", "dim": dim}
+        if grid:
+            names = ("hop", "first_center", "window")
+            info = {"kind": "frames", "dim": dim, **dict(zip(names, grid, strict=True))}
+        infos = {"e": info}
+        for stream in also:
+            infos[stream] = {"kind": "frames", "dim": dim, "hop": "1/2", "first_center": "1/4",
+                             "window": "1/2"}  # fmt: skip
+        parts = {}
+        file_facts = {"start": np.nan, "end": np.nan, "size": 1, "mtime": 1}
+        for clip_id in [*features, *failed]:
+            number = layout.bucket(clip_id, buckets)
+            content = parts.setdefault(number, part.Part(facts, infos))
+            if clip_id in failed:
+                content.failed[clip_id] = {"reason": "broken", **file_facts}
+                continue
+            values = features[clip_id]
+            arrays = {"clip": values}
+            if grid:
+                arrays = pooled(values, dtype) | ({"frames": values} if frames else {})
+            by_stream = {"e": arrays}
+            for stream in also:
+                repeated = np.repeat(np.atleast_2d(values)[:1], 40, axis=0)
+                by_stream[stream] = pooled(repeated, dtype) | {"frames": repeated}
+            sha256 = hashlib.sha256(clip_id.encode()).hexdigest().encode()
+            row_facts = {**file_facts, "duration": 1.0, "sha256": sha256}
+            content.rows[clip_id] = part.Row(row_facts, by_stream)
+        for number, content in parts.items():
+            part.write_part(folder / layout.part_name(number), content)
+        return folder
+
+    return write

@@ -1,4 +1,4 @@
-"""``probekit distill``: a small network that learns a task, and inherits from cached embeddings."""
+"""``probekit distill``: trains a student network, with cached embeddings as teachers."""
 
 import shlex
 import sys
@@ -13,7 +13,7 @@ from probekit.cli import options, output
 if TYPE_CHECKING:
     from probekit.scores.store import Result
 
-_PAUSE = 10.0  # seconds between lines where standard error is no terminal
+_PAUSE = 10.0  # seconds between progress lines if standard error is not a terminal
 
 
 def distill(
@@ -48,39 +48,47 @@ def distill(
     ] = "1",
     seeds: Annotated[int, typer.Option(min=1, help="Runs with as many seeds.")] = 1,
     folds: Annotated[
-        str, typer.Option(metavar="A,B", help="Some of the task's folds; all by default.")
+        str, typer.Option(metavar="A,B", help="Some of the task's folds; by default all.")
     ] = "",
     recipe: Annotated[
         str, typer.Option(help="default, or won: the published recipe of the harmonic CNN.")
     ] = "default",
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most; else the recipe's.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Clips a step; else the recipe's.")] = None,
-    lr: Annotated[float | None, typer.Option(help="First rate; else the recipe's.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of epochs; else the recipe's.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Clips per step; else the recipe's.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="First learning rate; else the recipe's.")
+    ] = None,
     crop: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="What the student hears at once.")
+        float | None, typer.Option(metavar="SECONDS", help="Length of the student's input.")
     ] = None,
     alignment: Annotated[
-        str, typer.Option(help="time: by the frames' places; paper: as hung2022, which drifts.")
+        str,
+        typer.Option(help="time: frames by their exact time; paper: as hung2022, which drifts."),
     ] = "time",
     init: Annotated[
-        str, typer.Option(metavar="EXTRACTOR", help="Whose weights come first: init and fix.")
+        str,
+        typer.Option(metavar="EXTRACTOR", help="Extractor of the first weights, for init and fix."),
     ] = "",
     weights: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="Of --init; or NAME=random:SEED."),
+        typer.Option(metavar="NAME=PATH", help="Weights of --init; or NAME=random:SEED."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="How many train a student together.")] = 1,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Number of devices that train a student together.")
+    ] = 1,
     precision: Annotated[str, typer.Option(help="32, bf16-mixed or 16-mixed.")] = "32",
-    name: Annotated[str, typer.Option(help="What to call the runs in tables.")] = "",
-    again: Annotated[bool, typer.Option("--again", help="Train also what is kept.")] = False,
+    name: Annotated[str, typer.Option(help="Label of the runs in tables.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Repeat finished runs.")] = False,
     json: bool = output.AsJson,
 ) -> None:
     """Train a student on audio; a cached teacher may shape its embedding.
 
-    Scored under the task's own protocol, kept beside the results of probes. The epoch is chosen on
-    validation clips. A run that was ended goes on with the same command. What was trained without
-    need of a teacher is an extractor at once: -e runs/ID.
+    Scored under the task's own protocol and stored beside the results of probes. The epoch is
+    selected on validation clips. The same command resumes an interrupted run. A trained student is
+    an extractor, -e runs/ID, unless its method needs the teacher at inference.
 
     [bold]Examples[/bold]
 
@@ -93,15 +101,17 @@ def distill(
       probekit distill --task gtzan --student short-chunk --teacher vggish --method dis-reg
       --fraction 0.1,0.3 --seeds 5
     """
-    from probekit.distillation import distill as distill_module
+    from probekit.distillation.distill import distill as train_students
     from probekit.errors import ProbekitError
 
     try:
         fractions = [float(value) for value in fraction.split(",")]
     except ValueError as error:
-        raise ProbekitError(f"--fraction {fraction}: numbers separated by commas") from error
+        raise ProbekitError(
+            f"--fraction must be numbers separated by commas, got {fraction!r}"
+        ) from error
     with output.progress("") as bar:
-        found = distill_module.distill(
+        results = train_students(
             task,
             student,
             teacher or (),
@@ -120,7 +130,7 @@ def distill(
             weights=weights or (),
             fractions=fractions,
             seeds=seeds,
-            folds=[one.strip() for one in folds.split(",")] if folds else (),
+            folds=[fold.strip() for fold in folds.split(",")] if folds else (),
             device=device,
             devices=devices,
             precision=precision,
@@ -130,20 +140,20 @@ def distill(
             warn=lambda text: output.warn(f"warning: {text}"),
         )
     if json:
-        output.as_json(found)
+        output.as_json(results)
         return
-    show(found, reports)
+    _show(results, reports)
 
 
 class _ProgressLines:
-    """A bar for each training; a line now and then where there is no terminal."""
+    """A progress bar per training; without a terminal, a line every few seconds."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar, self._lines = bar, dict[str, TaskID]()
         self._last = monotonic()
 
     def tick(self, name: str, done: int, total: int, note: str) -> None:
-        """Show how far one training is."""
+        """Show the progress of a training."""
         if name not in self._lines:
             self._lines[name] = self._bar.add_task(name, total=total, note="")
         self._bar.update(self._lines[name], completed=done, note=note)
@@ -152,30 +162,30 @@ class _ProgressLines:
             output.warn(f"{name}: {done} of {total}{f': {note}' if note else ''}")
 
 
-def show(found: "list[Result]", reports: str | None = None) -> None:
+def _show(results: "list[Result]", reports: str | None = None) -> None:
     """Print results as a table."""
-    from probekit.training.run_folder import student_id
+    from probekit.training.run_folder import folder_name
 
-    first = found[0]
+    first = results[0]
     metric = first["metric"]
-    several = any(len(r["folds"]) > 1 for r in found)
+    several = any(len(r["folds"]) > 1 for r in results)
     columns = {
-        "method": [r["embedding"] for r in found],
-        "student": [r["settings"]["student"] for r in found],
-        "labels": [f"{100 * r['fraction']:g} %, seed {r['seed']}" for r in found],
-        metric: [f"{r['score']:.3f}" for r in found],
-        "95 % interval": [output.interval(r["interval"]) for r in found],
-        "sd over folds": [f"{r['spread']:.3f}" for r in found],
+        "method": [r["embedding"] for r in results],
+        "student": [r["settings"]["student"] for r in results],
+        "labels": [f"{100 * r['fraction']:g} %, seed {r['seed']}" for r in results],
+        metric: [f"{r['score']:.3f}" for r in results],
+        "95 % interval": [output.interval(r["interval"]) for r in results],
+        "sd over folds": [f"{r['spread']:.3f}" for r in results],
         **{
-            also: ["–" if (v := r["also"][also]["score"]) is None else f"{v:.3f}" for r in found]
+            also: ["–" if (v := r["also"][also]["score"]) is None else f"{v:.3f}" for r in results]
             for also in first["also"]
         },
-        "on validation": [_validation(r) for r in found],
-        "epoch": [", ".join(str(f["params"]["epoch"]) for f in r["folds"]) for r in found],
-        "parameters": [f"{r['settings']['parameters']['trained']:,}" for r in found],
-        "clips": [f"{r['clips']['used']:,} of {r['clips']['of']:,}" for r in found],
-        "run": [r["run"][:12] for r in found],
-        "note": ["; ".join(r["provenance"]) or "–" for r in found],
+        "on validation": [_validation(r) for r in results],
+        "epoch": [", ".join(str(f["params"]["epoch"]) for f in r["folds"]) for r in results],
+        "parameters": [f"{r['settings']['parameters']['trained']:,}" for r in results],
+        "clips": [f"{r['clips']['used']:,} of {r['clips']['of']:,}" for r in results],
+        "run": [r["run"][:12] for r in results],
+        "note": ["; ".join(r["provenance"]) or "–" for r in results],
     }
     if not several:
         del columns["sd over folds"]
@@ -186,19 +196,19 @@ def show(found: "list[Result]", reports: str | None = None) -> None:
         numbers="|".join([metric, "sd over folds", "on validation", "parameters", "clips",
                           *first["also"]]),
     )  # fmt: skip
-    for r in found:
+    for r in results:
         edges = [f["fold"] for f in r["folds"] if f["at_edge"]]
         if edges:
             output.warn(
                 f"{r['embedding']}, seed {r['seed']}: the last epoch was the best in fold "
                 f"{', '.join(edges)}; more --epochs may be better"
             )
-    last = found[-1]
+    last = results[-1]
     if last["settings"]["method"] not in ("feature-only", "concat", "film"):
         fold = last["folds"][0]["fold"]
-        where = f" --reports {shlex.quote(reports)}" if reports else ""
+        option = f" --reports {shlex.quote(reports)}" if reports else ""
         output.say(
-            f"As an extractor: -e runs/{student_id(last['run'], fold, len(last['folds']))}{where}"
+            f"As an extractor: -e runs/{folder_name(last['run'], fold, len(last['folds']))}{option}"
         )
 
 

@@ -1,4 +1,4 @@
-"""One run: a student, a method, a share of the labels, a seed; and what names it."""
+"""Configuration of one distillation run, its id, and the notes beside its score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from probekit.distillation.teachers import ALIGNMENTS, Teachers
 from probekit.extractors import load
 from probekit.extractors.load import Spec
 from probekit.extractors.students import zoo
-from probekit.extractors.students.zoo import Student
+from probekit.extractors.students.base import Student
 from probekit.metrics import bootstrap, per_class
 from probekit.scores import store
 from probekit.tasks.splits import Split
@@ -24,17 +24,19 @@ from probekit.training import run_folder, schedules
 from probekit.training.schedules import TrainingRecipe
 from probekit.training.state import TrainingHistory
 
+_MAX_CLASSES_SHOWN = 5
+
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Where a student is trained.
+    """Devices and arithmetic of a training.
 
     Attributes
     ----------
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` …
     devices : int >= 1
-        How many of that kind.
+        Number of devices of that kind.
     precision : {"32", "bf16-mixed", "16-mixed"}
         Arithmetic of the network.
     """
@@ -46,218 +48,212 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """What is asked for.
+    """One run: a student, a method, a share of the labels, and a seed.
 
     Attributes
     ----------
-    given : Given
-        What several runs share.
+    task : DistillationTask
+        Task, audio and settings that several runs share.
     method : Method
         How teachers are used.
-    recipe : Recipe
-        How it is trained.
+    recipe : TrainingRecipe
+        How the student is trained.
     fraction : float
         Share of the training labels.
     seed : int
-        Of first weights, order, crops, dropout, and which labels these are.
+        Seed of initial weights, order, crops, dropout, and the subsample of labels.
     folds : tuple of str
-        Some of the task's folds; all where empty.
-    machine : Machine
-        Where.
+        Names of folds; all if empty.
+    trainer : TrainerConfig
+        Devices and arithmetic.
     name : str
-        What to call it instead of by its method and teachers.
+        Label instead of method, settings and teachers.
     """
 
-    given: DistillationTask
+    task: DistillationTask
     method: Method
     recipe: TrainingRecipe
     fraction: float = 1.0
     seed: int = 0
     folds: tuple[str, ...] = ()
-    machine: TrainerConfig = TrainerConfig()
+    trainer: TrainerConfig = TrainerConfig()
     name: str = ""
 
     @property
     def label(self) -> str:
-        """What people call it: the name that was given, or method, settings and teachers."""
+        """Display label: the name, or else method, settings and teachers."""
         if self.name:
             return self.name
-        given, alpha = self.given, self.method.alpha
+        task, alpha = self.task, self.method.alpha
         words = [self.method.name]
         if self.method.regularizes and alpha != regularizers.alpha(self.method.name):
             words.append(f"alpha {alpha:g}")
-        words += schedules.changes(self.recipe, given.card.metric)
-        if given.samples != given.usual:
-            words.append(f"crop {given.samples / given.sound.rate:g} s")
-        if self.method.needs_teacher and given.alignment != ALIGNMENTS[0]:
-            words.append(f"alignment {given.alignment}")
-        of = " + ".join(self.teachers.display_names) if self.teachers else given.init
-        return ", ".join(words) + (f" ({of})" if of else "")
+        words += schedules.describe_changes(self.recipe, task.card.metric)
+        if task.crop_length != task.default_crop_length:
+            words.append(f"crop {task.crop_length / task.audio.sr:g} s")
+        if self.method.needs_teacher and task.alignment != ALIGNMENTS[0]:
+            words.append(f"alignment {task.alignment}")
+        sources = " + ".join(self.teachers.display_names) if self.teachers else task.init
+        return ", ".join(words) + (f" ({sources})" if sources else "")
 
     @cached_property
     def splits(self) -> list[Split]:
-        """Rows to train on, to choose by and to score, of each fold."""
-        return self.given.make_splits(self.fraction, self.seed, self.folds)
+        """Training, validation and test clips of each fold."""
+        return self.task.make_splits(self.fraction, self.seed, self.folds)
 
     @cached_property
     def teachers(self) -> Teachers | None:
-        """The teachers, opened for the clips that they are needed for; None without any."""
+        """Teachers, opened for the clips that they are needed for; None without any."""
         if not self.method.needs_teacher:
             return None
         parts = ("train", "valid", "test") if self.method.needs_teacher_at_inference else ("train",)
         rows = [getattr(split, part) for split in self.splits for part in parts]
-        return self.given.open_teachers(np.unique(np.concatenate(rows)))
+        return self.task.open_teachers(np.unique(np.concatenate(rows)))
 
     @cached_property
-    def first(self) -> Spec | None:
-        """The extractor whose weights come first; None without one."""
-        given = self.given
-        return load.resolve_spec(given.init, weights=dict(given.weights), reports=given.reports) \
-            if given.init else None  # fmt: skip
+    def init_spec(self) -> Spec | None:
+        """Extractor of the initial weights; None without one."""
+        task = self.task
+        if not task.init:
+            return None
+        return load.resolve_spec(task.init, weights=dict(task.weights), reports=task.reports)
+
+    def build_student(self) -> Student:
+        """Return the student, with weights drawn from torch's generator."""
+        return zoo.build_student(self.task.student, len(self.task.clips.class_names))
 
     @property
     def crop(self) -> Fraction:
-        """Seconds that the student hears at once."""
-        return Fraction(self.given.samples, self.student().rate)
+        """Length of the student's input in s."""
+        return Fraction(self.task.crop_length, self.build_student().rate)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """All that decides the result, in plain values."""
-        given, card = self.given, self.given.card
+        """Plain values of all that decides the result; they name the run."""
+        task, card = self.task, self.task.card
         return {
             "distill": 2,
             "task": card.name,
             "protocol": card.protocol.model_dump(mode="json", exclude={"description"}),
             "metric": [card.metric, *card.also],
-            "manifest": given.whole.digest(),
-            "clips": store.run_id({"ids": given.clips.clip_ids}),
-            "sound": given.sound.digest,
-            "expected": given.n_expected_clips,
-            "student": given.student,
-            "samples": given.samples,
+            "manifest": task.all_clips.digest(),
+            "clips": store.run_id({"ids": task.clips.clip_ids}),
+            "sound": task.audio.digest,
+            "expected": task.n_expected_clips,
+            "student": task.student,
+            "samples": task.crop_length,
             "method": self.method.name,
             "alpha": self.method.alpha,
             "teachers": {
-                "are": self._named(),
+                "are": self._teacher_names(),
                 "digest": self.teachers.digest() if self.teachers else "",
             },
-            "alignment": given.alignment if self.method.needs_teacher else "",
-            "init": self.first.fingerprint if self.first else "",
+            "alignment": task.alignment if self.method.needs_teacher else "",
+            "init": self.init_spec.fingerprint if self.init_spec else "",
             "recipe": self.recipe.facts(),
             "fraction": self.fraction,
             "seed": self.seed,
             "folds": [split.name for split in self.splits],
-            "precision": self.machine.precision,
-            "devices": self.machine.devices,
+            "precision": self.trainer.precision,
+            "devices": self.trainer.devices,
             "interval": bootstrap.CI_METHOD,
         }
 
     @cached_property
     def id(self) -> str:
-        """SHA-256 of what goes in."""
+        """SHA-256 of the facts."""
         return store.run_id(self.facts)
 
     def path(self, reports: Path) -> Path:
-        """Return where the result will be."""
-        return store.path_of(reports, self.given.card.name, self.label, self.id)
+        """Return the path of the result."""
+        return store.result_path(reports, self.task.card.name, self.label, self.id)
 
     def result_paths(self, reports: Path) -> list[Path]:
-        """Return where the result is, under whichever label; its own comes first."""
-        own = self.path(reports)
-        there = sorted(own.parent.glob(f"*-{self.id[:12]}.json"), key=lambda path: path != own)
-        found = [(path, store.load_if_complete(path)) for path in there]
-        return [path for path, result in found if result and result["run"] == self.id]
+        """Return the existing results of this run; the one with its own label comes first."""
+        path = self.path(reports)
+        candidates = sorted(path.parent.glob(f"*-{self.id[:12]}.json"), key=lambda p: p != path)
+        results = [(candidate, store.load_if_complete(candidate)) for candidate in candidates]
+        return [candidate for candidate, result in results if result and result["run"] == self.id]
 
     def student_dirs(self, reports: Path) -> list[Path]:
-        """Return where the trained students are, or will be, one a fold."""
-        count = len(self.splits)
+        """Return the folder of the trained student of each fold."""
         return [
-            reports / "students" / run_folder.student_id(self.id, split.name, count)
+            reports / "students" / run_folder.folder_name(self.id, split.name, len(self.splits))
             for split in self.splits
         ]
 
-    def provenance(self, courses: Sequence[TrainingHistory] = ()) -> list[str]:
-        """Return what must be shown beside the score.
+    def provenance(self, histories: Sequence[TrainingHistory] = ()) -> list[str]:
+        """Return the notes that must be shown beside the score.
 
         Parameters
         ----------
-        courses : sequence of Course
-            Of the folds, once they are trained.
-
-        Returns
-        -------
-        list of str
-            In words: stand-in data, random weights, clips and classes that are missing.
+        histories : sequence of TrainingHistory
+            Of the folds, after training.
         """
-        said = self._inherited()
+        notes = self._source_notes()
         if self.teachers and self.method.reads_frames:
-            said += self.teachers.clip_level
-        said += provenance.notes(self.given, self.splits, self.teachers, self.first)
+            notes += self.teachers.clip_level
+        notes += provenance.contamination_notes(
+            self.task, self.splits, self.teachers, self.init_spec
+        )
         if self.folds:
-            said.append(f"fold {', '.join(split.name for split in self.splits)} only")
-        said += self._incomplete()
-        if any(not one.best for one in courses):
-            said.append("no epoch was good enough to be kept: the last one is scored")
-        return list(dict.fromkeys(said))
+            notes.append(f"fold {', '.join(split.name for split in self.splits)} only")
+        notes += self._completeness_notes()
+        if any(not history.best_epoch for history in histories):
+            notes.append("no epoch was good enough to be kept: the last one is scored")
+        return list(dict.fromkeys(notes))
 
-    def persistent_notes(self, courses: Sequence[TrainingHistory] = ()) -> list[str]:
-        """Return what must be shown beside every score from the trained student.
+    def persistent_notes(self, histories: Sequence[TrainingHistory] = ()) -> list[str]:
+        """Return the notes that must be shown beside every score from the trained student.
 
-        Not what holds for the score of this run alone: which folds it has, and which of its test
-        clips a teacher knows.
+        Without those that hold for this run's score only: its folds, and contamination of its test
+        clips.
 
         Parameters
         ----------
-        courses : sequence of Course
-            Of the folds, once they are trained.
-
-        Returns
-        -------
-        list of str
-            In words.
+        histories : sequence of TrainingHistory
+            Of the folds, after training.
         """
-        said = self._inherited()
-        said += [f"its student: {text}" for text in self._incomplete()]
-        if any(not one.best for one in courses):
-            said.append("its student: no epoch was good enough to be kept, it is the last one")
-        return list(dict.fromkeys(said))
+        notes = self._source_notes()
+        notes += [f"its student: {note}" for note in self._completeness_notes()]
+        if any(not history.best_epoch for history in histories):
+            notes.append("its student: no epoch was good enough to be kept, it is the last one")
+        return list(dict.fromkeys(notes))
 
-    def _inherited(self) -> list[str]:
-        """Say what is to be known of data, teachers and first weights."""
-        said = list(self.given.clips.provenance)
-        said += self.teachers.provenance if self.teachers else []
-        said += [f"begun with {text}" for text in (self.first.provenance if self.first else [])]
-        return said + provenance.unknown(self.teachers, self.first)
+    def _source_notes(self) -> list[str]:
+        """Return notes about data, teachers and initial weights."""
+        notes = list(self.task.clips.provenance)
+        notes += self.teachers.provenance if self.teachers else []
+        init_notes = self.init_spec.provenance if self.init_spec else []
+        notes += [f"begun with {note}" for note in init_notes]
+        return notes + provenance.missing_records(self.teachers, self.init_spec)
 
-    def _incomplete(self) -> list[str]:
-        """Say which clips and classes it was not trained on."""
-        given, said = self.given, []
-        if len(given.clips) < given.n_expected_clips:
-            said.append(f"{len(given.clips):,} of {given.n_expected_clips:,} clips")
+    def _completeness_notes(self) -> list[str]:
+        """Return notes about missing clips and classes without training clips."""
+        task, notes = self.task, []
+        if len(task.clips) < task.n_expected_clips:
+            notes.append(f"{len(task.clips):,} of {task.n_expected_clips:,} clips")
         unseen = self.untrained_classes()
         if unseen:
-            more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
-            said.append(f"never in training: {', '.join(unseen[:5])}{more}")
-        return said
+            hidden = len(unseen) - _MAX_CLASSES_SHOWN
+            suffix = f" and {hidden} more" if hidden > 0 else ""
+            notes.append(f"never in training: {', '.join(unseen[:_MAX_CLASSES_SHOWN])}{suffix}")
+        return notes
 
     def untrained_classes(self) -> list[str]:
-        """Return classes that are tested but never in training, in some fold."""
-        given = self.given
-        if given.clips.target == "regression":
+        """Return classes that have test clips but no training clips in some fold."""
+        task = self.task
+        if task.clips.target == "regression":
             return []
         return sorted(
             {
                 name
                 for s in self.splits
-                for name in per_class.unseen_classes(given.clips, given.targets, s.train, s.test)
+                for name in per_class.unseen_classes(task.clips, task.targets, s.train, s.test)
             }
         )
 
-    def student(self) -> Student:
-        """Return the student, with weights drawn by torch's generator."""
-        return zoo.build(self.given.student, len(self.given.clips.names))
-
-    def _named(self) -> list[str]:
+    def _teacher_names(self) -> list[str]:
         """Return the teachers with their fingerprints."""
         return [
             f"{s['extractor']}@{s['fingerprint'][:8]}:stream={s['stream']}"

@@ -1,18 +1,17 @@
-"""Stage 3: students that are trained on audio, and inherit from embeddings in the cache."""
+"""Training of students on audio, with embeddings in the cache as teachers."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probekit.cache import embeddings, layout
+from probekit.cache.embeddings import find_embeddings
+from probekit.cache.layout import cache_root
 from probekit.cards import TaskCard
-from probekit.cards.selector import parse
-from probekit.distillation import fold as fold_module
-from probekit.distillation import methods
-from probekit.distillation import task_data as given_module
-from probekit.distillation import teachers as teachers_module
+from probekit.cards.selector import parse_selector
+from probekit.distillation import fold, methods, task_data
 from probekit.distillation.config import DistillationConfig, TrainerConfig
-from probekit.distillation.teachers import ALIGNMENTS
+from probekit.distillation.teachers import ALIGNMENTS, select_stream
 from probekit.errors import ProbekitError
 from probekit.extractors.weights.source import validate_overrides
 from probekit.parallel import resources
@@ -26,6 +25,8 @@ from probekit.utils.suggest import unknown_name_error
 
 Progress = Callable[[str, int, int, str], None]
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
+_IDENTITY = ("distill", "task", "method", "fraction", "seed", "fold")
+"""Facts in which an interrupted run agrees with one that may have been meant to resume it."""
 
 
 def distill(
@@ -57,70 +58,77 @@ def distill(
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> list[Result]:
-    """Train small networks on audio, and score them under the task's own protocol.
+    """Train small networks on audio and score them under the task's own protocol.
 
-    The epoch is chosen on the task's validation clips, or on clips held out inside the training
-    folds; test clips are scored once, by what was chosen. Results go into the same store as those
-    of probes, with the scores of every epoch. What is there already is not computed again, and a
-    run that was ended goes on after its last whole epoch.
+    The epoch is selected on the task's validation clips, or on clips held out of the training
+    folds; test clips are scored once, by the selected epoch. Results are stored beside those of
+    probes, with the scores of every epoch. Finished runs are not repeated, and an interrupted run
+    is resumed after its last finished epoch. A trained student is an extractor, ``runs/ID``, unless
+    its method needs the teacher at inference.
 
     Parameters
     ----------
     task : str
-        A task's name, card (YAML) or table (CSV), or the name of a folder that was extracted.
+        Name of a task, path of a task card (YAML) or of a table (CSV), or name of an extracted
+        folder.
     student : str
         ``"harmonic-cnn"``, ``"cf-net:width=32"``, ``"short-chunk"``, or ``"module:Class"``; see
         :mod:`probekit.extractors.students.zoo`.
     teachers : str or sequence of str
         Embeddings in the cache, with frames: ``"vggish"``, ``"openl3:content=env"``. Several are
-        put side by side.
+        concatenated.
     method : str
-        ``none``; a regularizer, for which teachers are needed in training only (``con-reg``,
-        ``dis-reg``, ``l1``, ``l2``, ``soft-targets``, ``cf-reg``); a baseline, for which they are
-        always needed (``feature-only``, ``concat``, ``film``); or a start with another network's
-        weights (``init``, ``fix``).
+        ``"none"``: no teacher; a regularizer, which needs teachers in training only (``"con-reg"``,
+        ``"dis-reg"``, ``"l1"``, ``"l2"``, ``"soft-targets"``, ``"cf-reg"``); a baseline, which
+        needs them at inference, too (``"feature-only"``, ``"concat"``, ``"film"``); or transfer
+        from another network's weights (``"init"``; ``"fix"``: with a frozen encoder).
     alpha : float > 0, optional
         Weight of the regularizer; by default 5 for Con-Reg and 1 for Dis-Reg (hung2022), else 1.
     cache : str or pathlib.Path, optional
-        The cache's folder; by default ``PROBEKIT_CACHE``, else ``cache``. Decoded sound is kept in
-        its folder ``sound``.
+        The cache's folder; by default ``PROBEKIT_CACHE``, else ``cache``. Decoded audio is in its
+        folder ``sound``.
     root : str or pathlib.Path, optional
-        The dataset's folder, where its clip table is not in the cache yet, or recordings moved.
+        The dataset's folder, if its manifest is not in the cache or recordings were moved.
     reports : str or pathlib.Path, optional
-        Where results and students are kept; by default ``PROBEKIT_REPORTS``, else ``reports/out``.
+        Folder of results and students; by default ``PROBEKIT_REPORTS``, else ``reports/out``.
     recipe : {"default", "won"}
-        How it is trained; see :func:`probekit.training.schedules.get`.
-    epochs, batch, lr : optional
-        Other than the recipe's.
+        How the student is trained; see :func:`probekit.training.schedules.get_recipe`.
+    epochs : int >= 1, optional
+        Maximum number of epochs instead of the recipe's.
+    batch : int >= 2, optional
+        Clips per step instead of the recipe's.
+    lr : float > 0, optional
+        First learning rate instead of the recipe's.
     crop : float > 0, optional
-        Seconds that the student hears at once; by default its own, or the longest clip's.
+        Length of the student's input in s; by default the student's own, or the duration of the
+        longest clip if that is shorter.
     alignment : {"time", "paper"}
-        How the teachers' frames come to the student's; see
+        How the teachers' frames are aligned with the student's; see
         :meth:`probekit.distillation.teachers.Teachers.open`.
     init : str
-        For ``init`` and ``fix``: the extractor whose weights come first.
+        For ``init`` and ``fix``: the extractor of the initial weights.
     weights : sequence of str
         That extractor's weights: ``NAME=PATH`` or ``NAME=random:SEED``.
     fractions : sequence of float, 0 < fraction <= 1
-        Shares of the training labels; each is a run.
+        Shares of the training labels; a run each.
     seeds : int >= 1
-        Runs with seeds 0, 1, …
+        Number of runs, with seeds 0, 1, …
     folds : sequence of str
-        Some of the task's folds; all by default. The result says so.
+        Some of the task's folds; by default all. The result notes it.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` …
     devices : int >= 1
-        How many of that kind train one student together.
+        Number of devices that train one student together.
     precision : {"32", "bf16-mixed", "16-mixed"}
         Arithmetic of the network.
     name : str
-        What to call the runs in tables; by default the method, with its teachers.
+        Label of the runs in tables; by default the method, with its teachers.
     again : bool
-        Train also what is in the store already.
+        Repeat finished runs.
     progress : callable, optional
         Called with what is counted, how much is done, of how much, and a note.
     warn : callable, optional
-        Called with what a person should know before the training begins.
+        Called with warnings before the training starts.
 
     Returns
     -------
@@ -130,114 +138,161 @@ def distill(
     Raises
     ------
     ProbekitError
-        If something is not known, missing or does not fit, or a loss is not finite.
+        If something is unknown, missing or does not fit, or a loss is not finite.
+
+    See Also
+    --------
+    probekit.extract : Compute the teachers' embeddings.
+    probekit.evaluate : Fit probes on embeddings.
+    probekit.compare : Test a student against another run.
+
+    Examples
+    --------
+    A student of two synthesized classes, with the mel frames of the same clips as its teacher:
+
+    >>> import csv
+    >>> import soundfile
+    >>> import probekit
+    >>> from probekit.tasks.standin.sounds import synthesize
+    >>> rows = [("clip_id", "path", "label", "split")]
+    >>> for seed, split in enumerate(["train", "train", "valid", "test"]):
+    ...     for label in ("bell", "rain"):
+    ...         wave = synthesize(label, seed=seed, seconds=0.6, sr=16000)
+    ...         soundfile.write(f"{label}{seed}.wav", wave, 16000)
+    ...         rows.append((f"{label}{seed}", f"{label}{seed}.wav", label, split))
+    >>> with open("pair.csv", "w", newline="") as file:
+    ...     csv.writer(file).writerows(rows)
+    >>> _ = probekit.extract("melstats", task="pair.csv", frames=True)
+    >>> [result] = probekit.distill(
+    ...     "pair.csv", "short-chunk:width=2", "melstats", method="con-reg", epochs=2, device="cpu"
+    ... )
+    >>> result["embedding"], result["metric"], len(result["history"])
+    ('con-reg, 2 epochs (melstats)', 'accuracy', 2)
     """
     if seeds < 1:
-        raise ProbekitError(f"--seeds {seeds}: at least 1")
+        raise ProbekitError(f"--seeds must be >= 1, got {seeds}")
     if devices < 1:
-        raise ProbekitError(f"--devices {devices}: at least 1")
+        raise ProbekitError(f"--devices must be >= 1, got {devices}")
     if precision not in PRECISIONS:
         raise unknown_name_error("precision", precision, PRECISIONS)
-    resources.device(device)
-    named = [teachers] if isinstance(teachers, str) else list(teachers)
-    chosen = methods.make_method(method, alpha, len(named), init, alignment)
+    resources.resolve_device(device)
+    names = [teachers] if isinstance(teachers, str) else list(teachers)
+    checked_method = methods.make_method(method, alpha, len(names), init, alignment)
     for fraction in fractions:
-        subsample.check(fraction)
-    where, kept_in = layout.root(cache), store.root(reports)
-    card, clips = resolve_clips(task, where, root)
-    how = schedules.get(recipe, card.metric, epochs=epochs, batch=batch, lr=lr)
-    _check_teachers(where, named, card, alignment)  # before hours of decoding, not after
-    given = given_module.prepare(
+        subsample.check_fraction(fraction)
+    cache_folder, reports_folder = cache_root(cache), store.reports_root(reports)
+    card, clips = resolve_clips(task, cache_folder, root)
+    training_recipe = schedules.get_recipe(recipe, card.metric, epochs=epochs, batch=batch, lr=lr)
+    _check_teachers(cache_folder, names, card, alignment)  # before hours of decoding, not after
+    data = task_data.prepare(
         card,
         clips,
         student,
-        named,
-        cache=where,
+        names,
+        cache=cache_folder,
         crop=crop,
         alignment=alignment,
         init=init,
         weights=validate_overrides(list(weights), [init] if init else [], "--init"),
-        reports=kept_in,
-        progress=(lambda done, of: progress("sound", done, of, "")) if progress else None,
+        reports=reports_folder,
+        progress=(lambda done, total: progress("sound", done, total, "")) if progress else None,
     )
-    machine = TrainerConfig(device, devices, precision)
-    runs = [
-        DistillationConfig(given, chosen, how, fraction, seed, tuple(folds), machine, name)
+    trainer = TrainerConfig(device, devices, precision)
+    runner = _Runner(reports_folder, again, progress, warn)
+    configs = [
+        DistillationConfig(
+            data, checked_method, training_recipe, fraction, seed, tuple(folds), trainer, name
+        )
         for fraction in fractions
         for seed in range(seeds)
     ]
-    found: dict[str, Result] = {}
-    noted = ""
-    for run in runs:
-        if run.id in found:
-            continue
-        there = run.result_paths(kept_in)
-        if again or not there:
-            place = run.student_dirs(kept_in)[0]
-            if warn and not again and not noted:
-                noted = run_folder.find_similar_interrupted_run(
-                    place, {**run.facts, "fold": run.splits[0].name}
-                )
-                if noted:
-                    warn(noted)
-            with run_folder.exclusive_lock(place):
-                _compute(run, kept_in, again, progress, warn)
-            there = [run.path(kept_in)]
-        found[run.id] = store.load(there[0])
-        called = found[run.id]["embedding"]
-        if called != run.label and warn:
-            warn(f"run {run.id[:12]} is there already, and keeps its name {called!r}")
-    return [found[run.id] for run in runs]
+    results: dict[str, Result] = {}
+    for config in configs:
+        if config.id not in results:
+            results[config.id] = runner.run(config)
+    return [results[config.id] for config in configs]
 
 
-def _check_teachers(cache: Path, named: Sequence[str], card: TaskCard, alignment: str) -> None:
-    """Refuse a teacher that is not there or is named twice, and an alignment of no frames."""
-    held = [embeddings.find(cache, one, card.dataset) for one in named]
-    read = [
-        teachers_module.select_stream(one, own, card) for one, own in zip(named, held, strict=True)
-    ]
-    once: dict[tuple[Any, ...], str] = {}
-    for one, own, what in zip(named, held, read, strict=True):
-        key = (own.where, what.stream, None if what.framed else parse(one).pool)
-        if key in once:
-            both = f"{once[key]} and {one} are" if once[key] != one else f"{one} is"
+def _check_teachers(cache: Path, names: Sequence[str], card: TaskCard, alignment: str) -> None:
+    """Raise if a teacher is missing or named twice, or an alignment has no frames to align."""
+    has_frames = False
+    seen: dict[tuple[Any, ...], str] = {}
+    for name in names:
+        embeddings = find_embeddings(cache, name, card.dataset)
+        stream = select_stream(name, embeddings, card)
+        has_frames |= stream.has_frames
+        pool = None if stream.has_frames else parse_selector(name).pool
+        key = (embeddings.folder, stream.name, pool)
+        if key in seen:
+            both = f"{seen[key]} and {name} are" if seen[key] != name else f"{name} is"
             raise ProbekitError(f"--teacher: {both} the same teacher twice. Name it once")
-        once[key] = one
-    if read and alignment != ALIGNMENTS[0] and not any(what.framed for what in read):
+        seen[key] = name
+    if names and alignment != ALIGNMENTS[0] and not has_frames:
         raise ProbekitError(
-            f"--alignment {alignment} is for frames; of {', '.join(named)} one vector a clip is "
-            "read"
+            f"--alignment {alignment} is for frames, but {', '.join(names)} has one vector per clip"
         )
 
 
-def _compute(
-    run: DistillationConfig,
-    reports: Path,
-    again: bool,
-    progress: Progress | None,
-    warn: Callable[[str], None] | None,
-) -> None:
-    """Do one run, and keep its result; one that was kept under another name goes."""
-    share = "" if run.fraction == 1 else f", {100 * run.fraction:g} % of the labels"
-    called = f"{run.label}{share}, seed {run.seed}"
-    unseen = run.untrained_classes()
-    if unseen and warn:
-        warn(f"{called}: classes without a training clip, of which nothing can be learnt: "
-             f"{', '.join(unseen)}")  # fmt: skip
-    for where in run.student_dirs(reports) if again else ():
-        run_folder.clear(where)
+@dataclass
+class _Runner:
+    """Trains the runs that are not finished, one after the other."""
 
-    def tell(fold: str, done: int, of: int, note: str) -> None:
-        if progress:
-            progress(called if len(run.splits) == 1 else f"{called}, fold {fold}", done, of,
-                     note)  # fmt: skip
+    reports: Path
+    again: bool
+    progress: Progress | None
+    warn: Callable[[str], None] | None
+    has_warned: bool = False  # of a similar interrupted run
 
-    result, arrays = fold_module.build_result(run, reports, tell)
-    path = run.path(reports)
-    store.save(path, result, arrays)
-    for other in run.result_paths(reports):
-        if other != path:
-            other.unlink()
-            other.with_suffix(".h5").unlink()
-    for where in run.student_dirs(reports):
-        run_folder.clean_up(where, [CHECKPOINT])
+    def run(self, config: DistillationConfig) -> Result:
+        """Return the result of a run; train first if there is none."""
+        paths = config.result_paths(self.reports)
+        if self.again or not paths:
+            folder = config.student_dirs(self.reports)[0]
+            self._warn_of_similar_run(config, folder)
+            with run_folder.exclusive_lock(folder):
+                self._train(config)
+            paths = [config.path(self.reports)]
+        result = store.load(paths[0])
+        if result["embedding"] != config.label and self.warn:
+            self.warn(
+                f"run {config.id[:12]} already exists, and keeps its name {result['embedding']!r}"
+            )
+        return result
+
+    def _warn_of_similar_run(self, config: DistillationConfig, folder: Path) -> None:
+        if not self.warn or self.again or self.has_warned:
+            return
+        facts = {**config.facts, "fold": config.splits[0].name}
+        text = run_folder.find_similar_interrupted_run(folder, facts, _IDENTITY)
+        if text:
+            self.has_warned = True
+            self.warn(text)
+
+    def _train(self, config: DistillationConfig) -> None:
+        """Train a run and store its result; a result of the same run with another label goes."""
+        share = "" if config.fraction == 1 else f", {100 * config.fraction:g} % of the labels"
+        label = f"{config.label}{share}, seed {config.seed}"
+        unseen = config.untrained_classes()
+        if unseen and self.warn:
+            self.warn(
+                f"{label}: classes with no training clips, which the student cannot learn: "
+                f"{', '.join(unseen)}"
+            )
+        folders = config.student_dirs(self.reports)
+        for folder in folders if self.again else ():
+            run_folder.clear(folder)
+
+        def on_epoch_end(fold_name: str, done: int, total: int, note: str) -> None:
+            if self.progress:
+                line = label if len(config.splits) == 1 else f"{label}, fold {fold_name}"
+                self.progress(line, done, total, note)
+
+        result, arrays = fold.run_folds(config, self.reports, on_epoch_end)
+        path = config.path(self.reports)
+        store.save(path, result, arrays)
+        for other in config.result_paths(self.reports):
+            if other != path:
+                other.unlink()
+                other.with_suffix(".h5").unlink()
+        for folder in folders:
+            run_folder.clean_up(folder, [CHECKPOINT])

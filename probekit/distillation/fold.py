@@ -1,10 +1,9 @@
-"""What is kept of a run of distillation: trained, scored, and told in a result."""
+"""Training and scoring of the folds of a distillation run, and its result."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,363 +17,362 @@ from probekit.distillation import methods, provenance
 from probekit.distillation.config import DistillationConfig
 from probekit.distillation.task_data import DistillationTask
 from probekit.errors import DataError
-from probekit.extractors.students.zoo import Student
+from probekit.extractors.students.base import Student
 from probekit.metrics import metrics
 from probekit.metrics.metrics import Metric
 from probekit.parallel import resources
-from probekit.scores import scoring, store
-from probekit.scores.predictions import Predictions
+from probekit.scores import result_builder, scoring
 from probekit.scores.store import Fold, Result
 from probekit.tasks.splits import Split
 from probekit.training import dataloader, run_folder
 from probekit.training.dataloader import TrainBatches
 from probekit.training.state import TrainingHistory, TrainingJob
 
-Tell = Callable[[str, int, int, str], None]
+FoldCallback = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """One fold's student.
+    """Outcome of one fold.
 
     Attributes
     ----------
-    course : Course
-        How its training went.
+    history : TrainingHistory
+        Scores of every epoch.
     scores : numpy.ndarray, shape (test clips, classes)
-        Of its test clips.
+        Scores of the test clips.
     select : {"metric", "loss"}
-        What chose the epoch.
-    parameters, size : int
-        Numbers that were trained, and numbers of the student alone.
+        What the epoch was selected by.
+    n_trained, n_student : int
+        Number of trained parameters, and of the student's parameters.
     """
 
-    course: TrainingHistory
+    history: TrainingHistory
     scores: Array
     select: str
-    parameters: int
-    size: int
+    n_trained: int
+    n_student: int
 
 
-def train_fold(
-    run: DistillationConfig, split: Split, where: Path, tell: Tell | None = None
-) -> FoldResult:
-    """Train one fold's student, keep it, and score its test clips.
-
-    Parameters
-    ----------
-    run : Run
-        What is asked for.
-    split : Split
-        One of its divisions.
-    where : pathlib.Path
-        The student's folder; one that was trained in goes on.
-    tell : callable, optional
-        Called with the fold, epochs done, epochs at most, and a line of numbers.
-
-    Returns
-    -------
-    Taught
-        Scores of its test clips, and how it went.
-
-    Raises
-    ------
-    ProbekitError
-        If the training or its scores fail.
-    """
-    from probekit.training import trainer  # imports Lightning, which takes seconds
-
-    given, machine = run.given, run.machine
-    run_folder.mark_started(where, {**run.facts, "fold": split.name}, given.teachers)
-    student, job = _job(run, split)
-    course = trainer.fit(
-        job,
-        where,
-        device=machine.device,
-        devices=machine.devices,
-        precision=machine.precision,
-        tell=partial(tell, split.name) if tell else None,
-    )
-    teachers = run.teachers if run.method.needs_teacher_at_inference else None
-    test = given.places[split.test]
-    chunks = dataloader.evaluation_batches(
-        given.sound, teachers, test, given.samples, run.recipe.batch, run.recipe.chunks
-    )
-    scores = trainer.predict(job, chunks, test, device=machine.device, precision=machine.precision)
-    if not np.isfinite(scores).all():
-        raise DataError(f"{given.card.name}, split {split.name!r}: scores are not finite")
-    taught = FoldResult(course, scores, job.select, _count(job), _size(student))
-    if not run.method.needs_teacher_at_inference:
-        run_folder.save_student(
-            where,
-            student,
-            classes=given.clips.names,
-            target=given.clips.target,
-            crop=run.crop,
-            description=f"{given.student}, {run.label}, {given.card.name}",
-            run=run.id,
-            provenance=run.persistent_notes([course]),
-            origin={
-                "task": given.card.name,
-                "dataset": given.card.dataset,
-                "fold": split.name,
-            },
-            learnt=provenance.collect_training_clips(given, split, run.teachers, run.first),
-        )
-    return taught
-
-
-def is_metric_defined(metric: Metric, targets: Array, given: DistillationTask) -> bool:
-    """Tell whether a metric is defined on some clips.
-
-    Parameters
-    ----------
-    metric : Metric
-        The metric.
-    targets : numpy.ndarray
-        Of these clips.
-    given : Given
-        The task.
-
-    Returns
-    -------
-    bool
-        No for none, or where its classes do not suffice.
-    """
-    even = np.full((len(targets), len(given.clips.names)), 0.5)
-    if given.clips.target == "regression":
-        even = even + np.arange(len(targets))[:, None]
-    return bool(len(targets)) and bool(np.isfinite(metric.score(targets, even)))
-
-
-def _job(run: DistillationConfig, split: Split) -> tuple[Student, TrainingJob]:
-    """Make the student, with its first weights, and say what it is trained on."""
-    given = run.given
-    metric = metrics.get_metric(given.card.metric)
-    teachers = run.teachers
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
-        student = run.student()
-        if run.first is not None:
-            methods.init(student, given.init, given.weights, given.reports)
-        penalty = methods.penalty(
-            run.method, teachers, student, given.clips.target, given.clips.names
-        )
-        features = teachers.features if teachers else 0
-        model = methods.model(run.method, student, features)
-    held = given.places[split.valid]
-    pin = resources.device(run.machine.device).type == "cuda"
-    feed = (given.sound, teachers if run.method.needs_teacher_at_inference else None)
-    right = given.targets[split.valid]
-    job = TrainingJob(
-        model=model,
-        penalty=penalty,
-        alpha=run.method.alpha,
-        recipe=run.recipe,
-        metric=metric,
-        target=given.clips.target,
-        classes=len(given.clips.names),
-        train=TrainBatches(
-            given.sound,
-            teachers,
-            given.targets_by_row,
-            given.places[split.train],
-            given.samples,
-            run.recipe.batch,
-            run.seed,
-            pin=pin,
-        ),
-        valid=partial(
-            dataloader.evaluation_batches,
-            *feed,
-            held,
-            given.samples,
-            run.recipe.batch,
-            run.recipe.chunks,
-            pin=pin,
-        ),
-        held=held,
-        held_targets=right,
-        select=run.recipe.select if is_metric_defined(metric, right, given) else "loss",
-        seed=run.seed,
-    )
-    return student, job
-
-
-def _count(job: TrainingJob) -> int:
-    """Return how many numbers are trained."""
-    parts = [job.model, *([job.penalty] if job.penalty is not None else [])]
-    return sum(p.numel() for part in parts for p in part.parameters() if p.requires_grad)
-
-
-def _size(student: nn.Module) -> int:
-    """Return how many numbers a student has."""
-    return sum(p.numel() for p in student.parameters())
-
-
-_MISSING_SHOWN = 50
-
-
-def build_result(
-    run: DistillationConfig, reports: Path, tell: Tell | None = None
+def run_folds(
+    config: DistillationConfig, reports: Path, on_epoch_end: FoldCallback | None = None
 ) -> tuple[Result, dict[str, Any]]:
-    """Train and score, and gather what is kept.
+    """Train and score all folds; return the result and the predictions.
 
     Parameters
     ----------
-    run : Run
-        What is asked for.
+    config : DistillationConfig
+        The run.
     reports : pathlib.Path
-        Where trained students go, and checkpoints while they are trained.
-    tell : callable, optional
-        Called with the fold, epochs done, epochs at most, and a line of numbers.
-
-    Returns
-    -------
-    Result
-        What a person reads.
-    dict of str to numpy.ndarray
-        Predictions.
+        Reports folder, for checkpoints and trained students.
+    on_epoch_end : callable, optional
+        Called with the fold, the number of finished epochs, the maximum number of epochs, and a
+        line of numbers.
 
     Raises
     ------
     ProbekitError
         If a fold cannot be scored, or its training fails.
     """
-    begin = perf_counter()
-    given, card = run.given, run.given.card
+    start = perf_counter()
+    task, card = config.task, config.task.card
     metric = metrics.get_metric(card.metric)
-    _check_defined(run, metric)
-    taught = [
-        train_fold(run, split, where, tell)
-        for split, where in zip(run.splits, run.student_dirs(reports), strict=True)
+    _check_defined(config, metric)
+    results = [
+        train_fold(config, split, folder, on_epoch_end)
+        for split, folder in zip(config.splits, config.student_dirs(reports), strict=True)
     ]
-    fit_seconds = perf_counter() - begin
-    clips = given.clips
-    rows = np.concatenate([split.test for split in run.splits])
-    found = Predictions(
-        clip_ids=clips.column("clip_id")[rows],
-        fold=np.concatenate([np.full(len(s.test), k) for k, s in enumerate(run.splits)]),
-        folds=tuple(split.name for split in run.splits),
-        targets=given.targets[rows],
-        scores=np.concatenate([one.scores for one in taught]),
-        groups=clips.column("group")[rows],
-        target=clips.target,
-        probabilities=clips.target != "regression",
+    fit_seconds = perf_counter() - start
+    predictions = result_builder.join_predictions(
+        task.clips,
+        task.targets,
+        config.splits,
+        [result.scores for result in results],
+        probabilities=task.clips.target != "regression",
     )
-    scored = scoring.score_predictions(found, metric.name, card.also, clips.names)
-    used = {int(r) for s in run.splits for part in (s.train, s.valid, s.test) for r in part}
-    last = taught[-1]
-    result = Result(
-        format=store.FORMAT,
-        run=run.id,
-        task=card.name,
-        title=card.title,
-        embedding=run.label,
-        sources=run.teachers.sources if run.teachers else [],
-        dim=run.student().dim,
-        probe=f"student:{given.student}",
-        settings=_settings(run, last),
+    scores = scoring.score_predictions(predictions, metric.name, card.also, task.clips.class_names)
+    result = result_builder.build_result(
+        card,
+        task.clips,
+        task.all_clips,
+        config.splits,
+        scores,
+        run=config.id,
+        embedding=config.label,
+        sources=config.teachers.sources if config.teachers else [],
+        dim=config.build_student().dim,
+        probe=f"student:{task.student}",
+        settings=_settings(config, results[-1]),
         steps=[],
-        # a label that was made of the settings has the recipe already
-        preset=run.recipe.name if run.name and run.recipe.name != "default" else "",
-        fraction=run.fraction,
-        seed=run.seed,
-        protocol=_protocol(run),
-        target=clips.target,
-        probabilities=found.probabilities,
-        metric=metric.name,
-        classes=list(clips.names),
-        score=scored["score"],
-        spread=scored["spread"],
-        interval=scored["interval"],
-        also=scored["also"],
-        folds=[_row(run, *one) for one in zip(run.splits, taught, scored["folds"], strict=True)],
-        per_class=scored["per_class"],
-        per_group=scored["per_group"],
+        # a label that was made from the settings has the recipe already
+        preset=config.recipe.name if config.name and config.recipe.name != "default" else "",
+        fraction=config.fraction,
+        seed=config.seed,
+        protocol=_describe_protocol(config),
+        probabilities=predictions.probabilities,
+        folds=[
+            _fold_entry(config, *fold)
+            for fold in zip(config.splits, results, scores["folds"], strict=True)
+        ],
         grid=[],
         solver={
             "name": "lightning",
             "tolerance": 0.0,
-            "fits": len(taught),
+            "fits": len(results),
             "unconverged": 0,
             "unconverged_final": 0,
         },
-        clips={
-            "used": len(used) if run.fraction == 1 else len(clips),
-            "of": given.n_expected_clips,
-            "missing": dict(list(given.sound.failures.items())[:_MISSING_SHOWN]),
-            "missing_count": given.n_expected_clips - len(clips),
-        },
-        seconds={"fit": fit_seconds, "all": perf_counter() - begin},
-        provenance=run.provenance([one.course for one in taught]),
-        manifest=given.whole.digest(),
-        versions={n: version(n) for n in ("probekit", "numpy", "torch", "lightning")},
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        published=[p.model_dump() for p in card.published],
+        expected=task.n_expected_clips,
+        missing=task.audio.failures,
+        start=start,
+        fit_seconds=fit_seconds,
+        provenance=config.provenance([result.history for result in results]),
+        packages=("probekit", "numpy", "torch", "lightning"),
         history=[
             {"fold": split.name, **epoch}
-            for split, one in zip(run.splits, taught, strict=True)
-            for epoch in one.course.history
+            for split, result in zip(config.splits, results, strict=True)
+            for epoch in result.history.epochs
         ],
     )
-    return result, found.arrays()
+    return result, predictions.arrays()
 
 
-def _check_defined(run: DistillationConfig, metric: Metric) -> None:
-    """Raise if a fold cannot be scored, before anything is trained."""
-    for split in run.splits:
-        if not is_metric_defined(metric, run.given.targets[split.test], run.given):
+def train_fold(
+    config: DistillationConfig,
+    split: Split,
+    folder: Path,
+    on_epoch_end: FoldCallback | None = None,
+) -> FoldResult:
+    """Train a fold's student, save it, and score its test clips.
+
+    Parameters
+    ----------
+    config : DistillationConfig
+        The run.
+    split : Split
+        One of its splits.
+    folder : pathlib.Path
+        Folder of the student; an interrupted training in it is resumed.
+    on_epoch_end : callable, optional
+        As for :func:`run_folds`.
+
+    Raises
+    ------
+    ProbekitError
+        If the training fails, or scores are not finite.
+    """
+    from probekit.training import trainer  # imports Lightning, which takes seconds
+
+    task, options = config.task, config.trainer
+    facts = {**config.facts, "fold": split.name}
+    refuse_changed_teachers(folder, facts, task.teachers)
+    run_folder.mark_started(folder, facts, task.teachers)
+    student, job = _make_job(config, split)
+    history = trainer.fit(
+        job,
+        folder,
+        device=options.device,
+        devices=options.devices,
+        precision=options.precision,
+        on_epoch_end=partial(on_epoch_end, split.name) if on_epoch_end else None,
+    )
+    teachers = config.teachers if config.method.needs_teacher_at_inference else None
+    rows = task.audio_rows[split.test]
+    recipe = config.recipe
+    chunks = dataloader.evaluation_batches(
+        task.audio, teachers, rows, task.crop_length, recipe.batch_size, recipe.chunk_policy
+    )
+    scores = trainer.predict(job, chunks, rows, device=options.device, precision=options.precision)
+    if not np.isfinite(scores).all():
+        raise DataError(f"{task.card.name}, split {split.name!r}: scores are not finite")
+    result = FoldResult(
+        history, scores, job.select, _count_trained(job), _count_parameters(student)
+    )
+    if not config.method.needs_teacher_at_inference:
+        run_folder.save_extractor(
+            folder,
+            student,
+            classes=task.clips.class_names,
+            target=task.clips.target,
+            crop=config.crop,
+            description=f"{task.student}, {config.label}, {task.card.name}",
+            run=config.id,
+            provenance=config.persistent_notes([history]),
+            origin={
+                "task": task.card.name,
+                "dataset": task.card.dataset,
+                "fold": split.name,
+            },
+            clips=provenance.collect_training_clips(task, split, config.teachers, config.init_spec),
+        )
+    return result
+
+
+def refuse_changed_teachers(folder: Path, facts: dict[str, Any], names: Sequence[str]) -> None:
+    """Raise a DataError if only the teachers' fingerprints differ from an interrupted run.
+
+    The same names then stand for other embeddings, and most likely the interrupted run was meant.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Folder of the new run; if it was started before, it is resumed.
+    facts : dict
+        All that names the new run.
+    names : sequence of str
+        Teachers as the user wrote them.
+    """
+    if run_folder.is_started(folder):
+        return
+    others = {key: value for key, value in _as_json(facts).items() if key != "teachers"}
+    for run in run_folder.list_unfinished(folder.parent):
+        run_others = {key: value for key, value in run.facts.items() if key != "teachers"}
+        if run_others == others and run.names == list(names):
+            old, new = (", ".join(f["teachers"]["are"]) for f in (run.facts, facts))
             raise DataError(
-                f"{run.given.card.name}, split {split.name!r}: {metric.title} is not defined "
+                f"{run.folder}: an interrupted run of the same settings had the teachers {old}; "
+                f"now they are {new}. Name the old ones (--teacher NAME@FINGERPRINT) to resume it, "
+                "or delete that folder"
+            )
+
+
+def _as_json(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts as they are read from JSON."""
+    parsed: dict[str, Any] = json.loads(json.dumps(facts))
+    return parsed
+
+
+def is_metric_defined(metric: Metric, targets: Array, task: DistillationTask) -> bool:
+    """Tell whether a metric is defined for the targets of some clips.
+
+    It is not if there are no clips, or too few classes among them.
+    """
+    scores = np.full((len(targets), len(task.clips.class_names)), 0.5)
+    if task.clips.target == "regression":
+        scores = scores + np.arange(len(targets))[:, None]
+    return bool(len(targets)) and bool(np.isfinite(metric.score(targets, scores)))
+
+
+def _make_job(config: DistillationConfig, split: Split) -> tuple[Student, TrainingJob]:
+    """Return the student with its initial weights, and the inputs of its training."""
+    task, recipe, teachers = config.task, config.recipe, config.teachers
+    metric = metrics.get_metric(task.card.metric)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        student = config.build_student()
+        if config.init_spec is not None:
+            methods.init_from_extractor(student, task.init, task.weights, task.reports)
+        penalty = methods.build_penalty(
+            config.method, teachers, student, task.clips.target, task.clips.class_names
+        )
+        features = teachers.features if teachers else 0
+        model = methods.build_model(config.method, student, features)
+    pin = resources.resolve_device(config.trainer.device).type == "cuda"
+    valid_rows = task.audio_rows[split.valid]
+    valid_targets = task.targets[split.valid]
+    is_defined = is_metric_defined(metric, valid_targets, task)
+    job = TrainingJob(
+        model=model,
+        penalty=penalty,
+        penalty_weight=config.method.alpha,
+        recipe=recipe,
+        metric=metric,
+        target=task.clips.target,
+        n_classes=len(task.clips.class_names),
+        train_batches=TrainBatches(
+            task.audio,
+            teachers,
+            task.targets_by_row,
+            task.audio_rows[split.train],
+            task.crop_length,
+            recipe.batch_size,
+            config.seed,
+            pin=pin,
+        ),
+        valid_batches=partial(
+            dataloader.evaluation_batches,
+            task.audio,
+            teachers if config.method.needs_teacher_at_inference else None,
+            valid_rows,
+            task.crop_length,
+            recipe.batch_size,
+            recipe.chunk_policy,
+            pin=pin,
+        ),
+        valid_clips=valid_rows,
+        valid_targets=valid_targets,
+        select=recipe.select if is_defined else "loss",
+        seed=config.seed,
+    )
+    return student, job
+
+
+def _count_trained(job: TrainingJob) -> int:
+    """Return the number of trained parameters."""
+    modules = [job.model, *([job.penalty] if job.penalty is not None else [])]
+    return sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)
+
+
+def _count_parameters(module: nn.Module) -> int:
+    """Return the number of a module's parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _check_defined(config: DistillationConfig, metric: Metric) -> None:
+    """Raise if a fold cannot be scored, before anything is trained."""
+    for split in config.splits:
+        if not is_metric_defined(metric, config.task.targets[split.test], config.task):
+            raise DataError(
+                f"{config.task.card.name}, split {split.name!r}: {metric.title} is not defined "
                 f"on its {len(split.test)} test clips"
             )
 
 
-def _protocol(run: DistillationConfig) -> str:
-    """Say how clips were divided, and what chose the epoch."""
-    protocol = run.given.card.protocol
-    said = protocol.description or protocol.kind
+def _describe_protocol(config: DistillationConfig) -> str:
+    """Return the protocol of the task, and how it differs for students."""
+    protocol = config.task.card.protocol
+    text = protocol.description or protocol.kind
     if protocol.refit:
-        said += "; no refit of students: validation clips choose the epoch"
-    return said
+        text += "; no refit of students: validation clips choose the epoch"
+    return text
 
 
-def _settings(run: DistillationConfig, one: FoldResult) -> dict[str, Any]:
-    """Return what is kept of how the student was made."""
-    given = run.given
+def _settings(config: DistillationConfig, result: FoldResult) -> dict[str, Any]:
+    """Return the entry ``settings`` of the result."""
+    task = config.task
     return {
-        "student": given.student,
-        "crop": str(run.crop),
-        "method": run.method.name,
-        "alpha": run.method.alpha if run.method.regularizes else None,
-        "teachers": list(given.teachers),
-        "features": run.teachers.features if run.teachers else 0,
-        "alignment": given.alignment if run.method.needs_teacher else None,
-        "init": given.init or None,
-        "recipe": run.recipe.facts(),
-        "precision": run.machine.precision,
-        "devices": run.machine.devices,
-        "parameters": {"trained": one.parameters, "student": one.size},
+        "student": task.student,
+        "crop": str(config.crop),
+        "method": config.method.name,
+        "alpha": config.method.alpha if config.method.regularizes else None,
+        "teachers": list(task.teachers),
+        "features": config.teachers.features if config.teachers else 0,
+        "alignment": task.alignment if config.method.needs_teacher else None,
+        "init": task.init or None,
+        "recipe": config.recipe.facts(),
+        "precision": config.trainer.precision,
+        "devices": config.trainer.devices,
+        "parameters": {"trained": result.n_trained, "student": result.n_student},
     }
 
 
-def _row(run: DistillationConfig, split: Split, one: FoldResult, score: float) -> Fold:
-    best = one.course.history[one.course.best - 1] if one.course.best else {}
-    official = bool((run.given.clips.column("split")[split.valid] == "valid").all())
-    stopped = len(one.course.history) < run.recipe.epochs
+def _fold_entry(config: DistillationConfig, split: Split, result: FoldResult, score: float) -> Fold:
+    """Return a fold's entry in the result."""
+    history, recipe = result.history, config.recipe
+    best = history.epochs[history.best_epoch - 1] if history.best_epoch else {}
+    is_official = bool((config.task.clips.column("split")[split.valid] == "valid").all())
+    is_last = len(history.epochs) == recipe.epochs == history.best_epoch
     return Fold(
         fold=split.name,
         train=len(split.train),
         test=len(split.test),
         score=score,
-        params={"epoch": one.course.best},
-        at_edge=run.recipe.patience is not None and not stopped
-        and one.course.best == run.recipe.epochs,
+        params={"epoch": history.best_epoch},
+        at_edge=recipe.patience is not None and is_last,
         curve=[],
-        selected_on=f"{len(split.valid)} {'' if official else 'held-out '}validation clips",
+        selected_on=f"{len(split.valid)} {'' if is_official else 'held-out '}validation clips",
         selected_score=best.get("valid_score"),
         converged=True,
         gap=None,
-        iterations=len(one.course.history),
-    )  # fmt: skip
+        iterations=len(history.epochs),
+    )

@@ -1,7 +1,9 @@
-"""Models in which the teacher's features may go into the decoder (hung2022, section III.A).
+"""Models whose decoder may read the teacher's features (hung2022, section III.A).
 
-Each is called as ``model(waves, v)`` and returns logits and the embedding. All but :class:`SupervisedOnly`
-need the teacher at inference.
+All are called as ``model(waves, teacher)`` and return logits, shape (clips, classes), and the
+student's embedding, shape (clips, time, dim). ``waves`` are crops at the student's sample rate,
+shape (clips, samples); ``teacher`` are the teacher's features at the student's frames, shape
+(clips, time, features), 0 where there are none.
 """
 
 from typing import ClassVar
@@ -9,19 +11,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from probekit.extractors.students.zoo import Student
+from probekit.extractors.students.base import Student
 from probekit.utils.suggest import unknown_name_error
 
 
 class SupervisedOnly(nn.Module):
-    """The student alone; also what regularizers and transfer modes train.
+    """The student alone: for training without a teacher, with a regularizer or by transfer.
 
     Parameters
     ----------
     student : Student
         Becomes part of the model.
     features : int
-        Of no use here.
+        Not used.
 
     Attributes
     ----------
@@ -35,36 +37,21 @@ class SupervisedOnly(nn.Module):
         super().__init__()
         self.student = student
 
-    def forward(self, waves: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return logits and embedding.
-
-        Parameters
-        ----------
-        waves : Tensor, shape (clips, samples)
-            Crops at the student's rate.
-        v : Tensor, shape (clips, time, features), or None
-            The teacher's features at the student's frames; 0 where there are none.
-
-        Returns
-        -------
-        logits : Tensor, shape (clips, classes)
-            Before softmax or sigmoid.
-        l : Tensor, shape (clips, time, dim)
-            What regularizers read.
-        """
+    def forward(self, waves: Tensor, teacher: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return logits and embedding."""
         embedding = self.student.encode(waves)
         return self.student.decode(embedding), embedding
 
 
 class FeatureOnly(nn.Module):
-    """The student's decoder on the teacher's features; nothing is heard.
+    """The student's decoder on the teacher's features; it does not read the audio.
 
     Parameters
     ----------
     student : Student
         Gives the decoder's shape; it does not become part of the model.
     features : int >= 1
-        Numbers a frame of the teacher.
+        Dimension of the teacher's features.
     """
 
     needs_teacher: ClassVar[bool] = True
@@ -73,10 +60,10 @@ class FeatureOnly(nn.Module):
         super().__init__()
         self.decoder = student.decoder(features)
 
-    def forward(self, waves: Tensor | None, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits, and ``v`` as the embedding; see :meth:`Plain.forward`."""
-        logits: Tensor = self.decoder(v)
-        return logits, v
+    def forward(self, waves: Tensor | None, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits, and the teacher's features as the embedding."""
+        logits: Tensor = self.decoder(teacher)
+        return logits, teacher
 
 
 class Concat(nn.Module):
@@ -87,21 +74,21 @@ class Concat(nn.Module):
     student : Student
         Becomes part of the model; its decoder is replaced.
     features : int >= 1
-        Numbers a frame of the teacher.
+        Dimension of the teacher's features.
     """
 
     needs_teacher: ClassVar[bool] = True
 
     def __init__(self, student: Student, features: int) -> None:
         super().__init__()
-        student.replace(student.decoder(student.dim + features))
+        student.replace_classifier(student.decoder(student.dim + features))
         self.student = student
 
-    def forward(self, waves: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and the student's own embedding; see :meth:`Plain.forward`."""
+    def forward(self, waves: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and the student's own embedding."""
         embedding = self.student.encode(waves)
-        both = torch.cat([embedding, v.to(embedding.dtype)], -1)
-        return self.student.decode(both), embedding
+        joined = torch.cat([embedding, teacher.to(embedding.dtype)], -1)
+        return self.student.decode(joined), embedding
 
 
 class FiLM(nn.Module):
@@ -114,7 +101,7 @@ class FiLM(nn.Module):
     student : Student
         Becomes part of the model.
     features : int >= 1
-        Numbers a frame of the teacher.
+        Dimension of the teacher's features.
     """
 
     needs_teacher: ClassVar[bool] = True
@@ -125,10 +112,11 @@ class FiLM(nn.Module):
         self.gamma = nn.Linear(features, student.dim)
         self.beta = nn.Linear(features, student.dim)
 
-    def forward(self, waves: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and the embedding before it is scaled; see :meth:`Plain.forward`."""
+    def forward(self, waves: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and the embedding before it is scaled."""
         embedding = self.student.encode(waves)
-        return self.student.decode(self.gamma(v) * embedding + self.beta(v)), embedding
+        logits = self.student.decode(self.gamma(teacher) * embedding + self.beta(teacher))
+        return logits, embedding
 
 
 Model = SupervisedOnly | FeatureOnly | Concat | FiLM
@@ -139,26 +127,12 @@ NAMES = tuple(sorted(_MODELS))
 
 
 def build(name: str, student: Student, features: int = 0) -> Model:
-    """Return the model of a name.
-
-    Parameters
-    ----------
-    name : {"none", "feature-only", "concat", "film"}
-        ``none`` is :class:`SupervisedOnly`.
-    student : Student
-        See the classes.
-    features : int
-        Numbers a frame of the teacher.
-
-    Returns
-    -------
-    torch.nn.Module
-        With ``needs_teacher``.
+    """Return the model of a name; ``none`` is :class:`SupervisedOnly`.
 
     Raises
     ------
     ProbekitError
-        If the name is not known, or a student of the user's has no ``decoder``.
+        If there is no such model, or a user's student has no ``decoder``.
     """
     if name not in _MODELS:
         raise unknown_name_error("model", name, _MODELS)

@@ -1,4 +1,4 @@
-"""How many parameters a method trains, and how many it needs at inference (hung2022, Table II)."""
+"""Number of parameters that a method trains, and needs at inference (hung2022, Table II)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from probekit import cards
-from probekit.cards.selector import parse
+from probekit.cards.selector import parse_selector
 from probekit.distillation import fusion, regularizers
 from probekit.errors import ProbekitError
 from probekit.extractors import load, networks
 from probekit.extractors.students import zoo
 from probekit.utils.suggest import unknown_name_error
 
-CLASSES = 17  # of DCASE2017: the paper's numbers come out with them, not with 50 tags
+CLASSES = 17  # of DCASE2017: the paper's numbers follow from them, not from 50 tags
 TEACHERS = {
     "VGG": ("vggish:stream=pca8",),
     "L3": ("openl3:content=music,input=mel256,size=512",),
@@ -25,7 +25,7 @@ METHODS = ("feature-only", "concat", "film", "con-reg", "dis-reg")
 
 
 @dataclass(frozen=True)
-class Count:
+class ParameterCount:
     """Numbers of parameters.
 
     Attributes
@@ -33,11 +33,11 @@ class Count:
     method : str
         A model of :mod:`~probekit.distillation.fusion` or a regularizer.
     teachers : tuple of str
-        As after ``-e``.
+        Teachers, as after ``-e``.
     training : int
-        What is trained.
+        Parameters that are trained.
     inference : int
-        What a prediction needs, with the teachers' networks where the method needs these.
+        Parameters that a prediction needs, with those of the teachers if the method needs them.
     """
 
     method: str
@@ -48,96 +48,79 @@ class Count:
 
 def count(
     method: str, teachers: Sequence[str] = (), student: str = "harmonic-cnn", classes: int = CLASSES
-) -> Count:
-    """Count the parameters of a method; no weights files are needed.
+) -> ParameterCount:
+    """Count the parameters of a method; needs no weight files.
 
     Parameters
     ----------
     method : str
         ``none``, ``feature-only``, ``concat``, ``film``, or the name of a regularizer.
     teachers : sequence of str
-        Extractors as after ``-e``; their features stand side by side.
+        Extractors as after ``-e``; their features are side by side.
     student : str
-        As for :func:`probekit.extractors.students.zoo.build`.
+        As for :func:`probekit.extractors.students.zoo.build_student`.
     classes : int >= 1
-        Outputs.
+        Number of outputs.
 
     Returns
     -------
-    Count
-        Parameters; running statistics of normalization are not among them.
+    ParameterCount
+        Without running statistics of normalization.
 
     Raises
     ------
     ProbekitError
-        If a name is not known.
+        If a name is unknown, or the method needs a teacher.
     """
-    found = [count_teacher(text) for text in teachers]
-    features = sum(dim for dim, _ in found)
+    sizes = [count_teacher(name) for name in teachers]
+    features = sum(dim for dim, _ in sizes)
     if not features and method != "none":
-        raise ProbekitError(f"method {method}: it needs a teacher")
-    with torch.random.fork_rng(devices=()):  # a count draws no numbers that training would draw
-        made = zoo.build(student, classes)
+        raise ProbekitError(f"method {method} needs a teacher")
+    with torch.random.fork_rng(devices=()):  # leaves the random numbers of training alone
+        network = zoo.build_student(student, classes)
         if method in fusion.NAMES:
-            model = fusion.build(method, made, features)
+            model = fusion.build(method, network, features)
             trained = _size(model)
         else:
-            model = fusion.SupervisedOnly(made)
-            trained = _size(model) + _size(regularizers.build(method, features, made.dim))
-    heard = sum(size for _, size in found) if model.needs_teacher else 0
-    return Count(method, tuple(teachers), trained, _size(model) + heard)
+            model = fusion.SupervisedOnly(network)
+            trained = _size(model) + _size(regularizers.build(method, features, network.dim))
+    teacher_size = sum(size for _, size in sizes) if model.needs_teacher else 0
+    return ParameterCount(method, tuple(teachers), trained, _size(model) + teacher_size)
 
 
-def table(student: str = "harmonic-cnn", classes: int = CLASSES) -> list[Count]:
+def table(student: str = "harmonic-cnn", classes: int = CLASSES) -> list[ParameterCount]:
     """Return Table II of hung2022, or the same for another student.
 
-    Parameters
-    ----------
-    student : str
-        As for :func:`count`.
-    classes : int >= 1
-        Outputs.
-
-    Returns
-    -------
-    list of Count
-        Method by method, for each VGGish, OpenL3 and both.
+    Method by method, with VGGish, OpenL3 and both as teachers.
     """
     return [count(m, t, student, classes) for m in METHODS for t in TEACHERS.values()]
 
 
 @cache
 def count_teacher(text: str) -> tuple[int, int]:
-    """Return what a teacher gives and what it costs.
+    """Return the dimension of a teacher's stream, and the number of the teacher's parameters.
 
     Parameters
     ----------
     text : str
-        An extractor as after ``-e``.
-
-    Returns
-    -------
-    dim : int
-        Numbers a frame of the stream.
-    size : int
-        Parameters of its networks, also of a PCA that the stream needs.
+        An extractor as after ``-e``. The parameters of a PCA count if the stream needs it.
 
     Raises
     ------
     ProbekitError
         If there is no such extractor or stream.
     """
-    chosen = parse(text)
+    selector = parse_selector(text)
     with torch.random.fork_rng(devices=()):
-        if chosen.name not in cards.card_paths("extractors"):
+        if selector.name not in cards.card_paths("extractors"):
             extractor = load.build(load.resolve_spec(text))
-            return extractor.streams[extractor.wanted[0]].dim, _size(extractor)
-        card = cards.load_extractor_card(chosen.name)
-        stream = chosen.stream or card.default_stream
+            return extractor.streams[extractor.stream_names[0]].dim, _size(extractor)
+        card = cards.load_extractor_card(selector.name)
+        stream = selector.stream or card.default_stream
         if stream not in card.streams:
             raise unknown_name_error(f"stream of {card.name}", stream, card.streams)
         module = networks.import_network(card)
-        extractor = module.build(card, load.parse_parameters(card, chosen.params), (stream,))
+        extractor = module.build(card, load.parse_parameters(card, selector.params), (stream,))
     return extractor.streams[stream].dim, _size(extractor)
 
 
@@ -147,5 +130,5 @@ def format_count(number: int) -> str:
 
 
 def _size(module: nn.Module) -> int:
-    """Return how many parameters a module has that are or were trained."""
-    return sum(own.numel() for own in module.parameters())
+    """Return the number of a module's parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())

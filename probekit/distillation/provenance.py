@@ -1,4 +1,4 @@
-"""Training clips of a student and of the students that it learns from (train-test contamination)."""
+"""Training clips of a student and its sources: records of train-test contamination."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""What pulls a student's embedding towards a teacher's features.
+"""Regularizers: losses that pull a student's embedding towards a teacher's features.
 
-All work on an embedding ``l`` of shape (clips, time, dim), features ``v`` of shape (clips, time,
-features) that were aligned to its frames, and ``valid``, which says where the teacher has any. How
-time and pairs are reduced is not in hung2022; what is done here is said in each class, and one rule
-holds for all: a frame where the teacher has nothing does not count, and where nothing counts the
-result is 0.
+All compare the student's embedding, shape (clips, time, dim), with the teacher's features, shape
+(clips, time, features), aligned to its frames; ``valid`` tells where the teacher has features. In
+the formulas ``l`` is the student's and ``v`` the teacher's. hung2022 does not say how time and
+pairs are reduced; each class documents its choice. Frames without features do not count, and the
+loss is 0 if none counts.
 """
 
 from collections.abc import Sequence
@@ -18,26 +18,26 @@ from probekit.utils.suggest import unknown_name_error
 
 ALPHA = {"con-reg": 5.0, "dis-reg": 1.0}  # hung2022, section III.C
 DEFAULT_ALPHA = 1.0
-_EPS = 1e-8  # least length of a vector that has a direction
+_EPS = 1e-8  # minimum length of a vector that has a direction
 
 
 class Regularizer(nn.Module):
-    """Base of all: arithmetic of at least float32, also where the student trains in less.
+    """Base class of regularizers; computes in at least float32, whatever the student trains in.
 
-    ``reads`` says what :meth:`forward` is given as its first argument.
+    ``reads`` names the first argument of :meth:`forward`.
     """
 
     reads: Literal["embedding", "logits"] = "embedding"
 
-    def forward(self, l: Tensor, v: Tensor, valid: Tensor) -> Tensor:  # noqa: E741
+    def forward(self, student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
         """Return the loss.
 
         Parameters
         ----------
-        l : Tensor, shape (clips, time, dim)
-            The student's embedding; shape (clips, classes) for :class:`SoftTargets`.
-        v : Tensor, shape (clips, time, features)
-            The teacher's features at the same times; finite everywhere.
+        student : Tensor, shape (clips, time, dim)
+            Student's embedding; its logits, shape (clips, classes), for :class:`SoftTargets`.
+        teacher : Tensor, shape (clips, time, features)
+            Teacher's features at the same times; finite everywhere.
         valid : Tensor, shape (clips, time), bool
             Where the teacher has features.
 
@@ -46,118 +46,116 @@ class Regularizer(nn.Module):
         Tensor, shape ()
             At least 0.
         """
-        with torch.autocast(l.device.type, enabled=False):
-            return self.loss(_to_float32(l), _to_float32(v), valid)
+        with torch.autocast(student.device.type, enabled=False):
+            return self.loss(_to_float32(student), _to_float32(teacher), valid)
 
-    def loss(self, l: Tensor, v: Tensor, valid: Tensor) -> Tensor:  # noqa: E741
-        """Return the loss; as :meth:`forward`, in float32 or float64."""
+    def loss(self, student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
+        """Return the loss of float32 or float64 tensors."""
         raise NotImplementedError
 
 
-class _Matched(Regularizer):
-    """Compares the embedding with ``f(v)``; ``f`` is a 1×1 convolution over time with a bias.
+class _Projected(Regularizer):
+    """Compares the embedding with ``f(v)``, where ``f`` is a 1×1 convolution with bias.
 
     Parameters
     ----------
     features : int >= 1
-        Numbers a frame of the teacher.
+        Dimension of the teacher's features.
     dim : int >= 1
-        Numbers a frame of the student's embedding.
+        Dimension of the student's embedding.
     """
 
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
         self.f = nn.Conv1d(features, dim, 1)
 
-    def loss(self, l: Tensor, v: Tensor, valid: Tensor) -> Tensor:  # noqa: E741
-        """Return the mean of :meth:`distance` over all frames of all clips that are valid."""
-        mapped = self.f(v.transpose(1, 2)).transpose(1, 2)
-        return _mean(self.distance(l, mapped), valid)
+    def loss(self, student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
+        """Return the mean of :meth:`distance` over all valid frames of all clips."""
+        projected = self.f(teacher.transpose(1, 2)).transpose(1, 2)
+        return _masked_mean(self.distance(student, projected), valid)
 
-    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+    def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """Return distances, shape (clips, time), of vectors (clips, time, dim)."""
         raise NotImplementedError
 
 
-class ConReg(_Matched):
+class ConReg(_Projected):
     """Con-Reg of hung2022, equation 2: the cosine distance of ``l`` and ``f(v)``.
 
-    The distance is taken frame by frame, and its mean over the valid frames of the batch.
+    Mean over the valid frames of the batch.
     """
 
-    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+    def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """Return ``1 - cos``, from 0 to 2."""
-        return 1 - (_l2_normalize(one) * _l2_normalize(other)).sum(-1)
+        return 1 - (_l2_normalize(x) * _l2_normalize(y)).sum(-1)
 
 
-class L1(_Matched):
+class L1(_Projected):
     """Mean absolute difference of ``l`` and ``f(v)``, over dimensions, then valid frames."""
 
-    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+    def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """Return means over the last axis."""
-        return (one - other).abs().mean(-1)
+        return (x - y).abs().mean(-1)
 
 
-class L2(_Matched):
+class L2(_Projected):
     """Mean squared difference of ``l`` and ``f(v)``, over dimensions, then valid frames."""
 
-    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+    def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """Return means over the last axis."""
-        return (one - other).square().mean(-1)
+        return (x - y).square().mean(-1)
 
 
 class DisReg(Regularizer):
-    """Dis-Reg of hung2022, equation 3: distances between clips as the teacher has them.
+    """Dis-Reg of hung2022, equation 3: preserves the teacher's distances between clips.
 
     ``|d(l_i, l_j) - d(v_i, v_j)|`` with the cosine distance d, for all pairs i ≠ j of clips of the
-    batch and each time step, the same in both; the mean is over pairs and steps that are valid in
-    both clips. It has no parameters; a batch of one clip gives 0.
+    batch at the same time step; the mean is over pairs and steps that are valid in both clips. It
+    has no parameters; a batch of one clip gives 0.
     """
 
-    def loss(self, l: Tensor, v: Tensor, valid: Tensor) -> Tensor:  # noqa: E741
+    def loss(self, student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
         """Return the mean difference."""
-        ours, theirs = (_l2_normalize(x).transpose(0, 1) for x in (l, v))  # (time, clips, …)
-        # the ones of 1 - cos cancel
-        difference = (ours @ ours.mT - theirs @ theirs.mT).abs()
-        held = valid.T
-        pairs = held[:, :, None] & held[:, None, :]
-        pairs = pairs & ~torch.eye(len(l), dtype=torch.bool, device=l.device)
-        return _mean(difference, pairs)
+        l, v = (_l2_normalize(x).transpose(0, 1) for x in (student, teacher))  # noqa: E741
+        difference = (l @ l.mT - v @ v.mT).abs()  # (time, clips, clips); the ones of 1 - cos cancel
+        pairs = valid.T[:, :, None] & valid.T[:, None, :]
+        pairs = pairs & ~torch.eye(len(student), dtype=torch.bool, device=student.device)
+        return _masked_mean(difference, pairs)
 
 
 class CFReg(Regularizer):
-    """Lee2019's ``kd``: the penultimate layer is pulled towards the CF vector of the song.
+    """Lee2019's ``kd``: pulls the penultimate layer towards the CF vector of the song.
 
-    The poster gives neither the distance nor how the two lengths are matched; ours: the embedding's
-    mean over time, through a linear layer to the length of the CF vector, and the mean squared
-    difference. The CF vector is the mean of ``v`` over its valid frames (which are the same where
-    it is one a clip); clips without any do not count.
+    The poster gives neither the distance nor how the two dimensions are matched. Here: the
+    embedding's mean over time, through a linear layer to the dimension of the CF vector, and the
+    mean squared difference. The CF vector is the mean of ``v`` over its valid frames, which are
+    the same if there is one vector per clip; clips without any do not count.
 
     Parameters
     ----------
     features : int >= 1
-        Length of the CF vector.
+        Dimension of the CF vector.
     dim : int >= 1
-        Length of the penultimate layer.
+        Dimension of the penultimate layer.
     """
 
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
         self.g = nn.Linear(dim, features)
 
-    def loss(self, l: Tensor, v: Tensor, valid: Tensor) -> Tensor:  # noqa: E741
-        """Return the mean squared difference, over numbers, then clips."""
-        error = (self.g(l.mean(1)) - _over_time(v, valid)).square().mean(-1)
-        return _mean(error, valid.any(1))
+    def loss(self, student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
+        """Return the mean squared difference, over dimensions, then clips."""
+        error = (self.g(student.mean(1)) - _time_average(teacher, valid)).square().mean(-1)
+        return _masked_mean(error, valid.any(1))
 
 
 class SoftTargets(Regularizer):
-    """Soft targets (Hinton et al., 2015, arXiv:1503.02531): the teacher's opinion of the classes.
+    """Soft targets (Hinton et al., 2015, arXiv:1503.02531): the teacher's class probabilities.
 
-    Both opinions are softened by the temperature T and compared by the Kullback-Leibler divergence,
-    times T² so that gradients keep their size: of the softmax over classes for single labels, of
-    each class's sigmoid (mean over classes) for tags. The teacher's frames are averaged over time
-    first, as scores of chunks are.
+    The Kullback-Leibler divergence of student and teacher, both softened by the temperature T, is
+    multiplied by T² so that gradients keep their size: divergence of the softmax over classes for
+    single labels, mean over classes of that of each sigmoid for tags. The teacher's frames are
+    averaged over time first, as scores of chunks are.
 
     Parameters
     ----------
@@ -166,9 +164,9 @@ class SoftTargets(Regularizer):
     target : {"single", "multi"}
         Softmax, or a sigmoid for each class.
     form : {"logits", "probabilities"}
-        What the teacher's stream holds.
+        Content of the teacher's stream.
     columns : sequence of int, optional
-        Where the teacher has each of the student's classes; by default in the same order.
+        Teacher's column of each of the student's classes; by default the same order.
     """
 
     reads = "logits"
@@ -183,32 +181,32 @@ class SoftTargets(Regularizer):
     ) -> None:
         super().__init__()
         if not temperature > 0:
-            raise ProbekitError(f"soft-targets: temperature {temperature}; it is more than 0")
+            raise ProbekitError(f"soft-targets: temperature must be > 0, got {temperature}")
         self.temperature = temperature
         self.target = target
         self.form = form
-        places = None if columns is None else torch.tensor(list(columns), dtype=torch.long)
-        self.register_buffer("columns", places, persistent=False)
+        index = None if columns is None else torch.tensor(list(columns), dtype=torch.long)
+        self.register_buffer("columns", index, persistent=False)
 
-    def loss(self, l: Tensor, v: Tensor, valid: Tensor) -> Tensor:  # noqa: E741
-        """Return the divergence; ``l`` are the student's logits, shape (clips, classes)."""
-        theirs = _over_time(v, valid)
+    def loss(self, student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
+        """Return the divergence; ``student`` are logits, shape (clips, classes)."""
+        teacher = _time_average(teacher, valid)
         if self.columns is not None:
-            theirs = theirs[:, self.columns]
+            teacher = teacher[:, self.columns]
         if self.form == "probabilities":
-            least = torch.finfo(theirs.dtype).eps
-            theirs = theirs.clamp(least, 1 - least)
-            theirs = theirs.log() if self.target == "single" else theirs.logit()
-        ours, theirs = l / self.temperature, theirs / self.temperature
+            eps = torch.finfo(teacher.dtype).eps
+            teacher = teacher.clamp(eps, 1 - eps)
+            teacher = teacher.log() if self.target == "single" else teacher.logit()
+        student, teacher = student / self.temperature, teacher / self.temperature
         if self.target == "single":
-            p, q = theirs.log_softmax(-1), ours.log_softmax(-1)
+            p, q = teacher.log_softmax(-1), student.log_softmax(-1)
             divergence = (p.exp() * (p - q)).sum(-1)
         else:
-            sigmoid = nn.functional.logsigmoid
-            yes = theirs.sigmoid() * (sigmoid(theirs) - sigmoid(ours))
-            no = (-theirs).sigmoid() * (sigmoid(-theirs) - sigmoid(-ours))
+            log_sigmoid = nn.functional.logsigmoid
+            yes = teacher.sigmoid() * (log_sigmoid(teacher) - log_sigmoid(student))
+            no = (-teacher).sigmoid() * (log_sigmoid(-teacher) - log_sigmoid(-student))
             divergence = (yes + no).mean(-1)
-        return _mean(divergence, valid.any(1)) * self.temperature**2
+        return _masked_mean(divergence, valid.any(1)) * self.temperature**2
 
 
 NAMES = ("con-reg", "dis-reg", "l1", "l2", "soft-targets", "cf-reg")
@@ -225,36 +223,25 @@ def build(
     form: Literal["logits", "probabilities"] = "logits",
     columns: Sequence[int] | None = None,
 ) -> Regularizer:
-    """Return the regularizer of a name.
+    """Return a new regularizer.
 
     Parameters
     ----------
     name : {"con-reg", "dis-reg", "l1", "l2", "soft-targets", "cf-reg"}
-        Which one.
+        Name.
     features : int >= 1
-        Numbers a frame of the teacher.
+        Dimension of the teacher's features.
     dim : int >= 1
-        Numbers a frame of the student's embedding.
+        Dimension of the student's embedding.
     classes : int, optional
-        For soft targets: classes of the student, which the teacher must have, too.
-    target : {"single", "multi"}
-        For soft targets, as the next three: see :class:`SoftTargets`.
-    temperature : float > 0
-        See there.
-    form : {"logits", "probabilities"}
-        See there.
-    columns : sequence of int, optional
-        See there.
-
-    Returns
-    -------
-    Regularizer
-        With fresh weights.
+        For soft targets: number of the student's classes, which the teacher must have, too.
+    target, temperature, form, columns
+        For soft targets: see :class:`SoftTargets`.
 
     Raises
     ------
     ProbekitError
-        If the name is not known, or the teacher's features cannot be opinions of the classes.
+        If the name is unknown, or the teacher's features cannot be outputs for the classes.
     """
     if name not in NAMES:
         raise unknown_name_error("regularizer", name, NAMES)
@@ -263,38 +250,37 @@ def build(
     if name == "soft-targets":
         if classes is not None and features != classes:
             raise ProbekitError(
-                f"soft-targets: the teacher has {features} numbers a frame, the task {classes} "
-                "classes. Name a stream with the logits or probabilities of these very classes"
+                f"soft-targets: the teacher has {features} values per frame, but the task has "
+                f"{classes} classes. Choose a stream with logits or probabilities of the same classes"
             )
         return SoftTargets(temperature, target, form, columns)
-    made: dict[str, type[_Matched] | type[CFReg]] = {
+    regularizers: dict[str, type[_Projected] | type[CFReg]] = {
         "con-reg": ConReg, "l1": L1, "l2": L2, "cf-reg": CFReg,
     }  # fmt: skip
-    return made[name](features, dim)
+    return regularizers[name](features, dim)
 
 
 def alpha(name: str) -> float:
-    """Return the default weight of a regularizer: hung2022's where the paper has one, else 1."""
+    """Return the default weight of a regularizer: hung2022's if the paper has one, else 1."""
     return ALPHA.get(name, DEFAULT_ALPHA)
 
 
 def _to_float32(x: Tensor) -> Tensor:
-    """Return bfloat16 and float16 as float32, others as they are."""
+    """Return bfloat16 and float16 as float32, others unchanged."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _l2_normalize(x: Tensor) -> Tensor:
-    """Return vectors of length 1; of a vector that is 0, 0."""
+    """Return vectors of length 1; 0 for vectors that are 0."""
     return nn.functional.normalize(x, dim=-1, eps=_EPS)
 
 
-def _mean(values: Tensor, counted: Tensor) -> Tensor:
-    """Return the mean over what counts, 0 where nothing does."""
-    kept = torch.where(counted, values, torch.zeros_like(values))
-    return kept.sum() / counted.sum().clamp_min(1)
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of the values in the mask; 0 if there are none."""
+    return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp_min(1)
 
 
-def _over_time(v: Tensor, valid: Tensor) -> Tensor:
+def _time_average(frames: Tensor, valid: Tensor) -> Tensor:
     """Return means over the valid frames, shape (clips, features)."""
-    kept = torch.where(valid[..., None], v, torch.zeros_like(v))
-    return kept.sum(1) / valid.sum(1, keepdim=True).clamp_min(1)
+    sums = torch.where(valid[..., None], frames, torch.zeros_like(frames)).sum(1)
+    return sums / valid.sum(1, keepdim=True).clamp_min(1)

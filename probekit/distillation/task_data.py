@@ -1,4 +1,4 @@
-"""What several runs of distillation share: the task, its sound, and which student hears it how."""
+"""Data that several distillation runs share: task, audio, and settings of student and teachers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,161 +25,147 @@ from probekit.utils.suggest import unknown_name_error
 
 @dataclass(frozen=True)
 class DistillationTask:
-    """What several runs share.
+    """A task with its audio, and the settings that several runs share.
 
     Attributes
     ----------
     card : TaskCard
-        The task.
-    whole : Manifest
-        All its clips.
-    sound : Sound
-        Theirs, in the same order.
+        Task.
+    all_clips : Manifest
+        All clips of the task.
+    audio : AudioStore
+        Their audio, in the same order.
     student : str
         As after ``--student``, with every parameter.
-    samples : int
-        Length of what it hears at once.
+    crop_length : int
+        Length of the student's input in samples.
     teachers : tuple of str
         As after ``--teacher``.
     alignment : {"time", "paper"}
-        How their frames come to the student's.
+        How the teachers' frames are aligned with the student's.
     cache : pathlib.Path
-        Where their embeddings are.
+        The cache's folder.
     init : str
-        The extractor whose weights are the student's first; empty for none.
+        Extractor of the student's initial weights; empty for none.
     weights : mapping of str to str
-        That extractor's, as after ``--weights``.
-    usual : int
-        Length of what it would hear at once if nothing else were asked for; 0 where not known.
+        That extractor's weights, as after ``--weights``.
+    default_crop_length : int
+        Length of the student's input if not set by the user; 0 if not known.
     reports : pathlib.Path or None
-        Where trained students are looked for first.
+        Reports folder where trained students are looked up first.
     """
 
     card: TaskCard
-    whole: Manifest
-    sound: AudioStore
+    all_clips: Manifest
+    audio: AudioStore
     student: str
-    samples: int
+    crop_length: int
     teachers: tuple[str, ...]
     alignment: str
     cache: Path
     init: str = ""
     weights: Mapping[str, str] = field(default_factory=dict)
-    usual: int = 0
+    default_crop_length: int = 0
     reports: Path | None = None
 
     @cached_property
-    def places(self) -> npt.NDArray[np.int64]:
-        """Places, in the sound, of the clips that have any."""
-        return np.flatnonzero(self.sound.lengths > 0)
+    def audio_rows(self) -> npt.NDArray[np.int64]:
+        """Rows, in the audio store, of the clips that have audio."""
+        return np.flatnonzero(self.audio.lengths > 0)
 
     @cached_property
     def clips(self) -> Manifest:
-        """The clips that have sound."""
-        there = self.places
-        return self.whole if len(there) == len(self.whole) else self.whole.subset(there)
+        """Clips that have audio."""
+        rows = self.audio_rows
+        return self.all_clips if len(rows) == len(self.all_clips) else self.all_clips.subset(rows)
 
     @cached_property
     def targets(self) -> Array:
-        """What is right for each of :attr:`clips`."""
+        """Targets of :attr:`clips`."""
         return self.clips.targets()
 
     @cached_property
     def targets_by_row(self) -> Array:
-        """Targets by the clips' places in the sound."""
-        every = np.zeros((len(self.whole), *self.targets.shape[1:]), self.targets.dtype)
-        every[self.places] = self.targets
-        return every
+        """Targets by the rows of the audio store; 0 for clips without audio."""
+        targets = np.zeros((len(self.all_clips), *self.targets.shape[1:]), self.targets.dtype)
+        targets[self.audio_rows] = self.targets
+        return targets
 
     @property
     def n_expected_clips(self) -> int:
-        """The number of clips that the task should have."""
-        return max(len(self.whole), self.whole.expected or 0)
+        """Number of clips that the task should have."""
+        return max(len(self.all_clips), self.all_clips.expected or 0)
 
     def make_splits(self, fraction: float, seed: int, folds: Sequence[str]) -> list[Split]:
-        """Return what is trained on, what chooses the epoch, and what is scored.
+        """Return training, validation and test clips of each fold, as rows of :attr:`clips`.
 
-        Official validation clips choose where there are any, all of them whatever the share
-        (hung2022 takes its share of the training files). Otherwise the first division inside the
-        share of the training clips does, which keeps folds and groups whole. Test clips are not
-        looked at.
+        Official validation clips are all used, whatever the fraction (hung2022 subsamples the
+        training files). If there are none, clips are held out of the subsampled training clips,
+        with groups kept together, as in an inner cross-validation.
 
         Parameters
         ----------
         fraction : float, 0 < fraction <= 1
             Share of the training labels.
         seed : int
-            Of which clips these are.
+            Seed of the subsample.
         folds : sequence of str
-            Some of the folds; all where empty.
-
-        Returns
-        -------
-        list of Split
-            Rows of :attr:`clips`.
+            Names of folds; all if empty.
 
         Raises
         ------
         ProbekitError
-            If there is no such fold, or too few clips are left to train on or to hold out.
+            If there is no such fold, or too few clips remain for training or validation.
         """
         protocol = self.card.protocol
-        made = splits.make(protocol, self.clips, self.whole)
+        full_splits = splits.make_splits(protocol, self.clips, self.all_clips)
+        names = [split.name for split in full_splits]
         for name in folds:
-            if name not in {split.name for split in made}:
-                raise unknown_name_error(
-                    f"fold of {self.card.name}", name, [split.name for split in made]
-                )
-        found = []
-        for whole in made:
-            if folds and whole.name not in folds:
+            if name not in names:
+                raise unknown_name_error(f"fold of {self.card.name}", name, names)
+        result = []
+        for full in full_splits:
+            if folds and full.name not in folds:
                 continue
-            split = subsample.subsample_labels(whole, fraction, self.targets, self.clips, seed)
-            left = split.train
-            if len(whole.valid):
-                split = replace(split, valid=whole.valid)
+            split = subsample.subsample_labels(full, fraction, self.targets, self.clips, seed)
+            rows = split.train
+            if len(full.valid):
+                split = replace(split, valid=full.valid)
             else:
                 try:
-                    fit, held = splits.inner_cv(protocol, self.clips, left)[0]
+                    train, valid = splits.inner_cv(protocol, self.clips, rows)[0]
                 except DataError as error:
-                    why = "none can be held out, by which the epoch would be chosen"
-                    raise self._too_few(whole, fraction, left, why) from error
-                split = replace(split, train=fit, valid=held)
+                    problem = "too few to hold out validation clips"
+                    raise self._too_few(full, fraction, rows, problem) from error
+                split = replace(split, train=train, valid=valid)
             if len(split.train) < 2:
-                why = f"{len(split.train)} to train on; a student needs at least two"
-                raise self._too_few(whole, fraction, left, why)
-            found.append(split)
-        return found
+                problem = f"{len(split.train)} left for training, which needs at least 2"
+                raise self._too_few(full, fraction, rows, problem)
+            result.append(split)
+        return result
 
-    def _too_few(self, whole: Split, fraction: float, left: Array, why: str) -> DataError:
-        """Return the error of a share of the training clips that is too small."""
-        where = "fold" if "folds" in self.card.protocol.kind else "split"
+    def _too_few(self, split: Split, fraction: float, rows: Array, problem: str) -> DataError:
+        """Return the error for a fraction of the training clips that is too small."""
+        kind = "fold" if "folds" in self.card.protocol.kind else "split"
         share, hint = "", ""
         if fraction < 1:
-            share = f" at --fraction {fraction:g} of {len(whole.train):,}"
-            hint = ". Name a larger share"
-        clips = f"{len(left):,} training clip{'s' * (len(left) != 1)}"
-        return DataError(f"{self.card.name}, {where} {whole.name!r}: {clips}{share}: {why}{hint}")
+            share = f" at --fraction {fraction:g} of {len(split.train):,}"
+            hint = ". Choose a larger fraction"
+        clips = f"{len(rows):,} training clip{'s' * (len(rows) != 1)}"
+        return DataError(
+            f"{self.card.name}, {kind} {split.name!r}: {clips}{share}: {problem}{hint}"
+        )
 
     def open_teachers(self, rows: Array) -> Teachers:
-        """Open the teachers for some of the clips.
-
-        Parameters
-        ----------
-        rows : numpy.ndarray of int
-            Rows of :attr:`clips`.
-
-        Returns
-        -------
-        Teachers
-            On the frames of the student's embedding.
+        """Open the teachers for some rows of :attr:`clips`, at the student's frames.
 
         Raises
         ------
         ProbekitError
-            If one is not in the cache, or lacks clips or frames.
+            If a teacher is not in the cache, or lacks clips or frames.
         """
-        grid, steps = zoo.build(self.student, len(self.clips.names)).frames(self.samples)
+        student = zoo.build_student(self.student, len(self.clips.class_names))
+        grid, steps = student.frames(self.crop_length)
         return Teachers.open(
             self.card,
             self.teachers,
@@ -187,7 +173,7 @@ class DistillationTask:
             grid,
             steps,
             cache=self.cache,
-            seconds=self.sound.seconds[self.places[rows]],
+            seconds=self.audio.seconds[self.audio_rows[rows]],
             alignment=self.alignment,
         )
 
@@ -206,79 +192,64 @@ def prepare(
     reports: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DistillationTask:
-    """Settle what several runs share; decodes the sound where that was not done yet.
+    """Check a task and a student, and decode the audio that is not decoded yet.
 
     Parameters
     ----------
     card : TaskCard
-        The task.
+        Task.
     clips : Manifest
         Its clips.
-    student : str
-        As after ``--student``.
-    teachers : sequence of str
-        As after ``--teacher``.
+    student, teachers, alignment, init, weights, reports
+        As for :class:`DistillationTask`.
     cache : pathlib.Path
-        Where embeddings are; decoded sound goes into its folder ``sound``.
+        The cache's folder; decoded audio is in its folder ``sound``.
     crop : float, optional
-        Seconds that the student hears at once; by default what its card says, or the longest clip
-        where that is shorter.
-    alignment : {"time", "paper"}
-        How the teachers' frames come to the student's.
-    init : str
-        The extractor whose weights are the student's first.
-    weights : mapping of str to str, optional
-        That extractor's.
-    reports : pathlib.Path, optional
-        Where trained students are looked for first.
+        Length of the student's input in s; by default the student's own, or the duration of the
+        longest clip if that is shorter.
     progress : callable, optional
-        Called with clips decoded, and clips in all.
-
-    Returns
-    -------
-    Given
-        With sound.
+        Called with the number of decoded clips and of all clips.
 
     Raises
     ------
     ProbekitError
-        If something is not known, or there are no recordings.
+        If something is unknown or does not fit, or there are no recordings.
     """
     for name in (card.metric, *card.also):
         metric = metrics.get_metric(name)
         if clips.target not in metric.targets:
-            clips.targets()  # says so where there are no labels at all
+            clips.targets()  # raises if there are no labels at all
             raise DataError(
-                f"{card.name}: metric {name!r} is for {' or '.join(metric.targets)} targets, the "
-                f"clips have {clips.target}"
+                f"{card.name}: metric {name!r} is for {' or '.join(metric.targets)} targets, but "
+                f"the clips have {clips.target} targets"
             )
     clips.targets()
     if alignment not in ALIGNMENTS:
         raise unknown_name_error("alignment", alignment, ALIGNMENTS)
-    built = zoo.build(student, len(clips.names))
+    network = zoo.build_student(student, len(clips.class_names))
     if crop is not None:
         if not 0 < crop < float("inf"):
-            raise ProbekitError(f"--crop {crop:g}: seconds, above 0")
-        built.check(int(Fraction(str(crop)) * built.rate))
+            raise ProbekitError(f"--crop must be > 0 s, got {crop:g}")
+        network.check_length(int(Fraction(str(crop)) * network.rate))
     if clips.root is None:
         raise DataError(
-            f"{card.name}: a student hears recordings, and it is not known where they are: name "
-            "their folder with --root"
+            f"{card.name}: the folder of its recordings is not known, and a student needs audio. "
+            "Give the folder with --root"
         )
-    sound = AudioStore.open(clips, built.rate, cache / "sound", progress=progress)
-    longest = Fraction(int(sound.lengths.max()), built.rate)
-    usual = max(int(min(built.crop, longest) * built.rate), built.shortest)
+    audio = AudioStore.open(clips, network.rate, cache / "sound", progress=progress)
+    longest = Fraction(int(audio.lengths.max()), network.rate)
+    default_length = max(int(min(network.crop, longest) * network.rate), network.min_samples)
     return DistillationTask(
         card=card,
-        whole=clips,
-        sound=sound,
-        student=built.describe,
-        samples=usual if crop is None else int(Fraction(str(crop)) * built.rate),
+        all_clips=clips,
+        audio=audio,
+        student=network.spec,
+        crop_length=default_length if crop is None else int(Fraction(str(crop)) * network.rate),
         teachers=tuple(teachers),
         alignment=alignment,
         cache=cache,
         init=init,
         weights=dict(weights or {}),
-        usual=usual,
+        default_crop_length=default_length,
         reports=reports,
     )

@@ -1,4 +1,4 @@
-"""What teachers say about the very seconds that a student hears, from embedding caches."""
+"""Teacher embeddings aligned to the student's crops, read from the cache."""
 
 import hashlib
 import threading
@@ -12,158 +12,234 @@ import numpy as np
 import numpy.typing as npt
 
 from probekit._typing import Array
-from probekit.cache import embeddings as embeddings_module
-from probekit.cache import layout
 from probekit.cache.crops import Crops
-from probekit.cache.embeddings import Embeddings
+from probekit.cache.embeddings import Embeddings, find_embeddings
+from probekit.cache.layout import cache_root
 from probekit.cards import TaskCard
-from probekit.cards.selector import EmbeddingSelector, display_name, parse
-from probekit.distillation import alignment
+from probekit.cards.selector import EmbeddingSelector, display_name, parse_selector
+from probekit.distillation.alignment import overlap_weights, rounded_grid
 from probekit.errors import CacheError, DataError, ProbekitError
 from probekit.extractors.timegrid import FrameGrid
 from probekit.scores.store import Source
 from probekit.utils.suggest import unknown_name_error
 from probekit.utils.text import summarize_ids
 
-Places = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
 Starts = Sequence[float | Fraction] | Array
 
-_NAMED = 3  # clips that an error names
-
-
-class Reader(Protocol):
-    """What gives one teacher's features."""
-
-    dim: int
-
-    def read_frames(self, places: Places, starts: Starts, rate: int) -> tuple[Array, Array]:
-        """Return features and where there are any.
-
-        Parameters
-        ----------
-        places : numpy.ndarray of int, shape (n,)
-            Which of the student's clips.
-        starts : sequence, length n
-            Where the student begins to hear, in ``1 / rate`` seconds of the clip.
-        rate : int >= 1
-            Units in a second.
-
-        Returns
-        -------
-        features : numpy.ndarray, shape (n, steps, dim), float32
-            On the student's frames.
-        valid : numpy.ndarray of bool, shape (n, steps)
-            Whether the teacher has frames there.
-        """
-        ...
+ALIGNMENTS = ("time", "paper")
 
 
 @dataclass(frozen=True)
 class StudentGrid:
-    """Whom the teachers teach.
+    """The student's clips and frames.
 
     Attributes
     ----------
     task : TaskCard
-        Whose clips; embeddings are looked for under its dataset.
-    ids : list of str
-        The clips that are needed.
-    grid : Grid
-        Of the student's frames, in seconds from the begin of what it hears.
+        Task; embeddings are looked up under its dataset.
+    clip_ids : list of str
+        Clips.
+    grid : FrameGrid
+        Frames of the student's embedding, in seconds of the crop.
     steps : int >= 1
-        How many frames these are.
+        Number of frames per crop.
     alignment : {"time", "paper"}
-        How frames are brought together.
+        As for :meth:`Teachers.open`.
     """
 
     task: TaskCard
-    ids: list[str]
+    clip_ids: list[str]
     grid: FrameGrid
     steps: int
     alignment: str
 
 
+@dataclass(frozen=True)
+class TeacherStream:
+    """The stream that is read from a teacher.
+
+    Attributes
+    ----------
+    name : str
+        Name of the stream.
+    has_frames : bool
+        Whether frames are read; otherwise one vector per clip.
+    display_name : str
+        Teacher as the user wrote it, and what that does not say: a stream other than the default
+        one, or that vectors are read.
+    implicit : bool
+        Whether vectors are read though the user did not ask for them.
+    """
+
+    name: str
+    has_frames: bool
+    display_name: str
+    implicit: bool = False
+
+
+def select_stream(name: str, embeddings: Embeddings, task: TaskCard) -> TeacherStream:
+    """Return the stream to read from a teacher.
+
+    Without ``stream=`` and ``pool=`` in the name, it is the default stream if that has frames; else
+    the only stream with frames in the cache, if there is one; else vectors of the default stream.
+
+    Parameters
+    ----------
+    name : str
+        Teacher, as after ``--teacher``.
+    embeddings : Embeddings
+        Its embeddings.
+    task : TaskCard
+        Task, for messages.
+
+    Raises
+    ------
+    CacheError
+        If the stream, or its frames, are not in the cache.
+    UnknownNameError
+        If there is no such stream.
+    """
+    selector = parse_selector(name)
+    stream = selector.stream or embeddings.default_stream
+    if stream not in embeddings.stream_info:
+        known = {**embeddings.stream_info, **embeddings.meta["card"].get("streams", {})}
+        if stream not in known:
+            raise unknown_name_error(f"stream of {selector.name}", stream, known)
+        raise CacheError(
+            f"{embeddings.folder}: stream {stream!r} of {display_name(selector.name)} was not "
+            f"extracted, only {', '.join(embeddings.stream_info)}. Extract it with: "
+            f"{_extract_command(embeddings, stream, task)}"
+        )
+    is_clip = embeddings.stream_info[stream]["kind"] == "clip"
+    if "pool=" in name or (selector.stream and is_clip):
+        return TeacherStream(stream, False, name)
+    if not is_clip:
+        if "frames" not in embeddings.index.arrays(stream):
+            raise CacheError(
+                f"{embeddings.folder}: has pooled vectors of {stream!r}, but not its frames, which "
+                f"a teacher needs. Add them with: {_extract_command(embeddings, stream, task)}"
+            )
+        return TeacherStream(stream, True, name)
+    with_frames = [s for s in embeddings.stream_info if "frames" in embeddings.index.arrays(s)]
+    if len(with_frames) == 1:
+        separator = "," if ":" in name else ":"
+        return TeacherStream(with_frames[0], True, f"{name}{separator}stream={with_frames[0]}")
+    return TeacherStream(stream, False, f"{name}, vectors", True)
+
+
+def class_names(embeddings: Embeddings) -> tuple[str, ...] | None:
+    """Return the classes of a teacher in the order of its outputs; None if they are not known."""
+    module = embeddings.layout.identity.get("module", {})
+    if isinstance(module, dict) and "classes" in module:  # a trained student
+        return tuple(module["classes"])
+    return None if embeddings.head is None else embeddings.head.classes
+
+
+def _extract_command(embeddings: Embeddings, stream: str, task: TaskCard) -> str:
+    """Return the command that adds a stream with frames to embeddings."""
+    layout = embeddings.layout
+    params = layout.identity.get("params", {})
+    name = str(EmbeddingSelector(layout.extractor, params={k: str(v) for k, v in params.items()}))
+    # the name of a table without a card is not the name of a task
+    is_table = task.module == "table" and not task.options and task.name == task.dataset
+    words = [
+        f"probekit extract -e {name} --task {task.name}{'.csv' if is_table else ''} --root DIR",
+        f"--streams {stream} --frames",
+    ]
+    for role, weights in layout.identity.get("weights", {}).items():
+        if weights.startswith("random:"):
+            option = layout.extractor if role == "main" else f"{layout.extractor}.{role}"
+            words.append(f"--weights {option}={weights.split()[0]}")
+    precision = layout.identity.get("precision", "float32")
+    words += [f"--precision {precision}"] * (precision != "float32")
+    words += [f"--dtype {layout.dtype}"] * (layout.dtype != "float32")
+    words.append(f"--cache {embeddings.folder.parents[1]}")
+    return " ".join(words)
+
+
+class Reader(Protocol):
+    """Reads the features of one teacher."""
+
+    dim: int
+
+    def read_frames(self, rows: Rows, starts: Starts, rate: int) -> tuple[Array, Array]:
+        """Return features, shape (n, steps, dim), and which are valid, shape (n, steps).
+
+        ``rows`` are positions in :attr:`StudentGrid.clip_ids`; ``starts`` are starts of the crops
+        in units of ``1 / rate`` s.
+        """
+        ...
+
+
 class ClipTeacher:
-    """A teacher that has one vector a clip.
+    """A teacher with one vector per clip.
 
     Parameters
     ----------
     vectors : numpy.ndarray, shape (clips, dim), float32
-        Row i is clip i's.
+        Vectors of all clips.
     steps : int >= 1
-        Frames of the student.
+        Number of the student's frames.
     """
 
     def __init__(self, vectors: Array, steps: int) -> None:
-        self.vectors, self.steps = vectors, steps
+        self.vectors = vectors
+        self.steps = steps
         self.dim = vectors.shape[1]
 
-    def read_frames(self, places: Places, starts: Starts, rate: int) -> tuple[Array, Array]:
+    def read_frames(self, rows: Rows, starts: Starts, rate: int) -> tuple[Array, Array]:
         """Return each clip's vector in every frame of the student; all are valid."""
-        values = np.repeat(self.vectors[places][:, None], self.steps, axis=1)
-        return values, np.ones(values.shape[:2], bool)
+        features = np.repeat(self.vectors[rows][:, None], self.steps, axis=1)
+        return features, np.ones(features.shape[:2], bool)
 
 
 class FrameTeacher:
-    """A teacher that has frames.
-
-    Parameters
-    ----------
-    embeddings : Embeddings
-        Where they lie.
-    stream : str
-        Which stream.
-    student : Student
-        On whose frames.
-    """
+    """A teacher with frames; ``student`` are the frames that they are aligned with."""
 
     def __init__(self, embeddings: Embeddings, stream: str, student: StudentGrid) -> None:
-        self.embeddings, self.student = embeddings, student
-        kept = embeddings.stream_info[stream]
-        self.own = FrameGrid.read(*(kept[name] for name in ("hop", "first_center", "window")))
-        self.grid = alignment.rounded_grid(self.own) if student.alignment == "paper" else self.own
-        # as many frames as touch what the student hears, wherever it begins
+        self.embeddings = embeddings
+        self.student = student
+        info = embeddings.stream_info[stream]
+        self.true_grid = FrameGrid.parse(info["hop"], info["first_center"], info["window"])
+        is_rounded = student.alignment == "paper"
+        self.grid = rounded_grid(self.true_grid) if is_rounded else self.true_grid
+        # as many frames as can touch a crop, wherever it starts
         count = int(student.steps * student.grid.hop / self.grid.hop) + 2
-        self.crops: Crops = embeddings.crops(student.ids, count * float(self.own.hop), stream)
+        seconds = count * float(self.true_grid.hop)
+        self.crops: Crops = embeddings.crops(student.clip_ids, seconds, stream)
         self.dim = self.crops.dim
 
-    def read_frames(self, places: Places, starts: Starts, rate: int) -> tuple[Array, Array]:
+    def read_frames(self, rows: Rows, starts: Starts, rate: int) -> tuple[Array, Array]:
         """Return the mean of the frames that overlap each frame of the student."""
-        first, weights = alignment.overlap_weights(
+        first, weights = overlap_weights(
             self.grid,
             self.student.grid,
             self.student.steps,
             starts,
             rate=rate,
-            counts=self.crops.counts[places],
+            counts=self.crops.counts[rows],
         )
-        frames = self.crops.read(places, first)[:, : weights.shape[2]]
-        with np.errstate(invalid="ignore"):  # what is not a number is told by the caller
+        frames = self.crops.read(rows, first)[:, : weights.shape[2]]
+        with np.errstate(invalid="ignore"):  # the caller raises for NaN
             return weights @ frames, np.asarray(weights.any(axis=2))
 
-    def check(self, seconds: npt.NDArray[np.float64]) -> None:
-        """Refuse a teacher that ends more than a window before a clip's sound does.
+    def check_durations(self, seconds: npt.NDArray[np.float64]) -> None:
+        """Raise a CacheError if frames end more than a window before a clip's audio does.
 
-        Parameters
-        ----------
-        seconds : numpy.ndarray, shape (clips,)
-            Duration of each clip's sound.
-
-        Raises
-        ------
-        CacheError
-            Names the first such clips.
+        ``seconds``, shape (clips,), are the durations of the clips' audio.
         """
-        hop, window = float(self.own.hop), float(self.own.window)
-        ends = float(self.own.first_center) + (self.crops.counts - 1) * hop + window / 2
+        hop, window = float(self.true_grid.hop), float(self.true_grid.window)
+        ends = float(self.true_grid.first_center) + (self.crops.counts - 1) * hop + window / 2
         short = np.flatnonzero(ends + max(window, hop) < seconds)
         if len(short):
-            k, ids = int(short[0]), self.student.ids
+            first, ids = int(short[0]), self.student.clip_ids
             raise CacheError(
-                f"{self.embeddings.where}: {len(short)} of {len(seconds)} clips end there before "
-                f"their sound does: {summarize_ids([ids[k] for k in short])}. The frames of "
-                f"{ids[k]!r} end at {max(ends[k], 0):.2f} s, its sound at {seconds[k]:.2f} s. "
-                "Extract again from these recordings, or choose a teacher that hears whole clips"
+                f"{self.embeddings.folder}: the frames of {len(short)} of {len(seconds)} clips end "
+                f"before the audio does: {summarize_ids([ids[k] for k in short])}. Those of "
+                f"{ids[first]!r} end at {max(ends[first], 0):.2f} s, its audio at "
+                f"{seconds[first]:.2f} s. Extract again from these recordings, or choose a teacher "
+                "that reads whole clips"
             )
 
 
@@ -173,246 +249,100 @@ class TeacherSource:
 
     Attributes
     ----------
-    chosen : Selection
+    selector : EmbeddingSelector
         What the user wrote.
     embeddings : Embeddings
-        Where its features lie.
+        Its embeddings.
     source : Source
-        What a result keeps about it; ``pool`` is ``["frames"]`` where frames are read.
+        Its entry in a result; ``pool`` is ``["frames"]`` if frames are read.
     reader : Reader
-        What gives them.
-    read : Chosen
-        Which stream that is, and what to call it.
+        Reads its features.
+    stream : TeacherStream
+        What is read.
     """
 
-    chosen: EmbeddingSelector
+    selector: EmbeddingSelector
     embeddings: Embeddings
     source: Source
     reader: Reader
-    read: "TeacherStream"
+    stream: TeacherStream
 
 
 def open_teacher(name: str, student: StudentGrid, cache: Path) -> TeacherSource:
-    """Find one teacher.
-
-    Parameters
-    ----------
-    name : str
-        As after ``-e``.
-    student : Student
-        Whom it is to teach.
-    cache : pathlib.Path
-        The cache's folder.
-
-    Returns
-    -------
-    Member
-        It has features of every clip.
+    """Open a teacher, named as after ``-e``, in the cache's folder.
 
     Raises
     ------
     CacheError
         If it is not in the cache, or lacks clips or frames.
     """
-    chosen = parse(name)
-    if "+" in chosen.name:
-        raise ProbekitError(f"teacher {name}: name each teacher by itself, without '+'")
-    embeddings = embeddings_module.find_embeddings(cache, chosen, student.task.dataset)
-    read = select_stream(name, embeddings, student.task)
-    stream = read.stream
-    _check_clips(embeddings, student.ids)
+    selector = parse_selector(name)
+    if "+" in selector.name:
+        raise ProbekitError(f"--teacher {name}: give each teacher its own --teacher, without '+'")
+    embeddings = find_embeddings(cache, selector, student.task.dataset)
+    stream = select_stream(name, embeddings, student.task)
+    _check_clips(embeddings, student.clip_ids)
     reader: Reader
-    if read.framed:
-        reader, pool = FrameTeacher(embeddings, stream, student), ["frames"]
+    if stream.has_frames:
+        reader, pool = FrameTeacher(embeddings, stream.name, student), ["frames"]
     else:
-        reader = ClipTeacher(embeddings.vectors(student.ids, stream, chosen.pool), student.steps)
-        pool = list(chosen.pool)
-    settled = embeddings.layout
+        vectors = embeddings.vectors(student.clip_ids, stream.name, selector.pool)
+        reader, pool = ClipTeacher(vectors, student.steps), list(selector.pool)
     source = Source(
-        extractor=settled.extractor,
-        fingerprint=settled.fingerprint,
-        identity=settled.identity,
-        stream=stream,
+        extractor=embeddings.layout.extractor,
+        fingerprint=embeddings.layout.fingerprint,
+        identity=embeddings.layout.identity,
+        stream=stream.name,
         pool=pool,
         dim=reader.dim,
     )
-    return TeacherSource(chosen, embeddings, source, reader, read)
+    return TeacherSource(selector, embeddings, source, reader, stream)
 
 
 def _check_clips(embeddings: Embeddings, ids: Sequence[str]) -> None:
-    """Refuse a teacher that lacks clips."""
-    there = set(embeddings.clip_ids)
-    lacking = [clip_id for clip_id in ids if clip_id not in there]
-    if lacking:
-        why = embeddings.failures.get(lacking[0], "never extracted")
+    """Raise if a teacher lacks clips."""
+    present = set(embeddings.clip_ids)
+    missing = [clip_id for clip_id in ids if clip_id not in present]
+    if missing:
+        reason = embeddings.failures.get(missing[0], "never extracted")
         raise CacheError(
-            f"{embeddings.where}: the teacher lacks {len(lacking):,} of {len(ids):,} clips: "
-            f"{summarize_ids(lacking)} (the first: {why}). Extract them, or leave them out of the task"
+            f"{embeddings.folder}: the teacher lacks {len(missing):,} of {len(ids):,} clips: "
+            f"{summarize_ids(missing)} (the first: {reason}). Extract them, or remove them from "
+            "the task"
         )
-
-
-@dataclass(frozen=True)
-class TeacherStream:
-    """What is read of a teacher.
-
-    Attributes
-    ----------
-    stream : str
-        Of which stream.
-    framed : bool
-        Whether frames are read; otherwise one vector a clip.
-    called : str
-        The teacher as the user named it, and what that does not say: another stream than the
-        default one, or a vector in the place of frames.
-    unasked : bool
-        Whether it is one vector a clip, and nobody asked for that.
-    """
-
-    stream: str
-    framed: bool
-    display_name: str
-    implicit: bool = False
-
-
-def select_stream(name: str, embeddings: Embeddings, task: TaskCard) -> TeacherStream:
-    """Choose what is read of a teacher.
-
-    Of a name without ``stream=`` and ``pool=`` it is the default stream where that has frames; else
-    the only stream of which frames are kept, if there is one; else the default stream's vectors.
-
-    Parameters
-    ----------
-    name : str
-        As after ``--teacher``.
-    embeddings : Embeddings
-        Of that teacher.
-    task : TaskCard
-        The student's; for messages.
-
-    Returns
-    -------
-    Chosen
-        In the cache, with its frames where these are read.
-
-    Raises
-    ------
-    CacheError
-        If the stream was not extracted, or its frames were not kept; says how to.
-    UnknownNameError
-        If there is no such stream.
-    """
-    chosen = parse(name)
-    pooled = "pool=" in name
-    stream = chosen.stream or embeddings.default_stream
-    if stream not in embeddings.stream_info:
-        known = {**embeddings.stream_info, **embeddings.meta["card"].get("streams", {})}
-        if stream not in known:
-            raise unknown_name_error(f"stream of {chosen.name}", stream, known)
-        raise CacheError(
-            f"{embeddings.where}: stream {stream!r} of {display_name(chosen.name)} was not extracted, "
-            f"only {', '.join(embeddings.stream_info)}. Extract it with: "
-            f"{_extraction(embeddings, stream, task)}"
-        )
-    if pooled or (chosen.stream and _of_clips(embeddings, stream)):
-        return TeacherStream(stream, False, name)
-    if not _of_clips(embeddings, stream):
-        _check_frames(embeddings, stream, task)
-        return TeacherStream(stream, True, name)
-    framed = [one for one in embeddings.stream_info if "frames" in embeddings.index.arrays(one)]
-    if len(framed) == 1:
-        return TeacherStream(
-            framed[0], True, f"{name}{',' if ':' in name else ':'}stream={framed[0]}"
-        )
-    return TeacherStream(stream, False, f"{name}, vectors", True)
-
-
-def classes(embeddings: Embeddings) -> tuple[str, ...] | None:
-    """Return the classes that a teacher was trained to tell.
-
-    Parameters
-    ----------
-    embeddings : Embeddings
-        Its own.
-
-    Returns
-    -------
-    tuple of str or None
-        In the order of its outputs; None where they are not known.
-    """
-    own = embeddings.layout.identity.get("module", {})
-    if isinstance(own, dict) and "classes" in own:  # a trained student
-        return tuple(own["classes"])
-    return None if embeddings.head is None else embeddings.head.classes
-
-
-def _of_clips(embeddings: Embeddings, stream: str) -> bool:
-    """Tell whether a stream is one vector a clip."""
-    return bool(embeddings.stream_info[stream]["kind"] == "clip")
-
-
-def _check_frames(embeddings: Embeddings, stream: str, task: TaskCard) -> None:
-    """Refuse a teacher of which only pooled vectors are kept; say how to keep frames."""
-    if "frames" not in embeddings.index.arrays(stream):
-        raise CacheError(
-            f"{embeddings.where}: frames of {stream!r} were not kept, only pooled vectors. A "
-            f"teacher needs frames. Keep them with: {_extraction(embeddings, stream, task)}"
-        )
-
-
-def _extraction(embeddings: Embeddings, stream: str, task: TaskCard) -> str:
-    """Return the command that adds a stream with frames to embeddings."""
-    settled = embeddings.layout
-    params = settled.identity.get("params", {})
-    name = str(EmbeddingSelector(settled.extractor, params={k: str(v) for k, v in params.items()}))
-    # a table without a card: its name alone is no task that could be loaded
-    bare = task.module == "table" and not task.options and task.name == task.dataset
-    called = f"{task.name}.csv" if bare else task.name
-    words = [f"probekit extract -e {name} --task {called} --root DIR"]
-    words.append(f"--streams {stream} --frames")
-    for file, drawn in settled.identity.get("weights", {}).items():
-        if drawn.startswith("random:"):
-            of = settled.extractor if file == "main" else f"{settled.extractor}.{file}"
-            words.append(f"--weights {of}={drawn.split()[0]}")
-    precision = settled.identity.get("precision", "float32")
-    words += [f"--precision {precision}"] * (precision != "float32")
-    words += [f"--dtype {settled.dtype}"] * (settled.dtype != "float32")
-    words.append(f"--cache {embeddings.where.parents[1]}")
-    return " ".join(words)
-
-
-ALIGNMENTS = ("time", "paper")
 
 
 class Teachers:
-    """Features of one or several teachers, side by side, on the student's frames.
+    """Features of one or several teachers, side by side, at the student's frames.
 
-    Made by :meth:`open`. Several threads may use it; they take turns.
+    Use :meth:`open`. It can be shared by threads, which take turns.
 
     Parameters
     ----------
-    members : sequence of Member
-        The teachers.
-    ids : sequence of str
-        The clips.
+    members : sequence of TeacherSource
+        Teachers.
+    clip_ids : sequence of str
+        Clips.
 
     Attributes
     ----------
-    ids : list of str
-        The clips; :meth:`read_frames` names them by their place in it.
+    clip_ids : list of str
+        Clips. Rows in :meth:`read_frames` are positions in this list.
     features : int
-        Dimensions of all teachers together.
+        Total dimension of all teachers.
     """
 
-    def __init__(self, members: Sequence[TeacherSource], ids: Sequence[str]) -> None:
-        self.members, self.ids = tuple(members), list(ids)
+    def __init__(self, members: Sequence[TeacherSource], clip_ids: Sequence[str]) -> None:
+        self.members = tuple(members)
+        self.clip_ids = list(clip_ids)
         self.features = sum(member.reader.dim for member in members)
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_turn"}
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _turn=threading.Lock())
+        self.__dict__.update(state, _lock=threading.Lock())
 
     @classmethod
     def open(
@@ -427,85 +357,84 @@ class Teachers:
         seconds: npt.ArrayLike | None = None,
         alignment: str = "time",
     ) -> "Teachers":
-        """Find teachers in a cache, and make sure that they suffice.
+        """Open teachers in a cache, and check that they have all clips.
 
         Parameters
         ----------
         task : TaskCard
-            Whose clips; embeddings are looked for under its dataset.
+            Task; embeddings are looked up under its dataset.
         names : sequence of str
-            As after ``-e``: ``vggish``, ``vggish:stream=pca8``, ``openl3@1a2b3c4d``. Frames are
-            read, but where ``pool=`` is written, or the stream is one vector a clip: such a vector
-            is repeated in every frame of the student. Which stream it is where none is named, says
-            :func:`probekit.distillation.teachers.select_stream`.
+            Teachers as after ``-e``: ``vggish``, ``vggish:stream=pca8``, ``openl3@1a2b3c4d``.
+            Frames are read, unless the name has ``pool=`` or the stream has one vector per clip,
+            which is then repeated in every frame of the student; see :func:`select_stream`.
         ids : sequence of str
-            The clips that are needed.
-        grid : Grid
-            Of the student's frames, in seconds from the begin of what it hears.
+            Clips.
+        grid : FrameGrid
+            Frames of the student's embedding, in seconds of the crop.
         steps : int >= 1
-            How many frames these are.
+            Number of frames per crop.
         cache : str or pathlib.Path, optional
             The cache's folder; by default ``PROBEKIT_CACHE``, else ``cache``.
         seconds : array_like, shape (clips,), optional
-            Duration of each clip's sound; teachers that end much earlier are then refused.
+            Durations of the clips' audio; teachers that end much earlier are then refused.
         alignment : {"time", "paper"}
-            ``time``: a student's frame gets the mean of the teacher's frames, weighted by how long
-            they overlap. ``paper``: as hung2022, which takes VGGish's hop of 0.96 s for 1 s; see
-            :func:`probekit.distillation.alignment.rounded_grid`.
+            ``time``: a student's frame gets the mean of the teacher's frames, weighted by their
+            overlap in time. ``paper``: as hung2022, which takes VGGish's hop of 0.96 s for 1 s;
+            see :func:`probekit.distillation.alignment.rounded_grid`.
 
         Returns
         -------
         Teachers
-            Files of frames are opened when they are needed.
+            Files of frames are opened when they are first read.
 
         Raises
         ------
         CacheError
-            If a teacher is not in the cache, lacks clips or frames, or ends before the sound does.
+            If a teacher is not in the cache, lacks clips or frames, or ends before the audio does.
         DataError
             If vectors hold NaN or infinite values.
         """
         if alignment not in ALIGNMENTS:
             raise unknown_name_error("alignment", alignment, ALIGNMENTS)
         if not names:
-            raise ProbekitError("no teacher is named")
+            raise ProbekitError("no teacher was named")
         student = StudentGrid(task, list(ids), grid, steps, alignment)
-        where = layout.cache_root(cache)
-        members = [open_teacher(name, student, where) for name in names]
+        folder = cache_root(cache)
+        members = [open_teacher(name, student, folder) for name in names]
         for member in members:
             if isinstance(member.reader, ClipTeacher):
                 _check_finite(member, member.reader.vectors[:, None], ids)
             elif isinstance(member.reader, FrameTeacher) and seconds is not None:
-                member.reader.check(np.asarray(seconds, np.float64))
+                member.reader.check_durations(np.asarray(seconds, np.float64))
         return cls(members, ids)
 
     @property
     def sources(self) -> list[Source]:
-        """What is kept of each teacher in a result."""
+        """Entry of each teacher in a result."""
         return [member.source for member in self.members]
 
     @property
     def provenance(self) -> list[str]:
-        """What every result must show about the teachers."""
-        said = (text for m in self.members for text in m.embeddings.layout.provenance)
-        return list(dict.fromkeys(said))
+        """Notes about the teachers that every score must show."""
+        notes = (note for m in self.members for note in m.embeddings.layout.provenance)
+        return list(dict.fromkeys(notes))
 
     @property
     def clip_level(self) -> list[str]:
-        """What must be shown, too, of a method for frames: teachers without any, unasked."""
+        """Notes about teachers without frames, for methods that read frames."""
         return [
-            f"teacher {display_name(m.chosen.name)}: one vector a clip ({m.read.stream})"
+            f"teacher {display_name(m.selector.name)}: one vector a clip ({m.stream.name})"
             for m in self.members
-            if m.read.implicit
+            if m.stream.implicit
         ]
 
     @property
     def display_names(self) -> list[str]:
-        """What people call each teacher: as they named it, and what else was read."""
-        return [member.read.display_name for member in self.members]
+        """Display name of each teacher."""
+        return [member.stream.display_name for member in self.members]
 
     def fingerprints(self) -> list[str]:
-        """Return the fingerprint of each teacher: what decides its features, but the recordings."""
+        """Return the fingerprint of each teacher."""
         return [member.source["fingerprint"] for member in self.members]
 
     def digest(self) -> str:
@@ -514,86 +443,70 @@ class Teachers:
         for member in self.members:
             source, table = member.source, member.embeddings.index.table
             sha.update(f"{source['fingerprint']} {source['stream']} {source['pool']}\n".encode())
-            own = dict(zip(table["clip_id"], table["sha256"], strict=True))
-            for clip_id in self.ids:
-                sha.update(f"{clip_id}\0{own[clip_id]}\n".encode())
+            hashes = dict(zip(table["clip_id"], table["sha256"], strict=True))
+            for clip_id in self.clip_ids:
+                sha.update(f"{clip_id}\0{hashes[clip_id]}\n".encode())
         return sha.hexdigest()
 
-    def clip_rows(self, ids: Sequence[str]) -> Places:
-        """Return where clips stand in :attr:`ids`.
-
-        Parameters
-        ----------
-        ids : sequence of str
-            Clips; all among those that the teachers were opened for.
-
-        Returns
-        -------
-        numpy.ndarray of int64, shape (clips,)
-            For :meth:`read_frames`.
-
-        Raises
-        ------
-        CacheError
-            If the teachers were not opened for one of them.
-        """
-        known = {clip_id: place for place, clip_id in enumerate(self.ids)}
-        lacking = [clip_id for clip_id in ids if clip_id not in known]
-        if lacking:
+    def clip_rows(self, ids: Sequence[str]) -> Rows:
+        """Return the rows of clips; raise a CacheError if one is missing."""
+        rows = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
+        missing = [clip_id for clip_id in ids if clip_id not in rows]
+        if missing:
             raise CacheError(
-                f"{len(lacking)} of {len(ids)} clips have no teacher: {summarize_ids(lacking)}"
+                f"{len(missing)} of {len(ids)} clips have no teacher: {summarize_ids(missing)}"
             )
-        return np.fromiter((known[clip_id] for clip_id in ids), np.int64, len(ids))
+        return np.fromiter((rows[clip_id] for clip_id in ids), np.int64, len(ids))
 
     def read_frames(
-        self, clips: npt.ArrayLike, starts: Starts, *, rate: int = 1
+        self, rows: npt.ArrayLike, starts: Starts, *, rate: int = 1
     ) -> tuple[Array, Array]:
-        """Return the teachers' features while the student hears stretches of clips.
+        """Return the teachers' features for crops of clips.
 
         Parameters
         ----------
-        clips : array_like of int, shape (n,)
-            Which clips, by their place in :attr:`ids`.
+        rows : array_like of int, shape (n,)
+            Rows of the clips, from :meth:`clip_rows`.
         starts : sequence of int, float or Fraction, length n
-            Where the student begins to hear, counted from each clip's begin in ``1 / rate`` s.
+            Starts of the crops in their clips, in units of ``1 / rate`` s.
         rate : int >= 1
-            1 for seconds; the sample rate where starts are whole samples, which is exact.
+            1 for seconds; the sample rate if starts are whole samples, which is exact.
 
         Returns
         -------
         features : numpy.ndarray, shape (n, steps, features), float32
             Teachers in the order named; 0 where not valid.
         valid : numpy.ndarray of bool, shape (n, steps)
-            Whether every teacher has frames there: not behind a clip's end, for example.
+            Whether every teacher has frames there; not after the end of a clip, for example.
 
         Raises
         ------
         DataError
-            If features are NaN or infinite; names teacher and clip.
+            If features are NaN or infinite.
         CacheError
-            If a part of a cache is damaged or gone.
+            If a part of a cache is damaged or missing.
         """
-        places = np.asarray(clips, np.int64)
-        found = []
-        with self._turn:
+        rows = np.asarray(rows, np.int64)
+        members = []
+        with self._lock:
             for member in self.members:
-                values, valid = member.reader.read_frames(places, starts, rate)
-                _check_finite(member, values, [self.ids[place] for place in places])
-                found.append((values, valid))
-        if len(found) == 1:
-            return found[0]
-        every = np.logical_and.reduce([valid for _, valid in found])
-        joined = np.concatenate([values for values, _ in found], axis=2)
-        joined[~every] = 0
-        return joined, every
+                features, valid = member.reader.read_frames(rows, starts, rate)
+                _check_finite(member, features, [self.clip_ids[row] for row in rows])
+                members.append((features, valid))
+        if len(members) == 1:
+            return members[0]
+        valid = np.logical_and.reduce([valid for _, valid in members])
+        features = np.concatenate([features for features, _ in members], axis=2)
+        features[~valid] = 0
+        return features, valid
 
 
-def _check_finite(member: TeacherSource, values: Array, ids: Sequence[str]) -> None:
-    """Refuse features that are not numbers."""
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
+def _check_finite(member: TeacherSource, features: Array, ids: Sequence[str]) -> None:
+    """Raise if features of a clip are NaN or infinite."""
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
     if len(bad):
         raise DataError(
-            f"{member.embeddings.where}: features of {member.source['stream']!r} of clip "
+            f"{member.embeddings.folder}: features of {member.source['stream']!r} of clip "
             f"{ids[bad[0]]!r} are NaN or infinite. Extract this clip again, with --precision "
             "float32 and --dtype float32"
         )

@@ -20,6 +20,7 @@ import pandas as pd
 
 from probekit._typing import Array
 from probekit.audio import recording
+from probekit.audio.duration import mean_duration
 from probekit.data.manifest import Manifest
 from probekit.errors import AudioError, CacheError, DataError
 from probekit.parallel import resources
@@ -31,7 +32,6 @@ Progress = Callable[[int, int], None]
 FULL_SCALE = {"int16": 32768.0, "float32": 1.0}
 """Stored value of an amplitude of 1.0, for each storage type."""
 _COMMIT_BYTES = 64 << 20  # decoded bytes after which the journal is written
-_HEADERS_READ = 200  # recordings whose headers give the expected size
 _RESERVED_BYTES = 64 << 20  # disk space that is left free
 
 
@@ -250,16 +250,11 @@ class AudioStoreBuilder:
 
     def _check_room(self, clips: list[ClipFile]) -> None:
         """Raise if the disk has no room for some clips, as far as headers tell."""
-        rows = np.linspace(0, len(clips) - 1, min(_HEADERS_READ, len(clips)))
-        durations = [
-            seconds
-            for row in np.unique(rows.astype(int))
-            if (seconds := _read_duration(clips[row])) is not None
-        ]
-        if not durations:
+        segments = [(clip.path, clip.start, clip.end) for clip in clips]
+        duration = mean_duration(segments, unreadable=0.0)
+        if duration is None:
             return
-        seconds = len(clips) * sum(durations) / len(durations)
-        size = seconds * self.sr * np.dtype(self.dtype).itemsize
+        size = len(clips) * duration * self.sr * np.dtype(self.dtype).itemsize
         free = shutil.disk_usage(self.folder).free
         if size + _RESERVED_BYTES > free:
             hint = "" if self.dtype == "int16" else ", store 16-bit samples"
@@ -284,17 +279,6 @@ def _hash_samples(samples: Array, gain: float) -> str:
     sha = hashlib.sha256(samples.data)
     sha.update(repr(gain).encode())
     return sha.hexdigest()
-
-
-def _read_duration(clip: ClipFile) -> float | None:
-    """Return a clip's duration in s, from the manifest or from the recording's header."""
-    if clip.end is not None:
-        return clip.end - (clip.start or 0.0)
-    try:
-        with recording.open_audio(clip.path, start=clip.start) as opened:
-            return opened.duration
-    except AudioError:
-        return 0.0
 
 
 def _flush(file: Any) -> None:

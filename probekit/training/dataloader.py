@@ -1,6 +1,6 @@
-"""Batches for training and for scoring: sound, targets, and what the teachers say about it."""
+"""Batches of audio, targets and precomputed frames, for training and for scoring."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -15,270 +15,268 @@ from probekit.training.audio_store import AudioStore
 from probekit.utils import prefetch
 from probekit.utils.suggest import unknown_name_error
 
-Places = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
 
-POLICIES = ("cover", "won")
+CHUNK_POLICIES = ("cover", "won")
 WON_CHUNKS_PER_CLIP = 16
-"""Chunks of a clip that Won et al. score."""
-_AHEAD = 4  # batches that wait for the network
+"""Chunks per clip that the code of Won et al. (2020) scores."""
+_QUEUE_SIZE = 4  # batches that wait for the network
 
 
 class FrameSource(Protocol):
-    """Embeddings over time that are read beside the audio, such as a teacher's."""
+    """Frames that are read beside the audio of a crop, such as cached embeddings."""
 
-    def clip_rows(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return the rows of clips, by their ids."""
+    def clip_rows(self, ids: Sequence[str]) -> Rows:
+        """Return the source's own rows of clips, given by their ids."""
 
     def read_frames(
-        self, clips: npt.ArrayLike, starts: Any, *, rate: int = 1
+        self, rows: npt.ArrayLike, starts: Any, *, rate: int = 1
     ) -> tuple[Array, Array]:
-        """Return frames, shape (B, T, F), and which of them are valid, shape (B, T)."""
+        """Return frames, shape (B, T, F), and which are valid, shape (B, T).
+
+        ``rows`` are from :meth:`clip_rows`; ``starts`` are the starts of the crops in units of
+        ``1 / rate`` s.
+        """
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of training, or of scoring, reads.
+    """Input of one step of training or scoring.
 
     Attributes
     ----------
     waves : Tensor, shape (B, samples), float32
-        Mono; full scale is 1.0; zeros follow where a clip ends before.
+        Mono audio, full scale 1.0; zeros after the end of a clip.
     clips : Tensor, shape (B,), int64
-        Which clip each row is of, by its place in the sound's ids.
+        Row of each crop's clip in the audio store.
     targets : Tensor or None
-        Class numbers, shape (B,), int64, or numbers, shape (B, classes), float32; None in scoring.
-    teacher : Tensor or None, shape (B, T, F), float32
-        What the teachers say; None without teachers.
+        Class indices, shape (B,), int64, or values, shape (B, classes), float32; None in scoring.
+    frames : Tensor or None, shape (B, T, F), float32
+        Frames of a :class:`FrameSource`.
     valid : Tensor or None, shape (B, T), bool
-        Whether they say anything.
+        Which frames exist.
     """
 
     waves: Tensor
     clips: Tensor
     targets: Tensor | None = None
-    teacher: Tensor | None = None
+    frames: Tensor | None = None
     valid: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.waves)
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch on a device; from pinned memory, while the device does other work."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        """Return the batch on a device; asynchronous from pinned memory."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """Return the batch where a CUDA device fetches it by itself."""
-        return self._each(Tensor.pin_memory)
+        """Return the batch in page-locked memory."""
+        return self._map(Tensor.pin_memory)
 
-    def _each(self, change: Any) -> "Batch":
-        """Return the batch with every tensor changed."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{k: change(v) for k, v in held.items() if v is not None})
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """Return the batch with a function applied to every tensor."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {key: function(value) for key, value in tensors.items() if value is not None}
+        return replace(self, **changed)
 
 
 class TrainBatches:
-    """One random crop of every clip in each epoch.
+    """Batches of one random crop per clip and epoch.
 
-    Order and crops follow from the seed and the epoch's number alone, so that a run that goes on
-    reads what it would have read.
+    Order and crops depend on the seed and the epoch only, so that a resumed run reads what it
+    would have read without the interruption.
 
     Parameters
     ----------
-    sound : Sound
-        The clips' sound.
-    teachers : FrameSource or None
-        Opened for these clips, or more.
-    targets : numpy.ndarray, shape (all clips of the sound,) or (all clips of the sound, classes)
-        Row i is that of clip i of the sound: whole numbers for classes; else 0 and 1, or numbers.
-    clips : sequence of int
-        Which clips to train on, by their place in the sound's ids.
-    samples : int >= 1
-        Length of a crop; clips that are shorter are followed by zeros.
-    batch : int >= 1
-        Clips of a batch. The last one of an epoch is smaller; a single clip that would be left
-        joins the one before, since neither batch normalization nor pairs work with one.
+    audio : AudioStore
+        Audio of the clips.
+    frame_source : FrameSource or None
+        Has frames of these clips, or of more.
+    targets : numpy.ndarray, shape (all clips,) or (all clips, classes)
+        By rows of ``audio``: class indices, or 0 and 1, or real values.
+    rows : sequence of int
+        Rows of the clips to train on.
+    crop_length : int >= 1
+        Samples per crop; shorter clips are padded with zeros.
+    batch_size : int >= 1
+        Clips per batch. The last batch of an epoch is smaller; a single remaining clip joins the
+        batch before, since batch normalization and pairs of clips need two.
     seed : int >= 0
-        Of all that is drawn.
+        Seed of order and crops.
     pin : bool
-        Whether batches lie where a CUDA device fetches them by itself.
+        Whether batches are in page-locked memory, for CUDA.
     """
 
     def __init__(
         self,
-        sound: AudioStore,
-        teachers: FrameSource | None,
+        audio: AudioStore,
+        frame_source: FrameSource | None,
         targets: Array,
-        clips: Sequence[int] | Places,
-        samples: int,
-        batch: int,
+        rows: Sequence[int] | Rows,
+        crop_length: int,
+        batch_size: int,
         seed: int,
         *,
         pin: bool = False,
     ) -> None:
-        self.clips = np.asarray(clips, np.int64)
-        self.samples, self.batch, self.seed = samples, batch, seed
-        self._feed = _BatchReader(sound, teachers, self.clips, samples, pin)
-        numbers = np.asarray(targets)
-        kind = torch.int64 if numbers.ndim == 1 else torch.float32
-        self._targets = torch.as_tensor(numbers).to(kind)
+        self.rows = np.asarray(rows, np.int64)
+        self.crop_length = crop_length
+        self.batch_size = batch_size
+        self.seed = seed
+        self._reader = _BatchReader(audio, frame_source, self.rows, crop_length, pin)
+        values = np.asarray(targets)
+        dtype = torch.int64 if values.ndim == 1 else torch.float32
+        self._targets = torch.as_tensor(values).to(dtype)
 
     def steps(self, world: int = 1) -> int:
-        """Return the number of batches of an epoch that each of ``world`` processes gets."""
+        """Return the number of batches per epoch for each of ``world`` processes."""
         return -(-len(self._batch_slices()) // world)
 
     def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """Walk over the batches of one epoch; a thread makes them ahead.
+        """Iterate over the batches of an epoch, prefetched in a thread.
 
         Parameters
         ----------
         number : int >= 0
-            Which epoch.
+            Index of the epoch.
         rank, world : int
-            Which of how many processes this is: batches are dealt in turn, and the first ones
-            again so that all get as many.
+            Index and number of processes. Batches are dealt in turn; the first ones are repeated
+            so that all processes get the same number.
 
         Yields
         ------
         Batch
-            With targets. Whatever goes wrong while one is made is raised here.
+            With targets. Exceptions of the thread are raised here.
         """
-        return prefetch.prefetch(self._made(number, rank, world), _AHEAD)
+        return prefetch.prefetch(self._batches(number, rank, world), _QUEUE_SIZE)
 
-    def _made(self, number: int, rank: int, world: int) -> Iterator[Batch]:
-        """Make the batches of one epoch."""
+    def _batches(self, number: int, rank: int, world: int) -> Iterator[Batch]:
+        """Read the batches of an epoch."""
         rng = np.random.default_rng([self.seed, number])
-        order = rng.permutation(len(self.clips))
-        spare = np.maximum(self._feed.sound.lengths[self.clips] - self.samples, 0)
+        order = rng.permutation(len(self.rows))
+        spare = np.maximum(self._reader.audio.lengths[self.rows] - self.crop_length, 0)
         starts = rng.integers(spare + 1)
-        cuts = self._batch_slices()
+        slices = self._batch_slices()
         for k in range(rank, self.steps(world) * world, world):
-            rows = order[cuts[k % len(cuts)]]
-            made = self._feed.batch(self.clips[rows], starts[rows], self._targets)
-            yield made
+            chosen = order[slices[k % len(slices)]]
+            yield self._reader.read(self.rows[chosen], starts[chosen], self._targets)
 
     def _batch_slices(self) -> list[slice]:
-        """Return which stretch of the order is which batch."""
-        count = len(self.clips)
-        edges = list(range(0, count, self.batch))
+        """Return the slice of an epoch's order that each batch takes."""
+        count = len(self.rows)
+        edges = list(range(0, count, self.batch_size))
         if len(edges) > 1 and count - edges[-1] == 1:
             edges.pop()
         return [slice(*pair) for pair in zip(edges, [*edges[1:], count], strict=True)]
 
 
 def evaluation_batches(
-    sound: AudioStore,
-    teachers: FrameSource | None,
-    clips: Sequence[int] | Places,
-    samples: int,
-    batch: int,
+    audio: AudioStore,
+    frame_source: FrameSource | None,
+    rows: Sequence[int] | Rows,
+    chunk_length: int,
+    batch_size: int,
     policy: str = "cover",
     *,
     pin: bool = False,
 ) -> Iterator[Batch]:
-    """Walk over chunks of clips, to be scored; a thread makes them ahead.
+    """Iterate over chunks of clips to score, prefetched in a thread.
 
     Parameters
     ----------
-    sound : Sound
-        The clips' sound.
-    teachers : FrameSource or None
-        For methods that need them when they score.
-    clips : sequence of int
-        Which clips, by their place in the sound's ids.
-    samples : int >= 1
-        Length of a chunk.
-    batch : int >= 1
-        Chunks of a batch; those of one clip may lie in two.
+    audio : AudioStore
+        Audio of the clips.
+    frame_source : FrameSource or None
+        For models that read frames at inference.
+    rows : sequence of int
+        Rows of the clips.
+    chunk_length : int >= 1
+        Samples per chunk.
+    batch_size : int >= 1
+        Chunks per batch; those of one clip may be in two batches.
     policy : {"cover", "won"}
-        ``cover``: as few chunks as reach from a clip's begin to its end, at equal distances.
-        ``won``: 16 chunks, each ``(length - samples) // 16`` later than the one before, so that
-        the clip's end is not reached. Clips that are no longer than a chunk have one.
+        ``cover``: as few evenly spaced chunks as cover a clip. ``won``: 16 chunks that start every
+        ``(clip_length - chunk_length) // 16`` samples, so that the end of the clip is not reached.
+        Clips no longer than a chunk have one.
     pin : bool
-        Whether batches lie where a CUDA device fetches them by itself.
+        Whether batches are in page-locked memory, for CUDA.
 
     Yields
     ------
     Batch
-        Without targets; its ``clips`` say whose scores to average.
+        Without targets; ``clips`` tells which scores to average.
 
     Raises
     ------
     UnknownNameError
         If there is no such policy.
     """
-    if policy not in POLICIES:
-        raise unknown_name_error("choice of chunks", policy, POLICIES)
-    places = np.asarray(clips, np.int64)
-    feed = _BatchReader(sound, teachers, places, samples, pin)
-    starts = [chunk_starts(int(length), samples, policy) for length in sound.lengths[places]]
-    owners = np.repeat(places, [len(own) for own in starts])
-    flat = np.concatenate(starts) if starts else np.zeros(0, np.int64)
+    if policy not in CHUNK_POLICIES:
+        raise unknown_name_error("choice of chunks", policy, CHUNK_POLICIES)
+    rows = np.asarray(rows, np.int64)
+    reader = _BatchReader(audio, frame_source, rows, chunk_length, pin)
+    starts = [chunk_starts(int(length), chunk_length, policy) for length in audio.lengths[rows]]
+    chunk_rows = np.repeat(rows, [len(clip_starts) for clip_starts in starts])
+    flat_starts = np.concatenate(starts) if starts else np.zeros(0, np.int64)
 
-    def made() -> Iterator[Batch]:
-        for begin in range(0, len(flat), batch):
-            some = slice(begin, begin + batch)
-            yield feed.batch(owners[some], flat[some])
+    def read_batches() -> Iterator[Batch]:
+        for start in range(0, len(flat_starts), batch_size):
+            chosen = slice(start, start + batch_size)
+            yield reader.read(chunk_rows[chosen], flat_starts[chosen])
 
-    return prefetch.prefetch(made(), _AHEAD)
+    return prefetch.prefetch(read_batches(), _QUEUE_SIZE)
 
 
-def chunk_starts(length: int, samples: int, policy: str = "cover") -> Places:
-    """Return where the chunks of a clip begin.
+def chunk_starts(clip_length: int, chunk_length: int, policy: str = "cover") -> Rows:
+    """Return the first sample of each chunk of a clip, ascending; see :func:`evaluation_batches`.
 
-    Parameters
-    ----------
-    length : int >= 0
-        Samples of the clip.
-    samples : int >= 1
-        Samples of a chunk.
-    policy : {"cover", "won"}
-        As for :func:`evaluation_batches`.
-
-    Returns
-    -------
-    numpy.ndarray of int64, shape (chunks,)
-        First samples, ascending; at least one.
+    Lengths are in samples. There is at least one chunk.
     """
-    spare = max(0, length - samples)
+    spare = max(0, clip_length - chunk_length)
     if not spare:
         return np.zeros(1, np.int64)
     if policy == "won":
         return np.arange(WON_CHUNKS_PER_CLIP) * (spare // WON_CHUNKS_PER_CLIP)
-    count = -(-length // samples)
+    count = -(-clip_length // chunk_length)
     return np.arange(count) * spare // (count - 1)
 
 
 class _BatchReader:
-    """Makes batches of given stretches."""
+    """Reads batches of crops."""
 
     def __init__(
         self,
-        sound: AudioStore,
-        teachers: FrameSource | None,
-        clips: Places,
-        samples: int,
+        audio: AudioStore,
+        frame_source: FrameSource | None,
+        rows: Rows,
+        crop_length: int,
         pin: bool,
     ) -> None:
-        self.sound, self.teachers, self.samples, self.pin = sound, teachers, samples, pin
-        silent = [sound.ids[clip] for clip in clips if not sound.lengths[clip]]
+        self.audio = audio
+        self.frame_source = frame_source
+        self.crop_length = crop_length
+        self.pin = pin
+        silent = [audio.clip_ids[row] for row in rows if not audio.lengths[row]]
         if silent:
             raise DataError(
-                f"{len(silent)} of {len(clips)} clips have no sound, for example {silent[0]!r}: "
-                f"{sound.failures.get(silent[0], 'empty')}"
+                f"{len(silent)} of {len(rows)} clips have no audio, for example {silent[0]!r}: "
+                f"{audio.failures.get(silent[0], 'empty')}"
             )
-        if teachers is not None:  # which may know other clips, in another order
-            self.taught = np.full(len(sound.ids), -1, np.int64)
-            self.taught[clips] = teachers.clip_rows([sound.ids[clip] for clip in clips])
+        if frame_source is not None:  # may have other clips, in another order
+            self.source_rows = np.full(len(audio.clip_ids), -1, np.int64)
+            self.source_rows[rows] = frame_source.clip_rows([audio.clip_ids[row] for row in rows])
 
-    def batch(self, clips: Places, starts: Places, targets: Tensor | None = None) -> Batch:
-        """Read one batch."""
-        which = torch.from_numpy(clips)
-        made = Batch(torch.from_numpy(self.sound.crops(clips, starts, self.samples)), which)
+    def read(self, rows: Rows, starts: Rows, targets: Tensor | None = None) -> Batch:
+        """Read one batch; ``targets`` are those of all clips."""
+        clips = torch.from_numpy(rows)
+        waves = torch.from_numpy(self.audio.crops(rows, starts, self.crop_length))
+        batch = Batch(waves, clips)
         if targets is not None:
-            made = replace(made, targets=targets[which])
-        if self.teachers is not None:
-            values, valid = self.teachers.read_frames(
-                self.taught[clips], starts, rate=self.sound.rate
+            batch = replace(batch, targets=targets[clips])
+        if self.frame_source is not None:
+            frames, valid = self.frame_source.read_frames(
+                self.source_rows[rows], starts, rate=self.audio.sr
             )
-            made = replace(made, teacher=torch.from_numpy(values), valid=torch.from_numpy(valid))
-        return made.pin_memory() if self.pin else made
+            batch = replace(batch, frames=torch.from_numpy(frames), valid=torch.from_numpy(valid))
+        return batch.pin_memory() if self.pin else batch

@@ -1,4 +1,4 @@
-"""The model while Lightning trains it: phases, validation after every epoch, checkpoints."""
+"""LightningModule of a training run: phases, validation after every epoch, checkpoints."""
 
 import atexit
 from collections.abc import Callable, Iterator
@@ -18,266 +18,276 @@ from probekit.training.state import CHECKPOINT, LOG, TrainingHistory, TrainingJo
 from probekit.utils import atomic
 
 State = dict[str, Tensor]
-Tell = Callable[[int, int, str], None]
+EpochCallback = Callable[[int, int, str], None]
 
-_EVERY = 20  # steps between looks at the loss on a device, each of which waits for it
+_CHECK_EVERY = 20  # steps between checks of the loss on a device, each of which waits for it
 
 
-class DistillationModule(LightningModule):
-    """The model while it is trained.
+class TrainingModule(LightningModule):
+    """A model in training, resumed from the checkpoint of its folder if there is one.
 
     Parameters
     ----------
-    job : Job
-        What is trained on what.
-    where : pathlib.Path
-        The checkpoint's folder; one that is there is gone on from.
-    tell : callable, optional
-        See :func:`fit`.
+    job : TrainingJob
+        What to train.
+    folder : pathlib.Path
+        Folder of the checkpoint.
+    on_epoch_end : callable, optional
+        As for :func:`probekit.training.trainer.fit`.
     """
 
-    def __init__(self, job: TrainingJob, where: Path, tell: Tell | None) -> None:
+    def __init__(self, job: TrainingJob, folder: Path, on_epoch_end: EpochCallback | None) -> None:
         super().__init__()
-        self.model, self.penalty = job.model, job.penalty
-        self.job, self.where, self.tell = job, where, tell
-        self.course = TrainingHistory()
+        self.model = job.model
+        self.penalty = job.penalty
+        self.job = job
+        self.folder = folder
+        self.history = TrainingHistory()
         self.best_weights: State | None = None
-        self._last: dict[str, Any] = {}
-        self._sums = torch.zeros(3)
-        self._found = ValidationMetrics(job)
-        self._rank: float | None = None  # of the best epoch so far
-        path = where / CHECKPOINT
+        self._callback = on_epoch_end
+        self._checkpoint: dict[str, Any] = {}
+        self._sums = torch.zeros(3)  # loss, penalty and number of the crops of an epoch
+        self._validation = ValidationMetrics(job)
+        self._best_rank: float | None = None
+        path = folder / CHECKPOINT
         if path.exists():
-            self._last = torch.load(path, map_location="cpu", weights_only=True)
-            self.course = TrainingHistory(self._last["history"], self._last["best"])
-            self.best_weights = self._last["best_weights"]
-            self._rank = self._last["rank"]
-            self.load_state_dict(self._last["weights"])
-        self.first = len(self.course.history)
+            self._checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            self.history = TrainingHistory(self._checkpoint["history"], self._checkpoint["best"])
+            self.best_weights = self._checkpoint["best_weights"]
+            self._best_rank = self._checkpoint["rank"]
+            self.load_state_dict(self._checkpoint["weights"])
+        self.first_epoch = len(self.history.epochs)
 
     @property
     def epoch(self) -> int:
-        """The epoch that is being trained, from 0, over all calls."""
-        return self.first + self.current_epoch
+        """Index of the current epoch, counted over all interruptions."""
+        return self.first_epoch + self.current_epoch
 
     @property
     def _steps(self) -> int:
-        """Steps of an epoch."""
-        return self.job.train.steps(self.trainer.world_size)
+        """Steps per epoch."""
+        return self.job.train_batches.steps(self.trainer.world_size)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
-        """Move a batch to where the model is, without waiting."""
+        """Move a batch to the device, asynchronously."""
         return batch.to(device)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Make the optimizer of the phase that the last whole epoch was in, with its state."""
-        phase = self.job.recipe.phases[self.job.recipe.phase_at(max(0, self.first - 1))]
-        made = self._optimizer(phase)
-        if self._last:
-            made.load_state_dict(self._last["optimizer"])
-        return made
+        """Return the optimizer of the last finished epoch's phase, with its state."""
+        recipe = self.job.recipe
+        phase = recipe.phases[recipe.phase_at(max(0, self.first_epoch - 1))]
+        optimizer = self._make_optimizer(phase)
+        if self._checkpoint:
+            optimizer.load_state_dict(self._checkpoint["optimizer"])
+        return optimizer
 
     def on_fit_start(self) -> None:
-        """Give the precision's own state back (the scale of 16-bit gradients)."""
-        if self._last:
-            self.trainer.precision_plugin.load_state_dict(self._last["precision"])
-        if self.trainer.world_size > 1:
-            atexit.register(
-                _close_process_group
-            )  # else its threads may end the process while it is leaving
+        """Restore the precision plugin's state: the gradient scale of 16-bit training."""
+        if self._checkpoint:
+            self.trainer.precision_plugin.load_state_dict(self._checkpoint["precision"])
+        if self.trainer.world_size > 1:  # else its threads may end the process as it exits
+            atexit.register(_close_process_group)
 
     def on_train_epoch_start(self) -> None:
-        """Begin a phase where one begins; make what is random a matter of seed and epoch alone."""
+        """Start a phase if one starts; seed the random numbers by seed and epoch."""
         recipe = self.job.recipe
         if recipe.is_phase_start(self.epoch):
             self._start_phase(recipe.phases[recipe.phase_at(self.epoch)])
-        torch.manual_seed(_mixed(self.job.seed, self.epoch, self.global_rank))
+        torch.manual_seed(_derive_seed(self.job.seed, self.epoch, self.global_rank))
         self._sums = torch.zeros(3, device=self.device)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of a batch."""
         assert batch.targets is not None
-        logits, embedding = self.model(batch.waves, batch.teacher)
+        logits, embedding = self.model(batch.waves, batch.frames)
         loss = losses.task_loss(logits, batch.targets, self.job.target)
-        more = torch.zeros_like(loss)
+        penalty = torch.zeros_like(loss)
         if self.penalty is not None:
-            more = self.job.alpha * self.penalty(logits, embedding, batch.teacher, batch.valid)
-        rows = len(batch.waves)
-        self._sums += torch.stack([loss.detach() * rows, more.detach() * rows,
-                                   torch.full_like(loss.detach(), rows)])  # fmt: skip
-        if self.device.type == "cpu" or index % _EVERY == 0:
-            self._check(index)
-        return loss + more
+            penalty = self.job.penalty_weight * self.penalty(
+                logits, embedding, batch.frames, batch.valid
+            )
+        crops = torch.full_like(loss.detach(), len(batch))
+        self._sums += torch.stack([loss.detach() * crops, penalty.detach() * crops, crops])
+        if self.device.type == "cpu" or index % _CHECK_EVERY == 0:
+            self._check_finite(index)
+        return loss + penalty
 
     def on_validation_epoch_start(self) -> None:
-        """Begin with no chunk heard."""
-        self._found = ValidationMetrics(self.job)
+        """Reset the validation metrics."""
+        self._validation = ValidationMetrics(self.job)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Hear some chunks."""
-        logits, _ = self.model(batch.waves, batch.teacher)
-        self._found.add(batch.clips, logits)
+        """Accumulate a validation batch."""
+        logits, _ = self.model(batch.waves, batch.frames)
+        self._validation.add(batch.clips, logits)
 
     def on_train_epoch_end(self) -> None:
-        """Score the epoch, keep it if it is the best, and write the checkpoint."""
+        """Score the epoch, keep its weights if it is the best, and write the checkpoint."""
         self._sums = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
-        self._check(self._steps - 1)
-        loss, more, rows = self._sums.tolist()
-        valid_loss, valid_score = self._found.loss, self._found.score()
+        self._check_finite(self._steps - 1)
+        loss, penalty, crops = self._sums.tolist()
+        valid_loss, valid_score = self._validation.loss, self._validation.score()
+        done = self.epoch + 1
         if not np.isfinite(valid_loss):
             raise DataError(
-                f"the validation loss is {valid_loss} after epoch {self.epoch + 1}; {self._checkpoint_name()}"
+                f"the validation loss is {valid_loss} after epoch {done}; {self._kept_checkpoint()}"
             )
-        rank = self._found.rank(valid_score)
-        better = self._is_improvement(valid_loss, rank)
-        done = self.epoch + 1
-        if better:
-            self.course.best, self._rank = done, rank
-            self.best_weights = _copied(self.state_dict())
-        self.course.history.append(
+        rank = self._validation.rank(valid_score)
+        is_best = self._is_improvement(valid_loss, rank)
+        if is_best:
+            self.history.best_epoch, self._best_rank = done, rank
+            self.best_weights = _copy_to_cpu(self.state_dict())
+        self.history.epochs.append(
             {
                 "epoch": done,
                 "phase": self.job.recipe.phase_at(self.epoch) + 1,
                 "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
-                "loss": loss / rows,
-                "penalty": more / rows,
+                "loss": loss / crops,
+                "penalty": penalty / crops,
                 "valid_loss": valid_loss,
                 "valid_score": valid_score,
-                "best": better,
+                "best": is_best,
             }
         )
         for name in ("loss", "penalty", "valid_loss", "valid_score"):
-            value = self.course.history[-1][name]
+            value = self.history.epochs[-1][name]
             if value is not None and self.logger is not None:
                 self.logger.log_metrics({name: value}, step=done)
         if self.trainer.is_global_zero:
             self._save_checkpoint()
-        self.trainer.should_stop = self.course.should_stop(self.job.recipe)
-        if self.tell is not None and self.trainer.is_global_zero:
-            self.tell(done, self.job.recipe.epochs, _line(self.course))
+        self.trainer.should_stop = self.history.should_stop(self.job.recipe)
+        if self._callback is not None and self.trainer.is_global_zero:
+            self._callback(done, self.job.recipe.epochs, _summarize_epoch(self.history))
 
     def _is_improvement(self, loss: float, rank: float | None) -> bool:
-        """Tell whether this epoch is the best so far of those that may be kept.
+        """Tell whether the current epoch is the best so far of those that may be selected.
 
-        Where the metric chooses, an epoch of which it is not defined is never better than one of
-        which it is; of two such epochs that with the lower validation loss is.
+        If the metric selects, epochs on which it is undefined are worse than all others; among
+        themselves the validation loss decides.
         """
-        recipe, metric = self.job.recipe, self.job.metric
-        if self.epoch < recipe.unchosen or (recipe.ceiling is not None and loss >= recipe.ceiling):
+        recipe = self.job.recipe
+        if self.epoch < recipe.burn_in:
             return False
-        if not self.course.best:
+        if recipe.max_valid_loss is not None and loss >= recipe.max_valid_loss:
+            return False
+        if not self.history.best_epoch:
             return True
-        lower = bool(loss < self.course.history[self.course.best - 1]["valid_loss"])
-        if self.job.select == "loss" or (rank is None and self._rank is None):
-            return lower
-        if rank is None or self._rank is None:
-            return self._rank is None
-        if recipe.ties == "loss" and rank == self._rank:
-            return lower
-        return rank > self._rank if metric.higher else rank < self._rank
+        best = self.history.epochs[self.history.best_epoch - 1]
+        is_lower = bool(loss < best["valid_loss"])
+        if self.job.select == "loss" or (rank is None and self._best_rank is None):
+            return is_lower
+        if rank is None or self._best_rank is None:
+            return self._best_rank is None
+        if recipe.ties == "loss" and rank == self._best_rank:
+            return is_lower
+        return (
+            rank > self._best_rank if self.job.metric.higher_is_better else rank < self._best_rank
+        )
 
     def _start_phase(self, phase: Phase) -> None:
-        """Go back to the best weights, and on with the next optimizer or rate."""
+        """Restore the best weights, and set the phase's optimizer or learning rate."""
         if self.best_weights is not None:
             self.load_state_dict(self.best_weights)
-        if phase.fresh:
-            self.trainer.optimizers = [self._optimizer(phase)]
+        if phase.new_optimizer:
+            self.trainer.optimizers = [self._make_optimizer(phase)]
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = phase.lr
 
-    def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+    def _make_optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         recipe = self.job.recipe
-        free = [p for p in self.parameters() if p.requires_grad]
+        parameters = [p for p in self.parameters() if p.requires_grad]
         if phase.optimizer == "adam":
-            return torch.optim.Adam(free, lr=phase.lr, weight_decay=recipe.weight_decay)
+            return torch.optim.Adam(parameters, lr=phase.lr, weight_decay=recipe.weight_decay)
         return torch.optim.SGD(
-            free,
+            parameters,
             lr=phase.lr,
             momentum=recipe.momentum,
             nesterov=True,
             weight_decay=recipe.weight_decay,
         )
 
-    def _check(self, index: int) -> None:
-        """Raise if a loss of this epoch was not finite: the sums are not, then."""
+    def _check_finite(self, index: int) -> None:
+        """Raise if a loss of this epoch was not finite, and so its sum."""
         if not torch.isfinite(self._sums).all():
             raise DataError(
-                f"the loss is not a finite number in epoch {self.epoch + 1}, by step {index + 1} "
-                f"of {self._steps}; {self._checkpoint_name()}. A lower --lr or --alpha may help"
+                f"the loss is not finite in epoch {self.epoch + 1}, at or before step {index + 1} "
+                f"of {self._steps}; {self._kept_checkpoint()}. Try a lower --lr or --alpha"
             )
 
-    def _checkpoint_name(self) -> str:
-        """Say which checkpoint is there."""
-        if not self.course.history:
-            return "no epoch was whole before"
-        return f"the checkpoint of epoch {len(self.course.history)} is kept in {self.where}"
+    def _kept_checkpoint(self) -> str:
+        """Describe the checkpoint that remains after an error."""
+        if not self.history.epochs:
+            return "there is no checkpoint, since no epoch was finished"
+        return f"the checkpoint of epoch {len(self.history.epochs)} is kept in {self.folder}"
 
     def _save_checkpoint(self) -> None:
-        """Write the checkpoint and the log, whole or not at all."""
-        state = {
+        """Write the checkpoint and the log, each atomically."""
+        checkpoint = {
             "weights": self.state_dict(),
             "optimizer": self.trainer.optimizers[0].state_dict(),
             "precision": self.trainer.precision_plugin.state_dict(),
-            "history": self.course.history,
-            "best": self.course.best,
+            "history": self.history.epochs,
+            "best": self.history.best_epoch,
             "best_weights": self.best_weights,
-            "rank": self._rank,
+            "rank": self._best_rank,
         }
-        atomic.atomic_write(self.where / CHECKPOINT, lambda aside: torch.save(state, aside))
-        names = list(self.course.history[0])
-        lines = [",".join("" if e[n] is None else str(e[n]) for n in names)
-                 for e in self.course.history]  # fmt: skip
-        atomic.atomic_write_text(self.where / LOG, "\n".join([",".join(names), *lines, ""]))
+        atomic.atomic_write(self.folder / CHECKPOINT, lambda path: torch.save(checkpoint, path))
+        columns = list(self.history.epochs[0])
+        lines = [
+            ",".join("" if epoch[name] is None else str(epoch[name]) for name in columns)
+            for epoch in self.history.epochs
+        ]
+        atomic.atomic_write_text(self.folder / LOG, "\n".join([",".join(columns), *lines, ""]))
 
 
 class TrainDataset:
-    """The training batches, as Lightning walks over them: anew for every epoch."""
+    """Training batches as Lightning iterates over them, once per epoch."""
 
-    def __init__(self, lesson: DistillationModule) -> None:
-        self._lesson = lesson
+    def __init__(self, module: TrainingModule) -> None:
+        self._module = module
 
     def __len__(self) -> int:
-        # with a length Lightning asks for the first batch when the epoch has begun, not before
-        return self._lesson.job.train.steps(self._lesson.trainer.world_size)
+        # with a length, Lightning requests the first batch after the epoch has started, not before
+        return self._module.job.train_batches.steps(self._module.trainer.world_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        lesson = self._lesson
-        rank, world = lesson.trainer.global_rank, lesson.trainer.world_size
-        yield from lesson.job.train.epoch(lesson.epoch, rank=rank, world=world)
+        module = self._module
+        rank, world = module.trainer.global_rank, module.trainer.world_size
+        yield from module.job.train_batches.epoch(module.epoch, rank=rank, world=world)
 
 
 class ValidDataset:
-    """The validation chunks; every process hears all of them, and decides the same."""
+    """Validation chunks; every process reads all of them, so that all decide the same."""
 
     def __init__(self, job: TrainingJob) -> None:
         self._job = job
 
     def __iter__(self) -> Iterator[Batch]:
-        yield from self._job.valid()
+        yield from self._job.valid_batches()
 
 
-def _copied(state: State) -> State:
-    """Return weights that training goes on without."""
+def _copy_to_cpu(state: State) -> State:
+    """Return a copy of a state dict on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
 
 def _close_process_group() -> None:
-    """Take leave of the other processes."""
+    """Destroy the process group."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def _mixed(seed: int, epoch: int, rank: int) -> int:
-    """Return one seed that follows from three numbers."""
+def _derive_seed(seed: int, epoch: int, rank: int) -> int:
+    """Return a seed that depends on all three numbers."""
     return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
 
 
-def _line(course: TrainingHistory) -> str:
-    """Say how the last epoch went."""
-    last = course.history[-1]
+def _summarize_epoch(history: TrainingHistory) -> str:
+    """Return a line about the last epoch."""
+    last = history.epochs[-1]
+    penalty = f" + {last['penalty']:.4f}" if last["penalty"] else ""
     score = "" if last["valid_score"] is None else f", score {last['valid_score']:.3f}"
-    more = f" + {last['penalty']:.4f}" if last["penalty"] else ""
     return (
-        f"loss {last['loss']:.4f}{more}, validation {last['valid_loss']:.4f}{score}, "
-        f"best epoch {course.best or '–'}"
+        f"loss {last['loss']:.4f}{penalty}, validation {last['valid_loss']:.4f}{score}, "
+        f"best epoch {history.best_epoch or '–'}"
     )

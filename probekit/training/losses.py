@@ -1,4 +1,4 @@
-"""What a student is trained on, and what its scores are, for each kind of target."""
+"""Losses and scores of networks, for each kind of target."""
 
 import numpy as np
 import torch
@@ -9,21 +9,16 @@ from probekit._typing import Array
 
 
 def task_loss(logits: Tensor, targets: Tensor, target: str) -> Tensor:
-    """Return the mean loss of a batch.
+    """Return the mean loss of a batch, float32.
 
     Parameters
     ----------
     logits : Tensor, shape (batch, classes)
-        From the student's decoder.
+        Outputs of a network.
     targets : Tensor
-        Class numbers, shape (batch,); 0 and 1, or numbers, shape (batch, classes).
+        Class indices, shape (batch,); 0 and 1, or real values, shape (batch, classes).
     target : {"single", "multi", "regression"}
-        What they are: cross entropy, binary cross entropy of every class, squared error.
-
-    Returns
-    -------
-    Tensor
-        One number, float32.
+        Cross-entropy, binary cross-entropy of each class, or squared error.
     """
     logits = logits.float()
     if target == "single":
@@ -33,20 +28,10 @@ def task_loss(logits: Tensor, targets: Tensor, target: str) -> Tensor:
     return functional.mse_loss(logits, targets.float())
 
 
-def scores(logits: Tensor, target: str) -> Tensor:
-    """Return what the chunks of a clip are averaged as: probabilities, or the numbers themselves.
+def to_scores(logits: Tensor, target: str) -> Tensor:
+    """Return probabilities, or the values themselves for regression; float64 on the CPU.
 
-    Parameters
-    ----------
-    logits : Tensor, shape (chunks, classes)
-        From the student's decoder.
-    target : {"single", "multi", "regression"}
-        What the task asks for.
-
-    Returns
-    -------
-    Tensor, shape (chunks, classes), float64
-        On the CPU.
+    Scores of a clip are means of these over its chunks.
     """
     logits = logits.detach().cpu().double()
     if target == "single":
@@ -55,40 +40,32 @@ def scores(logits: Tensor, target: str) -> Tensor:
 
 
 class ClipAverager:
-    """The mean over the chunks of each clip.
+    """Averages scores over the chunks of each clip.
 
     Parameters
     ----------
     clips : numpy.ndarray of int, shape (n,)
         Numbers of the clips, as in batches.
-    classes : int
-        Columns.
+    n_classes : int
+        Number of scores per chunk.
     """
 
-    def __init__(self, clips: Array, classes: int) -> None:
-        self._place = {int(clip): k for k, clip in enumerate(clips)}
-        self._sums = np.zeros((len(clips), classes))
+    def __init__(self, clips: Array, n_classes: int) -> None:
+        self._positions = {int(clip): k for k, clip in enumerate(clips)}
+        self._sums = np.zeros((len(clips), n_classes))
         self._counts = np.zeros(len(clips), np.int64)
 
-    def rows(self, clips: Tensor) -> Array:
-        """Return the row of each chunk's clip."""
-        return np.array([self._place[int(clip)] for clip in clips])
+    def positions(self, clips: Tensor) -> Array:
+        """Return the position of each chunk's clip among the averager's clips."""
+        return np.array([self._positions[int(clip)] for clip in clips])
 
-    def add(self, clips: Tensor, values: Tensor) -> None:
-        """Add chunks.
+    def add(self, clips: Tensor, scores: Tensor) -> None:
+        """Add scores of chunks, shape (chunks, classes), from :func:`to_scores`."""
+        positions = self.positions(clips)
+        np.add.at(self._sums, positions, scores.numpy())
+        np.add.at(self._counts, positions, 1)
 
-        Parameters
-        ----------
-        clips : Tensor, shape (chunks,)
-            Whose they are.
-        values : Tensor, shape (chunks, classes)
-            From :func:`scores`.
-        """
-        rows = self.rows(clips)
-        np.add.at(self._sums, rows, values.numpy())
-        np.add.at(self._counts, rows, 1)
-
-    def values(self) -> Array:
-        """Return the means, shape (n, classes); NaN for a clip without any chunk."""
+    def means(self) -> Array:
+        """Return the means, shape (n, classes); NaN for a clip without chunks."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self._sums / self._counts[:, None])

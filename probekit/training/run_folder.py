@@ -1,10 +1,11 @@
-"""Runs that were ended early, and what a new one does otherwise."""
+"""Folder of a training run: lock, settings of an unfinished run, and the trained extractor."""
 
 import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,122 +15,109 @@ from probekit.cache.training_clips import TrainingClips
 from probekit.data.manifest import dataset_name
 from probekit.errors import DataError
 from probekit.extractors.students import extractor
-from probekit.extractors.students.zoo import Student
+from probekit.extractors.students.base import Student
 from probekit.training.state import LOG
 from probekit.utils import atomic, locking
 
-BEGUN = "run.json"  # beside a checkpoint: what is being trained
+STARTED = "run.json"  # beside the checkpoint of an unfinished run: its settings
+_MAX_DIFFERENCES = 3  # of runs that may have been meant to be one
+_HASH = re.compile(r"[0-9a-f]{16,}")
 
 
-def student_id(run: str, fold: str, folds: int) -> str:
-    """Return what a trained student is called: ``-e runs/<name>``.
+def folder_name(run: str, fold: str, n_folds: int) -> str:
+    """Return the folder's name for one fold of a run: NAME of the extractor ``runs/NAME``.
 
     Parameters
     ----------
     run : str
-        Its run's id.
+        Id of the run; its first twelve digits are used.
     fold : str
-        The fold that it has not heard.
-    folds : int >= 1
-        How many there are; of a single one nothing is said.
-
-    Returns
-    -------
-    str
-        Twelve digits of the run, and the fold.
+        Fold that is scored; part of the name if there are several.
+    n_folds : int >= 1
+        Number of folds.
     """
-    return run[:12] if folds == 1 else f"{run[:12]}-{dataset_name(fold)}"
+    return run[:12] if n_folds == 1 else f"{run[:12]}-{dataset_name(fold)}"
 
 
 @contextmanager
-def exclusive_lock(where: Path) -> Iterator[None]:
-    """Hold a student's folder, so that no other process trains the same one meanwhile.
-
-    Parameters
-    ----------
-    where : pathlib.Path
-        Its folder; made if it is not there.
-
-    Raises
-    ------
-    DataError
-        If another process holds it.
-    """
-    where.mkdir(parents=True, exist_ok=True)
+def exclusive_lock(folder: Path) -> Iterator[None]:
+    """Lock a folder, created if missing; raise a DataError if another process trains in it."""
+    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            stack.enter_context(locking.folder_lock(where, timeout=0))
+            stack.enter_context(locking.folder_lock(folder, timeout=0))
         except TimeoutError as error:
-            raise DataError(f"{where}: another process is training this run") from error
+            raise DataError(f"{folder}: another process is training this run") from error
         yield
 
 
-def mark_started(where: Path, facts: dict[str, Any], named: Sequence[str]) -> None:
-    """Note what is being trained in a folder, if nothing else of the kind is.
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """A run that was started and not finished.
 
-    Parameters
+    Attributes
     ----------
-    where : pathlib.Path
-        The student's folder, ``<reports>/students/`` and :func:`name`; made if it is not there.
+    folder : pathlib.Path
+        Its folder.
     facts : dict
-        All that names the run; ``teachers`` among it.
-    named : sequence of str
-        The teachers as the user named them.
-
-    Raises
-    ------
-    DataError
-        If a run that was ended early had the same names, but other fingerprints: going on with it
-        is most likely what was meant.
+        All that names it, as read from JSON.
+    names : list of str
+        Its embeddings as the user wrote them.
+    mtime : float
+        When it was started.
     """
-    path = where / BEGUN
-    if path.exists():
-        return
-    mine = json.loads(json.dumps(facts))  # as it is read again
-    for other in sorted(where.parent.glob(f"*/{BEGUN}")):
+
+    folder: Path
+    facts: dict[str, Any]
+    names: list[str]
+    mtime: float
+
+
+def list_unfinished(root: Path) -> list[UnfinishedRun]:
+    """Return the unfinished runs in the folders of ``root``; unreadable ones are left out."""
+    runs = []
+    for path in sorted(root.glob(f"*/{STARTED}")):
         try:
-            theirs = json.loads(other.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            facts, names = dict(content["facts"]), list(content["named"])
+            runs.append(UnfinishedRun(path.parent, facts, names, path.stat().st_mtime))
+        except (OSError, ValueError, KeyError, TypeError):
             continue
-        same = {**theirs["facts"], "teachers": None} == {**mine, "teachers": None}
-        if same and theirs["named"] == list(named):
-            before, now = (", ".join(f["teachers"]["are"]) for f in (theirs["facts"], mine))
-            raise DataError(
-                f"{other.parent}: a run of the same settings was ended early; its teachers were "
-                f"{before}, now they are {now}. Name those of before (--teacher NAME@FINGERPRINT) "
-                "to go on with it, or delete that folder"
-            )
-    where.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"facts": facts, "named": list(named)}, indent=1, ensure_ascii=False)
-    atomic.atomic_write_text(path, text)
+    return runs
 
 
-def clean_up(where: Path, leftovers: Sequence[str]) -> None:
-    """Take away what only an unfinished training needs.
-
-    Parameters
-    ----------
-    where : pathlib.Path
-        The student's folder.
-    leftovers : sequence of str
-        Names of files in it.
-    """
-    for one in (*leftovers, BEGUN):
-        (where / one).unlink(missing_ok=True)
+def is_started(folder: Path) -> bool:
+    """Tell whether a folder has an unfinished run."""
+    return (folder / STARTED).exists()
 
 
-def clear(where: Path) -> None:
-    """Take away what is in a student's folder, to train it again."""
-    for one in where.iterdir() if where.is_dir() else ():
-        if one.is_dir():
-            shutil.rmtree(one)
-        elif one.name != locking.NAME:
-            one.unlink()
+def mark_started(folder: Path, facts: dict[str, Any], names: Sequence[str]) -> None:
+    """Record a run's facts, and its embeddings as the user wrote them, if not done before."""
+    if is_started(folder):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"facts": facts, "named": list(names)}, indent=1, ensure_ascii=False)
+    atomic.atomic_write_text(folder / STARTED, text)
 
 
-def save_student(
-    where: Path,
-    student: Student,
+def clean_up(folder: Path, temporary: Sequence[str]) -> None:
+    """Remove what only an unfinished run needs; ``temporary`` are names of further files."""
+    for name in (*temporary, STARTED):
+        (folder / name).unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove all content of a folder but its lock, to train again."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != locking.NAME:
+            path.unlink()
+
+
+def save_extractor(
+    folder: Path,
+    network: Student,
     *,
     classes: Sequence[str],
     target: Any,
@@ -138,44 +126,44 @@ def save_student(
     run: str,
     provenance: Sequence[str],
     origin: Mapping[str, Any],
-    learnt: TrainingClips,
+    clips: TrainingClips,
 ) -> None:
-    """Keep a trained student as an extractor.
+    """Save a trained network as an extractor.
 
     Parameters
     ----------
-    where : pathlib.Path
-        Its folder.
-    student : Student
-        With its weights.
+    folder : pathlib.Path
+        Folder of the run.
+    network : Student
+        Trained network.
     classes : sequence of str
-        The task's labels, in their order.
+        Target labels in order.
     target : {"single", "multi", "regression"}
-        What the task asks for.
+        Kind of target.
     crop : fractions.Fraction
-        Seconds that it heard at once.
+        Length of its input in s.
     description : str
         One line for tables.
     run : str
-        The result's id.
+        Id of the result.
     provenance : sequence of str
-        What every number from it must show.
+        Notes that every score from it must show.
     origin : mapping of str to object
-        ``task``, ``dataset`` and ``fold`` that it was trained for.
-    learnt : Heard
-        The clips that it has learnt from.
+        ``task``, ``dataset`` and ``fold`` of the training.
+    clips : TrainingClips
+        Clips that it was trained and selected on.
     """
-    training_clips.save(where, learnt)
+    training_clips.save(folder, clips)
     counts = {
-        name: sum(len(ids) for (own, _), ids in learnt.clips.items() if own == use)
+        name: sum(len(ids) for (clip_use, _), ids in clips.clips.items() if clip_use == use)
         for name, use in (
             ("trained_on", training_clips.TRAINED),
-            ("chosen_on", training_clips.CHOSE),
+            ("chosen_on", training_clips.SELECTED),
         )
     }
     extractor.save_student(
-        where,
-        student,
+        folder,
+        network,
         classes=classes,
         target=target,
         crop=crop,
@@ -186,88 +174,87 @@ def save_student(
     )
 
 
-_SAME = ("distill", "task", "method", "fraction", "seed", "fold")  # else it is another experiment
-_MOST = 3  # differences of runs that may have been meant to be one
-_HASH = re.compile(r"[0-9a-f]{16,}")
-
-
-def find_similar_interrupted_run(where: Path, facts: dict[str, Any]) -> str:
-    """Say which run that was ended early is the nearest to one that begins anew.
+def find_similar_interrupted_run(
+    folder: Path, facts: dict[str, Any], identity: Sequence[str]
+) -> str:
+    """Return a sentence about the interrupted run that is most similar to a new one.
 
     Parameters
     ----------
-    where : pathlib.Path
-        The new one's folder among those of all students.
+    folder : pathlib.Path
+        Folder of the new run, among those of all runs.
     facts : dict
-        All that names the new one, and its ``fold``.
+        All that names the new run.
+    identity : sequence of str
+        Facts in which similar runs agree.
 
     Returns
     -------
     str
-        A sentence; empty where the run goes on itself, or none is near. Runs that another process
-        trains at this moment do not count.
+        Empty if the new run itself was interrupted, or none is similar. Runs that another process
+        is training now do not count.
     """
-    if (where / BEGUN).exists():
+    if is_started(folder):
         return ""
-    mine = _plain(json.loads(json.dumps(facts)))  # as it is read again
-    found = []
-    for path in where.parent.glob(f"*/{BEGUN}"):
+    new = _flatten(json.loads(json.dumps(facts)))  # as read from JSON
+    candidates = []
+    for run in list_unfinished(folder.parent):
         try:
-            theirs = _plain(json.loads(path.read_text(encoding="utf-8"))["facts"])
-            changed = path.stat().st_mtime
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+            old = _flatten(run.facts)
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError):
             continue
-        differing = [key for key in {**theirs, **mine} if theirs.get(key) != mine.get(key)]
-        near = 0 < len(differing) <= _MOST and not set(differing) & set(_SAME)
-        done = _epochs(path.parent)
-        if near and done and not _trained_now(path.parent):
-            said = ", ".join(
-                _format_difference(key, theirs.get(key), mine.get(key)) for key in differing
+        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        is_similar = 0 < len(changed) <= _MAX_DIFFERENCES and not set(changed) & set(identity)
+        epochs = _count_epochs(run.folder)
+        if is_similar and epochs and not _is_training(run.folder):
+            differences = ", ".join(
+                _format_difference(key, old.get(key), new.get(key)) for key in changed
             )
-            found.append((len(differing), -changed, done, path.parent, said))
-    if not found:
+            candidates.append((len(changed), -run.mtime, epochs, run.folder, differences))
+    if not candidates:
         return ""
-    _, _, done, folder, said = min(found)
+    _, _, epochs, similar, differences = min(candidates)
     return (
-        f"a run that was ended at epoch {done} differs in: {said}; it is not gone on with "
-        f"({folder})"
+        f"an interrupted run (epoch {epochs}) has different settings ({differences}) and is not "
+        f"resumed: {similar}"
     )
 
 
-def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return what names a run without nesting; of the phases, the epochs and the first rate."""
-    own = {key: value for key, value in facts.items() if key not in ("recipe", "teachers")}
+def _flatten(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts with the recipe's settings beside the others.
+
+    Of the recipe's phases, the number of epochs and the first learning rate remain.
+    """
     recipe = dict(facts["recipe"])
     phases = recipe.pop("phases")
-    # what follows from the number of epochs is no difference of its own
-    kept = {key: value for key, value in recipe.items() if key not in ("name", "unchosen")}
+    recipe.pop("unchosen")  # follows from the number of epochs
+    recipe_name = recipe.pop("name")
     return {
-        **own,
-        **kept,
-        "recipe": recipe["name"],
+        **{key: value for key, value in facts.items() if key != "recipe"},
+        **recipe,
+        "recipe": recipe_name,
         "epochs": sum(phase["epochs"] for phase in phases),
         "lr": phases[0]["lr"],
-        "teachers": [*facts["teachers"]["are"], facts["teachers"]["digest"]],
     }
 
 
-def _format_difference(key: str, before: Any, now: Any) -> str:
-    """Say one difference; of hashes and lists only where it is."""
-    short = all(isinstance(value, str | int | float) for value in (before, now))
-    if short and not any(_HASH.fullmatch(str(value)) for value in (before, now)):
-        return f"{key} {before} → {now}"
+def _format_difference(key: str, old: Any, new: Any) -> str:
+    """Return ``key old → new``; the key alone for hashes, lists and mappings."""
+    is_short = all(isinstance(value, str | int | float) for value in (old, new))
+    if is_short and not any(_HASH.fullmatch(str(value)) for value in (old, new)):
+        return f"{key} {old} → {new}"
     return key
 
 
-def _epochs(where: Path) -> int:
-    """Return how many whole epochs a folder's training has."""
+def _count_epochs(folder: Path) -> int:
+    """Return the number of finished epochs in a folder's log."""
     try:
-        return len((where / LOG).read_text(encoding="utf-8").splitlines()) - 1
+        return len((folder / LOG).read_text(encoding="utf-8").splitlines()) - 1
     except OSError:
         return 0
 
 
-def _trained_now(where: Path) -> bool:
-    """Tell whether a process trains a run: it holds the folder of the run's first fold."""
-    folders = where.parent.glob(f"{where.name[:12]}*/{locking.NAME}")
+def _is_training(folder: Path) -> bool:
+    """Tell whether a process trains a run: it holds the lock of the run's first fold."""
+    folders = folder.parent.glob(f"{folder.name[:12]}*/{locking.NAME}")
     return any(locking.is_locked(path.parent) for path in folders)

@@ -1,8 +1,8 @@
-"""How a student is trained: phases of an optimizer, which epoch is kept, and when to stop.
+"""Training recipes: phases of optimizers, selection of the epoch, and early stopping.
 
-``default`` is probekit's own: one Adam phase, chunks that cover every clip, the epoch that is best
-by the task's own metric on validation clips, and a stop once that has not improved for a while.
-``won`` is the published recipe of the harmonic CNN, which hung2022 takes over.
+``default`` is probekit's own: one Adam phase, chunks that cover every clip, the epoch with the best
+validation score by the task's metric, and early stopping. ``won`` is the published recipe of the
+harmonic CNN (Won et al., 2020), which hung2022 follows.
 """
 
 from collections.abc import Sequence
@@ -15,98 +15,110 @@ from probekit.utils.suggest import unknown_name_error
 
 Optimizer = Literal["adam", "sgd"]
 NAMES = ("default", "won")
-_F1 = "f1-samples"  # the metric that Won et al. choose by on DCASE2017
-_WITHOUT_CHOICE = 10  # epochs before F1 counts
+_F1 = "f1-samples"  # metric by which Won et al. select on DCASE2017
+_F1_BURN_IN = 10  # epochs before F1 selects
+
+_STORED_KEYS = {
+    "new_optimizer": "fresh",
+    "batch_size": "batch",
+    "burn_in": "unchosen",
+    "max_valid_loss": "ceiling",
+    "chunk_policy": "chunks",
+}
+"""Keys of :meth:`TrainingRecipe.facts`, which name runs, for fields of another name."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs with one optimizer at one rate.
+    """Epochs with one optimizer at one learning rate.
 
     Attributes
     ----------
     epochs : int >= 1
-        How many.
+        Number of epochs.
     optimizer : {"adam", "sgd"}
         SGD has Nesterov momentum.
     lr : float > 0
         Learning rate.
-    fresh : bool
-        Whether the optimizer is a new one; otherwise the one before goes on at the new rate, with
-        its momentum.
+    new_optimizer : bool
+        Whether the phase starts with a new optimizer; otherwise the previous one, with its
+        momentum, continues at the new rate.
     """
 
     epochs: int
     optimizer: Optimizer
     lr: float
-    fresh: bool = True
+    new_optimizer: bool = True
 
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """A way to train a student.
+    """How a network is trained.
 
     Attributes
     ----------
     name : str
-        As after ``--recipe``.
+        Name, as after ``--recipe``.
     phases : tuple of Phase
-        One after the other; each but the first begins with the best weights so far.
-    batch : int >= 1
-        Clips a step.
+        Phases in order; each but the first starts with the best weights so far.
+    batch_size : int >= 1
+        Clips per step.
     weight_decay : float >= 0
-        L2, added to the gradient, in every phase.
+        L2 penalty, added to the gradient, in every phase.
     momentum : float
-        Of SGD.
+        Momentum of SGD.
     select : {"metric", "loss"}
-        Which epoch is kept: the best by the task's metric on validation clips, or by the mean loss
-        of their chunks.
+        Whether the best epoch is that of the best metric on validation clips, or of the lowest
+        mean loss of their chunks.
     ties : {"first", "loss"}
-        Of epochs that are equally good by the metric, the first is kept, or that with the lowest
-        validation loss: with few validation clips many are equal.
-    unchosen : int >= 0
-        That many epochs come before the first that may be kept.
-    ceiling : float or None
-        A validation loss that is not below it is never kept.
-    chunks : {"cover", "won"}
-        Where scores of a clip come from: evenly spread chunks that cover it, or 16 that begin at
-        ``i * (length - crop) // 16``, so that its end is not reached.
+        Among epochs with the same metric, take the first, or that of the lowest validation loss.
+        With few validation clips there are many ties.
+    burn_in : int >= 0
+        Number of epochs before the first that may be selected.
+    max_valid_loss : float or None
+        Epochs with a validation loss of at least this are never selected.
+    chunk_policy : {"cover", "won"}
+        Chunks that are scored; see :func:`probekit.training.dataloader.evaluation_batches`.
     patience : int or None
-        Training stops after that many epochs without a better one; None for never.
+        Training stops after this many epochs without an improvement; None: never.
     """
 
     name: str
     phases: tuple[Phase, ...]
-    batch: int = 16
+    batch_size: int = 16
     weight_decay: float = 1e-4
     momentum: float = 0.9
     select: Literal["metric", "loss"] = "metric"
     ties: Literal["first", "loss"] = "first"
-    unchosen: int = 0
-    ceiling: float | None = None
-    chunks: Literal["cover", "won"] = "cover"
+    burn_in: int = 0
+    max_valid_loss: float | None = None
+    chunk_policy: Literal["cover", "won"] = "cover"
     patience: int | None = None
 
     @property
     def epochs(self) -> int:
-        """Epochs in all, where nothing stops earlier."""
+        """Maximum number of epochs."""
         return sum(phase.epochs for phase in self.phases)
 
     def phase_at(self, epoch: int) -> int:
-        """Return the number of the phase that an epoch (from 0) belongs to."""
+        """Return the index of the phase of an epoch (from 0)."""
         ends = accumulate(phase.epochs for phase in self.phases)
         return next(k for k, end in enumerate(ends) if epoch < end)
 
     def is_phase_start(self, epoch: int) -> bool:
-        """Tell whether a later phase than the first begins with an epoch (from 0)."""
+        """Tell whether a phase other than the first starts with an epoch (from 0)."""
         return epoch > 0 and self.phase_at(epoch) != self.phase_at(epoch - 1)
 
     def facts(self) -> dict[str, Any]:
-        """Return all of it in plain values: it names the run."""
-        return asdict(self)
+        """Return all settings as plain values, under the keys by which they are stored."""
+
+        def with_stored_keys(items: list[tuple[str, Any]]) -> dict[str, Any]:
+            return {_STORED_KEYS.get(name, name): value for name, value in items}
+
+        return asdict(self, dict_factory=with_stored_keys)
 
 
-def get(
+def get_recipe(
     name: str,
     metric: str,
     *,
@@ -119,28 +131,24 @@ def get(
     ``won`` follows the published code of Won et al. for MagnaTagATune: batches of 16 random crops;
     80 epochs of Adam at 1e-4, then, each from the best weights so far, 20 of SGD (Nesterov momentum
     0.9) at 1e-3, 20 at 1e-4 and 80 at 1e-5 with the same optimizer; weight decay 1e-4; the best
-    epoch has the lowest mean validation loss, if below 1; 16 chunks a clip that do not reach its
-    end; no early stop. For tasks scored by the mean F1 of clips (DCASE2017) the best epoch has the
-    highest F1, from the eleventh on. hung2022 takes both over; that its phases are the same for
+    epoch has the lowest mean validation loss, if below 1; 16 chunks per clip that do not reach its
+    end; no early stopping. For tasks scored by the mean F1 of clips (DCASE2017) the best epoch has
+    the highest F1, from the eleventh on. hung2022 follows both; that the phases are the same for
     DCASE2017 is not established.
 
     Parameters
     ----------
     name : {"default", "won"}
-        Which.
+        Name of the recipe.
     metric : str
-        The task's.
+        Metric of the task.
     epochs : int >= 1, optional
-        Other than the recipe's; the phases keep their shares, and each at least one epoch.
-    batch : int >= 1, optional
-        Another size of a batch.
+        Number of epochs instead of the recipe's, divided among the phases in the same ratio, at
+        least one each.
+    batch : int >= 2, optional
+        Batch size instead of the recipe's.
     lr : float > 0, optional
-        Another rate for the first phase; the others keep their ratio to it.
-
-    Returns
-    -------
-    Recipe
-        Ready to train by.
+        Learning rate of the first phase; the others keep their ratio to it.
 
     Raises
     ------
@@ -149,54 +157,42 @@ def get(
     """
     if name not in NAMES:
         raise unknown_name_error("recipe", name, NAMES)
-    made = _won2020(metric) if name == "won" else _default()
+    recipe = _won2020(metric) if name == "won" else _default()
     if epochs is not None:
-        if epochs < len(made.phases):
+        if epochs < len(recipe.phases):
             raise ProbekitError(
-                f"--epochs {epochs}: at least {len(made.phases)}, one for each phase of {name!r}"
+                f"--epochs must be >= {len(recipe.phases)} for recipe {name!r}, one per phase, got "
+                f"{epochs}"
             )
-        made = replace(
-            made,
-            unchosen=min(made.unchosen * epochs // made.epochs, epochs - 1),
-            phases=_split_epochs(made.phases, epochs),
+        recipe = replace(
+            recipe,
+            burn_in=min(recipe.burn_in * epochs // recipe.epochs, epochs - 1),
+            phases=_split_epochs(recipe.phases, epochs),
         )
     if batch is not None:
         if batch < 2:  # pairs within a batch, and batch normalization, need two
-            raise ProbekitError(f"--batch {batch}: at least 2")
-        made = replace(made, batch=batch)
+            raise ProbekitError(f"--batch must be >= 2, got {batch}")
+        recipe = replace(recipe, batch_size=batch)
     if lr is not None:
         if not lr > 0:
-            raise ProbekitError(f"--lr {lr:g}: above 0")
-        ratio = lr / made.phases[0].lr
-        made = replace(made, phases=tuple(replace(p, lr=p.lr * ratio) for p in made.phases))
-    return made
+            raise ProbekitError(f"--lr must be > 0, got {lr:g}")
+        ratio = lr / recipe.phases[0].lr
+        phases = tuple(replace(phase, lr=phase.lr * ratio) for phase in recipe.phases)
+        recipe = replace(recipe, phases=phases)
+    return recipe
 
 
-def changes(recipe: TrainingRecipe, metric: str) -> list[str]:
-    """Say what differs from the recipe ``default`` of a task.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        From :func:`get`.
-    metric : str
-        The task's.
-
-    Returns
-    -------
-    list of str
-        The recipe's name, and the numbers that are other than its own; empty for ``default`` as it
-        is.
-    """
-    own = get(recipe.name, metric)
-    said = [f"recipe {recipe.name}"] * (recipe.name != "default")
-    if recipe.epochs != own.epochs:
-        said.append(f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}")
-    if recipe.batch != own.batch:
-        said.append(f"batch {recipe.batch}")
-    if recipe.phases[0].lr != own.phases[0].lr:
-        said.append(f"lr {recipe.phases[0].lr:g}")
-    return said
+def describe_changes(recipe: TrainingRecipe, metric: str) -> list[str]:
+    """Return a recipe's name unless it is ``default``, and the numbers that were changed."""
+    original = get_recipe(recipe.name, metric)
+    words = [f"recipe {recipe.name}"] * (recipe.name != "default")
+    if recipe.epochs != original.epochs:
+        words.append(f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}")
+    if recipe.batch_size != original.batch_size:
+        words.append(f"batch {recipe.batch_size}")
+    if recipe.phases[0].lr != original.phases[0].lr:
+        words.append(f"lr {recipe.phases[0].lr:g}")
+    return words
 
 
 def _default() -> TrainingRecipe:
@@ -207,21 +203,20 @@ def _won2020(metric: str) -> TrainingRecipe:
     phases = (
         Phase(80, "adam", 1e-4),
         Phase(20, "sgd", 1e-3),
-        Phase(20, "sgd", 1e-4, fresh=False),
-        Phase(80, "sgd", 1e-5, fresh=False),
+        Phase(20, "sgd", 1e-4, new_optimizer=False),
+        Phase(80, "sgd", 1e-5, new_optimizer=False),
     )
+    recipe = TrainingRecipe("won", phases, chunk_policy="won")
     if metric.partition("@")[0] == _F1:
-        return TrainingRecipe(
-            "won", phases, select="metric", unchosen=_WITHOUT_CHOICE, chunks="won"
-        )
-    return TrainingRecipe("won", phases, select="loss", ceiling=1.0, chunks="won")
+        return replace(recipe, select="metric", burn_in=_F1_BURN_IN)
+    return replace(recipe, select="loss", max_valid_loss=1.0)
 
 
 def _split_epochs(phases: Sequence[Phase], epochs: int) -> tuple[Phase, ...]:
-    """Give phases their share of another number of epochs, each at least one."""
-    whole = sum(phase.epochs for phase in phases)
-    counts = [max(1, epochs * phase.epochs // whole) for phase in phases]
+    """Return phases with their shares of another number of epochs, each at least one."""
+    total = sum(phase.epochs for phase in phases)
+    counts = [max(1, epochs * phase.epochs // total) for phase in phases]
     counts[0] += max(0, epochs - sum(counts))
-    while sum(counts) > epochs:  # the longest gives way to those that would have none
+    while sum(counts) > epochs:  # the longest makes room for those that would have none
         counts[counts.index(max(counts))] -= 1
     return tuple(replace(p, epochs=n) for p, n in zip(phases, counts, strict=True))

@@ -1,4 +1,4 @@
-"""What is trained on what, and how it went."""
+"""Inputs of a training run, its history, and its validation metrics."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,127 +15,120 @@ from probekit.training import losses
 from probekit.training.dataloader import Batch, TrainBatches
 from probekit.training.schedules import TrainingRecipe
 
-CHECKPOINT = "last.ckpt"  # in the folder of a run: all that going on needs
+CHECKPOINT = "last.ckpt"  # in the run's folder
 LOG = "log.csv"
 
 
 @dataclass
 class TrainingJob:
-    """What is trained on what.
+    """Inputs of a training run.
 
     Attributes
     ----------
     model : torch.nn.Module
-        ``forward(waves, teacher) -> (logits, embedding)``; see
-        :mod:`probekit.distillation.fusion`. After :func:`fit` it has the best weights.
+        ``forward(waves, frames) -> (logits, embedding)``, where ``frames`` may be None. It has the
+        best weights after :func:`probekit.training.trainer.fit`.
     penalty : torch.nn.Module or None
-        ``forward(logits, embedding, teacher, valid) -> scalar``, added to the loss.
-    alpha : float
-        Its weight.
-    recipe : Recipe
-        How.
+        Further term of the loss: ``forward(logits, embedding, frames, valid) -> scalar``.
+    penalty_weight : float
+        Factor of that term.
+    recipe : TrainingRecipe
+        Optimizers, selection of the epoch, and early stopping.
     metric : Metric
-        The task's.
+        Metric of the task.
     target : {"single", "multi", "regression"}
-        What it asks for.
-    classes : int >= 1
-        Columns of its scores.
-    train : Training
-        Its batches; those of an epoch are the same each time they are asked for.
-    valid : callable
+        Kind of target.
+    n_classes : int >= 1
+        Number of outputs.
+    train_batches : TrainBatches
+        Training data.
+    valid_batches : callable
         Returns the chunks of the validation clips.
-    held : numpy.ndarray of int, shape (n,)
+    valid_clips : numpy.ndarray of int, shape (n,)
         Numbers of the validation clips, as in batches.
-    held_targets : numpy.ndarray, shape (n, …)
-        What is right for them.
+    valid_targets : numpy.ndarray, shape (n, …)
+        Their targets.
     select : {"metric", "loss"}
-        Which epoch is best; the recipe's word, unless the metric is not defined on these clips.
+        What the best epoch is selected by: ``recipe.select``, or the loss if the metric is not
+        defined on the validation clips.
     seed : int
-        Of what is random in the network while it trains (dropout), for each epoch anew.
+        Seed of the network's random numbers (dropout), per epoch.
     """
 
     model: nn.Module
     penalty: nn.Module | None
-    alpha: float
+    penalty_weight: float
     recipe: TrainingRecipe
     metric: Metric
     target: str
-    classes: int
-    train: TrainBatches
-    valid: Callable[[], Iterable[Batch]]
-    held: Array
-    held_targets: Array
+    n_classes: int
+    train_batches: TrainBatches
+    valid_batches: Callable[[], Iterable[Batch]]
+    valid_clips: Array
+    valid_targets: Array
     select: str
     seed: int
 
 
 @dataclass
 class TrainingHistory:
-    """How a training went.
+    """Scores of every epoch.
 
     Attributes
     ----------
-    history : list of dict
-        One an epoch: ``epoch`` and ``phase`` (from 1), ``lr``, ``loss`` (the task's, mean over the
-        training crops), ``penalty`` (times alpha), ``valid_loss``, ``valid_score`` (the metric on
-        validation clips; None where not defined or infinite), ``best`` (whether it was the best
-        so far).
-    best : int
-        The epoch that was kept, from 1; 0 where none could be.
+    epochs : list of dict
+        Per epoch: ``epoch`` and ``phase`` (from 1), ``lr``, ``loss`` (mean over the training
+        crops), ``penalty`` (times its weight), ``valid_loss``, ``valid_score`` (metric on the
+        validation clips; None if undefined or infinite) and ``best`` (best epoch so far).
+    best_epoch : int
+        Selected epoch, from 1; 0 if none could be selected.
     """
 
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best: int = 0
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
 
     def should_stop(self, recipe: TrainingRecipe) -> bool:
-        """Tell whether nothing is left to do: all epochs, or none better for long enough."""
-        done = len(self.history)
-        patience = recipe.patience
-        return done >= recipe.epochs or (patience is not None and done - self.best >= patience)
+        """Tell whether all epochs are done, or the patience of early stopping is exhausted."""
+        done, patience = len(self.epochs), recipe.patience
+        return done >= recipe.epochs or (
+            patience is not None and done - self.best_epoch >= patience
+        )
 
 
 class ValidationMetrics:
-    """What a model says of the validation clips."""
+    """Accumulates loss and scores of the validation clips."""
 
     def __init__(self, job: TrainingJob) -> None:
         self._job = job
-        self._mean = losses.ClipAverager(job.held, job.classes)
-        self._sum, self._chunks = 0.0, 0
+        self._averager = losses.ClipAverager(job.valid_clips, job.n_classes)
+        self._loss_sum = 0.0
+        self._chunks = 0
 
     def add(self, clips: Tensor, logits: Tensor) -> None:
-        """Add chunks."""
-        right = torch.as_tensor(self._job.held_targets[self._mean.rows(clips)])
-        loss = losses.task_loss(logits, right.to(logits.device), self._job.target)
-        self._sum += float(loss) * len(clips)
+        """Add a batch of chunks."""
+        targets = torch.as_tensor(self._job.valid_targets[self._averager.positions(clips)])
+        loss = losses.task_loss(logits, targets.to(logits.device), self._job.target)
+        self._loss_sum += float(loss) * len(clips)
         self._chunks += len(clips)
-        self._mean.add(clips, losses.scores(logits, self._job.target))
+        self._averager.add(clips, losses.to_scores(logits, self._job.target))
 
     @property
     def loss(self) -> float:
-        """The mean loss of all chunks."""
-        return self._sum / max(1, self._chunks)
+        """Mean loss of all chunks."""
+        return self._loss_sum / max(1, self._chunks)
 
     def score(self) -> float | None:
-        """Return the task's metric over clips; None where it is not defined, or infinite."""
-        found = self._job.metric.score(self._job.held_targets, self._mean.values())
-        return float(found) if np.isfinite(found) else None
+        """Return the task's metric over clips; None if it is undefined or infinite."""
+        score = self._job.metric.score(self._job.valid_targets, self._averager.means())
+        return float(score) if np.isfinite(score) else None
 
     def rank(self, score: float | None) -> float | None:
-        """Return what epochs are compared by: the metric, also where it is infinite.
+        """Return what epochs are compared by: the score, or an infinite d′; None if undefined.
 
-        A d′ of which the mean area under the ROC curves is 1 (or 0) is infinitely good (or bad).
-
-        Parameters
-        ----------
-        score : float or None
-            From :meth:`score`.
-
-        Returns
-        -------
-        float or None
-            None where the metric is not defined.
+        d′ is infinite if the mean area under the ROC curves is 1 or 0.
         """
         if score is None and self._job.metric.name == "d-prime":
-            area = metrics.get_metric("roc-auc").score(self._job.held_targets, self._mean.values())
+            roc_auc = metrics.get_metric("roc-auc")
+            area = roc_auc.score(self._job.valid_targets, self._averager.means())
             return np.inf if area >= 1 else -np.inf if area <= 0 else None
         return score

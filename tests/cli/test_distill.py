@@ -98,8 +98,8 @@ def test_what_needs_its_teacher_is_no_extractor(distill):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--fraction", "half"), "--fraction half: numbers separated by commas"),
-        (("--method", "con-reg"), "error: --method con-reg needs a teacher"),
+        (("--fraction", "half"), "--fraction must be numbers separated by commas, got 'half'"),
+        (("--method", "con-reg"), "error: --method con-reg needs --teacher"),
         (("--method", "conreg", "--teacher", "melstats"), "Did you mean 'con-reg'"),
         (("--teacher", "nothing", "--method", "l1"), "nothing"),
         (("--epochs", "0"), "--epochs"),

@@ -5,7 +5,7 @@ from fractions import Fraction as F
 import numpy as np
 import pytest
 
-from probekit.distillation.alignment import overlap, overlap_weights, rounded_grid
+from probekit.distillation.alignment import overlap_weights, rounded_grid
 from probekit.extractors.timegrid import FrameGrid
 
 VGGISH = FrameGrid(F(24, 25), F(39, 80), F(39, 40))
@@ -15,6 +15,13 @@ CROP = FrameGrid(F(5), F(5, 2), F(5))
 AUDIO_12K = FrameGrid(F(256, 12000), F(128, 12000), F(512, 12000))
 GRIDS = [VGGISH, OPENL3, CHUNK, AUDIO_12K, FrameGrid(F(1, 3), F(-1, 7), F(2))]
 STARTS = [F(0), F(1, 3), F(7, 16000), F(12345, 44100), F(2999, 100), F(1, 3**30)]
+
+
+def overlap(teacher, student, steps, start, count=None):
+    """First frame and weights of one crop."""
+    counts = None if count is None else [count]
+    first, weights = overlap_weights(teacher, student, steps, [start], counts=counts)
+    return int(first[0]), weights[0]
 
 
 def plain(teacher, student, steps, start, count):
@@ -70,18 +77,18 @@ def test_moving_impulse(teacher, student, steps):
     for _ in range(60):
         start = F(int(rng.integers(0, 480_000)), 16_000)
         instant = start + F(int(rng.integers(1, 5000)), 1001)  # inside the crop, never on an edge
-        hit = (instant - teacher.begin) // teacher.hop
+        hit = (instant - teacher.start) // teacher.hop
         frames = np.zeros((2000, 1), np.float32)
         frames[hit] = 1
         first, weights = overlap(teacher, student, steps, start, len(frames))
         heard = (weights @ frames[first : first + weights.shape[1]])[:, 0]
-        own = (instant - start - student.begin) // student.hop
+        own = (instant - start - student.start) // student.hop
         assert heard[own] > 0
         if teacher.hop >= student.hop:
             assert heard.max() <= 1
-        cell = [teacher.begin + (hit + k) * teacher.hop - start for k in (0, 1)]
+        cell = [teacher.start + (hit + k) * teacher.hop - start for k in (0, 1)]
         for s in np.flatnonzero(heard):
-            begin = student.begin + int(s) * student.hop
+            begin = student.start + int(s) * student.hop
             assert begin < cell[1] and begin + student.hop > cell[0]
 
 
@@ -106,11 +113,10 @@ def test_before_the_first_frame_and_after_the_last():
 def test_samples_are_exact():
     starts = np.array([1, 44_099, 1_000_003])
     exact = [F(int(start), 44_100) for start in starts]
-    for one, other in zip(
-        overlap_weights(VGGISH, CHUNK, 20, starts, rate=44_100), overlap_weights(VGGISH, CHUNK, 20, exact),
-        strict=True,
-    ):  # fmt: skip
-        assert np.array_equal(one, other)
+    by_samples = overlap_weights(VGGISH, CHUNK, 20, starts, rate=44_100)
+    by_seconds = overlap_weights(VGGISH, CHUNK, 20, exact)
+    for samples, seconds in zip(by_samples, by_seconds, strict=True):
+        assert np.array_equal(samples, seconds)
 
 
 def test_seconds_as_floats():
@@ -122,8 +128,8 @@ def test_seconds_as_floats():
 def test_long_clips_do_not_drift():
     start = F(36_000) + F(1, 16_000)  # ten hours in
     first, weights = overlap(VGGISH, CHUNK, 1, start)
-    k = (start - VGGISH.begin) // VGGISH.hop
-    shared = (VGGISH.begin + (k + 1) * VGGISH.hop - start) / CHUNK.hop  # the rest is the next one's
+    k = (start - VGGISH.start) // VGGISH.hop
+    shared = (VGGISH.start + (k + 1) * VGGISH.hop - start) / CHUNK.hop  # the rest is the next one's
     assert first == k and 0 < shared < 1
     np.testing.assert_allclose(weights[0, :2], [float(shared), float(1 - shared)], rtol=1e-6)
 
@@ -153,14 +159,14 @@ def test_paper_drifts_by_four_percent():
             overlap(grid, second, 1, start + F(1, 2))[0] for grid in (rounded_grid(VGGISH), VGGISH)
         )
         assert said == start
-        assert by_time == (start + F(1, 2) - VGGISH.begin) // VGGISH.hop
+        assert by_time == (start + F(1, 2) - VGGISH.start) // VGGISH.hop
     assert by_time - said == 1
     true = VGGISH.first_center + said * VGGISH.hop
     assert float(start + F(1, 2) - true) == pytest.approx(0.04 * 28, abs=0.02)
 
 
 def test_grid_reads_what_caches_hold():
-    assert FrameGrid.read("24/25", 0.4875, "0.975") == VGGISH
-    assert VGGISH.begin == F(3, 400)
-    with pytest.raises(ValueError, match="longer than 0"):
-        FrameGrid.read(0, 1, 1)
+    assert FrameGrid.parse("24/25", 0.4875, "0.975") == VGGISH
+    assert VGGISH.start == F(3, 400)
+    with pytest.raises(ValueError, match="must be > 0 s"):
+        FrameGrid.parse(0, 1, 1)

@@ -24,7 +24,7 @@ def taught(songs, teach, tmp_path):
         identity = {"module": {"classes": classes}} if classes != CLASSES[:2] else {}
         teach(tmp_path, "net", logits, also=("logits", "hidden"), **identity)
         name = f"net:stream={stream}"
-        grid = FrameGrid.read("1/4", "1/8", "1/2")
+        grid = FrameGrid.parse("1/4", "1/8", "1/2")
         teachers = Teachers.open(songs, [name], IDS, grid, 8, cache=tmp_path)
         return teachers, np.stack([logits[name] for name in IDS])
 
@@ -32,12 +32,12 @@ def taught(songs, teach, tmp_path):
 
 
 def test_soft_targets_are_of_the_same_names(taught):
-    student = zoo.build("short-chunk:width=1", 3)
+    student = zoo.build_student("short-chunk:width=1", 3)
     theirs = ["siren", "bell", "organ"]
     teachers, logits = taught(theirs)
     soft = methods.make_method("soft-targets", None, 1, "")
-    penalty = methods.penalty(soft, teachers, student, "single", CLASSES)
-    values, valid = teachers.at([0, 1, 2], [0, 0, 0])
+    penalty = methods.build_penalty(soft, teachers, student, "single", CLASSES)
+    values, valid = teachers.read_frames([0, 1, 2], [0, 0, 0])
     features, there = torch.as_tensor(values), torch.as_tensor(valid)
     embedding = torch.zeros(3, 8, student.dim)
     ours = torch.as_tensor(logits[:, [theirs.index(name) for name in CLASSES]])
@@ -50,15 +50,31 @@ def test_soft_targets_are_of_the_same_names(taught):
 @pytest.mark.parametrize(
     ("classes", "stream", "words"),
     [
-        (["bell", "organ", "rain"], "logits", "'rain' only there; 'siren' only in the task"),
-        (["bell", "organ", "siren", "x"], "logits", "of net are not the task's: 'x' only there"),
-        (CLASSES, "hidden", "'hidden' of net is no opinion of its classes; name its stream"),
-        (CLASSES[:2], "logits", "has 2 numbers a frame, the task 3 classes"),  # without names
+        (
+            ["bell", "organ", "rain"],
+            "logits",
+            "'rain' only in the teacher; 'siren' only in the task",
+        ),
+        (
+            ["bell", "organ", "siren", "x"],
+            "logits",
+            "of net differ from the task's: 'x' only in the teacher",
+        ),
+        (
+            CLASSES,
+            "hidden",
+            "'hidden' of net is not a prediction of its classes. Choose its stream",
+        ),
+        (
+            CLASSES[:2],
+            "logits",
+            "has 2 values per frame, but the task has 3 classes",
+        ),  # without names
     ],
 )
 def test_other_opinions_are_refused(taught, classes, stream, words):
     teachers, _ = taught(classes, stream)
-    student = zoo.build("short-chunk:width=1", 3)
+    student = zoo.build_student("short-chunk:width=1", 3)
     soft = methods.make_method("soft-targets", None, 1, "")
     with pytest.raises(ProbekitError, match=words):
-        methods.penalty(soft, teachers, student, "single", CLASSES)
+        methods.build_penalty(soft, teachers, student, "single", CLASSES)

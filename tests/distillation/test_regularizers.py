@@ -257,7 +257,7 @@ def test_names():
     assert regularizers.alpha("con-reg") == 5 and regularizers.alpha("dis-reg") == 1
     with pytest.raises(UnknownNameError, match="Did you mean 'con-reg'"):
         regularizers.build("conreg", 1, 1)
-    with pytest.raises(ProbekitError, match="128 numbers a frame, the task 10 classes"):
+    with pytest.raises(ProbekitError, match="128 values per frame, but the task has 10 classes"):
         regularizers.build("soft-targets", 128, 5, classes=10)
-    with pytest.raises(ProbekitError, match="temperature 0"):
+    with pytest.raises(ProbekitError, match="temperature must be > 0, got 0"):
         regularizers.build("soft-targets", 10, 5, temperature=0)

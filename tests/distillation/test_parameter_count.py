@@ -27,7 +27,7 @@ def test_table_two():
 def test_by_hand():
     # with 17 classes: 3,631,551 parameters with 50, of which 257 a class
     alone = 3_631_551 - 33 * 257
-    assert parameter_count.count("none") == parameter_count.Count("none", (), alone, alone)
+    assert parameter_count.count("none") == parameter_count.ParameterCount("none", (), alone, alone)
     (vggish,) = parameter_count.TEACHERS["VGG"]
     assert parameter_count.count_teacher(vggish) == (128, 72_141_184 + 128 * 128 + 128)
     assert parameter_count.count_teacher("vggish") == (128, 72_141_184)

@@ -1,4 +1,4 @@
-"""Training on batches made up here: phases, choice, checkpoints, and what goes wrong."""
+"""Training on synthetic batches: phases, selection, checkpoints, and failures."""
 
 import csv
 from dataclasses import replace
@@ -10,17 +10,16 @@ from torch import nn
 
 from probekit.errors import DataError
 from probekit.metrics import metrics
-from probekit.training import losses, trainer
-from probekit.training import state as courses
+from probekit.training import losses, state, trainer
 from probekit.training.dataloader import Batch
 from probekit.training.schedules import Phase, TrainingRecipe
 
 CLIPS, CLASSES, SAMPLES = 24, 3, 12
-PLAIN = TrainingRecipe("mine", (Phase(5, "adam", 0.02),), batch=6)
+PLAIN = TrainingRecipe("mine", (Phase(5, "adam", 0.02),), batch_size=6)
 PHASES = TrainingRecipe(
     "mine",
-    (Phase(3, "adam", 0.02), Phase(2, "sgd", 0.05), Phase(2, "sgd", 0.01, fresh=False)),
-    batch=6,
+    (Phase(3, "adam", 0.02), Phase(2, "sgd", 0.05), Phase(2, "sgd", 0.01, new_optimizer=False)),
+    batch_size=6,
 )
 
 
@@ -94,18 +93,18 @@ def made(recipe=PLAIN, penalty=True, metric="accuracy", seed=3, select="metric")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model, extra = Model(), Penalty()
-    return courses.TrainingJob(
+    return state.TrainingJob(
         model=model,
         penalty=extra if penalty else None,
-        alpha=0.5,
+        penalty_weight=0.5,
         recipe=recipe,
         metric=metrics.get_metric(metric),
         target="single",
-        classes=CLASSES,
-        train=Data(waves, targets, teacher),
-        valid=Valid(held),
-        held=np.arange(30) + 100,
-        held_targets=right,
+        n_classes=CLASSES,
+        train_batches=Data(waves, targets, teacher),
+        valid_batches=Valid(held),
+        valid_clips=np.arange(30) + 100,
+        valid_targets=right,
         select=select,
         seed=seed,
     )
@@ -142,12 +141,12 @@ def test_going_on_gives_the_very_same_weights(tmp_path, whole, epoch):
     job, course, last = whole
     again = made(PHASES)
     with pytest.raises(Killed):
-        trainer.fit(again, tmp_path, device="cpu", tell=killer(epoch))
+        trainer.fit(again, tmp_path, device="cpu", on_epoch_end=killer(epoch))
     again = made(PHASES)  # another process would know nothing
     torch.manual_seed(epoch)  # nor be in the same state
     found = trainer.fit(again, tmp_path, device="cpu")
-    assert again.train.asked == list(range(epoch, 7))
-    assert found.history == course.history and found.best == course.best
+    assert again.train_batches.asked == list(range(epoch, 7))
+    assert found.epochs == course.epochs and found.best_epoch == course.best_epoch
     for name, value in states(job).items():
         assert torch.equal(value, states(again)[name]), name
     after = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)
@@ -157,33 +156,35 @@ def test_going_on_gives_the_very_same_weights(tmp_path, whole, epoch):
 
 def test_each_epoch_is_told_and_logged(tmp_path):
     told = []
-    course = trainer.fit(made(), tmp_path, device="cpu", tell=lambda *given: told.append(given))
+    course = trainer.fit(
+        made(), tmp_path, device="cpu", on_epoch_end=lambda *given: told.append(given)
+    )
     assert [(done, of) for done, of, _ in told] == [(k, 5) for k in range(1, 6)]
     assert "validation" in told[0][2] and "best epoch" in told[0][2]
     with (tmp_path / trainer.LOG).open() as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["loss"]) for row in rows] == [one["loss"] for one in course.history]
+    assert [float(row["loss"]) for row in rows] == [one["loss"] for one in course.epochs]
     assert [float(row["valid_score"]) for row in rows] == [
-        one["valid_score"] for one in course.history
+        one["valid_score"] for one in course.epochs
     ]
-    assert course.history[-1]["loss"] < course.history[0]["loss"]
-    assert all(one["penalty"] > 0 for one in course.history)
+    assert course.epochs[-1]["loss"] < course.epochs[0]["loss"]
+    assert all(one["penalty"] > 0 for one in course.epochs)
 
 
 def test_the_best_epoch_is_kept(tmp_path):
     job = made()
     course = trainer.fit(job, tmp_path, device="cpu")
-    scores = [one["valid_score"] for one in course.history]
-    assert course.best == int(np.argmax(scores)) + 1  # the first of the best
-    said = trainer.predict(job, job.valid(), job.held, device="cpu", precision="32")
-    assert job.metric.score(job.held_targets, said) == scores[course.best - 1]
+    scores = [one["valid_score"] for one in course.epochs]
+    assert course.best_epoch == int(np.argmax(scores)) + 1  # the first of the best
+    said = trainer.predict(job, job.valid_batches(), job.valid_clips, device="cpu", precision="32")
+    assert job.metric.score(job.valid_targets, said) == scores[course.best_epoch - 1]
 
 
 def test_of_equal_epochs_the_first_or_that_of_the_lowest_loss_is_kept(tmp_path):
     class Flat:
         """A metric that tells nothing apart."""
 
-        higher = True
+        higher_is_better = True
 
         def score(self, targets, scores):
             return 0.5
@@ -192,24 +193,27 @@ def test_of_equal_epochs_the_first_or_that_of_the_lowest_loss_is_kept(tmp_path):
         job = made(replace(PLAIN, ties=ties))
         job.metric = Flat()
         course = trainer.fit(job, tmp_path / ties, device="cpu")
-        lowest = int(np.argmin([one["valid_loss"] for one in course.history])) + 1
+        lowest = int(np.argmin([one["valid_loss"] for one in course.epochs])) + 1
         assert lowest > 1, "the case shows nothing if the first epoch had the lowest loss"
-        assert course.best == (1 if ties == "first" else lowest)
+        assert course.best_epoch == (1 if ties == "first" else lowest)
 
 
 def test_scores_are_means_of_probabilities(tmp_path):
     job = made()
-    said = trainer.predict(job, job.valid(), job.held, device="cpu", precision="32")
+    said = trainer.predict(job, job.valid_batches(), job.valid_clips, device="cpu", precision="32")
     job.model.eval()
     with torch.no_grad():
-        each = [torch.softmax(job.model(b.waves, None)[0].double(), 1).numpy() for b in job.valid()]
+        each = [
+            torch.softmax(job.model(b.waves, None)[0].double(), 1).numpy()
+            for b in job.valid_batches()
+        ]
     np.testing.assert_allclose(said, np.mean(each, axis=0), rtol=1e-6)
     with torch.no_grad():
-        logits = [job.model(batch.waves, None)[0] for batch in job.valid()]
-    found = courses.ValidationMetrics(job)
-    for batch, own in zip(job.valid(), logits, strict=True):
+        logits = [job.model(batch.waves, None)[0] for batch in job.valid_batches()]
+    found = state.ValidationMetrics(job)
+    for batch, own in zip(job.valid_batches(), logits, strict=True):
         found.add(batch.clips, own)
-    right = torch.as_tensor(job.held_targets)
+    right = torch.as_tensor(job.valid_targets)
     chunks = [nn.functional.cross_entropy(own, right) for own in logits]
     assert found.loss == pytest.approx(float(torch.stack(chunks).mean()), rel=1e-6)
 
@@ -217,20 +221,20 @@ def test_scores_are_means_of_probabilities(tmp_path):
 def test_loss_chooses_where_it_is_to(tmp_path):
     job = made(replace(PLAIN, select="loss"), select="loss")
     course = trainer.fit(job, tmp_path, device="cpu")
-    assert course.best == int(np.argmin([one["valid_loss"] for one in course.history])) + 1
+    assert course.best_epoch == int(np.argmin([one["valid_loss"] for one in course.epochs])) + 1
 
 
 def test_a_metric_that_is_better_lower(tmp_path):
     job = made()
-    job.metric = replace(job.metric, higher=False)
+    job.metric = replace(job.metric, higher_is_better=False)
     course = trainer.fit(job, tmp_path, device="cpu")
-    assert course.best == int(np.argmin([one["valid_score"] for one in course.history])) + 1
+    assert course.best_epoch == int(np.argmin([one["valid_score"] for one in course.epochs])) + 1
 
 
 class Scripted:
     """A metric that is as it is told, epoch by epoch; not a number where it is not defined."""
 
-    name, higher = "scripted", True
+    name, higher_is_better = "scripted", True
 
     def __init__(self, values):
         self.values = iter(values)
@@ -255,80 +259,80 @@ def test_an_epoch_without_a_score_is_never_better(tmp_path, values, best, ties):
     job = made(replace(PLAIN, ties=ties))
     job.metric = Scripted(values)
     course = trainer.fit(job, tmp_path / "whole", device="cpu")
-    assert course.best == best
-    scores = [one["valid_score"] for one in course.history]
+    assert course.best_epoch == best
+    scores = [one["valid_score"] for one in course.epochs]
     assert scores == [None if value != value else value for value in values]
     for epoch in range(1, 5):  # also across an interruption
         job = made(replace(PLAIN, ties=ties))
         job.metric = Scripted(values)
         where = tmp_path / str(epoch)
         with pytest.raises(Killed):
-            trainer.fit(job, where, device="cpu", tell=killer(epoch))
+            trainer.fit(job, where, device="cpu", on_epoch_end=killer(epoch))
         job = made(replace(PLAIN, ties=ties))
         job.metric = Scripted(values[epoch:])
-        assert trainer.fit(job, where, device="cpu").history == course.history
+        assert trainer.fit(job, where, device="cpu").epochs == course.epochs
 
 
 def test_the_loss_chooses_where_no_epoch_has_a_score(tmp_path):
     job = made()
     job.metric = Scripted([NAN] * 5)
     course = trainer.fit(job, tmp_path, device="cpu")
-    assert course.best == int(np.argmin([one["valid_loss"] for one in course.history])) + 1 > 1
+    assert course.best_epoch == int(np.argmin([one["valid_loss"] for one in course.epochs])) + 1 > 1
 
 
 def test_perfect_validation_is_the_best_d_prime(tmp_path):
     recipe = replace(PLAIN, phases=(Phase(20, "adam", 0.01),))
     job = made(recipe, penalty=False, metric="d-prime")
-    job.target, job.held_targets = "multi", np.eye(CLASSES)[job.held_targets]
-    hot = torch.eye(CLASSES)[job.train.targets]
-    job.train.targets = hot
-    job.train.waves[:, :CLASSES] += 4 * hot
-    held = job.valid.waves
-    held[:, :CLASSES] += 4 * torch.as_tensor(job.held_targets, dtype=torch.float32)
-    job.valid = lambda: iter([Batch(held, torch.arange(30) + 100)])
+    job.target, job.valid_targets = "multi", np.eye(CLASSES)[job.valid_targets]
+    hot = torch.eye(CLASSES)[job.train_batches.targets]
+    job.train_batches.targets = hot
+    job.train_batches.waves[:, :CLASSES] += 4 * hot
+    held = job.valid_batches.waves
+    held[:, :CLASSES] += 4 * torch.as_tensor(job.valid_targets, dtype=torch.float32)
+    job.valid_batches = lambda: iter([Batch(held, torch.arange(30) + 100)])
     course = trainer.fit(job, tmp_path, device="cpu")
-    scores = [one["valid_score"] for one in course.history]
+    scores = [one["valid_score"] for one in course.epochs]
     assert scores[0] is not None and None in scores
-    assert course.best == scores.index(None) + 1  # the first perfect one, and none after it
-    found = courses.ValidationMetrics(job)
-    found.add(torch.arange(30) + 100, torch.as_tensor(-job.held_targets))
+    assert course.best_epoch == scores.index(None) + 1  # the first perfect one, and none after it
+    found = state.ValidationMetrics(job)
+    found.add(torch.arange(30) + 100, torch.as_tensor(-job.valid_targets))
     assert found.score() is None and found.rank(None) == -np.inf  # each class the wrong way round
 
 
 def test_first_epochs_may_not_be_chosen(tmp_path):
-    course = trainer.fit(made(replace(PLAIN, unchosen=3)), tmp_path, device="cpu")
-    assert course.best in (4, 5)
-    assert not any(one["best"] for one in course.history[:3])
+    course = trainer.fit(made(replace(PLAIN, burn_in=3)), tmp_path, device="cpu")
+    assert course.best_epoch in (4, 5)
+    assert not any(one["best"] for one in course.epochs[:3])
 
 
 def test_a_loss_above_the_ceiling_is_never_kept(tmp_path):
-    job = made(replace(PLAIN, select="loss", ceiling=1e-6), select="loss")
+    job = made(replace(PLAIN, select="loss", max_valid_loss=1e-6), select="loss")
     course = trainer.fit(job, tmp_path, device="cpu")
-    assert course.best == 0
+    assert course.best_epoch == 0
     last = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)["weights"]
     assert all(torch.equal(v, last[f"model.{k}"]) for k, v in job.model.state_dict().items())
 
 
 def test_training_stops_when_nothing_gets_better(tmp_path):
-    job = made(TrainingRecipe("mine", (Phase(60, "adam", 0.02),), batch=6, patience=4))
+    job = made(TrainingRecipe("mine", (Phase(60, "adam", 0.02),), batch_size=6, patience=4))
     course = trainer.fit(job, tmp_path, device="cpu")
-    assert len(course.history) == course.best + 4 < 60
-    asked = len(job.train.asked)
+    assert len(course.epochs) == course.best_epoch + 4 < 60
+    asked = len(job.train_batches.asked)
     again = made(job.recipe)
-    assert trainer.fit(again, tmp_path, device="cpu").history == course.history
-    assert again.train.asked == [] and asked == len(course.history)  # it is over
+    assert trainer.fit(again, tmp_path, device="cpu").epochs == course.epochs
+    assert again.train_batches.asked == [] and asked == len(course.epochs)  # it is over
 
 
 def test_a_phase_begins_with_the_best_weights_and_a_new_optimizer(tmp_path, whole):
     _, course, _ = whole
-    assert [(one["phase"], one["lr"]) for one in course.history] == [
+    assert [(one["phase"], one["lr"]) for one in course.epochs] == [
         (1, 0.02), (1, 0.02), (1, 0.02), (2, 0.05), (2, 0.05), (3, 0.01), (3, 0.01),
     ]  # fmt: skip
     # with a rate of almost nothing the second phase stays at the best of the first
     still = replace(PHASES, select="loss", phases=(Phase(4, "adam", 0.5), Phase(1, "sgd", 1e-12)))
     job = made(still, penalty=False, select="loss")
     with pytest.raises(Killed):
-        trainer.fit(job, tmp_path, device="cpu", tell=killer(4))
+        trainer.fit(job, tmp_path, device="cpu", on_epoch_end=killer(4))
     first = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)
     assert first["best"] < 4, "the case shows nothing if the last epoch was the best"
     job = made(still, penalty=False, select="loss")
@@ -341,7 +345,7 @@ def test_a_phase_begins_with_the_best_weights_and_a_new_optimizer(tmp_path, whol
 
 def test_momentum_lives_on_in_a_phase_that_is_not_fresh(tmp_path):
     def after(fresh, where):
-        phases = (Phase(2, "sgd", 0.05), Phase(1, "sgd", 0.05, fresh=fresh))
+        phases = (Phase(2, "sgd", 0.05), Phase(1, "sgd", 0.05, new_optimizer=fresh))
         job = made(replace(PHASES, phases=phases))
         trainer.fit(job, where, device="cpu")
         return torch.load(where / trainer.CHECKPOINT, weights_only=True)["weights"]
@@ -352,30 +356,34 @@ def test_momentum_lives_on_in_a_phase_that_is_not_fresh(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_epoch(tmp_path):
     job = made()
-    good = job.train.epoch
+    good = job.train_batches.epoch
 
     def bad(number, **where):
         for step, batch in enumerate(good(number, **where)):
             spoilt = batch.waves * float("nan") if (number, step) == (2, 1) else batch.waves
             yield replace(batch, waves=spoilt)
 
-    job.train.epoch = bad
-    with pytest.raises(DataError, match=r"in epoch 3, by step 2 of 4; .*epoch 2 is kept in"):
+    job.train_batches.epoch = bad
+    with pytest.raises(
+        DataError, match=r"in epoch 3, at or before step 2 of 4; .*epoch 2 is kept in"
+    ):
         trainer.fit(job, tmp_path, device="cpu")
     kept = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)
     assert len(kept["history"]) == 2
     assert all(torch.isfinite(v).all() for v in kept["weights"].values())
     mended = made()
     course = trainer.fit(mended, tmp_path, device="cpu")
-    assert mended.train.asked == [2, 3, 4]
+    assert mended.train_batches.asked == [2, 3, 4]
     fresh = made()
-    assert trainer.fit(fresh, tmp_path / "fresh", device="cpu").history == course.history
+    assert trainer.fit(fresh, tmp_path / "fresh", device="cpu").epochs == course.epochs
 
 
 def test_a_validation_loss_that_is_not_finite_is_said(tmp_path):
     job = made()
-    job.valid = Valid(job.valid.waves * float("inf"))
-    with pytest.raises(DataError, match="validation loss is nan after epoch 1; no epoch was whole"):
+    job.valid_batches = Valid(job.valid_batches.waves * float("inf"))
+    with pytest.raises(
+        DataError, match="validation loss is nan after epoch 1; there is no checkpoint"
+    ):
         trainer.fit(job, tmp_path, device="cpu")
 
 
@@ -384,7 +392,7 @@ def test_an_interruption_is_one(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trainer.fit(made(), tmp_path, device="cpu", tell=tell)
+        trainer.fit(made(), tmp_path, device="cpu", on_epoch_end=tell)
     assert len(torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)["history"]) == 1
 
 
@@ -394,7 +402,7 @@ def test_a_failing_feed_is_not_hidden(tmp_path):
     def bad(number, **where):
         raise DataError("the disk is gone")
 
-    job.train.epoch = bad
+    job.train_batches.epoch = bad
     with pytest.raises(DataError, match="the disk is gone"):
         trainer.fit(job, tmp_path, device="cpu")
 
@@ -403,7 +411,7 @@ def test_half_precision_trains_nearly_the_same(tmp_path):
     exact = trainer.fit(made(), tmp_path / "a", device="cpu")
     half = trainer.fit(made(), tmp_path / "b", device="cpu", precision="bf16-mixed")
     # 8 bits of mantissa: rounding of 2**-9 in each product, not another course
-    first = [c.history[0]["loss"] for c in (exact, half)]
+    first = [c.epochs[0]["loss"] for c in (exact, half)]
     assert first[0] != first[1] and first[0] == pytest.approx(first[1], rel=0.02)
 
 
@@ -419,13 +427,13 @@ def test_tensorboard_has_every_epoch_where_it_is_installed(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with pytest.raises(Killed):
-        trainer.fit(made(), tmp_path, device="cpu", tell=killer(2))
+        trainer.fit(made(), tmp_path, device="cpu", on_epoch_end=killer(2))
     course = trainer.fit(made(), tmp_path, device="cpu")
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     kept = events.Scalars("valid_loss")
-    assert [one.step for one in kept] == [one["epoch"] for one in course.history]
-    expected = [one["valid_loss"] for one in course.history]
+    assert [one.step for one in kept] == [one["epoch"] for one in course.epochs]
+    expected = [one["valid_loss"] for one in course.epochs]
     assert [one.value for one in kept] == pytest.approx(expected, rel=1e-6)  # float32
 
 
@@ -438,15 +446,17 @@ def test_two_processes_train_together(tmp_path):
     before = alone.model.last.weight.clone()
     single = trainer.fit(alone, tmp_path / "one", device="cpu")
     course = trainer.fit(job, tmp_path / "two", device="cpu", devices=2)
-    assert len(course.history) == 5
-    assert course.history[-1]["loss"] < course.history[0]["loss"]
+    assert len(course.epochs) == 5
+    assert course.epochs[-1]["loss"] < course.epochs[0]["loss"]
     for name in ("loss", "penalty"):
-        own, all_ = course.history[0][name], single.history[0][name]
+        own, all_ = course.epochs[0][name], single.epochs[0][name]
         assert own == pytest.approx(all_, rel=1e-5)  # sums of float32
     assert not torch.equal(job.model.last.weight, before)  # it came back trained
     job = made()
-    job.train.waves[:] = float("nan")
-    with pytest.raises(DataError, match=r"^the loss is not a finite number in epoch 1, by step 1 "):
+    job.train_batches.waves[:] = float("nan")
+    with pytest.raises(
+        DataError, match=r"^the loss is not finite in epoch 1, at or before step 1 "
+    ):
         trainer.fit(job, tmp_path / "bad", device="cpu", devices=2)
 
 
@@ -466,11 +476,11 @@ def test_losses_are_those_of_numpy():
         given = torch.as_tensor(logits)
         found = losses.task_loss(given, torch.as_tensor(right), target)
         assert float(found) == pytest.approx(loss, rel=1e-6)  # float32
-        np.testing.assert_allclose(losses.scores(given, target).numpy(), scores, rtol=1e-12)
+        np.testing.assert_allclose(losses.to_scores(given, target).numpy(), scores, rtol=1e-12)
 
 
 def test_a_clip_without_chunks_has_no_score():
     mean = losses.ClipAverager(np.array([5, 9]), 2)
     mean.add(torch.tensor([9, 9]), torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=torch.float64))
-    values = mean.values()
+    values = mean.means()
     assert np.isnan(values[0]).all() and values[1].tolist() == [0.5, 1.0]

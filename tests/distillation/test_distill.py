@@ -13,8 +13,7 @@ import pytest
 import torch
 
 import probekit
-from probekit.distillation import config, task_data
-from probekit.distillation import fold as fold_module
+from probekit.distillation import task_data
 from probekit.distillation.distill import distill, resolve_clips
 from probekit.errors import DataError, ProbekitError
 from probekit.extraction.extract import extract
@@ -76,7 +75,7 @@ def test_a_result_follows_from_its_predictions(go, tmp_path):
     (verified,) = verification.verify(tmp_path / "r")
     assert verified.faults == ()
     (path,) = (tmp_path / "r").rglob("results/*/*.h5")
-    kept = predictions.load(path, ("test",), "single", True)
+    kept = predictions.load_predictions(path, result)
     np.testing.assert_allclose(kept.scores.sum(1), 1, rtol=1e-6)
     metric = metrics.get_metric("accuracy")
     assert metric.score(kept.targets, kept.scores) == result["score"]
@@ -126,11 +125,11 @@ def test_a_run_has_one_name(go, tmp_path, monkeypatch):
     for other in ({"name": "yours"}, {"name": ""}):
         assert go(teachers="melstats", warn=said.append, **other, **taught) == first
     short = first[0]["run"][:12]
-    assert said == [f"run {short} is there already, and keeps its name 'mine'"] * 2
-    assert groups.resolve(short, reports=tmp_path / "r").results == tuple(first)
+    assert said == [f"run {short} already exists, and keeps its name 'mine'"] * 2
+    assert groups.resolve_run(short, reports=tmp_path / "r").results == tuple(first)
     monkeypatch.undo()
     (again,) = go(teachers="melstats", name="yours", again=True, **taught)
-    assert [r for _, r in store.files(tmp_path / "r")] == [again]
+    assert [r for _, r in store.list_results(tmp_path / "r")] == [again]
     assert again["embedding"] == "yours" and again["run"] == first[0]["run"]
     assert len(list((tmp_path / "r").rglob("results/*/*.h5"))) == 1
 
@@ -160,7 +159,7 @@ def test_what_differs_is_another_run(go, place, corpus, tmp_path):
     ]
     ids = [one["run"] for found in runs for one in found]
     assert ids.count(ids[0]) == 2 and len(set(ids)) == len(ids) - 1  # seed 0 of the second
-    labels = [groups.label(one) for found in runs for one in found]
+    labels = [groups.run_label(one) for found in runs for one in found]
     assert labels[0] == f"none, 1 epoch, batch 8 / student:{STUDENT}"
     assert labels[3] == f"none, 1 epoch, batch 8, lr 0.01 / student:{STUDENT}"
     assert labels[4] == f"none, 1 epoch, batch 8, crop 0.3 s / student:{STUDENT}"
@@ -174,7 +173,7 @@ def test_what_differs_is_another_run(go, place, corpus, tmp_path):
 
 def test_a_name_hides_no_recipe(go):
     (result,) = go(recipe="won", epochs=4, name="mine")
-    assert groups.label(result) == f"mine / student:{STUDENT} / won"
+    assert groups.run_label(result) == f"mine / student:{STUDENT} / won"
 
 
 def test_folds_in_turn_choose_inside_the_training_folds(go, tmp_path):
@@ -209,10 +208,10 @@ def test_a_trained_student_is_an_extractor(go, place, corpus, tmp_path, monkeypa
     card, clips = resolve_clips(str(place / "single.csv"), place / "cache", corpus)
     built = probekit.load_extractor(name, streams=["probabilities"], device="cpu")
     (path,) = (tmp_path / "r").rglob("results/*/*.h5")
-    kept = predictions.load(path, ("test",), "single", True)
-    sound = task_data.prepare(card, clips, STUDENT, (), cache=place / "cache").sound
-    places = [sound.ids.index(i) for i in kept.clip_ids]
-    crop = int(built.facts.crop * sound.rate)
+    kept = predictions.load_predictions(path, result)
+    sound = task_data.prepare(card, clips, STUDENT, (), cache=place / "cache").audio
+    places = [sound.clip_ids.index(i) for i in kept.clip_ids]
+    crop = int(built.facts.crop * sound.sr)
     waves = torch.as_tensor(sound.crops(places, [0] * len(places), crop))
     # clips are no longer than the crop, so that one chunk is all that was scored
     found = np.stack([one["probabilities"].mean(0).numpy() for one in built(list(waves))])
@@ -288,7 +287,8 @@ def test_other_teachers_under_the_same_name_do_not_go_on_unasked(go, place, corp
     with pytest.raises(Stop):
         go(**options, cache=tmp_path / "c0", progress=stopped)
     with pytest.raises(
-        DataError, match=r"ended early; its teachers were melstats@\w{8}:stream="
+        DataError,
+        match=r"an interrupted run of the same settings had the teachers melstats@\w{8}:stream=",
     ) as e:
         go(**options, cache=tmp_path / "c1")
     assert str(e.value).count("melstats@") == 2
@@ -312,13 +312,13 @@ def test_a_run_that_is_not_gone_on_with_is_said_once(go, place, tmp_path):
     said = []
     go(epochs=2, seeds=2, warn=said.append)
     assert said == [
-        "a run that was ended at epoch 3 differs in: epochs 12 → 2; it is not gone on with "
-        f"({folder})"
+        "an interrupted run (epoch 3) has different settings (epochs 12 → 2) and is not resumed: "
+        f"{folder}"
     ]
     # the nearest, and what does not show in numbers is named alone
     go(epochs=2, method="l1", teachers="melstats", warn=said.append)  # another method
     go(epochs=12, batch=4, crop=0.3, warn=said.append)
-    assert "differs in: samples 8800 → 4800, batch 8 → 4;" in said[1] and len(said) == 2
+    assert "different settings (samples 8800 → 4800, batch 8 → 4) and" in said[1] and len(said) == 2
     told = []
     go(epochs=12, warn=told.append)  # this very one
     assert told == []
@@ -337,7 +337,7 @@ def test_a_share_of_the_labels_that_lacks_a_class_is_said(go, place, corpus):
     said = []
     (result,) = go(fractions=[0.2], epochs=1, task="multi", warn=said.append)
     assert result["folds"][0]["train"] < 3
-    assert said and "classes without a training clip" in said[0] and "20 % of the labels" in said[0]
+    assert said and "classes with no training clips" in said[0] and "20 % of the labels" in said[0]
     missing = said[0].rpartition(": ")[2].split(", ")
     assert [p for p in result["provenance"] if p.startswith("never in training")] == [
         f"never in training: {', '.join(missing)}"
@@ -355,7 +355,7 @@ def test_loss_chooses_where_the_metric_is_not_defined(go, place, tmp_path, monke
     kept = [row if row == first else row.replace(",valid", ",train") for row in rows]
     (tmp_path / "one.csv").write_text("\n".join([head, *kept]) + "\n")
     go(tmp_path / "one", epochs=1)
-    assert len(seen[0].held) == 1 and seen[0].select == "loss"
+    assert len(seen[0].valid_clips) == 1 and seen[0].select == "loss"
 
 
 def test_a_share_is_of_the_training_clips(place, corpus):
@@ -376,17 +376,20 @@ def test_a_share_is_of_the_training_clips(place, corpus):
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        ("multi", r"multi, split 'test': 1 training clip at --fraction 0\.01 of 12: 1 to train on"),
+        (
+            "multi",
+            r"multi, split 'test': 1 training clip at --fraction 0\.01 of 12: 1 left for training",
+        ),
         (
             "folds",
-            r"folds, fold '1': \d training clips at --fraction 0\.01 of 16: none can be held",
+            r"folds, fold '1': \d training clips at --fraction 0\.01 of 16: too few to hold",
         ),
     ],
 )
 def test_too_small_a_share_is_said_with_its_clips(go, task, words):
     with pytest.raises(DataError, match=words) as error:
         go(task, fractions=[0.01])
-    assert "hyper" not in str(error.value) and "larger share" in str(error.value)
+    assert "hyper" not in str(error.value) and "larger fraction" in str(error.value)
 
 
 def test_recordings_that_cannot_be_read_are_counted(place, corpus, tmp_path):
@@ -409,33 +412,42 @@ def test_long_clips_are_scored_by_chunks_that_cover_them(go):
     ("given", "words"),
     [
         ({"method": "con-regg"}, "Did you mean 'con-reg'"),
-        ({"method": "con-reg"}, "needs a teacher"),
-        ({"teachers": ["melstats"]}, "no use for a teacher"),
-        ({"method": "l1", "teachers": ["melstats"], "alpha": 0}, "--alpha 0: above 0"),
-        ({"alpha": 1}, "weight of a regularizer; none is none"),
-        ({"method": "init"}, "needs --init EXTRACTOR"),
-        ({"init": "vggish"}, "--init is for"),
+        ({"method": "con-reg"}, "--method con-reg needs --teacher, an embedding in the cache"),
+        (
+            {"teachers": ["melstats"]},
+            "--method none does not use --teacher, an embedding in the cache",
+        ),
+        ({"method": "l1", "teachers": ["melstats"], "alpha": 0}, "--alpha must be > 0, got 0"),
+        ({"alpha": 1}, "--method none does not use --alpha, the weight of a regularizer"),
+        ({"method": "init"}, "--method init needs --init, the extractor of the first weights"),
+        (
+            {"init": "vggish"},
+            "--method none does not use --init, the extractor of the first weights",
+        ),
         ({"method": "con-reg", "teachers": ["mfcc"]}, "--frames"),
         ({"method": "con-reg", "teachers": ["openl3"]}, "openl3"),
         ({"student": "short-chunkk"}, "Did you mean 'short-chunk'"),
-        ({"crop": 0.1}, "too short"),
-        ({"crop": -1}, "--crop -1"),
+        ({"crop": 0.1}, "a crop must be >= 0.25 s"),
+        ({"crop": -1}, "--crop must be > 0 s, got -1"),
         ({"alignment": "tim"}, "Did you mean 'time'"),
-        ({"alignment": "paper"}, "--alignment paper is how a teacher's frames come"),
+        (
+            {"alignment": "paper"},
+            "--method none does not use --alignment, for the teachers' frames",
+        ),
         (
             {"alignment": "paper", "method": "l1", "teachers": ["melstats:pool=mean"]},
-            "--alignment paper is for frames; of melstats:pool=mean",
+            "--alignment paper is for frames, but melstats:pool=mean has one vector per clip",
         ),
-        ({"weights": ["vggish=random:0"]}, "--weights vggish: for the extractor of --init"),
+        ({"weights": ["vggish=random:0"]}, "--weights vggish: --init names no extractor"),
         ({"method": "l1", "teachers": ["melstats"] * 2}, "melstats is the same teacher twice"),
         (
             {"method": "l1", "teachers": ["melstats", "melstats:stream=stats"]},
             "melstats and melstats:stream=stats are the same teacher twice",
         ),
         ({"folds": ["7"]}, "unknown fold"),
-        ({"fractions": [0]}, "--fraction 0"),
-        ({"seeds": 0}, "--seeds 0"),
-        ({"devices": 0}, "--devices 0"),
+        ({"fractions": [0]}, "--fraction must be > 0 and <= 1, got 0"),
+        ({"seeds": 0}, "--seeds must be >= 1, got 0"),
+        ({"devices": 0}, "--devices must be >= 1, got 0"),
         ({"precision": "64"}, "unknown precision"),
         ({"device": "gpu9"}, "gpu9"),
         ({"recipe": "wonn"}, "Did you mean 'won'"),
@@ -465,10 +477,8 @@ def test_won_runs_through_its_phases(go):
     assert result["settings"]["recipe"]["chunks"] == "won"
 
 
-def test_the_package_can_be_called(place, corpus, tmp_path):
-    assert callable(probekit.distillation)
+def test_distill_is_of_the_public_api(place, corpus, tmp_path):
     folders = {"root": corpus, "cache": place / "cache", "reports": tmp_path / "r"}
-    (result,) = probekit.distillation(str(place / "single.csv"), STUDENT, **folders, **QUICK)
-    assert store.files(tmp_path / "r")[0][1] == result
+    (result,) = probekit.distill(str(place / "single.csv"), STUDENT, **folders, **QUICK)
+    assert store.list_results(tmp_path / "r")[0][1] == result
     assert json.loads(json.dumps(result)) == result
-    assert {config.__name__, fold_module.__name__, fold_module.__name__} <= set(sys.modules)

@@ -17,7 +17,7 @@ from probekit.training.dataloader import TrainBatches, chunk_starts, evaluation_
 
 RATE, COUNT = 8000, 21
 SAMPLES = 4000
-STUDENT, STEPS = FrameGrid.read("1/8", "1/16", "1/8"), 4
+STUDENT, STEPS = FrameGrid.parse("1/8", "1/16", "1/8"), 4
 OPENL3 = ("1/10", "0", "1")
 
 
@@ -37,7 +37,7 @@ def ramps(tmp_path_factory):
 @pytest.fixture
 def teachers(songs, teach, tmp_path, ramps):
     """A teacher whose frame k of a clip is (clip, centre in seconds); it knows clips backwards."""
-    ids = ramps.ids[::-1]
+    ids = ramps.clip_ids[::-1]
     frames = {}
     for clip_id in ids:
         k = int(clip_id[5:])
@@ -76,13 +76,13 @@ def test_each_clip_is_heard_once_in_an_epoch_with_what_belongs_to_it(ramps, teac
         assert torch.equal(clip, batch.clips)
         assert torch.equal(batch.targets, torch.as_tensor(TARGETS)[batch.clips])
         assert (start <= torch.tensor(ramps.lengths)[clip] - SAMPLES).all()
-        assert (batch.teacher.shape, batch.valid.shape) == ((len(batch), 4, 2), (len(batch), 4))
+        assert (batch.frames.shape, batch.valid.shape) == ((len(batch), 4, 2), (len(batch), 4))
         assert batch.valid.all()
         # weights are rounded to float32, and so add up to 1 within 2**-22
-        torch.testing.assert_close(batch.teacher[..., 0], clip[:, None].expand(-1, 4).float())
+        torch.testing.assert_close(batch.frames[..., 0], clip[:, None].expand(-1, 4).float())
         # the mean of the centres of frames that a student's frame overlaps is near its own centre
         centre = start[:, None] / RATE + torch.tensor([0.0625, 0.1875, 0.3125, 0.4375])
-        assert (batch.teacher[..., 1] - centre).abs().max() < 0.05
+        assert (batch.frames[..., 1] - centre).abs().max() < 0.05
         seen += clip.tolist()
     assert sorted(seen) == own.tolist()
 
@@ -144,7 +144,7 @@ def test_targets_are_as_losses_want_them(ramps, targets, kind):
     batch = next(TrainBatches(ramps, None, targets, range(COUNT), SAMPLES, 8, 0).epoch(0))
     assert batch.targets.dtype == kind
     np.testing.assert_array_equal(batch.targets, targets[batch.clips].astype(np.float32))
-    assert batch.teacher is None and batch.valid is None
+    assert batch.frames is None and batch.valid is None
 
 
 def test_chunks_cover_a_clip(ramps):
@@ -174,7 +174,7 @@ def test_chunks_know_their_clips(ramps, teachers, policy):
     for batch in evaluation_batches(ramps, teachers, own, SAMPLES, 5, policy):
         clip, start = told(batch)
         assert torch.equal(clip, batch.clips)
-        torch.testing.assert_close(batch.teacher[..., 0], clip[:, None] * batch.valid.float())
+        torch.testing.assert_close(batch.frames[..., 0], clip[:, None] * batch.valid.float())
         assert len(batch) <= 5 and batch.targets is None
         rows += zip(clip.tolist(), start.tolist(), strict=True)
     expected = [
@@ -198,7 +198,7 @@ def test_what_cannot_be_batched(ramps):
     silent = AudioStore.__new__(AudioStore)
     silent.__dict__.update(ramps.__dict__, failures={"ramp-4": "not audio"})
     silent.lengths = np.where(np.arange(COUNT) == 4, 0, ramps.lengths)
-    with pytest.raises(DataError, match="1 of 3 clips have no sound, for example 'ramp-4': not a"):
+    with pytest.raises(DataError, match="1 of 3 clips have no audio, for example 'ramp-4': not a"):
         TrainBatches(silent, None, TARGETS, [3, 4, 5], SAMPLES, 2, 0)
 
 
@@ -209,13 +209,13 @@ def readers():
 def test_what_goes_wrong_ahead_is_raised_where_it_is_needed(ramps, teachers, monkeypatch):
     training = TrainBatches(ramps, teachers, TARGETS, range(COUNT), SAMPLES, 4, 0)
     calls = []
-    at = teachers.at
+    read_frames = teachers.read_frames
 
     def failing(*arguments, **named):
         calls.append(1)
         if len(calls) == 3:
             raise DataError("the third is broken")
-        return at(*arguments, **named)
+        return read_frames(*arguments, **named)
 
     monkeypatch.setattr(teachers, "read_frames", failing)
     got = []
@@ -230,7 +230,7 @@ def test_what_goes_wrong_ahead_is_raised_where_it_is_needed(ramps, teachers, mon
 def test_a_batch_moves_whole(ramps, teachers):
     batch = next(TrainBatches(ramps, teachers, TARGETS, range(4), SAMPLES, 4, 0).epoch(0))
     there = batch.to("meta")
-    assert all(getattr(there, name).is_meta for name in ("waves", "clips", "targets", "teacher"))
+    assert all(getattr(there, name).is_meta for name in ("waves", "clips", "targets", "frames"))
     assert there.valid.is_meta
     assert isinstance(there, dataloader.Batch)
 
@@ -250,7 +250,7 @@ def test_a_click_is_where_the_student_hears_it(tmp_path, songs):
     clips = manifests.from_rows("songs", rows, root=root)
     extract("mfcc", manifest=clips, cache=tmp_path, frames=True)
     sound = AudioStore.open(clips, 16000, tmp_path / "sound", dtype="float32")
-    grid, steps = FrameGrid.read("1/8", "1/16", "1/8"), 16  # crops of 2 s
+    grid, steps = FrameGrid.parse("1/8", "1/16", "1/8"), 16  # crops of 2 s
     teachers = Teachers.open(
         songs, ["mfcc"], clips.clip_ids, grid, steps, cache=tmp_path, seconds=sound.seconds
     )
@@ -259,7 +259,7 @@ def test_a_click_is_where_the_student_hears_it(tmp_path, songs):
     for number in range(12):
         for batch in training.epoch(number):
             for wave, energy, valid in zip(
-                batch.waves, batch.teacher[..., 0], batch.valid, strict=True
+                batch.waves, batch.frames[..., 0], batch.valid, strict=True
             ):
                 assert valid.all()
                 place = int(wave.abs().argmax())

@@ -76,15 +76,15 @@ def test_where_it_is_not_known_that_is_said_and_is_another_run(place, tmp_path):
     options = {"cache": base / "cache", "reports": tmp_path}
     (known,) = evaluate(str(base / "small.csv"), [made["3"]], **options)
     (home,) = (base / "cache").glob(f"student-{made['3'].removeprefix('runs/')}-*")
-    kept = (home / training_clips.NAME).read_bytes()
-    (home / training_clips.NAME).unlink()
+    kept = (home / training_clips.CLIPS_FILE).read_bytes()
+    (home / training_clips.CLIPS_FILE).unlink()
     (old,) = evaluate(str(base / "small.csv"), [made["3"]], **options)
     assert said([old]) == [[f"it is not known which clips {made['3']} was trained on"]]
     assert old["run"] != known["run"]
     with pytest.MonkeyPatch.context() as patch:  # extracting, with nothing to do, brings it back
         patch.setenv("PROBEKIT_REPORTS", str(base / "r"))
         extract(made["3"], task=str(base / "small.csv"), root=base, cache=base / "cache")
-    assert (home / training_clips.NAME).read_bytes() == kept
+    assert (home / training_clips.CLIPS_FILE).read_bytes() == kept
 
 
 @pytest.mark.parametrize("how", ["teacher", "init"])
@@ -111,29 +111,33 @@ def test_a_student_that_learns_from_one_says_so_and_hands_it_on(
         notes = own(made["3"], *counts, of=8)
         assert said([one]) == [[text for text in notes if " 0 of " not in text]]
         assert f"fold {fold} only" in one["provenance"]
-    card = card_module.read(base / "r" / "students" / ids["1"])
+    card = card_module.read_student_card(base / "r" / "students" / ids["1"])
     assert (card.task, card.dataset, card.fold) == ("small", "small", "1")
     assert (card.trained_on, card.chosen_on) == (8, 8)
     assert card.caveat == ""  # which fold it was, and what it was tested on, is its run's affair
     clips = training_clips.load(base / "r" / "students" / ids["1"])
     assert clips.as_inherited().count("before", "small", clips.clips["before", "small"]) == 16
-    assert training_clips.contamination_notes(card.name, base / "r" / "students" / ids["1"], "small",
-                       clips.clips["before", "small"])[-1] == (
+    notes = training_clips.contamination_notes(
+        card.name, base / "r" / "students" / ids["1"], "small", clips.clips["before", "small"]
+    )
+    assert notes[-1] == (
         f"what runs/{ids['1']} learnt from was trained or chosen on 16 of 16 test clips"
-    )  # fmt: skip
+    )
 
 
 def test_a_student_without_the_list_teaches_with_a_note(place, corpus, tmp_path, monkeypatch):
     base, made = place
     monkeypatch.setenv("PROBEKIT_REPORTS", str(base / "r"))
     folder = base / "r" / "students" / made["2"].removeprefix("runs/")
-    kept = (folder / training_clips.NAME).read_bytes()
-    (folder / training_clips.NAME).unlink()
+    kept = (folder / training_clips.CLIPS_FILE).read_bytes()
+    (folder / training_clips.CLIPS_FILE).unlink()
     (one,) = run(base, corpus, method="init", init=made["2"], folds=["1"], seeds=1)
-    (folder / training_clips.NAME).write_bytes(kept)
+    (folder / training_clips.CLIPS_FILE).write_bytes(kept)
     note = f"it is not known which clips {made['2']} was trained on"
     assert said([one]) == [[note]]
-    assert card_module.read(base / "r" / "students" / one["run"][:12]).caveat == note  # lasts
+    assert (
+        card_module.read_student_card(base / "r" / "students" / one["run"][:12]).caveat == note
+    )  # lasts
 
 
 def test_students_are_found_among_the_reports_of_the_run(place, corpus, tmp_path, monkeypatch):

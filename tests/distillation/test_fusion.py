@@ -16,13 +16,13 @@ SMALL = ["short-chunk:width=2", "cf-net:width=8"]
 def inputs(text, clips=3):
     torch.manual_seed(1)
     waves = torch.randn(clips, SAMPLES[text])
-    steps = zoo.build(text, 4).frames(SAMPLES[text])[1]
+    steps = zoo.build_student(text, 4).frames(SAMPLES[text])[1]
     return waves, torch.randn(clips, steps, FEATURES)
 
 
 def model(name, text):
     torch.manual_seed(0)
-    return fusion.build(name, zoo.build(text, 4), FEATURES)
+    return fusion.build(name, zoo.build_student(text, 4), FEATURES)
 
 
 @pytest.mark.parametrize("text", SMALL)
@@ -98,7 +98,7 @@ def test_feature_only_has_no_encoder():
 
 
 def test_decoder_of_harmonic_cnn_is_the_network_s_own():
-    student = zoo.build("harmonic-cnn", 4).eval()
+    student = zoo.build_student("harmonic-cnn", 4).eval()
     fresh = student.decoder(256).eval()
     keys = ("dense1", "bn", "dense2")
     fresh.load_state_dict(
@@ -110,4 +110,4 @@ def test_decoder_of_harmonic_cnn_is_the_network_s_own():
 
 def test_unknown_name():
     with pytest.raises(UnknownNameError, match="Did you mean 'concat'"):
-        fusion.build("conkat", zoo.build("short-chunk", 2), 3)
+        fusion.build("conkat", zoo.build_student("short-chunk", 2), 3)

@@ -19,9 +19,9 @@ RANDOM = {"harmonic-cnn.main": "random:3", "cf.main": "random:3"}
 )
 def test_init_takes_all_but_the_last_layer(text, extractor, last):
     torch.manual_seed(0)
-    student = zoo.build(text, 5)
+    student = zoo.build_student(text, 5)
     before = {key: value.clone() for key, value in student.network.state_dict().items()}
-    spec = methods.init(student, extractor, RANDOM)
+    spec = methods.init_from_extractor(student, extractor, RANDOM)
     assert spec.provenance[-1] == "random weights (seed 3)"
     theirs = load.build(load.resolve_spec(extractor, weights=RANDOM)).network.state_dict()
     for key, value in student.network.state_dict().items():
@@ -31,13 +31,13 @@ def test_init_takes_all_but_the_last_layer(text, extractor, last):
 
 def test_init_from_a_trained_student(tmp_path, monkeypatch):
     monkeypatch.setenv("PROBEKIT_REPORTS", str(tmp_path))
-    first = zoo.build("short-chunk:width=2", 3)
+    first = zoo.build_student("short-chunk:width=2", 3)
     kept.save_student(
         tmp_path / "students" / "a1", first, classes=["x", "y", "z"], target="single",
         crop=first.crop,
     )  # fmt: skip
-    second = zoo.build("short-chunk:width=2", 8)
-    methods.init(second, "runs/a1")
+    second = zoo.build_student("short-chunk:width=2", 8)
+    methods.init_from_extractor(second, "runs/a1")
     for key, value in second.network.state_dict().items():
         if not key.startswith("decoder.dense2."):
             assert torch.equal(value, first.network.state_dict()[key])
@@ -45,20 +45,20 @@ def test_init_from_a_trained_student(tmp_path, monkeypatch):
 
 
 def test_other_sizes_and_networks_are_refused():
-    student = zoo.build("cf-net:width=8", 5)
+    student = zoo.build_student("cf-net:width=8", 5)
     before = {key: value.clone() for key, value in student.network.state_dict().items()}
     shapes = r"cf-net:width=8 from cf:.*\n.*of another shape: conv\."
     with pytest.raises(WeightsError, match=shapes):
-        methods.init(student, "cf:width=16", RANDOM)
-    with pytest.raises(WeightsError, match=r"student cf-net cannot begin .*networks\.cf$"):
-        methods.init(student, "harmonic-cnn", RANDOM)
+        methods.init_from_extractor(student, "cf:width=16", RANDOM)
+    with pytest.raises(WeightsError, match=r"student cf-net cannot start .*networks\.cf$"):
+        methods.init_from_extractor(student, "harmonic-cnn", RANDOM)
     with pytest.raises(WeightsError, match="no network"):
-        methods.init(student, "melstats")
+        methods.init_from_extractor(student, "melstats")
     assert all(torch.equal(v, before[k]) for k, v in student.network.state_dict().items())
 
 
 def test_missing_tensors_are_refused():
-    student = zoo.build("cf-net:width=8", 5)
+    student = zoo.build_student("cf-net:width=8", 5)
     state = dict(student.network.state_dict())
     state.pop("conv.weight")
     with pytest.raises(WeightsError, match=r"the file: .*\n.*1 missing: conv\.weight"):
@@ -68,7 +68,7 @@ def test_missing_tensors_are_refused():
 @pytest.mark.parametrize("text", ["short-chunk:width=2", "cf-net:width=8"])
 def test_fix_trains_one_layer_only(text):
     torch.manual_seed(0)
-    student = zoo.build(text, 5)
+    student = zoo.build_student(text, 5)
     dim = student.dim
     methods.freeze_encoder(student)
     student.train()
