@@ -1,6 +1,6 @@
-"""probekit: how much does an audio embedding know, what did the probe learn, who can inherit it.
+"""probekit: what audio embeddings know, what a probe learned, which student inherits it.
 
-Everything a user needs is here, imported when it is first used::
+All public names are here, and imported when first used::
 
     import probekit
 
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from probekit.extraction.extract import extract
     from probekit.probes.evaluate import evaluate
     from probekit.probes.linear_classifier import LinearProbe
+    from probekit.scores.comparison import compare
     from probekit.scores.store import results
     from probekit.tasks.task import load_task
 
 _LAZY = {
     "LinearProbe": "probekit.probes.linear_classifier:LinearProbe",
     "Manifest": "probekit.data.manifest:Manifest",
+    "compare": "probekit.scores.comparison:compare",
     "dendrogram": "probekit.analysis.dendrogram:dendrogram",
     "distill": "probekit.distillation.distill:distill",
     "evaluate": "probekit.probes.evaluate:evaluate",
@@ -41,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "LinearProbe",
     "Manifest",
+    "compare",
     "dendrogram",
     "distill",
     "evaluate",

@@ -1,4 +1,4 @@
-"""Two conveniences of the Python interface: an extractor that is ready, a cache that is open."""
+"""Python interface to caches and extractors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,28 +12,49 @@ if TYPE_CHECKING:
 
 
 def open_cache(extractor: str, dataset: str, cache: str | Path | None = None) -> Embeddings:
-    """Open the embeddings of an extractor and a dataset.
+    """Open the cached embeddings of a dataset by an extractor.
 
     Parameters
     ----------
     extractor : str
-        As after ``-e``: ``"vggish"``, ``"vggish@1a2b3c4d"``.
+        A selector as after ``-e``: ``"vggish"``, ``"vggish@1a2b3c4d"``.
     dataset : str
-        The dataset's name, for example ``"fsdd"``.
+        Name of the dataset, for example ``"fsdd"``.
     cache : str or pathlib.Path, optional
-        The cache's folder; by default ``PROBEKIT_CACHE``, else ``cache``.
+        The cache root; by default ``PROBEKIT_CACHE``, else ``cache``.
 
     Returns
     -------
     Embeddings
-        ``.clip_ids``, ``.vectors(clip_ids)``, ``.frames(clip_id)``, ``.failures``.
+        Vectors and frames by clip id: ``.clip_ids``, ``.vectors(clip_ids)``, ``.frames(clip_id)``,
+        ``.failures``.
 
     Raises
     ------
     CacheError
-        If there are none, or several that fit.
+        If no embeddings match, or several do.
+
+    See Also
+    --------
+    probekit.extract : Fill a cache.
+    load_extractor : Compute embeddings without a cache.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import soundfile
+    >>> import probekit
+    >>> from probekit.tasks.standin.sounds import synthesize
+    >>> Path("sounds").mkdir()
+    >>> for label in ("bird", "rain"):
+    ...     wave = synthesize(label, seed=0, seconds=1.0, sr=16000)
+    ...     soundfile.write(f"sounds/{label}.wav", wave, 16000)
+    >>> _ = probekit.extract("melstats", audio="sounds")
+    >>> embeddings = probekit.open_cache("melstats", "sounds")
+    >>> embeddings.vectors(["bird", "rain"]).shape
+    (2, 336)
     """
-    return embeddings.find(layout.root(cache), extractor, dataset)
+    return embeddings.find_embeddings(layout.cache_root(cache), extractor, dataset)
 
 
 def load_extractor(
@@ -44,35 +65,51 @@ def load_extractor(
     device: str = "auto",
     precision: str = "float32",
 ) -> "Extractor":
-    """Build an extractor, to be called with waveforms.
+    """Build an extractor that computes embeddings of waveforms.
 
     Parameters
     ----------
     extractor : str
-        A name, with parameters where wanted.
+        A name, optionally with parameters: ``"openl3:content=music,size=512"``.
     weights : sequence of str
-        ``NAME=PATH`` or ``NAME=random:SEED``.
+        ``NAME=PATH`` or ``NAME=random:SEED`` for weights that are not those of the card.
     streams : sequence of str, optional
-        Which streams to compute; the default one if not given.
+        Names of the streams to compute; by default the card's default stream.
     device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"`` …
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
     precision : {"float32", "bf16", "fp16"}
         Arithmetic of the network.
 
     Returns
     -------
     Extractor
-        A torch module: ``extractor([wave, …])`` gives a dict of streams for each waveform.
+        A torch module. Called with mono waveforms (tensors of shape (samples,), float32, at its
+        ``card.sample_rate``) it returns for each a dict of streams: frames of shape (frames, dim),
+        or one vector of shape (dim,).
 
     Raises
     ------
     ProbekitError
-        If something asked for is not known, or weights are missing.
+        If a name is unknown, or weights are missing.
+
+    See Also
+    --------
+    probekit.extract : Compute the embeddings of a dataset and store them.
+    probekit.audio.load : Load a recording at a sample rate.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import probekit
+    >>> extractor = probekit.load_extractor("mfcc", device="cpu")
+    >>> [streams] = extractor([torch.zeros(extractor.card.sample_rate)])
+    >>> {name: tuple(frames.shape) for name, frames in streams.items()}
+    {'mfcc': (44, 20)}
     """
     from probekit.extractors import load
-    from probekit.extractors.weights import source
-    from probekit.parallel import resources
+    from probekit.extractors.weights.source import validate_overrides
+    from probekit.parallel.resources import resolve_device
 
-    given = source.validate_overrides(weights, [extractor])
-    spec = load.resolve_spec(extractor, weights=given, streams=streams, precision=precision)
-    return load.build(spec, resources.device(device))
+    overrides = validate_overrides(weights, [extractor])
+    spec = load.resolve_spec(extractor, weights=overrides, streams=streams, precision=precision)
+    return load.build(spec, resolve_device(device))

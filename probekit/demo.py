@@ -1,4 +1,4 @@
-"""The whole path on synthesized sounds: a first look, and a check that everything works."""
+"""Demo: the whole workflow on synthesized sounds, as a first look and a smoke test."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ STEPS = ("synthesize", "extract", "evaluate", "dendrogram", "page")
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demonstration made.
+    """Files and results of a demo.
 
     Attributes
     ----------
     corpus : pathlib.Path
-        The synthesized recordings.
+        Folder of the synthesized recordings.
     results : list of Result
-        One for each extractor.
+        One per extractor.
     figures : list of pathlib.Path
-        The dendrogram's files.
+        Files of the dendrogram.
     page : pathlib.Path
-        The summary.
+        The HTML page.
     seconds : float
-        What it took.
+        Elapsed time.
     """
 
     corpus: Path
@@ -66,47 +66,42 @@ def run(
     seed : int >= 0
         Seed of the corpus.
     step : callable, optional
-        Called with the name of each step as it begins.
-
-    Returns
-    -------
-    Demo
-        Where everything is.
+        Called with the name of each step when it starts.
 
     Raises
     ------
     DataError
         If the demo's folder holds another corpus.
     """
-    tell = step or (lambda name: None)
-    begin = perf_counter()
-    where, out = layout.cache_root(cache), store.reports_root(reports) / "demo"
+    report_step = step or (lambda name: None)
+    start = perf_counter()
+    cache, out = layout.cache_root(cache), store.reports_root(reports) / "demo"
     corpus = out / f"corpus-{clips}-{seed}"
-    tell(STEPS[0])
+    report_step(STEPS[0])
     try:
         write_corpus(corpus, clips=clips, seed=seed)
     except ValueError as error:
         raise DataError(f"{corpus}: {error}") from error
-    tell(STEPS[1])
-    extract(EXTRACTORS, task="synth", root=corpus, cache=where, weights=WEIGHTS)
-    tell(STEPS[2])
-    found = evaluate("synth", EXTRACTORS, cache=where, reports=out, root=corpus)
-    tell(STEPS[3])
-    tree = dendrogram("synth", EXTRACTORS[0], cache=where, root=corpus, space="standardized")
-    drawn = save_drawing(draw_dendrogram, tree, out / "figures")
-    tell(STEPS[4])
-    runs = {result["run"] for result in found}
-    entries = [
-        one
-        for one in groups.load_groups("synth", out)
-        if runs.issuperset(result["run"] for result in one.results)
+    report_step(STEPS[1])
+    extract(EXTRACTORS, task="synth", root=corpus, cache=cache, weights=WEIGHTS)
+    report_step(STEPS[2])
+    results = evaluate("synth", EXTRACTORS, cache=cache, reports=out, root=corpus)
+    report_step(STEPS[3])
+    tree = dendrogram("synth", EXTRACTORS[0], cache=cache, root=corpus, space="standardized")
+    figures = save_drawing(draw_dendrogram, tree, out / "figures")
+    report_step(STEPS[4])
+    runs = {result["run"] for result in results}
+    run_groups = [
+        group
+        for group in groups.load_groups("synth", out)
+        if runs.issuperset(result["run"] for result in group.results)
     ]
-    written = html.write(
+    page = html.write_page(
         out / "index.html",
-        entries,
+        run_groups,
         title="probekit demo",
         figures=out / "figures",
-        cache=where,
+        cache=cache,
         audio=[corpus],
     )
-    return Demo(corpus, found, drawn, written.path, perf_counter() - begin)
+    return Demo(corpus, results, figures, page.path, perf_counter() - start)

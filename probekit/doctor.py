@@ -1,12 +1,11 @@
-"""Is this installation right: versions, devices, decoders, folders, extractors, weights."""
+"""Checks of an installation: versions, devices, decoders, folders, extractors, weights."""
 
 import importlib
-import json
 import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,40 +16,52 @@ from probekit.cards import ExtractorCard
 from probekit.errors import AudioError
 from probekit.extractors.weights import inventory, source
 from probekit.parallel import resources
+from probekit.utils.text import first_line
 
-# numpy, torch, soundfile and soxr are imported where they are used: one that is broken is a finding
+# numpy, torch, soundfile and soxr are imported when used: a broken one is a failed check
 
-TOLERANCE = 1e-3  # of a stream's standard deviation; other machines' rounding stays below 1e-4
-LARGE = 20e6, 20.0  # parameters, GFLOP per second of audio: from there on only with everything=True
-ROOM = 1e9  # bytes that should be free
+TOLERANCE = 1e-3  # in standard deviations of a stream; rounding on other machines stays below 1e-4
+LARGE = 20e6, 20.0  # parameters, GFLOP per second of audio; larger networks need everything=True
+MIN_FREE = 1e9  # bytes that should be free on a disk
 LIBRARIES = ("probekit", "torch", "numpy", "scipy", "sklearn", "h5py", "soundfile", "soxr")
 FORMATS = ("wav", "flac", "ogg", "mp3")
-REINSTALL = "Install it again: pip install --upgrade --force-reinstall {}"
+REINSTALL = "Reinstall it: pip install --upgrade --force-reinstall {}"
+HASH_STATES = {"right": "ok"}  # the inventory's states in the words of this module
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
+class Check:
+    """Result of one check.
 
     Attributes
     ----------
     part : {"versions", "devices", "decoders", "folders", "extractors", "weights"}
-        What it belongs to.
+        Part of the installation.
     name : str
-        What it is.
-    state : {"right", "note", "wrong"}
-        ``note`` is worth knowing, and no fault.
-    found : str
-        What was found.
+        What was checked.
+    state : {"ok", "info", "error"}
+        ``info`` is no problem.
+    result : str
+        What the check found.
     advice : str
-        What to do; empty where nothing is to be done.
+        What to do; empty if nothing.
     """
 
     part: str
     name: str
     state: str
-    found: str
+    result: str
     advice: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the check as ``probekit doctor --json`` prints it."""
+        return {
+            "part": self.part,
+            "name": self.name,
+            "state": {"ok": "right", "info": "note", "error": "wrong"}[self.state],
+            "found": self.result,
+            "advice": self.advice,
+        }
 
 
 def run_checks(
@@ -60,67 +71,55 @@ def run_checks(
     cache: str | Path | None = None,
     reports: str | Path | None = None,
     step: Callable[[str], None] | None = None,
-) -> list[Finding]:
-    """Look at everything that has to be right for probekit to work.
+) -> list[Check]:
+    """Check everything that probekit needs to work.
 
     Parameters
     ----------
     everything : bool
-        Run the large networks too: some 10 s more, and 1 GB of memory.
+        Run the large networks as well: some 10 s more, and 1 GB of memory.
     device : str
         Where the extractors run: ``"cpu"``, ``"cuda"`` …
     cache, reports : str or pathlib.Path, optional
         As for :func:`probekit.extract` and :func:`probekit.evaluate`.
     step : callable, optional
-        Called with the name of each thing before it is looked at.
-
-    Returns
-    -------
-    list of Finding
-        Something is wrong where one of them has the state ``"wrong"``.
+        Called with the name of each check before it runs.
 
     Raises
     ------
     ProbekitError
-        If there is no such device, or a file of probekit itself is missing.
+        If the device does not exist, or a file of probekit itself is missing.
     """
-    tell = step or (lambda name: None)
-    tell("versions")
-    found = list(_versions())
-    if not any(one.name == "torch" and one.state == "wrong" for one in found):
-        resources.device(device)  # if it is not there, that is no fault of the extractors
-    parts: dict[str, Callable[[], Iterator[Finding]]] = {
-        "devices": _devices,
-        "decoders": lambda: map(_decoder, FORMATS),
-        "folders": lambda: _folders(cache, reports),
-        "extractors": lambda: _extractors(everything, device, tell),
-        "weights": _weights,
+    report_step = step or (lambda name: None)
+    report_step("versions")
+    checks = list(_check_versions())
+    if not any(check.name == "torch" and check.state == "error" for check in checks):
+        resources.resolve_device(device)  # a missing device is no fault of the extractors
+    parts: dict[str, Callable[[], Iterable[Check]]] = {
+        "devices": _check_devices,
+        "decoders": lambda: map(_check_decoder, FORMATS),
+        "folders": lambda: _check_folders(cache, reports),
+        "extractors": lambda: _check_extractors(everything, device, report_step),
+        "weights": _check_weights,
     }
-    for name, look in parts.items():
-        tell(name)
+    for part, run_part in parts.items():
+        report_step(part)
         try:
-            found += look()
-        except Exception as error:  # whatever it is, the other findings are wanted too
-            found.append(
-                Finding(
-                    name,
-                    name,
-                    "wrong",
-                    _line(error),
-                    "If a library is wrong above, mend that first; else report this.",
-                )
-            )
-    return found
+            checks += run_part()
+        except Exception as error:  # whatever it is, the other checks must run
+            advice = "If a library has an error above, repair that first; else report this."
+            checks.append(Check(part, part, "error", first_line(error), advice))
+    return checks
 
 
-def _versions() -> Iterator[Finding]:
-    """Look at Python, and what probekit stands on."""
+def _check_versions() -> Iterator[Check]:
+    """Check Python and the libraries."""
     python = platform.python_version()
     old = sys.version_info < (3, 11)
-    yield Finding(
+    yield Check(
         "versions",
         "python",
-        "wrong" if old else "right",
+        "error" if old else "ok",
         python,
         "probekit needs Python 3.11 or newer." if old else "",
     )
@@ -130,45 +129,45 @@ def _versions() -> Iterator[Finding]:
             module = importlib.import_module(name)
             version = metadata.version(package)
         except Exception as error:  # a broken library can raise anything
-            yield Finding("versions", name, "wrong", _line(error), REINSTALL.format(package))
+            yield Check("versions", name, "error", first_line(error), REINSTALL.format(package))
             continue
         if name == "soundfile":
             version += f", libsndfile {module.__libsndfile_version__}"
-        yield Finding("versions", name, "right", version)
+        yield Check("versions", name, "ok", version)
 
 
-def _devices() -> Iterator[Finding]:
-    """Look at what networks can run on."""
+def _check_devices() -> Iterator[Check]:
+    """Check the devices that networks can run on."""
     import torch
 
-    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.13 has it
-    hardware = [able[key] for key in ("avx512_bf16", "amx_bf16", "bf16") if key in able]
-    bf16 = "not known"
+    features: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch >= 2.13
+    hardware = [features[key] for key in ("avx512_bf16", "amx_bf16", "bf16") if key in features]
+    bf16 = "unknown"
     if hardware:
         bf16 = "in hardware" if any(hardware) else "emulated, slow"
-    yield Finding(
+    yield Check(
         "devices",
         "cpu",
-        "right",
+        "ok",
         f"{resources.cpu_count()} cores, {platform.machine()}; bf16 {bf16}",
     )
     if not torch.cuda.is_available():
         if shutil.which("nvidia-smi") is None:
-            yield Finding("devices", "cuda", "note", "no CUDA device")
+            yield Check("devices", "cuda", "info", "no CUDA device")
         elif torch.version.cuda is None:
-            yield Finding(
+            yield Check(
                 "devices",
                 "cuda",
-                "note",
-                "nvidia-smi is here, but torch has no CUDA",
+                "info",
+                "nvidia-smi is installed, but torch has no CUDA",
                 "To use the GPU, install torch for CUDA: https://pytorch.org",
             )
         else:
-            yield Finding(
+            yield Check(
                 "devices",
                 "cuda",
-                "note",
-                f"torch has CUDA {torch.version.cuda}, but finds no device",
+                "info",
+                f"torch has CUDA {torch.version.cuda}, but no device is available",
                 "To use the GPU: nvidia-smi must list it, CUDA_VISIBLE_DEVICES must not "
                 "hide it, and its driver must not be older than torch's CUDA.",
             )
@@ -176,229 +175,201 @@ def _devices() -> Iterator[Finding]:
     for i in range(torch.cuda.device_count()):
         name = f"cuda:{i}"
         try:
-            facts = torch.cuda.get_device_properties(i)
+            properties = torch.cuda.get_device_properties(i)
             with torch.cuda.device(i):
                 native = torch.cuda.is_bf16_supported(including_emulation=False)
             ones = torch.ones(64, 64, device=name)
-            whole = bool((ones @ ones == 64).all())
+            correct = bool((ones @ ones == 64).all())
         except RuntimeError as error:
-            yield Finding(
+            yield Check(
                 "devices",
                 name,
-                "wrong",
-                _line(error),
+                "error",
+                first_line(error),
                 "Install a torch that was built for this GPU and its driver: "
                 "https://pytorch.org; until then, --device cpu",
             )
             continue
-        yield Finding(
+        yield Check(
             "devices",
             name,
-            "right" if whole else "wrong",
-            f"{facts.name}, {facts.total_memory / 1e9:.0f} GB, CUDA "
+            "ok" if correct else "error",
+            f"{properties.name}, {properties.total_memory / 1e9:.0f} GB, CUDA "
             f"{torch.version.cuda}; bf16 {'in hardware' if native else 'emulated, slow'}",
-            "" if whole else "It computes wrongly; use --device cpu.",
+            "" if correct else "Its results are wrong; use --device cpu.",
         )
 
 
-def _decoder(name: str) -> Finding:
-    """Write a tone, and read it back resampled: is it as long, as high and as loud as it was."""
+def _check_decoder(name: str) -> Check:
+    """Write a tone, read it back resampled, and compare duration, frequency and level."""
     import numpy as np
     import soundfile
 
-    from probekit.audio import recording
+    from probekit import audio
 
-    rate, hertz, level, seconds, own = 16000, 440.0, 0.5, 0.5, 44100
-    tone = level * np.sin(2 * np.pi * hertz / own * np.arange(round(seconds * own)))
+    sr, frequency, level, duration, file_sr = 16000, 440.0, 0.5, 0.5, 44100
+    samples = np.arange(round(duration * file_sr))
+    tone = level * np.sin(2 * np.pi * frequency / file_sr * samples)
     subtype = "PCM_16" if name in ("wav", "flac") else None
     try:
         with tempfile.TemporaryDirectory(prefix="probekit-") as folder:
             path = Path(folder) / f"tone.{name}"
-            soundfile.write(path, tone, own, subtype, format=name.upper())
-            heard = recording.load(path, rate)
+            soundfile.write(path, tone, file_sr, subtype, format=name.upper())
+            decoded = audio.load(path, sr)
     except (AudioError, OSError, RuntimeError, TypeError, ValueError) as error:
-        return Finding(
+        return Check(
             "decoders",
             name,
-            "wrong",
-            _line(error),
+            "error",
+            first_line(error),
             "libsndfile 1.1 or newer reads and writes it: pip install --upgrade "
             "soundfile; until then, convert such recordings to wav or flac.",
         )
-    turn = np.exp(-2j * np.pi * hertz / rate * np.arange(len(heard.wave)))
-    measured = 2 * abs(np.mean(heard.wave * turn)) * heard.seconds / seconds
-    if abs(measured - level) > 0.02 or abs(heard.seconds - seconds) > 0.1:
-        return Finding(
+    demodulator = np.exp(-2j * np.pi * frequency / sr * np.arange(len(decoded.wave)))
+    measured = 2 * abs(np.mean(decoded.wave * demodulator)) * decoded.duration / duration
+    if abs(measured - level) > 0.02 or abs(decoded.duration - duration) > 0.1:
+        return Check(
             "decoders",
             name,
-            "wrong",
-            f"a tone of {seconds:g} s and level {level:g} was read back as "
-            f"{heard.seconds:.3f} s and {measured:.3f}",
+            "error",
+            f"a tone of {duration:g} s and level {level:g} was read back as "
+            f"{decoded.duration:.3f} s and {measured:.3f}",
             REINSTALL.format("soundfile soxr"),
         )
-    return Finding("decoders", name, "right", "written, read back, resampled")
+    return Check("decoders", name, "ok", "written, read back, resampled")
 
 
-def _folders(cache: str | Path | None, reports: str | Path | None) -> Iterator[Finding]:
-    """Try whether probekit can write where it will."""
+def _check_folders(cache: str | Path | None, reports: str | Path | None) -> Iterator[Check]:
+    """Check that probekit can write into its folders, without creating them."""
     from probekit.cache import layout
     from probekit.scores import store
 
     folders = {
         "downloads": (source.weights_dir(), "PROBEKIT_HOME"),
-        "cache": (layout.root(cache), "--cache or PROBEKIT_CACHE"),
-        "reports": (store.root(reports), "--reports or PROBEKIT_REPORTS"),
+        "cache": (layout.cache_root(cache), "--cache or PROBEKIT_CACHE"),
+        "reports": (store.reports_root(reports), "--reports or PROBEKIT_REPORTS"),
     }
     for name, (folder, setting) in folders.items():
-        place = folder.absolute()
-        nearest = next(p for p in (place, *place.parents) if p.exists())
+        path = folder.absolute()
+        existing = next(p for p in (path, *path.parents) if p.exists())
         try:
-            with tempfile.TemporaryFile(dir=nearest):
-                free = shutil.disk_usage(nearest).free
+            with tempfile.TemporaryFile(dir=existing):
+                free = shutil.disk_usage(existing).free
         except OSError as error:
-            yield Finding(
+            yield Check(
                 "folders",
                 name,
-                "wrong",
-                f"{place}: cannot write in {nearest} ({error.strerror})",
-                f"Make it a folder that you may write to, or name another by {setting}.",
+                "error",
+                f"{path}: cannot write in {existing} ({error.strerror})",
+                f"Make it a writable folder, or choose another folder by {setting}.",
             )
             continue
-        there = "is here" if place.exists() else "will be made"
-        scarce = free < ROOM
-        yield Finding(
+        existence = "exists" if path.exists() else "will be created"
+        scarce = free < MIN_FREE
+        yield Check(
             "folders",
             name,
-            "note" if scarce else "right",
-            f"{place}: {there}, writable, {free / 1e9:.1f} GB free",
-            f"Make room, or name another folder by {setting}." if scarce else "",
+            "info" if scarce else "ok",
+            f"{path}: {existence}, writable, {free / 1e9:.1f} GB free",
+            f"Free disk space, or choose another folder by {setting}." if scarce else "",
         )
 
 
-def _weights() -> Iterator[Finding]:
-    """List which weights files are here, as far as that is known without reading them."""
-    for one in inventory.held():
-        name = f"{one.extractor}/{one.role}"
-        if one.state == "wrong":
-            yield Finding(
+def _check_weights() -> Iterator[Check]:
+    """Check the weights files, without reading them."""
+    for weights in inventory.list_weights():
+        name = f"{weights.extractor}/{weights.role}"
+        if weights.state == "wrong":
+            yield Check(
                 "weights",
                 name,
-                "wrong",
-                f"{one.path}: {one.fault}",
-                f"Delete it, then: probekit weights get {one.extractor}",
+                "error",
+                f"{weights.path}: {weights.fault}",
+                f"Delete it, then: probekit weights get {weights.extractor}",
             )
-        elif one.present:
-            advice = "probekit weights verify reads it." if one.state == "not checked" else ""
-            yield Finding("weights", name, "right", f"here, hash: {one.state}", advice)
-        elif one.url is None:
-            yield Finding(
+        elif weights.present:
+            advice = "probekit weights verify checks it." if weights.state == "not checked" else ""
+            yield Check(
                 "weights",
                 name,
-                "note",
-                "not here and not public",
+                "ok",
+                f"present, hash: {HASH_STATES.get(weights.state, weights.state)}",
+                advice,
+            )
+        elif weights.url is None:
+            yield Check(
+                "weights",
+                name,
+                "info",
+                "not present and not public",
                 "probekit weights get NAME says what can be used instead.",
             )
         else:
-            yield Finding(
+            yield Check(
                 "weights",
                 name,
-                "note",
-                "not here",
-                "They come when they are needed, or by: probekit weights get NAME",
+                "info",
+                "not present",
+                "They are downloaded when needed, or by: probekit weights get NAME",
             )
 
 
-def _extractors(everything: bool, device: str, tell: Callable[[str], None]) -> Iterator[Finding]:
-    """Run all extractors."""
+def _check_extractors(
+    everything: bool, device: str, report_step: Callable[[str], None]
+) -> Iterator[Check]:
+    """Check all extractors."""
     from probekit.extractors import selftest
 
-    expected = selftest.read()
+    expected = selftest.load_expected()
     for name in cards.card_paths("extractors"):
-        tell(name)
-        yield _extractor(cards.load_extractor_card(name), expected.get(name), everything, device)
+        report_step(name)
+        yield _check_extractor(
+            cards.load_extractor_card(name), expected.get(name), everything, device
+        )
 
 
-def _extractor(
+def _check_extractor(
     card: ExtractorCard, expected: dict[str, Any] | None, everything: bool, device: str
-) -> Finding:
-    """Run an extractor, and compare with what it should give."""
+) -> Check:
+    """Run an extractor with random weights, and compare with its reference."""
     from probekit.extractors import selftest
 
     name = card.name
     if expected is None or expected["version"] != card.version:
-        return Finding("extractors", name, "note", f"no reference for version {card.version}")
-    if is_slow(card) and not everything:
-        return Finding(
-            "extractors", name, "note", "not run: a large network", "probekit doctor --all runs it."
+        return Check("extractors", name, "info", f"no reference for version {card.version}")
+    if _is_large(card) and not everything:
+        return Check(
+            "extractors", name, "info", "not run: a large network", "probekit doctor --all runs it."
         )
     advice = (
-        f"Do not use {name} here before this is clear. Install torch, numpy and soxr again in the "
-        "versions of constraints.txt; if it stays, report it with probekit doctor --json."
+        f"Do not use {name} on this machine until this is solved. Install torch, numpy and soxr in "
+        "the versions of constraints.txt; if that does not help, report it with probekit doctor "
+        "--json."
     )
     try:
-        found = selftest.compute_reference(name, device)
+        actual = selftest.compute_reference(name, device)
     except Exception as error:
-        return Finding("extractors", name, "wrong", _line(error), advice)
-    faults = selftest.compare(found, expected["streams"])
-    worst = max(faults, key=lambda stream: faults[stream])
-    if faults[worst] > TOLERANCE:
-        return Finding(
+        return Check("extractors", name, "error", first_line(error), advice)
+    deviations = selftest.compare(actual, expected["streams"])
+    worst = max(deviations, key=lambda stream: deviations[stream])
+    if deviations[worst] > TOLERANCE:
+        return Check(
             "extractors",
             name,
-            "wrong",
-            f"stream {worst} is off by {faults[worst]:.2g} standard deviations "
+            "error",
+            f"stream {worst} is off by {deviations[worst]:.2g} standard deviations "
             f"(allowed: {TOLERANCE:g})",
             advice,
         )
-    return Finding(
+    return Check(
         "extractors",
         name,
-        "right",
-        f"on {device}: off by at most {faults[worst]:.1g} standard deviations",
+        "ok",
+        f"on {device}: off by at most {deviations[worst]:.1g} standard deviations",
     )
 
 
-def _line(error: Exception) -> str:
-    """Return the first line of what is wrong."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def is_slow(card: ExtractorCard) -> bool:
-    """Say whether a network takes more than a few seconds for the wave."""
+def _is_large(card: ExtractorCard) -> bool:
+    """Tell whether a network takes more than a few seconds for the test wave."""
     parameters, gflop = LARGE
     return (card.parameter_count or 0) > parameters or (card.gflop_per_second or 0) > gflop
-
-
-def make_reference(path: Path | None = None) -> Path:
-    """Run every extractor, large ones too, and keep what they give: for developers.
-
-    Needed when an extractor is added or its card's version rises::
-
-        python -c "from probekit import doctor; doctor.make_reference()"
-
-    Look at the difference before you keep it: a number that changed without a new version of its
-    card is a fault.
-
-    Parameters
-    ----------
-    path : pathlib.Path, optional
-        The file to write; ``extractors/selftest.json`` in the package if not given.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-    """
-    from probekit.extractors import selftest
-
-    path = path or selftest.FILE
-    made = {
-        name: {
-            "version": cards.load_extractor_card(name).version,
-            "streams": selftest.compute_reference(name),
-        }
-        for name in cards.card_paths("extractors")
-    }
-    path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    return path

@@ -1,28 +1,28 @@
-"""What can go wrong, and how a person is told.
+"""Exceptions raised by probekit.
 
-A :class:`ProbekitError` is a message for people: what is wrong, with which file or value, and what
-to do. The command line prints it without a traceback and leaves with exit code 2.
+The message of a :class:`ProbekitError` is for users: what is wrong, with which file or value, and
+what to do. The command line prints it without a traceback and exits with code 2.
 """
 
 
 class ProbekitError(Exception):
-    """Anything that a user can mend."""
+    """Base class of errors caused by user input or files."""
 
 
 class AudioError(ProbekitError):
-    """One recording cannot be used; extraction records it as a failure of that clip and goes on."""
+    """A recording cannot be used; extraction records it as a failed clip and continues."""
 
 
 class CardError(ProbekitError):
-    """A card (YAML) is not what its schema asks for."""
+    """A card (YAML) does not match its schema."""
 
 
 class CacheError(ProbekitError):
-    """An embedding cache is damaged, mixed, or lacks what was asked of it."""
+    """An embedding cache is damaged or mixed, or lacks what was requested."""
 
 
 class DataError(ProbekitError):
-    """A manifest, a dataset folder or its metadata is not usable as it is."""
+    """A manifest, a dataset folder or its metadata cannot be used."""
 
 
 class WeightsError(ProbekitError):
@@ -30,4 +30,4 @@ class WeightsError(ProbekitError):
 
 
 class UnknownNameError(ProbekitError):
-    """A name that nothing is registered under."""
+    """A name of a task, extractor, probe … does not exist."""

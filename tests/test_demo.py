@@ -60,9 +60,9 @@ def test_results_are_far_above_chance_and_say_what_they_are_of(made):
 
 def test_store_has_what_was_returned_with_its_marks(made):
     root, found, _ = made
-    kept = store.load_all(root / "reports/demo")
+    kept = store.load_results(root / "reports/demo")
     assert sorted(kept, key=lambda r: r["run"]) == sorted(found.results, key=lambda r: r["run"])
-    table = store.frame(root / "reports/demo").set_index("embedding")
+    table = store.results(root / "reports/demo").set_index("embedding")
     assert table.loc["melstats", "provenance"] == SYNTHETIC
     assert table.loc["vggish", "provenance"] == f"{SYNTHETIC}; {RANDOM}"
     for path in (root / "reports/demo/results").glob("*/*.h5"):
@@ -86,8 +86,9 @@ def test_page_is_marked_and_needs_no_network(made):
     text = found.page.read_text(encoding="utf-8")
     shown: list[str] = []
     parser = HTMLParser()
-    parser.handle_data = shown.append
+    parser.handle_data = lambda data: shown.append(data.strip())
     parser.feed(text)
+    shown = [data for data in shown if data]
     # in the banner, with how many of the two rows it is about
     banner = "".join(shown[shown.index(SYNTHETIC.capitalize()) :])
     assert banner.startswith(f"{SYNTHETIC.capitalize()}{RANDOM.capitalize()} (1 of 2 rows)")

@@ -1,7 +1,9 @@
 """The check of an installation: finds what is broken, says what to do, else is content."""
 
 import json
+import runpy
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,14 +35,14 @@ def few(tmp_path, monkeypatch):
     return also
 
 
-def states_of(found, part):
-    return {one.name: one.state for one in found if one.part == part}
+def states_of(checks, part):
+    return {check.name: check.state for check in checks if check.part == part}
 
 
-def only_fault(found):
-    (fault,) = [one for one in found if one.state == "wrong"]
-    assert fault.advice
-    return fault
+def only_error(checks):
+    (error,) = [check for check in checks if check.state == "error"]
+    assert error.advice
+    return error
 
 
 def change_reference(tmp_path, monkeypatch, change):
@@ -65,7 +67,7 @@ def test_healthy_with_every_shipped_extractor(main):
 
 
 def test_every_shipped_extractor_has_a_reference():
-    known = selftest.read()
+    known = selftest.load_expected()
     lacking = [
         name
         for name in cards.card_paths("extractors")
@@ -73,7 +75,7 @@ def test_every_shipped_extractor_has_a_reference():
     ]
     assert not lacking, (
         f"{', '.join(lacking)}: extractor added or version raised; run "
-        'python -c "from probekit import doctor; doctor.make_reference()" and look at the diff'
+        "python scripts/make_selftest.py and check the diff"
     )
     for name, content in known.items():
         assert set(content["streams"]) == set(cards.load_extractor_card(name).streams)
@@ -82,7 +84,7 @@ def test_every_shipped_extractor_has_a_reference():
 def test_table_and_advice(main, few):
     done = main("doctor")
     assert done.returncode == 0
-    assert "0 of " in done.stdout and "things are wrong" in done.stdout
+    assert "0 of " in done.stdout and "checks failed" in done.stdout
     assert "probekit weights get NAME" in done.stdout
 
 
@@ -98,13 +100,13 @@ def test_a_broken_reference_is_reported_with_exit_code_1(main, few, tmp_path, mo
     assert "stream mfcc is off by 0.0051 standard deviations" in fault["found"]  # 0.1 / 19.6
     assert "Do not use mfcc" in fault["advice"]
     done = main("doctor")
-    assert done.returncode == 1 and "1 of " in done.stdout and "wrong: mfcc: Do not" in done.stdout
+    assert done.returncode == 1 and "1 of " in done.stdout and "error: mfcc: Do not" in done.stdout
 
 
 def test_a_reference_that_is_not_there_is_a_fault(few, tmp_path, monkeypatch):
     monkeypatch.setattr(selftest, "FILE", tmp_path / "nowhere.json")
-    fault = only_fault(doctor.run_checks())
-    assert "nowhere.json: missing or damaged" in fault.found
+    error = only_error(doctor.run_checks())
+    assert "nowhere.json: missing or damaged" in error.result
 
 
 def test_extractors_without_reference_are_no_fault(few, tmp_path, monkeypatch):
@@ -114,7 +116,7 @@ def test_extractors_without_reference_are_no_fault(few, tmp_path, monkeypatch):
 
     change_reference(tmp_path, monkeypatch, change)
     found = states_of(doctor.run_checks(), "extractors")
-    assert found == {"convnet": "right", "melstats": "note", "mfcc": "note"}
+    assert found == {"convnet": "ok", "melstats": "info", "mfcc": "info"}
 
 
 def test_a_network_that_is_off_by_one_in_a_thousand_is_found(few, monkeypatch):
@@ -128,8 +130,8 @@ def test_a_network_that_is_off_by_one_in_a_thousand_is_found(few, monkeypatch):
         return state
 
     monkeypatch.setattr(state_dict, "random_init", off)
-    fault = only_fault(doctor.run_checks())
-    assert (fault.part, fault.name) == ("extractors", "convnet")
+    error = only_error(doctor.run_checks())
+    assert (error.part, error.name) == ("extractors", "convnet")
 
 
 def test_an_extractor_that_fails_does_not_hide_the_others(few, monkeypatch):
@@ -139,19 +141,19 @@ def test_an_extractor_that_fails_does_not_hide_the_others(few, monkeypatch):
     monkeypatch.setattr(state_dict, "random_init", fail)
     found = doctor.run_checks()
     assert states_of(found, "extractors") == {
-        "convnet": "wrong",
-        "melstats": "right",
-        "mfcc": "right",
+        "convnet": "error",
+        "melstats": "ok",
+        "mfcc": "ok",
     }
-    assert only_fault(found).found == "no kernel for this machine"
+    assert only_error(found).result == "no kernel for this machine"
 
 
 def test_large_networks_run_only_when_asked_for(few, monkeypatch):
     monkeypatch.setattr(doctor, "LARGE", (39_281, 1.0))  # convnet has one parameter more
-    assert states_of(doctor.run_checks(), "extractors")["convnet"] == "note"
-    assert states_of(doctor.run_checks(everything=True), "extractors")["convnet"] == "right"
+    assert states_of(doctor.run_checks(), "extractors")["convnet"] == "info"
+    assert states_of(doctor.run_checks(everything=True), "extractors")["convnet"] == "ok"
     monkeypatch.setattr(doctor, "LARGE", (1e9, 0.001))
-    assert states_of(doctor.run_checks(), "extractors")["convnet"] == "note"
+    assert states_of(doctor.run_checks(), "extractors")["convnet"] == "info"
 
 
 @pytest.mark.parametrize("how", ["raises", "louder", "shorter"])
@@ -166,16 +168,16 @@ def test_a_decoder_that_does_not_work(few, monkeypatch, how):
         real(path, wave, rate, subtype, format=format)
 
     monkeypatch.setattr(soundfile, "write", write)
-    fault = only_fault(doctor.run_checks())
-    assert (fault.part, fault.name) == ("decoders", "mp3")
-    assert "pip install" in fault.advice
+    error = only_error(doctor.run_checks())
+    assert (error.part, error.name) == ("decoders", "mp3")
+    assert "pip install" in error.advice
 
 
 def test_a_library_that_is_missing(few, monkeypatch):
     monkeypatch.setattr(doctor, "LIBRARIES", (*doctor.LIBRARIES, "no_such_library"))
-    fault = only_fault(doctor.run_checks())
-    assert (fault.part, fault.name) == ("versions", "no_such_library")
-    assert fault.advice.endswith("pip install --upgrade --force-reinstall no_such_library")
+    error = only_error(doctor.run_checks())
+    assert (error.part, error.name) == ("versions", "no_such_library")
+    assert error.advice.endswith("pip install --upgrade --force-reinstall no_such_library")
 
 
 def test_broken_libraries_are_findings_and_no_crash(cli, few, tmp_path):
@@ -200,30 +202,31 @@ def test_broken_libraries_are_findings_and_no_crash(cli, few, tmp_path):
 def test_folders_are_not_made_and_faults_are_named(few, tmp_path, monkeypatch):
     new = tmp_path / "new" / "cache"
     found = doctor.run_checks(cache=new)
-    assert "will be made, writable" in next(one.found for one in found if one.name == "cache")
+    [check] = [check for check in found if check.name == "cache"]
+    assert "will be created, writable" in check.result
     assert not new.parent.exists()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PROBEKIT_HOME", str(tmp_path / "file"))
-    fault = only_fault(doctor.run_checks())
-    assert (fault.part, fault.name) == ("folders", "downloads")
-    assert "PROBEKIT_HOME" in fault.advice
+    error = only_error(doctor.run_checks())
+    assert (error.part, error.name) == ("folders", "downloads")
+    assert "PROBEKIT_HOME" in error.advice
     monkeypatch.undo()
 
 
 def test_little_room_is_worth_a_note(few, monkeypatch):
-    monkeypatch.setattr(doctor, "ROOM", 1e30)
+    monkeypatch.setattr(doctor, "MIN_FREE", 1e30)
     found = doctor.run_checks()
-    assert set(states_of(found, "folders").values()) == {"note"}
+    assert set(states_of(found, "folders").values()) == {"info"}
 
 
 def test_weights_that_are_wrong(few):
     path = source.weights_dir() / "weights" / "convnet" / "model_best.hdf5"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"short")
-    fault = only_fault(doctor.run_checks())
-    assert (fault.part, fault.name) == ("weights", "convnet/main")
-    assert "5 bytes, the card says 1,545,360" in fault.found
-    assert "probekit weights get convnet" in fault.advice
+    error = only_error(doctor.run_checks())
+    assert (error.part, error.name) == ("weights", "convnet/main")
+    assert "size must be 1,545,360 bytes as in the card, got 5 bytes" in error.result
+    assert "probekit weights get convnet" in error.advice
 
 
 def test_a_device_that_is_not_there_is_refused(main, few):
@@ -234,12 +237,14 @@ def test_a_device_that_is_not_there_is_refused(main, few):
 
 
 def test_the_reference_can_be_made_again(few, tmp_path):
-    path = doctor.make_reference(tmp_path / "made.json")
-    made, kept = selftest.read(path), selftest.read()
-    assert set(made) == set(SMALL)
+    script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "make_selftest.py"))
+    path = tmp_path / "made.json"
+    script["write_reference"](path)
+    actual, expected = selftest.load_expected(path), selftest.load_expected()
+    assert set(actual) == set(SMALL)
     for name in SMALL:
-        faults = selftest.compare(made[name]["streams"], kept[name]["streams"])
-        assert max(faults.values()) < 1e-4
+        deviations = selftest.compare(actual[name]["streams"], expected[name]["streams"])
+        assert max(deviations.values()) < 1e-4
 
 
 def test_compare():
@@ -264,7 +269,7 @@ def test_the_wave_is_the_same_everywhere():
     """First outputs of SplitMix64 for seed 0, as published with it; the tone begins at 0."""
     first = 0xE220A8397B1DCDAF / 2**63 - 1
     for rate in (8000, 48000):
-        wave = selftest.wave(rate)
+        wave = selftest.make_wave(rate)
         assert wave.dtype == np.float32 and wave.shape == (round(1.2 * rate),)
         assert wave[0] == pytest.approx(0.1 * first, abs=1e-8)
         second = 0x6E789E6AA1B965F4 / 2**63 - 1

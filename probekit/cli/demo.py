@@ -1,4 +1,4 @@
-"""``probekit demo``: the whole path on synthesized sounds."""
+"""``probekit demo``: the whole workflow on synthesized sounds."""
 
 from typing import Annotated
 
@@ -19,23 +19,23 @@ def demo(
 
       probekit demo
     """
-    from probekit import demo as demonstration
     from probekit.cli.evaluate import show
+    from probekit.demo import STEPS, run
 
     with output.progress("") as bar:
-        line = bar.add_task("demo", total=len(demonstration.STEPS), note="")
+        line = bar.add_task("demo", total=len(STEPS), note="")
 
         def step(name: str) -> None:
             bar.update(line, description=name)
             bar.advance(line)
 
-        made = demonstration.run(cache=cache, reports=reports, clips=clips, seed=seed, step=step)
-    show(made.results)
+        result = run(cache=cache, reports=reports, clips=clips, seed=seed, step=step)
+    show(result.results)
     output.say(
         f"\nThe corpus is synthetic ({clips} clips, seed {seed}); vggish has random weights: "
         "these scores say nothing about real sounds."
     )
-    output.say(f"audio   {made.corpus}")
-    output.say(f"figure  {made.figures[0]}")
-    output.say(f"page    {made.page}")
-    output.say(f"took {output.duration(made.seconds)}")
+    output.say(f"audio   {result.corpus}")
+    output.say(f"figure  {result.figures[0]}")
+    output.say(f"page    {result.page}")
+    output.say(f"took {output.duration(result.seconds)}")

@@ -1,4 +1,4 @@
-"""``probekit doctor``: is this installation right."""
+"""``probekit doctor``: check an installation."""
 
 from typing import Annotated
 
@@ -16,10 +16,10 @@ def doctor(
     reports: options.Reports = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Look at versions, devices, decoders, folders, extractors and weights, and say what to do.
+    """Check versions, devices, decoders, folders, extractors and weights; say what to do.
 
-    Extractors are run with random weights, and compared with numbers that come with probekit. Exit
-    code 1 if something is wrong; what is only worth knowing is a note.
+    Extractors run with random weights, and are compared with numbers that come with probekit. Exit
+    code 1 if there is an error.
 
     [bold]Examples[/bold]
 
@@ -27,32 +27,32 @@ def doctor(
 
       probekit doctor --all --device cuda
     """
-    from probekit import doctor as examination
+    from probekit.doctor import run_checks
 
     with output.progress("") as bar:
         line = bar.add_task("doctor", total=None, note="")
-        found = examination.run_checks(
+        checks = run_checks(
             everything=everything,
             device=device,
             cache=cache,
             reports=reports,
             step=lambda name: bar.update(line, description=name, advance=1),
         )
-    wrong = [one for one in found if one.state == "wrong"]
+    errors = [check for check in checks if check.state == "error"]
     if json:
-        output.as_json([vars(one) for one in found])
+        output.as_json([check.to_dict() for check in checks])
     else:
         output.table(
-            ("", "what", "state", "found"),
-            [(one.part, one.name, one.state, one.found) for one in found],
+            ("", "check", "state", "result"),
+            [(check.part, check.name, check.state, check.result) for check in checks],
         )
-        advised: dict[tuple[bool, str, str], list[str]] = {}
-        for one in found:
-            if one.advice:
-                key = (one.state != "wrong", one.state, one.advice)
-                advised.setdefault(key, []).append(one.name)
-        for (_, state, advice), names in sorted(advised.items()):
-            output.say(f"{state}: {', '.join(names)}: {advice}")
-        output.say(f"{len(wrong)} of {len(found)} things are wrong")
-    if wrong:
+        advice: dict[tuple[bool, str, str], list[str]] = {}
+        for check in checks:
+            if check.advice:
+                key = (check.state != "error", check.state, check.advice)
+                advice.setdefault(key, []).append(check.name)
+        for (_, state, text), names in sorted(advice.items()):
+            output.say(f"{state}: {', '.join(names)}: {text}")
+        output.say(f"{len(errors)} of {len(checks)} checks failed")
+    if errors:
         raise typer.Exit(1)

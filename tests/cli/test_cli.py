@@ -75,7 +75,7 @@ def test_a_group_alone_lists(main, extracted, monkeypatch, group, command):
         assert (alone.returncode, alone.stderr) == (0, "")
         assert alone.stdout == whole.stdout
     assert_error(
-        main(group, "--json", command), f"behind the command: probekit {group} {command} …"
+        main(group, "--json", command), f"follow the command: probekit {group} {command} …"
     )
 
 
@@ -117,11 +117,11 @@ def test_wrong_arguments(main, arguments, words):
         ("extract -e melstats --streams stat --audio CORPUS", ["Did you mean 'stats'"]),
         ("extract -e melstats --audio CORPUS --precision fp8", ["Did you mean", "'fp16'"]),
         ("extract -e melstats --audio gone", ["gone: no such folder"]),
-        ("extract -e melstats --audio EMPTY", ["no recordings in it", ".flac", ".wav"]),
+        ("extract -e melstats --audio EMPTY", ["no recordings found", ".flac", ".wav"]),
         ("extract -e melstats --task fsdd --root EMPTY", ["not the folder of fsdd", "recordings"]),
         ("extract -e melstats --manifest gone.csv", ["gone.csv: no such file"]),
-        ("extract -e melstats", ["--task TASK --root DIR, or --audio DIR, or --manifest FILE"]),
-        ("extract -e melstats --task fsdd --audio CORPUS", ["give only one of --task TASK"]),
+        ("extract -e melstats", ["--task TASK --root DIR, --audio DIR, or --manifest FILE"]),
+        ("extract -e melstats --task fsdd --audio CORPUS", ["exactly one of --task TASK"]),
         ("extract -e melstats --audio CORPUS --device gpu", ["--device gpu: torch does not know"]),
         ("extract -e melstats --audio CORPUS --root CORPUS", ["leave it out with --audio"]),
         ("extract -e melstats --audio CORPUS --cache FILE", ["file", "cannot be written"]),
@@ -130,9 +130,9 @@ def test_wrong_arguments(main, arguments, words):
         ("--cards gone tasks", ["--cards gone: no such folder"]),
         ("cache info melstats tiny --cache EMPTY", ["no embeddings of 'melstats' for 'tiny'"]),
         ("cache verify --cache gone", ["gone: no such folder", "--cache DIR"]),
-        ("cache import Mine --manifest TABLE --array ARRAY --dataset x", ["name 'Mine'", "'mine'"]),
+        ("cache import Mine --manifest TABLE --array ARRAY --dataset x", ["got 'Mine'", "'mine'"]),
         ("cache import mine --manifest TABLE --array gone.npy --dataset x", ["gone.npy: no such"]),
-        ("cache import mine --manifest TABLE --array ARRAY --dataset ../x", ["dataset '../x'"]),
+        ("cache import mine --manifest TABLE --array ARRAY --dataset ../x", ["got '../x'"]),
     ],
 )
 def test_what_cannot_be_done(main, corpus, tmp_path, monkeypatch, arguments, words):
@@ -244,8 +244,8 @@ def test_damage_is_listed_with_exit_code_1(main, extracted):
 @pytest.mark.parametrize(
     "name, weights, words",
     [
-        ("vggish", "vgish=random:0", "among -e vggish. Did you mean 'vggish'?"),
-        ("melstats", "vggish=random:0", "among -e melstats"),
+        ("vggish", "vgish=random:0", "among the extractors of -e: vggish. Did you mean 'vggish'?"),
+        ("melstats", "vggish=random:0", "among the extractors of -e: melstats"),
         ("melstats", "melstats=random:0", "takes no weights file"),
         ("vggish", "vggish.pac=random:0", "Did you mean 'pca'?"),
     ],
@@ -278,7 +278,7 @@ def test_results_that_cannot_be_written_say_where_else(main, tmp_path, monkeypat
         monkeypatch.setattr("probekit.doctor.run_checks", lambda place=place, **_: place.mkdir())
         done = main("doctor", *form.split())
         assert_error(done, str(place))
-        assert done.stderr.endswith("directory. Name another folder with --reports\n") == said
+        assert done.stderr.endswith("directory. Choose another folder with --reports\n") == said
 
 
 def test_arrays_from_elsewhere(main, tmp_path):
@@ -312,9 +312,9 @@ def test_arrays_from_elsewhere(main, tmp_path):
     assert "mine: 5 clips of songs, 3 numbers each" in done.stdout
     told = json.loads(main(*arguments[:-1], tmp_path / "other", "--json").stdout)
     assert (told["clips"], told["dim"], told["dataset"]) == (5, 3, "songs")
-    found = embeddings.find(tmp_path / "cache", "mine", "songs")
+    found = embeddings.find_embeddings(tmp_path / "cache", "mine", "songs")
     np.testing.assert_array_equal(found.vectors(["clip3", "clip1"]), [[6, 7, -3], [2, 3, -1]])
-    assert all(part.verify(path) is None for path in found.where.glob("*.h5"))
+    assert all(part.verify_part(path) is None for path in found.folder.glob("*.h5"))
 
 
 def test_the_version_is_the_package_s(main):
@@ -338,7 +338,7 @@ def test_own_cards_by_option(main, tmp_path):
         (OSError(28, "No space left on device"), "error: no space left on device"),
         (
             RuntimeError("boom"),
-            "error: this is a fault in probekit; please report it with the lines above",
+            "error: this is a bug in probekit; please report it with the lines above",
         ),
     ],
 )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from probekit.probes.probe_run import Run
+from probekit.probes.probe_run import ProbeRun
 
 TREE = "sklearn.tree:DecisionTreeClassifier:max_depth=1|5"
 
@@ -106,7 +106,7 @@ def test_mistakes_are_one_line(evaluate, arguments, words):
 
 
 def test_an_interrupt_keeps_what_is_finished(evaluate, tmp_path, monkeypatch):
-    compute = Run.compute
+    compute = ProbeRun.compute
 
     def stop(own, *others):
         if own.label == "bad":
@@ -114,11 +114,11 @@ def test_an_interrupt_keeps_what_is_finished(evaluate, tmp_path, monkeypatch):
         return compute(own, *others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "compute", stop)
+        patch.setattr(ProbeRun, "compute", stop)
         done = evaluate("-e", "good", "-e", "bad", "--probe", "sklearn.naive_bayes:GaussianNB")
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == (
-        "interrupted; what was finished is kept, the same command goes on from there\n"
+        "interrupted; finished work is saved, the same command resumes it\n"
     )
     (path,) = (tmp_path / "reports").rglob("*.json")
     before = path.read_bytes()

@@ -9,34 +9,30 @@ import pytest
 
 from probekit import extract
 from probekit.cache import embeddings, part
-from probekit.extraction import worker as extraction_part
+from probekit.extraction import worker
 
 # the command line with 6 parts; killed or slowed down at a point of a commit
 DRIVER = """
 import os, signal, sys, time
 from probekit import cli
-from probekit.utils import atomic
 from probekit.cache import layout
 
-layout._PART_CLIPS = (4, 1024)
-wanted, number, pause = sys.argv.pop(1), int(sys.argv.pop(1)), float(sys.argv.pop(1))
+layout._MIN_PART_CLIPS = 4
+last_point, number, pause = sys.argv.pop(1), int(sys.argv.pop(1)), float(sys.argv.pop(1))
 count = 0
 
-def reached(point):
+def at_point(point):
     global count
     if point == "before-digest":
         count += 1
         time.sleep(pause)
-    if point == wanted and count == number:
+    if point == last_point and count == number:
         os.kill(os.getpid(), signal.SIGKILL)
-
-atomic._test_hook = reached
-cli.main()
 """
 
 
 @pytest.fixture
-def start(corpus):
+def start(corpus, write_hook):
     """Start an extraction that is killed at a point of the commit of some part, or is slow."""
     running = []
 
@@ -44,7 +40,7 @@ def start(corpus):
         command = [
             sys.executable,
             "-c",
-            DRIVER,
+            write_hook.source(DRIVER) + "cli.main()",
             point,
             str(number),
             str(pause),
@@ -101,7 +97,7 @@ def test_killed_several_times_it_goes_on(corpus, tmp_path, start, uninterrupted,
     assert 0 < summary.done < 24
     assert summary.done + summary.cached == 24
     assert content(cache, "melstats") == uninterrupted
-    assert len(embeddings.find(cache, "melstats", "tiny").clip_ids) == 24
+    assert len(embeddings.find_embeddings(cache, "melstats", "tiny").clip_ids) == 24
 
 
 def test_two_at_once_end_with_one_content(corpus, tmp_path, start, uninterrupted, content):
@@ -125,7 +121,7 @@ def test_interrupted_by_the_user_it_says_so(corpus, tmp_path, start, uninterrupt
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted; what was finished is kept" in err
+    assert "interrupted; finished work is saved" in err
     assert "Traceback" not in err
     assert 0 < finished(cache) < 6
     extract("melstats", audio=corpus, cache=cache)
@@ -137,7 +133,7 @@ def test_a_full_disk_is_said_and_costs_nothing(
     main, corpus, tmp_path, monkeypatch, uninterrupted, content, after
 ):
     cache = tmp_path / "cache"
-    write, count = part.write, [0]
+    write, count = part.write_part, [0]
 
     def full(path, own):
         count[0] += 1
@@ -145,14 +141,14 @@ def test_a_full_disk_is_said_and_costs_nothing(
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, own)
 
-    monkeypatch.setattr(part, "write", full)
+    monkeypatch.setattr(part, "write_part", full)
     done = main("extract", "-e", "melstats", "--audio", corpus, "--cache", cache)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert line.startswith("error: ")
-    assert "cannot be written (no space left on device). Parts that were finished stay" in line
+    assert "cannot be written (no space left on device). Finished parts are saved" in line
     assert finished(cache) == after
-    monkeypatch.setattr(part, "write", write)
+    monkeypatch.setattr(part, "write_part", write)
     extract("melstats", audio=corpus, cache=cache)
     assert content(cache, "melstats") == uninterrupted
 
@@ -162,26 +158,24 @@ BETWEEN = """
 import sys, time
 from pathlib import Path
 from probekit import cli
-from probekit.utils import atomic
 
 other = Path(sys.argv.pop(1))
 
-def reached(point):
+def at_point(point):
     if point == "before-digest":
         print("between", flush=True)
         while not other.exists():
             time.sleep(0.01)
         time.sleep(1)
-
-atomic._test_hook = reached
-cli.main()
 """
 
 
-def test_what_another_process_writes_meanwhile_is_kept(corpus, tmp_path, content, monkeypatch):
+def test_what_another_process_writes_meanwhile_is_kept(
+    corpus, tmp_path, content, monkeypatch, write_hook
+):
     cache, embedded = tmp_path / "cache", tmp_path / "embedded"
     extract("melstats", audio=corpus, cache=cache, limit=2)
-    write = extraction_part.write_part
+    write = worker.save_part
 
     def announced(*arguments):
         embedded.touch()
@@ -189,11 +183,17 @@ def test_what_another_process_writes_meanwhile_is_kept(corpus, tmp_path, content
 
     command = ["extract", "-e", "melstats", "--audio", corpus, "--cache", cache, "--limit", 5]
     other = subprocess.Popen(
-        [sys.executable, "-c", BETWEEN, str(embedded), *map(str, command)],
+        [
+            sys.executable,
+            "-c",
+            write_hook.source(BETWEEN) + "cli.main()",
+            str(embedded),
+            *map(str, command),
+        ],
         text=True,
         stdout=subprocess.PIPE,
     )
-    monkeypatch.setattr(extraction_part, "write_part", announced)
+    monkeypatch.setattr(worker, "save_part", announced)
     try:
         assert other.stdout.readline() == "between\n"
         [summary] = extract("melstats", audio=corpus, cache=cache)
