@@ -74,7 +74,7 @@ def _page(rng: np.random.Generator, folder: Path) -> tuple[float, float]:
             reports=folder / "out", probe="knn",
         )  # fmt: skip
     begin = perf_counter()
-    made = html.write(
+    made = html.write_page(
         folder / "index.html",
         [one for k in range(5) for one in groups.load_groups(f"task{k}", folder / "out")],
         title="",

@@ -8,7 +8,7 @@ from scipy.optimize import isotonic_regression
 
 from probekit._typing import Array
 from probekit.figures import style
-from probekit.figures.text import text_width, wrap
+from probekit.figures.labels import text_width, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

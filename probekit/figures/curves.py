@@ -8,7 +8,7 @@ import numpy as np
 from probekit.analysis.label_efficiency import EfficiencyCurve, LabelEfficiency
 from probekit.figures import style
 from probekit.figures.axes_layout import FigureLayout, log_ticks, spread_labels
-from probekit.figures.text import fit_to_width, text_width
+from probekit.figures.labels import fit_to_width, text_width
 from probekit.metrics import metrics
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from probekit._typing import Array
 from probekit.analysis.class_differences import ClassDifferences
 from probekit.figures import style
 from probekit.figures.axes_layout import FigureLayout
-from probekit.figures.text import fit_to_width, text_width
+from probekit.figures.labels import fit_to_width, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

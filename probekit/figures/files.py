@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from probekit.analysis.base import Analysis
+from probekit.figures.labels import missing_glyphs
 from probekit.figures.style import Drawing, style_context
-from probekit.figures.text import missing_glyphs
 from probekit.utils import atomic
 
 if TYPE_CHECKING:

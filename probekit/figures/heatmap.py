@@ -11,7 +11,7 @@ from probekit.analysis.correlation import LEVEL, Correlation
 from probekit.analysis.similarity import Similarity
 from probekit.figures import style
 from probekit.figures.axes_layout import FigureLayout
-from probekit.figures.text import fit_to_width, text_width
+from probekit.figures.labels import fit_to_width, text_width
 from probekit.figures.tree import dendrogram_lines
 
 if TYPE_CHECKING:

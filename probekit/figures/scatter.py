@@ -9,7 +9,7 @@ from probekit.analysis.cost import COSTS, Cost, CostPoint
 from probekit.analysis.projection import Projection
 from probekit.figures import style
 from probekit.figures.axes_layout import FigureLayout, format_count, log_ticks, place_labels
-from probekit.figures.text import fit_to_width, text_width
+from probekit.figures.labels import fit_to_width, text_width
 from probekit.metrics import metrics
 
 if TYPE_CHECKING:

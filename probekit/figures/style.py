@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from probekit.errors import DataError
-from probekit.figures import text
+from probekit.figures import labels
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -104,7 +104,7 @@ def style_context(style_file: str | Path | None = None) -> Iterator[None]:
         # missing glyphs are named, once, when the figure is saved
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
         mpl.rcParams.update(_FIXED)
-        mpl.rcParams["font.family"] = text.installed(mpl.rcParams["font.family"])
+        mpl.rcParams["font.family"] = labels.installed(mpl.rcParams["font.family"])
         yield
 
 

@@ -10,7 +10,7 @@ from probekit._typing import Array
 from probekit.analysis.dendrogram import Dendrogram
 from probekit.figures import style
 from probekit.figures.axes_layout import FigureLayout, spread_labels
-from probekit.figures.text import fit_to_width, text_width
+from probekit.figures.labels import fit_to_width, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

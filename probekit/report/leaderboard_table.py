@@ -14,7 +14,7 @@ from probekit.report.leaderboard import (
     LeaderboardRow,
     build_leaderboards,
 )
-from probekit.report.table_format import DAGGER, Cell, Footnotes, Table, csv_text
+from probekit.report.table_format import DAGGER, Cell, Footnotes, TextTable, csv_text
 from probekit.scores.groups import RunGroup
 
 _CSV_COLUMNS = (
@@ -32,7 +32,9 @@ _CSV_COLUMNS = (
 )
 
 
-def build_table(groups: Sequence[RunGroup], *, intervals: bool = True, digits: int = 3) -> Table:
+def build_table(
+    groups: Sequence[RunGroup], *, intervals: bool = True, digits: int = 3
+) -> TextTable:
     """Return runs of one or several tasks as a table, best first by the first task.
 
     Parameters
@@ -66,7 +68,7 @@ def build_table(groups: Sequence[RunGroup], *, intervals: bool = True, digits: i
     if any(not board.higher_is_better for board in boards):
         legend.append(("", "↓: lower is better."))
     titles = ", ".join(dict.fromkeys(board.title for board in boards))
-    return Table(
+    return TextTable(
         caption=f"{titles}: scores of probes on embeddings",
         columns=("embedding", *(_column_head(board, several_tasks) for board in boards)),
         rows=(*run_rows, *published_rows),

@@ -60,7 +60,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table with its caption and footnotes.
 
     Attributes
@@ -102,7 +102,7 @@ class Footnotes:
         return tuple((letter, text) for text, letter in self.letters.items())
 
 
-def render(table: Table, table_format: str) -> str:
+def render(table: TextTable, table_format: str) -> str:
     """Return a table as text that ends with a line feed.
 
     Parameters
@@ -123,7 +123,7 @@ def render(table: Table, table_format: str) -> str:
     return writers[table_format](table)
 
 
-def to_latex(table: Table) -> str:
+def to_latex(table: TextTable) -> str:
     r"""Return a LaTeX ``table`` with the rules of booktabs, caption, label and notes.
 
     It needs ``\usepackage{booktabs}`` and, for other letters than Latin ones, an engine that has
@@ -156,7 +156,7 @@ def to_latex(table: Table) -> str:
     return "\n".join([*lines, r"\end{table}", ""])
 
 
-def to_markdown(table: Table) -> str:
+def to_markdown(table: TextTable) -> str:
     """Return a Markdown table (GitHub's) with caption and notes."""
     rows = [
         [escape_markdown(head) for head in table.columns],
@@ -172,7 +172,7 @@ def to_markdown(table: Table) -> str:
     return "\n".join([*lines, ""])
 
 
-def to_csv(table: Table) -> str:
+def to_csv(table: TextTable) -> str:
     """Return heads and rows as CSV, marks after the text; caption and notes are left out."""
     return csv_text(
         table.columns,
@@ -242,7 +242,7 @@ def _markdown_cell(cell: Cell) -> str:
     return text + (f"<sup>{marks}</sup>" if marks else "")
 
 
-def _numeric_columns(table: Table) -> list[bool]:
+def _numeric_columns(table: TextTable) -> list[bool]:
     """Return which columns hold numbers: their cells begin with a digit or a sign, or are empty."""
     numeric = []
     for k in range(len(table.columns)):

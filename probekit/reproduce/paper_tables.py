@@ -11,7 +11,7 @@ from typing import Any
 from probekit.cards.paper import Cell as PaperCell
 from probekit.cards.paper import Table
 from probekit.report import table_format
-from probekit.report.table_format import Cell, Grid, Notes
+from probekit.report.table_format import Cell, Footnotes, TextTable
 from probekit.reproduce.reproduction import (
     COMPUTED,
     FAILED,
@@ -40,7 +40,7 @@ _COLUMNS = (
 )
 
 
-def comparison_table(found: Reproduction, table: Table, scores: Sequence[Score]) -> Grid:
+def comparison_table(found: Reproduction, table: Table, scores: Sequence[Score]) -> TextTable:
     """Return a table of a paper, a line for each of its scores.
 
     Parameters
@@ -54,10 +54,10 @@ def comparison_table(found: Reproduction, table: Table, scores: Sequence[Score])
 
     Returns
     -------
-    Grid
+    TextTable
         What differs and what must be shown is in notes.
     """
-    notes = Notes()
+    notes = Footnotes()
     digits = max((_decimals(v) for s in scores if (v := s.cell.value) is not None), default=3)
     rows, rules = [], set()
     for number, score in enumerate(scores):
@@ -73,17 +73,17 @@ def comparison_table(found: Reproduction, table: Table, scores: Sequence[Score])
     if any(score.cell.value is None for score in scores):
         said.append(("", f"Without a number in the column paper: {found.paper} prints none."))
     warning = f" ({_WARNING})" if found.rehearsed else ""
-    return Grid(
+    return TextTable(
         caption=f"{found.paper}, {table.where}: {table.title}. Published and here{warning}.",
         columns=_COLUMNS,
         rows=tuple(rows),
         rules=frozenset(rules),
-        notes=(*said, *notes.listed()),
+        notes=(*said, *notes.items()),
         label=f"tab:{found.paper}-{table.name}",
     )
 
 
-def _line(score: Score, first: bool, digits: int, notes: Notes) -> tuple[Cell, ...]:
+def _line(score: Score, first: bool, digits: int, notes: Footnotes) -> tuple[Cell, ...]:
     cell = score.cell
     paper = "–" if cell.value is None else _number(cell, cell.value, digits)
     if cell.spread is not None:
@@ -196,7 +196,7 @@ def markdown(found: Reproduction, folder: Path) -> str:
         lines += [
             f"## {table.where}",
             "",
-            table_format.markdown(comparison_table(found, table, scores)),
+            table_format.to_markdown(comparison_table(found, table, scores)),
         ]
     for drawn in found.figures:
         figure = drawn.figure
@@ -306,8 +306,8 @@ def write(found: Reproduction, folder: Path) -> list[Path]:
     }
     for table, scores in found.tables:
         made, records = comparison_table(found, table, scores), _records(found, table, scores)
-        texts[f"{table.name}.md"] = table_format.markdown(made)
-        texts[f"{table.name}.tex"] = table_format.latex(made)
+        texts[f"{table.name}.md"] = table_format.to_markdown(made)
+        texts[f"{table.name}.tex"] = table_format.to_latex(made)
         texts[f"{table.name}.csv"] = table_format.csv_text(
             list(records[0]), [list(record.values()) for record in records]
         )

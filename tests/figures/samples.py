@@ -4,6 +4,7 @@ import numpy as np
 
 from probekit.analysis import clustering
 from probekit.analysis.class_differences import ClassDifferences
+from probekit.analysis.class_weights import ClassWeights
 from probekit.analysis.confusion import Confusion
 from probekit.analysis.cost import Cost, CostPoint
 from probekit.analysis.label_efficiency import EfficiencyCurve, EfficiencyPoint, LabelEfficiency
@@ -11,6 +12,22 @@ from probekit.analysis.similarity import Similarity
 from probekit.scores.groups import RunGroup
 
 LONG = "W" * 200 + " {}"
+
+
+def class_weights(matrix, names, provenance=("random weights",), embedding="made:stream=last"):
+    return ClassWeights(
+        matrix=matrix,
+        names=tuple(names),
+        task="mine",
+        embedding=embedding,
+        space="embedding",
+        c=0.1,
+        clips=100,
+        converged=True,
+        fingerprint="f" * 64,
+        manifest="m" * 64,
+        provenance=tuple(provenance),
+    )
 
 
 def entry(label="made", score=0.5, **others):

@@ -7,7 +7,6 @@ import overlap
 import pytest
 import samples
 
-from probekit.analysis.class_weights import ClassWeights
 from probekit.analysis.correlation import cosine_correlation
 from probekit.cache.head import SavedHead
 from probekit.figures import style
@@ -20,19 +19,8 @@ def found_of(targets, sources, dim=128, label="{}", planted=5, provenance=("rand
     w, h = rng.normal(size=(targets, dim)), rng.normal(size=(sources, dim))
     for k in range(min(planted, targets, sources)):
         h[k] += 2 * w[k]
-    weights = ClassWeights(
-        matrix=w,
-        names=tuple(label.format(f"target {k}") for k in range(targets)),
-        task="mine",
-        embedding="made:stream=last",
-        space="embedding",
-        c=0.1,
-        clips=100,
-        converged=True,
-        fingerprint="f" * 64,
-        manifest="m" * 64,
-        provenance=provenance,
-    )
+    target_names = [label.format(f"target {k}") for k in range(targets)]
+    weights = samples.class_weights(w, target_names, provenance)
     names = tuple(label.format(f"source {k}") for k in range(sources))
     head = SavedHead(names, h, np.zeros(sources), "last", "none")
     return cosine_correlation(weights, head, permutations=99)

@@ -11,10 +11,10 @@ from time import process_time
 import numpy as np
 import overlap
 import pytest
+import samples
 from PIL import Image
 from scipy.cluster import hierarchy
 
-from probekit.analysis.class_weights import ClassWeights
 from probekit.analysis.dendrogram import cluster
 from probekit.figures import style
 from probekit.figures.files import save_drawing
@@ -35,20 +35,7 @@ SAID = ("random weights (seed 0)", "stand-in data")
 
 def tree_of(names, provenance=SAID, seed=0):
     matrix = np.random.default_rng(seed).normal(size=(len(names), 12))
-    weights = ClassWeights(
-        matrix=matrix,
-        names=tuple(names),
-        task="mine",
-        embedding="made:pool=mean+std",
-        space="embedding",
-        c=0.1,
-        clips=100,
-        converged=True,
-        fingerprint="f" * 64,
-        manifest="m" * 64,
-        provenance=tuple(provenance),
-    )
-    return cluster(weights)
+    return cluster(samples.class_weights(matrix, names, provenance, "made:pool=mean+std"))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from probekit.errors import ProbekitError, UnknownNameError
 from probekit.report import table_format
-from probekit.report.table_format import Cell, Footnotes, Table
+from probekit.report.table_format import Cell, Footnotes, TextTable
 
 NASTY = r"50 % & #1 _a_ {b} $c$ ~ ^ \input{x} <script> | *d* [e] `f` “g” ± 2²"
 
@@ -19,7 +19,7 @@ def grid(**others):
         (Cell(NASTY), Cell("0.5", marks=("†", "a")), Cell("text")),
     )
     made = {"caption": NASTY, "columns": ("who", "score", "what"), "rows": rows}
-    return Table(**{**made, "notes": (("a", NASTY), ("", "plain")), **others})
+    return TextTable(**{**made, "notes": (("a", NASTY), ("", "plain")), **others})
 
 
 def unescaped(text, mark):

@@ -1,4 +1,4 @@
-"""Text in figures: its width, labels cut to fit, and which characters the fonts have."""
+"""Labels of figures: their width, cutting them to fit, and characters that fonts lack."""
 
 import textwrap
 import unicodedata

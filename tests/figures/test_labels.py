@@ -8,12 +8,12 @@ import pytest
 from matplotlib.figure import Figure
 from rich.cells import cell_len
 
-from probekit.figures import style, text
+from probekit.figures import labels, style
 
 
 def test_only_fonts_that_are_there_are_asked_for():
-    assert text.installed(["No Such Font", "DejaVu Sans"]) == ["DejaVu Sans"]
-    assert text.installed(["No Such Font"]) == ["sans-serif"]
+    assert labels.installed(["No Such Font", "DejaVu Sans"]) == ["DejaVu Sans"]
+    assert labels.installed(["No Such Font"]) == ["sans-serif"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with style.style_context():
@@ -23,9 +23,9 @@ def test_only_fonts_that_are_there_are_asked_for():
 def test_labels_that_no_font_has_are_found():
     rare = "\U00012000"  # cuneiform
     with style.style_context():
-        assert text.missing_glyphs(["plain", f"a {rare}", "naïve", f"a {rare}"]) == [f"a {rare}"]
+        assert labels.missing_glyphs(["plain", f"a {rare}", "naïve", f"a {rare}"]) == [f"a {rare}"]
         shaped = mpl.__version_info__[:2] >= (3, 11)
-        assert text.missing_glyphs(["صوت الكلب"]) == ([] if shaped else ["صوت الكلب"])
+        assert labels.missing_glyphs(["صوت الكلب"]) == ([] if shaped else ["صوت الكلب"])
 
 
 def test_widths_are_those_of_the_drawn_text():
@@ -36,7 +36,7 @@ def test_widths_are_those_of_the_drawn_text():
         for artist, box in overlap.boxes(figure):
             # the screen rounds letters to pixels of a point here
             name = artist.get_text()
-            assert text.text_width(name, 6) == pytest.approx(box.width, abs=0.4 * len(name))
+            assert labels.text_width(name, 6) == pytest.approx(box.width, abs=0.4 * len(name))
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_widths_are_those_of_the_drawn_text():
     ],
 )
 def test_long_labels_keep_their_beginning_and_their_end(label, longest, expected):
-    assert text.ellipsize(label, longest) == expected
-    assert cell_len(text.ellipsize(label, longest)) <= longest
+    assert labels.ellipsize(label, longest) == expected
+    assert cell_len(labels.ellipsize(label, longest)) <= longest
 
 
 def test_fitted_labels_are_no_wider_than_there_is_room():
     with style.style_context():
         for label in ("W" * 50, "i" * 300, "many words and some more " * 5):
-            shown = text.fit_to_width(label, 80, 6)
-            assert text.text_width(shown, 6) <= 80
-            assert text.text_width(shown, 6) > 55  # and not much shorter than it could be
-        assert text.fit_to_width("fits", 80, 6) == "fits"
+            shown = labels.fit_to_width(label, 80, 6)
+            assert labels.text_width(shown, 6) <= 80
+            assert labels.text_width(shown, 6) > 55  # and not much shorter than it could be
+        assert labels.fit_to_width("fits", 80, 6) == "fits"
