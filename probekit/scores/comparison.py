@@ -125,7 +125,25 @@ def compare(
 
     Examples
     --------
-    EXAMPLE
+    >>> import probekit
+    >>> from probekit.tasks.standin.corpus import write_corpus
+    >>> _ = write_corpus("corpus", clips=24)
+    >>> _ = probekit.extract(["melstats", "mfcc"], task="synth", root="corpus")
+    >>> _ = probekit.evaluate("synth", ["melstats", "mfcc"], probe="knn")
+    >>> [comparison] = probekit.compare("melstats/knn", "mfcc/knn", task="synth")
+    >>> comparison.first, comparison.second, comparison.clips
+    ('melstats / knn', 'mfcc / knn', 24)
+    >>> comparison.low < comparison.difference < comparison.high
+    True
+    >>> comparison.verdict
+    'not distinguishable'
+
+    As a table:
+
+    >>> import pandas as pd
+    >>> pd.DataFrame(map(vars, [comparison]))[["task", "metric", "first", "second", "verdict"]]
+        task    metric           first      second              verdict
+    0  synth  accuracy  melstats / knn  mfcc / knn  not distinguishable
     """
     if len(runs) < 2:
         raise DataError("compare needs at least two runs; see probekit results ls")

@@ -263,7 +263,7 @@ def results(reports: str | Path | None = None, task: str = "") -> pd.DataFrame:
         One row a run, by task, best first; empty if there are no results. Columns: ``task``,
         ``embedding``, ``probe``, ``fraction`` (share of the training labels, from 0 to 1),
         ``seed``, ``metric``, ``score`` (mean over folds), ``low`` and ``high`` (95 % bootstrap
-        interval), ``spread`` (standard deviation over folds), ``clips`` (clips used) ``of`` (clips
+        interval), ``spread`` (standard deviation over folds), ``clips`` (clips used), ``of`` (clips
         of the task), ``provenance`` (notes to be shown beside the score), ``created`` and ``run``
         (id).
 
@@ -279,7 +279,15 @@ def results(reports: str | Path | None = None, task: str = "") -> pd.DataFrame:
 
     Examples
     --------
-    EXAMPLE
+    >>> import probekit
+    >>> from probekit.tasks.standin.corpus import write_corpus
+    >>> _ = write_corpus("corpus", clips=24)
+    >>> _ = probekit.extract("melstats", task="synth", root="corpus")
+    >>> _ = probekit.evaluate("synth", "melstats", probe="knn")
+    >>> table = probekit.results()
+    >>> table[["task", "embedding", "probe", "metric", "clips", "provenance"]]
+        task embedding probe    metric  clips        provenance
+    0  synth  melstats   knn  accuracy     24  synthetic corpus
     """
     rows = [
         {
