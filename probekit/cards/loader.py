@@ -94,6 +94,8 @@ def _format_validation_error(problem: Any) -> str:
         return "unknown field (misspelt?)"
     if problem["type"] == "missing":
         return "this field is required"
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
+        return str(problem["ctx"]["error"])  # of several fields: the message names what is wrong
     return f"{problem['msg']}, got {problem['input']!r}"
 
 

@@ -89,7 +89,7 @@ def test_tables_of_one_name_do_not_overwrite_each_other(tmp_path, main, monkeypa
     for said in (tmp_path / "pa/0.wav", tmp_path / "pb/0.wav", "--name NAME", "10 of 10"):
         assert str(said) in done.stderr
     assert evaluate(tmp_path / "pa/clips.csv") == before
-    assert "'c0' there is" in evaluate(tmp_path / "pb/clips.csv")
+    assert "clip 'c0' was" in evaluate(tmp_path / "pb/clips.csv")
     assert extract("pb", "--name", "pb").returncode == 0
     assert extract("pb", "--name", "Not A Name").returncode == 2
     assert evaluate("pb") != before

@@ -288,7 +288,7 @@ def test_own_card_goes_before_the_one_that_comes_along(tmp_path, monkeypatch):
     [
         ("metrik: accuracy", r"metrik: unknown field \(misspelt\?\)"),
         ("protocol: {kind: made-folds}", r"protocol: .*made-folds needs folds"),
-        ("protocol: {kind: split, inner_folds: 1}", r"protocol\.inner_folds: .*given: 1"),
+        ("protocol: {kind: split, inner_folds: 1}", r"protocol\.inner_folds: .*got 1"),
     ],
 )
 def test_faulty_card_names_file_and_field(tmp_path, line, fault):
