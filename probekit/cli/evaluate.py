@@ -28,32 +28,33 @@ def evaluate(
         ),
     ] = "linear",
     preset: Annotated[
-        str, typer.Option(help="A paper's recipe for stream, pooling, steps and probe.")
+        str, typer.Option(help="A paper's stream, pooling, transforms and probe.")
     ] = "",
     fraction: Annotated[
-        str, typer.Option(metavar="F,F", help="Shares of the training labels, each a run.")
+        str, typer.Option(metavar="F,F", help="Fractions of the training labels, each a run.")
     ] = "1",
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Runs with as many seeds, where something is random.")
-    ] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, if anything is random.")] = 1,
     solver: Annotated[
-        str, typer.Option(help="Of linear probes: probekit or scikit-learn.")
+        str, typer.Option(help="Solver of linear probes: probekit or scikit-learn.")
     ] = "probekit",
-    device: Annotated[str, typer.Option(help="Where probekit's solver runs.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Torch device of probekit's solver.")] = "cpu",
     jobs: Annotated[
-        int, typer.Option(min=1, help="Processes; runs, or a run's folds, are spread over them.")
+        int, typer.Option(min=1, help="Number of processes for runs, or for the folds of a run.")
     ] = 1,
     dask: Annotated[
-        str | None, typer.Option(metavar="ADDRESS|local", help="Spread runs over a cluster.")
+        str | None,
+        typer.Option(metavar="ADDRESS|local", help="Distribute runs over a Dask cluster."),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Compute also what is kept.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Repeat runs that are in the store.")
+    ] = False,
     json: bool = output.AsJson,
 ) -> None:
     """Score probes on cached embeddings under the task's own protocol.
 
-    Standardized on training clips; settings chosen on validation clips or inside the training
-    folds; 95 % intervals by a bootstrap. Each run is kept as soon as it is done: a JSON, with
-    predictions and weights in HDF5.
+    Features are standardized on training clips; settings are selected on validation clips or
+    inside the training folds; 95 % intervals are bootstrapped. Each run is saved as soon as it is
+    done: a JSON file, with predictions and weights in HDF5.
 
     [bold]Examples[/bold]
 
@@ -68,12 +69,14 @@ def evaluate(
       probekit evaluate --task my-clips.csv -e melstats --probe "sklearn.svm:SVC:C=0.1|1|10"
     """
     from probekit.errors import ProbekitError
-    from probekit.probes import evaluate as evaluate_module
+    from probekit.probes.evaluate import evaluate as evaluate_embeddings
 
     try:
         fractions = [float(value) for value in fraction.split(",")]
     except ValueError as error:
-        raise ProbekitError(f"--fraction {fraction}: numbers separated by commas") from error
+        raise ProbekitError(
+            f"--fraction must be numbers separated by commas, got {fraction}"
+        ) from error
     with output.progress("folds") as bar:
         lines: dict[str, TaskID] = {}
 
@@ -82,7 +85,7 @@ def evaluate(
                 lines[name] = bar.add_task(name, total=total, note="")
             bar.update(lines[name], completed=done)
 
-        found = evaluate_module.evaluate(
+        results = evaluate_embeddings(
             task,
             embedding,
             cache=cache,
@@ -100,39 +103,38 @@ def evaluate(
             progress=tick,
         )
     if json:
-        output.as_json(found)
+        output.as_json(results)
         return
-    for name in dict.fromkeys(r["task"] for r in found):
-        show([r for r in found if r["task"] == name])
+    for name in dict.fromkeys(r["task"] for r in results):
+        show([r for r in results if r["task"] == name])
 
 
-def show(found: "list[Result]") -> None:
-    """Print results of one task as a table, with the published scores below."""
-    first = found[0]
-    metric = first["metric"]
-    several = any(len(r["folds"]) > 1 for r in found)
-    also = list(first["also"])
+def show(results: "list[Result]") -> None:
+    """Print the results of one task as a table, with the published scores below."""
+    first = results[0]
+    metric, also = first["metric"], list(first["also"])
+    has_folds = any(len(r["folds"]) > 1 for r in results)
     columns: dict[str, list[str]] = {
-        "embedding": [r["embedding"] for r in found],
-        "probe": [_probe(r) for r in found],
-        "labels": [f"{100 * r['fraction']:g} %, seed {r['seed']}" for r in found],
-        metric: [f"{r['score']:.3f}" for r in found],
-        "95 % interval": [output.interval(r["interval"]) for r in found],
-        "sd over folds": [f"{r['spread']:.3f}" if len(r["folds"]) > 1 else "–" for r in found],
-        **{name: [_also(r, name) for r in found] for name in also},
-        "on validation": [_validation(r) for r in found],
-        "chosen": [_chosen(r) for r in found],
-        "clips": [f"{r['clips']['used']:,} of {r['clips']['of']:,}" for r in found],
-        "weights": [_weights(r) for r in found],
-        "note": ["; ".join(r["provenance"]) or "–" for r in found],
+        "embedding": [r["embedding"] for r in results],
+        "probe": [_probe(r) for r in results],
+        "labels": [f"{100 * r['fraction']:g} %, seed {r['seed']}" for r in results],
+        metric: [f"{r['score']:.3f}" for r in results],
+        "95 % interval": [output.interval(r["interval"]) for r in results],
+        "sd over folds": [f"{r['spread']:.3f}" if len(r["folds"]) > 1 else "–" for r in results],
+        **{name: [_also(r, name) for r in results] for name in also},
+        "on validation": [_validation(r) for r in results],
+        "chosen": [_chosen(r) for r in results],
+        "clips": [f"{r['clips']['used']:,} of {r['clips']['of']:,}" for r in results],
+        "weights": [_weights(r) for r in results],
+        "note": ["; ".join(r["provenance"]) or "–" for r in results],
     }
-    if not several:
+    if not has_folds:
         del columns["sd over folds"]
-    if several or not any(f["selected_on"].endswith("validation clips") for f in first["folds"]):
+    if has_folds or not any(f["selected_on"].endswith("validation clips") for f in first["folds"]):
         del columns["on validation"]
-    if all(r["fraction"] == 1 and r["seed"] == 0 for r in found):
+    if all(r["fraction"] == 1 and r["seed"] == 0 for r in results):
         del columns["labels"]
-    if all(r["probe"] == "linear" and not r["preset"] for r in found):
+    if all(r["probe"] == "linear" and not r["preset"] for r in results):
         del columns["probe"]
     output.table(
         list(columns),
@@ -140,7 +142,7 @@ def show(found: "list[Result]") -> None:
         title=f"{first['task']}: {first['title']}\n{first['protocol']}",
         numbers="|".join([metric, "sd over folds", "clips", "on validation", *also]),
     )
-    _warn(found)
+    _warn(results)
     if first["published"]:
         output.table(
             ("published", "metric", "score", "where", "what differs"),
@@ -158,47 +160,46 @@ def show(found: "list[Result]") -> None:
         )
 
 
-def _warn(found: "list[Result]") -> None:
-    """Say which fits did not converge, where a choice lies at an edge, where groups are few."""
-    from probekit.metrics.bootstrap import FEW, LONE
-    from probekit.scores.groups import label
+def _warn(results: "list[Result]") -> None:
+    """Warn of fits that did not converge, of choices at an edge, and of few groups."""
+    from probekit.metrics.bootstrap import MIN_UNITS, SINGLE_GROUPS
+    from probekit.scores.groups import run_label
 
-    for r in found:
-        called = label(r) + (f", seed {r['seed']}" if r["seed"] or r["fraction"] < 1 else "")
-        if r["solver"]["unconverged_final"]:  # of the others results show tells
+    for r in results:
+        label = run_label(r) + (f", seed {r['seed']}" if r["seed"] or r["fraction"] < 1 else "")
+        if r["solver"]["unconverged_final"]:  # of the others `results show` tells
             output.warn(
-                f"{called}: {r['solver']['unconverged']} of {r['solver']['fits']} fits did "
+                f"{label}: {r['solver']['unconverged']} of {r['solver']['fits']} fits did "
                 f"not converge (linear probes: a certified gap of {r['solver']['tolerance']:g}); "
                 f"{r['solver']['unconverged_final']} of them are of probes that are scored"
             )
         edges = [f["fold"] for f in r["folds"] if f["at_edge"]]
         if edges:
             output.warn(
-                f"{called}: the choice is at the edge of what was tried in fold {', '.join(edges)}"
+                f"{label}: the choice is at the edge of what was tried in fold {', '.join(edges)}"
             )
-    drawn = [r["interval"] for r in found if r["interval"]["method"] == "bootstrap"]
-    few = min(drawn, key=lambda one: int(one["units"]), default=None)
-    if few and few["units"] < FEW:
+    intervals = [r["interval"] for r in results if r["interval"]["method"] == "bootstrap"]
+    narrowest = min(intervals, key=lambda interval: int(interval["units"]), default=None)
+    if narrowest and narrowest["units"] < MIN_UNITS:
         output.warn(
-            f"intervals rest on only {few['units']} {few['unit'].split()[0]} in a fold: they are "
-            "too narrow"
+            f"intervals rest on only {narrowest['units']} {narrowest['unit'].split()[0]} in a "
+            "fold: they are too narrow"
         )
-    for unit in dict.fromkeys(one["unit"] for one in drawn if LONE in one["unit"]):
-        output.warn(
-            f"intervals: {unit.partition('; ')[2]}: they say nothing about other groups there"
-        )
+    units = dict.fromkeys(interval["unit"] for interval in intervals)
+    for unit in units:
+        if SINGLE_GROUPS in unit:
+            output.warn(
+                f"intervals: {unit.partition('; ')[2]}: they do not cover other groups there"
+            )
 
 
 def _probe(result: "Result") -> str:
-    words = [result["probe"]]
-    if result["preset"]:
-        words.append(f"({result['preset']})")
-    return " ".join(words)
+    return result["probe"] + (f" ({result['preset']})" if result["preset"] else "")
 
 
 def _also(result: "Result", name: str) -> str:
-    own = result["also"].get(name)
-    value = own["score"] if own else None
+    metric = result["also"].get(name)
+    value = metric["score"] if metric else None
     return "–" if value is None else f"{value:.3f}"
 
 
@@ -208,24 +209,24 @@ def _validation(result: "Result") -> str:
 
 
 def _chosen(result: "Result") -> str:
-    """Say which settings the folds chose."""
+    """Return the settings that the folds selected."""
     names = dict.fromkeys(name for f in result["folds"] for name in f["params"])
-    said = []
+    parts = []
     for name in names:
         values: list[Any] = [f["params"].get(name) for f in result["folds"]]
         if all(isinstance(v, (int, float)) for v in values):
             values = [f"{v:.4g}" for v in sorted(values)]
-        said.append(f"{name} " + ", ".join(dict.fromkeys(map(str, values))))
-    return "; ".join(said) or "–"
+        parts.append(f"{name} " + ", ".join(dict.fromkeys(map(str, values))))
+    return "; ".join(parts) or "–"
 
 
 def _weights(result: "Result") -> str:
-    """Say which weights made an embedding: the first digits of each file's hash, or the seed."""
-    said = []
+    """Return the first digits of the hash of each weights file of the embeddings, or its seed."""
+    parts = []
     for source in result["sources"]:
         for text in source["identity"].get("weights", {}).values():
             kind, _, value = text.partition(":")
-            said.append(value[:8] if kind == "sha256" else f"random:{value.split()[0]}")
+            parts.append(value[:8] if kind == "sha256" else f"random:{value.split()[0]}")
     if result["probe"] == "head":
-        said.append("own head")
-    return ", ".join(said) or "–"
+        parts.append("own head")
+    return ", ".join(parts) or "–"

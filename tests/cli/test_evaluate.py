@@ -66,8 +66,11 @@ def test_a_warning_says_of_which_run(evaluate):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("-e", "good", "--fraction", "half"), "--fraction half: numbers separated by commas"),
-        (("-e", "good", "--fraction", "0"), "--fraction 0: above 0 and at most 1"),
+        (
+            ("-e", "good", "--fraction", "half"),
+            "--fraction must be numbers separated by commas, got half",
+        ),
+        (("-e", "good", "--fraction", "0"), "--fraction must be > 0 and <= 1, got 0"),
         (("-e", "good", "--seeds", "0"), "--seeds"),
         (
             (
@@ -86,16 +89,16 @@ def test_a_warning_says_of_which_run(evaluate):
         (("-e", "good:stream=deep"), "good: no stream 'deep'"),
         (
             ("-e", "good:pool=std"),
-            "good: its stream embedding is one vector a clip: leave out pool=",
+            "good: its stream embedding is one vector per clip; leave out pool=",
         ),
         (("-e", "good", "--probe", "svm"), "unknown probe 'svm'"),
         (
             ("-e", "good", "--probe", "sklearn.svm:SVR"),
-            "SVR is a regressor; mine needs a classifier",
+            "mine needs a classifier, got SVR, a regressor",
         ),
         (("-e", "good", "--preset", "kumar"), "unknown preset 'kumar'"),
         (("-e", "good", "--preset", "hear", "--probe", "knn"), "leave out --probe knn"),
-        (("-e", "good", "--probe", "head"), "no head is kept"),
+        (("-e", "good", "--probe", "head"), "good: no head in "),
     ],
 )
 def test_mistakes_are_one_line(evaluate, arguments, words):
@@ -117,9 +120,7 @@ def test_an_interrupt_keeps_what_is_finished(evaluate, tmp_path, monkeypatch):
         patch.setattr(ProbeRun, "compute", stop)
         done = evaluate("-e", "good", "-e", "bad", "--probe", "sklearn.naive_bayes:GaussianNB")
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == (
-        "interrupted; finished work is saved, the same command resumes it\n"
-    )
+    assert done.stderr == ("interrupted; finished work is saved, the same command resumes it\n")
     (path,) = (tmp_path / "reports").rglob("*.json")
     before = path.read_bytes()
     done = evaluate("-e", "good", "-e", "bad", "--probe", "sklearn.naive_bayes:GaussianNB")

@@ -287,7 +287,7 @@ def test_no_clip_in_common_shows_both_kinds_of_ids(place):
 def test_stand_in_data_and_random_weights_are_shown(place):
     clips, features = draw()
     place.task(clips)
-    described = place.embed(clips, features).where / "dataset.json"
+    described = place.embed(clips, features).folder / "dataset.json"
     settled = json.loads(described.read_text())
     settled["provenance"] = ["random weights (seed 0)"]
     described.write_text(json.dumps(settled))
@@ -357,7 +357,7 @@ def test_training_clips_of_one_class_are_one_error_that_names_the_fold(place, jo
         place.evaluate(jobs=jobs)
     assert re.fullmatch(
         f"mine, split '{fold}', choosing C on 3 divisions of the training clips: "
-        "all training clips have the same label: there is nothing to tell apart",
+        "all training clips have the same label; need at least two classes",
         str(caught.value),
     )
     assert not place.files()
@@ -444,7 +444,7 @@ def test_fold_that_cannot_be_scored_is_named_before_anything_is_fitted(place, mo
     clips = manifests.from_rows("mine", rows, target="multi")
     place.task(clips)
     place.embed(clips, features)
-    monkeypatch.setattr(model_selection, "choose", None)
+    monkeypatch.setattr(model_selection, "_choose", None)
     with pytest.raises(DataError, match=r"mine, split '1': PR-AUC .* not defined on its 30 test"):
         place.evaluate()
 
@@ -475,9 +475,9 @@ def small(place):
 @pytest.fixture
 def calls(monkeypatch):
     """Count fits."""
-    made, choose = [], model_selection.choose
+    made, choose = [], model_selection._choose
     monkeypatch.setattr(
-        model_selection, "choose", lambda *a, **k: made.append(1) or choose(*a, **k)
+        model_selection, "_choose", lambda *a, **k: made.append(1) or choose(*a, **k)
     )
     return made
 
@@ -506,7 +506,7 @@ def test_recordings_that_changed_under_the_same_fingerprint_are_another_run(smal
         table.loc[0, "sha256"] = "0" * 64
         return index_module.Index(table, found.parts)
 
-    monkeypatch.setattr(index_module, "load", changed)
+    monkeypatch.setattr(index_module, "load_index", changed)
     (second,) = place.evaluate()
     assert second["sources"] == first["sources"]
     assert second["run"] != first["run"]
@@ -569,7 +569,7 @@ def reached(point):
     if passed.count("before-write") == {commits} and point == {point!r}:
         os._exit(9)
 commit._test_hook = reached
-path = store.path_of(Path({str(place.reports)!r}), "mine", "made", "0" * 64)
+path = store.result_path(Path({str(place.reports)!r}), "mine", "made", "0" * 64)
 store.save(path, {{"format": store.FORMAT}}, {{"predictions/scores": [1.0, 2.0]}})
 """
     ended = subprocess.run([sys.executable, "-c", script], check=False)
@@ -610,7 +610,7 @@ def test_faulty_card_is_not_passed_over_for_a_kept_table(small, monkeypatch):
 
 
 def test_task_without_its_clip_table_says_where_it_was_looked_for(place):
-    with pytest.raises(DataError, match=r"its clip table is not in .*--root DIR"):
+    with pytest.raises(DataError, match=r"no manifest in .*--root DIR"):
         place.evaluate(task="fsdd")
 
 
@@ -649,7 +649,7 @@ def test_large_embeddings_are_read_block_by_block(place, monkeypatch):
     place.embed(clips, features)
     place.embed(clips, features[:, ::-1].copy(), name="other")
     whole = place.evaluate(["made", "made+other"])
-    monkeypatch.setattr(features_module, "LARGE", 0.0)
+    monkeypatch.setattr(features_module, "OUT_OF_CORE_BYTES", 0.0)
     monkeypatch.setattr(features_module.Features, "matrix", None)
     blockwise = place.evaluate(["made", "made+other"], again=True)
     for one, other in zip(whole, blockwise, strict=True):
@@ -665,17 +665,17 @@ def test_a_cluster_sums_over_large_embeddings(place, monkeypatch):
     clips, features = draw(split=parts)  # one path: each pass waits for the workers
     place.task(clips)
     place.embed(clips, features)
-    monkeypatch.setattr(features_module, "LARGE", 0.0)
+    monkeypatch.setattr(features_module, "OUT_OF_CORE_BYTES", 0.0)
     (alone,) = place.evaluate()
     sent = []
-    by_cluster = objective.Objective._by_cluster
+    by_cluster = objective.Objective._cluster_sums
 
     def spy(self, *given):
         found = by_cluster(self, *given)
         sent.append(found)
         return found
 
-    monkeypatch.setattr(objective.Objective, "_by_cluster", spy)
+    monkeypatch.setattr(objective.Objective, "_cluster_sums", spy)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Dask's own
         (spread,) = place.evaluate(again=True, dask="local", jobs=2)

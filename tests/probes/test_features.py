@@ -74,7 +74,7 @@ def test_no_clip_in_common_is_said(two):
     place, *_ = two
     with pytest.raises(DataError, match="no clip has all of the 2 embeddings"):
         features.find_features(place.cache, "a+b", "mine", clips_of(["c0", "c20"]))
-    with pytest.raises(DataError, match=r"none of the 1 clips .*ids there look like .*'other'"):
+    with pytest.raises(DataError, match=r"none of the 1 clips .*ids look like .*'other'"):
         features.find_features(place.cache, "a+b", "mine", clips_of(["other"]))
 
 
@@ -95,7 +95,7 @@ def fake(ids, failures=(), values=None, name="a"):
         SimpleNamespace(
             clip_ids=list(ids),
             failures=dict(failures),
-            where=f"cache/{name}",
+            folder=f"cache/{name}",
             layout=SimpleNamespace(
                 extractor=name, fingerprint="f" * 64, identity={}, provenance=["random weights"]
             ),

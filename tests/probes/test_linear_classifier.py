@@ -59,7 +59,7 @@ def test_it_can_be_searched_over():
 
 @pytest.mark.parametrize(
     ("given", "match"),
-    [({"C": 0.0}, "C must be > 0, got"), ({"C": -1.0}, "C must be positive")],
+    [({"C": 0.0}, "C must be > 0, got 0.0"), ({"C": -1.0}, "C must be > 0, got -1.0")],
 )
 def test_wrong_settings_are_named(given, match):
     with pytest.raises(ValueError, match=match):

@@ -41,7 +41,7 @@ def made(tmp_path):
 
 def keep(found, weight, bias, pooling="none", stream="embedding"):
     kept = head.SavedHead(CLASSES, weight, bias, stream, pooling)
-    head.save_head(found.where.parent, kept)
+    head.save_head(found.folder.parent, kept)
 
 
 def run(place, **options):
@@ -82,14 +82,14 @@ def test_the_head_is_a_run_of_its_own(made):
 
 
 def test_without_a_head_it_says_so(made):
-    with pytest.raises(DataError, match="net: no head is kept"):
+    with pytest.raises(DataError, match="net: no head in "):
         run(made[0])
 
 
 def test_a_head_that_needs_the_network_is_refused(made):
     place, found, _, weight, bias = made
     keep(found, weight, bias, pooling="attention")
-    with pytest.raises(DataError, match="combines frames by attention"):
+    with pytest.raises(DataError, match="pools frames by attention"):
         run(place)
 
 

@@ -36,7 +36,7 @@ def card(metric="accuracy", kind="folds", **others):
     )
 
 
-class Given(SimpleNamespace):
+class RunFeatures(SimpleNamespace):
     """Features as far as a run looks at them."""
 
     out_of_core = False
@@ -49,7 +49,7 @@ def features(values, clips, **others):
     found = {
         "values": np.asarray(values, np.float32),
         "clips": clips,
-        "whole": clips,
+        "all_clips": clips,
         "missing": {},
         "label": "made",
         "expected": len(clips),
@@ -59,7 +59,7 @@ def features(values, clips, **others):
         "training_digests": [],
         "notes": lambda tested: [],
     }
-    return Given(**{**found, **others})
+    return RunFeatures(**{**found, **others})
 
 
 def clips_of(labels, target="single", folds=3, **others):
@@ -131,7 +131,7 @@ def test_missing_clips_are_counted_with_reasons():
     some = features(
         values[:50],
         clips.subset(range(50)),
-        whole=clips,
+        all_clips=clips,
         missing={f"c{k}": "too short" for k in range(50, 60)},
         expected=70,
     )

@@ -190,12 +190,12 @@ def test_a_grid_is_all_combinations():
         ("no.such.module:SVC", "cannot be imported .No module"),
         ("sklearn.svm:", "cannot be imported"),
         (":SVC", "cannot be imported"),
-        ("os:getcwd", "getcwd is not an estimator"),
+        ("os:getcwd", "getcwd must be a scikit-learn estimator"),
         ("sklearn.svm:SVC:C", "'C' has no value; write C=VALUE"),
         ("sklearn.svm:SVC:D=1", "SVC has no parameter 'D'; it has C, break_ties"),
-        ("sklearn.svm:SVC:C=[1", r"'\[1' is neither number nor text"),
-        ("sklearn.pipeline:Pipeline", "Pipeline cannot be made without arguments"),
-        ("sklearn.preprocessing:StandardScaler", "StandardScaler predicts nothing"),
+        ("sklearn.svm:SVC:C=[1", r"cannot read the value '\[1'"),
+        ("sklearn.pipeline:Pipeline", "Pipeline has required arguments"),
+        ("sklearn.preprocessing:StandardScaler", "StandardScaler has no predict method"),
     ],
 )
 def test_what_is_no_estimator(text, words):
@@ -206,9 +206,9 @@ def test_what_is_no_estimator(text, words):
 @pytest.mark.parametrize(
     ("text", "target", "words"),
     [
-        ("sklearn.svm:SVR", "single", "SVR is a regressor; mine needs a classifier"),
-        ("sklearn.svm:SVC", "regression", "SVC is a classifier; mine needs a regressor"),
-        ("sklearn.cluster:KMeans", "multi", "KMeans is a clusterer; mine needs a classifier"),
+        ("sklearn.svm:SVR", "single", "mine needs a classifier, got SVR, a regressor"),
+        ("sklearn.svm:SVC", "regression", "mine needs a regressor, got SVC, a classifier"),
+        ("sklearn.cluster:KMeans", "multi", "mine needs a classifier, got KMeans, a clusterer"),
     ],
 )
 def test_what_predicts_something_else(make_job, text, target, words):

@@ -5,8 +5,8 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from probekit.errors import UnknownNameError
-from probekit.probes import transforms
+from probekit.errors import DataError, UnknownNameError
+from probekit.probes import presets, transforms
 
 THEIRS = {"standardize": StandardScaler, "unit-l2": Normalizer}
 
@@ -54,6 +54,30 @@ def test_unknown_steps_are_named():
     assert transforms.check_steps(["standardize", "unit-l2"]) == ("standardize", "unit-l2")
     with pytest.raises(UnknownNameError, match="unknown step 'standardise'"):
         transforms.check_steps(["standardise"])
+
+
+@pytest.mark.parametrize(
+    "steps", [("unit-l2", "standardize"), ("standardize", "standardize")], ids="-".join
+)
+def test_standardization_anywhere_but_first_is_refused(steps, features):
+    """Its statistics are those of raw features: of unit vectors they would be wrong."""
+    match = f"steps must have standardize first and once, got {', '.join(steps)}"
+    with pytest.raises(DataError, match=match):
+        transforms.check_steps(steps)
+    with pytest.raises(DataError, match=match):
+        transforms.fit_transform(steps, features)
+
+
+def test_a_preset_with_steps_in_the_wrong_order_is_refused(tmp_path, monkeypatch):
+    card = tmp_path / "reports" / "mine.yaml"
+    card.parent.mkdir()
+    card.write_text(
+        "name: mine\ntitle: t\nsource: here\npresets:\n  any:\n    steps: [unit-l2, standardize]\n"
+        "    probe: linear\n    description: d\n"
+    )
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
+    with pytest.raises(DataError, match="--preset mine: steps must have standardize first"):
+        presets.load_preset("mine", "net")
 
 
 def test_a_stepped_probe_sees_transformed_features(features):
