@@ -19,7 +19,7 @@ from probekit.report.leaderboard import (
     LeaderboardRow,
 )
 from probekit.report.table_format import DAGGER
-from probekit.scores.store import Result
+from probekit.scores.store import Result, Source
 
 _MARKS = {BEST: "best", NOT_DISTINGUISHABLE: DAGGER, UNTESTED: "not tested"}
 _CSS_CLASSES = {NOT_DISTINGUISHABLE: "indistinguishable"}  # where they are not the mark itself
@@ -286,7 +286,7 @@ def _details_row(row: LeaderboardRow) -> dict[str, Any]:
         "settings": _chosen_settings(first),
         "sources": [
             {
-                "stream": f"{s['extractor']}, {s['stream']}, {'+'.join(s['pool']) or 'not pooled'} ",
+                "stream": f"{s['extractor']}, {s['stream']}, {_pooling(s)} ",
                 "fingerprint": s["fingerprint"][:12],
             }
             for s in first["sources"]
@@ -298,6 +298,10 @@ def _details_row(row: LeaderboardRow) -> dict[str, Any]:
         "manifest": first["manifest"][:12],
         "created": first["created"][:16].replace("T", " "),
     }
+
+
+def _pooling(source: Source) -> str:
+    return "+".join(source["pool"]) or "not pooled"
 
 
 def _chosen_settings(result: Result) -> list[str]:
