@@ -1,13 +1,14 @@
-"""Paired tests of kept runs."""
+"""Paired comparison of stored runs."""
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+import probekit
 from probekit.errors import DataError, UnknownNameError
 from probekit.metrics.significance import corrected_t_test, holm
 from probekit.scores import comparison
-from probekit.scores.groups import load_groups
+from probekit.scores.groups import load_groups, resolve_run
 
 RNG = np.random.default_rng(0)
 FOLD = np.arange(200) // 40
@@ -17,6 +18,13 @@ EACH = [GOOD[rows].mean() - BAD[rows].mean() for rows in np.arange(200).reshape(
 
 def compare(store, *names, **others):
     return comparison.compare(*names, task="mine", reports=store.root, **others)
+
+
+def test_the_public_function_reads_the_reports_folder_of_the_environment(store, monkeypatch):
+    store.guess("good", GOOD, FOLD, train=160)
+    store.guess("bad", BAD, FOLD, train=160)
+    monkeypatch.setenv("PROBEKIT_REPORTS", str(store.root))
+    assert probekit.compare("good", "bad", task="mine") == compare(store, "good", "bad")
 
 
 def test_a_better_run_is_told_from_a_worse_one(store):
@@ -205,3 +213,84 @@ def test_results_of_two_metrics_have_no_best(store):
     store.guess("b", BAD, metric="balanced-accuracy")
     with pytest.raises(DataError, match=r"different metrics \(accuracy, balanced-accuracy\)"):
         comparison.compare_with_best(load_groups("mine", store.root))
+
+
+# ---- alignment
+
+FOLDS = np.arange(24) // 8
+
+
+def load(store, *names):
+    return [resolve_run(name, "mine", store.root) for name in names]
+
+
+def test_clips_find_each_other_in_whatever_order_they_are(store):
+    right = np.arange(24) % 3 > 0
+    store.guess("a", right, FOLDS)
+    order = np.random.default_rng(0).permutation(24)
+    targets = np.arange(24) % 2
+    store.keep(
+        "b",
+        np.eye(2)[targets][order],
+        targets[order],
+        (2 - FOLDS)[order],
+        fold_names=["3", "2", "1"],
+        clip_ids=[f"c{k}" for k in order],
+    )
+    [(one, other)] = comparison.align_predictions(*load(store, "a", "b"))
+    assert list(one.clip_ids) == list(other.clip_ids) == [f"c{k}" for k in range(24)]
+    assert one.folds == other.folds == ("1", "2", "3")
+    assert np.array_equal(one.fold, FOLDS) and np.array_equal(other.fold, FOLDS)
+    assert np.array_equal(other.scores, np.eye(2)[targets])
+
+
+def test_only_clips_that_both_scored(store):
+    store.guess("a", [True] * 24, FOLDS)
+    store.guess("b", [True] * 12, FOLDS[:12])
+    [(one, other)] = comparison.align_predictions(*load(store, "a", "b"))
+    assert len(one.clip_ids) == len(other.clip_ids) == 12
+    assert one.folds == ("1", "2")
+
+
+def test_clips_of_other_folds_are_refused(store):
+    store.guess("a", [True] * 24, FOLDS)
+    store.guess("b", [True] * 24, np.arange(24) % 3)
+    with pytest.raises(DataError, match=r"a and b were scored in other folds: 16 of the 24 clips"):
+        comparison.align_predictions(*load(store, "a", "b"))
+
+
+def test_no_clip_in_common_is_refused(store):
+    store.guess("a", [True] * 4)
+    store.guess("b", [True] * 4, clip_ids=list("wxyz"))
+    with pytest.raises(DataError, match="a and b have no test clip in common"):
+        comparison.align_predictions(*load(store, "a", "b"))
+
+
+def test_labels_that_differ_are_refused(store):
+    store.keep("a", np.eye(2)[[0, 1, 0, 1]], [0, 1, 0, 1])
+    store.keep("b", np.eye(2)[[0, 1, 0, 1]], [0, 1, 1, 1])
+    with pytest.raises(DataError, match="a and b: the labels of some clips differ"):
+        comparison.align_predictions(*load(store, "a", "b"))
+
+
+def test_clips_scored_in_several_splits_stay_apart(store):
+    ids, fold = ["x", "y", "x", "z"], [0, 0, 1, 1]
+    store.guess("a", [True, True, False, False], fold, clip_ids=ids)
+    store.keep("b", np.eye(2)[[0, 1, 0, 1]], [0, 1, 0, 1], fold, clip_ids=ids)
+    [(one, _)] = comparison.align_predictions(*load(store, "a", "b"))
+    assert list(zip(one.clip_ids, one.fold, strict=True)) == list(zip(ids, fold, strict=True))
+
+
+@pytest.mark.parametrize(("first", "second", "pairs"), [(1, 3, 3), (3, 3, 3), (3, 2, 2), (1, 1, 1)])
+def test_seeds_go_together(store, first, second, pairs):
+    for name, seeds in (("a", first), ("b", second)):
+        for seed in range(seeds):
+            store.guess(name, np.arange(10) >= seed, seed=seed)
+    found = comparison.align_predictions(*load(store, "a", "b"))
+    assert len(found) == pairs
+
+    def wrong(own):
+        return int((own.scores.argmax(axis=1) != own.targets).sum())
+
+    assert [wrong(b) for _, b in found] == [min(k, second - 1) for k in range(pairs)]
+    assert [wrong(a) for a, _ in found] == [min(k, first - 1) for k in range(pairs)]
