@@ -22,6 +22,7 @@ from probekit.cards import ExtractorCard, WeightsFile
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors.weights import download, inventory
 from probekit.extractors.weights import source as source_module
+from probekit.utils import locking
 from probekit.utils.suggest import UnknownNameError
 
 CONTENT = np.random.default_rng(0).bytes(400_000)
@@ -147,9 +148,11 @@ def fetch(card: ExtractorCard, progress: download.Progress | None = None) -> sou
     return source_module.resolve_weights(card, "main", card.weights["main"], progress=progress)
 
 
-def lies(home: Path) -> set[str]:
+def files_in(home: Path) -> set[str]:
+    """Names of the files in the folder of the network, besides its lock."""
     folder = home / "weights" / "net"
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return names - {locking.NAME}
 
 
 def settled(path: Path) -> None:
@@ -176,7 +179,7 @@ def test_a_file_comes_whole_and_leaves_nothing_else(
     assert source.path is not None
     assert source.path.read_bytes() == CONTENT
     assert source.sha256 == SHA256
-    assert lies(home) == {"net.bin"}
+    assert files_in(home) == {"net.bin"}
     assert seen[0] == (0, len(CONTENT)) and seen[-1] == (len(CONTENT), len(CONTENT))
     assert seen == sorted(seen) and len(seen) > 10
     fetch(a_card(server.url, **facts))
@@ -184,7 +187,7 @@ def test_a_file_comes_whole_and_leaves_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "expected"),
     [
         ({"sha256": SHA256}, SHA256),
         ({"sha256_prefix": SHA256[:8]}, SHA256[:8]),
@@ -193,19 +196,19 @@ def test_a_file_comes_whole_and_leaves_nothing_else(
     ],
 )
 def test_another_file_is_not_kept(
-    server: Server, home: Path, facts: dict[str, Any], said: str
+    server: Server, home: Path, facts: dict[str, Any], expected: str
 ) -> None:
     server.content = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
-    with pytest.raises(WeightsError, match=f"another file, and was not kept.*{said}"):
+    with pytest.raises(WeightsError, match=f"not the file of the card, and deleted: .*{expected}"):
         fetch(a_card(server.url, **facts))
-    assert lies(home) == set()
+    assert files_in(home) == set()
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_was(server: Server, home: Path) -> None:
     server.cuts = [100_000, 50_000]
     assert fetch(a_card(server.url, sha256=SHA256)).sha256 == SHA256
     assert server.asked == [None, "bytes=100000-", "bytes=150000-"]
-    assert lies(home) == {"net.bin"}
+    assert files_in(home) == {"net.bin"}
 
 
 def test_an_answer_that_holds_less_than_was_asked_for_is_not_the_end(server: Server) -> None:
@@ -219,10 +222,10 @@ def test_a_server_that_always_breaks_is_given_up_and_what_came_is_kept(
 ) -> None:
     server.cuts = [10_000] * 9
     card = a_card(server.url, sha256=SHA256)
-    with pytest.raises(WeightsError, match=r"50,000 bytes are kept, the next try goes on"):
+    with pytest.raises(WeightsError, match=r"50,000 bytes are kept, and the next attempt resumes there"):
         fetch(card)
     assert len(server.asked) == download.ATTEMPTS
-    assert lies(home) == {"net.bin.part", "net.bin.part.json"}
+    assert files_in(home) == {"net.bin.part", "net.bin.part.json"}
     server.cuts = []
     assert fetch(card).sha256 == SHA256
     assert server.asked[-1] == "bytes=50000-"
@@ -231,13 +234,13 @@ def test_a_server_that_always_breaks_is_given_up_and_what_came_is_kept(
 def test_a_server_that_stalls_is_left_after_the_time_out(
     server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "READ", 0.2)
+    monkeypatch.setattr(download, "READ_TIMEOUT", 0.2)
     server.cuts, server.pause = [100_000] + [0] * 5, 20.0
     begin = time.perf_counter()
-    with pytest.raises(WeightsError, match=r"nothing came from 127.0.0.1 for 0.2 s.*are kept"):
+    with pytest.raises(WeightsError, match=r"no data from 127.0.0.1 for 0.2 s.*are kept"):
         fetch(a_card(server.url, sha256=SHA256))
     assert time.perf_counter() - begin < 5
-    assert "net.bin" not in lies(home)
+    assert "net.bin" not in files_in(home)
     server.cuts = []
     assert fetch(a_card(server.url, sha256=SHA256)).sha256 == SHA256
     assert server.asked[-1] not in (None, "bytes=0-")
@@ -294,9 +297,9 @@ def test_a_file_without_stated_length_is_taken_only_where_it_can_be_recognised(
     server: Server, home: Path
 ) -> None:
     server.length = False
-    with pytest.raises(WeightsError, match="one could not tell whether it is whole"):
+    with pytest.raises(WeightsError, match="completeness cannot be verified"):
         fetch(a_card(server.url))
-    assert "net.bin" not in lies(home)
+    assert "net.bin" not in files_in(home)
     assert fetch(a_card(server.url, sha256=SHA256)).sha256 == SHA256
 
 
@@ -305,7 +308,7 @@ def test_a_web_page_with_status_200_is_not_weights(server: Server, home: Path, k
     server.kind, server.content = kind, b"\n<!DOCTYPE html><html>Sign in</html>"
     with pytest.raises(WeightsError, match="a web page"):
         fetch(a_card(server.url))
-    assert not {"net.bin", "net.bin.part"} & lies(home)
+    assert not {"net.bin", "net.bin.part"} & files_in(home)
 
 
 def test_a_web_page_does_not_cost_what_had_come(server: Server, home: Path) -> None:
@@ -323,7 +326,7 @@ def test_an_empty_file_is_not_weights(server: Server, home: Path) -> None:
     server.content = b""
     with pytest.raises(WeightsError, match="empty"):
         fetch(a_card(server.url))
-    assert lies(home) == set()
+    assert files_in(home) == set()
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
@@ -343,7 +346,7 @@ def test_a_refusal_names_status_address_size_hash_and_place(
     ):
         assert part in str(caught.value)
     assert len(server.asked) == 1  # asking again would not help
-    assert lies(home) == set()
+    assert files_in(home) == set()
 
 
 def test_offline_says_what_to_do_at_once(home: Path) -> None:
@@ -371,12 +374,12 @@ def test_redirects_lead_to_http_only(server: Server, home: Path) -> None:
     secret.write_bytes(CONTENT)
     for bad in (secret.as_uri(), "ftp://127.0.0.1/file", "data:,hello"):
         server.redirect = bad
-        with pytest.raises(WeightsError, match="neither an http nor an https address"):
+        with pytest.raises(WeightsError, match="address must be http or https, got (file|ftp|data):"):
             fetch(a_card(moved, file="other.bin"))
     server.redirect = "/loop"
     with pytest.raises(WeightsError, match="more than 10 redirects"):
         fetch(a_card(moved, file="other.bin"))
-    assert lies(home) == {"net.bin"}
+    assert files_in(home) == {"net.bin"}
 
 
 def test_a_card_without_public_weights_says_so(home: Path) -> None:
@@ -390,7 +393,7 @@ def test_a_card_without_public_weights_says_so(home: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(server: Server, home: Path) -> None:
     home.write_text("a file where the folder should be")
-    with pytest.raises(WeightsError, match="could not be downloaded"):
+    with pytest.raises(WeightsError, match="the download failed: .*weights/net"):
         fetch(a_card(server.url, sha256=SHA256))
 
 
@@ -403,7 +406,7 @@ download.BLOCK = 10_000
 class Card: name = "net"
 facts = WeightsFile(file="net.bin", url=sys.argv[1], sha256=sys.argv[3])
 print("go", flush=True)
-download.obtain(Card, "main", facts, Path(sys.argv[2]))
+download.download_weights(Card, "main", facts, Path(sys.argv[2]))
 """
 
 
@@ -429,7 +432,7 @@ def test_killed_half_way_and_resumed(server: Server, home: Path) -> None:
     server.drip = 0.0
     assert fetch(a_card(server.url, sha256=SHA256)).sha256 == SHA256
     assert server.asked == [None, f"bytes={kept}-"]
-    assert lies(home) == {"net.bin"}
+    assert files_in(home) == {"net.bin"}
 
 
 def test_two_processes_do_not_disturb_one_another(server: Server, home: Path) -> None:
@@ -452,7 +455,7 @@ def test_a_file_is_read_again_only_when_it_changed(
     settled(path)
     reads: list[Path] = []
     real = download.compute_digests
-    monkeypatch.setattr(download, "digests", lambda path: reads.append(path) or real(path))
+    monkeypatch.setattr(download, "compute_digests", lambda path: reads.append(path) or real(path))
     for _ in range(3):
         assert fetch(card).sha256 == SHA256
     assert reads == [path]
@@ -466,7 +469,7 @@ def test_a_file_is_read_again_only_when_it_changed(
     changed = path.stat().st_mtime + 1
     path.write_bytes(CONTENT[:-1] + b"!")  # the same size
     os.utime(path, (changed, changed))
-    with pytest.raises(WeightsError, match=r"its hash is git blob .*Delete the file"):
+    with pytest.raises(WeightsError, match=r"hash must be git blob .* got git blob .*Delete the file"):
         fetch(card)
     assert reads == [path, path]
     (home / "hashes.json").write_text("{ damaged")
@@ -616,7 +619,7 @@ def test_list_get_and_verify(own_cards: Path, server: Server, home: Path) -> Non
 def test_a_stated_size_is_compared_without_reading(server: Server, home: Path) -> None:
     facts = WeightsFile(file="f", size=5, sha256=SHA256)
     assert download.digest_mismatch(facts, 5, None) == ""
-    assert "4 bytes, the card says 5" in download.digest_mismatch(facts, 4, None)
+    assert "must be 5 bytes as in the card, got 4 bytes" in download.digest_mismatch(facts, 4, None)
 
 
 def test_show_says_what_a_network_costs_and_whether_its_weights_are_here(main: Any) -> None:

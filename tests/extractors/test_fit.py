@@ -34,8 +34,8 @@ def test_every_fault_is_named_and_nothing_is_changed():
     assert text.startswith("a/path.pth: ")
     assert "1 missing: 0.bias (3,)" in text
     assert "1 unexpected: head.weight" in text
-    assert "0.weight: (3, 5) given, (3, 2) needed" in text
-    assert "1.weight: a list given, (3,) needed" in text
+    assert "0.weight: must be (3, 2), got (3, 5)" in text
+    assert "1.weight: must be (3,), got a list" in text
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
@@ -51,7 +51,7 @@ def test_optional_keys_may_be_absent_but_not_misshapen():
         load_strict(network(), state, "x")
     load_strict(network(), state, "x", optional=lambda key: key.endswith("num_batches_tracked"))
     state["1.num_batches_tracked"] = count.reshape(1)
-    with pytest.raises(WeightsError, match=r"\(1,\) given, \(\) needed"):
+    with pytest.raises(WeightsError, match=r"must be \(\), got \(1,\)"):
         load_strict(network(), state, "x", optional=lambda key: True)
 
 
@@ -111,7 +111,7 @@ def test_names_from_data_parallel():
 def test_a_state_dict_inside_another_dictionary(names, where):
     inner = {f"module.{key}": torch.zeros(1) for key in names}
     text = refusal({"epoch": 3, where: inner})
-    assert f"its tensors lie under '{where}'" in text
+    assert f"its tensors are under '{where}'" in text
     assert "its names begin with 'module.'" in text
     assert "it looks like weights of cnn14" in text
 

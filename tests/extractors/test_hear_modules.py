@@ -157,9 +157,9 @@ def test_weights_are_named_by_module(module, tmp_path):
     wave = sounds()[:1]
     once, thrice = load.build(plain)(wave)[0]["scene"], load.build(own)(wave)[0]["scene"]
     torch.testing.assert_close(3 * once[:2], thrice[:2])
-    with pytest.raises(WeightsError, match=f"hear:{name}=absent: no such file"):
+    with pytest.raises(WeightsError, match=f"hear:{name}=absent: file not found"):
         load.resolve_spec(f"hear:{name}", weights=parse_overrides([f"hear:{name}=absent"]))
-    with pytest.raises(WeightsError, match=f"name the module, --weights hear:{name}=PATH"):
+    with pytest.raises(WeightsError, match=f"write --weights hear:{name}=PATH"):
         load.resolve_spec(f"hear:{name}", weights=parse_overrides([f"hear={file}"]))
 
 
@@ -193,29 +193,29 @@ def test_fingerprint_covers_the_whole_package(tmp_path, monkeypatch):
 
 FAULTS = {
     "no function": (("def get_scene_embeddings", "def other"), "has no get_scene_embeddings"),
-    "no size": (("scene_embedding_size = 3", "x = 3"), "scene_embedding_size of its model is None"),
+    "no size": (("scene_embedding_size = 3", "x = 3"), "scene_embedding_size of its model must be an integer > 0, got None"),
     "size": (("scene_embedding_size = 3", "scene_embedding_size = 4"),
-             r"get_scene_embeddings returned shape \(1, 3\), not \(1, 4\)"),
-    "fraction": (("sample_rate = 22050", "sample_rate = 22050.5"), "sample_rate of its model is 2"),
+             r"get_scene_embeddings must return shape \(1, 4\), got \(1, 3\)"),
+    "fraction": (("sample_rate = 22050", "sample_rate = 22050.5"), "sample_rate of its model must be an integer > 0, got 22050.5"),
     "frame size": (("timestamp_embedding_size = 2", "timestamp_embedding_size = 5"),
-                   r"returned shape \(1, 87, 2\), not \(1, 87, 5\)"),
+                   r"must return shape \(1, 87, 5\), got \(1, 87, 2\)"),
     "seconds": (("(1000 * HOP /", "(1e6 * HOP /"), "are they milliseconds"),
     "past the end": (("expand(len(audio), -1)", "expand(len(audio), -1) + 30"), "milliseconds"),
     "irregular": (("torch.arange(frames.shape[1])", "torch.arange(frames.shape[1]) ** 0.9"),
-                  "not regular"),
+                  "must return regular timestamps"),
     "backwards": (("torch.arange(frames.shape[1])", "torch.arange(frames.shape[1]).flip(0)"),
-                  "not regular"),
-    "times": (("times.expand(len(audio), -1)", "times"), r"timestamps of shape \(87,\)"),
-    "double": (("audio.mean(1), ", "audio.double().mean(1), "), "returned torch.float64"),
-    "array": (("length], 1)", "length], 1).detach().numpy()"), "returned ndarray; only torch"),
-    "alone": (("return model.gain * embeddings, times", "return times; times"), "no pair"),
+                  "must return regular timestamps"),
+    "times": (("times.expand(len(audio), -1)", "times"), r"must return timestamps of shape \(1, 87\), one a frame, got \(87,\)"),
+    "double": (("audio.mean(1), ", "audio.double().mean(1), "), "must return torch.float32, got torch.float64"),
+    "array": (("length], 1)", "length], 1).detach().numpy()"), "must return a torch tensor, got ndarray"),
+    "alone": (("return model.gain * embeddings, times", "return times; times"), "must return a pair"),
     "raises": (("audio.mean(1)", "audio.nonsense(1)"),
                r"get_scene_embeddings on audio of shape \(1, 44100\): AttributeError"),
     "import": (("import torch", "import torch, not_installed_anywhere"),
                "needs not_installed_anywhere, which is not installed"),
     "syntax": (("import torch", "import torch ("), "cannot be imported: SyntaxError"),
     "random": (("torch.ones(1)", "torch.rand(1)"), "differently each time.*--weights hear:"),
-    "dropout": (("model.dropout(", "torch.nn.functional.dropout("), "draws at random"),
+    "dropout": (("model.dropout(", "torch.nn.functional.dropout("), "computations are random"),
     "nan": (("audio.mean(1), ", "audio.mean(1) / 0, "), "not finite"),
 }  # fmt: skip
 
@@ -235,7 +235,7 @@ def test_places_must_not_depend_on_the_length(module):
     ))  # fmt: skip
     extractor = load.build(load.resolve_spec(f"hear:{name}", streams=["timestamps"]))
     extractor([torch.ones(40000)])
-    with pytest.raises(ProbekitError, match=r"places frames differently.*every 11\.61 ms.*scene"):
+    with pytest.raises(ProbekitError, match=r"must have the same frame grid.*every 11\.61 ms.*scene"):
         extractor([torch.ones(20000)])
 
 
@@ -276,9 +276,9 @@ def test_rounded_timestamps_do_not_drift(module):
 
 
 def test_unknown_modules():
-    with pytest.raises(ProbekitError, match="no module nowhere; install it, or name its folder"):
+    with pytest.raises(ProbekitError, match="module nowhere not found; install it, or add its folder"):
         load.resolve_spec("hear:nowhere.at.all")
-    with pytest.raises(ProbekitError, match=r"hear: name the module, hear:some\.module"):
+    with pytest.raises(ProbekitError, match=r"hear: module missing\. Write hear:some\.module"):
         load.resolve_spec("hear")
     with pytest.raises(ProbekitError, match="has no load_model and no get_scene"):
         load.resolve_spec("hear:json")

@@ -356,7 +356,7 @@ def test_constants_of_old_files_are_left_out(tmp_path):
 
 def test_another_number_of_layers_is_refused(tmp_path):
     path = tree(tmp_path / "w.h5", plain_layers()[:-1])
-    with pytest.raises(WeightsError, match="has 15 layers with weights, the network 16"):
+    with pytest.raises(WeightsError, match="must have 16 layers with weights for this network, got 15"):
         openl3.read_weights(path)
 
 

@@ -179,7 +179,7 @@ def test_pca_file_is_checked(filled):
     with pytest.raises(WeightsError, match="need the weights file pca"):
         filled.load_weights({"main": main})
     bad = {"pca_eigen_vectors": torch.eye(128), "pca_means": torch.zeros(64)}
-    with pytest.raises(WeightsError, match=r"\(64,\) given, \(128,\) needed"):
+    with pytest.raises(WeightsError, match=r"must be \(128,\), got \(64,\)"):
         filled.load_weights({"main": main, "pca": bad})
 
 

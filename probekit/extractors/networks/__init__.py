@@ -1,14 +1,11 @@
 """Networks of the extractors: a module each, or a class of another package."""
 
-import pkgutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from probekit.cards import ExtractorCard
-from probekit.errors import CardError
-from probekit.utils.suggest import did_you_mean
+from probekit.cards import ExtractorCard, card_module_error, import_card_module
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,47 +46,17 @@ def import_network(card: ExtractorCard) -> Network:
         If the module cannot be imported or lacks the function or class; names the card.
     """
     name, colon, attribute = card.module.partition(":")
-    if name.isidentifier() and not colon:
-        source = _import_builtin(card)
+    if card.module == _STUDENT:
+        source: Any = import_module("probekit.extractors.students.extractor")
     else:
-        source = _import(card, name)
-        if colon:
-            source = _get_class(card, source, attribute)
-            return Network(source, getattr(source, "read_weights", None))
+        source = import_card_module(card, name, __name__)
+    if colon:
+        source = _get_class(card, source, attribute)
+        return Network(source, getattr(source, "read_weights", None))
     build = getattr(source, "build", None)
     if not callable(build):
-        raise _card_error(card, f"{name} has no function build(card, params, streams)")
+        raise card_module_error(card, f"{name} has no function build(card, params, streams)")
     return Network(build, getattr(source, "read_weights", None))
-
-
-def _import_builtin(card: ExtractorCard) -> Any:
-    """Import a module of probekit by its short name."""
-    if card.module == _STUDENT:
-        return import_module("probekit.extractors.students.extractor")
-    known = [info.name for info in pkgutil.iter_modules(__path__)]
-    if card.module not in known:
-        raise _card_error(
-            card,
-            f"not a network of probekit.{did_you_mean(card.module, known)} Known: "
-            f"{', '.join(sorted(known))}. For code of another package write package.module:Class",
-        )
-    return import_module(f"{__name__}.{card.module}")
-
-
-def _import(card: ExtractorCard, name: str) -> Any:
-    """Import a module of another package."""
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):
-            reason = f"no module named {error.name!r}. Install its package, or set PYTHONPATH"
-        else:
-            reason = f"{name} needs {error.name!r}, which is not installed"
-        raise _card_error(card, reason) from error
-    except Exception as error:  # code of another package can raise anything
-        raise _card_error(
-            card, f"{name} cannot be imported ({type(error).__name__}: {error})"
-        ) from error
 
 
 def _get_class(card: ExtractorCard, module: Any, attribute: str) -> "type[Extractor]":
@@ -97,14 +64,10 @@ def _get_class(card: ExtractorCard, module: Any, attribute: str) -> "type[Extrac
     from probekit.extractors.base import Extractor
 
     if not hasattr(module, attribute):
-        raise _card_error(card, f"{module.__name__} has no class {attribute!r}")
+        raise card_module_error(card, f"{module.__name__} has no class {attribute!r}")
     cls = getattr(module, attribute)
     if not (isinstance(cls, type) and issubclass(cls, Extractor)):
-        raise _card_error(
+        raise card_module_error(
             card, f"{attribute} must be a subclass of probekit.extractors.base.Extractor"
         )
     return cls
-
-
-def _card_error(card: ExtractorCard, reason: str) -> CardError:
-    return CardError(f"extractor {card.name}: module {card.module!r} of its card: {reason}")

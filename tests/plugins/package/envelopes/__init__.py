@@ -1,0 +1,5 @@
+"""Loudness envelopes, with cards for probekit."""
+
+from pathlib import Path
+
+EXTRACTORS = Path(__file__).parent / "extractors"

@@ -1,0 +1,153 @@
+"""A package of somebody else: its cards and its code, found when it is installed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from probekit.cards import ExtractorCard
+from probekit.errors import CardError
+from probekit.extractors.networks import import_network
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = Path(__file__).parent / "package"
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which the package is installed, without a network connection."""
+    folder = tmp_path_factory.mktemp("plugins")
+    shutil.copytree(PACKAGE, folder / "source")  # setuptools builds inside of the source folder
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    options = ["--no-build-isolation", "--no-cache-dir", "--disable-pip-version-check"]
+    target = folder / "site"
+    subprocess.run([*pip, *options, "--target", target, folder / "source"], check=True)
+    return target
+
+
+@pytest.fixture
+def run(site: Path, tmp_path: Path) -> Run:
+    """Return a function that runs Python with the package installed."""
+
+    def call(*args: str | Path) -> str:
+        environ = {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}", "PROBEKIT_CACHE": str(tmp_path / "c")}
+        done = subprocess.run(
+            [sys.executable, *map(str, args)], cwd=tmp_path, env=os.environ | environ,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return call
+
+
+READ = """
+import json, sys
+import probekit
+embeddings = probekit.open_cache(sys.argv[1], "clips")
+print(json.dumps(embeddings.vectors(["a", "b"]).tolist()))
+"""
+
+
+def test_extractors_of_an_installed_package(run: Run, tmp_path: Path) -> None:
+    names = {row["extractor"] for row in json.loads(run("-m", "probekit", "extractors", "--json"))}
+    assert {"rms", "projection", "vggish"} <= names
+    audio = tmp_path / "clips"
+    audio.mkdir()
+    noise = np.random.default_rng(0).uniform(-1, 1, (2, 8000))
+    for name, wave in zip("ab", noise, strict=True):
+        soundfile.write(audio / f"{name}.wav", wave, 8000, "FLOAT")
+    run(
+        "-m", "probekit", "extract", "-e", "rms", "-e", "projection", "--audio", audio,
+        "--weights", "projection=random:0", "--device", "cpu",
+    )  # fmt: skip
+    rms = np.array(json.loads(run("-c", READ, "rms")))[:, 0]
+    expected = np.sqrt(np.square(noise).reshape(2, 10, 800).mean(2)).mean(1)
+    np.testing.assert_allclose(rms, expected, rtol=1e-6)
+    assert np.array(json.loads(run("-c", READ, "projection"))).shape == (2, 4)
+
+
+MODULES = {
+    "whole.py": "def build(card, params, streams): return (card.name, params, streams)\n",
+    "lacking.py": "import torch\nclass Network(torch.nn.Module): pass\n",
+    "broken.py": "raise RuntimeError('half a file')\n",
+    "needing.py": "import no_such_library\n",
+}
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "third_party").mkdir()
+    for name, text in MODULES.items():
+        (tmp_path / "third_party" / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "third_party"]:
+        del sys.modules[name]
+
+
+def card(module: str) -> ExtractorCard:
+    return ExtractorCard.model_validate(
+        {
+            "name": "theirs", "title": "", "version": 1, "module": module, "sample_rate": 8000,
+            "long_audio": "exact", "default_stream": "a",
+            "streams": {"a": {"dim": 1, "kind": "clip"}},
+        }
+    )  # fmt: skip
+
+
+def test_a_module_with_build(modules: None) -> None:
+    network = import_network(card("third_party.whole"))
+    assert network.build(card("third_party.whole"), {}, ("a",)) == ("theirs", {}, ("a",))
+    assert network.read_weights is None
+
+
+def test_built_in_names_stay() -> None:
+    from probekit.extractors.networks import convnet, short_chunk
+
+    network = import_network(card("convnet"))
+    assert network == (convnet.Convnet, convnet.read_weights)
+    assert short_chunk.__name__.endswith("networks.short_chunk")
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (
+            "third_party.lacking",
+            r"third_party.lacking has no function build\(card, params, streams",
+        ),
+        ("third_party.lacking:Other", "third_party.lacking has no class 'Other'"),
+        ("third_party.lacking:Network", "Network must be a subclass of .*Extractor"),
+        ("third_party.absent", "no module named 'third_party.absent'. Install its package"),
+        ("nowhere.at.all:Network", "no module named 'nowhere'. Install its package"),
+        ("third_party.needing", "third_party.needing needs 'no_such_library'"),
+        ("third_party.broken:Network", r"cannot be imported \(RuntimeError: half a file\)"),
+        ("convnett", "not a network of probekit. Did you mean 'convnet'"),
+        ("short_chunk", r"short_chunk has no function build"),
+        ("", "not a network of probekit"),
+        (":Network", r"cannot be imported \(ValueError"),
+    ],
+)
+def test_errors_name_the_card_and_what_is_missing(modules: None, module: str, message: str) -> None:
+    with pytest.raises(
+        CardError, match=f"^extractor theirs: module '{module}' of its card: .*{message}"
+    ):
+        import_network(card(module))
+
+
+def test_a_class_of_another_package(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(site)
+    network = import_network(card("envelopes.rms:RMS"))
+    extractor = network.build(card("envelopes.rms:RMS"), {}, ("a",))
+    assert extractor.embed(torch.full((1, 1), 4.0))["level"].item() == 2
