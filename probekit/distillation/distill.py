@@ -148,7 +148,7 @@ def distill(
 
     Examples
     --------
-    A student of two synthesized classes, with the mel frames of the same clips as its teacher:
+    A student of two synthesized classes, with frames of MFCCs as its teacher:
 
     >>> import csv
     >>> import soundfile
@@ -162,12 +162,12 @@ def distill(
     ...         rows.append((f"{label}{seed}", f"{label}{seed}.wav", label, split))
     >>> with open("pair.csv", "w", newline="") as file:
     ...     csv.writer(file).writerows(rows)
-    >>> _ = probekit.extract("melstats", task="pair.csv", frames=True)
+    >>> _ = probekit.extract("mfcc", task="pair.csv", frames=True)
     >>> [result] = probekit.distill(
-    ...     "pair.csv", "short-chunk:width=2", "melstats", method="con-reg", epochs=2, device="cpu"
+    ...     "pair.csv", "short-chunk:width=2", "mfcc", method="con-reg", epochs=2, device="cpu"
     ... )
     >>> result["embedding"], result["metric"], len(result["history"])
-    ('con-reg, 2 epochs (melstats)', 'accuracy', 2)
+    ('con-reg, 2 epochs (mfcc)', 'accuracy', 2)
     """
     if seeds < 1:
         raise ProbekitError(f"--seeds must be >= 1, got {seeds}")

@@ -251,7 +251,7 @@ def build(
         if classes is not None and features != classes:
             raise ProbekitError(
                 f"soft-targets: the teacher has {features} values per frame, but the task has "
-                f"{classes} classes. Choose a stream with logits or probabilities of the same classes"
+                f"{classes} classes. Choose a stream with logits or probabilities of these classes"
             )
         return SoftTargets(temperature, target, form, columns)
     regularizers: dict[str, type[_Projected] | type[CFReg]] = {
