@@ -154,12 +154,17 @@ def dendrogram(
 
     Parameters
     ----------
-    task, extractor : str
-        As for :func:`probekit.evaluate`.
-    cache, root : str or pathlib.Path, optional
-        As for :func:`probekit.evaluate`.
+    task : str
+        Name of a task, path of a task card (YAML) or of a CSV.
+    extractor : str
+        Embedding in the cache, for example ``"vggish:stream=relu,pool=mean"``.
+    cache : str or pathlib.Path, optional
+        The embedding cache; ``PROBEKIT_CACHE``, else ``cache`` by default.
+    root : str or pathlib.Path, optional
+        The dataset's folder; by default the manifest in the cache is used.
     c : float > 0, optional
-        The probe's C; chosen on held-out training clips by default.
+        Inverse regularization strength of the probe; by default the value that scores best on
+        held-out training clips.
     space : {"embedding", "standardized"}
         Weights on the embedding as it is, or on standardized features.
     center : {"rows", "classes", "none"}
@@ -170,18 +175,38 @@ def dendrogram(
         How clusters are joined; ward needs euclidean.
     clusters : int >= 1, optional
         Number of clusters, shown as colors; by default the root of the number of classes.
-    probe, preset : str
-        As for :func:`probekit.analysis.class_weights.class_weights`.
+    probe : {"linear"}
+        Other probes have no class weights.
+    preset : str
+        A paper whose stream, pooling and steps to use, for example ``"kumar2021"``.
 
     Returns
     -------
     Dendrogram
-        To be drawn by :func:`probekit.figures.tree.draw_dendrogram`.
+        With ``linkage`` (as scipy defines it), ``order``, ``clusters``, ``cophenetic`` and
+        ``caption``.
 
     Raises
     ------
     ProbekitError
         If task or embeddings are missing, or fewer than two classes have weights.
+
+    See Also
+    --------
+    probekit.figures.tree.draw_dendrogram : Draw it.
+    probekit.evaluate : Score probes on embeddings.
+
+    Examples
+    --------
+    >>> import probekit
+    >>> from probekit.tasks.standin.corpus import write_corpus
+    >>> _ = write_corpus("corpus", clips=24)
+    >>> _ = probekit.extract("melstats", task="synth", root="corpus")
+    >>> tree = probekit.dendrogram("synth", "melstats", c=0.01, space="standardized")
+    >>> len(tree.weights.names), tree.linkage.shape
+    (12, (11, 4))
+    >>> int(tree.clusters.max()) + 1
+    3
     """
     return cluster(
         class_weights(
