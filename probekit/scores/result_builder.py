@@ -1,4 +1,4 @@
-"""Assemble a Result: what runs of probes and of distilled students have in common."""
+"""Builder of results: what runs of probes and of distilled students have in common."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -102,37 +102,12 @@ def build_result(
     packages: Sequence[str],
     history: list[dict[str, Any]],
 ) -> Result:
-    """Return the result of a run; see :class:`probekit.scores.store.Result` for its keys.
+    """Return the result of a run: arguments under the keys of the same names, and what follows.
 
-    Parameters
-    ----------
-    card : TaskCard
-        Task.
-    clips, all_clips : Manifest
-        Clips with features, and all clips of the task.
-    splits : sequence of SplitRows
-        One per fold.
-    scores : ScoreReport
-        From :func:`probekit.scores.scoring.score_predictions`.
-    run, embedding, sources, dim, probe, settings, steps, preset, fraction, seed, protocol
-        As in :class:`probekit.scores.store.Result`.
-    probabilities, folds, grid, solver, provenance, history
-        As in :class:`probekit.scores.store.Result`.
-    expected : int
-        Number of clips that the task should have.
-    missing : mapping of str to str
-        Clips without features, with the reason.
-    start : float
-        :func:`time.perf_counter` at the start of the run.
-    fit_seconds : float
-        Duration of the fit in s.
-    packages : sequence of str
-        Packages whose versions are recorded.
-
-    Returns
-    -------
-    Result
-        With every key.
+    ``all_clips`` are the clips of the task, ``clips`` those with features, ``missing`` the others
+    with the reason, ``expected`` the number that the task should have. ``start`` is
+    :func:`time.perf_counter` at the start of the run, ``fit_seconds`` the duration of the fit, and
+    ``packages`` are those whose versions are recorded.
     """
     return Result(
         format=store.FORMAT,
