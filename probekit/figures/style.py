@@ -40,7 +40,7 @@ class Drawing(Protocol[Contra]):
 
 
 # Luminance falls evenly along the first. In the second it falls from white to both ends, and much
-# further to the positive end, so that the sign can be told in gray, too.
+# further to the positive end, so that the sign is visible in gray, too.
 _COLORMAPS = {
     "probekit.sequential": (
         "#FFFFFF",

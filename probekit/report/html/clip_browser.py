@@ -7,7 +7,7 @@ from typing import Any
 
 from probekit.report.html.audio_clips import AudioClips, ClipTable, load_clip_table
 from probekit.report.leaderboard import Leaderboard
-from probekit.report.misclassified import Misclassified, find_misclassified
+from probekit.report.misclassification import Misclassified, find_misclassified
 
 _EXPLANATIONS = {
     "single": "A clip is wrong if the class of the highest score is not its label.",

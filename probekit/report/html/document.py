@@ -21,7 +21,7 @@ from probekit.errors import DataError
 from probekit.report.html import task_section
 from probekit.report.html.axis import percent, text_anchor
 from probekit.report.html.clip_browser import clip_browser_data, clip_browser_view
-from probekit.report.html.embedded_figures import EmbeddedFigure, collect_figures
+from probekit.report.html.figure_images import FigureImage, collect_figures
 from probekit.report.leaderboard import Leaderboard, build_leaderboards
 from probekit.scores.groups import RunGroup
 from probekit.utils import atomic
@@ -162,7 +162,7 @@ def environment() -> jinja2.Environment:
 
 
 def _section(
-    number: int, board: Leaderboard, clips: dict[str, Any], figures: Sequence[EmbeddedFigure]
+    number: int, board: Leaderboard, clips: dict[str, Any], figures: Sequence[FigureImage]
 ) -> dict[str, Any]:
     """Return the contents of a task's section."""
     return {

@@ -12,7 +12,7 @@ import pytest
 
 from probekit.errors import DataError
 from probekit.report import html
-from probekit.report.html import document, embedded_figures
+from probekit.report.html import document, figure_images
 
 NASTY = '<script>document.title = "broken"</script>'
 LONG = "a label of two hundred characters " * 6
@@ -263,8 +263,8 @@ def test_other_files_among_the_figures_are_passed_over(small, figure):
     folder = figure("alone", svg=None)
     (folder / "list.json").write_text("[]")
     (folder / "broken.json").write_text("{")
-    assert embedded_figures.collect_figures(folder) == []
-    assert embedded_figures.collect_figures(folder / "nowhere") == []
+    assert figure_images.collect_figures(folder) == []
+    assert figure_images.collect_figures(folder / "nowhere") == []
 
 
 # ---- the file

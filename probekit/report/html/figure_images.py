@@ -11,7 +11,7 @@ _MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 @dataclass(frozen=True)
-class EmbeddedFigure:
+class FigureImage:
     """A figure.
 
     Attributes
@@ -32,7 +32,7 @@ class EmbeddedFigure:
     address: str
 
 
-def collect_figures(folder: Path | None, budget: int = BUDGET) -> list[EmbeddedFigure]:
+def collect_figures(folder: Path | None, budget: int = BUDGET) -> list[FigureImage]:
     """Return the figures of a folder, by name; smaller ones are embedded first.
 
     A figure is ``STEM.svg`` or ``STEM.png`` with caption and task in ``STEM.json``; other files are
@@ -49,7 +49,7 @@ def collect_figures(folder: Path | None, budget: int = BUDGET) -> list[EmbeddedF
         if used <= budget:
             embedded.add(picture)
     return [
-        EmbeddedFigure(
+        FigureImage(
             name=name,
             task=str(facts.get("task", "")),
             caption=str(facts["caption"]),

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from probekit.report import leaderboard, misclassified
+from probekit.report import leaderboard, misclassification
 
 
 def of(store):
     [found] = leaderboard.build_leaderboards(store.entries())
-    return misclassified.find_misclassified(found.rows)
+    return misclassification.find_misclassified(found.rows)
 
 
 def test_one_label_a_clip(store):
@@ -94,7 +94,7 @@ def test_numbers_show_the_tenth_with_the_largest_errors(store):
 
 
 def test_many_are_cut_evenly_over_classes(store, monkeypatch):
-    monkeypatch.setattr(misclassified, "MOST_CLIPS", 20)
+    monkeypatch.setattr(misclassification, "MOST_CLIPS", 20)
     targets = np.array([0] * 90 + [1] * 10 + [2] * 3)
     scores = np.eye(3)[(targets + 1) % 3] * np.linspace(0.5, 0.9, 103)[:, None]
     store.clips("x", targets, list("abc"))
