@@ -1,4 +1,4 @@
-"""Where the embeddings for a paper come from: the cache, or recordings and weights."""
+"""Assets of a reproduction: cached embeddings, recordings and weights, and what is missing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from probekit import cards
 from probekit.cache import embeddings
-from probekit.cards.selector import EmbeddingSelector, parse, parse_joined
+from probekit.cards.selector import EmbeddingSelector, parse_selector, parse_selectors
 from probekit.errors import CacheError, ProbekitError
 from probekit.extraction.extract import Progress, extract
 from probekit.extractors import load
@@ -15,13 +15,13 @@ from probekit.probes.task_clips import resolve_clips
 
 
 @dataclass
-class Resources:
-    """What is at hand to compute a paper's scores with.
+class Assets:
+    """Data and weights to compute a paper's scores from.
 
     Attributes
     ----------
     cache : pathlib.Path
-        The cache's folder.
+        The cache root.
     roots : dict of str to pathlib.Path
         Folders of tasks or datasets.
     weights : tuple of str
@@ -40,167 +40,143 @@ class Resources:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        self._made: dict[tuple[str, str], str] = {}  # fingerprints of what was extracted
+        self._fingerprints: dict[tuple[str, str], str] = {}  # of what was extracted
 
     def root(self, task: str) -> Path | None:
-        """Return the folder of a task: its own, or that of its dataset; None where none is given.
-
-        Parameters
-        ----------
-        task : str
-            A task's name.
-
-        Returns
-        -------
-        pathlib.Path or None
-            As given.
-        """
+        """Return the folder of a task or of its dataset; None if unknown."""
         return self.roots.get(task) or self.roots.get(cards.load_task_card(task).dataset)
 
     def embedding(self, task: str, text: str, *, frames: bool = False) -> str:
-        """Make sure that the embeddings of a task's clips are in the cache, as far as they can be.
-
-        Where the task's folder is given, what is missing is extracted.
+        """Extract what is missing of embeddings of a task, if its folder is known.
 
         Parameters
         ----------
         task : str
-            A task's name.
+            Name of the task.
         text : str
-            As after ``-e``.
+            Selectors as after ``-e``.
         frames : bool
-            Whether frames are needed, too.
+            Whether frames are needed.
 
         Returns
         -------
         str
-            The same embeddings, by fingerprint where that is known.
+            Selectors of the same embeddings, by fingerprint where that is known.
 
         Raises
         ------
         ProbekitError
-            If they are neither there nor can be made.
+            If they are not in the cache, and cannot be extracted.
         """
-        return "+".join(self._one(task, one, frames) for one in parse_joined(text))
+        return "+".join(self._extract(task, selector, frames) for selector in parse_selectors(text))
 
-    def _one(self, task: str, one: EmbeddingSelector, frames: bool) -> str:
+    def weights_of(self, extractor: str) -> tuple[str, ...]:
+        """Return those of :attr:`weights` that are of an extractor, a name or selector."""
+        name = extractor.partition(":")[0]
+        return tuple(w for w in self.weights if w.partition("=")[0].partition(".")[0] == name)
+
+    def missing(self, task: str, text: str, *, init: str = "", audio: bool = False) -> list[str]:
+        """Say what a score needs that is missing, and how to get it; nothing is downloaded.
+
+        Parameters
+        ----------
+        task : str
+            Name of the task.
+        text : str
+            Selectors as after ``-e``; may be empty.
+        init : str
+            An extractor of which only the weights are needed.
+        audio : bool
+            Whether recordings are needed as well as embeddings.
+
+        Returns
+        -------
+        list of str
+            A sentence for the data, and one per weights file; empty if nothing is missing.
+        """
+        messages: list[str] = []
+        selectors = parse_selectors(text) if text else ()
+        cached = all(self._is_cached(task, selector) for selector in selectors)
+        if self.root(task) is None and (not cached or (audio and not self._has_audio(task))):
+            download = cards.load_task_card(task).download
+            messages.append(f"data: name the folder with --root {task}=DIR. {download}")
+        networks = [*(() if cached else selectors), *([parse_selector(init)] if init else [])]
+        for selector in networks:
+            messages += self._missing_weights(selector)
+        return list(dict.fromkeys(" ".join(message.split()) for message in messages))
+
+    def _extract(self, task: str, selector: EmbeddingSelector, frames: bool) -> str:
+        """Extract what is missing of one embedding, and return its selector."""
         dataset, root = cards.load_task_card(task).dataset, self.root(task)
         if root is None:
-            return str(self._pinned(one))
-        key = (f"{root} {task}", str(replace(one, pool=("mean",))))
-        if key not in self._made:
+            return str(self._with_fingerprint(selector))
+        name = str(replace(selector, pool=("mean",)))
+        key = (f"{root} {task}", name)
+        if key not in self._fingerprints:
             try:
-                [done] = extract(
-                    [str(replace(one, pool=("mean",)))],
+                [summary] = extract(
+                    [name],
                     task=task,
                     root=root,
                     cache=self.cache,
-                    weights=self.weights_of(one.name),
+                    weights=self.weights_of(selector.name),
                     frames=frames,
                     device=self.device,
                     begin=self.begin,
                     progress=self.progress,
                 )
-                self._made[key] = done.fingerprint[:8]
-            except ProbekitError:
-                try:  # what cannot be made now may have been made before
-                    found = embeddings.find(self.cache, one, dataset)
+                self._fingerprints[key] = summary.fingerprint[:8]
+            except ProbekitError as error:
+                try:  # what cannot be extracted now may have been extracted before
+                    cached = embeddings.find_embeddings(self.cache, selector, dataset)
                 except CacheError:
-                    found = None
-                if found is None:
-                    raise
-                self._made[key] = found.layout.fingerprint[:8]
-        return str(replace(one, fingerprint=self._made[key]))
+                    raise error from None
+                self._fingerprints[key] = cached.layout.fingerprint[:8]
+        return str(replace(selector, fingerprint=self._fingerprints[key]))
 
-    def _pinned(self, one: EmbeddingSelector) -> EmbeddingSelector:
-        """Return an embedding with its fingerprint, where the weights for it are named."""
-        given = self.weights_of(one.name)
-        if one.fingerprint or not given:
-            return one
-        spec = load.resolve_spec(str(one), weights=load.parse_overrides(given))
-        return replace(one, fingerprint=spec.fingerprint[:8])
+    def _with_fingerprint(self, selector: EmbeddingSelector) -> EmbeddingSelector:
+        """Return a selector with the fingerprint, if weights were named for its extractor."""
+        weights = self.weights_of(selector.name)
+        if selector.fingerprint or not weights:
+            return selector
+        spec = load.resolve_spec(str(selector), weights=load.parse_overrides(weights))
+        return replace(selector, fingerprint=spec.fingerprint[:8])
 
-    def _is_cached(self, task: str, one: EmbeddingSelector) -> bool:
-        """Tell whether there are embeddings that fit, one or several."""
+    def _is_cached(self, task: str, selector: EmbeddingSelector) -> bool:
+        """Tell whether embeddings match a selector, one or several."""
         dataset = cards.load_task_card(task).dataset
         return any(
             e.layout.dataset == dataset
-            and e.layout.extractor == one.name
-            and embeddings.matches(e, one)
+            and e.layout.extractor == selector.name
+            and embeddings.matches(e, selector)
             for e in embeddings.list_embeddings(self.cache)
         )
 
-    def weights_of(self, extractor: str) -> tuple[str, ...]:
-        """Return the weights that are named for an extractor.
-
-        Parameters
-        ----------
-        extractor : str
-            As after ``-e``.
-
-        Returns
-        -------
-        tuple of str
-            As given.
-        """
-        name = extractor.partition(":")[0]
-        return tuple(w for w in self.weights if w.partition("=")[0].partition(".")[0] == name)
-
     def _has_audio(self, task: str) -> bool:
-        """Tell whether it is known where the recordings of a task are."""
+        """Tell whether the folder of a task's recordings is known."""
         try:
             root = resolve_clips(task, self.cache, self.root(task))[1].root
         except ProbekitError:
             return False
         return root is not None and root.is_dir()
 
-    def missing(self, task: str, text: str, *, first: str = "", heard: bool = False) -> list[str]:
-        """Say what a score needs that is not here, and how to get it; nothing if it is all here.
-
-        Parameters
-        ----------
-        task : str
-            A task's name.
-        text : str
-            As after ``-e``; may be empty.
-        first : str
-            An extractor whose weights are needed, not its embeddings.
-        heard : bool
-            Whether the recordings are needed, not only their embeddings.
-
-        Returns
-        -------
-        list of str
-            A sentence for the data and one for each weights file; nothing is downloaded.
-        """
-        said: list[str] = []
-        own = parse_joined(text) if text else []
-        there = all(self._is_cached(task, one) for one in own)
-        if self.root(task) is None and (not there or (heard and not self._has_audio(task))):
-            said.append(
-                f"data: name the folder with --root {task}=DIR. {cards.load_task_card(task).download}"
-            )
-        for one in [*([] if there else own), *([parse(first)] if first else [])]:
-            said += self._lacking_weights(one)
-        return list(dict.fromkeys(" ".join(text.split()) for text in said))
-
-    def _lacking_weights(self, one: EmbeddingSelector) -> list[str]:
-        """Say which weights files of an extractor are not here, and how to get them."""
-        if one.name not in cards.card_paths("extractors"):
+    def _missing_weights(self, selector: EmbeddingSelector) -> list[str]:
+        """Say which weights files of an extractor are missing, and how to get them."""
+        name = selector.name
+        if name not in cards.card_paths("extractors"):
             return []
-        given = load.parse_overrides(self.weights_of(one.name))
-        card, said = cards.load_extractor_card(one.name), []
-        streams = (one.stream or card.default_stream,)
-        needed = source.required_weights(
-            card, load.parse_parameters(card, one.params), streams
-        ).values()
-        for held in inventory.held([one.name]):
-            role, facts = held.role.partition("/")[0], card.weights[held.role]
-            if held.present or f"{one.name}.{role}" in given or facts not in needed:
+        overrides = load.parse_overrides(self.weights_of(name))
+        card, messages = cards.load_extractor_card(name), []
+        streams = (selector.stream or card.default_stream,)
+        params = load.parse_parameters(card, selector.params)
+        required = source.required_weights(card, params, streams).values()
+        for status in inventory.list_weights([name]):
+            role, facts = status.role.partition("/")[0], card.weights[status.role]
+            if status.present or f"{name}.{role}" in overrides or facts not in required:
                 continue
-            where = f"from {facts.url}, as {held.path}" if facts.url else facts.missing
-            option = one.name if role == "main" else f"{one.name}.{role}"
-            said.append(
-                f"weights: {held.path.name} of {one.name}, --weights {option}=FILE. {where}"
+            origin = f"from {facts.url}, as {status.path}" if facts.url else facts.missing
+            option = name if role == "main" else f"{name}.{role}"
+            messages.append(
+                f"weights: {status.path.name} of {name}, --weights {option}=FILE. {origin}"
             )
-        return said
+        return messages

@@ -1,4 +1,4 @@
-"""What a method gains over another: the mean difference over tasks, with a paired t-test."""
+"""Gain of a method over another: mean difference over tasks, with a paired t-test."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from scipy import stats
 
 from probekit.errors import DataError
 
-POINTS = 100  # a share is a hundred percentage points
+POINTS = 100  # percentage points
 
 
 @dataclass(frozen=True)
@@ -20,51 +20,46 @@ class Gain:
     mean : float
         In percentage points.
     low, high : float or None
-        Its 95 % interval by Student's t; None where the differences do not vary.
-    said : str
-        The test, in words.
+        95 % interval by Student's t; None if the differences do not vary.
+    note : str
+        Describes the test.
     """
 
     mean: float
     low: float | None
     high: float | None
-    said: str
+    note: str
 
 
 def mean_gain(
-    ours: Mapping[str, float], theirs: Mapping[str, float], wanted: Sequence[str]
+    scores: Mapping[str, float], baseline: Mapping[str, float], tasks: Sequence[str]
 ) -> Gain:
-    """Compare two methods over tasks.
+    """Compare two methods over tasks, by a two-sided paired t-test with tasks as units.
 
     Parameters
     ----------
-    ours, theirs : mapping of str to float
-        Scores by task, as shares from 0 to 1.
-    wanted : sequence of str
-        The tasks that count; those that both have are compared.
-
-    Returns
-    -------
-    Gain
-        Ours less theirs, tested by a paired t-test (two-sided) with a task as the unit.
+    scores, baseline : mapping of str to float
+        Scores by task, as proportions from 0 to 1.
+    tasks : sequence of str
+        The tasks that count; those in both mappings are compared.
 
     Raises
     ------
     DataError
-        If fewer than two tasks have both.
+        If fewer than two tasks are in both.
     """
-    both = [name for name in wanted if name in ours and name in theirs]
-    if len(both) < 2:
+    common = [name for name in tasks if name in scores and name in baseline]
+    if len(common) < 2:
         raise DataError(
-            f"{len(both)} of {len(wanted)} tasks have both scores; at least two are needed"
+            f"{len(common)} of {len(tasks)} tasks have both scores; at least two are needed"
         )
-    differences = POINTS * np.array([ours[name] - theirs[name] for name in both])
-    over = f"{len(both)} tasks"
-    if len(both) < len(wanted):
-        over = f"{len(both)} of {len(wanted)} tasks ({', '.join(both)})"
+    differences = POINTS * np.array([scores[name] - baseline[name] for name in common])
+    over = f"{len(common)} tasks"
+    if len(common) < len(tasks):
+        over = f"{len(common)} of {len(tasks)} tasks ({', '.join(common)})"
     if np.ptp(differences) == 0:
-        said = f"mean over {over}; no t-test: all differences are the same"
-        return Gain(float(differences.mean()), None, None, said)
+        note = f"mean over {over}; no t-test: all differences are the same"
+        return Gain(float(differences.mean()), None, None, note)
     test = stats.ttest_1samp(differences, 0.0)
     interval = test.confidence_interval(0.95)
     return Gain(
@@ -72,5 +67,5 @@ def mean_gain(
         float(interval.low),
         float(interval.high),
         f"mean over {over} and its 95 % interval; paired t-test over tasks: "
-        f"t({len(both) - 1}) = {test.statistic:.2f}, p = {test.pvalue:.2g}",
+        f"t({len(common) - 1}) = {test.statistic:.2f}, p = {test.pvalue:.2g}",
     )

@@ -1,4 +1,4 @@
-"""A paper's figures, made by the analyses that its card names."""
+"""Figures of a paper, drawn by the analyses that its card names."""
 
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ def draw(figure: Figure, runs: Runs, folder: Path) -> tuple[str, tuple[Path, ...
     Parameters
     ----------
     figure : Figure
-        What the card says.
+        Of the paper's card.
     runs : Runs
-        Data, cache and weights, and the runs of its lines.
+        Assets, and runs of an efficiency figure.
     folder : pathlib.Path
         Where files go.
 
@@ -35,86 +35,81 @@ def draw(figure: Figure, runs: Runs, folder: Path) -> tuple[str, tuple[Path, ...
     Raises
     ------
     ProbekitError
-        If data or weights are missing, or do not do.
+        If data or weights are missing or cannot be used.
     """
     if figure.kind == "efficiency":
-        return _efficiency(figure, runs, folder)
-    return _weights(figure, runs, folder)
+        return _draw_efficiency(figure, runs, folder)
+    return _draw_class_weights(figure, runs, folder)
 
 
 def missing_for_figure(figure: Figure, runs: Runs) -> list[str]:
-    """Say what a figure needs that is not here, and how to get it.
-
-    Parameters
-    ----------
-    figure : Figure
-        What the card says.
-    runs : Runs
-        What is here.
-
-    Returns
-    -------
-    list of str
-        As :meth:`probekit.reproduce.assets.Resources.lacking`; some may be there twice.
-    """
+    """Say what a figure needs that is missing, and how to get it; may repeat itself."""
     if not figure.lines:
-        return runs.supply.missing(figure.task, figure.embedding)
-    return [text for line in figure.lines for text in runs.missing(_at(line, figure, 1.0))]
+        return runs.assets.missing(figure.task, figure.embedding)
+    return [
+        message
+        for line in figure.lines
+        for message in runs.missing(_with_fraction(line, figure, 1.0))
+    ]
 
 
-def _at(line: Column, figure: Figure, share: float) -> Column:
-    """Return a line's setting for one share of the labels."""
-    return line.model_copy(update={"task": figure.task, "fraction": share})
+def _with_fraction(line: Column, figure: Figure, fraction: float) -> Column:
+    """Return the setting of a line for a fraction of the training labels."""
+    return line.model_copy(update={"task": figure.task, "fraction": fraction})
 
 
-def _efficiency(
+def _draw_efficiency(
     figure: Figure, runs: Runs, folder: Path
 ) -> tuple[str, tuple[Path, ...], tuple[str, ...]]:
-    """Draw scores by share of the training labels, of these very runs and no others."""
-    from probekit.analysis.label_efficiency import LabelEfficiency, EfficiencyCurve, EfficiencyPoint
+    """Draw scores by fraction of the training labels, of the card's runs and no others."""
+    from probekit.analysis.label_efficiency import EfficiencyCurve, EfficiencyPoint, LabelEfficiency
     from probekit.figures.curves import draw_label_efficiency
     from probekit.figures.files import save_drawing
 
-    lines, metric = [], ""
-    for one in figure.lines:
+    curves, metric = [], ""
+    for line in figure.lines:
         points = []
-        for share in sorted(figure.shares):
-            result = runs.get_run(_at(one, figure, share), one.frames)
+        for fraction in sorted(figure.shares):
+            result = runs.get_run(_with_fraction(line, figure, fraction), line.frames)
             labels = float(np.mean([fold["train"] for fold in result["folds"]]))
-            points.append(
-                EfficiencyPoint(share, labels, (result["score"],), RunGroup(one.label, (result,), ()))
-            )
+            group = RunGroup(line.label, (result,), ())
+            points.append(EfficiencyPoint(fraction, labels, (result["score"],), group))
             metric = result["metric"]
-        lines.append(EfficiencyCurve(one.label, tuple(points)))
-    found = LabelEfficiency(figure.task, metric, tuple(lines), (figure.name,))
-    return found.caption, tuple(save_drawing(draw_label_efficiency, found, folder)), tuple(found.provenance)
+        curves.append(EfficiencyCurve(line.label, tuple(points)))
+    efficiency = LabelEfficiency(figure.task, metric, tuple(curves), (figure.name,))
+    files = save_drawing(draw_label_efficiency, efficiency, folder)
+    return efficiency.caption, tuple(files), tuple(efficiency.provenance)
 
 
-def _weights(
+def _draw_class_weights(
     figure: Figure, runs: Runs, folder: Path
 ) -> tuple[str, tuple[Path, ...], tuple[str, ...]]:
-    """Draw what the weights of a probe show."""
-    from probekit.analysis import correlation, dendrogram, projection
+    """Draw what the class weights of a probe show."""
+    from probekit.analysis.correlation import correlation
+    from probekit.analysis.dendrogram import dendrogram
+    from probekit.analysis.projection import project_classes
     from probekit.figures.files import save_drawing
     from probekit.figures.heatmap import draw_correlation
     from probekit.figures.scatter import draw_projection
     from probekit.figures.tree import draw_dendrogram
 
-    text = runs.supply.embedding(figure.task, apply_preset(figure.preset, figure.embedding)[0])
-    places: dict[str, Any] = {
-        "cache": runs.supply.cache,
-        "root": runs.supply.root(figure.task),
+    assets = runs.assets
+    selector, _ = apply_preset(figure.preset, figure.embedding)
+    embedding = assets.embedding(figure.task, selector)
+    inputs: dict[str, Any] = {
+        "cache": assets.cache,
+        "root": assets.root(figure.task),
         "preset": figure.preset,
     }
     options: dict[str, Any] = dict(figure.options)
     if figure.kind == "correlation":
-        pairs = correlation.correlation(figure.task, text, **places, **options)
+        pairs = correlation(figure.task, embedding, **inputs, **options)
         files = save_drawing(draw_correlation, pairs, folder)
         return pairs.caption, tuple(files), tuple(pairs.weights.provenance)
-    own = {} if figure.kind == "projection" else options
-    tree = dendrogram.dendrogram(figure.task, text, **places, **own)
-    said = tuple(tree.weights.provenance)
+    tree_options = {} if figure.kind == "projection" else options
+    tree = dendrogram(figure.task, embedding, **inputs, **tree_options)
+    provenance = tuple(tree.weights.provenance)
     if figure.kind == "projection":
-        points = projection.project_classes(tree, **options)
-        return points.caption, tuple(save_drawing(draw_projection, points, folder)), said
-    return tree.caption, tuple(save_drawing(draw_dendrogram, tree, folder)), said
+        points = project_classes(tree, **options)
+        return points.caption, tuple(save_drawing(draw_projection, points, folder)), provenance
+    return tree.caption, tuple(save_drawing(draw_dendrogram, tree, folder)), provenance

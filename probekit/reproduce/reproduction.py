@@ -1,4 +1,4 @@
-"""A paper's tables and figures, computed here as far as data and weights are here."""
+"""Reproduction of a paper: its tables and figures, computed as far as data and weights allow."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from pathlib import Path
 
 from probekit.cards import PaperCard
 from probekit.cards.paper import Cell, Figure, Table
-from probekit.cards.selector import parse_joined
+from probekit.cards.selector import parse_selectors
 from probekit.errors import ProbekitError
-from probekit.reproduce import gains, paper_figures
-from probekit.reproduce.assets import Resources
-from probekit.reproduce.runs import Epochs, Runs
+from probekit.reproduce import paper_figures
+from probekit.reproduce.assets import Assets
+from probekit.reproduce.gains import mean_gain
+from probekit.reproduce.runs import EpochProgress, Runs
 from probekit.scores.store import Result
 
 COMPUTED, MISSING, FAILED, PENDING, PRIOR = "computed", "missing", "failed", "pending", "prior"
@@ -18,22 +19,22 @@ COMPUTED, MISSING, FAILED, PENDING, PRIOR = "computed", "missing", "failed", "pe
 
 @dataclass(frozen=True)
 class Score:
-    """A published score and ours beside it.
+    """A published score and its reproduction.
 
     Attributes
     ----------
     cell : Cell
-        What the paper says.
+        The published score.
     status : {"computed", "missing", "failed", "pending", "prior"}
-        ``missing``: data or weights are not here; ``failed``: they are, but do not do; ``pending``:
-        nothing here can compute it; ``prior``: the paper quotes it from other work.
-    ours, low, high : float or None
-        Our score with its 95 % interval, where it is computed; a count has no interval.
+        ``missing``: data or weights are missing; ``failed``: they cannot be used; ``pending``:
+        probekit cannot compute it; ``prior``: the paper quotes it from other work.
+    value, low, high : float or None
+        The reproduced score with its 95 % interval; a count has no interval.
     run : str
-        The run's name in the results store.
+        Id of the run in the results store.
     provenance : tuple of str
-        What must be shown beside our score.
-    why : str
+        What must be shown beside the reproduced score.
+    reason : str
         Why there is none.
     needs : tuple of str
         What to get, and how.
@@ -41,52 +42,52 @@ class Score:
 
     cell: Cell
     status: str
-    ours: float | None = None
+    value: float | None = None
     low: float | None = None
     high: float | None = None
     run: str = ""
     provenance: tuple[str, ...] = ()
-    why: str = ""
+    reason: str = ""
     needs: tuple[str, ...] = ()
 
     @property
-    def stand_in(self) -> bool:
-        """Whether our score says nothing about the paper's: made-up data or weights."""
-        return any(map(_uses_standins, self.provenance))
+    def uses_standins(self) -> bool:
+        """Whether data or weights are stand-ins: the score says nothing about the paper's."""
+        return any(map(_mentions_standins, self.provenance))
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's; None where there is nothing to compare."""
-        if self.ours is None or self.cell.value is None or self.stand_in:
+        """Reproduced minus published score; None if they cannot be compared."""
+        if self.value is None or self.cell.value is None or self.uses_standins:
             return None
-        return self.ours - self.cell.value
+        return self.value - self.cell.value
 
     @property
     def within_interval(self) -> bool | None:
-        """Whether the paper's score lies in our interval; None where there is none to compare."""
-        value = self.cell.value
-        if self.difference is None or value is None or self.low is None or self.high is None:
+        """Whether the published score lies in the interval; None if they cannot be compared."""
+        published = self.cell.value
+        if self.difference is None or published is None or self.low is None or self.high is None:
             return None
-        return self.low <= value <= self.high
+        return self.low <= published <= self.high
 
 
 @dataclass(frozen=True)
 class ReproducedFigure:
-    """A figure of the paper, and ours.
+    """A published figure and its reproduction.
 
     Attributes
     ----------
     figure : Figure
-        What the card says.
+        The published figure.
     status : {"computed", "missing", "failed", "pending"}
         As for :class:`Score`.
     caption : str
-        Of ours.
+        Of the reproduction.
     files : tuple of pathlib.Path
-        Of ours.
+        Of the reproduction.
     provenance : tuple of str
         What must be shown beside it.
-    why : str
+    reason : str
         Why there is none.
     needs : tuple of str
         What to get, and how.
@@ -97,24 +98,24 @@ class ReproducedFigure:
     caption: str = ""
     files: tuple[Path, ...] = ()
     provenance: tuple[str, ...] = ()
-    why: str = ""
+    reason: str = ""
     needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of a paper.
+    """Tables and figures of a paper with their reproductions.
 
     Attributes
     ----------
     paper, title : str
-        Which.
+        Name and title of the paper.
     tables : tuple of (Table, tuple of Score)
         Scores row by row.
-    figures : tuple of Drawn
+    figures : tuple of ReproducedFigure
         In the order of the card.
     rehearsed : bool
-        Whether everything is of stand-in data and random weights.
+        Whether all data and weights are stand-ins.
     """
 
     paper: str
@@ -125,12 +126,9 @@ class Reproduction:
 
     @property
     def parts(self) -> list[Score | ReproducedFigure]:
-        """All scores and figures but those that the paper quotes from other work."""
-        every: list[Score | ReproducedFigure] = [
-            score for _, scores in self.tables for score in scores
-        ]
-        every += self.figures
-        return [part for part in every if part.status != PRIOR]
+        """All scores and figures except those that the paper quotes from other work."""
+        parts: list[Score | ReproducedFigure] = [s for _, scores in self.tables for s in scores]
+        return [part for part in [*parts, *self.figures] if part.status != PRIOR]
 
     @property
     def is_complete(self) -> bool:
@@ -140,150 +138,155 @@ class Reproduction:
 
 def reproduce(
     card: PaperCard,
-    supply: Resources,
+    assets: Assets,
     *,
     reports: Path,
     jobs: int = 1,
     rehearsed: bool = False,
     epochs: int | None = None,
     step: Callable[[str], None] | None = None,
-    watch: Epochs | None = None,
+    progress: EpochProgress | None = None,
 ) -> Reproduction:
-    """Compute what a paper's tables and figures show, as far as data and weights are here.
+    """Compute a paper's tables and figures, as far as data and weights allow.
 
-    Embeddings that are in the cache are used; where the folder of a task is given, what is missing
-    is extracted first, and students are trained. Runs are kept in the results store like any
-    others.
+    Cached embeddings are used; if the folder of a task is known, missing ones are extracted first,
+    and students are trained. Runs are stored like any others.
 
     Parameters
     ----------
     card : PaperCard
-        Of the paper; :func:`probekit.reproduce.arguments.select_parts` leaves out parts of it.
-    supply : Supply
-        Data, cache and weights.
+        Card of the paper; :func:`probekit.reproduce.arguments.select_parts` selects parts of it.
+    assets : Assets
+        Cache, recordings and weights.
     reports : pathlib.Path
-        Where results are kept; figures go to ``<reports>/<paper>/figures``.
+        Where results are stored; figures go to ``<reports>/<paper>/figures``.
     jobs : int >= 1
         Processes for the folds of a run.
     rehearsed : bool
-        Whether the supply is of stand-ins; students are then trained as shortly as their recipe
+        Whether the assets are stand-ins; students are then trained as briefly as their recipe
         allows.
     epochs : int >= 1, optional
-        Of students, other than that.
+        Epochs of students, instead of these.
     step : callable, optional
-        Called with what is done next.
-    watch : callable, optional
+        Called with a description of each step before it starts.
+    progress : callable, optional
         Called while a student is trained: its name, epochs done, epochs at most, numbers.
 
     Returns
     -------
     Reproduction
-        Ours beside the paper's; what cannot be computed says why.
+        With reasons for what could not be computed.
     """
-    runs = Runs(supply, reports, jobs, epochs, rehearsed, step or (lambda text: None), watch)
+    report_step = step or (lambda text: None)
+    runs = Runs(assets, reports, jobs, epochs, rehearsed, report_step, progress)
     folder = reports / card.name / "figures"
     cells = [cell for table in card.tables for cell in table.cells()]
-    # one extraction serves all cells of an embedding: with frames where any of them needs these
-    framed = {(cell.task, cell.embedding) for cell in cells if cell.frames}
-    tables = tuple((table, _scores(table, runs, framed)) for table in card.tables)
-    figures = tuple(_drawn(figure, runs, folder) for figure in card.figures)
+    # one extraction serves all cells of an embedding: with frames if any of them needs these
+    with_frames = {(cell.task, cell.embedding) for cell in cells if cell.frames}
+    tables = tuple((table, _compute_scores(table, runs, with_frames)) for table in card.tables)
+    figures = tuple(_compute_figure(figure, runs, folder) for figure in card.figures)
     return Reproduction(card.name, card.title, tables, figures, rehearsed)
 
 
-def _scores(table: Table, runs: Runs, framed: set[tuple[str, str]]) -> tuple[Score, ...]:
-    """Compute a table's scores; what compares rows comes after these."""
+def _compute_scores(
+    table: Table, runs: Runs, with_frames: set[tuple[str, str]]
+) -> tuple[Score, ...]:
+    """Compute the scores of a table; gains come last, since they compare rows."""
     cells = table.cells()
-    found = {
-        (c.row, c.column): _score(c, runs, (c.task, c.embedding) in framed)
+    scores = {
+        (c.row, c.column): _compute_score(c, runs, (c.task, c.embedding) in with_frames)
         for c in cells
         if not c.of or not c.computed
     }
     for cell in cells:
-        if (cell.row, cell.column) not in found:
-            found[cell.row, cell.column] = _gain(cell, found)
-    return tuple(found[cell.row, cell.column] for cell in cells)
+        if (cell.row, cell.column) not in scores:
+            scores[cell.row, cell.column] = _compute_gain(cell, scores)
+    return tuple(scores[cell.row, cell.column] for cell in cells)
 
 
-def _score(cell: Cell, runs: Runs, frames: bool) -> Score:
-    """Compute one score, or say why not."""
+def _compute_score(cell: Cell, runs: Runs, frames: bool) -> Score:
+    """Compute a score, or say why not."""
     if cell.prior:
         return Score(cell, PRIOR)
     if cell.pending:
-        return Score(cell, PENDING, why=cell.pending)
+        return Score(cell, PENDING, reason=cell.pending)
     try:
         if cell.count:
-            return Score(cell, COMPUTED, float(_counted(cell)))
+            return Score(cell, COMPUTED, float(_count_parameters(cell)))
         result = runs.get_run(cell, frames)
-        ours, low, high = _of(result, cell.metric)
+        value, low, high = _score_and_interval(result, cell.metric)
     except ProbekitError as error:
         needs = () if cell.count else tuple(runs.missing(cell))
-        return Score(cell, MISSING if needs else FAILED, why=str(error), needs=needs)
-    return Score(cell, COMPUTED, ours, low, high, result["run"], tuple(result["provenance"]))
+        return Score(cell, MISSING if needs else FAILED, reason=str(error), needs=needs)
+    return Score(cell, COMPUTED, value, low, high, result["run"], tuple(result["provenance"]))
 
 
-def _counted(cell: Cell) -> int:
-    """Count the parameters of a method."""
+def _count_parameters(cell: Cell) -> int:
+    """Return the number of parameters of a method."""
     from probekit.distillation import parameter_count  # imports torch
 
-    teachers = [str(one) for one in parse_joined(cell.embedding)] if cell.embedding else []
-    found = parameter_count.count(cell.method, teachers, cell.student)
-    return found.training if cell.count == "training" else found.inference
+    teachers = [str(s) for s in parse_selectors(cell.embedding)] if cell.embedding else []
+    count = parameter_count.count(cell.method, teachers, cell.student)
+    return count.training if cell.count == "training" else count.inference
 
 
-def _gain(cell: Cell, found: dict[tuple[str, str], Score]) -> Score:
+def _compute_gain(cell: Cell, scores: dict[tuple[str, str], Score]) -> Score:
     """Compare a row of a table with another one, over columns."""
-    rows = [
-        [found[row, one] for one in cell.of if (row, one) in found] for row in (cell.row, cell.over)
-    ]
-    ours, theirs = (
-        {one.cell.column: one.ours for one in row if one.ours is not None} for row in rows
+    row, baseline = (
+        {column: scores[label, column] for column in cell.of if (label, column) in scores}
+        for label in (cell.row, cell.over)
     )
+    values, baseline_values = (
+        {column: score.value for column, score in line.items() if score.value is not None}
+        for line in (row, baseline)
+    )
+    compared = [*row.values(), *baseline.values()]
     try:
-        gain = gains.mean_gain(ours, theirs, cell.of)
+        gain = mean_gain(values, baseline_values, cell.of)
     except ProbekitError as error:
-        # what is missing for it is said with the scores themselves
-        absent = any(one.status == MISSING for row in rows for one in row)
-        return Score(cell, MISSING if absent else FAILED, why=str(error))
-    used = [one for row in rows for one in row if one.cell.column in {*ours} & {*theirs}]
-    return Score(cell, COMPUTED, gain.mean, gain.low, gain.high,
-                 provenance=(gain.said, *_shared(used)))  # fmt: skip
+        # what is missing for it is listed with the scores themselves
+        missing = any(score.status == MISSING for score in compared)
+        return Score(cell, MISSING if missing else FAILED, reason=str(error))
+    common = values.keys() & baseline_values.keys()
+    notes = _shared_notes([score for score in compared if score.cell.column in common])
+    return Score(cell, COMPUTED, gain.mean, gain.low, gain.high, provenance=(gain.note, *notes))
 
 
-def _shared(scores: Sequence[Score]) -> list[str]:
-    """Return what is said of all scores, and what says that any of them is made up."""
-    every = list(dict.fromkeys(text for one in scores for text in one.provenance))
+def _shared_notes(scores: Sequence[Score]) -> list[str]:
+    """Return the notes that all scores share, and those on stand-ins of any of them."""
+    notes = list(dict.fromkeys(note for score in scores for note in score.provenance))
     return [
-        text
-        for text in every
-        if _uses_standins(text) or all(text in one.provenance for one in scores)
+        note
+        for note in notes
+        if _mentions_standins(note) or all(note in score.provenance for score in scores)
     ]
 
 
-def _uses_standins(said: str) -> bool:
-    return "stand-in data" in said or "random weights" in said
+def _mentions_standins(note: str) -> bool:
+    """Tell whether a note says that data or weights are stand-ins."""
+    return "stand-in data" in note or "random weights" in note
 
 
-def _drawn(figure: Figure, runs: Runs, folder: Path) -> ReproducedFigure:
-    """Draw one figure, or say why not."""
+def _compute_figure(figure: Figure, runs: Runs, folder: Path) -> ReproducedFigure:
+    """Draw a figure, or say why not."""
     if figure.pending:
-        return ReproducedFigure(figure, PENDING, why=figure.pending)
-    runs.tell(f"{figure.where}, {figure.task}")
+        return ReproducedFigure(figure, PENDING, reason=figure.pending)
+    runs.report_step(f"{figure.where}, {figure.task}")
     try:
         return ReproducedFigure(figure, COMPUTED, *paper_figures.draw(figure, runs, folder))
     except ProbekitError as error:
         needs = tuple(dict.fromkeys(paper_figures.missing_for_figure(figure, runs)))
-        return ReproducedFigure(figure, MISSING if needs else FAILED, why=str(error), needs=needs)
+        status = MISSING if needs else FAILED
+        return ReproducedFigure(figure, status, reason=str(error), needs=needs)
 
 
-def _of(result: Result, metric: str) -> tuple[float, float | None, float | None]:
+def _score_and_interval(result: Result, metric: str) -> tuple[float, float | None, float | None]:
     """Return a run's score under a metric, with its interval."""
     if metric == result["metric"]:
         return result["score"], result["interval"]["low"], result["interval"]["high"]
-    own = result["also"].get(metric)
-    if own is None or own["score"] is None:
-        raise ProbekitError(
-            f"{result['task']}: {metric} is not defined on all test clips"
-            if own is not None
-            else f"{result['task']}: its card has no metric {metric}"
-        )
-    return own["score"], own["low"], own["high"]
+    other = result["also"].get(metric)
+    if other is None:
+        raise ProbekitError(f"{result['task']}: its card has no metric {metric}")
+    if other["score"] is None:
+        raise ProbekitError(f"{result['task']}: {metric} is not defined on all test clips")
+    return other["score"], other["low"], other["high"]

@@ -1,4 +1,4 @@
-"""The runs that a paper's scores come from: of probes and of students, each made once."""
+"""Runs behind a paper's scores: of probes and of students, each computed once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from probekit.cards.selector import parse_selectors
 from probekit.errors import ProbekitError
 from probekit.probes.evaluate import evaluate
 from probekit.probes.presets import apply_preset
-from probekit.reproduce.assets import Resources
+from probekit.reproduce.assets import Assets
 from probekit.scores.store import Result
 
-Epochs = Callable[[str, int, int, str], None]
-_NAMES_A_RUN = (
+EpochProgress = Callable[[str, int, int, str], None]
+_RUN_FIELDS = (  # of a setting: what distinguishes runs
     "task", "embedding", "preset", "probe", "fraction", "student", "method", "alpha", "init",
     "recipe", "alignment",
 )  # fmt: skip
@@ -23,95 +23,82 @@ _NAMES_A_RUN = (
 
 @dataclass
 class Runs:
-    """Makes the runs that scores and figures ask for, and remembers them.
+    """Runs by setting, computed on demand.
 
     Attributes
     ----------
-    supply : Supply
-        Data, cache and weights.
+    assets : Assets
+        Cache, recordings and weights.
     reports : pathlib.Path
-        Where results are kept.
+        Where results are stored.
     jobs : int >= 1
         Processes for the folds of a probe.
     epochs : int or None
-        Of students, other than their recipe's; what comes of it says so.
+        Epochs of students, instead of their recipe's; their results say so.
     rehearsed : bool
-        Whether students are trained as shortly as their recipe allows, where ``epochs`` does not
-        say how long.
-    tell : callable
-        Called with what is done next.
-    watch : callable, optional
+        Whether students without ``epochs`` are trained as briefly as their recipe allows.
+    report_step : callable
+        Called with a description of each run before it starts.
+    progress : callable, optional
         Called while a student is trained: its name, epochs done, epochs at most, numbers.
     """
 
-    supply: Resources
+    assets: Assets
     reports: Path
     jobs: int = 1
     epochs: int | None = None
     rehearsed: bool = False
-    tell: Callable[[str], None] = lambda text: None
-    watch: Epochs | None = None
+    report_step: Callable[[str], None] = lambda text: None
+    progress: EpochProgress | None = None
 
     def __post_init__(self) -> None:
-        self._made: dict[tuple[Any, ...], Result | ProbekitError] = {}
+        self._outcomes: dict[tuple[Any, ...], Result | ProbekitError] = {}
 
     def get_run(self, setting: Setting, frames: bool = False) -> Result:
-        """Return the run that a setting asks for; several metrics are of one run.
+        """Return the run of a setting; several metrics share one run.
 
         Parameters
         ----------
         setting : Setting
             Of a probe or a student.
         frames : bool
-            Whether frames are to be extracted, too; a student's teachers always need them.
-
-        Returns
-        -------
-        Result
-            As it is kept.
+            Whether frames are to be extracted as well; a student's teachers always need them.
 
         Raises
         ------
         ProbekitError
-            If it cannot be made; the same again when it is asked for again.
+            If it cannot be computed; the same again if it is requested again.
         """
-        key = tuple(getattr(setting, name) for name in _NAMES_A_RUN)
-        if key not in self._made:
+        key = tuple(getattr(setting, name) for name in _RUN_FIELDS)
+        if key not in self._outcomes:
             try:
-                made = self._student(setting) if setting.student else self._probe(setting, frames)
-                self._made[key] = made
+                self._outcomes[key] = (
+                    self._train_student(setting)
+                    if setting.student
+                    else self._evaluate_probe(setting, frames)
+                )
             except ProbekitError as error:
-                self._made[key] = error
-        found = self._made[key]
-        if isinstance(found, ProbekitError):
-            raise found
-        return found
+                self._outcomes[key] = error
+        outcome = self._outcomes[key]
+        if isinstance(outcome, ProbekitError):
+            raise outcome
+        return outcome
 
     def missing(self, setting: Setting) -> list[str]:
-        """Say what a run needs that is not here, and how to get it; nothing if it is all here.
-
-        Parameters
-        ----------
-        setting : Setting
-            Of a probe or a student.
-
-        Returns
-        -------
-        list of str
-            As :meth:`probekit.reproduce.assets.Resources.lacking`.
-        """
-        return self.supply.missing(
-            setting.task, setting.embedding, first=setting.init, heard=bool(setting.student)
+        """Say what a run needs that is missing, and how to get it; see :class:`Assets`."""
+        return self.assets.missing(
+            setting.task, setting.embedding, init=setting.init, audio=bool(setting.student)
         )
 
-    def _probe(self, setting: Setting, frames: bool) -> Result:
-        self.tell(f"{setting.task}, {setting.embedding}")
+    def _evaluate_probe(self, setting: Setting, frames: bool) -> Result:
+        """Evaluate a probe."""
+        self.report_step(f"{setting.task}, {setting.embedding}")
         embedding, _ = apply_preset(setting.preset, setting.embedding)
         [result] = evaluate(
             setting.task,
-            [self.supply.embedding(setting.task, embedding, frames=frames)],
-            cache=self.supply.cache,
-            root=self.supply.root(setting.task),
+            [self.assets.embedding(setting.task, embedding, frames=frames)],
+            cache=self.assets.cache,
+            root=self.assets.root(setting.task),
             reports=self.reports,
             probe=setting.probe,
             preset=setting.preset,
@@ -120,63 +107,52 @@ class Runs:
         )
         return result
 
-    def _student(self, setting: Setting) -> Result:
-        """Train a student; where that was shortened, its result says so."""
-        from probekit.distillation import distill  # imports torch
+    def _train_student(self, setting: Setting) -> Result:
+        """Train a student; if it was trained for fewer epochs, its provenance says so."""
+        from probekit.distillation.distill import distill  # imports torch
 
-        epochs, said = self._length(setting)
+        epochs, notes = self._training_epochs(setting)
         name = student_name(setting)
-        share = "" if setting.fraction == 1 else f", {100 * setting.fraction:g} % of the labels"
-        self.tell(f"{setting.task}, {setting.student}, {name}{share}")
-        teachers = setting.embedding and self.supply.embedding(
+        labels = "" if setting.fraction == 1 else f", {100 * setting.fraction:g} % of the labels"
+        self.report_step(f"{setting.task}, {setting.student}, {name}{labels}")
+        teachers = setting.embedding and self.assets.embedding(
             setting.task, setting.embedding, frames=True
         )
-        [result] = distill.distill(
+        [result] = distill(
             setting.task,
             setting.student,
-            [str(one) for one in parse_selectors(teachers)] if teachers else (),
+            [str(selector) for selector in parse_selectors(teachers)] if teachers else (),
             method=setting.method,
             alpha=setting.alpha,
-            cache=self.supply.cache,
-            root=self.supply.root(setting.task),
+            cache=self.assets.cache,
+            root=self.assets.root(setting.task),
             reports=self.reports,
             recipe=setting.recipe,
             epochs=epochs,
             alignment=setting.alignment,
             init=setting.init,
-            weights=self.supply.weights_of(setting.init) if setting.init else (),
+            weights=self.assets.weights_of(setting.init) if setting.init else (),
             fractions=(setting.fraction,),
-            device=self.supply.device,
+            device=self.assets.device,
             name=name,
-            progress=self.watch,
+            progress=self.progress,
         )
-        return {**result, "provenance": [*result["provenance"], *said]}
+        return {**result, "provenance": [*result["provenance"], *notes]}
 
-    def _length(self, setting: Setting) -> tuple[int | None, list[str]]:
-        """Return the epochs of a student, and what must be said about them."""
-        from probekit.training import schedules as training
+    def _training_epochs(self, setting: Setting) -> tuple[int | None, list[str]]:
+        """Return the epochs of a student, None for the recipe's, and a note on fewer ones."""
+        from probekit.training.schedules import get_recipe
 
-        whole = training.get_recipe(setting.recipe, cards.load_task_card(setting.task).metric)
-        epochs = self.epochs or (len(whole.phases) if self.rehearsed else None)
-        if epochs in (None, whole.epochs):
+        recipe = get_recipe(setting.recipe, cards.load_task_card(setting.task).metric)
+        epochs = self.epochs or (len(recipe.phases) if self.rehearsed else None)
+        if epochs in (None, recipe.epochs):
             return None, []
-        shown = f"{epochs} epoch{'' if epochs == 1 else 's'}"
-        return epochs, [f"trained for {shown}, recipe {whole.name} has {whole.epochs}"]
+        text = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+        return epochs, [f"trained for {text}, recipe {recipe.name} has {recipe.epochs}"]
 
 
 def student_name(setting: Setting) -> str:
-    """Return what to call a student's runs: the same for all shares of the labels.
-
-    Parameters
-    ----------
-    setting : Setting
-        Of a student.
-
-    Returns
-    -------
-    str
-        Method, and teachers as the card names them.
-    """
+    """Return the name of a student's runs: method and teachers, for all fractions of the labels."""
     alpha = "" if setting.alpha is None else f", alpha {setting.alpha:g}"
-    of = " + ".join(str(one) for text in setting.networks for one in parse_selectors(text))
-    return f"{setting.method}{alpha}{f' ({of})' if of else ''}"
+    networks = [str(s) for text in setting.networks for s in parse_selectors(text)]
+    return f"{setting.method}{alpha}" + (f" ({' + '.join(networks)})" if networks else "")

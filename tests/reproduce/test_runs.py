@@ -12,7 +12,7 @@ from probekit import cards
 from probekit.distillation import parameter_count
 from probekit.errors import DataError
 from probekit.reproduce import arguments, gains, paper_tables
-from probekit.reproduce.assets import Resources
+from probekit.reproduce.assets import Assets
 from probekit.reproduce.reproduction import reproduce
 
 STUDENT = "short-chunk:width=2"
@@ -97,9 +97,9 @@ def found(places):
     """All of it but the weights of cf, in two epochs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROBEKIT_CARDS", str(places / "cards"))
-        supply = Resources(places / "cache", {"mine": places / "data"}, device="cpu")
+        assets = Assets(places / "cache", {"mine": places / "data"}, device="cpu")
         return reproduce(
-            cards.load_paper_card("students"), supply, reports=places / "out", epochs=2
+            cards.load_paper_card("students"), assets, reports=places / "out", epochs=2
         )
 
 
@@ -123,7 +123,7 @@ def test_students_are_trained_as_the_card_says(found, places):
     for (row, column), score in own.items():
         if score.status == "computed" and column != "gain":
             run = runs[score.run]
-            assert run["score"] == score.ours and len(run["history"]) == 2
+            assert run["score"] == score.value and len(run["history"]) == 2
             assert run["task"] == {"A": "mine-0", "B": "mine-1"}[column]
             method = {"base": "none", "reg": "con-reg", "film": "film"}[row]
             assert run["settings"]["method"] == method
@@ -134,10 +134,10 @@ def test_students_are_trained_as_the_card_says(found, places):
 def test_a_gain_is_the_mean_difference_in_points(found):
     own = scores(found)
     for row in ("reg", "film"):
-        expected = np.mean([own[row, c].ours - own["base", c].ours for c in "AB"])
-        assert own[row, "gain"].ours == pytest.approx(100 * expected)
-    assert own["reg", "gain"].difference == pytest.approx(own["reg", "gain"].ours - 3.5)
-    assert "0 of 2 tasks" in own["init", "gain"].why
+        expected = np.mean([own[row, c].value - own["base", c].value for c in "AB"])
+        assert own[row, "gain"].value == pytest.approx(100 * expected)
+    assert own["reg", "gain"].difference == pytest.approx(own["reg", "gain"].value - 3.5)
+    assert "0 of 2 tasks" in own["init", "gain"].reason
 
 
 def test_the_test_is_students_paired_one():
@@ -147,10 +147,10 @@ def test_the_test_is_students_paired_one():
     reference = stats.ttest_rel(*([100 * one[c] for c in "abcde"] for one in (ours, theirs)))
     low, high = reference.confidence_interval(0.95)
     assert (made.low, made.high) == (pytest.approx(low), pytest.approx(high))
-    assert f"t(4) = {reference.statistic:.2f}, p = {reference.pvalue:.2g}" in made.said
+    assert f"t(4) = {reference.statistic:.2f}, p = {reference.pvalue:.2g}" in made.note
     some = gains.mean_gain({"a": 0.5, "b": 0.25}, {"a": 0.25, "b": 0.0, "c": 1.0}, "abc")
     assert (some.mean, some.low) == (25, None)
-    assert "2 of 3 tasks (a, b); no t-test" in some.said
+    assert "2 of 3 tasks (a, b); no t-test" in some.note
     with pytest.raises(DataError, match="1 of 3 tasks"):
         gains.mean_gain({"a": 0.5}, {"a": 0.25, "b": 0.0}, "abc")
 
@@ -159,7 +159,7 @@ def test_counts_are_shown_as_papers_print_them(found):
     own = scores(found, 1)
     count = parameter_count.count("con-reg", ["melstats"], STUDENT)
     training, inference = own["reg", "training"], own["reg", "inference"]
-    assert (training.ours, inference.ours) == (count.training, count.inference)
+    assert (training.value, inference.value) == (count.training, count.inference)
     (line, other) = paper_tables.comparison_table(found, *found.tables[1]).rows
     assert line[4].text == parameter_count.format_count(count.training) and line[3].text == "7k"
     assert other[6].text == f"{count.inference - 99_000:+,}"
@@ -182,7 +182,7 @@ def test_what_is_missing_says_how_to_get_it(found, places):
     (need,) = own["init", "A"].needs
     assert "--weights cf=FILE" in need and "None are public" in need
     nothing = reproduce(
-        cards.load_paper_card("students"), Resources(places / "none"), reports=places / "nothing"
+        cards.load_paper_card("students"), Assets(places / "none"), reports=places / "nothing"
     )
     assert scores(nothing)["base", "A"].needs == (
         "data: name the folder with --root mine-0=DIR. Ask us.",
@@ -190,23 +190,23 @@ def test_what_is_missing_says_how_to_get_it(found, places):
     assert nothing.figures[0].status == "missing" and "Ask us." in nothing.figures[0].needs[0]
     assert paper_tables.summary_line(nothing) == "2 of 13 scores and 0 of 1 figures"
     # with the recordings known from the cache, what is missing is the weights alone
-    again = reproduce(cards.load_paper_card("students"), Resources(places / "cache", device="cpu"),
+    again = reproduce(cards.load_paper_card("students"), Assets(places / "cache", device="cpu"),
                       reports=places / "out", epochs=2)  # fmt: skip
     assert scores(again)["reg", "A"].run == own["reg", "A"].run
 
 
 def test_a_rehearsal_has_weights_for_all_and_is_short(places, tmp_path):
     card = arguments.select_parts(cards.load_paper_card("students"), ["table-1"])
-    assert arguments.tasks_of(card) == ["mine-0", "mine-1"]
+    assert arguments.list_tasks(card) == ["mine-0", "mine-1"]
     assert arguments.check_weights(card, ["cf=random:0"])
-    supply = Resources(places / "cache", {"mine": places / "data"}, ("cf=random:0",), "cpu")
+    assets = Assets(places / "cache", {"mine": places / "data"}, ("cf=random:0",), "cpu")
     table = card.tables[0]
     few = table.model_copy(update={"rows": [r for r in table.rows if r.label == "init"],
                                    "columns": table.columns[:1]})  # fmt: skip
     few = few.model_copy(update={"rows": [few.rows[0].model_copy(update={"values": [0.5]})]})
-    made = reproduce(card.model_copy(update={"tables": [few]}), supply, reports=tmp_path,
+    made = reproduce(card.model_copy(update={"tables": [few]}), assets, reports=tmp_path,
                      rehearsed=True)  # fmt: skip
     (score,) = scores(made).values()
-    assert score.status == "computed", score.why
+    assert score.status == "computed", score.reason
     assert "trained for 1 epoch, recipe default has 200" in score.provenance
-    assert score.stand_in and score.difference is None  # weights that were drawn at random
+    assert score.uses_standins and score.difference is None  # weights that were drawn at random

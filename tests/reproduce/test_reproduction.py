@@ -9,7 +9,7 @@ import yaml
 from probekit import cards
 from probekit.errors import ProbekitError
 from probekit.reproduce import arguments, paper_tables
-from probekit.reproduce.assets import Resources
+from probekit.reproduce.assets import Assets
 from probekit.reproduce.reproduction import reproduce
 
 LABELS = ("click", "noise", "tone")
@@ -84,8 +84,8 @@ def found(places):
     """The paper with its dataset's folder given."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROBEKIT_CARDS", str(places / "cards"))
-        supply = Resources(places / "cache", {"mine": places / "data"})
-        return reproduce(cards.load_paper_card("paper"), supply, reports=places / "out")
+        assets = Assets(places / "cache", {"mine": places / "data"})
+        return reproduce(cards.load_paper_card("paper"), assets, reports=places / "out")
 
 
 def scores(found):
@@ -103,7 +103,7 @@ def test_each_score_has_its_state(found):
         ("old", "ACC"): "prior",
     }
     assert [drawn.status for drawn in found.figures] == ["computed", "failed", "pending"]
-    assert not found.whole
+    assert not found.is_complete
     assert paper_tables.summary_line(found) == "2 of 5 scores and 1 of 3 figures"
 
 
@@ -114,10 +114,10 @@ def test_ours_is_the_run_that_is_kept(found, places):
         for path in (places / "out" / "results").rglob("*.json")
     ]  # fmt: skip
     first, second = own["ours", "ACC"], own["ours", "BAC"]
-    assert (first.ours, first.low) == (kept["score"], kept["interval"]["low"])
-    assert second.ours == kept["also"]["balanced-accuracy"]["score"]
+    assert (first.value, first.low) == (kept["score"], kept["interval"]["low"])
+    assert second.value == kept["also"]["balanced-accuracy"]["score"]
     assert first.run == second.run == kept["run"]
-    assert first.difference == pytest.approx(first.ours - 0.99)
+    assert first.difference == pytest.approx(first.value - 0.99)
     assert first.within_interval == (first.low <= 0.99 <= first.high)
     assert second.within_interval is False and second.low > 0.1
 
@@ -126,18 +126,18 @@ def test_what_is_missing_says_how_to_get_it(found):
     own = scores(found)
     assert "weanet.pth" in own["net", "ACC"].needs[0]
     assert "--weights weanet=FILE" in own["net", "ACC"].needs[0]
-    assert "no head is kept" in own["head", "ACC"].why and own["head", "ACC"].needs == ()
+    assert "melstats: no head in" in own["head", "ACC"].reason and own["head", "ACC"].needs == ()
     reasons = dict(paper_tables.missing(found))
     assert reasons["pending: needs training"] == "Table 1, trained, ACC"
     assert any("no head found" in text and "Figure 2" in who for text, who in reasons.items())
 
 
 def test_without_the_folder_the_cache_is_enough(paper, found, places):
-    again = reproduce(paper, Resources(places / "cache"), reports=places / "again")
-    assert scores(again)["ours", "ACC"].ours == scores(found)["ours", "ACC"].ours
+    again = reproduce(paper, Assets(places / "cache"), reports=places / "again")
+    assert scores(again)["ours", "ACC"].value == scores(found)["ours", "ACC"].value
     assert again.figures[0].status == "computed"
     # and without either, it is said where the data comes from
-    nothing = reproduce(paper, Resources(places / "none"), reports=places / "nothing")
+    nothing = reproduce(paper, Assets(places / "none"), reports=places / "nothing")
     needs = scores(nothing)["ours", "ACC"].needs
     assert needs == ("data: name the folder with --root mine=DIR. Ask us.",)
     assert paper_tables.summary_line(nothing) == "0 of 5 scores and 0 of 3 figures"
@@ -145,7 +145,7 @@ def test_without_the_folder_the_cache_is_enough(paper, found, places):
 
 def test_all_files_are_written(found, places):
     folder = places / "out" / "paper"
-    written = paper_tables.write(found, folder)
+    written = paper_tables.write_files(found, folder)
     assert [path.name for path in written] == [
         "paper.md", "paper.json", "table-1.md", "table-1.tex", "table-1.csv",
     ]  # fmt: skip
@@ -168,35 +168,35 @@ def test_stand_ins_are_marked_and_not_compared(paper, places, tmp_path):
 
     shutil.copytree(places / "data", tmp_path / "data")
     (tmp_path / "data" / "STAND-IN.txt").write_text("stand-in")
-    supply = Resources(tmp_path / "cache", {"mine": tmp_path / "data"})
+    assets = Assets(tmp_path / "cache", {"mine": tmp_path / "data"})
     only = arguments.select_parts(paper, ["table-1"])
-    found = replace(reproduce(only, supply, reports=tmp_path / "out"), rehearsed=True)
+    found = replace(reproduce(only, assets, reports=tmp_path / "out"), rehearsed=True)
     score = scores(found)["ours", "ACC"]
     assert "stand-in data" in score.provenance
     assert score.difference is None and score.within_interval is None
-    for path in paper_tables.write(found, tmp_path / "out" / "paper"):
+    for path in paper_tables.write_files(found, tmp_path / "out" / "paper"):
         assert "stand-in data" in path.read_text().lower(), path
 
 
 def test_folders_are_checked(paper, places, tmp_path):
     with pytest.raises(ProbekitError, match="no such folder"):
-        arguments.folders(paper, [f"mine={tmp_path / 'gone'}"], None)
+        arguments.parse_roots(paper, [f"mine={tmp_path / 'gone'}"], None)
     with pytest.raises(ProbekitError, match="task of paper 'esc50'"):
-        arguments.folders(paper, [f"esc50={tmp_path}"], None)
-    with pytest.raises(ProbekitError, match="write TASK=DIR"):
-        arguments.folders(paper, [str(tmp_path)], None)
+        arguments.parse_roots(paper, [f"esc50={tmp_path}"], None)
+    with pytest.raises(ProbekitError, match="must be TASK=DIR"):
+        arguments.parse_roots(paper, [str(tmp_path)], None)
     listed = tmp_path / "roots.yaml"
     listed.write_text("mine: there\nesc50: elsewhere\n")
     (tmp_path / "there").mkdir()
     # a file of folders may serve several papers; it is relative to itself
-    assert arguments.folders(paper, [], listed) == {"mine": tmp_path / "there"}
-    assert arguments.folders(paper, [f"mine={places}"], listed) == {"mine": places}
+    assert arguments.parse_roots(paper, [], listed) == {"mine": tmp_path / "there"}
+    assert arguments.parse_roots(paper, [f"mine={places}"], listed) == {"mine": places}
     listed.write_text("mein: there\n")
     with pytest.raises(ProbekitError, match="'mein'"):
-        arguments.folders(paper, [], listed)
+        arguments.parse_roots(paper, [], listed)
     listed.write_text("- there\n")
     with pytest.raises(ProbekitError, match="a line TASK: DIR"):
-        arguments.folders(paper, [], listed)
+        arguments.parse_roots(paper, [], listed)
 
 
 def test_parts_and_weights_are_checked(paper):
