@@ -2,7 +2,9 @@
 
 from probekit.cards.loader import (
     card_folders,
+    card_module_error,
     card_paths,
+    import_card_module,
     load_card,
     load_extractor_card,
     load_paper_card,
@@ -39,7 +41,9 @@ __all__ = [
     "Value",
     "WeightsFile",
     "card_folders",
+    "card_module_error",
     "card_paths",
+    "import_card_module",
     "load_card",
     "load_extractor_card",
     "load_paper_card",

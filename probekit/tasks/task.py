@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +10,7 @@ from probekit import cards
 from probekit.cards import Protocol, TaskCard
 from probekit.data import readers
 from probekit.data.manifest import Manifest
-from probekit.errors import CardError, DataError
+from probekit.errors import DataError
 from probekit.tasks import splits
 from probekit.tasks.standin import writer
 
@@ -126,9 +125,8 @@ class Task:
         """
         module = _dataset_module(self.card)
         if not hasattr(module, "make_standin"):
-            raise CardError(
-                f"{self.name}: no stand-in data: its dataset module {self.card.module!r} has no "
-                "make_standin(card, writer)"
+            raise cards.card_module_error(
+                self.card, "no stand-in data, it has no function make_standin(card, writer)"
             )
         standin = writer.StandInWriter(Path(root), clips, seed)
         writer.prepare_folder(standin.root, self.name, self.card.dataset)
@@ -245,26 +243,7 @@ def _from_manifest(clips: Manifest, root: Path | None, audio: bool) -> Manifest:
 
 def _dataset_module(card: TaskCard) -> ModuleType:
     """Return the module that a card names: one of probekit's, or ``package.module`` of another."""
-    builtin = card.module.isidentifier()
-    name = f"probekit.tasks.datasets.{card.module}" if builtin else card.module
-    package = name.partition(".")[0]
-    module = None
-    if all(part.isidentifier() for part in name.split(".")):
-        try:
-            module = import_module(name)
-        except ImportError as error:
-            missing = error.name if isinstance(error, ModuleNotFoundError) else None
-            if missing is None or not f"{name}.".startswith(f"{missing}."):
-                raise CardError(
-                    f"{card.name}: the dataset module {card.module!r} cannot be imported: {error}"
-                ) from error
-    if module is not None and not builtin and not hasattr(module, "load"):
-        raise CardError(f"{card.name}: the dataset module {card.module!r} has no load(card, root)")
+    module = cards.import_card_module(card, card.module, "probekit.tasks.datasets")
     if not hasattr(module, "load"):
-        hint = "" if builtin else f" Is the package {package!r} installed?"
-        raise CardError(
-            f"{card.name}: there is no dataset module {card.module!r}.{hint} For a table of your "
-            "own: module: table, options: {csv: FILE}"
-        )
-    assert module is not None
+        raise cards.card_module_error(card, "it has no function load(card, root)")
     return module

@@ -13,9 +13,10 @@ import pytest
 import soundfile
 import torch
 
-from probekit.cards import ExtractorCard
+from probekit.cards import ExtractorCard, Protocol, TaskCard
 from probekit.errors import CardError
 from probekit.extractors.networks import import_network
+from probekit.tasks.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = Path(__file__).parent / "package"
@@ -82,6 +83,7 @@ MODULES = {
     "lacking.py": "import torch\nclass Network(torch.nn.Module): pass\n",
     "broken.py": "raise RuntimeError('half a file')\n",
     "needing.py": "import no_such_library\n",
+    "listing.py": "def load(card, root): ...\n",
 }
 
 
@@ -151,3 +153,50 @@ def test_a_class_of_another_package(site: Path, monkeypatch: pytest.MonkeyPatch)
     network = import_network(card("envelopes.rms:RMS"))
     extractor = network.build(card("envelopes.rms:RMS"), {}, ("a",))
     assert extractor.embed(torch.full((1, 1), 4.0))["level"].item() == 2
+
+
+def test_task_of_an_installed_package(run: Run, tmp_path: Path) -> None:
+    tasks = {row["task"]: row for row in json.loads(run("-m", "probekit", "tasks", "--json"))}
+    assert {"knocks", "esc50"} <= set(tasks)
+    root = tmp_path / "knocks"
+    run("-m", "probekit", "data", "rehearse", "knocks", "--root", root)
+    checked = json.loads(
+        run("-m", "probekit", "data", "check", "knocks", "--root", root, "--decode", "--json")
+    )
+    assert checked["counts"]["clips"]["found"] == 12
+    assert checked["labels"] == {"glass": 6, "wood": 6}
+    assert (checked["faults"], checked["undecodable"]) == ([], {})
+    task = ("--task", "knocks", "-e", "rms")
+    run("-m", "probekit", "extract", *task, "--root", root, "--device", "cpu")
+    [result] = json.loads(run("-m", "probekit", "evaluate", *task, "--reports", "r", "--json"))
+    assert (result["task"], result["clips"]["used"]) == ("knocks", 12)
+    assert [fold["fold"] for fold in result["folds"]] == ["hall", "study", "yard"]
+    assert "stand-in data" in result["provenance"]
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("third_party.lacking", r"it has no function load\(card, root\)"),
+        ("third_party.absent", "no module named 'third_party.absent'. Install its package"),
+        ("third_party.needing", "third_party.needing needs 'no_such_library'"),
+        ("third_party.broken", r"third_party.broken cannot be imported \(RuntimeError: half a file\)"),
+    ],
+)
+def test_errors_of_a_task_name_its_card(modules: None, module: str, message: str) -> None:
+    protocol = Protocol(kind="split")
+    theirs = TaskCard(
+        name="theirs", title="", dataset="d", module=module, protocol=protocol, metric="accuracy"
+    )
+    with pytest.raises(CardError, match=f"^task theirs: module '{module}' of its card: {message}"):
+        Task(theirs).manifest()
+
+
+def test_task_without_stand_in_data(modules: None, tmp_path: Path) -> None:
+    theirs = TaskCard(
+        name="theirs", title="", dataset="d", module="third_party.listing",
+        protocol=Protocol(kind="split"), metric="accuracy",
+    )  # fmt: skip
+    with pytest.raises(CardError, match=r"task theirs: .* has no function make_standin\(card, wr"):
+        Task(theirs).write_standin(tmp_path / "new")
+    assert not (tmp_path / "new").exists()

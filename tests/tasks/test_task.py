@@ -1,5 +1,6 @@
 """Tasks: what their datasets' real metadata give, and what a person is told who errs."""
 
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -299,10 +300,21 @@ def test_faulty_card_names_file_and_field(tmp_path, line, fault):
         load_task(str(tmp_path / "mine.yaml"))
 
 
-@pytest.mark.parametrize("module", ["mine", "splits", "../evil", "a.b"])
-def test_card_with_an_unknown_module_is_refused(tmp_path, module):
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        ("mine", "not a dataset of probekit.* For a table of your own: module: table"),
+        ("splits", "not a dataset of probekit.* For a table of your own: module: table"),
+        ("_tables", "not a dataset of probekit.* For a table of your own: module: table"),
+        ("ecs50", "not a dataset of probekit. Did you mean 'esc50'"),
+        ("../evil", r"\.\./evil cannot be imported"),
+        ("a.b", "no module named 'a'. Install its package"),
+    ],
+)
+def test_card_with_an_unknown_module_is_refused(tmp_path, module, reason):
     (tmp_path / "mine.yaml").write_text(CARD.replace("module: table", f"module: {module}"))
-    with pytest.raises(CardError, match=r"mine: there is no dataset module .*module: table"):
+    expected = rf"^task mine: module '{re.escape(module)}' of its card: {reason}"
+    with pytest.raises(CardError, match=expected):
         load_task(str(tmp_path / "mine.yaml")).manifest(tmp_path)
 
 

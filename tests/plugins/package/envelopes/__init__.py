@@ -3,3 +3,4 @@
 from pathlib import Path
 
 EXTRACTORS = Path(__file__).parent / "extractors"
+TASKS = Path(__file__).parent / "tasks"
