@@ -1,1 +1,1 @@
-"""Stage 3: small networks that inherit from embeddings in the cache."""
+"""Stage 3: training of student networks, with cached embeddings as teachers."""

@@ -223,7 +223,7 @@ def build(
     form: Literal["logits", "probabilities"] = "logits",
     columns: Sequence[int] | None = None,
 ) -> Regularizer:
-    """Return a new regularizer.
+    """Return a new regularizer; the last four arguments are those of :class:`SoftTargets`.
 
     Parameters
     ----------
@@ -235,8 +235,6 @@ def build(
         Dimension of the student's embedding.
     classes : int, optional
         For soft targets: number of the student's classes, which the teacher must have, too.
-    target, temperature, form, columns
-        For soft targets: see :class:`SoftTargets`.
 
     Raises
     ------

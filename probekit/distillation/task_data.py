@@ -194,14 +194,12 @@ def prepare(
 ) -> DistillationTask:
     """Check a task and a student, and decode the audio that is not decoded yet.
 
+    Parameters that are not listed are attributes of :class:`DistillationTask`.
+
     Parameters
     ----------
-    card : TaskCard
-        Task.
     clips : Manifest
-        Its clips.
-    student, teachers, alignment, init, weights, reports
-        As for :class:`DistillationTask`.
+        Clips of the task.
     cache : pathlib.Path
         The cache's folder; decoded audio is in its folder ``sound``.
     crop : float, optional
