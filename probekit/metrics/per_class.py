@@ -72,9 +72,9 @@ def group_scores(metric: Metric, targets: Array, scores: Array, groups: Array) -
 def unseen_classes(clips: Manifest, targets: Array, fit_rows: Array, test_rows: Array) -> list[str]:
     """Return the classes of test clips that no clip has which the probe was fitted on."""
     test_counts, fit_counts = (
-        _count_classes(targets[rows], len(clips.names)) for rows in (test_rows, fit_rows)
+        _count_classes(targets[rows], len(clips.class_names)) for rows in (test_rows, fit_rows)
     )
-    return [clips.names[k] for k in np.flatnonzero((test_counts > 0) & (fit_counts == 0))]
+    return [clips.class_names[k] for k in np.flatnonzero((test_counts > 0) & (fit_counts == 0))]
 
 
 def _count_classes(targets: Array, classes: int) -> Array:
