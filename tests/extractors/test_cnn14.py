@@ -1,7 +1,5 @@
 """CNN14 against the original's numbers, and its front-end against librosa."""
 
-import runpy
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +11,7 @@ from probekit.extractors.networks import cnn14
 from probekit.extractors.weights import source, state_dict
 
 torch.set_num_threads(1)
+SR, SAMPLES = 32000, 33_333
 STREAMS = ("embedding", "frames")
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 KEYS = {
@@ -29,20 +28,6 @@ def extractor():
     return cnn14.build(cards.load_extractor_card("cnn14"), {}, STREAMS).eval().requires_grad_(False)
 
 
-@pytest.fixture
-def filled(extractor, shared):
-    if not getattr(extractor, "was_filled", False):
-        runpy.run_path(str(shared / "reference" / "vectors" / "fill.py"))["fill"](extractor.network)
-        extractor.was_filled = True
-    return extractor
-
-
-@pytest.fixture
-def stored(shared):
-    with np.load(shared / "reference" / "vectors" / "cnn14.npz") as arrays:
-        return dict(arrays)
-
-
 def test_network_is_the_original(extractor):
     state = extractor.network.state_dict()
     assert set(state) == KEYS
@@ -51,17 +36,6 @@ def test_network_is_the_original(extractor):
     assert count == extractor.card.parameter_count == 80_753_615
     kernels = [k for k in KEYS if k.startswith(("spectrogram", "logmel"))]
     assert count + sum(state[k].numel() for k in kernels) == 81_837_071
-
-
-def sounds(samples=33333):
-    """Noise, a tone, silence, clicks, and a shorter clip."""
-    rng = np.random.default_rng(0)
-    clicks = np.zeros(samples)
-    clicks[::5000] = 1
-    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(samples) / 32000)
-    noise = rng.uniform(-1, 1, samples)
-    waves = [noise, tone, np.zeros(samples), clicks, 0.01 * noise[:12345]]
-    return [torch.from_numpy(wave.astype(np.float32)) for wave in waves]
 
 
 def test_original_outputs(filled, stored):
@@ -78,7 +52,7 @@ def test_original_outputs(filled, stored):
     assert np.abs(clipwise - expected).max() / expected.std() < 1e-4
 
 
-def test_frames_are_what_the_embedding_pools(filled):
+def test_frames_are_what_the_embedding_pools(filled, sounds):
     found = filled(sounds()[:1])[0]
     frames = found["frames"]
     assert frames.shape == (3, 2048)
@@ -95,7 +69,7 @@ def test_original_spectra(extractor, stored):
         np.testing.assert_allclose(ours, stored[f"{kind}.logmel"], rtol=0, atol=1e-2)
 
 
-def test_spectra_are_librosa_s(extractor):
+def test_spectra_are_librosa_s(extractor, sounds):
     librosa = pytest.importorskip("librosa")
     for wave in sounds():
         mel = librosa.feature.melspectrogram(
@@ -109,7 +83,7 @@ def test_spectra_are_librosa_s(extractor):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=5e-5)
 
 
-def test_fourier_kernels_are_the_transform_that_is_used(extractor):
+def test_fourier_kernels_are_the_transform_that_is_used(extractor, sounds):
     wave = sounds()[0][:1024]
     stft = extractor.network.spectrogram_extractor.stft
     parts = [kernel.weight[:, 0] @ wave for kernel in (stft.conv_real, stft.conv_imag)]
@@ -126,7 +100,7 @@ def test_lengths(extractor, samples, steps):
     assert found["embedding"].shape == (2048,)
 
 
-def test_clips_do_not_depend_on_their_companions(filled):
+def test_clips_do_not_depend_on_their_companions(filled, sounds):
     waves = sounds(12000)
     alone = filled(waves[:1])[0]
     for order in ([0, 1, 2, 3, 4], [3, 1, 2, 4, 0]):
@@ -184,11 +158,14 @@ def test_published_kind_of_file_is_read(tmp_path):
     sampler = {"indexes": np.arange(5), "queue": [np.arange(3), np.float64(2)], "pointer": 3}
     torch.save({"iteration": 1, "model": {"a": torch.ones(2)}, "sampler": sampler}, file)
     assert (
-        state_dict.load_state_dict(source.WeightsSource(path=file), "main", None)["model"]["a"].sum() == 2
+        state_dict.load_state_dict(source.WeightsSource(path=file), "main", None)["model"][
+            "a"
+        ].sum()
+        == 2
     )
 
 
-def test_random_weights_by_name():
+def test_random_weights_by_name(sounds):
     spec = load.resolve_spec("cnn14", weights={"cnn14.main": "random:1"})
     assert spec.provenance == ["random weights (seed 1)"]
     found = load.build(spec)(sounds(10000)[:1])[0]

@@ -275,7 +275,9 @@ def test_loading_is_strict(extractor, change):
 
 def test_weights_are_recognised(extractor):
     if extractor.network is not None:
-        assert diagnosis.identify_network(set(extractor.network.state_dict())) == [extractor.card.name]
+        assert diagnosis.identify_network(set(extractor.network.state_dict())) == [
+            extractor.card.name
+        ]
 
 
 def test_a_caveat_is_shown_wherever_the_numbers_are():

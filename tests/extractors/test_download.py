@@ -144,7 +144,9 @@ def a_card(url: str | None, **facts: Any) -> ExtractorCard:
     )
 
 
-def fetch(card: ExtractorCard, progress: download.Progress | None = None) -> source_module.WeightsSource:
+def fetch(
+    card: ExtractorCard, progress: download.Progress | None = None
+) -> source_module.WeightsSource:
     return source_module.resolve_weights(card, "main", card.weights["main"], progress=progress)
 
 
@@ -222,7 +224,9 @@ def test_a_server_that_always_breaks_is_given_up_and_what_came_is_kept(
 ) -> None:
     server.cuts = [10_000] * 9
     card = a_card(server.url, sha256=SHA256)
-    with pytest.raises(WeightsError, match=r"50,000 bytes are kept, and the next attempt resumes there"):
+    with pytest.raises(
+        WeightsError, match=r"50,000 bytes are kept, and the next attempt resumes there"
+    ):
         fetch(card)
     assert len(server.asked) == download.ATTEMPTS
     assert files_in(home) == {"net.bin.part", "net.bin.part.json"}
@@ -374,7 +378,7 @@ def test_redirects_lead_to_http_only(server: Server, home: Path) -> None:
     secret.write_bytes(CONTENT)
     for bad in (secret.as_uri(), "ftp://127.0.0.1/file", "data:,hello"):
         server.redirect = bad
-        with pytest.raises(WeightsError, match="address must be http or https, got (file|ftp|data):"):
+        with pytest.raises(WeightsError, match=r"must be http or https, got (file|ftp|data):"):
             fetch(a_card(moved, file="other.bin"))
     server.redirect = "/loop"
     with pytest.raises(WeightsError, match="more than 10 redirects"):
@@ -393,7 +397,7 @@ def test_a_card_without_public_weights_says_so(home: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(server: Server, home: Path) -> None:
     home.write_text("a file where the folder should be")
-    with pytest.raises(WeightsError, match="the download failed: .*weights/net"):
+    with pytest.raises(WeightsError, match=r"the download failed: .*weights/net"):
         fetch(a_card(server.url, sha256=SHA256))
 
 
@@ -469,7 +473,9 @@ def test_a_file_is_read_again_only_when_it_changed(
     changed = path.stat().st_mtime + 1
     path.write_bytes(CONTENT[:-1] + b"!")  # the same size
     os.utime(path, (changed, changed))
-    with pytest.raises(WeightsError, match=r"hash must be git blob .* got git blob .*Delete the file"):
+    with pytest.raises(
+        WeightsError, match=r"hash must be git blob .* got git blob .*Delete the file"
+    ):
         fetch(card)
     assert reads == [path, path]
     (home / "hashes.json").write_text("{ damaged")
@@ -568,7 +574,9 @@ def test_openl3_has_a_file_for_each_content_and_input() -> None:
     assert len(inventory.select_files("openl3")) == 6
     ((_, role, facts),) = inventory.select_files("openl3:content=env,input=linear")
     assert role == "main/linear-env" and facts.file == "openl3_audio_linear_env-v0_4_0.h5.gz"
-    assert [role for _, role, _ in inventory.select_files("openl3:content=env")] == ["main/mel256-env"]
+    assert [role for _, role, _ in inventory.select_files("openl3:content=env")] == [
+        "main/mel256-env"
+    ]
 
 
 def test_list_get_and_verify(own_cards: Path, server: Server, home: Path) -> None:

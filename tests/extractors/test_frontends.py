@@ -56,7 +56,9 @@ def test_centred_spectra_are_those_of_librosa():
     librosa = pytest.importorskip("librosa")
     x = waves(5000)
     padded = torch.nn.functional.pad(x, (1024, 1024))
-    found = frontends.stft_magnitude(padded, n_fft=2048, hop_length=512, window=frontends.hann(2048))
+    found = frontends.stft_magnitude(
+        padded, n_fft=2048, hop_length=512, window=frontends.hann(2048)
+    )
     expected = np.abs(
         librosa.stft(x.double().numpy(), n_fft=2048, hop_length=512, pad_mode="constant")
     ).swapaxes(1, 2)
@@ -66,14 +68,18 @@ def test_centred_spectra_are_those_of_librosa():
 def test_incomplete_tail_is_dropped_and_too_short_is_refused():
     window = frontends.hann(400)
     for samples, count in ((400, 1), (559, 1), (560, 2)):
-        found = frontends.stft_magnitude(torch.ones(1, samples), n_fft=512, hop_length=160, window=window)
+        found = frontends.stft_magnitude(
+            torch.ones(1, samples), n_fft=512, hop_length=160, window=window
+        )
         assert found.shape[1] == count
     with pytest.raises(ValueError, match=r"at least 400 samples \(one window\), got 399"):
         frontends.stft_magnitude(torch.ones(1, 399), n_fft=512, hop_length=160, window=window)
     with pytest.raises(ValueError, match="n_fft = 256"):
         frontends.stft_magnitude(torch.ones(1, 999), n_fft=256, hop_length=160, window=window)
     with pytest.raises(ValueError, match="power"):
-        frontends.stft_magnitude(torch.ones(1, 999), n_fft=512, hop_length=160, window=window, power=3)
+        frontends.stft_magnitude(
+            torch.ones(1, 999), n_fft=512, hop_length=160, window=window, power=3
+        )
 
 
 def test_blocks_change_nothing(monkeypatch):

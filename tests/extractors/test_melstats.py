@@ -156,5 +156,7 @@ def test_arrays_are_as_good_as_tensors():
 @pytest.mark.parametrize("shape", [(), (2, 8000), (0,)])
 def test_waveforms_of_other_shapes_are_refused(shape):
     extractor = probekit.load_extractor("melstats")
-    with pytest.raises(ProbekitError, match=r"must have the shape \(samples,\), got .* mono waveforms at 22050 Hz"):
+    with pytest.raises(
+        ProbekitError, match=r"must have the shape \(samples,\), got .* mono waveforms at 22050 Hz"
+    ):
         extractor([np.zeros(shape, "f4")])

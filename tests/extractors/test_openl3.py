@@ -356,24 +356,10 @@ def test_constants_of_old_files_are_left_out(tmp_path):
 
 def test_another_number_of_layers_is_refused(tmp_path):
     path = tree(tmp_path / "w.h5", plain_layers()[:-1])
-    with pytest.raises(WeightsError, match="must have 16 layers with weights for this network, got 15"):
+    with pytest.raises(
+        WeightsError, match="must have 16 layers with weights for this network, got 15"
+    ):
         openl3.read_weights(path)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda state: state.pop("conv2d_4.bias"),
-        lambda state: state.update(extra=torch.zeros(1)),
-        lambda state: state.update({"conv2d_1.weight": torch.zeros(64, 1, 3, 4)}),
-    ],
-)
-def test_loading_is_strict(change):
-    extractor = build()
-    state = state_dict.random_init(extractor.network, 0)
-    change(state)
-    with pytest.raises(WeightsError, match=r"conv2d_4\.bias|extra|conv2d_1\.weight"):
-        extractor.load_weights({"main": state})
 
 
 def test_every_choice_has_its_file():

@@ -2,7 +2,6 @@
 
 import csv
 import pickle
-import runpy
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from probekit.extractors.networks import talnet
 from probekit.extractors.weights import source, state_dict
 
 torch.set_num_threads(1)
+SR, SAMPLES = 16000, 30_000
 STREAMS = ("gru", "probabilities")
 KEYS = {
     f"conv{i}.{name}"
@@ -37,36 +37,11 @@ def extractor():
     )
 
 
-@pytest.fixture
-def filled(extractor, shared):
-    if not getattr(extractor, "was_filled", False):
-        runpy.run_path(str(shared / "reference" / "vectors" / "fill.py"))["fill"](extractor.network)
-        extractor.was_filled = True
-    return extractor
-
-
-@pytest.fixture
-def stored(shared):
-    with np.load(shared / "reference" / "vectors" / "talnet.npz") as arrays:
-        return dict(arrays)
-
-
 def test_network_is_the_author_s(extractor):
     assert set(extractor.network.state_dict()) == KEYS
     assert len(KEYS) == 80
     count = sum(p.numel() for p in extractor.network.parameters())
     assert count == extractor.card.parameter_count == 9_980_527
-
-
-def sounds(samples=30000):
-    """Noise, a tone, silence, clicks, and a clip that is not a whole number of steps."""
-    rng = np.random.default_rng(0)
-    clicks = np.zeros(samples)
-    clicks[::5000] = 1
-    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(samples) / 16000)
-    noise = rng.uniform(-1, 1, samples)
-    waves = [noise, tone, np.zeros(samples), clicks, 0.01 * noise[:12345]]
-    return [torch.from_numpy(wave.astype(np.float32)) for wave in waves]
 
 
 def test_original_outputs(filled, stored):
@@ -89,7 +64,7 @@ def test_original_spectra(extractor, stored):
         np.testing.assert_allclose(ours, stored[f"{kind}.logmel"], rtol=0, atol=5e-5)
 
 
-def test_spectra_are_librosa_s(extractor):
+def test_spectra_are_librosa_s(extractor, sounds):
     librosa = pytest.importorskip("librosa")
     for wave in sounds():
         spectrum = librosa.stft(
@@ -111,7 +86,7 @@ def test_lengths(extractor, samples, steps):
     assert found["probabilities"].shape == (steps, 527)
 
 
-def test_clips_do_not_depend_on_their_companions(filled):
+def test_clips_do_not_depend_on_their_companions(filled, sounds):
     waves = sounds()
     alone = filled(waves[:1])[0]
     for order in ([0, 1, 2, 3, 4], [3, 1, 2, 4, 0]):
@@ -145,7 +120,7 @@ def test_frames_lie_where_the_card_says(filled):
         assert float(centre) == pytest.approx(step, abs=0.04)
 
 
-def test_head_reads_the_stream(filled):
+def test_head_reads_the_stream(filled, sounds):
     head = filled.head()
     assert head.stream == "gru"
     assert head.weight.shape == (527, 1024)
@@ -193,7 +168,7 @@ def normalizer_of_python_2(pair):
     return ("(" + "".join(arrays) + "t.").encode("ascii")
 
 
-def test_normalizer_of_the_author_s_kind_is_read(filled, tmp_path):
+def test_normalizer_of_the_author_s_kind_is_read(filled, tmp_path, sounds):
     rng = np.random.default_rng(3)
     pair = [-10 - rng.random(64), 12 + rng.random(64)]
     file = tmp_path / "normalizer.pkl"
@@ -242,7 +217,7 @@ def test_nothing_is_silently_missing(extractor, monkeypatch, tmp_path):
         load.resolve_spec("talnet")
 
 
-def test_random_weights_by_name():
+def test_random_weights_by_name(sounds):
     names = {"talnet.main": "random:1", "talnet.normalizer": "random:1"}
     spec = load.resolve_spec("talnet", weights=names)
     assert spec.provenance == [

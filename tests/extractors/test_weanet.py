@@ -14,6 +14,7 @@ from probekit.extractors.networks import weanet
 from probekit.extractors.weights import state_dict
 
 torch.set_num_threads(1)
+SR, SAMPLES = 16000, 16_000
 STREAMS = {"b5": 2048, "b7": 1024}
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 LAYERS = (*(f"b{i}.{j}" for i in range(1, 5) for j in (0, 1)), "b5", "b6", "b7")
@@ -36,18 +37,7 @@ def extractor():
     return built
 
 
-def sounds(samples=16000):
-    """Noise, a tone, silence, clicks, and a shorter clip."""
-    rng = np.random.default_rng(0)
-    clicks = np.zeros(samples)
-    clicks[::5000] = 1
-    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(samples) / 16000)
-    noise = rng.uniform(-1, 1, samples)
-    waves = [noise, tone, np.zeros(samples), clicks, 0.01 * noise[:12345]]
-    return [torch.from_numpy(wave.astype(np.float32)) for wave in waves]
-
-
-def test_spectra_are_librosa_s(extractor):
+def test_spectra_are_librosa_s(extractor, sounds):
     librosa = pytest.importorskip("librosa")
     for wave in sounds():
         mel = librosa.feature.melspectrogram(
@@ -92,7 +82,7 @@ def step_by_step(state, levels):
     return {"b5": b5.squeeze(3).transpose(1, 2), "b7": b7.squeeze(3).transpose(1, 2)}
 
 
-def test_streams_are_the_blocks_of_the_outline(extractor):
+def test_streams_are_the_blocks_of_the_outline(extractor, sounds):
     levels = extractor.frontend(torch.stack(sounds()[:4]))
     expected = step_by_step(extractor.network.state_dict(), levels)
     found = extractor.embed(levels)
@@ -133,7 +123,7 @@ def test_lengths(extractor, samples, steps):
     }
 
 
-def test_clips_do_not_depend_on_their_companions(extractor):
+def test_clips_do_not_depend_on_their_companions(extractor, sounds):
     waves = [*sounds(12000), torch.ones(1)]
     together, backwards = extractor(waves), extractor(waves[::-1])[::-1]
     for wave, *others in zip(waves, together, backwards, strict=True):
@@ -164,19 +154,6 @@ def test_frames_lie_where_the_card_says(extractor, name):
         module.weight.copy_(weight)
 
 
-@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
-def test_loading_is_strict(extractor, change):
-    state = dict(extractor.network.state_dict())
-    if change == "missing":
-        del state["b5.0.weight"]
-    elif change == "extra":
-        state["b5.0.bias"] = torch.zeros(2048)
-    else:
-        state["b5.0.weight"] = torch.zeros(2048, 512, 3, 4)
-    with pytest.raises(WeightsError, match=r"(?s)weanet: main weights.*b5\.0\.(weight|bias)"):
-        extractor.load_weights({"main": state})
-
-
 def test_no_weights_are_public():
     with pytest.raises(WeightsError, match=r"None are public.*cnn14.*--weights weanet=PATH"):
         load.resolve_spec("weanet")
@@ -200,7 +177,7 @@ def test_only_what_is_wanted():
     assert {name: found[name].shape for name in found} == {"b7": (1, 1024)}
 
 
-def test_head_gives_the_classes_at_each_step(extractor):
+def test_head_gives_the_classes_at_each_step(extractor, sounds):
     head = extractor.head()
     assert head.stream == "b7" and head.pooling == "attention"
     assert head.weight.shape == (527, 1024) and head.bias.shape == (527,)

@@ -193,10 +193,12 @@ def test_fingerprint_covers_the_whole_package(tmp_path, monkeypatch):
 
 FAULTS = {
     "no function": (("def get_scene_embeddings", "def other"), "has no get_scene_embeddings"),
-    "no size": (("scene_embedding_size = 3", "x = 3"), "scene_embedding_size of its model must be an integer > 0, got None"),
+    "no size": (("scene_embedding_size = 3", "x = 3"),
+                "scene_embedding_size of its model must be an integer > 0, got None"),
     "size": (("scene_embedding_size = 3", "scene_embedding_size = 4"),
              r"get_scene_embeddings must return shape \(1, 4\), got \(1, 3\)"),
-    "fraction": (("sample_rate = 22050", "sample_rate = 22050.5"), "sample_rate of its model must be an integer > 0, got 22050.5"),
+    "fraction": (("sample_rate = 22050", "sample_rate = 22050.5"),
+                 "sample_rate of its model must be an integer > 0, got 22050.5"),
     "frame size": (("timestamp_embedding_size = 2", "timestamp_embedding_size = 5"),
                    r"must return shape \(1, 87, 5\), got \(1, 87, 2\)"),
     "seconds": (("(1000 * HOP /", "(1e6 * HOP /"), "are they milliseconds"),
@@ -205,10 +207,14 @@ FAULTS = {
                   "must return regular timestamps"),
     "backwards": (("torch.arange(frames.shape[1])", "torch.arange(frames.shape[1]).flip(0)"),
                   "must return regular timestamps"),
-    "times": (("times.expand(len(audio), -1)", "times"), r"must return timestamps of shape \(1, 87\), one a frame, got \(87,\)"),
-    "double": (("audio.mean(1), ", "audio.double().mean(1), "), "must return torch.float32, got torch.float64"),
-    "array": (("length], 1)", "length], 1).detach().numpy()"), "must return a torch tensor, got ndarray"),
-    "alone": (("return model.gain * embeddings, times", "return times; times"), "must return a pair"),
+    "times": (("times.expand(len(audio), -1)", "times"),
+              r"must return timestamps of shape \(1, 87\), one a frame, got \(87,\)"),
+    "double": (("audio.mean(1), ", "audio.double().mean(1), "),
+               "must return torch.float32, got torch.float64"),
+    "array": (("length], 1)", "length], 1).detach().numpy()"),
+              "must return a torch tensor, got ndarray"),
+    "alone": (("return model.gain * embeddings, times", "return times; times"),
+              "must return a pair"),
     "raises": (("audio.mean(1)", "audio.nonsense(1)"),
                r"get_scene_embeddings on audio of shape \(1, 44100\): AttributeError"),
     "import": (("import torch", "import torch, not_installed_anywhere"),
@@ -222,6 +228,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_named_with_the_module(module, fault):
+    torch.manual_seed(0)  # for the module that draws at random
     change, message = FAULTS[fault]
     name = module(change)
     with pytest.raises(ProbekitError, match=f"^hear:{name}: .*{message}"):
@@ -235,7 +242,9 @@ def test_places_must_not_depend_on_the_length(module):
     ))  # fmt: skip
     extractor = load.build(load.resolve_spec(f"hear:{name}", streams=["timestamps"]))
     extractor([torch.ones(40000)])
-    with pytest.raises(ProbekitError, match=r"must have the same frame grid.*every 11\.61 ms.*scene"):
+    with pytest.raises(
+        ProbekitError, match=r"must have the same frame grid.*every 11\.61 ms.*scene"
+    ):
         extractor([torch.ones(20000)])
 
 
@@ -276,7 +285,9 @@ def test_rounded_timestamps_do_not_drift(module):
 
 
 def test_unknown_modules():
-    with pytest.raises(ProbekitError, match="module nowhere not found; install it, or add its folder"):
+    with pytest.raises(
+        ProbekitError, match="module nowhere not found; install it, or add its folder"
+    ):
         load.resolve_spec("hear:nowhere.at.all")
     with pytest.raises(ProbekitError, match=r"hear: module missing\. Write hear:some\.module"):
         load.resolve_spec("hear")

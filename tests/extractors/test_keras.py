@@ -88,7 +88,9 @@ def test_state_dict_has_torchs_names_and_axes(tmp_path):
 
 def test_state_dict_counts_layers(tmp_path):
     layers = read_layers(write(tmp_path / "w.h5"))
-    with pytest.raises(WeightsError, match=r"w\.h5: must have 2 layers with weights for this network, got 1"):
+    with pytest.raises(
+        WeightsError, match=r"w\.h5: must have 2 layers with weights for this network, got 1"
+    ):
         to_state_dict(tmp_path / "w.h5", layers, ["one", "two"])
 
 

@@ -149,7 +149,7 @@ def test_wrong_texts():
         zoo.build_student("short-chunk:width=0", 2)
     with pytest.raises(ProbekitError, match="key=value"):
         zoo.build_student("short-chunk:width=", 2)
-    with pytest.raises(ProbekitError, match="0 classes"):
+    with pytest.raises(ProbekitError, match="classes must be >= 1, got 0"):
         zoo.build_student("short-chunk", 0)
 
 

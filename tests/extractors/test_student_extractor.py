@@ -110,7 +110,9 @@ def test_students_that_need_their_teacher_are_not_kept():
 
     model = fusion.build("concat", zoo.build_student("short-chunk:width=2", 3), 5)
     with pytest.raises(ProbekitError, match="reads a teacher's features"):
-        save_student(card.students_dir() / "c", model.student, classes=CLASSES, target="multi", crop=F(1))
+        save_student(
+            card.students_dir() / "c", model.student, classes=CLASSES, target="multi", crop=F(1)
+        )
     assert card.list_students() == {}
 
 
