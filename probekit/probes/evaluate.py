@@ -115,15 +115,24 @@ def evaluate(
     --------
     Embeddings of a synthesized corpus, under its own five folds:
 
+    >>> from pathlib import Path
     >>> import probekit
     >>> from probekit.tasks.standin.corpus import write_corpus
-    >>> root = write_corpus("corpus", clips=60)
-    >>> _ = probekit.extract("melstats", task="synth", root=root)
-    >>> [result] = probekit.evaluate("synth", "melstats")
+    >>> clips = write_corpus(Path("corpus"), clips=30)
+    >>> report = probekit.extract("melstats", task="synth", root="corpus")
+    >>> [result] = probekit.evaluate("synth", "melstats", probe="knn")
     >>> result["metric"], len(result["folds"]), result["clips"]["used"]
-    ('accuracy', 5, 60)
-    >>> 0.25 < result["interval"]["low"] <= result["score"] <= result["interval"]["high"]
+    ('accuracy', 5, 30)
+    >>> result["interval"]["low"] <= result["score"] <= result["interval"]["high"]
     True
+    >>> sorted(result["folds"][0]["params"])  # selected inside the training folds
+    ['distance', 'neighbours']
+
+    Label efficiency, with two draws of half of the training labels:
+
+    >>> runs = probekit.evaluate("synth", "melstats", probe="knn", fractions=[0.5], seeds=2)
+    >>> [(run["fraction"], run["seed"]) for run in runs]
+    [(0.5, 0), (0.5, 1)]
     """
     if seeds < 1:
         raise ProbekitError(f"--seeds must be >= 1, got {seeds}")

@@ -88,13 +88,7 @@ class _Fitter:
     classes: int
 
     def __call__(
-        self,
-        features: Array,
-        targets: Array,
-        settings: Settings,
-        seed: int,
-        held_out: tuple[Array, Array] | None,
-        epochs: int,
+        self, features: Array, targets: Array, settings: Settings, seed: int, *_: Any
     ) -> Fit:
         model = NearestNeighbors(metric=settings["distance"], algorithm="brute").fit(features)
         one_hot = np.eye(self.classes)[targets] if self.target == "single" else targets

@@ -158,15 +158,10 @@ class PathSearch:
         return self._fit(context, [rows for rows, _ in pairs], grid)
 
     def refit(
-        self,
-        context: FitContext,
-        grid: Sequence[Settings],
-        index: int,
-        rows: Array,
-        fits: Sequence[Fit],
+        self, context: FitContext, path: Sequence[Settings], rows: Array, fits: Sequence[Fit]
     ) -> list[Fit]:
         """Fit the path up to the selected C: each fit starts from the one before."""
-        return self._fit(context, [rows], grid[: index + 1])[0]
+        return self._fit(context, [rows], path)[0]
 
     def _fit(
         self, context: FitContext, row_sets: list[Array], grid: Sequence[Settings]

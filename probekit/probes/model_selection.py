@@ -61,16 +61,11 @@ class Search(Protocol):
         ...
 
     def refit(
-        self,
-        context: FitContext,
-        grid: Sequence[Settings],
-        index: int,
-        rows: Array,
-        fits: Sequence[Fit],
+        self, context: FitContext, path: Sequence[Settings], rows: Array, fits: Sequence[Fit]
     ) -> list[Fit]:
-        """Return the fits needed for ``grid[index]`` on all training rows, the final one last.
+        """Return the fits needed for the selected settings on ``rows``, the final one last.
 
-        ``fits`` are those of ``grid[index]`` in each pair.
+        ``path`` is the grid up to the selected settings, ``fits`` are their fits to each pair.
         """
         ...
 
@@ -110,18 +105,13 @@ class GridSearch:
         return fits
 
     def refit(
-        self,
-        context: FitContext,
-        grid: Sequence[Settings],
-        index: int,
-        rows: Array,
-        fits: Sequence[Fit],
+        self, context: FitContext, path: Sequence[Settings], rows: Array, fits: Sequence[Fit]
     ) -> list[Fit]:
         """Fit once more, for the mean number of epochs."""
         epochs = round(np.mean([fit.iterations for fit in fits]))
         with resources.single_threaded():
             transform = transforms.fit_transform(context.steps, context.features[rows])
-            return [self._fit(context, transform, rows, grid[index], None, epochs)]
+            return [self._fit(context, transform, rows, path[-1], None, epochs)]
 
     def _fit(
         self,
@@ -217,7 +207,7 @@ def _choose(
         if len(split.valid) and not context.protocol.refit:
             final = paths[0][index]
         else:
-            fits += search.refit(context, grid, index, rows, [path[index] for path in paths])
+            fits += search.refit(context, grid[: index + 1], rows, [path[index] for path in paths])
             final = fits[-1]
     except search.errors as error:
         raise DataError(f"{context.clips.name}, split {split.name!r}{stage}: {error}") from error

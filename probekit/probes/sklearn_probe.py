@@ -205,13 +205,7 @@ class _Fitter:
     classes: int
 
     def __call__(
-        self,
-        features: Array,
-        targets: Array,
-        settings: Settings,
-        seed: int,
-        held_out: tuple[Array, Array] | None,
-        epochs: int,
+        self, features: Array, targets: Array, settings: Settings, seed: int, *_: Any
     ) -> Fit:
         model = self.estimator(**settings)
         if "random_state" in model.get_params() and "random_state" not in settings:

@@ -44,8 +44,12 @@ def solve_folds(
         Whether features are standardized in each fold, or only centered.
     device : str
         Torch device.
-    tolerance, max_iter, client
-        As for :func:`probekit.solvers.logistic.solve_logistic`.
+    tolerance : float > 0
+        Certified relative gap at which to stop.
+    max_iter : int >= 1
+        Newton directions for one C.
+    client : distributed.Client, optional
+        Dask cluster whose workers read the rows and sum over them.
 
     Returns
     -------
