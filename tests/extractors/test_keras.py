@@ -236,7 +236,9 @@ def test_decompression_bomb(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("value", [np.array([b"run me"]), np.array([1, 2]), np.array([1j])])
 def test_only_floating_point_numbers(tmp_path, value):
-    refused(write(tmp_path / "w.h5", {"dense": {"kernel": value}}), "not floating-point numbers")
+    refused(
+        write(tmp_path / "w.h5", {"dense": {"kernel": value}}), "must be floating-point numbers"
+    )
 
 
 def test_names_that_are_no_names(tmp_path):

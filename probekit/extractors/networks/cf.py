@@ -86,17 +86,9 @@ class Network(nn.Module):
         return self.decode(self.encode(waves))
 
     def encode(self, waves: Tensor) -> Tensor:
-        """Embed waveforms.
+        """Embed waveforms (clips, samples >= 120,000) at 16,000 Hz.
 
-        Parameters
-        ----------
-        waves : Tensor, shape (clips, samples), samples >= 120,000
-            Waveforms at 16,000 Hz; 480,000 samples in the poster.
-
-        Returns
-        -------
-        Tensor, shape (clips, width)
-            The global average of the last maps: what the linear layer reads.
+        Returns the global average of the last maps, shape (clips, width): the linear layer's input.
         """
         return self.encode_spectra(self.mel(waves))
 

@@ -99,17 +99,9 @@ class Network(nn.Module):
         self.fc_audioset = nn.Linear(2048, 527)
 
     def forward(self, levels: Tensor) -> Tensor:
-        """Run the convolutions.
+        """Run the convolutions on log-mel spectra in dB, shape (pieces, frames >= 32, 64).
 
-        Parameters
-        ----------
-        levels : Tensor, shape (pieces, frames, 64), frames >= 32
-            Log-mel spectra in dB, 100 a second.
-
-        Returns
-        -------
-        Tensor, shape (pieces, frames // 32, 2048)
-            The last maps, averaged over mel bands.
+        Returns the last maps, averaged over mel bands, shape (pieces, frames // 32, 2048).
         """
         maps = self.bn0(levels[:, None].transpose(1, 3)).transpose(1, 3)
         for number in range(1, 7):
@@ -118,17 +110,9 @@ class Network(nn.Module):
         return steps
 
     def embedding(self, steps: Tensor) -> Tensor:
-        """Pool steps over time (maximum plus mean) and apply the first linear layer.
+        """Pool steps (pieces, time, 2048) by maximum plus mean and apply the first linear layer.
 
-        Parameters
-        ----------
-        steps : Tensor, shape (pieces, time, 2048)
-            From :meth:`forward`.
-
-        Returns
-        -------
-        Tensor, shape (pieces, 2048)
-            What the last layer reads.
+        Returns the last layer's input, shape (pieces, 2048).
         """
         embedding: Tensor = self.fc1(steps.amax(1) + steps.mean(1))
         return embedding.relu()

@@ -47,18 +47,10 @@ class Melgram(nn.Module):
         self.register_buffer("Variable", bank)
 
     def forward(self, waves: Tensor) -> Tensor:
-        """Return mel power spectra.
+        """Return mel power spectra, shape (clips, 96, ceil(samples / 256)), of waveforms.
 
-        Parameters
-        ----------
-        waves : Tensor, shape (clips, samples)
-            Waveforms at 12,000 Hz.
-
-        Returns
-        -------
-        Tensor, shape (clips, 96, ceil(samples / 256))
-            Zeros are added at both ends, for a waveform of 348,000 samples so many that frame k
-            starts at sample 256 k - 208.
+        Zeros are added at both ends; of a waveform of 348,000 samples, frame k starts at sample
+        256 k - 208.
         """
         samples = waves.shape[1]
         missing = (-(-samples // HOP_LENGTH) - 1) * HOP_LENGTH + N_FFT - samples
@@ -81,19 +73,10 @@ class Network(nn.Module):
         self.dense_1 = nn.Linear(32, 50)
 
     def forward(self, spectra: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Run the blocks.
+        """Run the blocks on normalized mel spectra, shape (clips, 1, 96, time >= 1280).
 
-        Parameters
-        ----------
-        spectra : Tensor, shape (clips, 1, 96, time), time >= 1280
-            Normalized mel spectra in decibels.
-
-        Returns
-        -------
-        list of Tensor, each of shape (clips, 32, frequency, time)
-            Output of each block before its pooling.
-        Tensor, shape (clips, 32)
-            Maximum of the last block's pooled output: what ``dense_1`` reads.
+        Returns each block's maps before its pooling, shape (clips, 32, frequency, time), and the
+        maximum of the last block's pooled maps, shape (clips, 32): the input of ``dense_1``.
         """
         maps, x = [], spectra
         for i, pool in enumerate(POOLS, start=1):
@@ -116,18 +99,10 @@ class Convnet(CroppedExtractor):
         self.network = Network()
 
     def frontend(self, pieces: Tensor) -> Tensor:
-        """Return normalized mel spectra.
+        """Return normalized mel spectra, shape (clips, 1, 96, 1360).
 
-        Parameters
-        ----------
-        pieces : Tensor, shape (clips, 348000)
-            From :meth:`split`.
-
-        Returns
-        -------
-        Tensor, shape (clips, 1, 96, 1360)
-            Decibels, floored 80 under the clip's maximum, with mean 0 and standard deviation 1 over
-            the clip; zeros for silence.
+        They are in decibels, floored 80 dB below the clip's maximum, with mean 0 and standard
+        deviation 1 over the clip; zeros for silence.
         """
         levels = frontends.power_to_db(self.network.melgram(pieces))
         # the maximum first: silence is then exactly 0, and not rounding divided by rounding
@@ -167,23 +142,7 @@ def _steps(maps: Tensor) -> Tensor:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the Keras file of the network.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        ``model_best.hdf5``.
-
-    Returns
-    -------
-    dict of str to Tensor
-        A state dict of :class:`Network`.
-
-    Raises
-    ------
-    WeightsError
-        If it is not such a file.
-    """
+    """Read ``model_best.hdf5`` as a state dict of :class:`Network`."""
     return keras.to_state_dict(path, keras.read_layers(path), _LAYERS)
 
 

@@ -18,13 +18,13 @@ SAMPLES = 5 * SAMPLE_RATE
 
 
 class Spectrogram(nn.Module):
-    """Power spectra under a Hann window, which the checkpoint may hold."""
+    """Power spectra under a Hann window, which may be in the checkpoint."""
 
     window: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # torch's float32 window, as the original has it: its rounding, 1e-7, is what lies under
+        # torch's float32 window, as in the original: its rounding, 1e-7, is the floor of
         # quiet bands, and moves embeddings of speech by 1e-4 of their standard deviation
         self.register_buffer("window", torch.hann_window(N_FFT))
 
@@ -64,17 +64,10 @@ class HarmonicSTFT(nn.Module):
         return (1 - slope * (self.bins[:, None] - self.centers).abs()).clamp_min(0)
 
     def forward(self, waves: Tensor) -> Tensor:
-        """Return decibels.
+        """Return decibels of waveforms (clips, samples > 256) at 16,000 Hz.
 
-        Parameters
-        ----------
-        waves : Tensor, shape (clips, samples), samples > 256
-            Waveforms at 16,000 Hz.
-
-        Returns
-        -------
-        Tensor, shape (clips, 6, 128, 1 + samples // 256)
-            Harmonic, fundamental frequency, time.
+        Their axes are clip, harmonic, fundamental frequency and time: shape
+        (clips, 6, 128, 1 + samples // 256).
         """
         bands = (self.spec(waves) @ self.filters()).unflatten(2, (HARMONICS, BANDS))
         return frontends.power_to_db(bands).permute(0, 2, 3, 1)
@@ -142,17 +135,9 @@ class Network(nn.Module):
         return self.decode(self.encode(waves))
 
     def encode(self, waves: Tensor) -> Tensor:
-        """Embed waveforms.
+        """Embed waveforms (clips, samples >= 73,472) at 16,000 Hz; 80,000 samples in training.
 
-        Parameters
-        ----------
-        waves : Tensor, shape (clips, samples), samples >= 73,472
-            Waveforms at 16,000 Hz; 80,000 samples in training.
-
-        Returns
-        -------
-        Tensor, shape (clips, 256)
-            Output of the seventh block; its maximum over time where it has several steps.
+        Returns the maximum over time of the seventh block's output, shape (clips, 256).
         """
         return self.encode_spectra(self.hstft(waves))
 
@@ -170,18 +155,7 @@ class Network(nn.Module):
         return hidden
 
     def decode(self, embedding: Tensor) -> Tensor:
-        """Classify embeddings.
-
-        Parameters
-        ----------
-        embedding : Tensor, shape (clips, 256)
-            From :meth:`encode`.
-
-        Returns
-        -------
-        Tensor, shape (clips, classes)
-            Logits; the original puts a sigmoid on them.
-        """
+        """Return logits, shape (clips, classes), of embeddings, shape (clips, 256)."""
         logits: Tensor = self.dense2(self.dropout(self.hidden(embedding)))
         return logits
 

@@ -55,17 +55,9 @@ class Network(nn.Module):
         self.pool = nn.MaxPool2d((high, long) if size == 512 else (high // 4, long // 3))
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """Embed windows.
+        """Embed spectra in decibels from -80 to 0, shape (windows, 1, frequency, time).
 
-        Parameters
-        ----------
-        spectra : Tensor, shape (windows, 1, frequency, time)
-            Decibels from -80 to 0.
-
-        Returns
-        -------
-        Tensor, shape (windows, size)
-            Frequency varies slowest, the 512 channels fastest.
+        Returns shape (windows, size): frequency varies slowest, the 512 channels fastest.
         """
         return self.flatten(self.maps(spectra))
 
@@ -139,17 +131,10 @@ class OpenL3(WindowedExtractor):
         return dict.fromkeys(self.stream_names, stream)
 
     def frontend(self, pieces: Tensor) -> Tensor:
-        """Return spectra in decibels below each window's loudest point, floored at -80.
+        """Return spectra in decibels below each window's maximum, floored at -80.
 
-        Parameters
-        ----------
-        pieces : Tensor, shape (windows, 48000)
-            Windows of one second.
-
-        Returns
-        -------
-        Tensor, shape (windows, 1, frequency, time)
-            257 × 197 for linear spectra, 128 × 199 and 256 × 199 for mel spectra.
+        Their shape is (windows, 1, frequency, time): 257 × 197 for linear spectra, 128 × 199 and
+        256 × 199 for mel spectra.
         """
         levels = frontends.power_to_db(self._spectra(pieces.double()))
         levels = levels - levels.amax((1, 2), keepdim=True)
@@ -178,25 +163,10 @@ class OpenL3(WindowedExtractor):
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a weights file of the openl3 package.
+    """Read ``openl3_audio_*.h5.gz``, or unpacked, as a state dict of :class:`Network`.
 
     Layers are taken in the file's order, since their names differ between versions of Keras. The
     constants of the spectrogram, the first layer in files up to v0_2_0, are left out.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        ``openl3_audio_*.h5.gz``, or unpacked.
-
-    Returns
-    -------
-    dict of str to Tensor
-        A state dict of :class:`Network`.
-
-    Raises
-    ------
-    WeightsError
-        If it is not such a file.
     """
     layers = keras.read_layers(path)
     return keras.to_state_dict(path, [x for x in layers if "real_kernels" not in x[1]], _LAYERS)

@@ -43,17 +43,7 @@ class MelSpectrogram(frontends.LogMel):
 
 
 class Decoder(nn.Module):
-    """Mean and maximum over time, two linear layers.
-
-    Parameters
-    ----------
-    features : int >= 1
-        Numbers a frame.
-    hidden : int >= 1
-        Numbers between the two layers.
-    classes : int >= 1
-        Outputs.
-    """
+    """Decoder of mean and maximum over time and two linear layers."""
 
     def __init__(self, features: int, hidden: int, classes: int) -> None:
         super().__init__()
@@ -102,17 +92,10 @@ class Network(nn.Module):
         return self.decode(self.encode(waves))
 
     def encode(self, waves: Tensor) -> Tensor:
-        """Embed waveforms.
+        """Embed waveforms (clips, samples >= 4000) at 16,000 Hz.
 
-        Parameters
-        ----------
-        waves : Tensor, shape (clips, samples), samples >= 4000
-            Waveforms at 16,000 Hz.
-
-        Returns
-        -------
-        Tensor, shape (clips, samples // 4000, 8 · width)
-            One frame every 0.25 s; frame k is centred at 0.125 + 0.25 k seconds.
+        Returns one frame every 0.25 s, shape (clips, samples // 4000, 8 · width); frame k is
+        centered at 0.125 + 0.25 k seconds.
         """
         return self.encode_spectra(self.mel(waves))
 

@@ -45,17 +45,10 @@ class Network(nn.Module):
         self.fc_prob = nn.Linear(1024, 527)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Run everything before the last layer.
+        """Run all layers but the last on log-mel spectra, shape (pieces, frames >= 4, 64).
 
-        Parameters
-        ----------
-        features : Tensor, shape (pieces, frames, 64), frames >= 4
-            Normalized log-mel spectra, 40 a second.
-
-        Returns
-        -------
-        Tensor, shape (pieces, frames // 2 // 2, 1024)
-            The GRU's output, 512 numbers forwards and 512 backwards.
+        Returns the GRU's output, 512 numbers forwards and 512 backwards, shape
+        (pieces, frames // 2 // 2, 1024).
         """
         maps = features[:, None]
         for number in range(1, 11):
@@ -73,8 +66,7 @@ class Network(nn.Module):
 class Normalizer(nn.Module):
     """Mean and standard deviation of each mel band over the training data.
 
-    The values that a new one has (-40 dB and 20 dB for all bands) are a stand-in: they are what the
-    choice of random weights gives.
+    The initial values (-40 dB and 20 dB for all bands) are a stand-in, used with random weights.
     """
 
     mu: Tensor
@@ -137,9 +129,10 @@ class TALNet(WholeClipExtractor):
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return normalized log-mel spectra, shape (pieces, samples // 400, 64).
 
-        The original centres a window of 1024 samples in transforms of 4096 samples, themselves
-        centred at multiples of 400; magnitudes do not depend on where in its transform a window
-        lies, so that it is put in front here. Spectra are cropped before the floor is taken.
+        The original centers a window of 1024 samples in transforms of 4096 samples, themselves
+        centered at multiples of 400. Magnitudes do not depend on the place of a window in its
+        transform, so that it is at the beginning here. Spectra are cropped before the
+        floor is taken.
         """
         levels = self.log_mel(pieces)[:, : pieces.shape[1] // _HOP_LENGTH]
         normalized: Tensor = self.normalizer(frontends.clip_top_db(levels, top_db=80.0))

@@ -31,17 +31,9 @@ class Network(nn.Module):
         )  # fmt: skip
 
     def forward(self, examples: Tensor) -> Tensor:
-        """Embed examples.
+        """Embed log-mel spectrograms, shape (examples, 1, 96 frames, 64 bands).
 
-        Parameters
-        ----------
-        examples : Tensor, shape (examples, 1, 96, 64)
-            Log-mel spectrograms: time, then bands.
-
-        Returns
-        -------
-        Tensor, shape (examples, 128)
-            The last layer, before any ReLU.
+        Returns the last layer before any ReLU, shape (examples, 128).
         """
         maps = self.features(examples)
         embedding: Tensor = self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))

@@ -51,17 +51,9 @@ class Network(nn.Module):
         self.attention = nn.Conv2d(1024, classes, 1)
 
     def forward(self, levels: Tensor) -> Tensor:
-        """Run blocks B1 to B5.
+        """Run blocks B1 to B5 on log-mel spectra in dB, shape (pieces, frames >= 16, 64).
 
-        Parameters
-        ----------
-        levels : Tensor, shape (pieces, frames, 64), frames >= 16
-            Log-mel spectra in dB, 100 a second.
-
-        Returns
-        -------
-        Tensor, shape (pieces, frames // 16, 2048)
-            Output of B5, after its ReLU.
+        Returns the output of B5 after its ReLU, shape (pieces, frames // 16, 2048).
         """
         maps = self.bn(levels[:, None].transpose(1, 3)).transpose(1, 3)
         for number in range(1, 6):
@@ -70,52 +62,26 @@ class Network(nn.Module):
         return steps
 
     def hidden(self, steps: Tensor) -> Tensor:
-        """Run blocks B6 and B7, which are linear layers with ReLU at each step.
+        """Run blocks B6 and B7, linear layers with ReLU, on steps from :meth:`forward`.
 
-        Parameters
-        ----------
-        steps : Tensor, shape (pieces, time, 2048)
-            From :meth:`forward`.
-
-        Returns
-        -------
-        Tensor, shape (pieces, time, 1024)
-            Output of B7, after its ReLU: what B8 and the attention read.
+        Returns the input of B8 and of the attention, shape (pieces, time, 1024).
         """
         maps: Tensor = self.b7(self.b6(steps.transpose(1, 2)[..., None]))
         return maps[..., 0].transpose(1, 2)
 
     def segments(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Run blocks B6 to B8 and the attention.
+        """Return each class's probabilities and attention weights at steps from :meth:`forward`.
 
-        Parameters
-        ----------
-        steps : Tensor, shape (pieces, time, 2048)
-            From :meth:`forward`.
-
-        Returns
-        -------
-        probabilities : Tensor, shape (pieces, time, classes)
-            Of each class at each step.
-        attention : Tensor, shape (pieces, time, classes)
-            How much each step counts for each class; the sum over time is 1.
+        Both have the shape (pieces, time, classes); the sum of the weights over time is 1.
         """
         maps = self.hidden(steps).transpose(1, 2)[..., None]
         logits, weights = (layer(maps)[..., 0].mT for layer in (self.b8, self.attention))
         return logits.float().sigmoid(), weights.float().softmax(1)
 
     def decode(self, steps: Tensor) -> Tensor:
-        """Return the probability of each class in the recording.
+        """Return the probability of each class in the recording, shape (pieces, classes).
 
-        Parameters
-        ----------
-        steps : Tensor, shape (pieces, time, 2048)
-            From :meth:`forward`.
-
-        Returns
-        -------
-        Tensor, shape (pieces, classes)
-            Probabilities at the steps, averaged with the weights of the class's attention.
+        It is the average over steps from :meth:`forward`, weighted by the class's attention.
         """
         probabilities, attention = self.segments(steps)
         return (probabilities * attention).sum(1)

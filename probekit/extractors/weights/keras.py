@@ -162,13 +162,13 @@ def _get_object(path: Path, group: h5py.Group, name: str) -> Any:
 
 
 def _read(path: Path, dataset: Any, name: str, budget: int) -> Array:
-    """Read one array of at most so many bytes."""
+    """Read one array of at most ``budget`` bytes."""
     if not isinstance(dataset, h5py.Dataset):
         raise WeightsError(f"{path}: {name} is a {type(dataset).__name__}, not an array")
     if dataset.external or dataset.is_virtual:
         raise WeightsError(f"{path}: the values of {name} are in another file; not read")
     if dataset.dtype.kind != "f" or dataset.shape is None:
-        raise WeightsError(f"{path}: {name} holds {dataset.dtype}, not floating-point numbers")
+        raise WeightsError(f"{path}: {name} must be floating-point numbers, got {dataset.dtype}")
     size = math.prod(dataset.shape) * dataset.dtype.itemsize
     if size > budget:
         raise WeightsError(
