@@ -26,9 +26,9 @@ class KaiserFilter:
 
     Attributes
     ----------
-    zeros : int >= 1
+    zero_crossings : int >= 1
         Zero crossings of the sinc on each side.
-    table : int >= 1
+    precision : int >= 1
         Table entries per zero crossing.
     rolloff : float, 0 < rolloff <= 1
         Cut-off as a fraction of the lower rate's Nyquist frequency.
@@ -65,11 +65,11 @@ def resample(
     ----------
     wave : Tensor, shape (..., samples), samples >= 1
         Waveforms; zero-padded on both sides.
-    source : int > 0
+    orig_sr : int > 0
         Their sample rate in Hz.
-    target : int > 0
+    target_sr : int > 0
         Sample rate of the result in Hz.
-    kaiser : Kaiser
+    kaiser_filter : KaiserFilter
         The filter; ``kaiser_best`` of resampy 0.2 by default.
 
     Returns
@@ -228,7 +228,7 @@ def resample_blocks(
     ----------
     blocks : iterable of numpy.ndarray, each of shape (n,), float32
         The waveform.
-    source, target : int > 0
+    orig_sr, target_sr : int > 0
         Sample rates of waveform and result in Hz.
     resampler : {"soxr_hq", "kaiser_best", "kaiser_best_0.4"}
         As in extractor cards.
