@@ -15,7 +15,7 @@ from probekit.cache.crops import Crops
 from probekit.cache.head import SavedHead, load_head
 from probekit.cache.index import Index, load_index
 from probekit.cache.layout import LAYOUT_FILE, load_layout
-from probekit.cards.selector import CHOICES, EmbeddingSelector, parse
+from probekit.cards.selector import CACHE_KEYS, EmbeddingSelector, parse_selector
 from probekit.errors import CacheError
 from probekit.utils.suggest import did_you_mean, unknown_name_error
 
@@ -59,12 +59,12 @@ class Embeddings:
     >>> for label in ("bird", "rain"):
     ...     wave = synthesize(label, seed=0, seconds=1.0, sr=16000)
     ...     soundfile.write(f"sounds/{label}.wav", wave, 16000)
-    >>> _ = probekit.extract("melstats", audio="sounds")
-    >>> embeddings = probekit.open_cache("melstats", "sounds")
+    >>> _ = probekit.extract("mfcc", audio="sounds")
+    >>> embeddings = probekit.open_cache("mfcc", "sounds")
     >>> embeddings.clip_ids
     ['bird', 'rain']
     >>> embeddings.vectors(["rain", "bird"], pool=("mean", "std")).shape
-    (2, 128)
+    (2, 40)
     """
 
     def __init__(self, folder: Path) -> None:
@@ -309,7 +309,7 @@ def find_embeddings(cache: Path, selector: EmbeddingSelector | str, dataset: str
         If none or several match, with their names; if a parameter is unknown.
     """
     if isinstance(selector, str):
-        selector = parse(selector)
+        selector = parse_selector(selector)
     entries = list_embeddings(cache)
     of_dataset = [e for e in entries if e.layout.dataset == dataset]
     named = [e for e in of_dataset if e.layout.extractor == selector.name]
@@ -345,7 +345,7 @@ def _check_parameters(selector: EmbeddingSelector, named: list[Embeddings]) -> N
         known |= set(cards.load_extractor_card(selector.name).parameters)
     for key in sorted(selector.params.keys() - known):
         kind = f"parameter of {selector.name}"
-        raise CacheError(str(unknown_name_error(kind, key, {*known, *CHOICES})))
+        raise CacheError(str(unknown_name_error(kind, key, {*known, *CACHE_KEYS})))
 
 
 def describe(embeddings: Embeddings) -> str:
@@ -360,7 +360,7 @@ def describe(embeddings: Embeddings) -> str:
 def matches(embeddings: Embeddings, selector: EmbeddingSelector) -> bool:
     """Return whether an extractor's embeddings match a selector's fingerprint and parameters."""
     layout = embeddings.layout
-    params = {k: str(v).lower() for k, v in layout.identity.get("params", {}).items()}
+    params = {k: v.lower() for k, v in layout.params.items()}
     return layout.fingerprint.startswith(selector.fingerprint) and all(
         params.get(k) == v.lower() for k, v in selector.params.items()
     )

@@ -45,6 +45,14 @@ class Layout:
     dtype: str
     provenance: list[str]
 
+    @property
+    def params(self) -> dict[str, str]:
+        """The extractor's parameters as text, as a selector has them."""
+        return {
+            key: str(value).lower() if isinstance(value, bool) else str(value)
+            for key, value in self.identity.get("params", {}).items()
+        }
+
 
 def cache_root(cache: str | Path | None = None) -> Path:
     """Return the cache root: ``cache`` if given, else ``PROBEKIT_CACHE``, else ``./cache``."""

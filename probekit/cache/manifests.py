@@ -45,7 +45,7 @@ def saved_name(path: Path) -> str:
 def latest_manifest(cache: Path, name: str) -> Manifest | None:
     """Return the manifest of a task or dataset that was saved last, or None."""
     paths = saved_paths(cache, [name])
-    return manifest_files.read(paths[0]) if paths else None
+    return manifest_files.read_manifest(paths[0]) if paths else None
 
 
 def all_manifests(cache: Path, names: Iterable[str]) -> list[Manifest]:
@@ -53,14 +53,14 @@ def all_manifests(cache: Path, names: Iterable[str]) -> list[Manifest]:
     manifests = []
     for path in saved_paths(cache, names):
         with suppress(DataError):
-            manifests.append(manifest_files.read(path))
+            manifests.append(manifest_files.read_manifest(path))
     return manifests
 
 
 def is_readable(path: Path) -> bool:
     """Return whether a saved manifest can be read; False if it is damaged."""
     try:
-        manifest_files.read(path)
+        manifest_files.read_manifest(path)
     except DataError:
         return False
     return True

@@ -1,16 +1,25 @@
-"""``probekit cache``: what is in the cache; its other commands are registered here."""
+"""``probekit cache``: list, verify, repair and clean the cache; import and export embeddings."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probekit.cli import cache_care, cache_move, options, output
-from probekit.cli.cache_care import Dataset, Name
+from probekit.cli import options, output
+
+if TYPE_CHECKING:
+    from probekit.cache.embeddings import Embeddings
 
 app = typer.Typer(invoke_without_command=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As after -e.")]
+Dataset = Annotated[str, typer.Argument(help="The dataset's name.")]
 
 
 @app.callback()
 def group(context: typer.Context, cache: options.Cache = None, json: bool = output.AsJson) -> None:
-    """Tell what is in the embedding cache, whether it is whole; bring embeddings in and out.
+    """List, verify and repair the embedding cache; import and export embeddings.
 
     Without a command, the embeddings are listed.
 
@@ -24,7 +33,7 @@ def group(context: typer.Context, cache: options.Cache = None, json: bool = outp
         ls(cache, json)
 
 
-@app.command("ls")
+@app.command()
 def ls(cache: options.Cache = None, json: bool = output.AsJson) -> None:
     """List the embeddings in the cache.
 
@@ -32,12 +41,13 @@ def ls(cache: options.Cache = None, json: bool = output.AsJson) -> None:
 
       probekit cache ls
     """
-    from probekit.cache import embeddings, layout
+    from probekit.cache.embeddings import list_embeddings
+    from probekit.cache.layout import cache_root
 
-    where = layout.root(cache)
+    root = cache_root(cache)
     rows = []
-    for entry in embeddings.list_embeddings(where):
-        size = sum(path.stat().st_size for path in entry.where.glob("part-*.h5"))
+    for entry in list_embeddings(root):
+        size = sum(path.stat().st_size for path in entry.folder.glob("part-*.h5"))
         rows.append(
             {
                 "extractor": entry.layout.extractor,
@@ -53,7 +63,7 @@ def ls(cache: options.Cache = None, json: bool = output.AsJson) -> None:
     if json:
         output.as_json(rows)
     elif not rows:
-        output.say(f"no embeddings in {where}; probekit extract makes them")
+        output.say(f"no embeddings in {root}; compute them with probekit extract")
     else:
         output.table(
             list(rows[0]),
@@ -72,22 +82,23 @@ def info(
     cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Say what one extractor's embeddings of one dataset are, and which clips failed.
+    """Show facts about one extractor's embeddings of one dataset, and its failed clips.
 
     [bold]Example[/bold]
 
       probekit cache info vggish fsdd
     """
-    from probekit.cache import embeddings, layout
+    from probekit.cache.embeddings import find_embeddings
+    from probekit.cache.layout import cache_root
 
-    entry = embeddings.find(layout.root(cache), embedding, dataset)
+    entry = find_embeddings(cache_root(cache), embedding, dataset)
     facts = {
-        "folder": str(entry.where),
+        "folder": str(entry.folder),
         "fingerprint": entry.layout.fingerprint,
         "identity": entry.layout.identity,
         "clips": len(entry.clip_ids),
         "parts": len(entry.index.parts),
-        "size": sum(facts["size"] for facts in entry.index.parts.values()),
+        "size": sum(part["size"] for part in entry.index.parts.values()),
         "storage": entry.layout.dtype,
         "streams": {
             name: {
@@ -114,10 +125,306 @@ def info(
             output.say(f"{name}: {value}")
 
 
-app.command("verify")(cache_care.verify)
-app.command("repair")(cache_care.repair)
-app.command("gc")(cache_care.gc)
-app.command("merge")(cache_move.merge)
-app.command("pack")(cache_move.pack)
-app.command("export")(cache_move.export)
-app.command("import")(cache_move.import_)
+@app.command()
+def verify(cache: options.Cache = None, json: bool = output.AsJson) -> None:
+    """Read every byte of every part and compare with its digest; find missing parts.
+
+    Exit code 1 if something is damaged or missing.
+
+    [bold]Example[/bold]
+
+      probekit cache verify --cache /data/cache
+    """
+    from probekit.cache.layout import cache_root
+    from probekit.errors import CacheError
+    from probekit.extraction.repair import verify_cache
+
+    root = cache_root(cache)
+    if not root.is_dir():
+        raise CacheError(f"{root}: no such folder; name the cache with --cache DIR")
+    with output.progress("parts") as bar:
+        line = bar.add_task("verify", total=len(list(root.glob("*/*/part-*.h5"))), note="")
+        findings = verify_cache(root, lambda: bar.advance(line))
+    if json:
+        output.as_json(vars(findings))
+    else:
+        bad = sum(Path(name).name.startswith("part-") for name in findings.damaged)
+        output.say(f"{findings.parts - bad} of {findings.parts} parts in {root} are intact")
+        for name, fault in {**findings.damaged, **findings.missing}.items():
+            output.say(f"  {name}: {fault}")
+        for text in findings.advice:
+            output.say(text)
+    if findings.damaged or findings.missing:
+        raise typer.Exit(1)
+
+
+@app.command()
+def repair(
+    embedding: Name,
+    dataset: Dataset,
+    root: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="The recordings' folder, if they were moved."),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="If they are not the official ones."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    cache: options.Cache = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Embed the clips of damaged and missing parts again, and nothing else.
+
+    [bold]Example[/bold]
+
+      probekit cache repair vggish fsdd --root ~/data/free-spoken-digit-dataset
+    """
+    from probekit.cache.layout import cache_root
+    from probekit.extraction.repair import repair_embeddings
+
+    with output.progress("clips") as bar:
+        line = bar.add_task("repair", total=None, note="")
+        summary = repair_embeddings(
+            cache_root(cache),
+            embedding,
+            dataset,
+            root=Path(root) if root is not None else None,
+            weights=weights or (),
+            device=device,
+            begin=lambda clips: bar.update(line, total=clips),
+            progress=lambda clips, _, failures: bar.update(line, advance=clips + failures),
+        )
+    if json:
+        output.as_json(vars(summary))
+    elif not summary.parts:
+        output.say(f"{embedding}: every part of {dataset} is intact")
+    else:
+        output.say(
+            f"{embedding}: {len(summary.parts)} files of {dataset} written again, "
+            f"{summary.done:,} clips embedded"
+        )
+        for clip_id, reason in sorted(summary.failed.items()):
+            output.say(f"    {clip_id}: {reason}")
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]", help="Embeddings to remove, too; as after -e."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    cache: options.Cache = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Remove unfinished files, and embeddings that no card computes any more, after asking.
+
+    Imported embeddings, and those without a card, are removed only if named. Without a terminal
+    to ask at, and without --yes, everything is only listed.
+
+    [bold]Examples[/bold]
+
+      probekit cache gc
+
+      probekit cache gc my-import@1a2b3c4d --yes
+    """
+    from probekit.cache.layout import cache_root
+    from probekit.extraction.garbage import find_garbage, remove_garbage
+
+    root = cache_root(cache)
+    items = find_garbage(root, names or ())
+    if not json:
+        for item in items:
+            clips = f", {item.clips:,} clips" if item.clips else ""
+            output.say(f"{item.path} ({output.size(item.bytes)}{clips}): {item.reason}")
+    total = output.size(sum(item.bytes for item in items))
+    agreed = yes
+    if items and not yes and not json and sys.stdin.isatty():
+        agreed = typer.confirm(f"Remove {len(items)} of these, {total}?")
+    if agreed:
+        for item in items:
+            remove_garbage(item)
+    if json:
+        output.as_json([{**vars(item), "removed": agreed} for item in items])
+    elif not items:
+        output.say(f"nothing to remove in {root}")
+    else:
+        output.say(f"removed: {total}" if agreed else f"nothing was removed; --yes frees {total}")
+
+
+@app.command()
+def merge(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE", help="Caches, or files of cache pack.")
+    ],
+    cache: options.Cache = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Copy the embeddings of other caches and packed files into this one.
+
+    Everything is checked first; nothing is written if two clips of one name come from different
+    recordings, or two fingerprints would mix.
+
+    [bold]Example[/bold]
+
+      probekit cache merge /mnt/a/cache /mnt/b/cache vggish-fsdd.h5 --cache cache
+    """
+    from probekit.cache.layout import cache_root
+    from probekit.cache.merge import merge_caches
+
+    with output.progress("parts") as bar:
+        lines = {"": bar.add_task("", visible=False, note="")}
+
+        def tick(description: str, done: int, total: int) -> None:
+            if description not in lines:
+                lines[description] = bar.add_task(description, note="")
+            bar.update(lines[description], completed=done, total=total)
+
+        summaries = merge_caches([Path(source) for source in sources], cache_root(cache), tick)
+    if json:
+        output.as_json([{"where": s.folder, "added": s.added, "known": s.known} for s in summaries])
+        return
+    for summary in summaries:
+        output.say(
+            f"{summary.folder}: {summary.added:,} clips added, {summary.known:,} already present"
+        )
+
+
+@app.command()
+def pack(
+    embedding: Name,
+    dataset: Dataset,
+    out: Annotated[str, typer.Option("-o", "--output", metavar="FILE.h5", help="Where to.")],
+    cache: options.Cache = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Write all embeddings of one extractor and dataset to one HDF5 file, to be shared.
+
+    h5py alone reads it (cache/README.md shows how); probekit cache merge copies it into a cache.
+
+    [bold]Example[/bold]
+
+      probekit cache pack vggish fsdd -o vggish-fsdd.h5
+    """
+    from probekit.cache.embeddings import find_embeddings
+    from probekit.cache.layout import cache_root
+    from probekit.cache.pack import pack_embeddings
+
+    entry = find_embeddings(cache_root(cache), embedding, dataset)
+    with output.progress("arrays") as bar:
+        line = bar.add_task("pack", note="")
+        path = pack_embeddings(
+            entry, Path(out), lambda done, total: bar.update(line, completed=done, total=total)
+        )
+    _print_file(path, len(entry.clip_ids), entry, json)
+
+
+@app.command()
+def export(
+    embedding: Name,
+    dataset: Dataset,
+    out: Annotated[
+        str, typer.Option("-o", "--output", metavar="FILE", help="Ends in .npz or .parquet.")
+    ],
+    stream: Annotated[str, typer.Option(help="Which stream; else the default one.")] = "",
+    pool: Annotated[str, typer.Option(metavar="A+B", help="mean, std, max, mean+std …")] = "",
+    cache: options.Cache = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Write one vector a clip for other programs: arrays (.npz) or a table (.parquet).
+
+    Both hold clip_id and embedding, float32.
+
+    [bold]Example[/bold]
+
+      probekit cache export vggish fsdd --pool mean+std -o vggish-fsdd.parquet
+    """
+    from probekit.cache.embeddings import find_embeddings
+    from probekit.cache.import_export import export_vectors
+    from probekit.cache.layout import cache_root
+    from probekit.cards.selector import parse_selector
+
+    selector = parse_selector(embedding)
+    entry = find_embeddings(cache_root(cache), selector, dataset)
+    count = export_vectors(
+        entry,
+        Path(out),
+        stream=stream or selector.stream,
+        pool=pool.split("+") if pool else selector.pool,
+    )
+    _print_file(Path(out), count, entry, json)
+
+
+@app.command("import")
+def import_(
+    name: Annotated[str, typer.Argument(help="Name for the embedding.")],
+    manifest: Annotated[
+        str, typer.Option(metavar="FILE", help="CSV; row i is row i of the arrays.")
+    ],
+    array: Annotated[
+        list[str],
+        typer.Option(metavar="FILE", help=".npy or .npz; repeat to put several side by side."),
+    ],
+    dataset: Annotated[str, typer.Option(help="Whose clips these are, as tasks name it.")],
+    clip_id: Annotated[
+        str, typer.Option(help="Column of the clip ids; COLUMN:stem takes a path's file name.")
+    ] = "clip_id",
+    note: Annotated[str, typer.Option(help="Source of the arrays, in your words.")] = "",
+    cache: options.Cache = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Import embeddings that were computed elsewhere.
+
+    [bold]Example[/bold]
+
+      probekit cache import mine --manifest clips.csv --clip-id filename:stem
+      --array layer1.npy --array layer2.npy --dataset urbansound8k --note "our network, epoch 12"
+    """
+    from probekit.cache.import_export import import_arrays
+    from probekit.cache.layout import cache_root
+    from probekit.cache.manifests import save_manifest
+    from probekit.data import readers
+    from probekit.tasks.task import tasks_with_same_corpus
+
+    root = cache_root(cache)
+    clips = readers.from_csv(Path(manifest), name=dataset, clip_id=clip_id, need_path=False)
+    entry = import_arrays(
+        name, clips, [Path(path) for path in array], cache=root, dataset=dataset, note=note
+    )
+    if clips.target != "none" and not tasks_with_same_corpus(dataset):
+        save_manifest(root, clips)  # the manifest of a task comes from the task
+    dim = int(entry.stream_info["embedding"]["dim"])
+    if json:
+        output.as_json(
+            {
+                "extractor": name,
+                "fingerprint": entry.layout.fingerprint,
+                "dataset": dataset,
+                "clips": len(entry.clip_ids),
+                "dim": dim,
+                "where": entry.folder,
+            }
+        )
+    else:
+        output.say(
+            f"{name}: {len(entry.clip_ids):,} clips of {dataset}, {dim} numbers each, "
+            f"in {entry.folder}"
+        )
+
+
+def _print_file(path: Path, clips: int, entry: "Embeddings", json: bool) -> None:
+    """Print what was written, the notes of these embeddings, and how many clips they lack."""
+    size, notes, failures = path.stat().st_size, entry.layout.provenance, len(entry.failures)
+    if json:
+        output.as_json(
+            {"file": path, "clips": clips, "size": size, "failed": failures, "note": notes}
+        )
+        return
+    output.say(f"{path}: {clips:,} clips, {output.size(size)}")
+    if notes:
+        output.say(f"  {'; '.join(notes)}")
+    if failures:
+        output.say(f"  {failures:,} clips have no embedding (probekit cache info)")

@@ -1,10 +1,16 @@
-"""``probekit extract``: recordings become embeddings in the cache."""
+"""``probekit extract``: embed recordings into the cache."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probekit.cli import options, output, progress
+from probekit.cli import options, output
+from probekit.cli.progress import ExtractionProgress
+
+if TYPE_CHECKING:
+    from probekit.extraction.extract import Summary
+
+_MAX_FAILURES = 20  # failed clips that are printed
 
 
 def extract(
@@ -22,24 +28,26 @@ def extract(
         typer.Option(help="Name for a folder or CSV of your own; else the folder's or file's."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="That many clips only, spread over all.")
+        int | None, typer.Option(min=1, help="Only that many clips, spread over all.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done.")
+        bool, typer.Option("--dry-run", help="Only estimate what would be done.")
     ] = False,
     cache: options.Cache = None,
     reports: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Where runs/ID is looked for; else PROBEKIT_REPORTS."),
+        typer.Option(metavar="DIR", help="Where to find runs/ID; else PROBEKIT_REPORTS."),
     ] = None,
     weights: Annotated[
         list[str] | None, typer.Option(metavar="NAME=PATH", help="Or NAME=random:SEED.")
     ] = None,
     streams: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Streams to keep; the default one if not given."),
+        typer.Option(metavar="A,B", help="Streams to store; else the default one."),
     ] = None,
-    frames: Annotated[bool, typer.Option("--frames", help="Keep frames, not only pooled.")] = False,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Store frames, not only pooled.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
     jobs: Annotated[
         int | None,
@@ -65,9 +73,9 @@ def extract(
     ] = False,
     json: bool = output.AsJson,
 ) -> None:
-    """Embed recordings and keep the embeddings in an HDF5 cache.
+    """Embed recordings and store the embeddings in an HDF5 cache.
 
-    What is there already is not computed again; an interrupted run goes on where it was.
+    Clips in the cache are not embedded again; an interrupted extraction resumes where it stopped.
 
     [bold]Examples[/bold]
 
@@ -79,10 +87,10 @@ def extract(
 
       probekit extract -e vggish --audio /data/recordings --devices cuda:0,cuda:1
     """
-    from probekit.extraction import extract as extract_module
+    from probekit.extraction.extract import extract as run_extraction
 
-    with progress.ExtractionProgress() as shown:
-        summaries = extract_module.extract(
+    with ExtractionProgress() as progress:
+        summaries = run_extraction(
             embedding,
             task=task,
             root=root,
@@ -105,55 +113,57 @@ def extract(
             retry_failed=retry_failed,
             verify_audio=verify_audio,
             dry_run=dry_run,
-            begin=shown.begin,
-            progress=shown.tick,
+            begin=progress.begin,
+            progress=progress.tick,
         )
     if json:
-        output.as_json([vars(summary) for summary in summaries])
+        output.as_json([summary.to_dict() for summary in summaries])
     else:
-        _tell(summaries)
+        for summary in summaries:
+            _print_summary(summary)
     if any(summary.failed for summary in summaries):
         raise typer.Exit(1)
 
 
-def _tell(summaries: "list[run.Summary]") -> None:  # type: ignore[name-defined]  # noqa: F821
+def _print_summary(summary: "Summary") -> None:
     """Print what was done, and what failed."""
-    for one in summaries:
-        share = f" (share {one.share})" if one.share else ""
-        if one.dry:
-            output.say(
-                f"{one.extractor}: {one.todo:,} of {one.total:,} clips to embed{share}, "
-                f"{one.cached:,} cached; about {output.size(one.bytes)} in {one.where}"
-            )
-            if one.todo:
-                output.say(f"  {_forecast(one)}")
-        elif not one.todo:
-            output.say(
-                f"{one.extractor}: nothing to do{share}, {one.cached:,} of {one.total:,} clips are "
-                f"in {one.where}"
-            )
-        else:
-            speed = output.speed(one.audio_seconds, max(one.seconds, 1e-9))
-            output.say(
-                f"{one.extractor}: {one.done:,} clips embedded in {output.duration(one.seconds)} "
-                f"({output.duration(one.audio_seconds)} of audio, {speed}), "
-                f"{one.cached:,} were cached{share}; in {one.where}"
-            )
-        if one.provenance:
-            output.say(f"  {'; '.join(one.provenance)}")
-        if one.failed:
-            output.say(f"  {len(one.failed):,} of {one.total:,} clips have no embedding:")
-            for clip_id, reason in sorted(one.failed.items())[:20]:
-                output.say(f"    {clip_id}: {reason}")
-            if len(one.failed) > 20:
-                output.say(f"    … and {len(one.failed) - 20:,} more (probekit cache info)")
+    share = f" (share {summary.share})" if summary.share else ""
+    if summary.dry:
+        output.say(
+            f"{summary.extractor}: {summary.todo:,} of {summary.total:,} clips to embed{share}, "
+            f"{summary.cached:,} cached; about {output.size(summary.bytes)} in {summary.folder}"
+        )
+        if summary.todo:
+            output.say(f"  {_format_estimate(summary)}")
+    elif not summary.todo:
+        output.say(
+            f"{summary.extractor}: nothing to do{share}, {summary.cached:,} of "
+            f"{summary.total:,} clips are in {summary.folder}"
+        )
+    else:
+        speed = output.speed(summary.audio_seconds, max(summary.seconds, 1e-9))
+        output.say(
+            f"{summary.extractor}: {summary.done:,} clips embedded in "
+            f"{output.duration(summary.seconds)} ({output.duration(summary.audio_seconds)} of "
+            f"audio, {speed}), {summary.cached:,} were cached{share}; in {summary.folder}"
+        )
+    if summary.provenance:
+        output.say(f"  {'; '.join(summary.provenance)}")
+    if summary.failed:
+        output.say(f"  {len(summary.failed):,} of {summary.total:,} clips have no embedding:")
+        for clip_id, reason in sorted(summary.failed.items())[:_MAX_FAILURES]:
+            output.say(f"    {clip_id}: {reason}")
+        if len(summary.failed) > _MAX_FAILURES:
+            rest = len(summary.failed) - _MAX_FAILURES
+            output.say(f"    … and {rest:,} more (probekit cache info)")
 
 
-def _forecast(one: "run.Summary") -> str:  # type: ignore[name-defined]  # noqa: F821
-    """Say about how much audio there is, and how long it takes where that is known."""
-    if one.about_audio_seconds is None:
-        return "no recording says how long it is; time: unknown until the first clips are done"
-    audio = f"about {output.duration(one.about_audio_seconds)} of audio"
-    if one.about_seconds is None:
+def _format_estimate(summary: "Summary") -> str:
+    """Return about how much audio there is, and how long it takes if that is known."""
+    if summary.about_audio_seconds is None:
+        return "no recording declares its duration; time: unknown until the first clips are done"
+    audio = f"about {output.duration(summary.about_audio_seconds)} of audio"
+    if summary.about_seconds is None:
         return f"{audio}; time: unknown until the first clips are done"
-    return f"{audio}; about {output.duration(one.about_seconds)} in one process ({one.like})"
+    seconds = output.duration(summary.about_seconds)
+    return f"{audio}; about {seconds} in one process ({summary.like})"

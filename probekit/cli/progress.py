@@ -1,4 +1,4 @@
-"""How far an extraction is: a moving line on a terminal, plain lines elsewhere."""
+"""Progress of an extraction: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from probekit.cli import output
 
-_EVERY = 30.0  # seconds between plain lines: the log of a night stays readable
+_INTERVAL = 30.0  # seconds between plain lines: the log of a night stays readable
 
 
 @dataclass
@@ -18,37 +18,37 @@ class _State:
     """One extractor's clips so far."""
 
     total: int
-    begin: float
+    start: float
     line: TaskID
     done: int = 0
     failed: int = 0
     audio: float = 0.0
 
-    def text(self, now: float) -> str:
+    def format(self, now: float) -> str:
         """Return clips done, speed, time left and failures."""
-        said = [f"{self.done + self.failed:,} of {self.total:,} clips"]
-        elapsed = now - self.begin
+        finished = self.done + self.failed
+        words = [f"{finished:,} of {self.total:,} clips"]
+        elapsed = now - self.start
         if self.done and elapsed > 0:
-            said.append(output.speed(self.audio, elapsed, "h/s"))
-        over = self.done + self.failed
-        if over:
-            left = elapsed * (self.total - over) / over
-            said.append(f"{output.duration(left)} left")
+            words.append(output.speed(self.audio, elapsed, "h/s"))
+        if finished:
+            left = elapsed * (self.total - finished) / finished
+            words.append(f"{output.duration(left)} left")
         if self.failed:
-            said.append(f"{self.failed:,} failed")
-        return ", ".join(said)
+            words.append(f"{self.failed:,} failed")
+        return ", ".join(words)
 
 
 class ExtractionProgress:
-    """Shows clips done, speed, time left and failures; used as a context.
+    """Context manager that shows clips done, speed, time left and failures.
 
     Parameters
     ----------
     terminal : bool, optional
-        Whether to draw a moving line; by default where standard error is a terminal. Elsewhere a
-        line is printed every half minute, none for an extraction shorter than that.
+        Whether to draw a bar; by default if standard error is a terminal. Otherwise a line is
+        printed every half minute.
     clock : callable
-        Seconds that only grow.
+        Returns monotonic seconds.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ExtractionProgress:
     ) -> None:
         self._terminal = sys.stderr.isatty() if terminal is None else terminal
         self._clock = clock
-        self._said = clock()
+        self._last_line = clock()
         self._states: dict[str, _State] = {}
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -75,37 +75,18 @@ class ExtractionProgress:
         self._bar.stop()
 
     def begin(self, name: str, clips: int) -> None:
-        """Start an extractor's line.
-
-        Parameters
-        ----------
-        name : str
-            The extractor.
-        clips : int
-            Clips to embed.
-        """
+        """Start the line of an extractor with ``clips`` to embed."""
         line = self._bar.add_task(name, total=clips, note="loading")
         self._states[name] = _State(clips, self._clock(), line)
 
     def tick(self, name: str, clips: int, seconds: float, failures: int) -> None:
-        """Note what was done since the last time.
-
-        Parameters
-        ----------
-        name : str
-            The extractor.
-        clips : int
-            Clips embedded.
-        seconds : float
-            Their duration.
-        failures : int
-            Clips that could not be embedded.
-        """
+        """Add clips embedded since the last call, their duration, and failures."""
         now, state = self._clock(), self._states[name]
         state.done += clips
         state.failed += failures
         state.audio += seconds
-        self._bar.update(state.line, completed=state.done + state.failed, note=state.text(now))
-        if not self._terminal and now - self._said >= _EVERY:
-            self._said = now
-            output.warn(f"{name}: {state.text(now)}")
+        text = state.format(now)
+        self._bar.update(state.line, completed=state.done + state.failed, note=text)
+        if not self._terminal and now - self._last_line >= _INTERVAL:
+            self._last_line = now
+            output.warn(f"{name}: {text}")

@@ -1,4 +1,4 @@
-"""What to do with a part whose worker process died."""
+"""Retry policy for parts whose worker process crashed."""
 
 import json
 import tempfile
@@ -9,29 +9,29 @@ from pathlib import Path
 from probekit.errors import ProbekitError
 from probekit.extraction.plan import PartJob
 
-_PLAIN = 2  # attempts before a part is done clip by clip
-_MAX_CRASHING_CLIPS = 5  # guilty clips, when nothing else could be embedded either
-_OFTEN = {"SIGKILL": "often since memory ran out"}
+_ATTEMPTS = 2  # before a part is embedded clip by clip
+_MAX_CRASHING_CLIPS = 5  # if nothing else could be embedded either
+_HINTS = {"SIGKILL": "often since memory ran out"}
 
 
 class CrashRecovery:
-    """Tries a part again, then clip by clip, until the clips that end its process are known.
+    """Retries a part, then clip by clip, until the crashing clips are known.
 
-    A process may end for a reason that is not in the data: somebody killed it, memory ran out. So
-    a part is first tried again as it is. Then it is done clip by clip with a journal; a clip at
-    which the process ends twice is recorded as a failure, and the others are embedded.
+    A process may also end for a reason outside the data: it was killed, or memory ran out. So a
+    part is first tried again as it is, then clip by clip with a journal; a clip at which the
+    process ends twice is recorded as a failure, and the others are embedded.
 
-    Used as a context: the journals lie in a temporary folder.
+    Used as a context manager: the journals lie in a temporary folder.
 
     Attributes
     ----------
     works : bool
-        Whether anything could be embedded in worker processes; to be set when something was.
+        Whether anything could be embedded in worker processes; set by the caller.
     """
 
     def __init__(self) -> None:
         self.works = False
-        self._deaths: dict[str, int] = {}
+        self._crashes: dict[str, int] = {}
         self._suspects: dict[str, str] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="probekit-")
 
@@ -41,15 +41,15 @@ class CrashRecovery:
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
 
-    def __call__(self, job: PartJob, how: str) -> PartJob:
-        """Return what to do in place of a part whose process died.
+    def __call__(self, job: PartJob, exit_reason: str) -> PartJob:
+        """Return the job to run in place of one whose process crashed.
 
         Parameters
         ----------
         job : PartJob
-            What the process was at.
-        how : str
-            How it ended, such as ``"SIGSEGV"``.
+            The crashed job.
+        exit_reason : str
+            How its process ended, such as ``"SIGSEGV"``.
 
         Returns
         -------
@@ -59,46 +59,46 @@ class CrashRecovery:
         Raises
         ------
         ProbekitError
-            If it is not the clips' fault: processes end before the first one, or at every one.
+            If it is not due to single clips: processes end before the first one, or at every one.
         """
         name = job.path.name
-        self._deaths[name] = self._deaths.get(name, 0) + 1
+        self._crashes[name] = self._crashes.get(name, 0) + 1
         if job.journal is None:
-            careful = self._deaths[name] >= _PLAIN
-            return replace(job, journal=Path(self._folder.name) / name) if careful else job
-        tried = _read(job.journal)
+            retried = self._crashes[name] >= _ATTEMPTS
+            return replace(job, journal=Path(self._folder.name) / name) if retried else job
+        started = _read_journal(job.journal)
         job.journal.unlink(missing_ok=True)
-        if not tried:
-            if self._deaths[name] <= _PLAIN:
+        if not started:
+            if self._crashes[name] <= _ATTEMPTS:
                 return job
-            raise ProbekitError(_message(job, how, "before it came to a clip"))
-        self.works |= len(tried) > 1
-        if tried[-1] != self._suspects.get(name):
-            self._suspects[name] = tried[-1]
+            raise ProbekitError(_message(job, exit_reason, "before the first clip"))
+        self.works |= len(started) > 1
+        if started[-1] != self._suspects.get(name):
+            self._suspects[name] = started[-1]
             return job
-        why = f"decoding or embedding it ended the process ({_explained(how)})"
-        lost = {**job.lost, tried[-1]: why}
-        if not self.works and len(lost) >= _MAX_CRASHING_CLIPS:
-            raise ProbekitError(_message(job, how, f"at each of {len(lost)} clips that it tried"))
-        return replace(job, lost=lost)
+        reason = f"decoding or embedding it ended the process ({_explain(exit_reason)})"
+        skipped = {**job.skipped, started[-1]: reason}
+        if not self.works and len(skipped) >= _MAX_CRASHING_CLIPS:
+            raise ProbekitError(_message(job, exit_reason, f"at each of {len(skipped)} clips"))
+        return replace(job, skipped=skipped)
 
 
-def _read(journal: Path) -> list[str]:
-    """Return the clips that a process has begun; a line that it could not finish is none."""
-    found = []
+def _read_journal(path: Path) -> list[str]:
+    """Return the clips that a process started; a line that it could not finish is left out."""
+    clip_ids = []
     with suppress(OSError, ValueError):
-        for line in journal.read_text(encoding="utf-8").splitlines():
-            found.append(json.loads(line))
-    return found
+        for line in path.read_text(encoding="utf-8").splitlines():
+            clip_ids.append(json.loads(line))
+    return clip_ids
 
 
-def _explained(how: str) -> str:
-    return f"{how}, {_OFTEN[how]}" if how in _OFTEN else how
+def _explain(exit_reason: str) -> str:
+    return f"{exit_reason}, {_HINTS[exit_reason]}" if exit_reason in _HINTS else exit_reason
 
 
-def _message(job: PartJob, how: str, where: str) -> str:
+def _message(job: PartJob, exit_reason: str, position: str) -> str:
     return (
-        f"{job.spec.name}: worker processes end again and again ({_explained(how)}), the last one "
-        f"at {job.path.name}, {where}. Parts that were finished stay. Try fewer --jobs, or "
-        "'probekit doctor' for the extractor itself"
+        f"{job.spec.name}: worker processes crash repeatedly ({_explain(exit_reason)}), last at "
+        f"{job.path.name}, {position}. Finished parts are saved. Try fewer --jobs, or "
+        "'probekit doctor' to check the extractor itself"
     )

@@ -1,4 +1,4 @@
-"""Where parts are done: this process, processes of this machine, or a Dask cluster."""
+"""Execution of parts: in this process, in worker processes, or on a Dask cluster."""
 
 import re
 import sys
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from probekit.extraction.worker import PartResult
 
-Tick = Callable[[int, float, int], None]
+Tick = Callable[[int, float, int], None]  # clips done, seconds of audio, failures
 
-_PLAIN = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")  # devices that torch knows for certain
+_KNOWN_DEVICES = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")  # others are checked with torch
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ExecutorConfig:
     dask : str or None
         Address of a Dask scheduler, or ``"local"``.
     share : (int, int)
-        Which share of how many this extraction does.
+        Number of this share, from 1, and the number of shares.
     """
 
     device: str = "auto"
@@ -51,7 +51,7 @@ class ExecutorConfig:
 
     @property
     def processes(self) -> int:
-        """Processes that embed at the same time; 1 for a cluster, of which only it knows."""
+        """Processes that embed at the same time; 1 for a cluster, whose size is unknown."""
         if self.dask is not None and self.dask != "local":
             return 1
         return len(self.devices) or self.jobs or (resources.cpu_count() if self.dask else 1)
@@ -62,15 +62,9 @@ class ExecutorConfig:
         return self.jobs is None and not self.devices and self.dask is None
 
     def check_available(self) -> None:
-        """Find out, as far as that is quick, whether this place is there.
+        """Raise a ProbekitError if the scheduler or device is not available.
 
-        Loading torch is not: whether a device exists is left to those who use it, where nothing
-        else has loaded torch.
-
-        Raises
-        ------
-        ProbekitError
-            If it is not.
+        The device is checked only if torch is loaded already: loading it takes seconds.
         """
         if self.dask is not None:
             dask_module.check_scheduler(self.dask)
@@ -81,35 +75,19 @@ class ExecutorConfig:
 def parse_config(
     device: str, jobs: int | None, devices: Sequence[str], dask: str | None, share: str | None
 ) -> ExecutorConfig:
-    """Check what a user asked for.
-
-    Parameters
-    ----------
-    device : str
-        ``"auto"``, ``"cpu"``, ``"cuda:1"`` …
-    jobs : int >= 1, optional
-        Number of worker processes.
-    devices : sequence of str
-        One worker process for each.
-    dask : str, optional
-        Address, or ``"local"``.
-    share : str, optional
-        ``"3/16"``.
-
-    Returns
-    -------
-    Place
-        In which nothing contradicts.
+    """Validate the options of :func:`probekit.extraction.extract.extract`.
 
     Raises
     ------
     ProbekitError
-        If it does, or a value is none.
+        If a value is not valid, or options conflict.
     """
     if jobs is not None and jobs < 1:
-        raise ProbekitError(f"--jobs {jobs}: at least 1")
+        raise ProbekitError(f"--jobs must be >= 1, got {jobs}")
     if any(not name for name in devices):
-        raise ProbekitError("--devices: names with commas between them, such as cuda:0,cuda:1")
+        raise ProbekitError(
+            "--devices must be names with commas between them, such as cuda:0,cuda:1"
+        )
     if devices and (jobs is not None or dask is not None or device != "auto"):
         other = "--jobs" if jobs is not None else "--dask" if dask is not None else "--device"
         raise ProbekitError(
@@ -117,97 +95,98 @@ def parse_config(
         )
     if jobs is not None and dask not in (None, "local"):
         raise ProbekitError(
-            f"--jobs {jobs}: processes of this machine, or workers of --dask local; --dask {dask} "
-            "has the workers that were started for it"
+            f"--jobs {jobs} sets the processes of this machine or of --dask local; --dask {dask} "
+            "has the workers that were started for it. Leave out --jobs"
         )
     for name in devices or [device]:
-        if not _PLAIN.fullmatch(name):
-            resources.resolve_device(name)  # a rare one, or a slip: torch knows
-    return ExecutorConfig(device, jobs, tuple(devices), dask, _parse_fraction(share))
+        if not _KNOWN_DEVICES.fullmatch(name):
+            resources.resolve_device(name)  # a rare one, or a typing error
+    return ExecutorConfig(device, jobs, tuple(devices), dask, _parse_share(share))
 
 
-def run_parts(jobs: Sequence[PartJob], place: ExecutorConfig, tick: Tick) -> Iterator["PartResult"]:
-    """Do parts.
+def run_parts(
+    jobs: Sequence[PartJob], config: ExecutorConfig, tick: Tick
+) -> Iterator["PartResult"]:
+    """Embed and write parts.
 
     Parameters
     ----------
     jobs : sequence of PartJob
         From a plan.
-    place : Place
-        Where.
+    config : ExecutorConfig
+        Where to run.
     tick : callable
-        Called with clips done, seconds of audio and failures: for each batch in this process, for
-        each part elsewhere.
+        Called with clips done, seconds of audio and failures: after each batch in this process,
+        after each part elsewhere.
 
     Yields
     ------
-    Report
+    PartResult
         For each part, once it is on the disk; in any order.
     """
-    if place.in_process:
-        yield from _run_in_process(jobs, place.device, tick)
+    if config.in_process:
+        yield from _run_in_process(jobs, config.device, tick)
         return
-    for report in _run_in_workers([job.absolute() for job in jobs], place):
-        tick(report.done, report.seconds, len(report.failed))
-        yield report
+    for result in _run_in_workers([job.absolute() for job in jobs], config):
+        tick(result.done, result.seconds, len(result.failed))
+        yield result
 
 
 def _run_in_process(jobs: Sequence[PartJob], device: str, tick: Tick) -> Iterator["PartResult"]:
-    """Do one part after another; the finished one is written behind the next."""
+    """Run one part after another; a finished one is written while the next is embedded."""
     from probekit.extraction import worker
-    from probekit.extraction.worker import save_part
 
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
             pending: Future[PartResult] | None = None
             for job in jobs:
-                content, report = worker.embed(job, worker.get_extractor(job, device), tick)
+                content, result = worker.embed(job, worker.get_extractor(job, device), tick)
                 if pending:
                     yield pending.result()
-                pending = writer.submit(save_part, job, content, report)
+                pending = writer.submit(worker.save_part, job, content, result)
             if pending:
                 yield pending.result()
     finally:
         worker.clear_extractors()
 
 
-def _run_in_workers(jobs: Sequence[PartJob], place: ExecutorConfig) -> Iterator["PartResult"]:
-    """Do parts in worker processes; what kills its workers on a cluster is then found here."""
+def _run_in_workers(jobs: Sequence[PartJob], config: ExecutorConfig) -> Iterator["PartResult"]:
+    """Run parts in worker processes; those that crash workers of a cluster are retried locally."""
     from probekit.extraction.worker import process_part
 
-    with CrashRecovery() as rescue:
-        if place.dask is not None:
-            gone = []
-            where = f"{jobs[0].path.parent.parent.name}-{jobs[0].path.parent.name}"
-            names = [f"{where}-{job.path.stem}" for job in jobs]
-            with _connected(place) as client:
-                work = partial(process_part, device=place.device)
-                for job, report in dask_module.map_unordered(client, work, jobs, names):
-                    if report is None:
-                        gone.append(job)
+    with CrashRecovery() as recovery:
+        if config.dask is not None:
+            crashed = []
+            folder = jobs[0].path.parent
+            names = [f"{folder.parent.name}-{folder.name}-{job.path.stem}" for job in jobs]
+            with _connect(config) as client:
+                function = partial(process_part, device=config.device)
+                for job, result in dask_module.map_unordered(client, function, jobs, names):
+                    if result is None:
+                        crashed.append(job)
                         continue
-                    rescue.works |= report.done > 0
-                    yield report
-            jobs = gone
-        devices = place.devices or [place.device] * (place.jobs or 1)
+                    recovery.works |= result.done > 0
+                    yield result
+            jobs = crashed
+        devices = config.devices or [config.device] * (config.jobs or 1)
         functions = [partial(process_part, device=device) for device in devices]
-        for report in pool.imap_unordered(functions, jobs, rescue):
-            rescue.works |= report.done > 0
-            yield report
+        for result in pool.imap_unordered(functions, jobs, recovery):
+            recovery.works |= result.done > 0
+            yield result
 
 
-def _connected(place: ExecutorConfig) -> AbstractContextManager["Client"]:
-    assert place.dask is not None
-    shares = resources.worker_environment(place.processes)
-    return dask_module.connect(place.dask, place.processes, shares)
+def _connect(config: ExecutorConfig) -> AbstractContextManager["Client"]:
+    assert config.dask is not None
+    environment = resources.worker_environment(config.processes)
+    return dask_module.connect(config.dask, config.processes, environment)
 
 
-def _parse_fraction(text: str | None) -> tuple[int, int]:
-    """Read ``3/16``."""
+def _parse_share(text: str | None) -> tuple[int, int]:
+    """Parse ``3/16``."""
     if text is None:
         return 1, 1
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    number, of = (int(found[1]), int(found[2])) if found else (0, 0)
-    if not 1 <= number <= of:
-        raise ProbekitError(f"--share {text}: I/N with I from 1 to N, such as 3/16")
-    return number, of
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    number, total = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= total:
+        raise ProbekitError(f"--share must be I/N with I from 1 to N, such as 3/16, got {text}")
+    return number, total

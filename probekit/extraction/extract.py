@@ -1,41 +1,45 @@
-"""Stage 1: recordings become embeddings in a cache."""
+"""Extraction: embeddings of recordings, computed once and stored in a cache."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from probekit.cache import index, layout, training_clips
-from probekit.cache import manifests as kept
+from probekit.cache import training_clips
+from probekit.cache.index import load_index
+from probekit.cache.layout import cache_root
+from probekit.cache.manifests import save_manifest
 from probekit.cards.selector import STUDENT_PREFIX
 from probekit.data.manifest import Manifest
 from probekit.errors import ProbekitError
-from probekit.extraction import estimate, executor, inputs
-from probekit.extraction import plan as planning
+from probekit.extraction import executor, inputs
+from probekit.extraction.estimate import estimate_plan
 from probekit.extraction.executor import ExecutorConfig
-from probekit.extraction.plan import Plan
+from probekit.extraction.plan import Plan, make_plan
 from probekit.extractors import load
-from probekit.extractors.weights import source as source_module
+from probekit.extractors.weights.source import validate_overrides
 
 Progress = Callable[[str, int, float, int], None]
+"""Takes an extractor's name, clips done, seconds of audio and failures."""
 
 
 @dataclass
 class Summary:
-    """What one extraction came to.
+    """Outcome of the extraction with one extractor.
 
     Attributes
     ----------
     extractor, fingerprint : str
-        Which embeddings.
-    where : pathlib.Path
+        Of the embeddings.
+    folder : pathlib.Path
         The folder in the cache.
     total : int
-        Clips asked for.
+        Requested clips.
     cached : int
-        Clips that were there before.
+        Clips that had embeddings before.
     todo : int
-        Clips to embed; of this share, where it is one of several.
+        Clips to embed; of this share, if it is one of several.
     done : int
         Clips embedded now.
     failed : dict of str to str
@@ -43,19 +47,19 @@ class Summary:
     audio_seconds, seconds : float
         Duration of what was embedded now, and how long that took.
     provenance : list of str
-        What every result from these embeddings will show.
+        Notes that every result from these embeddings will show.
     bytes : int
-        For a dry run, about the size of what would be written.
+        Estimated size of what a dry run would write.
     about_audio_seconds : float or None
-        For a dry run, about the duration of what would be embedded; None where no recording says.
+        Estimated duration of what a dry run would embed; None if no recording declares its own.
     about_seconds : float or None
-        For a dry run, about how long that takes in one process, where an earlier extraction tells.
+        Estimated time of a dry run in one process; None without an earlier extraction.
     like : str
-        The earlier extraction that tells it.
+        Description of that earlier extraction.
     dry : bool
-        Whether nothing was done.
+        Whether this is a dry run.
     share : str
-        ``"3/16"`` where this was one share of several.
+        ``"3/16"`` if this was one share of several.
     """
 
     extractor: str
@@ -75,6 +79,10 @@ class Summary:
     like: str = ""
     dry: bool = False
     share: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON; the folder's key is ``where``."""
+        return {"where" if key == "folder" else key: value for key, value in vars(self).items()}
 
 
 def extract(
@@ -104,43 +112,43 @@ def extract(
     begin: Callable[[str, int], None] | None = None,
     progress: Progress | None = None,
 ) -> list[Summary]:
-    """Embed the clips of a task, a folder or a manifest, and keep the embeddings in a cache.
+    """Embed the clips of a task, a folder or a manifest, and store the embeddings in a cache.
 
-    What is in the cache already is not computed again; a run that was interrupted goes on where
-    it was.
+    Clips that are in the cache already are not embedded again; an interrupted extraction resumes
+    where it stopped. Give one of ``task``, ``audio`` and ``manifest``.
 
     Parameters
     ----------
     extractors : str or sequence of str
-        Names, with parameters where wanted: ``"vggish"``, ``"openl3:content=music"``.
+        Names, with parameters if needed: ``"vggish"``, ``"openl3:content=music"``.
     task : str, optional
-        A task's name or card; ``root`` is its dataset's folder.
+        Name or card of a task, or a CSV; ``root`` is its dataset's folder.
     root : str or pathlib.Path, optional
-        The dataset's folder, or what the paths of ``manifest`` are relative to.
+        The dataset's folder, or the folder that paths in ``manifest`` are relative to.
     audio : str or pathlib.Path, optional
-        A folder of recordings, sub-folders being labels; instead of ``task``.
+        A folder of recordings; sub-folders are labels.
     manifest : str, pathlib.Path or Manifest, optional
-        A table of clips (CSV); instead of ``task``.
+        A table of clips: a CSV file, or an object.
     name : str, optional
-        What to call the dataset of ``audio``, ``manifest`` or a table as ``task``; the folder's or
-        file's name by default.
+        Name of the dataset of ``audio``, ``manifest`` or a CSV as ``task``; the folder's or file's
+        name by default.
     cache : str or pathlib.Path, optional
-        The cache's folder; by default ``PROBEKIT_CACHE``, else ``cache``.
+        The cache root; by default ``PROBEKIT_CACHE``, else ``cache``.
     weights : sequence of str
         ``NAME=PATH`` or ``NAME=random:SEED``; official weights are downloaded by default.
     streams : sequence of str, optional
-        Which streams to keep; each extractor's default one if not given.
+        Streams to store; each extractor's default one if not given.
     frames : bool
-        Keep frames besides the vectors pooled over time.
+        Store frames besides the vectors pooled over time.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
     jobs : int >= 1, optional
         Number of worker processes, which share the cores; by default this process does all. A
-        recording that crashes a worker becomes a failure of that clip; 1 is good for that, too.
+        recording that crashes a worker becomes a failure of that clip, also with 1 worker.
     devices : sequence of str
         One worker process for each of these devices; instead of ``device`` and ``jobs``.
     dask : str, optional
-        Address of a Dask scheduler, or ``"local"`` for a cluster of ``jobs`` processes here. Its
+        Address of a Dask scheduler, or ``"local"`` for a cluster of ``jobs`` local processes. Its
         workers must see cache, recordings and weights under the same paths.
     share : str, optional
         ``"3/16"``: the third of sixteen independent extractions that together do everything.
@@ -152,13 +160,13 @@ def extract(
     dtype : {"float32", "float16"}
         How numbers are stored.
     limit : int >= 1, optional
-        Embed that many clips only, spread evenly over the manifest.
+        Embed only so many clips, spread evenly over the manifest.
     retry_failed : bool
         Try clips again that failed before.
     verify_audio : bool
-        Compare recordings by hash, not only by size and time of change.
+        Compare recordings by hash, not only by size and modification time.
     dry_run : bool
-        Only say what would be done.
+        Only estimate what would be done.
     begin : callable, optional
         Called with an extractor's name and the number of clips to embed.
     progress : callable, optional
@@ -168,37 +176,66 @@ def extract(
     Returns
     -------
     list of Summary
-        One for each extractor.
+        One for each extractor: clips embedded, cached and failed, and the folder in the cache.
 
     Raises
     ------
     ProbekitError
-        If something asked for is not known or not there.
+        If an option is not valid, a name is unknown, recordings were not found, or the cache
+        cannot be written. Recordings that cannot be decoded or embedded are no error but
+        failures in the summary.
+
+    See Also
+    --------
+    probekit.open_cache : Read the embeddings.
+    probekit.evaluate : Score a probe on them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import soundfile
+    >>> import probekit
+    >>> from probekit.tasks.standin.sounds import synthesize
+    >>> Path("sounds").mkdir()
+    >>> for label in ("bird", "rain"):
+    ...     wave = synthesize(label, seed=0, seconds=1.0, sr=16000)
+    ...     soundfile.write(f"sounds/{label}.wav", wave, 16000)
+    >>> [summary] = probekit.extract("mfcc", audio="sounds")
+    >>> summary.done, summary.failed, summary.audio_seconds
+    (2, {}, 2.0)
+
+    Clips that are in the cache are not embedded again:
+
+    >>> [summary] = probekit.extract("mfcc", audio="sounds")
+    >>> summary.done, summary.cached
+    (0, 2)
+    >>> probekit.open_cache("mfcc", "sounds").vectors(["bird", "rain"]).shape
+    (2, 20)
     """
     names = [extractors] if isinstance(extractors, str) else list(extractors)
     if dtype not in ("float32", "float16"):
         raise ProbekitError(f"dtype {dtype!r}: float32 or float16")
-    place = executor.parse_config(device, jobs, devices, dask, share)
+    config = executor.parse_config(device, jobs, devices, dask, share)
     if not dry_run:
-        place.check_available()
+        config.check_available()
     clips, dataset = inputs.resolve_clips(task, root, audio, manifest, name)
-    cache = layout.cache_root(cache)
-    few = clips if limit is None else inputs.subsample_evenly(clips, limit)
-    given = source_module.validate_overrides(weights, names)
+    cache = cache_root(cache)
+    selected = clips if limit is None else inputs.subsample_evenly(clips, limit)
+    overrides = validate_overrides(weights, names)
     specs = [
         load.resolve_spec(
-            text, weights=given, streams=streams, precision=precision, reports=reports
+            text, weights=overrides, streams=streams, precision=precision, reports=reports
         )
         for text in names
     ]
     inputs.check_collision(clips, dataset, task, cache)
     if not dry_run:
-        for own in inputs.manifests_to_save(clips, dataset, task, root):
-            kept.save_manifest(cache, own)
+        for table in inputs.manifests_to_save(clips, dataset, task, root):
+            save_manifest(cache, table)
     summaries = []
     for spec in specs:
-        plan = planning.make_plan(
-            few,
+        plan = make_plan(
+            selected,
             len(clips),
             spec,
             cache,
@@ -207,34 +244,34 @@ def extract(
             dtype=dtype,
             retry_failed=retry_failed,
             verify_audio=verify_audio,
-            dry=dry_run,
-        ).share(*place.share)
+            dry_run=dry_run,
+        ).share(*config.share)
         if dry_run:
-            summaries.append(_dry_run(plan, place))
+            summaries.append(_dry_run(plan, config))
             continue
         if begin and plan.todo:
             begin(spec.name, plan.todo)
-        _keep_heard(plan)
-        summaries.append(_run(plan, place, progress))
-    about = list(clips.provenance)
+        _save_training_clips(plan)
+        summaries.append(_run(plan, config, progress))
+    notes = list(clips.provenance)
     if clips.expected and clips.absent:
-        about.append(f"{len(clips.absent):,} of {clips.expected:,} clips have no recording")
-    for one in summaries:
-        one.provenance = [*about, *one.provenance]
+        notes.append(f"{len(clips.absent):,} of {clips.expected:,} clips have no recording")
+    for summary in summaries:
+        summary.provenance = [*notes, *summary.provenance]
     return summaries
 
 
-def _keep_heard(plan: Plan) -> None:
-    """Keep beside a trained student's embeddings which clips it has learnt from."""
+def _save_training_clips(plan: Plan) -> None:
+    """Copy a trained student's training clips beside its embeddings."""
     if plan.spec.name.startswith(STUDENT_PREFIX):
         for source in plan.spec.sources.values():
             if source.path is not None:
                 training_clips.copy_record(source.path.parent, plan.folder.parent)
 
 
-def _summary(plan: Plan, place: ExecutorConfig) -> Summary:
-    """Return what is known before anything is done."""
-    number, of = place.share
+def _summarize(plan: Plan, config: ExecutorConfig) -> Summary:
+    """Return the summary of a plan before anything is done."""
+    number, total = config.share
     return Summary(
         plan.spec.name,
         plan.spec.fingerprint,
@@ -244,24 +281,24 @@ def _summary(plan: Plan, place: ExecutorConfig) -> Summary:
         plan.todo,
         failed=dict(plan.failed),
         provenance=plan.spec.provenance,
-        share=f"{number}/{of}" if of > 1 else "",
+        share=f"{number}/{total}" if total > 1 else "",
     )
 
 
-def _dry_run(plan: Plan, place: ExecutorConfig) -> Summary:
-    """Say what a plan would do."""
-    summary = _summary(plan, place)
+def _dry_run(plan: Plan, config: ExecutorConfig) -> Summary:
+    """Estimate what a plan would do."""
+    summary = _summarize(plan, config)
     summary.dry = True
-    about = estimate.estimate(plan)
-    summary.bytes = about.bytes
-    summary.about_audio_seconds = about.audio_seconds
-    summary.about_seconds, summary.like = about.seconds, about.like
+    estimate = estimate_plan(plan)
+    summary.bytes = estimate.bytes
+    summary.about_audio_seconds = estimate.audio_seconds
+    summary.about_seconds, summary.like = estimate.seconds, estimate.like
     return summary
 
 
-def _run(plan: Plan, place: ExecutorConfig, progress: Progress | None) -> Summary:
-    """Do a plan's parts."""
-    summary = _summary(plan, place)
+def _run(plan: Plan, config: ExecutorConfig, progress: Progress | None) -> Summary:
+    """Embed and write a plan's parts."""
+    summary = _summarize(plan, config)
     if not plan.jobs:
         return summary
 
@@ -269,11 +306,11 @@ def _run(plan: Plan, place: ExecutorConfig, progress: Progress | None) -> Summar
         if progress:
             progress(plan.spec.name, clips, seconds, failures)
 
-    begin = perf_counter()
-    for report in executor.run_parts(plan.jobs, place, tick):
-        summary.done += report.done
-        summary.audio_seconds += report.seconds
-        summary.failed.update(report.failed)
-    summary.seconds = perf_counter() - begin
-    index.load_index(plan.folder)  # kept now: a repair goes by what it knows of parts that get lost
+    start = perf_counter()
+    for result in executor.run_parts(plan.jobs, config, tick):
+        summary.done += result.done
+        summary.audio_seconds += result.seconds
+        summary.failed.update(result.failed)
+    summary.seconds = perf_counter() - start
+    load_index(plan.folder)  # saved now: a repair needs it to know parts that get lost
     return summary

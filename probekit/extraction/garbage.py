@@ -1,4 +1,4 @@
-"""What a cache holds that nothing needs any more: unfinished files, embeddings of former cards."""
+"""Garbage in a cache: unfinished files, and embeddings that no card computes any more."""
 
 import os
 import shutil
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probekit import cards
-from probekit.cache import embeddings, head, integrity, training_clips
+from probekit.cache import embeddings, training_clips
 from probekit.cache.embeddings import Embeddings
-from probekit.cards.selector import HEAR, parse
+from probekit.cache.head import HEAD_FILE
+from probekit.cache.integrity import QUARANTINE_PREFIX
+from probekit.cards.selector import HEAR, parse_selector
 from probekit.errors import CacheError, ProbekitError
 from probekit.extractors import load
 from probekit.extractors.load import Spec
@@ -19,24 +21,24 @@ from probekit.extractors.weights.source import INITIALIZATION
 from probekit.utils import atomic
 from probekit.utils.suggest import unknown_name_error
 
-_OLD = 3600.0  # seconds after which a file that is not finished was given up
-_GOING = ".removed-"  # begins the name of a folder that is being removed
+_MAX_AGE = 3600.0  # seconds after which an unfinished file counts as abandoned
+_REMOVED_PREFIX = ".removed-"  # of the name of a folder that is being removed
 
 
 @dataclass(frozen=True)
 class GarbageItem:
-    """Something that could be removed.
+    """Something that can be removed.
 
     Attributes
     ----------
     path : pathlib.Path
         A file, or the folder of one extractor's embeddings of one dataset.
     bytes : int
-        What it takes.
+        Its size.
     clips : int
         Clips whose embeddings are in it.
     reason : str
-        Why it is of no use.
+        Why it is useless.
     """
 
     path: Path
@@ -45,22 +47,21 @@ class GarbageItem:
     reason: str
 
 
-def find(cache: Path, names: Sequence[str] = ()) -> list[GarbageItem]:
-    """Find what could be removed; nothing is changed.
+def find_garbage(cache: Path, names: Sequence[str] = ()) -> list[GarbageItem]:
+    """Find what can be removed from a cache; nothing is changed.
 
-    Imported embeddings, and those of extractors of which no card is found, are left alone unless
-    they are named.
+    Imported embeddings, and those of extractors without a card, are left alone unless named.
 
     Parameters
     ----------
     cache : pathlib.Path
-        The cache's folder.
+        The cache root.
     names : sequence of str
-        Embeddings that are not wanted any more, whatever the cards say: as after ``-e``.
+        Selectors of embeddings to remove, whatever the cards say.
 
     Returns
     -------
-    list of Leftover
+    list of GarbageItem
         Files first.
 
     Raises
@@ -68,135 +69,113 @@ def find(cache: Path, names: Sequence[str] = ()) -> list[GarbageItem]:
     CacheError
         If the folder does not exist.
     ProbekitError
-        If nothing has a name that was given.
+        If no embeddings match a name.
     """
     if not cache.is_dir():
         raise CacheError(f"{cache}: no such folder; name the cache with --cache DIR")
     entries = embeddings.list_embeddings(cache)
     named: set[Path] = set()
     for text in names:
-        chosen = parse(text)
+        selector = parse_selector(text)
         fitting = [
-            entry.where
+            entry.folder
             for entry in entries
-            if entry.layout.extractor == chosen.name and embeddings.matches(entry, chosen)
+            if entry.layout.extractor == selector.name and embeddings.matches(entry, selector)
         ]
         if not fitting:
             raise unknown_name_error(
                 "embedding in the cache", text, {e.layout.extractor for e in entries}
             )
         named.update(fitting)
-    found = list(_files(cache))
+    items = list(_find_files(cache))
     for entry in entries:
-        reason = "named" if entry.where in named else why_outdated(entry)
+        reason = "named" if entry.folder in named else why_outdated(entry)
         if reason:
-            clips = _clips(entry)
-            found.append(GarbageItem(entry.where, _size(entry.where), clips, reason))
-    return found
+            clips = _count_clips(entry)
+            items.append(GarbageItem(entry.folder, _size(entry.folder), clips, reason))
+    return items
 
 
-def remove(leftover: GarbageItem) -> None:
-    """Remove something; a folder at once, so that no half of it is ever taken for a cache.
-
-    Parameters
-    ----------
-    leftover : Leftover
-        From :func:`find`.
-
-    Raises
-    ------
-    OSError
-        If it cannot be removed.
-    """
-    if not leftover.path.is_dir():
-        leftover.path.unlink(missing_ok=True)
+def remove_garbage(item: GarbageItem) -> None:
+    """Remove a file or folder; a folder is renamed first, so it is never half in the cache."""
+    if not item.path.is_dir():
+        item.path.unlink(missing_ok=True)
         return
-    going = leftover.path
-    if not going.name.startswith(_GOING):
-        home = going.parent
-        going = home.with_name(f"{_GOING}{uuid.uuid4().hex[:8]}")
-        leftover.path.rename(going)
-        if {path.name for path in home.iterdir()} <= {head.NAME, training_clips.NAME}:
-            for name in (head.NAME, training_clips.NAME):
-                (home / name).unlink(missing_ok=True)
-            home.rmdir()
-    shutil.rmtree(going)
+    folder = item.path
+    if not folder.name.startswith(_REMOVED_PREFIX):
+        parent = folder.parent
+        folder = parent.with_name(f"{_REMOVED_PREFIX}{uuid.uuid4().hex[:8]}")
+        item.path.rename(folder)
+        rest = (HEAD_FILE, training_clips.CLIPS_FILE)
+        if {path.name for path in parent.iterdir()} <= set(rest):
+            for name in rest:
+                (parent / name).unlink(missing_ok=True)
+            parent.rmdir()
+    shutil.rmtree(folder)
 
 
 def why_outdated(entry: Embeddings) -> str:
-    """Say why no card produces some embeddings any more.
+    """Return why no card computes some embeddings any more.
 
-    Parameters
-    ----------
-    entry : Embeddings
-        Of a cache.
-
-    Returns
-    -------
-    str
-        What differs; empty where the present card makes the same ones, given the same weights, or
-        where nothing can be said: no card has the name, or they were imported, or come from a
-        module that would have to be run.
+    The reason is empty if the present card computes the same ones from the same weights, or if
+    that is unknown: no card has the name, they were imported, or they come from a module that
+    would have to be run.
     """
     identity, name = entry.layout.identity, entry.layout.extractor
     if "imported" in identity or name == HEAR or name not in cards.card_paths("extractors"):
         return ""
     card = cards.load_extractor_card(name)
-    given = {
-        key: str(value).lower() if isinstance(value, bool) else str(value)
-        for key, value in identity["params"].items()
-    }
     try:
-        params = load.parse_parameters(card, given)
+        params = load.parse_parameters(card, entry.layout.params)
     except ProbekitError as error:
         return str(error)
     spec = Spec(card, params, (card.default_stream,), identity["precision"], {})
-    now = {**spec.identity, "weights": identity["weights"]}
-    differ = [
-        f"{key} {identity.get(key)!r} there, {now.get(key)!r} in the card"
-        for key in sorted(set(now) | set(identity))
-        if now.get(key) != identity.get(key)
+    current = {**spec.identity, "weights": identity["weights"]}
+    differences = [
+        f"{key} {identity.get(key)!r} in the cache, {current.get(key)!r} in the card"
+        for key in sorted(set(current) | set(identity))
+        if current.get(key) != identity.get(key)
     ]
     for role, text in identity["weights"].items():
         if text.startswith("random:") and not text.endswith(f"(initialization {INITIALIZATION})"):
-            differ.append(f"{role} weights {text}; seeds give other weights now")
+            differences.append(f"{role} weights {text}; seeds give other weights now")
         elif role not in {key.partition("/")[0] for key in card.weights}:
-            differ.append(f"{role} weights, which the card does not know")
-    return "; ".join(differ)
+            differences.append(f"{role} weights, which the card does not know")
+    return "; ".join(differences)
 
 
-def _files(cache: Path) -> Iterator[GarbageItem]:
-    """Yield files that were never finished, and what was replaced or half removed."""
+def _find_files(cache: Path) -> Iterator[GarbageItem]:
+    """Yield unfinished, replaced and half removed files and folders."""
     for path in sorted(cache.rglob(f".*{atomic.TEMPORARY}")):
-        reason = _is_abandoned(path)
+        reason = _why_abandoned(path)
         if reason:
             yield GarbageItem(path, path.stat().st_size, 0, reason)
-    for path in sorted(cache.glob(f"*/*/{integrity.ASIDE}*")):
-        if path.with_name(path.name.removeprefix(integrity.ASIDE)).exists():
+    for path in sorted(cache.glob(f"*/*/{QUARANTINE_PREFIX}*")):
+        if path.with_name(path.name.removeprefix(QUARANTINE_PREFIX)).exists():
             yield GarbageItem(path, path.stat().st_size, 0, "damaged, and replaced since")
-    for path in sorted(cache.glob(f"{_GOING}*")):
-        yield GarbageItem(path, _size(path), 0, "its removal did not end")
+    for path in sorted(cache.glob(f"{_REMOVED_PREFIX}*")):
+        yield GarbageItem(path, _size(path), 0, "its removal was interrupted")
 
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _is_abandoned(path: Path) -> str:
-    """Say why an unfinished file will never be finished; empty if it may still be."""
+def _why_abandoned(path: Path) -> str:
+    """Return why an unfinished file will never be finished; empty if it still may be."""
     try:
         age = time.time() - path.stat().st_mtime
     except FileNotFoundError:  # finished meanwhile
         return ""
-    process = atomic.temp_owner_pid(path)
-    if process is not None and not _alive(process):
+    pid = atomic.temp_owner_pid(path)
+    if pid is not None and not _is_running(pid):
         return "unfinished; its process has ended"
-    return f"unfinished for {age / 3600:.0f} h" if age > _OLD else ""
+    return f"unfinished for {age / 3600:.0f} h" if age > _MAX_AGE else ""
 
 
-def _alive(pid: int) -> bool:
-    """Tell whether a process of this machine runs."""
-    if os.name == "nt":  # where signal 0 is no question, but Control-C
+def _is_running(pid: int) -> bool:
+    """Return whether a process of this machine runs."""
+    if os.name == "nt":  # signal 0 is Control-C there
         return True
     try:
         os.kill(pid, 0)
@@ -207,8 +186,8 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _clips(entry: Embeddings) -> int:
-    """Return how many clips an entry holds; 0 where its parts cannot be read."""
+def _count_clips(entry: Embeddings) -> int:
+    """Return the number of embedded clips; 0 if the parts cannot be read."""
     try:
         return len(entry.clip_ids)
     except CacheError:

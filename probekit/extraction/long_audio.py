@@ -1,12 +1,12 @@
-"""Embed a long recording in constant memory: windows are cut while it is decoded."""
+"""Embedding of long recordings in constant memory: windows are cut during decoding."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probekit._typing import Array
 from probekit.audio.recording import Recording
 from probekit.audio.resample import resample_blocks
 from probekit.cards import ExtractorCard
@@ -14,33 +14,23 @@ from probekit.extractors.base import Extractor, WindowedExtractor
 from probekit.extractors.pooling import StreamingPool
 
 LONGEST = 300.0
-"""Seconds of a clip that is held in memory whole; longer ones of windowed extractors are not."""
+"""Seconds of the longest clip of a windowed extractor that is decoded at once."""
 _BLOCK = 1 << 21  # samples to decode at once: 48 s at 44,100 Hz
 
-Arrays = dict[str, dict[str, np.ndarray[Any, Any]]]
+Arrays = dict[str, dict[str, Array]]
+"""Stream to its arrays: ``mean``, ``std``, ``max``, ``frames`` or ``clip``."""
 
 
 def needs_streaming(recording: Recording, card: ExtractorCard) -> bool:
-    """Tell whether a clip has to be embedded piece by piece.
-
-    Parameters
-    ----------
-    recording : Recording
-        The clip.
-    card : ExtractorCard
-        The extractor's.
-
-    Returns
-    -------
-    bool
-        True if it is long, or does not say how long, and windows are all that the extractor sees.
-    """
+    """Return whether a clip is long, or of undeclared duration, and the extractor windowed."""
     windowed = card.long_audio == "windowed"
-    return windowed and (recording.seconds is None or recording.seconds > LONGEST)
+    return windowed and (recording.duration is None or recording.duration > LONGEST)
 
 
-def embed(extractor: Extractor, recording: Recording, *, frames: bool) -> tuple[Arrays, float]:
-    """Embed a clip piece by piece.
+def embed_streaming(
+    extractor: Extractor, recording: Recording, *, frames: bool
+) -> tuple[Arrays, float]:
+    """Embed a clip block by block.
 
     Parameters
     ----------
@@ -55,7 +45,8 @@ def embed(extractor: Extractor, recording: Recording, *, frames: bool) -> tuple[
     -------
     dict of str to dict of str to numpy.ndarray
         For each stream ``mean``, ``std`` and ``max`` over time, shape (dim,), float32, and
-        ``frames``, shape (time, dim), if they are kept: within 1e-5 of those of the whole clip.
+        ``frames``, shape (time, dim), if they are kept: within 1e-5 of those of the clip embedded
+        at once.
     float
         The clip's duration in seconds.
 
@@ -64,37 +55,37 @@ def embed(extractor: Extractor, recording: Recording, *, frames: bool) -> tuple[
     AudioError
         If the recording is damaged or does not hold the clip.
     TypeError
-        If the extractor does not see windows.
+        If the extractor is not windowed.
     """
     if not isinstance(extractor, WindowedExtractor):
-        raise TypeError(f"{extractor.card.name} does not see windows")
-    counted = _CountingReader(recording.blocks(_BLOCK))
+        raise TypeError(f"{extractor.card.name} is not a windowed extractor")
+    blocks = _CountingReader(recording.blocks(_BLOCK))
     card = extractor.card
-    waves = resample_blocks(counted, recording.rate, card.sample_rate, card.resampler)
-    running = {name: StreamingPool() for name in extractor.streams}
-    kept: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in extractor.streams}
+    waves = resample_blocks(blocks, recording.sr, card.sample_rate, card.resampler)
+    pools = {name: StreamingPool() for name in extractor.streams}
+    chunks: dict[str, list[Array]] = {name: [] for name in extractor.streams}
     for windows in _windows(extractor, waves):
         outputs = extractor.run(windows)
         for name, stream in extractor.streams.items():
             values = outputs[name].reshape(-1, stream.dim).cpu().numpy()
-            running[name].add(values)
+            pools[name].add(values)
             if frames:
-                kept[name].append(values)
-    arrays: Arrays = {name: dict(own.result()) for name, own in running.items()}
+                chunks[name].append(values)
+    arrays: Arrays = {name: dict(pool.result()) for name, pool in pools.items()}
     if frames:
-        for name, pieces in kept.items():
+        for name, pieces in chunks.items():
             arrays[name]["frames"] = np.concatenate(pieces)
-    return arrays, counted.samples / recording.rate
+    return arrays, blocks.samples / recording.sr
 
 
 class _CountingReader:
-    """Blocks, of which the samples are counted as they go by."""
+    """Passes blocks on, and counts their samples."""
 
-    def __init__(self, blocks: Iterator[np.ndarray[Any, Any]]) -> None:
+    def __init__(self, blocks: Iterator[Array]) -> None:
         self.samples = 0
         self._blocks = blocks
 
-    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+    def __iter__(self) -> Iterator[Array]:
         for block in self._blocks:
             self.samples += len(block)
             yield block
@@ -102,25 +93,25 @@ class _CountingReader:
 
 def _windows(extractor: WindowedExtractor, waves: Iterable[Tensor]) -> Iterator[Tensor]:
     """Yield a waveform's windows, shape (windows, samples), as soon as they are complete."""
-    kept, begin, done = torch.zeros(0), 0, 0  # kept[0] is the sample ``begin``
+    buffer, start, done = torch.zeros(0), 0, 0  # buffer[0] is the sample ``start``
 
     def cut(count: int) -> Tensor:
         """Return the next windows."""
-        start, stop, *zeros = extractor.extent(done, count, begin + len(kept))
-        own = kept[start - begin : stop - begin].to(extractor.device)
-        return nn.functional.pad(own, zeros).unfold(0, extractor.window, extractor.hop)
+        first, last, *padding = extractor.extent(done, count, start + len(buffer))
+        wave = buffer[first - start : last - start].to(extractor.device)
+        return nn.functional.pad(wave, padding).unfold(0, extractor.window, extractor.hop)
 
     for wave in waves:
-        kept = torch.cat([kept, wave])
-        reach = extractor.lead + begin + len(kept) - extractor.window
+        buffer = torch.cat([buffer, wave])
+        reach = extractor.lead + start + len(buffer) - extractor.window
         complete = reach // extractor.hop + 1 if reach >= 0 else 0
         if complete <= done:
             continue
         yield cut(complete - done)
         done = complete
-        needed = min(max(begin, done * extractor.hop - extractor.lead), begin + len(kept))
-        kept, begin = kept[needed - begin :], needed
-    if begin + len(kept):
-        rest = extractor.windows(begin + len(kept)) - done
+        needed = min(max(start, done * extractor.hop - extractor.lead), start + len(buffer))
+        buffer, start = buffer[needed - start :], needed
+    if start + len(buffer):
+        rest = extractor.windows(start + len(buffer)) - done
         if rest:
             yield cut(rest)

@@ -1,4 +1,4 @@
-"""What is left to extract: which clips of which parts."""
+"""Plan of an extraction: the clips that are left to embed, part by part."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from probekit.cache import index as index_module
 from probekit.cache import layout
-from probekit.cache.index import Index
+from probekit.cache.index import Index, load_index
 from probekit.cache.layout import Layout
 from probekit.data.manifest import Manifest
 from probekit.errors import CacheError, DataError
@@ -21,95 +20,9 @@ from probekit.extractors.load import Spec
 from probekit.extractors.pooling import POOLINGS
 from probekit.utils.hashing import sha256
 
-Hash = Callable[[Path, int, int], str]
-Numbers = npt.NDArray[np.int64]
-_GONE = -2  # size of a recording that is not there; -1 is what the cache keeps where it was not
-
-
-def find_up_to_date(
-    clips: Manifest, index: Index, lacking: set[str], digest: Hash, *, verify_audio: bool = False
-) -> Numbers:
-    """Return where the clips stand in a cache's index, as far as they need not be embedded.
-
-    Parameters
-    ----------
-    clips : Manifest
-        The clips wanted.
-    index : Index
-        Of the parts that there are.
-    lacking : set of str
-        Parts that do not hold all that is wanted, and count for nothing.
-    digest : callable
-        Returns the SHA-256 of a recording, given path, size and time of change.
-    verify_audio : bool
-        Whether recordings are compared by hash even where size and time of change agree.
-
-    Returns
-    -------
-    numpy.ndarray, shape (clips,)
-        Numbers of rows of ``index.table``: of embeddings, or of failures that would fail again;
-        -1 for clips that are not there, of another stretch, or of a recording that changed.
-    """
-    found = index.find(clips.table["clip_id"])
-    if not (found >= 0).any():
-        return found
-    own = np.flatnonzero(found >= 0)  # what is compared; shrinks
-    codes, names = index.part_codes
-    whole = np.array([name not in lacking for name in names], bool)
-    own = own[whole[codes[found[own]]]]
-    for name in ("start", "end"):
-        wanted, kept = clips.table[name].to_numpy()[own], index.table[name].to_numpy()[found[own]]
-        own = own[(wanted == kept) | (np.isnan(wanted) & np.isnan(kept))]
-    same = np.zeros(len(found), bool)
-    same[own] = _same(clips, index, own, found[own], digest, verify_audio)
-    return np.where(same, found, -1)
-
-
-def _same(
-    clips: Manifest, index: Index, own: Numbers, rows: Numbers, digest: Hash, verify_audio: bool
-) -> npt.NDArray[np.bool_]:
-    """Tell which clips come from recordings as they are now; those that are gone count as same."""
-    paths = clips.table["path"].to_numpy(object)[own]
-    root = clips.root or Path()
-    size_now, mtime_now = _facts(root, paths)
-    size, mtime = (index.table[name].to_numpy()[rows] for name in ("size", "mtime"))
-    failed = index.failed[rows]
-    gone, unknown = size_now == _GONE, size < 0
-    # what was computed stays without its recording, and a failure stays a failure; a recording
-    # that was not there and now is may be tried
-    same = np.where(gone, ~failed | unknown, unknown & ~failed)
-    compared = ~gone & ~unknown & (size == size_now)
-    if not verify_audio:
-        equal = compared & (mtime == mtime_now)
-        same |= equal
-        compared &= ~equal
-    hashes = index.table["sha256"]
-    for k in np.flatnonzero(compared):
-        kept = hashes.iloc[rows[k]]
-        try:
-            same[k] = bool(kept) and kept == digest(
-                root / paths[k], int(size_now[k]), int(mtime_now[k])
-            )
-        except OSError:
-            same[k] = not failed[k]
-    return same
-
-
-def _facts(root: Path, paths: npt.NDArray[Any]) -> tuple[Numbers, Numbers]:
-    """Return size and time of change of recordings, each looked at once."""
-    size, mtime = np.full(len(paths), _GONE, np.int64), np.zeros(len(paths), np.int64)
-    before = str(root) + os.sep
-    last, known = None, (_GONE, 0)  # clips of one recording mostly stand together
-    for k, path in enumerate(paths):
-        if path != last:
-            try:
-                stat = os.stat(before + path)  # noqa: PTH116 - a Path costs more than the look
-                known = (stat.st_size, stat.st_mtime_ns)
-            except OSError:
-                known = (_GONE, 0)
-            last = path
-        size[k], mtime[k] = known
-    return size, mtime
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+_MISSING = -2  # size of a missing recording; -1 in the cache: it was missing when it was embedded
 
 
 @dataclass(frozen=True)
@@ -123,7 +36,7 @@ class Clip:
     path : pathlib.Path
         The recording.
     start, end : float
-        The stretch in seconds; NaN for the whole recording.
+        The segment in seconds; NaN for the start and end of the recording.
     """
 
     clip_id: str
@@ -131,28 +44,33 @@ class Clip:
     start: float
     end: float
 
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Start and end of the segment, None instead of NaN."""
+        start, end = (None if np.isnan(t) else t for t in (self.start, self.end))
+        return start, end
+
 
 @dataclass(frozen=True)
 class PartJob:
-    """One part to write: everything that doing it needs, so that it can travel to a worker.
+    """One part to write, with everything that a worker needs for it.
 
     Attributes
     ----------
     path : pathlib.Path
         The part.
     clips : tuple of Clip
-        Clips to embed; what else the part holds is kept.
+        Clips to embed; other clips of the part stay.
     spec : Spec
         The extractor, with every stream that the part shall hold.
     frames : bool
-        Whether to keep frames.
+        Whether to store frames.
     dtype : {"float32", "float16"}
         How numbers are stored.
-    lost : dict of str to str
-        Clips that are not tried, since they end the process, with the reason: they are recorded
-        as failures.
+    skipped : dict of str to str
+        Crashing clips, with the reason: they are recorded as failures.
     journal : pathlib.Path or None
-        Where to write each clip's id before it is tried; clips are then done one by one.
+        File for each clip's id before it is tried; clips are then embedded one by one.
     """
 
     path: Path
@@ -160,11 +78,11 @@ class PartJob:
     spec: Spec
     frames: bool
     dtype: str
-    lost: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     journal: Path | None = None
 
     def absolute(self) -> "PartJob":
-        """Return the same job, for a process that may work in another folder."""
+        """Return the same job with absolute paths, for a process with another working folder."""
         sources = {
             role: replace(source, path=source.path.absolute()) if source.path else source
             for role, source in self.spec.sources.items()
@@ -185,22 +103,22 @@ class Plan:
     ----------
     spec : Spec
         The extractor.
-    where : pathlib.Path
+    folder : pathlib.Path
         The folder of its parts.
     total : int
         Clips of the manifest.
     cached : int
-        Clips that are there already.
+        Clips that have embeddings already.
     failed : dict of str to str
         Clips that failed before and are not tried again, with the reason.
     jobs : list of PartJob
         Parts to write.
     parts : int
-        Into how many parts the whole dataset is cut.
+        The number of parts of the dataset.
     """
 
     spec: Spec
-    where: Path
+    folder: Path
     total: int
     cached: int = 0
     failed: dict[str, str] = field(default_factory=dict)
@@ -212,29 +130,19 @@ class Plan:
         """The number of clips to embed."""
         return sum(len(job.clips) for job in self.jobs)
 
-    def share(self, number: int, of: int) -> "Plan":
-        """Return the plan of one of several independent processes; together they do all of it.
+    def share(self, number: int, total: int) -> "Plan":
+        """Return share ``number`` of 1 to ``total`` independent ones; together they do all of it.
 
-        Parameters
-        ----------
-        number : int
-            Which one, from 1 to ``of``.
-        of : int >= 1
-            How many there are.
-
-        Returns
-        -------
-        Plan
-            With every ``of``-th part of the dataset, whether there is something to do in it or not:
-            so shares stay the same while others work.
+        It has every ``total``-th part of the dataset, complete or not, so shares stay the same
+        while others are extracted.
         """
-        own = {layout.part_name(k) for k in range(number - 1, self.parts, of)}
-        return replace(self, jobs=[job for job in self.jobs if job.path.name in own])
+        names = {layout.part_name(k) for k in range(number - 1, self.parts, total)}
+        return replace(self, jobs=[job for job in self.jobs if job.path.name in names])
 
 
 def make_plan(
-    clips: Manifest,
-    whole: int,
+    manifest: Manifest,
+    dataset_size: int,
     spec: Spec,
     cache: Path,
     dataset: str,
@@ -243,32 +151,32 @@ def make_plan(
     dtype: str = "float32",
     retry_failed: bool = False,
     verify_audio: bool = False,
-    dry: bool = False,
+    dry_run: bool = False,
 ) -> Plan:
-    """Find out which clips have to be embedded, and in which parts they belong.
+    """Determine which clips have to be embedded, and the parts that they belong in.
 
     Parameters
     ----------
-    clips : Manifest
-        The clips wanted; ``root`` says where their recordings are.
-    whole : int
-        The number of clips of the whole dataset, of which ``clips`` may be a few.
+    manifest : Manifest
+        The requested clips; its ``root`` is the folder of their recordings.
+    dataset_size : int
+        The number of clips of the dataset, of which ``manifest`` may hold a few.
     spec : Spec
         The extractor.
     cache : pathlib.Path
-        The cache's folder.
+        The cache root.
     dataset : str
         The dataset's name in the cache.
     frames : bool
-        Whether frames are wanted besides pooled vectors.
+        Whether to store frames besides pooled vectors.
     dtype : {"float32", "float16"}
         How numbers are stored.
     retry_failed : bool
-        Whether clips that failed are tried again though their recording is unchanged.
+        Whether failed clips are tried again though their recording is unchanged.
     verify_audio : bool
-        Whether recordings are compared by hash even where size and time of change agree.
-    dry : bool
-        Only look: nothing is written.
+        Whether recordings are compared by hash even if size and time are unchanged.
+    dry_run : bool
+        Write nothing.
 
     Returns
     -------
@@ -280,150 +188,60 @@ def make_plan(
     CacheError
         If the cache holds another fingerprint or storage type, or clips would be lost.
     DataError
-        If nothing is cached and no recording is where the manifest says.
+        If nothing is cached and no recording exists.
     """
-    where = layout.folder(cache, spec.name, spec.fingerprint, dataset)
-    size = bytes_per_clip(spec, frames, dtype)
-    wanted = Layout(
+    folder = layout.dataset_folder(cache, spec.name, spec.fingerprint, dataset)
+    requested = Layout(
         extractor=spec.name,
         fingerprint=spec.fingerprint,
         identity=spec.identity,
         dataset=dataset,
-        buckets=layout.choose_buckets(whole, size),
+        buckets=layout.choose_buckets(dataset_size, bytes_per_clip(spec, frames, dtype)),
         dtype=dtype,
         provenance=spec.provenance,
     )
-    fresh = dry and not (where / "dataset.json").exists()
-    settled = wanted if fresh else layout.create_or_load_layout(where, wanted)
-    if settled.dtype != dtype:
+    new = dry_run and not (folder / layout.LAYOUT_FILE).exists()
+    info = requested if new else layout.create_or_load_layout(folder, requested)
+    if info.dtype != dtype:
         raise CacheError(
-            f"{where}: numbers are stored as {settled.dtype}; ask for --dtype {settled.dtype}, or "
-            "use another --cache"
+            f"{folder}: numbers are stored as {info.dtype}; use --dtype {info.dtype}, or another "
+            "--cache"
         )
-    empty = index_module.Index(pd.DataFrame(), {})
-    index = empty if fresh else index_module.load(where, keep=not dry)
+    index = Index(pd.DataFrame(), {}) if new else load_index(folder, save=not dry_run)
     spec, frames = _merge_cached(spec, frames, index)
-    lacking = {
+    incomplete = {
         name
         for name, facts in index.parts.items()
         if any(facts["streams"].values()) and not _covers(facts["streams"], spec, frames)
     }
-    plan = Plan(spec, where, len(clips), parts=settled.buckets)
+    plan = Plan(spec, folder, len(manifest), parts=info.buckets)
     if verify_audio:
         recording_hash.cache_clear()
-    there = find_up_to_date(clips, index, lacking, recording_hash, verify_audio=verify_audio)
-    failed = (there >= 0) & (index.failed[there] if len(index.table) else False)
-    plan.cached = int((there >= 0).sum() - failed.sum())
+    positions = find_up_to_date(
+        manifest, index, incomplete, recording_hash, verify_audio=verify_audio
+    )
+    failed = (positions >= 0) & (index.failed[positions] if len(index.table) else False)
+    plan.cached = int((positions >= 0).sum() - failed.sum())
     if not retry_failed:
-        ids = clips.table["clip_id"].to_numpy(object)[failed]
-        reasons = index.table["reason"].to_numpy(object)[there[failed]] if len(ids) else []
+        ids = manifest.table["clip_id"].to_numpy(object)[failed]
+        reasons = index.table["reason"].to_numpy(object)[positions[failed]] if len(ids) else []
         plan.failed = dict(zip(ids, reasons, strict=True))
     groups: dict[str, list[Clip]] = {}
-    for clip in _clips(clips, (there < 0) | (failed & retry_failed)):
-        name = layout.part_name(layout.bucket(clip.clip_id, settled.buckets))
+    for clip in _select_clips(manifest, (positions < 0) | (failed & retry_failed)):
+        name = layout.part_name(layout.bucket(clip.clip_id, info.buckets))
         groups.setdefault(name, []).append(clip)
-    for name, own in sorted(groups.items()):
-        plan.jobs.append(PartJob(where / name, tuple(own), spec, frames, dtype))
-    _check_no_data_loss(plan, lacking, index, where)
-    _check_wrong_root(plan, clips)
+    for name, clips in sorted(groups.items()):
+        plan.jobs.append(PartJob(folder / name, tuple(clips), spec, frames, dtype))
+    _check_no_data_loss(plan, incomplete, index)
+    _check_root(plan, manifest)
     return plan
 
 
-def _merge_cached(spec: Spec, frames: bool, index: index_module.Index) -> tuple[Spec, bool]:
-    """Add the streams and frames that the parts hold already: all clips of a part have the same."""
-    held = {
-        (name, array)
-        for facts in index.parts.values()
-        for name, arrays in facts["streams"].items()
-        for array in arrays
-    }
-    kept = {name for name, _ in held} | set(spec.streams)
-    streams = tuple(name for name in spec.card.streams if name in kept)
-    return replace(spec, streams=streams), frames or any(array == "frames" for _, array in held)
-
-
-def _covers(held: dict[str, list[str]], spec: Spec, frames: bool) -> bool:
-    """Tell whether a part holds every stream that is wanted, with frames if they are."""
-    for name in spec.streams:
-        arrays = held.get(name)
-        if arrays is None:
-            return False
-        if frames and spec.card.streams[name].kind == "frames" and "frames" not in arrays:
-            return False
-    return True
-
-
-def _clips(clips: Manifest, wanted: npt.NDArray[np.bool_]) -> Iterator[Clip]:
-    """Yield some of a manifest's clips."""
-    root = clips.root or Path()
-    table = clips.table[wanted]
-    columns = (table[name].tolist() for name in ("clip_id", "path", "start", "end"))
-    last, recording = None, root
-    for clip_id, path, start, end in zip(*columns, strict=True):
-        if path != last:  # clips of one recording mostly stand together
-            last, recording = path, root / path
-        yield Clip(clip_id, recording, start, end)
-
-
-@lru_cache(maxsize=4096)
-def recording_hash(path: Path, size: int, mtime: int) -> str:
-    """Return the SHA-256 of a recording, computed once for all its clips."""
-    return sha256(path)
-
-
-def _check_no_data_loss(
-    plan: Plan, lacking: set[str], index: index_module.Index, where: Path
-) -> None:
-    """Refuse to upgrade parts that hold clips of which no recording is known or there now."""
-    for job in plan.jobs:
-        if job.path.name not in lacking:
-            continue
-        rows = index.table[(index.table["part"] == job.path.name) & ~index.table["failed"]]
-        held = set(rows["clip_id"])
-        orphans = held - {clip.clip_id for clip in job.clips}
-        if orphans:
-            raise CacheError(
-                f"{where}: adding streams or frames rewrites whole parts, but {len(orphans)} clips "
-                f"of {job.path.name} are not in this manifest, for example {min(orphans)!r}. "
-                "Extract with a manifest of all clips, without --limit"
-            )
-        gone = [clip for clip in job.clips if clip.clip_id in held and not clip.path.exists()]
-        if gone:
-            raise CacheError(
-                f"{where}: adding streams or frames needs all recordings again, but {len(gone)} of "
-                f"{job.path.name} are not there, for example {gone[0].path}"
-            )
-
-
-def _check_wrong_root(plan: Plan, clips: Manifest) -> None:
-    """Refuse an extraction in which every clip would fail since its recording is not there."""
-    wanted = [clip.path for job in plan.jobs for clip in job.clips]
-    if wanted and not plan.cached and not any(path.exists() for path in wanted):
-        raise DataError(
-            f"{clips.root}: none of the {len(wanted)} recordings is in it, for example "
-            f"{wanted[0].name!r} would be {wanted[0]}. Is this the right --root?"
-        )
-
-
 def bytes_per_clip(spec: Spec, frames: bool, dtype: str, seconds: float = 10.0) -> float:
-    """Estimate what one clip takes on the disk.
+    """Estimate the stored size of a clip of some duration.
 
-    Parameters
-    ----------
-    spec : Spec
-        Its streams are kept.
-    frames : bool
-        Whether frames are kept.
-    dtype : {"float32", "float16"}
-        How numbers are stored.
-    seconds : float > 0
-        How long clips are. Parts are always cut for ten seconds: the layout must not depend on
-        the recordings, which need not all be there.
-
-    Returns
-    -------
-    float
-        Bytes.
+    The number of parts is always computed for ten seconds: the layout must not depend on the
+    recordings, which need not all exist.
     """
     item = 2 if dtype == "float16" else 4
     total = 0.0
@@ -433,3 +251,180 @@ def bytes_per_clip(spec: Spec, frames: bool, dtype: str, seconds: float = 10.0) 
             vectors += seconds / float(stream.hop)
         total += vectors * stream.dim * item
     return total
+
+
+def _merge_cached(spec: Spec, frames: bool, index: Index) -> tuple[Spec, bool]:
+    """Add the streams and frames that the parts hold already: all clips of a part have the same."""
+    stored = {
+        (name, array)
+        for facts in index.parts.values()
+        for name, arrays in facts["streams"].items()
+        for array in arrays
+    }
+    names = {name for name, _ in stored} | set(spec.streams)
+    streams = tuple(name for name in spec.card.streams if name in names)
+    return replace(spec, streams=streams), frames or any(array == "frames" for _, array in stored)
+
+
+def _covers(stored: dict[str, list[str]], spec: Spec, frames: bool) -> bool:
+    """Return whether a part holds every stream of a spec, with frames if requested."""
+    for name in spec.streams:
+        arrays = stored.get(name)
+        if arrays is None:
+            return False
+        if frames and spec.card.streams[name].kind == "frames" and "frames" not in arrays:
+            return False
+    return True
+
+
+def _select_clips(manifest: Manifest, selected: Flags) -> Iterator[Clip]:
+    """Yield some of a manifest's clips."""
+    root = manifest.root or Path()
+    table = manifest.table[selected]
+    columns = (table[name].tolist() for name in ("clip_id", "path", "start", "end"))
+    last, recording = None, root
+    for clip_id, path, start, end in zip(*columns, strict=True):
+        if path != last:  # clips of one recording are mostly adjacent
+            last, recording = path, root / path
+        yield Clip(clip_id, recording, start, end)
+
+
+# ---- clips that are up to date
+
+
+def find_up_to_date(
+    manifest: Manifest,
+    index: Index,
+    incomplete: set[str],
+    digest: Callable[[Path, int, int], str],
+    *,
+    verify_audio: bool = False,
+) -> Integers:
+    """Return the positions in a cache's index of the clips that need not be embedded.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The requested clips.
+    index : Index
+        Of the existing parts.
+    incomplete : set of str
+        Parts that lack requested streams; their clips are not up to date.
+    digest : callable
+        Returns the SHA-256 of a recording, given path, size and modification time.
+    verify_audio : bool
+        Whether recordings are compared by hash even if size and time are unchanged.
+
+    Returns
+    -------
+    numpy.ndarray, shape (clips,)
+        Row numbers of ``index.table``: of embeddings, or of failures that would fail again; -1 for
+        clips that are not in it, of another segment, or of a recording that changed.
+    """
+    positions = index.find(manifest.table["clip_id"])
+    if not (positions >= 0).any():
+        return positions
+    clips = np.flatnonzero(positions >= 0)  # narrowed down below
+    codes, names = index.part_codes
+    complete = np.array([name not in incomplete for name in names], bool)
+    clips = clips[complete[codes[positions[clips]]]]
+    for name in ("start", "end"):
+        requested = manifest.table[name].to_numpy()[clips]
+        stored = index.table[name].to_numpy()[positions[clips]]
+        clips = clips[(requested == stored) | (np.isnan(requested) & np.isnan(stored))]
+    unchanged = np.zeros(len(positions), bool)
+    unchanged[clips] = _unchanged(manifest, index, clips, positions[clips], digest, verify_audio)
+    return np.where(unchanged, positions, -1)
+
+
+def _unchanged(
+    manifest: Manifest,
+    index: Index,
+    clips: Integers,
+    positions: Integers,
+    digest: Callable[[Path, int, int], str],
+    verify_audio: bool,
+) -> Flags:
+    """Return which clips come from unchanged recordings; embeddings of missing ones count too."""
+    paths = manifest.table["path"].to_numpy(object)[clips]
+    root = manifest.root or Path()
+    new_size, new_mtime = _stat_recordings(root, paths)
+    size, mtime = (index.table[name].to_numpy()[positions] for name in ("size", "mtime"))
+    failed = index.failed[positions]
+    missing, unknown = new_size == _MISSING, size < 0
+    # an embedding stays valid without its recording, and a failure stays a failure; a recording
+    # that was missing and now exists may be tried
+    unchanged = np.where(missing, ~failed | unknown, unknown & ~failed)
+    same_size = ~missing & ~unknown & (size == new_size)
+    if not verify_audio:
+        same_time = same_size & (mtime == new_mtime)
+        unchanged |= same_time
+        same_size &= ~same_time
+    hashes = index.table["sha256"]
+    for k in np.flatnonzero(same_size):
+        stored = hashes.iloc[positions[k]]
+        try:
+            unchanged[k] = bool(stored) and stored == digest(
+                root / paths[k], int(new_size[k]), int(new_mtime[k])
+            )
+        except OSError:
+            unchanged[k] = not failed[k]
+    return unchanged
+
+
+def _stat_recordings(root: Path, paths: npt.NDArray[Any]) -> tuple[Integers, Integers]:
+    """Return size and modification time of recordings, with one stat for adjacent clips."""
+    size, mtime = np.full(len(paths), _MISSING, np.int64), np.zeros(len(paths), np.int64)
+    prefix = str(root) + os.sep
+    last, facts = None, (_MISSING, 0)
+    for k, path in enumerate(paths):
+        if path != last:
+            try:
+                stat = os.stat(prefix + path)  # noqa: PTH116 - a Path costs more than the stat
+                facts = (stat.st_size, stat.st_mtime_ns)
+            except OSError:
+                facts = (_MISSING, 0)
+            last = path
+        size[k], mtime[k] = facts
+    return size, mtime
+
+
+@lru_cache(maxsize=4096)
+def recording_hash(path: Path, size: int, mtime: int) -> str:
+    """Return the SHA-256 of a recording, computed once for all its clips."""
+    return sha256(path)
+
+
+# ---- checks
+
+
+def _check_no_data_loss(plan: Plan, incomplete: set[str], index: Index) -> None:
+    """Raise before parts are upgraded that hold clips without a known or existing recording."""
+    for job in plan.jobs:
+        if job.path.name not in incomplete:
+            continue
+        rows = index.table[(index.table["part"] == job.path.name) & ~index.table["failed"]]
+        stored = set(rows["clip_id"])
+        orphans = stored - {clip.clip_id for clip in job.clips}
+        if orphans:
+            raise CacheError(
+                f"{plan.folder}: adding streams or frames rewrites whole parts, but {len(orphans)} "
+                f"clips of {job.path.name} are not in this manifest, for example {min(orphans)!r}. "
+                "Extract with a manifest of all clips, without --limit"
+            )
+        missing = [clip for clip in job.clips if clip.clip_id in stored and not clip.path.exists()]
+        if missing:
+            raise CacheError(
+                f"{plan.folder}: adding streams or frames needs all recordings again, but "
+                f"{len(missing)} of {job.path.name} were not found, for example {missing[0].path}"
+            )
+
+
+def _check_root(plan: Plan, manifest: Manifest) -> None:
+    """Raise if every clip would fail since no recording exists."""
+    paths = [clip.path for job in plan.jobs for clip in job.clips]
+    if paths and not plan.cached and not any(path.exists() for path in paths):
+        raise DataError(
+            f"{manifest.root}: none of the {len(paths)} recordings was found in it, for example "
+            f"{paths[0].name!r} should be {paths[0]}. Check --root"
+        )

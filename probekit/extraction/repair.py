@@ -1,17 +1,17 @@
-"""Find what of a cache is damaged or gone, and embed just that again."""
+"""Verification and repair of a cache: damaged and missing parts are found and embedded again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from probekit import cards
-from probekit.cache import embeddings, head, integrity, layout
-from probekit.cache import index as index_module
-from probekit.cache import manifests as kept
+from probekit.cache import integrity, layout
+from probekit.cache.embeddings import find_embeddings
+from probekit.cache.head import HEAD_FILE
+from probekit.cache.index import load_index, load_saved_index
 from probekit.cache.layout import Layout
+from probekit.cache.manifests import all_manifests, is_readable
 from probekit.cards.selector import HEAR, STUDENT_PREFIX, EmbeddingSelector
 from probekit.data.manifest import Manifest
 from probekit.errors import CacheError
@@ -20,25 +20,23 @@ from probekit.extraction.executor import ExecutorConfig
 from probekit.extraction.plan import Clip, PartJob
 from probekit.extractors import load
 from probekit.extractors.load import Spec
-from probekit.extractors.weights import source
-from probekit.tasks import task as tasks
+from probekit.extractors.weights.source import validate_overrides
+from probekit.tasks.task import tasks_with_same_corpus
 from probekit.utils.text import summarize_ids
-
-_HOW = "probekit cache repair {extractor}@{fingerprint} {dataset} embeds just its clips again"
 
 
 @dataclass
 class Findings:
-    """What is wrong with a cache.
+    """Faults of a cache.
 
     Attributes
     ----------
     parts : int
         Parts that were read.
     damaged, missing : dict of str to str
-        Files that are not as they were written, and files that are not there, with the reason.
+        Damaged and missing files, with the reason.
     advice : list of str
-        What mends them.
+        Commands that repair them.
     """
 
     parts: int = 0
@@ -49,16 +47,16 @@ class Findings:
 
 @dataclass
 class RepairSummary:
-    """What a repair came to.
+    """Outcome of a repair.
 
     Attributes
     ----------
     parts : list of str
-        Files made anew.
+        Files that were written again.
     done : int
         Clips embedded.
     failed : dict of str to str
-        Clips that have no embedding now, with the reason.
+        Clips without an embedding, with the reason.
     """
 
     parts: list[str] = field(default_factory=list)
@@ -67,49 +65,54 @@ class RepairSummary:
 
 
 def verify_cache(cache: Path, tick: Callable[[], None] | None = None) -> Findings:
-    """Read every byte of a cache, and find what is damaged or gone.
+    """Read every byte of a cache, and find damaged and missing files.
 
     Parameters
     ----------
     cache : pathlib.Path
-        The cache's folder.
+        The cache root.
     tick : callable, optional
         Called after each part.
 
     Returns
     -------
     Findings
-        Empty where all is well.
+        Empty if everything is as written.
     """
-    found = Findings()
+    findings = Findings()
     for path in sorted((cache / "manifests").glob("*.parquet")):
-        if not kept.is_readable(path):
-            found.damaged[str(path)] = "not a manifest; extract the dataset again to keep it anew"
+        if not is_readable(path):
+            findings.damaged[str(path)] = "not a manifest; extract the dataset again to restore it"
     folders = {
-        path.parent for name in ("part-*.h5", layout.LAYOUT_FILE) for path in cache.glob(f"*/*/{name}")
+        path.parent
+        for name in ("part-*.h5", layout.LAYOUT_FILE)
+        for path in cache.glob(f"*/*/{name}")
     }
-    for where in sorted(folders):
-        found.parts += len(list(where.glob("part-*.h5")))
+    for folder in sorted(folders):
+        findings.parts += len(list(folder.glob("part-*.h5")))
         try:
-            settled = layout.load_layout(where)
-            faults = integrity.find_damaged(where, tick)
-            gone = integrity.find_missing(where, _manifests(cache, settled.dataset), faults)
+            info = layout.load_layout(folder)
+            faults = integrity.find_damaged(folder, tick)
+            missing = integrity.find_missing(folder, _manifests(cache, info.dataset), faults)
         except CacheError as error:
-            found.damaged[str(where / layout.LAYOUT_FILE)] = str(error)
+            findings.damaged[str(folder / layout.LAYOUT_FILE)] = str(error)
             continue
-        found.damaged.update({str(where / name): fault for name, fault in faults.items()})
-        for name, ids in gone.items():
+        findings.damaged.update({str(folder / name): fault for name, fault in faults.items()})
+        for name, ids in missing.items():
             if name not in faults:
-                found.missing[str(where / name)] = (
-                    f"not there; {len(ids):,} clips belong in it. It was deleted, or an extraction "
-                    "has not come to it"
+                findings.missing[str(folder / name)] = (
+                    f"not found; {len(ids):,} clips belong in it. It was deleted, or an extraction "
+                    "has not reached it"
                 )
-        fault = integrity.find_damaged_head(where.parent)
-        if fault is not None:
-            found.damaged[str(where.parent / head.HEAD_FILE)] = fault
-        if gone or fault:
-            found.advice.append(_advice(settled))
-    return found
+        head_fault = integrity.find_damaged_head(folder.parent)
+        if head_fault is not None:
+            findings.damaged[str(folder.parent / HEAD_FILE)] = head_fault
+        if missing or head_fault:
+            findings.advice.append(
+                f"probekit cache repair {info.extractor}@{info.fingerprint[:8]} {info.dataset} "
+                "embeds only its clips again"
+            )
+    return findings
 
 
 def repair_embeddings(
@@ -125,22 +128,22 @@ def repair_embeddings(
 ) -> RepairSummary:
     """Embed the clips of damaged and missing parts again, and nothing else.
 
-    A damaged part is set aside until its successor is on the disk.
+    A damaged part is quarantined until its replacement is on the disk.
 
     Parameters
     ----------
     cache : pathlib.Path
-        The cache's folder.
+        The cache root.
     embedding : str
-        As after ``-e``.
+        A selector.
     dataset : str
         Whose clips.
     root : pathlib.Path, optional
-        The folder of the recordings, if it is not where it was.
+        The folder of the recordings, if they were moved.
     weights : sequence of str
-        ``NAME=PATH``, for weights that are not the official ones; seeds are known.
+        ``NAME=PATH`` of weights that are not the official ones; seeds are recorded.
     device : str
-        Where the network runs.
+        Device of the network.
     begin : callable, optional
         Called with the number of clips to embed.
     progress : callable, optional
@@ -148,167 +151,166 @@ def repair_embeddings(
 
     Returns
     -------
-    Mended
-        What was made anew.
+    RepairSummary
+        The files that were written again.
 
     Raises
     ------
     CacheError
-        If the embeddings were imported, the extractor is not the same any more, or recordings are
-        not there; nothing is changed then.
+        If the embeddings were imported, the extractor has changed, or recordings were not found;
+        nothing is changed then.
     """
-    entry = embeddings.find_embeddings(cache, embedding, dataset)
-    where, settled = entry.folder, entry.layout
-    faults = integrity.find_damaged(where)
+    entry = find_embeddings(cache, embedding, dataset)
+    folder = entry.folder
+    faults = integrity.find_damaged(folder)
     manifests = _manifests(cache, dataset)
-    gone = integrity.find_missing(where, manifests, faults)
-    bad_head = integrity.find_damaged_head(where.parent) is not None
-    if not gone and not bad_head:
+    missing = integrity.find_missing(folder, manifests, faults)
+    damaged_head = integrity.find_damaged_head(folder.parent) is not None
+    if not missing and not damaged_head:
         return RepairSummary()
-    spec, frames = _spec(settled, weights, where, faults)
-    clips = _clips(gone, manifests, root, where)
+    spec, frames = _resolve_spec(entry.layout, weights, folder, faults)
+    clips = _find_clips(missing, manifests, root, folder)
     jobs = [
-        PartJob(where / name, tuple(clips[i] for i in ids), spec, frames, settled.dtype)
-        for name, ids in gone.items()
+        PartJob(folder / name, tuple(clips[i] for i in ids), spec, frames, entry.layout.dtype)
+        for name, ids in missing.items()
     ]
-    if bad_head:
-        _mend_head(jobs, where, spec, device)
+    if damaged_head:
+        _repair_head(folder, spec, device)
     if begin:
         begin(sum(len(job.clips) for job in jobs))
     for name in faults:
-        (where / name).replace(where / f"{integrity.QUARANTINE_PREFIX}{name}")
-    mended = RepairSummary([job.path.name for job in jobs] + [head.HEAD_FILE] * bad_head)
-    for report in (
-        executor.run_parts(jobs, ExecutorConfig(device), progress or _silent) if jobs else ()
-    ):
-        mended.done += report.done
-        mended.failed |= report.failed
-        (where / f"{integrity.QUARANTINE_PREFIX}{report.name}").unlink(missing_ok=True)
-    return mended
+        (folder / name).replace(_quarantine(folder, name))
+    summary = RepairSummary([job.path.name for job in jobs] + [HEAD_FILE] * damaged_head)
+    results = executor.run_parts(jobs, ExecutorConfig(device), progress or _no_progress)
+    for result in results if jobs else ():
+        summary.done += result.done
+        summary.failed |= result.failed
+        _quarantine(folder, result.name).unlink(missing_ok=True)
+    return summary
+
+
+def _quarantine(folder: Path, name: str) -> Path:
+    """Return the name of a damaged part until it is replaced."""
+    return folder / f"{integrity.QUARANTINE_PREFIX}{name}"
 
 
 def _manifests(cache: Path, dataset: str) -> list[Manifest]:
-    """Return the kept manifests of a dataset: its own, and those of the tasks on it."""
-    return kept.all_manifests(
-        cache, {dataset, *(task.name for task in tasks.tasks_with_same_corpus(dataset))}
-    )
+    """Return the saved manifests of a dataset: its own, and those of the tasks on it."""
+    return all_manifests(cache, {dataset, *(task.name for task in tasks_with_same_corpus(dataset))})
 
 
-def _clips(
-    gone: dict[str, list[str]], manifests: Sequence[Manifest], root: Path | None, where: Path
+def _find_clips(
+    missing: dict[str, list[str]], manifests: Sequence[Manifest], root: Path | None, folder: Path
 ) -> dict[str, Clip]:
-    """Return the clips to embed, by id; all of their recordings are there."""
-    wanted = [clip_id for ids in gone.values() for clip_id in ids]
-    empty = [name for name, ids in gone.items() if not ids]
-    if empty:
+    """Return the clips to embed, by id; all of their recordings exist."""
+    clip_ids = [clip_id for ids in missing.values() for clip_id in ids]
+    unknown_parts = [name for name, ids in missing.items() if not ids]
+    if unknown_parts:
         raise CacheError(
-            f"{where / empty[0]}: nothing says which clips it held: no manifest of "
-            f"{where.name} is kept in this cache. Delete the file and extract again"
+            f"{folder / unknown_parts[0]}: its clips are unknown: no manifest of {folder.name} is "
+            "saved in this cache. Delete the file and extract again"
         )
-    found: dict[str, Clip] = {}
-    for clips in reversed(manifests):  # the newest has the last word
-        table = clips.table[clips.table["clip_id"].isin(set(wanted))]
-        base = root or clips.root or Path()
+    clips: dict[str, Clip] = {}
+    for manifest in reversed(manifests):  # the newest one overrides the others
+        table = manifest.table[manifest.table["clip_id"].isin(set(clip_ids))]
+        base = root or manifest.root or Path()
         for clip_id, path, start, end in zip(
             *(table[name] for name in ("clip_id", "path", "start", "end")), strict=True
         ):
-            found[clip_id] = Clip(clip_id, base / path, start, end)
-    strange = [clip_id for clip_id in wanted if clip_id not in found]
-    if strange:
+            clips[clip_id] = Clip(clip_id, base / path, start, end)
+    unknown = [clip_id for clip_id in clip_ids if clip_id not in clips]
+    if unknown:
         raise CacheError(
-            f"{where}: no kept manifest says where the recordings of {len(strange)} clips are: "
-            f"{summarize_ids(strange)}. Extract them again with the manifest that they came from"
+            f"{folder}: no saved manifest has the recordings of {len(unknown)} clips: "
+            f"{summarize_ids(unknown)}. Extract them again with the manifest that they came from"
         )
-    failed = _failed(where)
+    table = load_saved_index(folder).table
+    failed = set(table["clip_id"][table["failed"].astype(bool)])  # need no recording
     away = [
-        found[clip_id].path
-        for clip_id in wanted
-        if clip_id not in failed and not found[clip_id].path.exists()
+        clips[clip_id].path
+        for clip_id in clip_ids
+        if clip_id not in failed and not clips[clip_id].path.exists()
     ]
     if away:
         raise CacheError(
-            f"{where}: {len(away)} of the {len(wanted)} recordings are not there, for example "
-            f"{away[0]}. Give their folder with --root DIR"
+            f"{folder}: {len(away)} of the {len(clip_ids)} recordings were not found, for example "
+            f"{away[0]}. Name their folder with --root DIR"
         )
-    return found
+    return clips
 
 
-def _failed(where: Path) -> set[str]:
-    """Return the clips that had no embedding before: their recordings need not be there."""
-    table: pd.DataFrame = index_module.load_saved_index(where).table
-    return set(table["clip_id"][table["failed"].astype(bool)])
-
-
-def _spec(
-    settled: Layout, weights: Sequence[str], where: Path, damaged: dict[str, str]
+def _resolve_spec(
+    info: Layout, weights: Sequence[str], folder: Path, damaged: dict[str, str]
 ) -> tuple[Spec, bool]:
-    """Return the extractor that made a folder, with the streams it keeps, and whether frames."""
-    identity = settled.identity
+    """Return the extractor of a folder with its stored streams, and whether frames are stored."""
+    identity, name = info.identity, info.extractor
     if "imported" in identity:
-        sources = ", ".join(
-            f"{one['file']} (SHA-256 {one['sha256'][:16]}…)" for one in identity["imported"]
+        files = ", ".join(
+            f"{source['file']} (SHA-256 {source['sha256'][:16]}…)"
+            for source in identity["imported"]
         )
         raise CacheError(
-            f"{where}: imported embeddings cannot be computed again. Delete the damaged parts and "
-            f"import them again with 'probekit cache import', from {sources}"
+            f"{folder}: imported embeddings cannot be computed again. Delete the damaged parts and "
+            f"import them again with 'probekit cache import', from {files}"
         )
-    name = settled.extractor
-    params = {
-        key: str(value).lower() if isinstance(value, bool) else str(value)
-        for key, value in identity["params"].items()
-    }
-    selection = str(EmbeddingSelector(name, params=params))
-    given = source.validate_overrides(weights, [selection])
-    facts = [
-        *index_module.load_saved_index(where).parts.values(),
-        *index_module.load_index(where, save=False, skip=damaged).parts.values(),
+    selector = str(EmbeddingSelector(name, params=info.params))
+    overrides = validate_overrides(weights, [selector])
+    parts = [
+        *load_saved_index(folder).parts.values(),
+        *load_index(folder, save=False, skip=damaged).parts.values(),
     ]
-    held = {
-        (stream, array) for one in facts for stream, own in one["streams"].items() for array in own
+    stored = {
+        (stream, array)
+        for facts in parts
+        for stream, arrays in facts["streams"].items()
+        for array in arrays
     }
     spec = load.resolve_spec(
-        selection,
-        weights={**_weights(name, identity["weights"], given), **given},
-        streams=sorted({stream for stream, _ in held}) or None,
+        selector,
+        weights={**_recorded_seeds(name, identity["weights"], overrides), **overrides},
+        streams=sorted({stream for stream, _ in stored}) or None,
         precision=identity["precision"],
     )
-    layout.check_fingerprint(where, settled.fingerprint, identity, spec.fingerprint, spec.identity)
-    return spec, any(array == "frames" for _, array in held)
+    layout.check_fingerprint(folder, info.fingerprint, identity, spec.fingerprint, spec.identity)
+    return spec, any(array == "frames" for _, array in stored)
 
 
-def _weights(name: str, used: dict[str, Any], given: dict[str, str]) -> dict[str, str]:
-    """Return the seeds that were used; raise where files were that only the user can name."""
-    found: dict[str, str] = {}
-    for role, identity in used.items():
+def _recorded_seeds(
+    name: str, weights: dict[str, Any], overrides: dict[str, str]
+) -> dict[str, str]:
+    """Return the recorded seeds; raise if weights files were used that only the user can name."""
+    seeds: dict[str, str] = {}
+    for role, identity in weights.items():
         if identity.startswith("random:"):
-            found[f"{name}.{role}"] = identity.split()[0]
-        elif f"{name}.{role}" not in given and name != HEAR and not name.startswith(STUDENT_PREFIX):
-            facts = cards.load_extractor_card(name).weights
-            files = [own for key, own in facts.items() if key.partition("/")[0] == role]
-            begins = [own.sha256 or own.sha256_prefix or "" for own in files]
-            if not any(identity.removeprefix("sha256:").startswith(text) for text in begins):
+            seeds[f"{name}.{role}"] = identity.split()[0]
+        elif (
+            f"{name}.{role}" not in overrides
+            and name != HEAR
+            and not name.startswith(STUDENT_PREFIX)
+        ):
+            files = cards.load_extractor_card(name).weights
+            digests = [
+                file.sha256 or file.sha256_prefix or ""
+                for key, file in files.items()
+                if key.partition("/")[0] == role
+            ]
+            if not any(identity.removeprefix("sha256:").startswith(text) for text in digests):
                 key = name if role == "main" else f"{name}.{role}"
                 raise CacheError(
                     f"{name}: these embeddings were computed with a weights file of {identity}, "
                     f"which is not the official one. Name it: --weights {key}=PATH"
                 )
-    return found
+    return seeds
 
 
-def _mend_head(jobs: Sequence[PartJob], where: Path, spec: Spec, device: str) -> None:
-    """Make the kept head anew: loading the extractor keeps it."""
+def _repair_head(folder: Path, spec: Spec, device: str) -> None:
+    """Write the saved head again, which loading the extractor does."""
     from probekit.extraction import worker
 
-    (where.parent / head.HEAD_FILE).unlink()
-    worker.get_extractor(PartJob(where / layout.part_name(0), (), spec, False, ""), device)
+    (folder.parent / HEAD_FILE).unlink()
+    worker.get_extractor(PartJob(folder / layout.part_name(0), (), spec, False, ""), device)
     worker.clear_extractors()
 
 
-def _advice(settled: Layout) -> str:
-    return _HOW.format(
-        extractor=settled.extractor, fingerprint=settled.fingerprint[:8], dataset=settled.dataset
-    )
-
-
-def _silent(clips: int, seconds: float, failures: int) -> None:
-    """Take progress, and show none."""
+def _no_progress(clips: int, seconds: float, failures: int) -> None:
+    """Ignore progress."""

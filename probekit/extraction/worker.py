@@ -1,4 +1,4 @@
-"""Do one part from end to end, in whatever process: embed it, and write it."""
+"""Worker of an extraction: embeds the clips of one part in the current process, and writes it."""
 
 import json
 import platform
@@ -15,22 +15,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from probekit.audio import recording as recording_module
-from probekit.cache import head as head_module
-from probekit.cache import part as part_file
+from probekit.audio.recording import open_audio
+from probekit.cache import part
+from probekit.cache.head import SavedHead, save_head
 from probekit.cache.part import Part, Row
 from probekit.cards import Stream
 from probekit.errors import AudioError, CacheError, ProbekitError
-from probekit.extraction import long_audio
 from probekit.extraction.audio_loader import (
     DecodedClip,
     batches,
-    nan_to_none,
     prefetch_decoded,
     to_device,
     without_path,
 )
 from probekit.extraction.estimate import SPEED
+from probekit.extraction.long_audio import Arrays, embed_streaming
 from probekit.extraction.plan import Clip, PartJob
 from probekit.extractors import load, memory
 from probekit.extractors.base import Extractor, Outputs
@@ -39,10 +38,15 @@ from probekit.parallel import resources
 from probekit.utils import locking
 from probekit.utils.text import first_line
 
+Tick = Callable[[int, float, int], None]  # clips done, seconds of audio, failures
+
+_extractors: dict[tuple[str, tuple[str, ...], str], Extractor] = {}
+_lock = threading.Lock()  # a Dask worker may have several threads; the network uses all cores
+
 
 @dataclass
 class PartResult:
-    """What doing one part came to.
+    """Outcome of one part.
 
     Attributes
     ----------
@@ -62,8 +66,110 @@ class PartResult:
     failed: dict[str, str] = field(default_factory=dict)
 
 
+def process_part(job: PartJob, device: str = "auto") -> PartResult:
+    """Embed a part's clips, and write it.
+
+    A job may be processed several times, also concurrently: the result is the same.
+
+    Parameters
+    ----------
+    job : PartJob
+        From a plan.
+    device : str
+        Device of the network; see :func:`probekit.parallel.resources.resolve_device`.
+
+    Returns
+    -------
+    PartResult
+        Once the part is on the disk.
+    """
+    with _lock:
+        extractor = get_extractor(job, device)
+        content, result = (
+            embed_with_journal(job, extractor) if job.journal else embed(job, extractor)
+        )
+        return save_part(job, content, result)
+
+
+# ---- the extractor
+
+
+def get_extractor(job: PartJob, device: str) -> Extractor:
+    """Return the extractor of a job; this process keeps the last one. Its head is saved, too."""
+    key = (job.spec.fingerprint, job.spec.streams, device)
+    if key not in _extractors:
+        _extractors.clear()
+        extractor = load.build(job.spec, resources.resolve_device(device))
+        _save_head(extractor, job.path.parent.parent)
+        _extractors[key] = extractor
+    return _extractors[key]
+
+
+def clear_extractors() -> None:
+    """Free the memory of the extractor that this process keeps."""
+    _extractors.clear()
+
+
+def _save_head(extractor: Extractor, folder: Path) -> None:
+    """Save the network's own classifier beside the embeddings, if it has one."""
+    head = extractor.head()
+    if head is not None:
+        weight, bias = head.weight.cpu().numpy(), head.bias.cpu().numpy()
+        save_head(folder, SavedHead(head.classes, weight, bias, head.stream, head.pooling))
+
+
+# ---- embedding
+
+
+def embed(job: PartJob, extractor: Extractor, tick: Tick | None = None) -> tuple[Part, PartResult]:
+    """Embed a part's clips, and record the speed in the part's provenance."""
+    start = perf_counter()
+    content, result = embed_part(job, extractor, tick)
+    speed = result.seconds / max(perf_counter() - start, 1e-9)
+    content.meta["provenance"][SPEED] = f"{speed:.3g}"
+    return content, result
+
+
+def embed_with_journal(job: PartJob, extractor: Extractor) -> tuple[Part, PartResult]:
+    """Embed the clips of a part that crashed its process one by one, to find the crashing clip.
+
+    Each clip's id is written to ``job.journal`` before the clip is tried: the last one is that at
+    which the process crashed. Clips of ``job.skipped`` are recorded as failures, not tried.
+
+    Raises
+    ------
+    ProbekitError
+        If the extractor cannot embed any of the clips.
+    """
+    assert job.journal is not None
+    content, result = embed_part(replace(job, clips=()), extractor)
+    last_error: ProbekitError | None = None
+    with job.journal.open("w", encoding="utf-8") as journal:
+        for clip in job.clips:
+            reason = job.skipped.get(clip.clip_id)
+            if reason is None:
+                journal.write(json.dumps(clip.clip_id) + "\n")
+                journal.flush()
+                try:
+                    clip_content, clip_result = embed_part(replace(job, clips=(clip,)), extractor)
+                except ProbekitError as error:
+                    last_error, reason = error, str(error)
+                else:
+                    content.rows |= clip_content.rows
+                    content.failed |= clip_content.failed
+                    result.done += clip_result.done
+                    result.seconds += clip_result.seconds
+                    result.failed |= clip_result.failed
+                    continue
+            content.failed[clip.clip_id] = {**_stat_clip(clip), "reason": reason}
+            result.failed[clip.clip_id] = reason
+    if last_error is not None and not result.done:
+        raise last_error
+    return content, result
+
+
 def embed_part(
-    job: PartJob, extractor: Extractor, tick: Callable[[int, float, int], None] | None = None
+    job: PartJob, extractor: Extractor, tick: Tick | None = None
 ) -> tuple[Part, PartResult]:
     """Embed a part's clips.
 
@@ -74,115 +180,135 @@ def embed_part(
     extractor : Extractor
         Built from ``job.spec``.
     tick : callable, optional
-        Called after each batch with clips done, seconds of audio and failures, for progress.
+        Called after each batch with clips done, seconds of audio and failures.
 
     Returns
     -------
     Part
-        These clips, as the part shall hold them.
-    Report
-        How many there are, and which failed: those are recorded in the part.
+        With these clips, embedded or failed.
+    PartResult
+        Their numbers, and the failures.
     """
-    content = _empty(job, extractor)
-    report = PartResult(job.path.name)
+    content = _empty_part(job, extractor)
+    result = PartResult(job.path.name)
     memory.tune_malloc()
     for batch in batches(prefetch_decoded(job.clips, extractor), extractor):
-        good = [source for source in batch if source.wave is not None]
-        for source, streams in zip(good, _outputs(extractor, good), strict=True):
-            if isinstance(streams, Exception):
-                source.reason = f"{extractor.card.name} failed ({first_line(streams)})"
+        decoded = [clip for clip in batch if clip.wave is not None]
+        for clip, outputs in zip(decoded, _run_batch(extractor, decoded), strict=True):
+            if isinstance(outputs, Exception):
+                clip.reason = f"{extractor.card.name} failed ({first_line(outputs)})"
                 continue
             try:
-                arrays = _arrays(streams, extractor, job)
+                arrays = _pool_outputs(outputs, extractor, job)
             except AudioError as error:
-                source.reason = str(error)
+                clip.reason = str(error)
             else:
-                content.rows[source.clip.clip_id] = Row(source.facts, arrays)
-        for source in (source for source in batch if source.long):
-            long_arrays = _embed_long(source, extractor, job)
+                content.rows[clip.clip.clip_id] = Row(clip.facts, arrays)
+        for clip in (clip for clip in batch if clip.long):
+            long_arrays = _embed_long(clip, extractor, job)
             if long_arrays is not None:
-                content.rows[source.clip.clip_id] = Row(source.facts, long_arrays)
-        bad = [source for source in batch if source.reason]
-        for source in bad:
-            content.failed[source.clip.clip_id] = {**source.facts, "reason": source.reason}
-            report.failed[source.clip.clip_id] = source.reason
-        seconds = sum(source.facts["duration"] for source in batch if not source.reason)
-        report.done += len(batch) - len(bad)
-        report.seconds += seconds
+                content.rows[clip.clip.clip_id] = Row(clip.facts, long_arrays)
+        failed = [clip for clip in batch if clip.reason]
+        for clip in failed:
+            content.failed[clip.clip.clip_id] = {**clip.facts, "reason": clip.reason}
+            result.failed[clip.clip.clip_id] = clip.reason
+        seconds = sum(clip.facts["duration"] for clip in batch if not clip.reason)
+        result.done += len(batch) - len(failed)
+        result.seconds += seconds
         if tick:
-            tick(len(batch) - len(bad), seconds, len(bad))
-    return content, report
+            tick(len(batch) - len(failed), seconds, len(failed))
+    return content, result
 
 
-def _outputs(extractor: Extractor, sources: list[DecodedClip]) -> list[Outputs | Exception]:
-    """Embed a batch; where that fails, clip by clip, so that only the guilty ones fail."""
-    if not sources:
+def _run_batch(extractor: Extractor, clips: list[DecodedClip]) -> list[Outputs | Exception]:
+    """Embed a batch; if that fails, clip by clip, so that only the faulty clips fail."""
+    if not clips:
         return []
     try:
-        return [*extractor(to_device(sources, extractor.card, extractor.device))]
+        return [*extractor(to_device(clips, extractor.card, extractor.device))]
     except Exception as error:
-        together = error.with_traceback(None)  # which would keep what did not fit into memory
+        batch_error = error.with_traceback(None)  # which would hold what did not fit into memory
     memory.empty_cache(extractor.device)
-    found: list[Outputs | Exception] = [together]
-    if len(sources) > 1:
-        found = [_embed_single(extractor, source) for source in sources]
-    if any(not isinstance(one, Exception) or memory.is_oom(one) for one in found):
-        return found
-    # nothing works: the extractor is at fault, not a clip
-    if isinstance(together, ProbekitError):
-        raise together
+    outputs: list[Outputs | Exception] = [batch_error]
+    if len(clips) > 1:
+        outputs = [_run_single(extractor, clip) for clip in clips]
+    if any(not isinstance(output, Exception) or memory.is_oom(output) for output in outputs):
+        return outputs
+    # every clip fails: the extractor is faulty, not a clip
+    if isinstance(batch_error, ProbekitError):
+        raise batch_error
     raise ProbekitError(
-        f"{extractor.card.name}: cannot embed ({first_line(together)})"
-    ) from together
+        f"{extractor.card.name}: cannot embed ({first_line(batch_error)})"
+    ) from batch_error
 
 
-def _embed_single(extractor: Extractor, source: DecodedClip) -> Outputs | Exception:
-    """Embed one clip, or say why that fails."""
+def _run_single(extractor: Extractor, clip: DecodedClip) -> Outputs | Exception:
+    """Embed one clip, or return its error."""
     try:
-        outputs: Outputs = extractor(to_device([source], extractor.card, extractor.device))[0]
+        outputs: Outputs = extractor(to_device([clip], extractor.card, extractor.device))[0]
     except Exception as error:
         return error.with_traceback(None)
     return outputs
 
 
-def _embed_long(
-    source: DecodedClip, extractor: Extractor, job: PartJob
-) -> long_audio.Arrays | None:
-    """Embed a long clip while it is decoded; if that fails, note the reason."""
-    clip = source.clip
+def _embed_long(decoded: DecodedClip, extractor: Extractor, job: PartJob) -> Arrays | None:
+    """Embed a long clip while it is decoded; if that fails, set the reason."""
+    clip = decoded.clip
+    start, end = clip.bounds
     try:
-        with recording_module.open_audio(
-            clip.path, start=nan_to_none(clip.start), end=nan_to_none(clip.end)
-        ) as recording:
-            arrays, source.facts["duration"] = long_audio.embed_streaming(
+        with open_audio(clip.path, start=start, end=end) as recording:
+            arrays, decoded.facts["duration"] = embed_streaming(
                 extractor, recording, frames=job.frames
             )
-        _check_not_finite(arrays, job)
+        _check_finite(arrays, job)
     except AudioError as error:
-        source.reason = without_path(clip.path, str(error))
+        decoded.reason = without_path(clip.path, str(error))
     except Exception as error:
-        source.reason = f"{extractor.card.name} failed ({first_line(error)})"
+        decoded.reason = f"{extractor.card.name} failed ({first_line(error)})"
     else:
         return arrays
     return None
 
 
-def save_part(job: PartJob, content: Part, report: PartResult) -> PartResult:
-    """Write a part that was embedded, with the other clips that it holds already.
+def _pool_outputs(outputs: Outputs, extractor: Extractor, job: PartJob) -> Arrays:
+    """Return the arrays that a part stores of a clip's outputs."""
+    arrays: Arrays = {}
+    for name, stream in extractor.streams.items():
+        values = outputs[name].cpu().numpy()
+        if stream.kind == "clip":
+            arrays[name] = {"clip": values}
+        else:
+            arrays[name] = pool(values)
+            if job.frames:
+                arrays[name]["frames"] = values
+    _check_finite(arrays, job)
+    return arrays
 
-    Parameters
-    ----------
-    job : PartJob
-        Says where.
-    content : Part
-        From :func:`embed_part`.
-    report : Report
-        Handed through.
 
-    Returns
-    -------
-    Report
-        The same, once the part is on the disk.
+def _check_finite(arrays: Arrays, job: PartJob) -> None:
+    """Raise if an embedding is not finite in the storage type."""
+    for name, stream_arrays in arrays.items():
+        with np.errstate(over="ignore"):
+            finite = all(np.isfinite(a.astype(job.dtype)).all() for a in stream_arrays.values())
+        if not finite:
+            raise AudioError(f"the embedding {name!r} is not finite in {job.dtype}")
+
+
+def _stat_clip(clip: Clip) -> dict[str, float]:
+    """Return what is stored about a failed clip, without opening its recording."""
+    facts: dict[str, float] = {"start": clip.start, "end": clip.end, "size": -1, "mtime": -1}
+    try:
+        stat = clip.path.stat()
+    except OSError:
+        return facts
+    return {**facts, "size": stat.st_size, "mtime": stat.st_mtime_ns}
+
+
+# ---- the part
+
+
+def save_part(job: PartJob, content: Part, result: PartResult) -> PartResult:
+    """Write an embedded part, with the other clips that it holds already; return ``result``.
 
     Raises
     ------
@@ -191,19 +317,46 @@ def save_part(job: PartJob, content: Part, report: PartResult) -> PartResult:
     """
     with locking.write_lock(job.path.parent):
         if job.path.exists():
-            _add_others(job, content)
+            _add_other_clips(job, content)
         try:
-            part_file.write_part(job.path, content)
+            part.write_part(job.path, content)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise CacheError(
-                f"{job.path}: cannot be written ({reason}). Parts that were finished stay; run the "
-                "same command again to go on"
+                f"{job.path}: cannot be written ({reason}). Finished parts are saved; run the same "
+                "command again to resume"
             ) from error
-    return report
+    return result
 
 
-def _empty(job: PartJob, extractor: Extractor) -> Part:
+def _add_other_clips(job: PartJob, content: Part) -> None:
+    """Add the clips that the part on the disk holds beside these.
+
+    It is read under the lock under which it is replaced, since another process may have written
+    it meanwhile, and verified, since its bytes are about to get a new digest.
+    """
+    fault = part.verify_part(job.path)
+    if fault is not None:
+        raise CacheError(
+            f"{job.path}: {fault}. Delete this file and run the same command again: only its clips "
+            "are embedded again"
+        )
+    old = part.read_part(job.path)
+    replaced = {clip.clip_id for clip in job.clips}
+    content.rows |= {i: row for i, row in old.rows.items() if i not in replaced}
+    content.failed |= {i: facts for i, facts in old.failed.items() if i not in replaced}
+    names = [
+        {stream: set(arrays) for stream, arrays in row.streams.items()}
+        for row in content.rows.values()
+    ]
+    if any(row_names != names[0] for row_names in names):
+        raise CacheError(
+            f"{job.path}: another extraction is adding streams or frames to it. Run the same "
+            "command again when it has finished"
+        )
+
+
+def _empty_part(job: PartJob, extractor: Extractor) -> Part:
     """Return the part without clips."""
     spec = job.spec
     meta = {
@@ -216,58 +369,7 @@ def _empty(job: PartJob, extractor: Extractor) -> Part:
         "dtype": job.dtype,
         "provenance": _provenance(extractor),
     }
-    grids = {name: _grid(stream) for name, stream in extractor.streams.items()}
-    return Part(meta, grids)
-
-
-def _add_others(job: PartJob, content: Part) -> None:
-    """Add the clips that the part on the disk holds beside these.
-
-    It is read under the lock under which it is replaced, since another process may have written
-    it meanwhile, and checked, since its bytes are about to get a new digest.
-    """
-    fault = part_file.verify_part(job.path)
-    if fault is not None:
-        raise CacheError(
-            f"{job.path}: {fault}. Delete this file and run the same command again: only its clips "
-            "are embedded anew"
-        )
-    old = part_file.read_part(job.path)
-    redone = {clip.clip_id for clip in job.clips}
-    content.rows |= {i: row for i, row in old.rows.items() if i not in redone}
-    content.failed |= {i: facts for i, facts in old.failed.items() if i not in redone}
-    kept = [{name: set(own) for name, own in row.streams.items()} for row in content.rows.values()]
-    if any(own != kept[0] for own in kept):
-        raise CacheError(
-            f"{job.path}: another extraction is adding streams or frames to it. Run the same "
-            "command again when that is done"
-        )
-
-
-def _arrays(
-    streams: Outputs, extractor: Extractor, job: PartJob
-) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
-    """Turn a clip's outputs into what the part keeps."""
-    kept: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
-    for name, stream in extractor.streams.items():
-        values = streams[name].cpu().numpy()
-        if stream.kind == "clip":
-            kept[name] = {"clip": values}
-        else:
-            kept[name] = pool(values)
-            if job.frames:
-                kept[name]["frames"] = values
-    _check_not_finite(kept, job)
-    return kept
-
-
-def _check_not_finite(kept: long_audio.Arrays, job: PartJob) -> None:
-    """Raise where an embedding cannot be stored as a number."""
-    for name, arrays in kept.items():
-        with np.errstate(over="ignore"):
-            finite = all(np.isfinite(a.astype(job.dtype)).all() for a in arrays.values())
-        if not finite:
-            raise AudioError(f"the embedding {name!r} is not finite in {job.dtype}")
+    return Part(meta, {name: _grid(stream) for name, stream in extractor.streams.items()})
 
 
 def _grid(stream: Stream) -> dict[str, Any]:
@@ -280,170 +382,14 @@ def _grid(stream: Stream) -> dict[str, Any]:
 
 
 def _provenance(extractor: Extractor) -> dict[str, str]:
-    """Return what is recorded beside the fingerprint: where and with what this was computed."""
-    where = extractor.device
+    """Return device, machine, time and library versions, recorded beside the fingerprint."""
+    device = extractor.device
     libraries = ["probekit", "torch", "numpy", "soundfile", "soxr", "h5py"]
     libraries += ["av"] if find_spec("av") else []
     return {
-        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else str(where),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         **{name: version(name) for name in libraries},
     }
-
-
-_loaded: dict[tuple[str, tuple[str, ...], str], Extractor] = {}
-_alone = threading.Lock()  # a Dask worker may have several threads; the network has the cores
-
-
-def process_part(job: PartJob, device: str = "auto") -> PartResult:
-    """Embed a part's clips, and write it.
-
-    Parameters
-    ----------
-    job : PartJob
-        From a plan. May be done several times, also at once: the outcome is the same.
-    device : str
-        Where the network runs; see :func:`probekit.parallel.resources.device`.
-
-    Returns
-    -------
-    Report
-        What it came to, once the part is on the disk.
-    """
-    with _alone:
-        extractor = get_extractor(job, device)
-        content, report = (
-            embed_with_journal(job, extractor) if job.journal else embed(job, extractor)
-        )
-        return save_part(job, content, report)
-
-
-def get_extractor(job: PartJob, device: str) -> Extractor:
-    """Return the extractor of a job; this process keeps the one that it used last.
-
-    Parameters
-    ----------
-    job : PartJob
-        Says which, and where its embeddings go: its head is kept there, too.
-    device : str
-        Where it shall run.
-
-    Returns
-    -------
-    Extractor
-        Ready.
-    """
-    key = (job.spec.fingerprint, job.spec.streams, device)
-    if key not in _loaded:
-        _loaded.clear()
-        extractor = load.build(job.spec, resources.device(device))
-        _keep_head(extractor, job.path.parent.parent)
-        _loaded[key] = extractor
-    return _loaded[key]
-
-
-def clear_extractors() -> None:
-    """Free the memory of the extractor that this process keeps."""
-    _loaded.clear()
-
-
-def embed(
-    job: PartJob, extractor: Extractor, tick: Callable[[int, float, int], None] | None = None
-) -> tuple[Part, PartResult]:
-    """Embed a part's clips, and note in the part how fast that was.
-
-    Parameters
-    ----------
-    job : PartJob
-        From a plan.
-    extractor : Extractor
-        From :func:`get_extractor`.
-    tick : callable, optional
-        See :func:`probekit.extraction.worker.embed_part`.
-
-    Returns
-    -------
-    Part
-        As it shall be written.
-    Report
-        What it came to.
-    """
-    begin = perf_counter()
-    content, report = embed_part(job, extractor, tick)
-    speed = report.seconds / max(perf_counter() - begin, 1e-9)
-    content.meta["provenance"][SPEED] = f"{speed:.3g}"
-    return content, report
-
-
-def embed_with_journal(job: PartJob, extractor: Extractor) -> tuple[Part, PartResult]:
-    """Embed the clips of a part that ended its process, so that the guilty one is found.
-
-    Each clip's id is written to ``job.journal`` before the clip is touched: the last one there is
-    what the process was at when it ended. Clips of ``job.lost`` are recorded, not touched.
-
-    Parameters
-    ----------
-    job : PartJob
-        With a journal.
-    extractor : Extractor
-        From :func:`get_extractor`.
-
-    Returns
-    -------
-    Part
-        As it shall be written.
-    Report
-        What it came to.
-
-    Raises
-    ------
-    ProbekitError
-        If the extractor cannot embed any of the clips.
-    """
-    assert job.journal is not None
-    content, report = embed_part(replace(job, clips=()), extractor)
-    fault: ProbekitError | None = None
-    with job.journal.open("w", encoding="utf-8") as journal:
-        for clip in job.clips:
-            reason = job.skipped.get(clip.clip_id)
-            if reason is None:
-                journal.write(json.dumps(clip.clip_id) + "\n")
-                journal.flush()
-                try:
-                    own, said = embed_part(replace(job, clips=(clip,)), extractor)
-                except ProbekitError as error:
-                    fault, reason = error, str(error)
-                else:
-                    content.rows |= own.rows
-                    content.failed |= own.failed
-                    report.done += said.done
-                    report.seconds += said.seconds
-                    report.failed |= said.failed
-                    continue
-            content.failed[clip.clip_id] = {**_source(clip), "reason": reason}
-            report.failed[clip.clip_id] = reason
-    if fault is not None and not report.done:
-        raise fault
-    return content, report
-
-
-def _source(clip: Clip) -> dict[str, float]:
-    """Return what is kept about a clip that failed, without opening its recording."""
-    facts: dict[str, float] = {"start": clip.start, "end": clip.end, "size": -1, "mtime": -1}
-    try:
-        stat = clip.path.stat()
-    except OSError:
-        return facts
-    return {**facts, "size": stat.st_size, "mtime": stat.st_mtime_ns}
-
-
-def _keep_head(extractor: Extractor, folder: Path) -> None:
-    """Keep the network's own classifier beside the embeddings, where it has one."""
-    head = extractor.head()
-    if head is not None:
-        arrays = (head.weight.cpu().numpy(), head.bias.cpu().numpy())
-        head_module.save_head(
-            folder, head_module.SavedHead(head.classes, *arrays, head.stream, head.pooling)
-        )

@@ -107,7 +107,8 @@ def test_heads_and_manifests_come_along(tmp_path, put):
     where = put(tmp_path / "a")
     head.save_head(where.parent, HEAD)
     old, new = (
-        manifest.from_rows("songs", [{"clip_id": i, "path": i}], names=[]) for i in ("old", "new")
+        manifest.from_rows("songs", [{"clip_id": name, "path": name}], class_names=[])
+        for name in ("old", "new")
     )
     os.utime(manifests.save_manifest(tmp_path / "a", old), ns=(1, 10**18))
     manifests.save_manifest(tmp_path / "c", new)

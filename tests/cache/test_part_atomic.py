@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from probekit.cache import part
-from probekit.utils import atomic
 
 KEPT = Path(__file__).parent / "data" / "part-v1.h5"
 POINTS = [
@@ -27,13 +26,13 @@ class Stopped(BaseException):
 
 
 @pytest.fixture
-def stop_at(monkeypatch):
-    def choose(wanted, error):
-        def reached(point):
-            if point == wanted:
+def stop_at(write_hook):
+    def choose(last_point, error):
+        def at_point(point):
+            if point == last_point:
                 raise error
 
-        monkeypatch.setattr(atomic, "_test_hook", reached)
+        write_hook(at_point)
 
     return choose
 
@@ -71,22 +70,22 @@ def test_a_fault_leaves_the_old_file_or_the_new_one(tmp_path, toy, stop_at, poin
     assert len(part.read_part(path).rows) == 6
 
 
-KILLED = """
+KILL = """
 import os, signal, sys
 from pathlib import Path
-from probekit.utils import atomic
-from probekit.cache import part
 
-kept, path, wanted, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-def reached(point):
-    if point == wanted:
+source, path, last_point, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+def at_point(point):
+    if point == last_point:
         os._exit(77) if how == "exit" else os.kill(os.getpid(), signal.SIGKILL)
-atomic._test_hook = reached
-part.write_part(path, part.read_part(kept))
+"""
+WRITE = """
+from probekit.cache import part
+part.write_part(path, part.read_part(source))
 """
 
 
-def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path, toy, same_part):
+def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path, toy, same_part, write_hook):
     running = []
     for number, point in enumerate(POINTS):
         path = tmp_path / point / "part-00000.h5"
@@ -94,7 +93,15 @@ def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path, toy, same_part):
         part.write_part(path, toy([0, 1]))
         how = ("kill", "exit")[number % 2]
         code = -signal.SIGKILL if how == "kill" else 77
-        command = [sys.executable, "-c", KILLED, str(KEPT), str(path), point, how]
+        command = [
+            sys.executable,
+            "-c",
+            write_hook.source(KILL) + WRITE,
+            str(KEPT),
+            str(path),
+            point,
+            how,
+        ]
         running.append((point, path, path.read_bytes(), code, subprocess.Popen(command)))
     for point, path, before, code, process in running:
         assert process.wait(60) == code, point

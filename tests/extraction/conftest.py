@@ -15,7 +15,7 @@ def _one_thread():
 @pytest.fixture
 def small_parts(monkeypatch):
     """Cut even 24 clips into 6 parts."""
-    monkeypatch.setattr(layout, "_PART_CLIPS", (4, 1024))
+    monkeypatch.setattr(layout, "_MIN_PART_CLIPS", 4)
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ class Content:
     def __init__(self, where):
         self.rows, self.failed, self.metas = {}, {}, []
         for path in sorted(where.glob("part-*.h5")):
-            assert part.verify(path) is None
-            own = part.read(path)
+            assert part.verify_part(path) is None
+            own = part.read_part(path)
             for clip_id in (*own.rows, *own.failed):
                 assert clip_id not in self.rows
                 assert clip_id not in self.failed
-                buckets = layout.load(where).buckets
+                buckets = layout.load_layout(where).buckets
                 assert path.name == layout.part_name(layout.bucket(clip_id, buckets))
             self.rows |= own.rows
             self.failed |= {clip_id: facts["reason"] for clip_id, facts in own.failed.items()}
@@ -59,7 +59,9 @@ class Content:
 @pytest.fixture
 def content():
     """Read ``content(cache, "melstats", "tiny")``."""
-    return lambda cache, name, dataset="tiny": Content(embeddings.find(cache, name, dataset).where)
+    return lambda cache, name, dataset="tiny": Content(
+        embeddings.find_embeddings(cache, name, dataset).folder
+    )
 
 
 @pytest.fixture

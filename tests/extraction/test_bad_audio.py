@@ -7,11 +7,11 @@ import soundfile
 import torch
 
 from probekit import extract
-from probekit.audio import recording as decoding
 from probekit.cache import embeddings
 from probekit.errors import AudioError
+from probekit.extraction import audio_loader, worker
 from probekit.extraction.plan import PartJob
-from probekit.extraction.worker import _arrays
+from probekit.extraction.worker import _pool_outputs
 from probekit.extractors import load
 
 pytestmark = pytest.mark.usefixtures("small_parts")
@@ -30,7 +30,7 @@ def cut(path, share=0.6):
 BAD = {
     "text.wav": "not audio, or damaged",
     "empty.wav": "not audio, or damaged",
-    "cut.wav": "truncated: the header promises",
+    "cut.wav": "truncated: the header declares",
     "cut.flac": "damaged",
     "none.wav": "holds no samples",
     "nan.wav": "1 of 4000 samples are NaN or infinite, the first at 0.100 s",
@@ -149,13 +149,14 @@ def test_a_folder_is_walked_in_the_same_way(folder, tmp_path, content):
 def tried(monkeypatch):
     """The names of the recordings that were decoded."""
     names = []
-    opened = decoding.open_audio
+    opened = audio_loader.open_audio
 
     def watch(path, *arguments, **keywords):
         names.append(path.name)
         return opened(path, *arguments, **keywords)
 
-    monkeypatch.setattr(decoding, "open_audio", watch)
+    monkeypatch.setattr(audio_loader, "open_audio", watch)
+    monkeypatch.setattr(worker, "open_audio", watch)
     return names
 
 
@@ -302,7 +303,7 @@ def test_an_embedding_that_is_not_finite_is_a_failure(tmp_path, value, dtype):
     job = PartJob(tmp_path / "part-00000.h5", (), spec, False, dtype)
     vector = torch.zeros(336)
     extractor = load.build(spec)
-    assert set(_arrays({"stats": vector}, extractor, job)) == {"stats"}
+    assert set(_pool_outputs({"stats": vector}, extractor, job)) == {"stats"}
     vector[7] = value
     with pytest.raises(AudioError, match=f"'stats' is not finite in {dtype}"):
-        _arrays({"stats": vector}, extractor, job)
+        _pool_outputs({"stats": vector}, extractor, job)

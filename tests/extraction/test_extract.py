@@ -15,7 +15,7 @@ from probekit.cache import manifests as kept
 from probekit.data import manifest as manifests
 from probekit.data import readers
 from probekit.errors import CacheError, DataError, ProbekitError, UnknownNameError
-from probekit.extraction.audio_loader import decode, to_device
+from probekit.extraction.audio_loader import decode_clip, to_device
 from probekit.extraction.plan import Clip
 from probekit.extractors import load
 from probekit.extractors.pooling import pool
@@ -31,12 +31,12 @@ def test_embeddings_are_those_of_the_extractor_on_each_clip_alone(corpus, tmp_pa
     [summary] = extract("mfcc", audio=corpus, cache=tmp_path, frames=True)
     assert (summary.done, summary.total, summary.cached) == (24, 24, 0)
     mfcc = load.build(load.resolve_spec("mfcc"))
-    found = embeddings.find(tmp_path, "mfcc", "tiny")
+    found = embeddings.find_embeddings(tmp_path, "mfcc", "tiny")
     clips = readers.from_folder(corpus)
     seconds = 0.0
     for clip_id, path in zip(clips.clip_ids, clips.column("path"), strict=True):
         decoded = decoding.load(corpus / path, 22050)
-        seconds += decoded.seconds
+        seconds += decoded.duration
         [alone] = mfcc([torch.from_numpy(decoded.wave)])
         frames = alone["mfcc"].numpy()
         scale = np.abs(frames).max()
@@ -144,7 +144,7 @@ def test_the_manifest_is_kept(corpus, tmp_path):
     extract("melstats", audio=corpus, cache=tmp_path, limit=3)
     clips = kept.latest_manifest(tmp_path, "tiny")
     assert clips.digest() == readers.from_folder(corpus).digest()
-    assert kept.names(tmp_path) == ["tiny"]
+    assert kept.saved_names(tmp_path) == ["tiny"]
     assert kept.latest_manifest(tmp_path, "tin") is None
     other = readers.from_folder(corpus).subset(range(4))
     extract("melstats", manifest=other, cache=tmp_path)
@@ -258,7 +258,7 @@ def test_adding_frames_never_loses_clips(audio, tmp_path, content):
         extract("mfcc", audio=audio, cache=cache, frames=True, limit=5)
     clips = readers.from_folder(audio)
     (audio / "tone/tone0.wav").unlink()
-    with pytest.raises(CacheError, match=r"not there, for example .*tone0\.wav"):
+    with pytest.raises(CacheError, match=r"were not found, for example .*tone0\.wav"):
         extract("mfcc", manifest=clips, cache=cache, frames=True)
     shutil.rmtree(audio)
     with pytest.raises(CacheError, match="needs all recordings again"):
@@ -287,17 +287,19 @@ def test_a_network_that_crops_takes_long_recordings(tmp_path):
         "convnet", audio=tmp_path / "audio", cache=tmp_path / "cache", weights=["convnet=random:0"]
     )
     assert (summary.done, summary.failed) == (2, {})
-    long, same = embeddings.find(tmp_path / "cache", "convnet", "audio").vectors(["long", "same"])
+    long, same = embeddings.find_embeddings(tmp_path / "cache", "convnet", "audio").vectors(
+        ["long", "same"]
+    )
     np.testing.assert_allclose(long, same, rtol=1e-4)
 
 
 def test_a_network_with_a_limit_refuses_longer_recordings(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", np.zeros(16000), 8000)
     card = cards.load_extractor_card("melstats").model_copy(update={"max_seconds": 1.5})
-    source = decode(Clip("a", tmp_path / "a.wav", np.nan, np.nan), card)
+    source = decode_clip(Clip("a", tmp_path / "a.wav", np.nan, np.nan), card)
     assert source.reason == "2.0 s long; melstats takes at most 1.5 s"
     assert source.wave is None
-    source = decode(Clip("a", tmp_path / "a.wav", 0.5, np.nan), card)
+    source = decode_clip(Clip("a", tmp_path / "a.wav", 0.5, np.nan), card)
     assert len(source.wave) == 33075
 
 
@@ -305,11 +307,11 @@ def test_a_network_with_a_limit_refuses_longer_recordings(tmp_path, monkeypatch)
 def test_recordings_are_resampled_as_the_card_says(corpus, name):
     card = cards.load_extractor_card(name)
     path = corpus / "noise/noise1.flac"
-    source = decode(Clip("a", path, np.nan, np.nan), card)
+    source = decode_clip(Clip("a", path, np.nan, np.nan), card)
     whole = decoding.load(path)
     expected = decoding.load(path, card.sample_rate).wave
     if card.resampler != "soxr_hq":
-        kaiser = resample.KAISER[card.resampler]
+        kaiser = resample.KAISER_FILTERS[card.resampler]
         other = resample.resample(torch.from_numpy(whole.wave), 44100, card.sample_rate, kaiser)
         assert np.abs(other.numpy()[: len(expected)] - expected[: len(other)]).max() > 1e-4
         expected = other.numpy()
@@ -320,7 +322,7 @@ def test_recordings_are_resampled_as_the_card_says(corpus, name):
 def test_one_sample_survives_every_resampler(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.full(1, 0.5), 192000)
     for name in ("vggish", "melstats"):
-        source = decode(
+        source = decode_clip(
             Clip("a", tmp_path / "a.wav", np.nan, np.nan), cards.load_extractor_card(name)
         )
         [wave] = to_device([source], cards.load_extractor_card(name), torch.device("cpu"))
@@ -330,20 +332,22 @@ def test_one_sample_survives_every_resampler(tmp_path):
 def test_half_precision_is_storage_only(corpus, tmp_path):
     extract("melstats", audio=corpus, cache=tmp_path / "single", limit=4)
     extract("melstats", audio=corpus, cache=tmp_path / "half", limit=4, dtype="float16")
-    single, half = (embeddings.find(tmp_path / c, "melstats", "tiny") for c in ("single", "half"))
+    single, half = (
+        embeddings.find_embeddings(tmp_path / c, "melstats", "tiny") for c in ("single", "half")
+    )
     assert single.layout.fingerprint == half.layout.fingerprint
     ids = single.clip_ids
     expected = single.vectors(ids).astype(np.float16)
     np.testing.assert_allclose(half.vectors(ids), expected, rtol=2e-3)
     assert half.vectors(ids).dtype == np.float32
-    with pytest.raises(CacheError, match="stored as float16; ask for --dtype float16"):
+    with pytest.raises(CacheError, match="stored as float16; use --dtype float16"):
         extract("melstats", audio=corpus, cache=tmp_path / "half")
 
 
 def test_parts_of_another_extraction_in_between_are_kept(corpus, tmp_path, content, monkeypatch):
-    from probekit.extraction import worker as doing
+    from probekit.extraction import worker
 
-    embed = doing.embed_part
+    embed = worker.embed_part
     once = []
 
     def interfere(job, extractor, tick=None):
@@ -353,7 +357,7 @@ def test_parts_of_another_extraction_in_between_are_kept(corpus, tmp_path, conte
             extract("melstats", audio=corpus, cache=tmp_path)  # all clips, meanwhile
         return found
 
-    monkeypatch.setattr(doing, "embed_part", interfere)
+    monkeypatch.setattr(worker, "embed_part", interfere)
     extract("melstats", audio=corpus, cache=tmp_path, limit=5)
     assert set(content(tmp_path, "melstats").rows) == set(clip_ids(corpus))
 
@@ -361,10 +365,10 @@ def test_parts_of_another_extraction_in_between_are_kept(corpus, tmp_path, conte
 def test_a_damaged_part_does_not_get_a_new_digest(audio, tmp_path):
     cache = tmp_path / "cache"
     extract("melstats", audio=audio, cache=cache)
-    where = embeddings.find(cache, "melstats", "tiny").where
-    path = where / layout.part_name(layout.bucket("tone/tone0", layout.load(where).buckets))
+    where = embeddings.find_embeddings(cache, "melstats", "tiny").folder
+    path = where / layout.part_name(layout.bucket("tone/tone0", layout.load_layout(where).buckets))
     stat, whole = path.stat(), path.read_bytes()
-    values = part.read(path).rows["tone/tone0"].streams["stats"]["clip"].tobytes()
+    values = part.read_part(path).rows["tone/tone0"].streams["stats"]["clip"].tobytes()
     damaged = bytearray(whole)
     damaged[whole.find(values) + 40] ^= 1
     path.write_bytes(damaged)
@@ -382,20 +386,22 @@ def test_a_damaged_part_does_not_get_a_new_digest(audio, tmp_path):
 def test_a_foreign_part_stops_the_extraction(corpus, tmp_path):
     extract("melstats", audio=corpus, cache=tmp_path, limit=4)
     extract("mfcc", audio=corpus, cache=tmp_path, limit=4)
-    source = embeddings.find(tmp_path, "mfcc", "tiny")
-    target = embeddings.find(tmp_path, "melstats", "tiny")
-    shutil.copy(min(source.where.glob("part-*.h5")), target.where / "part-00099.h5")
+    source = embeddings.find_embeddings(tmp_path, "mfcc", "tiny")
+    target = embeddings.find_embeddings(tmp_path, "melstats", "tiny")
+    shutil.copy(min(source.folder.glob("part-*.h5")), target.folder / "part-00099.h5")
     with pytest.raises(CacheError) as caught:
         extract("melstats", audio=corpus, cache=tmp_path)
     assert source.layout.fingerprint[:16] in str(caught.value)
     assert target.layout.fingerprint[:16] in str(caught.value)
-    assert "extractor: 'mfcc' there, 'melstats' asked for" in str(caught.value)
+    assert "extractor: 'mfcc' in the cache, 'melstats' requested" in str(caught.value)
 
 
 def test_a_wrong_root_is_noticed_before_anything_fails(corpus, tmp_path):
     table = tmp_path / "clips.csv"
     table.write_text("clip_id,path\na,tone/tone0.wav\nb,tone/tone1.flac\n")
-    with pytest.raises(DataError, match=r"none of the 2 recordings is in it.*tone0\.wav.*--root"):
+    with pytest.raises(
+        DataError, match=r"none of the 2 recordings was found in it.*tone0\.wav.*--root"
+    ):
         extract("melstats", manifest=table, cache=tmp_path / "cache")
     with pytest.raises(DataError, match=r"--root .*: no such folder"):
         extract("melstats", manifest=table, root=tmp_path / "gone", cache=tmp_path / "cache")
@@ -413,8 +419,8 @@ def test_a_wrong_root_is_noticed_before_anything_fails(corpus, tmp_path):
         ("melstats", {"dtype": "float64"}, ProbekitError, "'float64': float32 or float16"),
         ("melstats", {"device": "gpu"}, ProbekitError, "torch does not know this device"),
         ("melstats", {"device": "meta"}, ProbekitError, "cannot use it on this machine"),
-        ("melstats", {"limit": 0}, ProbekitError, "--limit 0: at least 1"),
-        ("melstats", {"task": "fsdd"}, ProbekitError, "give only one of --task"),
+        ("melstats", {"limit": 0}, ProbekitError, "--limit must be >= 1, got 0"),
+        ("melstats", {"task": "fsdd"}, ProbekitError, "exactly one of --task .* got 2"),
         ("melstats", {"root": "."}, ProbekitError, "leave it out with --audio"),
         ("melstats", {"weights": ["melstats"]}, ProbekitError, "NAME=PATH"),
     ],
@@ -425,7 +431,7 @@ def test_what_cannot_be_done_is_said(corpus, tmp_path, names, changes, error, re
 
 
 def test_no_recordings_at_all(tmp_path):
-    with pytest.raises(ProbekitError, match="--root DIR, or --audio DIR, or --manifest"):
+    with pytest.raises(ProbekitError, match="--root DIR, --audio DIR, or --manifest"):
         extract("melstats")
     with pytest.raises(ProbekitError, match="--task fsdd needs --root DIR"):
         extract("melstats", task="fsdd")

@@ -7,7 +7,7 @@ from probekit import extract
 from probekit.cache import embeddings, head, index, integrity, layout, part
 from probekit.errors import CacheError, ProbekitError
 from probekit.extraction import repair as repairing
-from probekit.extraction.repair import repair, verify
+from probekit.extraction.repair import repair_embeddings, verify_cache
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def bytes_of(paths):
 
 def test_a_whole_cache_needs_nothing(cache, parts):
     ticks = []
-    found = verify(cache, lambda: ticks.append(1))
+    found = verify_cache(cache, lambda: ticks.append(1))
     assert (found.parts, found.damaged, found.missing, found.advice) == (6, {}, {}, [])
     assert len(ticks) == 6
-    assert repair(cache, "melstats", "tiny").parts == []
+    assert repair_embeddings(cache, "melstats", "tiny").parts == []
 
 
 def test_damage_and_loss_are_named_and_just_that_is_mended(cache, parts, content):
@@ -46,30 +46,30 @@ def test_damage_and_loss_are_named_and_just_that_is_mended(cache, parts, content
     flip(flipped)
     cut.write_bytes(cut.read_bytes()[:-10])
     flip(at_the_start, 0)
-    found = verify(cache)
+    found = verify_cache(cache)
     assert set(found.damaged) == {str(p) for p in (flipped, cut, at_the_start)}
     assert set(found.missing) == {str(deleted)}
     count = sum(layout.bucket(i, 6) == 0 for i in before.rows)
     assert f"{count} clips belong in it" in found.missing[str(deleted)]
     name = parts[0].parent.parent.name.replace("-", "@")
-    assert found.advice == [f"probekit cache repair {name} tiny embeds just its clips again"]
+    assert found.advice == [f"probekit cache repair {name} tiny embeds only its clips again"]
     told = []
-    mended = repair(cache, "melstats", "tiny", begin=told.append)
+    mended = repair_embeddings(cache, "melstats", "tiny", begin=told.append)
     assert mended.parts == [p.name for p in (deleted, flipped, cut, at_the_start)]
     assert told == [mended.done]
     assert mended.done == sum(layout.bucket(i, 6) < 4 for i in before.rows)
     assert bytes_of(rest) == {path: whole[path] for path in rest}
     assert content(cache, "melstats") == before
-    assert verify(cache).damaged == verify(cache).missing == {}
-    assert not list(cache.glob(f"*/*/{integrity.ASIDE}*"))
+    assert verify_cache(cache).damaged == verify_cache(cache).missing == {}
+    assert not list(cache.glob(f"*/*/{integrity.QUARANTINE_PREFIX}*"))
 
 
 def test_all_parts_may_be_gone(cache, parts, content):
     before = content(cache, "melstats")
     for path in parts:
         path.unlink()
-    assert len(verify(cache).missing) == 6
-    assert repair(cache, "melstats", "tiny").done == 24
+    assert len(verify_cache(cache).missing) == 6
+    assert repair_embeddings(cache, "melstats", "tiny").done == 24
     assert content(cache, "melstats") == before
 
 
@@ -78,19 +78,19 @@ def test_frames_and_streams_are_mended_as_they_were(audio, tmp_path, small_parts
     before = content(tmp_path, "mfcc")
     for path in tmp_path.glob("*/*/part-*.h5"):
         flip(path)
-    mended = repair(tmp_path, "mfcc", "tiny")
+    mended = repair_embeddings(tmp_path, "mfcc", "tiny")
     assert mended.done == 3
     assert content(tmp_path, "mfcc") == before
 
 
 def test_a_few_clips_stay_a_few(audio, tmp_path, small_parts, content):
     extract("melstats", audio=audio, cache=tmp_path, limit=5)
-    assert verify(tmp_path).missing == {}
+    assert verify_cache(tmp_path).missing == {}
     before = content(tmp_path, "melstats")
     path = sorted(tmp_path.glob("*/*/part-*.h5"))[0]
     path.unlink()
-    assert list(verify(tmp_path).missing) == [str(path)]
-    repair(tmp_path, "melstats", "tiny")
+    assert list(verify_cache(tmp_path).missing) == [str(path)]
+    repair_embeddings(tmp_path, "melstats", "tiny")
     assert content(tmp_path, "melstats") == before
 
 
@@ -101,7 +101,7 @@ def test_failures_stay_failures(audio, tmp_path, small_parts, content):
     (audio / "tone" / "tone0.wav").unlink()
     for path in tmp_path.glob("*/*/part-*.h5"):
         path.unlink()
-    mended = repair(tmp_path, "melstats", "tiny")
+    mended = repair_embeddings(tmp_path, "melstats", "tiny")
     assert list(mended.failed) == list(summary.failed) == list(before.failed)
     assert mended.done == 23
 
@@ -113,10 +113,10 @@ def test_recordings_that_moved_are_found_and_missing_ones_refused(
     flip(parts[0])
     damaged = bytes_of(parts)
     audio.rename(tmp_path / "elsewhere")
-    with pytest.raises(CacheError, match=r"of the \d+ recordings are not there.*--root"):
-        repair(cache, "melstats", "tiny")
+    with pytest.raises(CacheError, match=r"of the \d+ recordings were not found.*--root"):
+        repair_embeddings(cache, "melstats", "tiny")
     assert bytes_of(parts) == damaged
-    repair(cache, "melstats", "tiny", root=tmp_path / "elsewhere")
+    repair_embeddings(cache, "melstats", "tiny", root=tmp_path / "elsewhere")
     assert content(cache, "melstats") == before
 
 
@@ -125,19 +125,19 @@ def test_without_a_manifest_it_says_so_and_changes_nothing(cache, parts):
     damaged = bytes_of(parts)
     for path in (cache / "manifests").iterdir():
         path.unlink()
-    (parts[0].parent / index.NAME).unlink()
-    with pytest.raises(CacheError, match="nothing says which clips it held"):
-        repair(cache, "melstats", "tiny")
+    (parts[0].parent / index.INDEX_FILE).unlink()
+    with pytest.raises(CacheError, match="its clips are unknown: no manifest"):
+        repair_embeddings(cache, "melstats", "tiny")
     assert bytes_of(parts) == damaged
 
 
 def test_clips_that_only_the_index_knows_are_not_dropped_silently(cache, parts):
-    assert len(embeddings.find(cache, "melstats", "tiny").index.table) == 24
+    assert len(embeddings.find_embeddings(cache, "melstats", "tiny").index.table) == 24
     for path in (cache / "manifests").iterdir():
         path.unlink()
     parts[0].unlink()
-    with pytest.raises(CacheError, match="no kept manifest says where the recordings of"):
-        repair(cache, "melstats", "tiny")
+    with pytest.raises(CacheError, match="no saved manifest has the recordings of"):
+        repair_embeddings(cache, "melstats", "tiny")
 
 
 def test_another_version_of_the_extractor_is_refused(cache, parts, monkeypatch):
@@ -147,19 +147,19 @@ def test_another_version_of_the_extractor_is_refused(cache, parts, monkeypatch):
     damaged = bytes_of(parts)
     card = cards.load_extractor_card("melstats")
     later = card.model_copy(update={"version": 99})
-    monkeypatch.setattr(cards, "extractor", lambda name: later)
-    with pytest.raises(CacheError, match=r"version: 1 there, 99 asked for"):
-        repair(cache, "melstats", "tiny")
+    monkeypatch.setattr(cards, "load_extractor_card", lambda name: later)
+    with pytest.raises(CacheError, match=r"version: 1 in the cache, 99 requested"):
+        repair_embeddings(cache, "melstats", "tiny")
     assert bytes_of(parts) == damaged
 
 
 def test_weights_that_only_the_user_has_are_asked_for():
     used = {"main": "sha256:" + "0" * 64}
     with pytest.raises(CacheError, match=r"sha256:0000.*--weights vggish=PATH"):
-        repairing._weights("vggish", used, {})
-    assert repairing._weights("vggish", used, {"vggish.main": "x"}) == {}
+        repairing._recorded_seeds("vggish", used, {})
+    assert repairing._recorded_seeds("vggish", used, {"vggish.main": "x"}) == {}
     seeds = {"main": "random:5 (initialization 1)"}
-    assert repairing._weights("vggish", seeds, {}) == {"vggish.main": "random:5"}
+    assert repairing._recorded_seeds("vggish", seeds, {}) == {"vggish.main": "random:5"}
 
 
 def test_imported_embeddings_say_where_they_came_from(tmp_path):
@@ -172,18 +172,17 @@ def test_imported_embeddings_say_where_they_came_from(tmp_path):
     made = import_export.import_arrays(
         "mine", clips, [tmp_path / "x.npy"], cache=tmp_path / "c", dataset="songs"
     )
-    flip(next(made.where.glob("*.h5")))
+    flip(next(made.folder.glob("*.h5")))
     with pytest.raises(CacheError, match=r"cache import', from x\.npy \(SHA-256"):
-        repair(tmp_path / "c", "mine", "songs")
+        repair_embeddings(tmp_path / "c", "mine", "songs")
 
 
 def test_a_repair_that_was_stopped_goes_on(cache, parts, content, monkeypatch):
-    from probekit.extraction import worker as doing
 
     before = content(cache, "melstats")
     flip(parts[1])
     flip(parts[3])
-    write, count = part.write, [0]
+    write, count = part.write_part, [0]
 
     def full(path, own):
         count[0] += 1
@@ -191,37 +190,39 @@ def test_a_repair_that_was_stopped_goes_on(cache, parts, content, monkeypatch):
             raise OSError(28, "No space left on device")
         write(path, own)
 
-    monkeypatch.setattr(doing.part_file, "write", full)
+    monkeypatch.setattr(part, "write_part", full)
     with pytest.raises(ProbekitError, match="no space left on device"):
-        repair(cache, "melstats", "tiny")
-    assert list(verify(cache).missing) == [str(parts[3])]
-    assert [p.name for p in cache.glob(f"*/*/{integrity.ASIDE}*")] == [
-        integrity.ASIDE + parts[3].name
+        repair_embeddings(cache, "melstats", "tiny")
+    assert list(verify_cache(cache).missing) == [str(parts[3])]
+    assert [p.name for p in cache.glob(f"*/*/{integrity.QUARANTINE_PREFIX}*")] == [
+        integrity.QUARANTINE_PREFIX + parts[3].name
     ]
-    repair(cache, "melstats", "tiny")
+    repair_embeddings(cache, "melstats", "tiny")
     assert content(cache, "melstats") == before
-    assert not list(cache.glob(f"*/*/{integrity.ASIDE}*"))
+    assert not list(cache.glob(f"*/*/{integrity.QUARANTINE_PREFIX}*"))
 
 
 def test_other_files_are_examined_too(cache, parts):
     (parts[0].parent / "dataset.json").write_text("{")
     [kept] = (cache / "manifests").iterdir()
     kept.write_bytes(b"no")
-    found = verify(cache)
+    found = verify_cache(cache)
     assert set(found.damaged) == {str(kept), str(parts[0].parent / "dataset.json")}
 
 
 def test_a_damaged_head_is_made_anew_and_seeds_are_known(audio, tmp_path, content):
     extract("convnet", audio=audio, cache=tmp_path, weights=["convnet=random:0"], limit=1)
     [where] = tmp_path.glob("convnet-*")
-    expected, before = head.load(where), content(tmp_path, "convnet")
+    expected, before = head.load_head(where), content(tmp_path, "convnet")
     assert expected is not None
-    (where / head.NAME).write_bytes(b"no")
-    assert list(verify(tmp_path).damaged) == [str(where / head.NAME)]
-    assert repair(tmp_path, "convnet", "tiny").parts == [head.NAME]  # the seed is known
+    (where / head.HEAD_FILE).write_bytes(b"no")
+    assert list(verify_cache(tmp_path).damaged) == [str(where / head.HEAD_FILE)]
+    assert repair_embeddings(tmp_path, "convnet", "tiny").parts == [
+        head.HEAD_FILE
+    ]  # the seed is known
     for path in where.glob("*/part-*.h5"):
         flip(path)
-    assert repair(tmp_path, "convnet", "tiny").done == 1
+    assert repair_embeddings(tmp_path, "convnet", "tiny").done == 1
     assert content(tmp_path, "convnet") == before
-    np.testing.assert_array_equal(head.load(where).weight, expected.weight)
-    json.dumps(vars(verify(tmp_path)))
+    np.testing.assert_array_equal(head.load_head(where).weight, expected.weight)
+    json.dumps(vars(verify_cache(tmp_path)))

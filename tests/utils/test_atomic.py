@@ -22,10 +22,10 @@ def test_half_a_write_is_not_seen(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
+def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch, write_hook):
     steps = []
     monkeypatch.setattr(atomic, "_flush", lambda path: steps.append(("flush", path.is_dir())))
-    monkeypatch.setattr(atomic, "_test_hook", lambda point: steps.append((point, None)))
+    write_hook(lambda point: steps.append((point, None)))
     atomic.atomic_write(tmp_path / "a", lambda temporary: temporary.write_bytes(b"x"))
     names = [step for step in steps if step[0] in ("flush", "before-rename", "after-rename")]
     assert names == [

@@ -57,7 +57,8 @@ def finished(cache):
 
 @pytest.mark.slow
 def test_twenty_kills_lose_nothing(tmp_path, slow, monkeypatch, content, main):
-    monkeypatch.setattr(layout, "_PART_CLIPS", (10, 10))
+    monkeypatch.setattr(layout, "_MIN_PART_CLIPS", 10)
+    monkeypatch.setattr(layout, "_MAX_PART_CLIPS", 10)
     audio, cache, begun = tmp_path / "clips", tmp_path / "cache", tmp_path / "begun"
     audio.mkdir()
     rng = np.random.default_rng(1)
@@ -91,7 +92,7 @@ def test_twenty_kills_lose_nothing(tmp_path, slow, monkeypatch, content, main):
         time.sleep(moment)
         os.killpg(process.pid, signal.SIGKILL)  # its workers, too: as a cluster ends a job
         assert process.wait() == -signal.SIGKILL
-        held.append(len(embeddings.find(cache, "hear", "clips").clip_ids))
+        held.append(len(embeddings.find_embeddings(cache, "hear", "clips").clip_ids))
         where = "two workers" if jobs else "one process"
         when = f"{moment:.3f} s after {'a part' if more else 'the begin'}"
         log.warning("%d: %s, %s: %d clips", number, where, when, held[-1])

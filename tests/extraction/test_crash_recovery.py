@@ -96,8 +96,8 @@ def test_a_network_that_always_dies_is_an_error(recordings, frail, tmp_path, mon
     )
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert "worker processes end again and again (SIGKILL, often since memory ran out)" in line
-    assert "before it came to a clip" in line
+    assert "worker processes crash repeatedly (SIGKILL, often since memory ran out)" in line
+    assert "before the first clip" in line
     assert not list((tmp_path / "c").rglob("part-*"))
 
 
@@ -119,7 +119,7 @@ def test_a_part_is_tried_as_it_is_before_its_clips_are_suspected(job):
         assert rescue(job, "SIGKILL") is job
         careful = rescue(job, "SIGKILL")
         assert careful.journal is not None
-        assert (careful.clips, careful.lost) == (job.clips, {})
+        assert (careful.clips, careful.skipped) == (job.clips, {})
         died_at(careful, 0, 1)
         assert rescue(careful, "SIGKILL") == careful
         died_at(careful, 0, 1, 2)  # at another clip: somebody else killed it
@@ -127,7 +127,7 @@ def test_a_part_is_tried_as_it_is_before_its_clips_are_suspected(job):
         died_at(careful, 0, 1, 2)
         guilty = rescue(careful, "SIGKILL")
         why = "decoding or embedding it ended the process (SIGKILL, often since memory ran out)"
-        assert guilty.lost == {"2": why}
+        assert guilty.skipped == {"2": why}
         folder = careful.journal.parent
     assert not folder.exists()
 
@@ -143,9 +143,9 @@ def test_it_gives_up_where_every_clip_is_deadly(job):
 
     with (
         CrashRecovery() as rescue,
-        pytest.raises(ProbekitError, match="at each of 5 clips that it tried"),
+        pytest.raises(ProbekitError, match="at each of 5 clips"),
     ):
         unlucky(rescue)
     with CrashRecovery() as rescue:
         rescue.works = True  # other parts could be embedded: so these clips are the reason
-        assert len(unlucky(rescue).lost) == 9
+        assert len(unlucky(rescue).skipped) == 9

@@ -31,8 +31,8 @@ def started(monkeypatch):
         )  # of any length, no memory
         return DecodedClip(one, {"duration": float(one.clip_id)}, samples, 8000)
 
-    monkeypatch.setattr(audio_loader, "decode", decode)
-    monkeypatch.setattr(audio_loader.runtime, "cpu_count", lambda: 3)
+    monkeypatch.setattr(audio_loader, "decode_clip", decode)
+    monkeypatch.setattr(audio_loader.resources, "cpu_count", lambda: 3)
     return done
 
 

@@ -35,21 +35,21 @@ def test_verify_and_repair(main, cache):
     done = main("cache", "repair", "melstats", "tiny", "--cache", cache)
     assert (done.returncode, done.stdout) == (
         0,
-        "melstats: every part of tiny is there and whole\n",
+        "melstats: every part of tiny is intact\n",
     )
-    before = embeddings.find(cache, "melstats", "tiny")
+    before = embeddings.find_embeddings(cache, "melstats", "tiny")
     expected = before.vectors(sorted(before.clip_ids))
     [path] = cache.glob("*/*/part-*.h5")
     path.unlink()
     done = main("cache", "verify", "--cache", cache)
     assert done.returncode == 1
-    assert f"{path}: not there; 24 clips belong in it" in done.stdout
+    assert f"{path}: not found; 24 clips belong in it" in done.stdout
     found = json.loads(main("cache", "verify", "--cache", cache, "--json").stdout)
     assert list(found["missing"]) == [str(path)]
     done = main("cache", "repair", "melstats", "tiny", "--cache", cache)
     assert done.returncode == 0, done.stderr
-    assert "1 files of tiny made anew, 24 clips embedded" in done.stdout
-    after = embeddings.find(cache, "melstats", "tiny")
+    assert "1 files of tiny written again, 24 clips embedded" in done.stdout
+    after = embeddings.find_embeddings(cache, "melstats", "tiny")
     np.testing.assert_array_equal(after.vectors(sorted(before.clip_ids)), expected)
     assert main("cache", "verify", "--cache", cache).returncode == 0
 
@@ -59,7 +59,7 @@ def test_repair_says_what_it_cannot_do(main, cache):
     path.unlink()
     done = main("cache", "repair", "melstats", "tiny", "--cache", cache, "--root", cache)
     assert done.returncode == 2
-    assert "24 of the 24 recordings are not there" in done.stderr
+    assert "24 of the 24 recordings were not found" in done.stderr
     assert main("cache", "repair", "melstat", "tiny", "--cache", cache).returncode == 2
 
 
@@ -110,11 +110,11 @@ def test_merge_pack_and_export(main, cache, tmp_path):
     assert told["size"] == (tmp_path / "j.h5").stat().st_size
     other = tmp_path / "other"
     done = main("cache", "merge", packed, cache, "--cache", other)
-    assert "24 clips added, 0 were there" in done.stdout  # though two sources hold them
+    assert "24 clips added, 0 already present" in done.stdout  # though two sources hold them
     [merged] = json.loads(main("cache", "merge", packed, "--cache", other, "--json").stdout)
     assert (merged["added"], merged["known"]) == (0, 24)
     assert main("cache", "verify", "--cache", other).returncode == 0
-    mine = embeddings.find(cache, "melstats", "tiny")
+    mine = embeddings.find_embeddings(cache, "melstats", "tiny")
     ids = sorted(mine.clip_ids)
     table = tmp_path / "m.npz"
     done = main("cache", "export", "melstats", "tiny", "-o", table, "--cache", other)
@@ -132,7 +132,7 @@ def test_merge_pack_and_export(main, cache, tmp_path):
         "cache", "export", "melstats", "tiny", "-o", table, "--pool", "max", "--cache", other
     )
     assert done.returncode == 2
-    assert "its stream stats is one vector a clip: leave out the pooling" in done.stderr
+    assert "stream stats has one vector a clip; leave out the pooling" in done.stderr
     done = main("cache", "merge", tmp_path / "gone", "--cache", other)
     assert done.returncode == 2
     assert "neither a cache with embeddings nor a packed file" in done.stderr
@@ -161,6 +161,6 @@ def test_the_readme_s_lines_read_a_packed_file(main, cache, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     found = {}
     exec(code.replace("relu/mean", "stats/clip"), found)
-    mine = embeddings.find(cache, "melstats", "tiny")
+    mine = embeddings.find_embeddings(cache, "melstats", "tiny")
     np.testing.assert_array_equal(found["vectors"], mine.vectors(found["ids"]))
     assert len([line for line in code.splitlines() if line]) <= 6

@@ -15,7 +15,7 @@ from probekit import cards, extract
 from probekit.audio import recording as recording_module
 from probekit.audio.resample import KAISER_FILTERS, resample, resample_blocks
 from probekit.cache import part
-from probekit.extraction import long_audio
+from probekit.extraction import long_audio, worker
 from probekit.extractors import load
 from probekit.extractors.base import WindowedExtractor
 from probekit.extractors.pooling import POOLINGS, StreamingPool, pool
@@ -39,7 +39,9 @@ def test_resampling_in_blocks_is_resampling_at_once(source, target, resampler, s
     if resampler == "soxr_hq":
         expected = soxr.resample(wave, source, target, quality="HQ")
     else:
-        expected = resample(torch.from_numpy(wave), source, target, KAISER_FILTERS[resampler]).numpy()
+        expected = resample(
+            torch.from_numpy(wave), source, target, KAISER_FILTERS[resampler]
+        ).numpy()
     found = [piece.numpy() for piece in resample_blocks(cut(wave, size), source, target, resampler)]
     assert all(map(len, found))
     # rounding of float32 sums of some hundred products, in another order
@@ -104,10 +106,10 @@ CASES = {
 def pieces(monkeypatch):
     """Take everything for long, some seconds at a time; count what goes that way."""
     done = []
-    embed = long_audio.embed_streaming
+    embed = worker.embed_streaming
     monkeypatch.setattr(long_audio, "LONGEST", 0.1)
     monkeypatch.setattr(long_audio, "_BLOCK", 70000)
-    monkeypatch.setattr(long_audio, "embed", lambda *a, **k: done.append(1) or embed(*a, **k))
+    monkeypatch.setattr(worker, "embed_streaming", lambda *a, **k: done.append(1) or embed(*a, **k))
     return done
 
 
@@ -133,7 +135,8 @@ def test_a_long_clip_piece_by_piece_equals_the_whole(name, tmp_path, request):
     assert (summary.done, summary.failed, len(done)) == (2, {}, 2)
     assert summary.audio_seconds == pytest.approx(len(wave) / rate + seconds - 1.625, abs=1e-3)
     expected, found = (
-        part.read_part(next((tmp_path / kind).rglob("part-*.h5"))).rows for kind in ("whole", "pieces")
+        part.read_part(next((tmp_path / kind).rglob("part-*.h5"))).rows
+        for kind in ("whole", "pieces")
     )
     for clip_id, row in expected.items():
         [(stream, arrays)] = row.streams.items()
@@ -197,7 +200,7 @@ def test_only_windows_can_be_seen_one_after_another(tmp_path):
         assert long_audio.needs_streaming(recording, cards.load_extractor_card("vggish"))
         assert not long_audio.needs_streaming(recording, cards.load_extractor_card("talnet"))
         other = load.build(load.resolve_spec("melstats"))
-        with pytest.raises(TypeError, match="melstats does not see windows"):
+        with pytest.raises(TypeError, match="melstats is not a windowed extractor"):
             long_audio.embed_streaming(other, recording, frames=False)
 
 

@@ -32,7 +32,7 @@ def later(monkeypatch):
 
     def change(**facts):
         monkeypatch.setattr(
-            cards, "extractor", lambda name: original(name).model_copy(update=facts)
+            cards, "load_extractor_card", lambda name: original(name).model_copy(update=facts)
         )
 
     return change
@@ -57,13 +57,13 @@ def aside(folder, pid, monkeypatch, age=0.0, host=None):
 
 def test_what_stands_beside_the_last_dataset_goes_with_it(cache, folder):
     training_clips.save(folder.parent, training_clips.TrainingClips())
-    for one in garbage.find(cache, ["melstats"]):
-        garbage.remove(one)
+    for one in garbage.find_garbage(cache, ["melstats"]):
+        garbage.remove_garbage(one)
     assert not folder.parent.exists()
 
 
 def test_nothing_is_left_over(cache):
-    assert garbage.find(cache) == []
+    assert garbage.find_garbage(cache) == []
 
 
 def test_unfinished_files_whose_writer_is_gone(cache, folder, monkeypatch):
@@ -71,30 +71,33 @@ def test_unfinished_files_whose_writer_is_gone(cache, folder, monkeypatch):
     aside(folder, os.getpid(), monkeypatch)  # is being written
     aside(folder, dead_process(), monkeypatch, host="another")  # may be being written
     old = aside(cache / "manifests", 1, monkeypatch, age=4000, host="another")
-    found = {one.path: one.reason for one in garbage.find(cache)}
+    found = {one.path: one.reason for one in garbage.find_garbage(cache)}
     assert found == {gone: "unfinished; its process has ended", old: "unfinished for 1 h"}
-    for one in garbage.find(cache):
-        garbage.remove(one)
+    for one in garbage.find_garbage(cache):
+        garbage.remove_garbage(one)
     assert not gone.exists()
     assert len(list(folder.glob(".part*.tmp"))) == 2
-    assert len(embeddings.find(cache, "melstats", "tiny").clip_ids) == 3
+    assert len(embeddings.find_embeddings(cache, "melstats", "tiny").clip_ids) == 3
 
 
 @pytest.mark.parametrize(
     "facts, reason",
     [
-        ({"version": 2}, "version 1 there, 2 in the card"),
-        ({"resampler": "kaiser_best"}, "resampler 'soxr_hq' there, 'kaiser_best' in the card"),
+        ({"version": 2}, "version 1 in the cache, 2 in the card"),
+        (
+            {"resampler": "kaiser_best"},
+            "resampler 'soxr_hq' in the cache, 'kaiser_best' in the card",
+        ),
         ({"padding": "none"}, "in the card"),
     ],
 )
 def test_embeddings_of_a_former_card(cache, folder, later, facts, reason):
     later(**facts)
-    [one] = garbage.find(cache)
+    [one] = garbage.find_garbage(cache)
     assert (one.path, one.clips) == (folder, 3)
     assert reason in one.reason
     assert one.bytes == sum(p.stat().st_size for p in folder.iterdir())
-    garbage.remove(one)
+    garbage.remove_garbage(one)
     assert not folder.parent.exists()
     assert (cache / "manifests").is_dir()
 
@@ -102,10 +105,12 @@ def test_embeddings_of_a_former_card(cache, folder, later, facts, reason):
 def test_weights_and_parameters_may_be_any_that_the_card_takes(corpus, tmp_path, monkeypatch):
     extract("openl3:size=512", audio=corpus, cache=tmp_path, weights=["openl3=random:1"], limit=1)
     extract("openl3", audio=corpus, cache=tmp_path, weights=["openl3=random:2"], limit=1)
-    assert garbage.find(tmp_path) == []
+    assert garbage.find_garbage(tmp_path) == []
     monkeypatch.setattr(garbage, "INITIALIZATION", 2)
-    assert all("seeds give other weights now" in one.reason for one in garbage.find(tmp_path))
-    assert len(garbage.find(tmp_path)) == 2
+    assert all(
+        "seeds give other weights now" in one.reason for one in garbage.find_garbage(tmp_path)
+    )
+    assert len(garbage.find_garbage(tmp_path)) == 2
 
 
 def test_a_parameter_that_is_no_more(cache, folder):
@@ -116,7 +121,7 @@ def test_a_parameter_that_is_no_more(cache, folder):
     (folder / "dataset.json").write_text(json.dumps(facts))
     for path in folder.glob("part-*.h5"):
         path.unlink()
-    [one] = garbage.find(cache)
+    [one] = garbage.find_garbage(cache)
     assert "unknown parameter of melstats 'size'" in one.reason
 
 
@@ -128,26 +133,28 @@ def test_imports_and_unknown_cards_go_only_if_named(cache, folder, tmp_path, mon
         "mine", clips, [tmp_path / "x.npy"], cache=cache, dataset="s"
     )
     monkeypatch.setattr(garbage.cards, "card_paths", lambda kind: {})
-    assert garbage.find(cache) == []
-    assert [one.path for one in garbage.find(cache, ["mine"])] == [made.where]
+    assert garbage.find_garbage(cache) == []
+    assert [one.path for one in garbage.find_garbage(cache, ["mine"])] == [made.folder]
     name = f"melstats@{folder.parent.name[-8:]}"
-    assert [(one.path, one.reason) for one in garbage.find(cache, [name])] == [(folder, "named")]
+    assert [(one.path, one.reason) for one in garbage.find_garbage(cache, [name])] == [
+        (folder, "named")
+    ]
     with pytest.raises(UnknownNameError, match="Did you mean 'mine'"):
-        garbage.find(cache, ["mime"])
+        garbage.find_garbage(cache, ["mime"])
     with pytest.raises(UnknownNameError):
-        garbage.find(cache, ["melstats@00000000"])
+        garbage.find_garbage(cache, ["melstats@00000000"])
 
 
 def test_other_datasets_of_the_same_extractor_stay(corpus, cache, folder):
     extract("melstats", audio=corpus, cache=cache, name="other", limit=2)
-    for one in garbage.find(cache, ["melstats"]):
+    for one in garbage.find_garbage(cache, ["melstats"]):
         if one.path == folder:
-            garbage.remove(one)
+            garbage.remove_garbage(one)
     assert [entry.layout.dataset for entry in embeddings.list_embeddings(cache)] == ["other"]
 
 
 def test_a_removal_that_was_stopped_is_no_cache_and_goes_on(cache, folder, monkeypatch):
-    [one] = garbage.find(cache, ["melstats"])
+    [one] = garbage.find_garbage(cache, ["melstats"])
 
     def stop(path):
         raise KeyboardInterrupt
@@ -155,11 +162,11 @@ def test_a_removal_that_was_stopped_is_no_cache_and_goes_on(cache, folder, monke
     with monkeypatch.context() as patch:
         patch.setattr("shutil.rmtree", stop)
         with pytest.raises(KeyboardInterrupt):
-            garbage.remove(one)
+            garbage.remove_garbage(one)
     assert embeddings.list_embeddings(cache) == []
-    [rest] = garbage.find(cache)
-    assert rest.reason == "its removal did not end"
-    garbage.remove(rest)
+    [rest] = garbage.find_garbage(cache)
+    assert rest.reason == "its removal was interrupted"
+    garbage.remove_garbage(rest)
     assert not folder.parent.exists()
 
 
@@ -167,10 +174,10 @@ def test_damaged_parts_that_were_replaced(cache, folder):
     path = next(folder.glob("part-*.h5"))
     (folder / f".damaged-{path.name}").write_bytes(b"x")
     (folder / ".damaged-part-00077.h5").write_bytes(b"x")  # not replaced yet
-    [one] = garbage.find(cache)
+    [one] = garbage.find_garbage(cache)
     assert one.path.name == f".damaged-{path.name}"
 
 
 def test_a_cache_that_is_not_there(tmp_path):
     with pytest.raises(CacheError, match="no such folder"):
-        garbage.find(tmp_path / "gone")
+        garbage.find_garbage(tmp_path / "gone")

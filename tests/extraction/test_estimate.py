@@ -3,6 +3,7 @@ import pytest
 import soundfile
 
 from probekit import extract
+from probekit.audio import duration
 from probekit.cache import part
 from probekit.data import readers
 from probekit.extraction import estimate
@@ -36,7 +37,7 @@ def test_frames_are_counted_by_duration(corpus, tmp_path):
 
 
 def test_a_sample_is_scaled(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(estimate, "_SAMPLE", 8)
+    monkeypatch.setattr(duration, "_SAMPLE", 8)
     about = dry(corpus, tmp_path).about_audio_seconds
     assert about == pytest.approx(true_seconds(corpus), rel=0.25)
 
@@ -44,14 +45,14 @@ def test_a_sample_is_scaled(corpus, tmp_path, monkeypatch):
 def test_earlier_parts_tell_the_speed(corpus, tmp_path, main, monkeypatch):
     cache = tmp_path / "cache"
     speeds = {"0.3": "10", "0.4": "30", "0.5": "20"}
-    write = part.write
+    write = part.write_part
 
     def noted(path, content):
         content.meta["provenance"][estimate.SPEED] = speeds.popitem()[1]
         write(path, content)
 
-    monkeypatch.setattr("probekit.cache.layout._PART_CLIPS", (8, 1024))
-    monkeypatch.setattr(part, "write", noted)
+    monkeypatch.setattr("probekit.cache.layout._MIN_PART_CLIPS", 8)
+    monkeypatch.setattr(part, "write_part", noted)
     extract("melstats", audio=corpus, cache=cache)
     for path in corpus.rglob("*"):
         assert path.exists()
@@ -79,7 +80,7 @@ def test_the_speed_is_measured(corpus, tmp_path):
     [summary] = extract("melstats", audio=corpus, cache=tmp_path)
     [path] = tmp_path.glob("*/*/part-*")
     with part.open_part(path) as file:
-        speed = float(part.meta(file)["provenance"][estimate.SPEED])
+        speed = float(part.read_meta(file)["provenance"][estimate.SPEED])
     assert speed >= summary.audio_seconds / summary.seconds  # which has loading in it
 
 
@@ -88,7 +89,7 @@ def test_what_nobody_knows_is_said_so(tmp_path, main, corpus):
     folder.mkdir()
     (folder / "x.wav").write_bytes(b"no sound")
     done = main("extract", "-e", "melstats", "--audio", folder, "--cache", cache, "--dry-run")
-    assert "no recording says how long it is; time: unknown until" in done.stdout
+    assert "no recording declares its duration; time: unknown until" in done.stdout
     done = main("extract", "-e", "melstats", "--audio", corpus, "--cache", cache, "--dry-run")
     assert "s of audio; time: unknown until the first clips are done" in done.stdout
 
@@ -96,7 +97,7 @@ def test_what_nobody_knows_is_said_so(tmp_path, main, corpus):
 def test_stretches_are_not_opened(tmp_path, corpus, monkeypatch):
     table = tmp_path / "clips.csv"
     table.write_text("clip_id,path,start,end,label\na,tone/tone0.wav,0.05,0.15,tone\n")
-    monkeypatch.setattr(estimate.soundfile, "info", None)
+    monkeypatch.setattr(duration, "open_audio", None)
     [summary] = extract("melstats", manifest=table, root=corpus, cache=tmp_path / "c", dry_run=True)
     assert summary.about_audio_seconds == pytest.approx(0.1)
     assert np.isfinite(summary.bytes)
