@@ -350,7 +350,7 @@ def _squared_sum(block: Array) -> float:
 def k_nearest(rows: Array, k: int = N_NEIGHBORS) -> Array:
     """Return the nearest other clips of each clip, by cosine.
 
-    Faster than ``sklearn.neighbors.NearestNeighbors`` by a factor of about 1.8, in less memory.
+    Faster than ``sklearn.neighbors.NearestNeighbors`` by a factor of about 1.8.
 
     Parameters
     ----------
