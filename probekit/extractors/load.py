@@ -288,8 +288,7 @@ def parse_parameters(card: ExtractorCard, values: dict[str, str]) -> Params:
                 ) from error
         if facts.choices and value not in facts.choices:
             raise ProbekitError(
-                f"{card.name}: {name} must be one of "
-                f"{', '.join(map(str, facts.choices))}, got {value!r}"
+                f"{card.name}: {name}={value!r} is not one of {', '.join(map(str, facts.choices))}"
             )
         params[name] = value
     return params
