@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,6 +49,13 @@ class WriteHook:
 
     def __call__(self, function):
         self._patch.setattr("probekit.utils.atomic._test_hook", function)
+
+    @contextmanager
+    def during(self, function):
+        """Call a function at each point within a block."""
+        with self._patch.context() as patch:
+            patch.setattr("probekit.utils.atomic._test_hook", function)
+            yield
 
     @staticmethod
     def source(code):

@@ -554,25 +554,26 @@ def test_file_that_is_no_result_is_named(small):
 @pytest.mark.parametrize(
     ("commits", "point"), [(1, "before-rename"), (2, "before-flush"), (2, "before-rename")]
 )
-def test_killed_write_leaves_no_half_result(small, commits, point):
+def test_killed_write_leaves_no_half_result(small, write_hook, commits, point):
     """A process that is gone at once, while it writes the arrays (1) or the JSON (2)."""
     place, _, _ = small
-    script = f"""
+    kill = f"""
 import os
-from probekit.utils import atomic as commit
-from probekit.scores import store
-from pathlib import Path
 
-passed = []
-def reached(point):
-    passed.append(point)
-    if passed.count("before-write") == {commits} and point == {point!r}:
+points = []
+def at_point(point):
+    points.append(point)
+    if points.count("before-write") == {commits} and point == {point!r}:
         os._exit(9)
-commit._test_hook = reached
+"""
+    save = f"""
+from pathlib import Path
+from probekit.scores import store
+
 path = store.result_path(Path({str(place.reports)!r}), "mine", "made", "0" * 64)
 store.save(path, {{"format": store.FORMAT}}, {{"predictions/scores": [1.0, 2.0]}})
 """
-    ended = subprocess.run([sys.executable, "-c", script], check=False)
+    ended = subprocess.run([sys.executable, "-c", write_hook.source(kill) + save], check=False)
     assert ended.returncode == 9
     assert not place.files("*.json")
     assert store.load_results(place.reports) == []

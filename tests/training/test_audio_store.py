@@ -14,7 +14,6 @@ from probekit.data import readers
 from probekit.errors import CacheError, DataError, UnknownNameError
 from probekit.training import audio_store
 from probekit.training.audio_store import AudioStore
-from probekit.utils import atomic
 
 RATE = 16000
 
@@ -121,21 +120,22 @@ def test_only_what_is_heard_names_a_sound(folder, tmp_path, counted):
     assert {p.stem for p in kept.glob("sound-*")} == {slow.path.stem, changed.path.stem}
 
 
-KILLED = """
+KILL = """
 import os, sys
+
+points = []
+def at_point(point):
+    points.append(point)
+    if points.count(sys.argv[3]) == int(sys.argv[4]):
+        os._exit(9)
+"""
+BUILD = """
 from pathlib import Path
 from probekit.data import readers
-from probekit.utils import atomic
 from probekit.training import audio_store
 from probekit.training.audio_store import AudioStore
 
 audio_store._COMMIT_BYTES = 20_000
-seen = []
-def stop(point):
-    seen.append(point)
-    if seen.count(sys.argv[3]) == int(sys.argv[4]):
-        os._exit(9)
-atomic._test_hook = stop
 AudioStore.open(readers.from_folder(Path(sys.argv[1])), 16000, Path(sys.argv[2]), jobs=1)
 """
 
@@ -145,10 +145,11 @@ AudioStore.open(readers.from_folder(Path(sys.argv[1])), 16000, Path(sys.argv[2])
     [("clip-decoded", 17, (8, 12)), ("before-rename", 1, (0, 0)), ("after-rename", 1, (0, 0))],
 )
 def test_a_build_that_is_killed_goes_on_where_it_was(
-    corpus, tmp_path, counted, point, times, again
+    corpus, tmp_path, counted, write_hook, point, times, again
 ):
     arguments = [corpus, tmp_path / "kept", point, times]
-    done = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], check=False)
+    code = write_hook.source(KILL) + BUILD
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=False)
     assert done.returncode == 9
     clips = readers.from_folder(corpus)
     sound = AudioStore.open(clips, RATE, tmp_path / "kept")
@@ -164,7 +165,9 @@ def test_a_build_that_is_killed_goes_on_where_it_was(
 @pytest.mark.parametrize(
     "damage", ["journal cut", "journal of others", "zeros", "samples cut", "no journal"]
 )
-def test_leftovers_that_do_not_fit_are_not_trusted(corpus, tmp_path, monkeypatch, damage):
+def test_leftovers_that_do_not_fit_are_not_trusted(
+    corpus, tmp_path, monkeypatch, write_hook, damage
+):
     clips = readers.from_folder(corpus)
     kept = tmp_path / "kept"
     monkeypatch.setattr(audio_store, "_COMMIT_BYTES", 20_000)
@@ -175,10 +178,8 @@ def test_leftovers_that_do_not_fit_are_not_trusted(corpus, tmp_path, monkeypatch
         if points.count("clip-decoded") == 15:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(atomic, "_test_hook", stop)
-        with pytest.raises(KeyboardInterrupt):
-            AudioStore.open(clips, RATE, kept)
+    with write_hook.during(stop), pytest.raises(KeyboardInterrupt):
+        AudioStore.open(clips, RATE, kept)
     [journal], [growing] = kept.glob("*.journal"), kept.glob("*.growing")
     lines = journal.read_text().splitlines(keepends=True)
     assert 5 < len(lines) < 15
