@@ -506,7 +506,7 @@ def test_recordings_that_changed_under_the_same_fingerprint_are_another_run(smal
         table.loc[0, "sha256"] = "0" * 64
         return index_module.Index(table, found.parts)
 
-    monkeypatch.setattr(index_module, "load_index", changed)
+    monkeypatch.setattr("probekit.cache.embeddings.load_index", changed)
     (second,) = place.evaluate()
     assert second["sources"] == first["sources"]
     assert second["run"] != first["run"]
