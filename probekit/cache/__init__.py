@@ -1,1 +1,1 @@
-"""The embedding cache: HDF5 parts that are written whole or not at all, and can prove it."""
+"""The embedding cache: HDF5 parts that are written atomically and hold their own digest."""

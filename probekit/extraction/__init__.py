@@ -1,1 +1,1 @@
-"""Stage 1: recordings become embeddings in a cache."""
+"""Stage 1, extraction: embeddings of recordings, stored in a cache."""

@@ -63,7 +63,7 @@ def toy_part(numbers=range(6), *, failed=(7,), dtype="float32", frames=True, **m
     )
 
 
-def toy_layout(dataset="songs", buckets=4, **changes):
+def make_layout(dataset="songs", buckets=4, **changes):
     facts = {
         "extractor": "toy",
         "fingerprint": FINGERPRINT,
@@ -83,8 +83,8 @@ def toy():
 
 
 @pytest.fixture
-def toy_settled():
-    return toy_layout
+def toy_layout():
+    return make_layout
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def put():
     """Write clips into a folder of a cache, each into the part that it belongs to."""
 
     def write(cache, numbers=range(12), failed=(), *, info=None, **kind):
-        info = info or toy_layout()
+        info = info or make_layout()
         folder = layout.dataset_folder(cache, info.extractor, info.fingerprint, info.dataset)
         info = layout.create_or_load_layout(folder, info)
         groups = {}

@@ -26,9 +26,9 @@ def test_a_crop_is_a_stretch_of_the_clip_s_frames(songs):
     reader = songs.crops(ids(numbers), 4.0)  # 4 / 0.96 s
     assert (reader.frames, reader.hop, len(reader)) == (4, 0.96, 5)
     np.testing.assert_array_equal(reader.counts, [8, 20, 1, 13, 8])
-    found, first = reader.random([4, 1, 3, 2], np.random.default_rng(0))
-    assert (found.shape, found.dtype) == ((4, 4, 3), np.float32)
-    for crop, start, number in zip(found, first, [7, 19, 12, 0], strict=True):
+    crops_read, first = reader.random([4, 1, 3, 2], np.random.default_rng(0))
+    assert (crops_read.shape, crops_read.dtype) == ((4, 4, 3), np.float32)
+    for crop, start, number in zip(crops_read, first, [7, 19, 12, 0], strict=True):
         expected = frames(number)[start : start + 4]
         np.testing.assert_array_equal(crop[: len(expected)], expected)
         assert not crop[len(expected) :].any()
@@ -82,12 +82,12 @@ def test_few_parts_are_held_open(songs, monkeypatch):
     assert len(reader._open) == 1
 
 
-def test_half_precision(tmp_path, put, toy_settled):
-    songs = embeddings.Embeddings(put(tmp_path, info=toy_settled(dtype="float16"), dtype="float16"))
+def test_half_precision(tmp_path, put, toy_layout):
+    songs = embeddings.Embeddings(put(tmp_path, info=toy_layout(dtype="float16"), dtype="float16"))
     for dtype, expected in (("stored", "f2"), ("float32", "f4")):
-        found = songs.crops(ids([9]), 2.0, dtype=dtype).read([0], [3])
-        assert found.dtype == expected
-        np.testing.assert_array_equal(found, [np.float16(frames(9))[3:5]])
+        crops_read = songs.crops(ids([9]), 2.0, dtype=dtype).read([0], [3])
+        assert crops_read.dtype == expected
+        np.testing.assert_array_equal(crops_read, [np.float16(frames(9))[3:5]])
 
 
 @pytest.mark.parametrize("when", ["before", "between"])
@@ -109,9 +109,9 @@ def test_parts_that_are_written_anew_meanwhile(songs, put, tmp_path, when):
 
 
 def test_a_part_of_failures_only(tmp_path, put, toy):
-    where = put(tmp_path, range(4))
-    part.write_part(where / "part-00099.h5", toy([], failed=[90]))
-    reader = embeddings.Embeddings(where).crops(ids(range(4)), 1.0)
+    folder = put(tmp_path, range(4))
+    part.write_part(folder / "part-00099.h5", toy([], failed=[90]))
+    reader = embeddings.Embeddings(folder).crops(ids(range(4)), 1.0)
     assert reader.frames == 1
 
 

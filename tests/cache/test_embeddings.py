@@ -20,15 +20,15 @@ def mean(number):
 
 def test_vectors_come_in_the_order_asked_for(songs):
     wanted = [7, 0, 11, 7, 3]
-    found = songs.vectors(ids(wanted))
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, [mean(n) for n in wanted])
+    vectors = songs.vectors(ids(wanted))
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, [mean(n) for n in wanted])
 
 
 def test_poolings_stand_side_by_side(songs):
-    found = songs.vectors(ids([4, 2]), "seq", ["max", "mean"])
-    np.testing.assert_array_equal(found[:, 3:], [mean(4), mean(2)])
-    np.testing.assert_array_equal(found[:, :3], [mean(n) + 0.125 * n for n in (4, 2)])
+    vectors = songs.vectors(ids([4, 2]), "seq", ["max", "mean"])
+    np.testing.assert_array_equal(vectors[:, 3:], [mean(4), mean(2)])
+    np.testing.assert_array_equal(vectors[:, :3], [mean(n) + 0.125 * n for n in (4, 2)])
     np.testing.assert_array_equal(
         songs.vectors(ids([5]), "vec", ["std"]),
         [np.arange(4) - 5],  # one vector already
@@ -37,9 +37,9 @@ def test_poolings_stand_side_by_side(songs):
 
 def test_frames_of_a_clip(songs):
     for number in (0, 5, 11):
-        found = songs.frames(ids([number])[0])
+        vectors = songs.frames(ids([number])[0])
         time = np.arange(number + 1)[:, None]
-        np.testing.assert_array_equal(found, number + 0.25 * time + 0.125 * np.arange(3))
+        np.testing.assert_array_equal(vectors, number + 0.25 * time + 0.125 * np.arange(3))
 
 
 def test_what_is_kept_can_be_asked(songs):
@@ -73,20 +73,20 @@ def test_frames_that_were_not_kept(tmp_path, put):
         songs.frames(ids([1])[0])
 
 
-def test_half_precision_is_read_as_single(tmp_path, put, toy_settled):
-    settled = toy_settled(dtype="float16")
-    songs = embeddings.Embeddings(put(tmp_path, info=settled, dtype="float16"))
-    found = songs.vectors(ids([3]))
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, [np.float16(mean(3))])
+def test_half_precision_is_read_as_single(tmp_path, put, toy_layout):
+    info = toy_layout(dtype="float16")
+    songs = embeddings.Embeddings(put(tmp_path, info=info, dtype="float16"))
+    vectors = songs.vectors(ids([3]))
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, [np.float16(mean(3))])
     assert songs.frames(ids([3])[0]).dtype == np.float32
 
 
 def test_a_part_of_failures_does_not_hide_the_others(tmp_path, put, toy):
-    where = put(tmp_path, range(4))
+    folder = put(tmp_path, range(4))
     for name in ("part-00000.h5", "part-00099.h5"):  # as the first one and as the last
-        part.write_part(where / name, toy([], failed=[90]))
-        songs = embeddings.Embeddings(where)
+        part.write_part(folder / name, toy([], failed=[90]))
+        songs = embeddings.Embeddings(folder)
         held = sorted(songs.clip_ids)
         assert len(songs.vectors(held)) == len(held) > 0
 
@@ -102,9 +102,9 @@ def test_parts_that_are_written_anew_meanwhile_give_the_right_rows(songs, put, t
         songs.vectors(ids(range(12)))
 
 
-def test_finding(tmp_path, put, toy_settled):
+def test_finding(tmp_path, put, toy_layout):
     put(tmp_path)
-    assert embeddings.find_embeddings(tmp_path, "toy", "songs").layout == toy_settled()
+    assert embeddings.find_embeddings(tmp_path, "toy", "songs").layout == toy_layout()
     assert embeddings.find_embeddings(tmp_path, "toy@ffff:size=3", "songs").folder.name == "songs"
 
 
@@ -133,10 +133,10 @@ def test_finding_what_is_not_there(tmp_path, put, selection, dataset, reason):
         embeddings.find_embeddings(tmp_path, selection, dataset)
 
 
-def test_several_that_fit_are_listed(tmp_path, put, toy_settled):
+def test_several_that_fit_are_listed(tmp_path, put, toy_layout):
     put(tmp_path)
     identity = {"extractor": "toy", "params": {"size": 4}, "weights": {"main": "random:0"}}
-    put(tmp_path, info=toy_settled(fingerprint="a" * 64, identity=identity))
+    put(tmp_path, info=toy_layout(fingerprint="a" * 64, identity=identity))
     with pytest.raises(CacheError) as caught:
         embeddings.find_embeddings(tmp_path, "toy", "songs")
     assert "-e toy@aaaaaaaa   size=4, main random:0" in str(caught.value)
@@ -159,11 +159,11 @@ def test_an_empty_cache(tmp_path, put):
         embeddings.Embeddings(tmp_path / "gone")
 
 
-def test_a_parameter_that_nothing_has_brings_the_near_ones(tmp_path, put, toy_settled):
+def test_a_parameter_that_nothing_has_brings_the_near_ones(tmp_path, put, toy_layout):
     put(tmp_path, range(3))
     with pytest.raises(CacheError, match=r"parameter of toy 'pol'\. Did you mean 'pool'"):
         embeddings.find_embeddings(tmp_path, "toy:pol=mean", "songs")
     identity = {"extractor": "vggish", "params": {}}  # of a time when its card had no parameter
-    put(tmp_path, info=toy_settled(extractor="vggish", identity=identity))
+    put(tmp_path, info=toy_layout(extractor="vggish", identity=identity))
     with pytest.raises(CacheError, match="no vggish:quantize=round for songs, only"):
         embeddings.find_embeddings(tmp_path, "vggish:quantize=round", "songs")

@@ -10,8 +10,10 @@ CLIPS = 150
 
 @pytest.fixture
 def clips():
-    own = [{"clip_id": f"/data/{k}.wav", "path": f"{k}.wav", "start": k / 2} for k in range(CLIPS)]
-    return manifests.from_rows("songs", own)
+    content_of = [
+        {"clip_id": f"/data/{k}.wav", "path": f"{k}.wav", "start": k / 2} for k in range(CLIPS)
+    ]
+    return manifests.from_rows("songs", content_of)
 
 
 @pytest.fixture
@@ -33,20 +35,20 @@ def bring(clips, paths, cache, **changes):
 def test_row_i_is_clip_i(tmp_path, clips, arrays):
     left = np.random.default_rng(0).normal(size=(CLIPS, 3))
     right = np.arange(CLIPS)
-    made = bring(clips, arrays(left, right), tmp_path / "cache", note="epoch 12")
-    assert sorted(made.clip_ids) == sorted(clips.clip_ids)
-    assert len(made.index.parts) == 3
+    imported = bring(clips, arrays(left, right), tmp_path / "cache", note="epoch 12")
+    assert sorted(imported.clip_ids) == sorted(clips.clip_ids)
+    assert len(imported.index.parts) == 3
     order = clips.clip_ids[::-1]
-    found = embeddings.find_embeddings(tmp_path / "cache", "mine", "songs").vectors(order)
+    vectors = embeddings.find_embeddings(tmp_path / "cache", "mine", "songs").vectors(order)
     expected = np.column_stack([left, right])[::-1].astype(np.float32)
-    np.testing.assert_array_equal(found, expected)
-    assert made.layout.provenance == ["imported embeddings"]
-    assert made.meta["card"]["note"] == "epoch 12"
-    assert [source["file"] for source in made.layout.identity["imported"]] == [
+    np.testing.assert_array_equal(vectors, expected)
+    assert imported.layout.provenance == ["imported embeddings"]
+    assert imported.meta["card"]["note"] == "epoch 12"
+    assert [source["file"] for source in imported.layout.identity["imported"]] == [
         "layer0.npy",
         "layer1.npy",
     ]
-    assert [part.verify_part(made.folder / name) for name in made.index.parts] == [None] * 3
+    assert [part.verify_part(imported.folder / name) for name in imported.index.parts] == [None] * 3
 
 
 def test_the_same_again_is_the_same_and_other_numbers_are_another(tmp_path, clips, arrays):
@@ -60,9 +62,9 @@ def test_the_same_again_is_the_same_and_other_numbers_are_another(tmp_path, clip
 
 def test_half_precision(tmp_path, clips, arrays):
     values = np.linspace(-3, 3, CLIPS)
-    made = bring(clips, arrays(values), tmp_path / "cache", dtype="float16")
-    found = made.vectors(clips.clip_ids)[:, 0]
-    np.testing.assert_array_equal(found, values.astype(np.float16))
+    imported = bring(clips, arrays(values), tmp_path / "cache", dtype="float16")
+    vectors = imported.vectors(clips.clip_ids)[:, 0]
+    np.testing.assert_array_equal(vectors, values.astype(np.float16))
     with pytest.raises(DataError, match="float16 cannot hold all values of layer0"):
         bring(clips, arrays(values * 1e6), tmp_path / "cache", dtype="float16")
 
@@ -103,9 +105,9 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, clips, arrays, content, reas
 
 
 def test_files_that_are_no_arrays_are_named(tmp_path, clips):
-    whole = tmp_path / "whole.npz"
-    np.savez_compressed(whole, x=np.random.default_rng(0).normal(size=(CLIPS, 50)))
-    content = whole.read_bytes()
+    archive = tmp_path / "whole.npz"
+    np.savez_compressed(archive, x=np.random.default_rng(0).normal(size=(CLIPS, 50)))
+    content = archive.read_bytes()
     damaged = bytearray(content)
     damaged[len(content) // 2] ^= 0xFF
     np.save(tmp_path / "object.npy", np.array([{}, []], dtype=object), allow_pickle=True)
@@ -118,8 +120,8 @@ def test_files_that_are_no_arrays_are_named(tmp_path, clips):
         "cut.npy": cut,
         "damaged.npz": bytes(damaged),
     }
-    for name, own in files.items():
-        (tmp_path / name).write_bytes(own)
+    for name, content_of in files.items():
+        (tmp_path / name).write_bytes(content_of)
     for name in (*files, "object.npy", "."):
         with pytest.raises(DataError, match=r"not a readable|no such file"):
             bring(clips, [tmp_path / name], tmp_path / "cache")

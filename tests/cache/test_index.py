@@ -11,24 +11,24 @@ def scanned(monkeypatch):
     names = []
     scan = index._scan
 
-    def watch(path, settled):
+    def watch(path, info):
         names.append(path.name)
-        return scan(path, settled)
+        return scan(path, info)
 
     monkeypatch.setattr(index, "_scan", watch)
     return names
 
 
-def facts(found):
-    columns = found.table.sort_values("clip_id").reset_index(drop=True)
-    return columns.to_dict("list"), found.parts
+def facts(loaded):
+    columns = loaded.table.sort_values("clip_id").reset_index(drop=True)
+    return columns.to_dict("list"), loaded.parts
 
 
 def test_the_index_says_what_the_parts_hold(tmp_path, put, toy):
-    where = put(tmp_path, range(10), failed=[10, 11])
-    table = index.load_index(where).table.set_index("clip_id")
+    folder = put(tmp_path, range(10), failed=[10, 11])
+    table = index.load_index(folder).table.set_index("clip_id")
     assert sorted(table.index) == [f"clip-{n:02d}-ö" for n in range(12)]
-    assert set(table["part"]) == {path.name for path in where.glob("*.h5")}
+    assert set(table["part"]) == {path.name for path in folder.glob("*.h5")}
     good = table.loc["clip-04-ö"]
     assert (good["failed"], good["reason"], good["size"]) == (False, "", 1004)
     assert (good["start"], good["end"], good["duration"]) == (2.0, 9.0, 5.0)
@@ -37,45 +37,45 @@ def test_the_index_says_what_the_parts_hold(tmp_path, put, toy):
     bad = table.loc["clip-10-ö"]
     assert (bad["failed"], bad["row"], bad["reason"]) == (True, -1, "née 10")
     assert (bad["size"], bad["end"]) == (10, 2.0)
-    for path in where.glob("*.h5"):
+    for path in folder.glob("*.h5"):
         rows = table[(table["part"] == path.name) & ~table["failed"]].sort_values("row")
         assert list(rows.index) == list(part.read_part(path).rows)
 
 
 def test_an_index_that_is_current_is_not_made_again(tmp_path, put, scanned):
-    where = put(tmp_path, range(10), failed=[10])
-    first = index.load_index(where)
+    folder = put(tmp_path, range(10), failed=[10])
+    first = index.load_index(folder)
     assert len(scanned) == 4
-    again = index.load_index(where)
+    again = index.load_index(folder)
     assert len(scanned) == 4
     np.testing.assert_equal(facts(again), facts(first))
 
 
 def test_only_parts_that_changed_are_read_again(tmp_path, put, toy, scanned):
-    where = put(tmp_path, range(20))
-    index.load_index(where)
+    folder = put(tmp_path, range(20))
+    index.load_index(folder)
     scanned.clear()
-    name, gone = sorted(path.name for path in where.glob("*.h5"))[1:3]
-    ids = part.read_part(where / name).rows
-    kept = [number for number in range(20) if f"clip-{number:02d}-ö" in ids][1:]
-    part.write_part(where / name, toy(kept, failed=[77]))
-    lost = set(part.read_part(where / gone).rows)
-    (where / gone).unlink()
-    found = index.load_index(where)
+    name, gone = sorted(path.name for path in folder.glob("*.h5"))[1:3]
+    ids = part.read_part(folder / name).rows
+    remaining = [number for number in range(20) if f"clip-{number:02d}-ö" in ids][1:]
+    part.write_part(folder / name, toy(remaining, failed=[77]))
+    lost = set(part.read_part(folder / gone).rows)
+    (folder / gone).unlink()
+    loaded = index.load_index(folder)
     assert scanned == [name]
-    (where / "index.parquet").unlink()
-    np.testing.assert_equal(facts(found), facts(index.load_index(where)))
-    assert lost.isdisjoint(found.table["clip_id"])
-    assert "clip-77-ö" in set(found.table["clip_id"])
+    (folder / "index.parquet").unlink()
+    np.testing.assert_equal(facts(loaded), facts(index.load_index(folder)))
+    assert lost.isdisjoint(loaded.table["clip_id"])
+    assert "clip-77-ö" in set(loaded.table["clip_id"])
 
 
 def test_a_part_that_was_written_anew_is_noticed(tmp_path, put, toy, scanned):
-    where = put(tmp_path, range(20))
-    index.load_index(where)
+    folder = put(tmp_path, range(20))
+    index.load_index(folder)
     scanned.clear()
-    path = min(where.glob("*.h5"))
+    path = min(folder.glob("*.h5"))
     part.write_part(path, toy([50]))
-    assert "clip-50-ö" in set(index.load_index(where).table["clip_id"])
+    assert "clip-50-ö" in set(index.load_index(folder).table["clip_id"])
     assert scanned == [path.name]
 
 
@@ -92,72 +92,72 @@ def test_a_part_that_was_written_anew_is_noticed(tmp_path, put, toy, scanned):
     ids=["missing", "empty", "cut", "zeros", "other columns", "a folder"],
 )
 def test_an_index_that_is_of_no_use_is_made_anew(tmp_path, put, scanned, spoil):
-    where = put(tmp_path, range(10), failed=[10])
-    expected = facts(index.load_index(where))
-    spoil(where / "index.parquet")
+    folder = put(tmp_path, range(10), failed=[10])
+    expected = facts(index.load_index(folder))
+    spoil(folder / "index.parquet")
     scanned.clear()
-    if (where / "index.parquet").is_dir():
+    if (folder / "index.parquet").is_dir():
         with pytest.raises(CacheError, match=r"index\.parquet: "):
-            index.load_index(where)
+            index.load_index(folder)
         return
-    np.testing.assert_equal(facts(index.load_index(where)), expected)
+    np.testing.assert_equal(facts(index.load_index(folder)), expected)
     assert len(scanned) == 4
-    index.load_index(where)
+    index.load_index(folder)
     assert len(scanned) == 4
 
 
 def test_looking_only_writes_nothing(tmp_path, put):
-    where = put(tmp_path)
-    before = sorted(where.iterdir())
-    assert len(index.load_index(where, save=False).table) == 12
-    assert sorted(where.iterdir()) == before
+    folder = put(tmp_path)
+    before = sorted(folder.iterdir())
+    assert len(index.load_index(folder, save=False).table) == 12
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize("errno", [13, 30])
 def test_a_cache_that_cannot_be_written_is_read(tmp_path, put, monkeypatch, errno):
-    where = put(tmp_path)
+    folder = put(tmp_path)
 
     def refuse(path, write):
         raise OSError(errno, "no", str(path))
 
     monkeypatch.setattr(index.atomic, "atomic_write", refuse)
-    assert len(index.load_index(where).table) == 12
+    assert len(index.load_index(folder).table) == 12
 
 
 def test_a_part_of_another_fingerprint_is_refused(tmp_path, put, toy):
-    where = put(tmp_path)
-    index.load_index(where)
-    stray = where / "part-00077.h5"
+    folder = put(tmp_path)
+    index.load_index(folder)
+    stray = folder / "part-00077.h5"
     identity = {"extractor": "toy", "version": 3, "params": {"size": 3}, "precision": "float32"}
     part.write_part(stray, toy(fingerprint="e" * 64, identity=identity))
     with pytest.raises(CacheError) as caught:
-        index.load_index(where)
+        index.load_index(folder)
     for word in (str(stray), "f" * 16, "e" * 16, "version: 3 in the cache, 1 requested"):
         assert word in str(caught.value)
 
 
 def test_a_damaged_part_is_named_with_what_to_do(tmp_path, put):
-    where = put(tmp_path)
-    path = min(where.glob("*.h5"))
+    folder = put(tmp_path)
+    path = min(folder.glob("*.h5"))
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(CacheError, match="cache repair") as caught:
-        index.load_index(where)
+        index.load_index(folder)
     assert str(path) in str(caught.value)
 
 
 def test_folders_without_clips(tmp_path, put, toy):
-    where = put(tmp_path, [])
-    assert len(index.load_index(where).table) == 0
-    part.write_part(where / "part-00000.h5", toy([], failed=[]))
-    found = index.load_index(where)
-    assert len(found.table) == 0
-    assert found.arrays("seq") == []
+    folder = put(tmp_path, [])
+    assert len(index.load_index(folder).table) == 0
+    part.write_part(folder / "part-00000.h5", toy([], failed=[]))
+    loaded = index.load_index(folder)
+    assert len(loaded.table) == 0
+    assert loaded.arrays("seq") == []
 
 
 def test_parts_of_which_all_clips_failed_do_not_count(tmp_path, put, toy):
-    where = put(tmp_path, range(8))
-    part.write_part(where / "part-00099.h5", toy([], failed=[50, 51]))
-    assert index.load_index(where).arrays("seq") == ["frames", "max", "mean", "std"]
-    part.write_part(where / "part-00098.h5", toy([60], frames=False, failed=[]))
-    assert index.load_index(where).arrays("seq") == ["max", "mean", "std"]
-    assert index.load_index(where).arrays("nothing") == []
+    folder = put(tmp_path, range(8))
+    part.write_part(folder / "part-00099.h5", toy([], failed=[50, 51]))
+    assert index.load_index(folder).arrays("seq") == ["frames", "max", "mean", "std"]
+    part.write_part(folder / "part-00098.h5", toy([60], frames=False, failed=[]))
+    assert index.load_index(folder).arrays("seq") == ["max", "mean", "std"]
+    assert index.load_index(folder).arrays("nothing") == []

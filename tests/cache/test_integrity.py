@@ -13,96 +13,96 @@ def table(numbers, name="songs"):
     return manifest.from_rows(name, [{"clip_id": i, "path": f"{i}.wav"} for i in ids(numbers)])
 
 
-def own(numbers, name, buckets=4):
+def clips_in(numbers, name, buckets=4):
     """The clips that belong in a part."""
     return [i for i in ids(numbers) if layout.part_name(layout.bucket(i, buckets)) == name]
 
 
 @pytest.fixture
-def where(tmp_path, put):
+def folder(tmp_path, put):
     return put(tmp_path, range(20), failed=[30])
 
 
-def test_a_whole_folder_has_no_faults(where):
+def test_a_whole_folder_has_no_faults(folder):
     ticks = []
-    assert integrity.find_damaged(where, lambda: ticks.append(1)) == {}
+    assert integrity.find_damaged(folder, lambda: ticks.append(1)) == {}
     assert len(ticks) == 4
-    assert integrity.find_missing(where, [table(range(20))], {}) == {}
+    assert integrity.find_missing(folder, [table(range(20))], {}) == {}
 
 
 @pytest.mark.parametrize("offset", [0, 30, 300, 511, 512, 700, 5000, -1])
-def test_one_flipped_byte_is_named(where, offset):
-    path = sorted(where.glob("*.h5"))[1]
+def test_one_flipped_byte_is_named(folder, offset):
+    path = sorted(folder.glob("*.h5"))[1]
     content = bytearray(path.read_bytes())
     content[offset] ^= 0x10
     path.write_bytes(content)
-    assert list(integrity.find_damaged(where)) == [path.name]
+    assert list(integrity.find_damaged(folder)) == [path.name]
 
 
-def test_parts_that_were_cut_or_are_foreign_are_named(where, toy):
-    first, second, third, _ = sorted(where.glob("*.h5"))
+def test_parts_that_were_cut_or_are_foreign_are_named(folder, toy):
+    first, second, third, _ = sorted(folder.glob("*.h5"))
     first.write_bytes(first.read_bytes()[:-1])
     second.write_bytes(b"")
     part.write_part(third, toy([50], fingerprint="e" * 64))
-    found = integrity.find_damaged(where)
-    assert list(found) == [first.name, second.name, third.name]
-    assert found[third.name] == f"of fingerprint {'e' * 16}, not {'f' * 16}"
+    result = integrity.find_damaged(folder)
+    assert list(result) == [first.name, second.name, third.name]
+    assert result[third.name] == f"of fingerprint {'e' * 16}, not {'f' * 16}"
 
 
 @pytest.mark.parametrize("known_by", ["index", "manifest"])
-def test_a_deleted_part_is_noticed(where, known_by):
-    index.load_index(where)
-    gone = sorted(where.glob("*.h5"))[2]
+def test_a_deleted_part_is_noticed(folder, known_by):
+    index.load_index(folder)
+    gone = sorted(folder.glob("*.h5"))[2]
     gone.unlink()
     if known_by == "manifest":
-        (where / index.INDEX_FILE).unlink()
-    found = integrity.find_missing(where, [table(range(20))], {})
-    expected = own(range(20), gone.name)
-    assert found == {gone.name: expected if known_by == "manifest" else sorted(expected)}
+        (folder / index.INDEX_FILE).unlink()
+    result = integrity.find_missing(folder, [table(range(20))], {})
+    expected = clips_in(range(20), gone.name)
+    assert result == {gone.name: expected if known_by == "manifest" else sorted(expected)}
 
 
-def test_a_deleted_part_that_nothing_knows_of_is_not_noticed(where):
-    sorted(where.glob("*.h5"))[2].unlink()
-    assert integrity.find_missing(where, [], {}) == {}
+def test_a_deleted_part_that_nothing_knows_of_is_not_noticed(folder):
+    sorted(folder.glob("*.h5"))[2].unlink()
+    assert integrity.find_missing(folder, [], {}) == {}
 
 
 def test_clips_that_were_never_asked_for_are_not_lost(tmp_path, put):
-    where = put(tmp_path, range(4))  # of twenty, in two or three of the four parts
-    assert len(list(where.glob("*.h5"))) < 4
-    assert integrity.find_missing(where, [table(range(20))], {}) == {}
+    folder = put(tmp_path, range(4))  # of twenty, in two or three of the four parts
+    assert len(list(folder.glob("*.h5"))) < 4
+    assert integrity.find_missing(folder, [table(range(20))], {}) == {}
     # another task on the same clips, which is there as a whole, is evidence
-    gone = sorted(where.glob("*.h5"))[0]
+    gone = sorted(folder.glob("*.h5"))[0]
     gone.unlink()
-    found = integrity.find_missing(where, [table(range(20)), table(range(4), "few")], {})
-    assert found == {gone.name: own(range(4), gone.name)}
+    result = integrity.find_missing(folder, [table(range(20)), table(range(4), "few")], {})
+    assert result == {gone.name: clips_in(range(4), gone.name)}
 
 
-def test_damaged_parts_lost_what_the_index_knew(where):
-    index.load_index(where)
-    path = sorted(where.glob("*.h5"))[0]
+def test_damaged_parts_lost_what_the_index_knew(folder):
+    index.load_index(folder)
+    path = sorted(folder.glob("*.h5"))[0]
     path.write_bytes(b"x" * path.stat().st_size)
-    damaged = integrity.find_damaged(where)
-    expected = own([*range(20), 30], path.name)
-    assert integrity.find_missing(where, [], damaged) == {path.name: sorted(expected)}
-    (where / index.INDEX_FILE).unlink()
-    assert integrity.find_missing(where, [], damaged) == {path.name: []}
-    assert integrity.find_missing(where, [table(range(20))], damaged) == {
-        path.name: own(range(20), path.name)
+    damaged = integrity.find_damaged(folder)
+    expected = clips_in([*range(20), 30], path.name)
+    assert integrity.find_missing(folder, [], damaged) == {path.name: sorted(expected)}
+    (folder / index.INDEX_FILE).unlink()
+    assert integrity.find_missing(folder, [], damaged) == {path.name: []}
+    assert integrity.find_missing(folder, [table(range(20))], damaged) == {
+        path.name: clips_in(range(20), path.name)
     }
 
 
 def test_damaged_parts_of_a_few_clips_take_what_a_manifest_has(tmp_path, put):
-    where = put(tmp_path, range(4))
-    path = sorted(where.glob("*.h5"))[0]
+    folder = put(tmp_path, range(4))
+    path = sorted(folder.glob("*.h5"))[0]
     path.write_bytes(b"")
-    found = integrity.find_missing(where, [table(range(20))], integrity.find_damaged(where))
-    assert found == {path.name: own(range(20), path.name)}
+    result = integrity.find_missing(folder, [table(range(20))], integrity.find_damaged(folder))
+    assert result == {path.name: clips_in(range(20), path.name)}
 
 
-def test_a_part_that_was_set_aside_is_lost(where):
-    path = sorted(where.glob("*.h5"))[3]
-    path.rename(where / f"{integrity.QUARANTINE_PREFIX}{path.name}")
-    assert list(integrity.find_missing(where, [table(range(20))], {})) == [path.name]
+def test_a_part_that_was_set_aside_is_lost(folder):
+    path = sorted(folder.glob("*.h5"))[3]
+    path.rename(folder / f"{integrity.QUARANTINE_PREFIX}{path.name}")
+    assert list(integrity.find_missing(folder, [table(range(20))], {})) == [path.name]
 
 
 def test_damaged_heads_are_named(tmp_path):
@@ -111,10 +111,10 @@ def test_damaged_heads_are_named(tmp_path):
     assert integrity.find_damaged_head(tmp_path).startswith("damaged")
 
 
-def test_a_lost_description_is_an_error(where):
-    (where / "dataset.json").unlink()
+def test_a_lost_description_is_an_error(folder):
+    (folder / "dataset.json").unlink()
     with pytest.raises(CacheError, match="not the description"):
-        integrity.find_damaged(where)
+        integrity.find_damaged(folder)
 
 
 def test_all_manifests_of_some_names(tmp_path):
@@ -124,7 +124,7 @@ def test_all_manifests_of_some_names(tmp_path):
         path = manifests.save_manifest(tmp_path, table(numbers, name))
         os.utime(path, ns=(1, 10**18 - age))
     (tmp_path / "manifests" / "a-000000000000.parquet").write_bytes(b"no")
-    found = manifests.all_manifests(tmp_path, ["a", "c"])
-    assert [clips.clip_ids for clips in found] == [ids([1]), ids([1, 2]), ids([4])]
+    result = manifests.all_manifests(tmp_path, ["a", "c"])
+    assert [clips.clip_ids for clips in result] == [ids([1]), ids([1, 2]), ids([4])]
     bad = tmp_path / "manifests" / "a-000000000000.parquet"
     assert [p for p in bad.parent.iterdir() if not manifests.is_readable(p)] == [bad]

@@ -38,25 +38,25 @@ def test_number_of_parts(clips, each, buckets):
     assert layout.choose_buckets(clips, each) == buckets
 
 
-def test_the_first_extraction_settles_the_layout(tmp_path, toy_settled):
-    where = layout.dataset_folder(tmp_path, "toy", "f" * 64, "songs")
-    first = layout.create_or_load_layout(where, toy_settled(buckets=4))
-    assert layout.create_or_load_layout(where, toy_settled(buckets=9, dtype="float16")) == first
-    assert layout.load_layout(where) == first == toy_settled(buckets=4)
-    assert [path.name for path in where.iterdir()] == ["dataset.json"]
+def test_the_first_extraction_settles_the_layout(tmp_path, toy_layout):
+    folder = layout.dataset_folder(tmp_path, "toy", "f" * 64, "songs")
+    first = layout.create_or_load_layout(folder, toy_layout(buckets=4))
+    assert layout.create_or_load_layout(folder, toy_layout(buckets=9, dtype="float16")) == first
+    assert layout.load_layout(folder) == first == toy_layout(buckets=4)
+    assert [path.name for path in folder.iterdir()] == ["dataset.json"]
 
 
-def test_two_fingerprints_never_mix(tmp_path, toy_settled):
-    where = tmp_path / "toy-ffffffff" / "songs"
-    layout.create_or_load_layout(where, toy_settled())
-    other = toy_settled(
+def test_two_fingerprints_never_mix(tmp_path, toy_layout):
+    folder = tmp_path / "toy-ffffffff" / "songs"
+    layout.create_or_load_layout(folder, toy_layout())
+    other = toy_layout(
         fingerprint="f" * 8 + "0" * 56,
         identity={"extractor": "toy", "version": 2, "params": {"size": 3}, "extra": True},
     )
     with pytest.raises(CacheError) as caught:
-        layout.create_or_load_layout(where, other)
+        layout.create_or_load_layout(folder, other)
     text = str(caught.value)
-    assert str(where) in text
+    assert str(folder) in text
     assert "f" * 16 in text
     assert "f" * 8 + "0" * 8 in text
     assert "version: 1 in the cache, 2 requested" in text
@@ -71,11 +71,11 @@ def test_a_damaged_description_is_named(tmp_path, content):
         layout.load_layout(tmp_path)
 
 
-def test_a_description_is_plain_json(tmp_path, toy_settled):
-    layout.create_or_load_layout(tmp_path, toy_settled())
-    kept = json.loads((tmp_path / "dataset.json").read_text())
-    assert kept["buckets"] == 4
-    assert kept["fingerprint"] == "f" * 64
+def test_a_description_is_plain_json(tmp_path, toy_layout):
+    layout.create_or_load_layout(tmp_path, toy_layout())
+    stored = json.loads((tmp_path / "dataset.json").read_text())
+    assert stored["buckets"] == 4
+    assert stored["fingerprint"] == "f" * 64
 
 
 @pytest.mark.parametrize("dataset", ["../up", "a/b", "..", ".", "", "a\\b", "a\0"])
@@ -84,11 +84,11 @@ def test_datasets_stay_inside_the_cache(tmp_path, dataset):
         layout.dataset_folder(tmp_path, "toy", "f" * 64, dataset)
 
 
-def test_a_cache_that_is_a_file_is_named(tmp_path, toy_settled):
+def test_a_cache_that_is_a_file_is_named(tmp_path, toy_layout):
     (tmp_path / "cache").write_text("")
-    where = layout.dataset_folder(tmp_path / "cache", "toy", "f" * 64, "songs")
+    folder = layout.dataset_folder(tmp_path / "cache", "toy", "f" * 64, "songs")
     with pytest.raises(CacheError, match=r"cannot be written \(not a directory\).*--cache"):
-        layout.create_or_load_layout(where, toy_settled())
+        layout.create_or_load_layout(folder, toy_layout())
 
 
 def test_the_cache_is_where_it_is_said(tmp_path, monkeypatch):
@@ -104,6 +104,6 @@ def test_parts_do_not_depend_on_the_order(put, tmp_path):
     first = put(tmp_path / "a", numbers)
     random.Random(0).shuffle(numbers)
     second = put(tmp_path / "b", numbers)
-    contents = [{p.name: p.read_bytes() for p in where.glob("*.h5")} for where in (first, second)]
+    contents = [{p.name: p.read_bytes() for p in folder.glob("*.h5")} for folder in (first, second)]
     assert len(contents[0]) == 4
     assert contents[0] == contents[1]

@@ -16,17 +16,20 @@ def ids(numbers):
 def same(same_part):
     """Assert that a folder holds exactly some clips, each in its place."""
 
-    def check(where, numbers, toy, failed=(), dtype="float32", frames=True):
-        buckets = layout.load_layout(where).buckets
+    def check(folder, numbers, toy, failed=(), dtype="float32", frames=True):
+        buckets = layout.load_layout(folder).buckets
         rows, bad = {}, {}
-        for path in sorted(where.glob("part-*.h5")):
+        for path in sorted(folder.glob("part-*.h5")):
             assert part.verify_part(path) is None
-            own = part.read_part(path)
-            for clip_id in (*own.rows, *own.failed):
+            content = part.read_part(path)
+            for clip_id in (*content.rows, *content.failed):
                 assert path.name == layout.part_name(layout.bucket(clip_id, buckets))
-            rows |= own.rows
-            bad |= own.failed
-            same_part(own, part.Part(toy(dtype=dtype).meta, own.grids, own.rows, own.failed))
+            rows |= content.rows
+            bad |= content.failed
+            same_part(
+                content,
+                part.Part(toy(dtype=dtype).meta, content.grids, content.rows, content.failed),
+            )
         expected = toy(numbers, failed=failed, dtype=dtype, frames=frames)
         same_part(
             part.Part(expected.meta, expected.grids, dict(sorted(rows.items())), bad), expected
@@ -52,11 +55,11 @@ def test_two_caches_become_one(tmp_path, put, toy, same):
 @pytest.mark.parametrize("at_once", [1, 1 << 30])
 @pytest.mark.parametrize("buckets", [1, 3, 11])
 def test_into_another_number_of_parts(
-    tmp_path, put, toy, toy_settled, same, monkeypatch, buckets, at_once
+    tmp_path, put, toy, toy_layout, same, monkeypatch, buckets, at_once
 ):
     monkeypatch.setattr(merge, "_BATCH", at_once)
     put(tmp_path / "a", range(0, 40), failed=[60])
-    put(tmp_path / "c", range(35, 50), info=toy_settled(buckets=buckets))
+    put(tmp_path / "c", range(35, 50), info=toy_layout(buckets=buckets))
     [done] = merge.merge_caches([tmp_path / "a"], tmp_path / "c")
     assert layout.load_layout(done.folder).buckets == buckets
     same(done.folder, range(50), toy, failed=[60])
@@ -69,9 +72,11 @@ def test_into_another_number_of_parts(
 def test_merged_parts_are_those_of_one_extraction(tmp_path, put):
     put(tmp_path / "a", range(0, 20, 2))
     put(tmp_path / "b", range(1, 20, 2))
-    whole = put(tmp_path / "whole", range(20))
+    expected_folder = put(tmp_path / "whole", range(20))
     [done] = merge.merge_caches([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
-    contents = [{p.name: p.read_bytes() for p in w.glob("*.h5")} for w in (whole, done.folder)]
+    contents = [
+        {p.name: p.read_bytes() for p in w.glob("*.h5")} for w in (expected_folder, done.folder)
+    ]
     assert contents[0] == contents[1]
 
 
@@ -93,9 +98,9 @@ def test_a_packed_file_is_a_source(tmp_path, put, toy, same):
     [done] = merge.merge_caches([packed], tmp_path / "c")
     assert done.folder == tmp_path / "c" / "toy-ffffffff" / "songs"
     same(done.folder, range(20), toy, failed=[40])
-    found = head.load_head(done.folder.parent)
-    np.testing.assert_array_equal(found.weight, HEAD.weight)
-    assert (found.classes, found.stream, found.pooling) == (("ä", "b"), "vec", "none")
+    loaded = head.load_head(done.folder.parent)
+    np.testing.assert_array_equal(loaded.weight, HEAD.weight)
+    assert (loaded.classes, loaded.stream, loaded.pooling) == (("ä", "b"), "vec", "none")
 
 
 HEAD = head.SavedHead(("ä", "b"), np.ones((2, 4), "f4"), np.zeros(2, "f4"), "vec", "none")
@@ -104,8 +109,8 @@ HEAD = head.SavedHead(("ä", "b"), np.ones((2, 4), "f4"), np.zeros(2, "f4"), "ve
 def test_heads_and_manifests_come_along(tmp_path, put):
     import os
 
-    where = put(tmp_path / "a")
-    head.save_head(where.parent, HEAD)
+    folder = put(tmp_path / "a")
+    head.save_head(folder.parent, HEAD)
     old, new = (
         manifest.from_rows("songs", [{"clip_id": name, "path": name}], class_names=[])
         for name in ("old", "new")
@@ -115,8 +120,8 @@ def test_heads_and_manifests_come_along(tmp_path, put):
     [done] = merge.merge_caches([tmp_path / "a"], tmp_path / "c")
     assert head.load_head(done.folder.parent).classes == ("ä", "b")
     assert manifests.latest_manifest(tmp_path / "c", "songs").clip_ids == ["new"]
-    found = manifests.all_manifests(tmp_path / "c", ["songs"])
-    assert [clips.clip_ids for clips in found] == [["new"], ["old"]]
+    loaded = manifests.all_manifests(tmp_path / "c", ["songs"])
+    assert [clips.clip_ids for clips in loaded] == [["new"], ["old"]]
 
 
 def changed(content, **facts):
@@ -129,24 +134,24 @@ def changed(content, **facts):
 @pytest.mark.parametrize("facts", [{"sha256": b"0" * 64}, {"start": 3.0}])
 @pytest.mark.parametrize("sources", [("b",), ("b", "a")])
 def test_clips_of_one_name_and_two_recordings_are_refused(tmp_path, put, toy, facts, sources):
-    where = put(tmp_path / "a", range(10))
+    folder = put(tmp_path / "a", range(10))
     put(tmp_path / "b", range(8, 20))
     for path in (tmp_path / "b").glob("*/*/*.h5"):
         part.write_part(path, changed(part.read_part(path), **facts))
     into = tmp_path / ("a" if sources == ("b",) else "c")
-    before = {p: p.read_bytes() for p in where.glob("*.h5")}
+    before = {p: p.read_bytes() for p in folder.glob("*.h5")}
     with pytest.raises(CacheError, match=r"2 clips of the same name.*'clip-08-ö', 'clip-09-ö'"):
         merge.merge_caches([tmp_path / name for name in sources], into)
-    assert {p: p.read_bytes() for p in where.glob("*.h5")} == before
+    assert {p: p.read_bytes() for p in folder.glob("*.h5")} == before
     assert not (tmp_path / "c").exists()
 
 
-def test_what_does_not_fit_is_refused(tmp_path, put, toy_settled):
+def test_what_does_not_fit_is_refused(tmp_path, put, toy_layout):
     put(tmp_path / "a", range(10))
-    put(tmp_path / "half", range(10), info=toy_settled(dtype="float16"), dtype="float16")
+    put(tmp_path / "half", range(10), info=toy_layout(dtype="float16"), dtype="float16")
     put(tmp_path / "pooled", range(10), frames=False)
     other = {"extractor": "toy", "version": 2}
-    put(tmp_path / "two", range(10), info=toy_settled(fingerprint="f" * 63 + "0", identity=other))
+    put(tmp_path / "two", range(10), info=toy_layout(fingerprint="f" * 63 + "0", identity=other))
     for name, reason in (
         ("half", "stored as float16, those of .* as float32"),
         ("pooled", r"holds seq/max, seq/mean, seq/std, vec/clip; .*seq/frames"),
@@ -156,9 +161,9 @@ def test_what_does_not_fit_is_refused(tmp_path, put, toy_settled):
             merge.merge_caches([tmp_path / name], tmp_path / "a")
 
 
-def test_two_fingerprints_stay_apart(tmp_path, put, toy_settled):
+def test_two_fingerprints_stay_apart(tmp_path, put, toy_layout):
     put(tmp_path / "a")
-    put(tmp_path / "b", info=toy_settled(fingerprint="e" * 64, identity={"extractor": "toy"}))
+    put(tmp_path / "b", info=toy_layout(fingerprint="e" * 64, identity={"extractor": "toy"}))
     done = merge.merge_caches([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     assert [one.folder.parent.name for one in done] == ["toy-eeeeeeee", "toy-ffffffff"]
 
@@ -192,10 +197,10 @@ def test_other_sources_are_refused(tmp_path, put):
 
 
 @pytest.mark.parametrize("name", ["../../up", "a/b"])
-def test_names_from_elsewhere_stay_inside_the_cache(tmp_path, put, toy_settled, name):
+def test_names_from_elsewhere_stay_inside_the_cache(tmp_path, put, toy_layout, name):
     songs = embeddings.Embeddings(put(tmp_path / "a"))
     for changes in ({"dataset": name}, {"extractor": name}):
-        songs.layout = toy_settled(**changes)
+        songs.layout = toy_layout(**changes)
         songs.meta.update(changes if "extractor" in changes else {})
         packed = pack.pack_embeddings(songs, tmp_path / "p.h5")
         with pytest.raises(CacheError, match="a name without slashes"):
@@ -203,7 +208,7 @@ def test_names_from_elsewhere_stay_inside_the_cache(tmp_path, put, toy_settled, 
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, put, monkeypatch, toy, same):
-    where = put(tmp_path / "a", range(10))
+    folder = put(tmp_path / "a", range(10))
     put(tmp_path / "b", range(10, 30))
     write, count = part.write_part, [0]
 
@@ -217,9 +222,9 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, put, monkeypatch, toy, same
         patch.setattr(part, "write_part", full)
         with pytest.raises(CacheError, match="no space left on device"):
             merge.merge_caches([tmp_path / "b"], tmp_path / "a")
-    assert set(ids(range(10))) < set(embeddings.Embeddings(where).clip_ids)
+    assert set(ids(range(10))) < set(embeddings.Embeddings(folder).clip_ids)
     merge.merge_caches([tmp_path / "b"], tmp_path / "a")  # and it goes on
-    same(where, range(30), toy)
+    same(folder, range(30), toy)
 
 
 def test_progress_is_told(tmp_path, put):

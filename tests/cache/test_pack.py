@@ -18,15 +18,15 @@ def ids(numbers):
 
 
 @pytest.fixture
-def songs(tmp_path, put, toy_settled):
-    settled = toy_settled(provenance=["random weights (seed 0)"])
-    return embeddings.Embeddings(put(tmp_path, range(20), failed=[30, 31], info=settled))
+def songs(tmp_path, put, toy_layout):
+    info = toy_layout(provenance=["random weights (seed 0)"])
+    return embeddings.Embeddings(put(tmp_path, range(20), failed=[30, 31], info=info))
 
 
 def test_a_packed_file_is_read_with_h5py_alone(tmp_path, songs):
     path = pack.pack_embeddings(songs, tmp_path / "songs.h5")
     with h5py.File(path) as file:
-        found = [raw.decode() for raw in file["clip_id"]]
+        loaded = [raw.decode() for raw in file["clip_id"]]
         vectors = file["streams/vec/clip"][:]
         means = file["streams/seq/mean"][:]
         offset = file["streams/seq/offset"][:]
@@ -34,21 +34,21 @@ def test_a_packed_file_is_read_with_h5py_alone(tmp_path, songs):
         assert json.loads(file.attrs["note"]) == ["random weights (seed 0)"]
         assert file.attrs["dataset"] == "songs"
         assert sorted(raw.decode() for raw in file["failed_id"]) == ids([30, 31])
-    assert sorted(found) == ids(range(20))
-    numbers = np.array([int(clip_id[5:7]) for clip_id in found])
+    assert sorted(loaded) == ids(range(20))
+    numbers = np.array([int(clip_id[5:7]) for clip_id in loaded])
     np.testing.assert_array_equal(vectors, np.arange(4) - numbers[:, None])
-    np.testing.assert_array_equal(means, songs.vectors(found))
-    for row, clip_id in enumerate(found):
+    np.testing.assert_array_equal(means, songs.vectors(loaded))
+    for row, clip_id in enumerate(loaded):
         np.testing.assert_array_equal(frames[offset[row] : offset[row + 1]], songs.frames(clip_id))
 
 
 def test_a_packed_file_is_a_part_of_all_clips(tmp_path, songs, toy, same_part):
     path = pack.pack_embeddings(songs, tmp_path / "songs.h5")
     assert part.verify_part(path) is None
-    found = part.read_part(path)
-    assert {found.meta.pop(key) is not None for key in pack.PACK_ATTRIBUTES} == {True}
-    found.rows = dict(sorted(found.rows.items()))
-    same_part(found, toy(range(20), failed=[30, 31]))
+    loaded = part.read_part(path)
+    assert {loaded.meta.pop(key) is not None for key in pack.PACK_ATTRIBUTES} == {True}
+    loaded.rows = dict(sorted(loaded.rows.items()))
+    same_part(loaded, toy(range(20), failed=[30, 31]))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -56,18 +56,18 @@ def test_a_packed_file_is_a_part_of_all_clips(tmp_path, songs, toy, same_part):
 
 
 def test_what_only_some_parts_hold_is_left_out(tmp_path, put, toy):
-    where = put(tmp_path, range(20))
-    path = min(where.glob("*.h5"))
-    kept = [int(i[5:7]) for i in part.read_part(path).rows]
-    part.write_part(path, toy(kept, failed=[], frames=False))
-    packed = part.read_part(pack.pack_embeddings(embeddings.Embeddings(where), tmp_path / "p.h5"))
+    folder = put(tmp_path, range(20))
+    path = min(folder.glob("*.h5"))
+    remaining = [int(i[5:7]) for i in part.read_part(path).rows]
+    part.write_part(path, toy(remaining, failed=[], frames=False))
+    packed = part.read_part(pack.pack_embeddings(embeddings.Embeddings(folder), tmp_path / "p.h5"))
     assert set(packed.rows[ids([3])[0]].streams["seq"]) == {"mean", "std", "max"}
 
 
 def test_a_part_of_failures_is_packed_too(tmp_path, put, toy):
-    where = put(tmp_path, range(4))
-    part.write_part(where / "part-00099.h5", toy([], failed=[90]))
-    packed = part.read_part(pack.pack_embeddings(embeddings.Embeddings(where), tmp_path / "p.h5"))
+    folder = put(tmp_path, range(4))
+    part.write_part(folder / "part-00099.h5", toy([], failed=[90]))
+    packed = part.read_part(pack.pack_embeddings(embeddings.Embeddings(folder), tmp_path / "p.h5"))
     assert (len(packed.rows), list(packed.failed)) == (4, ids([90]))
 
 
@@ -146,10 +146,10 @@ def test_a_disk_that_is_really_full_is_an_error_and_no_crash(tmp_path, songs, cl
 
 def test_npz(tmp_path, songs):
     assert import_export.export_vectors(songs, tmp_path / "e.npz") == 20
-    with np.load(tmp_path / "e.npz", allow_pickle=False) as found:
-        assert list(found["clip_id"]) == ids(range(20))
-        np.testing.assert_array_equal(found["embedding"], songs.vectors(ids(range(20))))
-        about = json.loads(str(found["about"]))
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as loaded:
+        assert list(loaded["clip_id"]) == ids(range(20))
+        np.testing.assert_array_equal(loaded["embedding"], songs.vectors(ids(range(20))))
+        about = json.loads(str(loaded["about"]))
     assert about["note"] == ["random weights (seed 0)"]
     assert (about["stream"], about["pool"], about["failed"]) == ("seq", ["mean"], 2)
 
@@ -159,9 +159,9 @@ def test_parquet(tmp_path, songs, monkeypatch):
 
     monkeypatch.setattr(import_export, "_ROW_GROUP", 7)
     import_export.export_vectors(songs, tmp_path / "e.parquet", pool=["mean", "max"])
-    found = pd.read_parquet(tmp_path / "e.parquet")
-    assert list(found["clip_id"]) == ids(range(20))
-    matrix = np.stack(found["embedding"])
+    loaded = pd.read_parquet(tmp_path / "e.parquet")
+    assert list(loaded["clip_id"]) == ids(range(20))
+    matrix = np.stack(loaded["embedding"])
     assert matrix.dtype == np.float32
     np.testing.assert_array_equal(matrix, songs.vectors(ids(range(20)), "seq", ["mean", "max"]))
     schema = pq.read_schema(tmp_path / "e.parquet")
@@ -171,9 +171,9 @@ def test_parquet(tmp_path, songs, monkeypatch):
 
 def test_a_stream_of_vectors_has_no_pooling(tmp_path, songs):
     import_export.export_vectors(songs, tmp_path / "e.npz", stream="vec")
-    with np.load(tmp_path / "e.npz") as found:
-        assert found["embedding"].shape == (20, 4)
-        assert json.loads(str(found["about"]))["pool"] == []
+    with np.load(tmp_path / "e.npz") as loaded:
+        assert loaded["embedding"].shape == (20, 4)
+        assert json.loads(str(loaded["about"]))["pool"] == []
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def test_large_and_odd_attributes_are_read(tmp_path, toy, same_part):
 
 
 def test_frames_can_be_left_out(path, toy):
-    found = part.read_part(path, frames=False)
-    assert set(found.rows["clip-02-ö"].streams["seq"]) == {"mean", "std", "max"}
+    loaded = part.read_part(path, frames=False)
+    assert set(loaded.rows["clip-02-ö"].streams["seq"]) == {"mean", "std", "max"}
     assert set(toy().rows["clip-02-ö"].streams["seq"]) == {"mean", "std", "max", "frames"}
 
 
@@ -134,7 +134,7 @@ def test_rows_are_looked_up_by_id(path):
 
 
 def test_a_part_of_format_version_1_is_read(toy, same_part):
-    kept = DATA / "part-v1.h5"
-    assert kept.stat().st_size < 20_000
-    assert part.verify_part(kept) is None
-    same_part(part.read_part(kept), toy())
+    stored = DATA / "part-v1.h5"
+    assert stored.stat().st_size < 20_000
+    assert part.verify_part(stored) is None
+    same_part(part.read_part(stored), toy())

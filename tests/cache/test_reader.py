@@ -55,8 +55,8 @@ def test_one_of_many_that_is_not_there(many):
         many.vectors(column)
 
 
-def test_numbers_come_as_they_are_stored(tmp_path, put, toy_settled):
-    settled = toy_settled(dtype="float16")
+def test_numbers_come_as_they_are_stored(tmp_path, put, toy_layout):
+    settled = toy_layout(dtype="float16")
     songs = embeddings.Embeddings(put(tmp_path, info=settled, dtype="float16"))
     for dtype, expected in (("stored", "f2"), ("float16", "f2"), ("float32", "f4")):
         found = songs.vectors(ids([3, 7]), dtype=dtype)
