@@ -109,7 +109,7 @@ def make(
     fingerprint = hashlib.sha256(b"benchmark").hexdigest()
     facts = {"extractor": name, "fingerprint": fingerprint, "identity": {"extractor": name}}
     buckets = layout.choose_buckets(len(ids), 2 * dim * max(1, frames))
-    where = layout.folder(cache, name, fingerprint, "benchmark")
+    where = layout.dataset_folder(cache, name, fingerprint, "benchmark")
     layout.create_or_load_layout(
         where,
         layout.Layout(
@@ -129,5 +129,5 @@ def make(
             kept = {"frames": value} if frames else {"clip": value[0]}
             sha256 = hashlib.sha256(clip_id.encode()).hexdigest().encode()
             content.rows[clip_id] = part.Row({**source, "sha256": sha256}, {"e": kept})
-        part.write(where / layout.part_name(number), content)
+        part.write_part(where / layout.part_name(number), content)
     return where

@@ -32,7 +32,7 @@ from probekit.extractors import load
 begin = perf_counter()
 clips = manifest.read(Path(sys.argv[1]) / "clips.parquet")
 read = perf_counter()
-made = plan.make(clips, len(clips), load.specify("melstats"), Path(sys.argv[1]) / "cache", "many")
+made = plan.make_plan(clips, len(clips), load.resolve_spec("melstats"), Path(sys.argv[1]) / "cache", "many")
 end = perf_counter()
 [peak] = [int(line.split()[1]) / 1e6 for line in open("/proc/self/status") if "VmHWM" in line]
 print(json.dumps([read - begin, end - read, peak, made.cached, made.todo]))
@@ -85,7 +85,7 @@ def prepare(place: Path, clips: int, recordings: int, there: bool, cached: bool)
     )
     manifest.from_rows("many", rows, root=root).write(place / "clips.parquet")
     spec = load.resolve_spec("melstats")
-    where = layout.folder(place / "cache", spec.name, spec.fingerprint, "many")
+    where = layout.dataset_folder(place / "cache", spec.name, spec.fingerprint, "many")
     buckets = layout.choose_buckets(clips, 336 * 4)
     settled = layout.Layout(
         spec.name, spec.fingerprint, spec.identity, "many", buckets, "float32", []
@@ -118,4 +118,4 @@ def prepare(place: Path, clips: int, recordings: int, there: bool, cached: bool)
         "sha256": [f"{k:064x}" for k in range(clips)],
     }
     known = pd.DataFrame(facts)[list(index.COLUMNS)]
-    index.write(where, index.Index(known, parts))
+    index.save_index(where, index.Index(known, parts))
