@@ -30,7 +30,7 @@ from probekit.data import manifest
 from probekit.extraction import plan
 from probekit.extractors import load
 begin = perf_counter()
-clips = manifest.read(Path(sys.argv[1]) / "clips.parquet")
+clips = manifest.read_manifest(Path(sys.argv[1]) / "clips.parquet")
 read = perf_counter()
 made = plan.make_plan(clips, len(clips), load.resolve_spec("melstats"), Path(sys.argv[1]) / "cache", "many")
 end = perf_counter()
