@@ -288,7 +288,8 @@ def parse_parameters(card: ExtractorCard, values: dict[str, str]) -> Params:
                 ) from error
         if facts.choices and value not in facts.choices:
             raise ProbekitError(
-                f"{card.name}: {name}={value!r} is not one of {', '.join(map(str, facts.choices))}"
+                f"{card.name}: {name} must be one of "
+                f"{', '.join(map(str, facts.choices))}, got {value!r}"
             )
         params[name] = value
     return params
