@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from probekit._typing import Array
 from probekit.distillation import methods, provenance
 from probekit.distillation.config import DistillationConfig
+from probekit.distillation.parameter_count import count_parameters
 from probekit.distillation.task_data import DistillationTask
 from probekit.errors import DataError
 from probekit.extractors.students.base import Student
@@ -185,9 +185,7 @@ def train_fold(
     scores = trainer.predict(job, chunks, rows, device=options.device, precision=options.precision)
     if not np.isfinite(scores).all():
         raise DataError(f"{task.card.name}, split {split.name!r}: scores are not finite")
-    result = FoldResult(
-        history, scores, job.select, _count_trained(job), _count_parameters(student)
-    )
+    result = FoldResult(history, scores, job.select, _count_trained(job), count_parameters(student))
     if not config.method.needs_teacher_at_inference:
         run_folder.save_extractor(
             folder,
@@ -311,11 +309,6 @@ def _count_trained(job: TrainingJob) -> int:
     """Return the number of trained parameters."""
     modules = [job.model, *([job.penalty] if job.penalty is not None else [])]
     return sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)
-
-
-def _count_parameters(module: nn.Module) -> int:
-    """Return the number of a module's parameters."""
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _check_defined(config: DistillationConfig, metric: Metric) -> None:

@@ -80,12 +80,14 @@ def count(
         network = zoo.build_student(student, classes)
         if method in fusion.NAMES:
             model = fusion.build(method, network, features)
-            trained = _size(model)
+            trained = count_parameters(model)
         else:
             model = fusion.SupervisedOnly(network)
-            trained = _size(model) + _size(regularizers.build(method, features, network.dim))
+            trained = count_parameters(model) + count_parameters(
+                regularizers.build(method, features, network.dim)
+            )
     teacher_size = sum(size for _, size in sizes) if model.needs_teacher else 0
-    return ParameterCount(method, tuple(teachers), trained, _size(model) + teacher_size)
+    return ParameterCount(method, tuple(teachers), trained, count_parameters(model) + teacher_size)
 
 
 def table(student: str = "harmonic-cnn", classes: int = CLASSES) -> list[ParameterCount]:
@@ -114,14 +116,14 @@ def count_teacher(text: str) -> tuple[int, int]:
     with torch.random.fork_rng(devices=()):
         if selector.name not in cards.card_paths("extractors"):
             extractor = load.build(load.resolve_spec(text))
-            return extractor.streams[extractor.stream_names[0]].dim, _size(extractor)
+            return extractor.streams[extractor.stream_names[0]].dim, count_parameters(extractor)
         card = cards.load_extractor_card(selector.name)
         stream = selector.stream or card.default_stream
         if stream not in card.streams:
             raise unknown_name_error(f"stream of {card.name}", stream, card.streams)
         module = networks.import_network(card)
         extractor = module.build(card, load.parse_parameters(card, selector.params), (stream,))
-    return extractor.streams[stream].dim, _size(extractor)
+    return extractor.streams[stream].dim, count_parameters(extractor)
 
 
 def format_count(number: int) -> str:
@@ -129,6 +131,6 @@ def format_count(number: int) -> str:
     return f"{number / 1e3:.0f}k" if number < 1e6 else f"{number / 1e6:.1f}M"
 
 
-def _size(module: nn.Module) -> int:
-    """Return the number of a module's parameters."""
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of a module's parameters, without running statistics."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -8,7 +8,7 @@ from probekit.extraction.extract import extract
 
 
 @pytest.fixture(scope="module")
-def place(corpus, tmp_path_factory):
+def workspace(corpus, tmp_path_factory):
     """A table of the tiny corpus, and a teacher's frames."""
     base = tmp_path_factory.mktemp("distill")
     rows = ["clip_id,path,label,split"]
@@ -22,11 +22,11 @@ def place(corpus, tmp_path_factory):
 
 
 @pytest.fixture
-def distill(main, place, corpus, tmp_path):
+def distill(main, workspace, corpus, tmp_path):
     def run(*arguments):
-        folders = ("--cache", place / "cache", "--root", corpus, "--reports", tmp_path / "r")
+        folders = ("--cache", workspace / "cache", "--root", corpus, "--reports", tmp_path / "r")
         short = ("--student", "short-chunk:width=2", "--device", "cpu", "--batch", "8")
-        return main("distill", "--task", place / "mine.csv", *folders, *short, *arguments)
+        return main("distill", "--task", workspace / "mine.csv", *folders, *short, *arguments)
 
     return run
 
@@ -69,11 +69,11 @@ def test_json_is_the_results(distill, tmp_path):
     assert json.loads(distill("--epochs", "1", "--json").stdout) == json.loads(done.stdout)
 
 
-def test_students_stand_beside_probes(distill, main, place, corpus, tmp_path):
+def test_students_stand_beside_probes(distill, main, workspace, corpus, tmp_path):
     distill("--epochs", "1")
     distill("--epochs", "1", "--method", "l2", "--teacher", "melstats", "--alpha", "2")
-    folders = ("--cache", place / "cache", "--root", corpus, "--reports", tmp_path / "r")
-    main("evaluate", "--task", place / "mine.csv", "-e", "melstats", *folders)
+    folders = ("--cache", workspace / "cache", "--root", corpus, "--reports", tmp_path / "r")
+    main("evaluate", "--task", workspace / "mine.csv", "-e", "melstats", *folders)
     listed = main("results", "ls", "--reports", tmp_path / "r").stdout
     plain, taught = "none, 1 epoch, batch 8", "l2, alpha 2, 1 epoch, batch 8 (melstats, vectors)"
     for name in (plain, taught, "student:short-chunk:width=2"):

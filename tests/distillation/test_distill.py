@@ -26,7 +26,7 @@ QUICK = {"epochs": 2, "batch": 8, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
-def place(corpus, tmp_path_factory):
+def workspace(corpus, tmp_path_factory):
     """Tables of the tiny corpus's clips, and their embeddings with and without frames."""
     base = tmp_path_factory.mktemp("distill")
     lines = {"single": ["clip_id,path,label,split"], "multi": ["clip_id,path,labels,split"],
@@ -51,10 +51,10 @@ def place(corpus, tmp_path_factory):
 
 
 @pytest.fixture
-def go(place, corpus, tmp_path):
+def go(workspace, corpus, tmp_path):
     def call(task="single", student=STUDENT, teachers=(), **given):
-        options = {**QUICK, "cache": place / "cache", "root": corpus, "reports": tmp_path / "r"}
-        return distill(str(place / f"{task}.csv"), student, teachers, **{**options, **given})
+        options = {**QUICK, "cache": workspace / "cache", "root": corpus, "reports": tmp_path / "r"}
+        return distill(str(workspace / f"{task}.csv"), student, teachers, **{**options, **given})
 
     return call
 
@@ -121,11 +121,11 @@ def test_a_run_has_one_name(go, tmp_path, monkeypatch):
     taught = {"method": "l2", "epochs": 1}
     first = go(teachers="melstats", name="mine", **taught)
     monkeypatch.setattr(trainer, "fit", lambda *a, **k: pytest.fail("trained again"))
-    said = []
+    warned = []
     for other in ({"name": "yours"}, {"name": ""}):
-        assert go(teachers="melstats", warn=said.append, **other, **taught) == first
+        assert go(teachers="melstats", warn=warned.append, **other, **taught) == first
     short = first[0]["run"][:12]
-    assert said == [f"run {short} already exists, and keeps its name 'mine'"] * 2
+    assert warned == [f"run {short} already exists, and keeps its name 'mine'"] * 2
     assert groups.resolve_run(short, reports=tmp_path / "r").results == tuple(first)
     monkeypatch.undo()
     (again,) = go(teachers="melstats", name="yours", again=True, **taught)
@@ -134,7 +134,7 @@ def test_a_run_has_one_name(go, tmp_path, monkeypatch):
     assert len(list((tmp_path / "r").rglob("results/*/*.h5"))) == 1
 
 
-def test_recordings_that_moved_are_the_same_run(go, place, corpus, tmp_path, monkeypatch):
+def test_recordings_that_moved_are_the_same_run(go, workspace, corpus, tmp_path, monkeypatch):
     root = shutil.copytree(corpus, tmp_path / "copy", copy_function=shutil.copyfile)
     first = go(root=root)
     monkeypatch.setattr(trainer, "fit", lambda *a, **k: pytest.fail("trained again"))
@@ -143,8 +143,8 @@ def test_recordings_that_moved_are_the_same_run(go, place, corpus, tmp_path, mon
     assert go(root=corpus) == first
 
 
-def test_what_differs_is_another_run(go, place, corpus, tmp_path):
-    extract(["mfcc"], task=str(place / "single.csv"), root=corpus, cache=tmp_path / "c",
+def test_what_differs_is_another_run(go, workspace, corpus, tmp_path):
+    extract(["mfcc"], task=str(workspace / "single.csv"), root=corpus, cache=tmp_path / "c",
             frames=True)  # fmt: skip
     runs = [
         go(epochs=1),
@@ -190,9 +190,9 @@ def test_folds_in_turn_choose_inside_the_training_folds(go, tmp_path):
     assert some["folds"][0]["score"] == second["score"]  # the same student
 
 
-def test_folds_and_groups_stay_whole(go, place, corpus):
-    card, clips = resolve_clips(str(place / "folds.csv"), place / "cache", corpus)
-    given = task_data.prepare(card, clips, STUDENT, (), cache=place / "cache")
+def test_folds_and_groups_stay_whole(go, workspace, corpus):
+    card, clips = resolve_clips(str(workspace / "folds.csv"), workspace / "cache", corpus)
+    given = task_data.prepare(card, clips, STUDENT, (), cache=workspace / "cache")
     fold = clips.column("fold")
     for split in given.make_splits(1.0, 0, ()):
         rows = [set(part) for part in (split.train, split.valid, split.test)]
@@ -201,15 +201,15 @@ def test_folds_and_groups_stay_whole(go, place, corpus):
         assert [len(one) for one in sides] == [1, 1, 1] and len(set.union(*sides)) == 3
 
 
-def test_a_trained_student_is_an_extractor(go, place, corpus, tmp_path, monkeypatch):
+def test_a_trained_student_is_an_extractor(go, workspace, corpus, tmp_path, monkeypatch):
     (result,) = go(method="dis-reg", teachers="melstats")
     monkeypatch.setenv("PROBEKIT_REPORTS", str(tmp_path / "r"))
     name = f"runs/{result['run'][:12]}"
-    card, clips = resolve_clips(str(place / "single.csv"), place / "cache", corpus)
+    card, clips = resolve_clips(str(workspace / "single.csv"), workspace / "cache", corpus)
     built = probekit.load_extractor(name, streams=["probabilities"], device="cpu")
     (path,) = (tmp_path / "r").rglob("results/*/*.h5")
     kept = predictions.load_predictions(path, result)
-    sound = task_data.prepare(card, clips, STUDENT, (), cache=place / "cache").audio
+    sound = task_data.prepare(card, clips, STUDENT, (), cache=workspace / "cache").audio
     places = [sound.clip_ids.index(i) for i in kept.clip_ids]
     crop = int(built.facts.crop * sound.sr)
     waves = torch.as_tensor(sound.crops(places, [0] * len(places), crop))
@@ -220,11 +220,11 @@ def test_a_trained_student_is_an_extractor(go, place, corpus, tmp_path, monkeypa
     assert taught["embedding"] == "mine"
 
 
-def test_a_student_can_teach(go, place, corpus, tmp_path, monkeypatch):
+def test_a_student_can_teach(go, workspace, corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("PROBEKIT_REPORTS", str(tmp_path / "r"))
     (teacher,) = go()
     name = f"runs/{teacher['run'][:12]}"
-    extract([name], task=str(place / "single.csv"), root=corpus, cache=tmp_path / "c",
+    extract([name], task=str(workspace / "single.csv"), root=corpus, cache=tmp_path / "c",
             streams=["embedding", "logits", "probabilities"], frames=True)  # fmt: skip
     for stream in ("embedding", "logits", "probabilities"):
         method = "con-reg" if stream == "embedding" else "soft-targets"
@@ -237,14 +237,14 @@ def test_a_student_can_teach(go, place, corpus, tmp_path, monkeypatch):
     assert kept["settings"]["parameters"]["trained"] == 16 * 3 + 3  # one linear layer
 
 
-def test_a_killed_run_goes_on_and_is_the_same(go, place, corpus, tmp_path):
+def test_a_killed_run_goes_on_and_is_the_same(go, workspace, corpus, tmp_path):
     options = {"method": "con-reg", "teachers": ["melstats"], "epochs": 30}
     (whole,) = go(**options)
     code = (
         "from probekit.distillation.distill import distill; "
-        f"distill({str(place / 'single.csv')!r}, {STUDENT!r}, ['melstats'], method='con-reg', "
-        f"epochs=30, batch=8, device='cpu', cache={str(place / 'cache')!r}, root={str(corpus)!r}, "
-        f"reports={str(tmp_path / 'k')!r})"
+        f"distill({str(workspace / 'single.csv')!r}, {STUDENT!r}, ['melstats'], method='con-reg', "
+        f"epochs=30, batch=8, device='cpu', cache={str(workspace / 'cache')!r}, "
+        f"root={str(corpus)!r}, reports={str(tmp_path / 'k')!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
     folder = tmp_path / "k" / "students" / whole["run"][:12]
@@ -255,9 +255,9 @@ def test_a_killed_run_goes_on_and_is_the_same(go, place, corpus, tmp_path):
     process.wait()
     done = len(torch.load(folder / "last.ckpt", weights_only=True)["history"])
     assert 1 <= done < 30 and not (folder / "card.yaml").exists()
-    told = []
-    (again,) = go(**options, reports=tmp_path / "k", progress=lambda *given: told.append(given))
-    assert next(k for _, k, of, _ in told if of == 30) == done + 1
+    calls = []
+    (again,) = go(**options, reports=tmp_path / "k", progress=lambda *given: calls.append(given))
+    assert next(k for _, k, of, _ in calls if of == 30) == done + 1
     assert again["run"] == whole["run"] and again["history"] == whole["history"]
     own = [torch.load(tmp_path / r / "students" / folder.name / "weights.pt", weights_only=True)
            for r in ("r", "k")]  # fmt: skip
@@ -278,11 +278,17 @@ def stopped(*given):
         raise Stop
 
 
-def test_other_teachers_under_the_same_name_do_not_go_on_unasked(go, place, corpus, tmp_path):
+def test_other_teachers_under_the_same_name_do_not_go_on_unasked(go, workspace, corpus, tmp_path):
     # arithmetic is part of a fingerprint, as weights are; a name alone does not say which
     for k, precision in enumerate(("float32", "bf16")):
-        extract(["melstats"], task=str(place / "single.csv"), root=corpus, cache=tmp_path / f"c{k}",
-                precision=precision, frames=True)  # fmt: skip
+        extract(
+            ["melstats"],
+            task=str(workspace / "single.csv"),
+            root=corpus,
+            cache=tmp_path / f"c{k}",
+            precision=precision,
+            frames=True,
+        )
     options = {"method": "l2", "teachers": ["melstats"]}
     with pytest.raises(Stop):
         go(**options, cache=tmp_path / "c0", progress=stopped)
@@ -294,14 +300,14 @@ def test_other_teachers_under_the_same_name_do_not_go_on_unasked(go, place, corp
     assert str(e.value).count("melstats@") == 2
     # other settings are another run, and whoever says which teacher means it
     go(**options, cache=tmp_path / "c1", alpha=3, epochs=1)
-    (told,) = (tmp_path / "c1").glob("melstats-*")
-    named = f"melstats@{told.name.removeprefix('melstats-')}"
+    (calls,) = (tmp_path / "c1").glob("melstats-*")
+    named = f"melstats@{calls.name.removeprefix('melstats-')}"
     (other,) = go(method="l2", teachers=[named], cache=tmp_path / "c1")
     (first,) = go(**options, cache=tmp_path / "c0")
     assert other["run"] != first["run"]
 
 
-def test_a_run_that_is_not_gone_on_with_is_said_once(go, place, tmp_path):
+def test_a_run_that_is_not_gone_on_with_is_said_once(go, workspace, tmp_path):
     def third(*given):
         if given[1:3] == (3, 12):
             raise Stop
@@ -309,19 +315,22 @@ def test_a_run_that_is_not_gone_on_with_is_said_once(go, place, tmp_path):
     with pytest.raises(Stop):
         go(epochs=12, name="mine", progress=third)
     (folder,) = (tmp_path / "r" / "students").iterdir()
-    said = []
-    go(epochs=2, seeds=2, warn=said.append)
-    assert said == [
+    warned = []
+    go(epochs=2, seeds=2, warn=warned.append)
+    assert warned == [
         "an interrupted run (epoch 3) has different settings (epochs 12 → 2) and is not resumed: "
         f"{folder}"
     ]
     # the nearest, and what does not show in numbers is named alone
-    go(epochs=2, method="l1", teachers="melstats", warn=said.append)  # another method
-    go(epochs=12, batch=4, crop=0.3, warn=said.append)
-    assert "different settings (samples 8800 → 4800, batch 8 → 4) and" in said[1] and len(said) == 2
-    told = []
-    go(epochs=12, warn=told.append)  # this very one
-    assert told == []
+    go(epochs=2, method="l1", teachers="melstats", warn=warned.append)  # another method
+    go(epochs=12, batch=4, crop=0.3, warn=warned.append)
+    assert (
+        "different settings (samples 8800 → 4800, batch 8 → 4) and" in warned[1]
+        and len(warned) == 2
+    )
+    calls = []
+    go(epochs=12, warn=calls.append)  # this very one
+    assert calls == []
 
 
 def test_two_processes_do_not_train_the_same_run(go, tmp_path):
@@ -333,24 +342,28 @@ def test_two_processes_do_not_train_the_same_run(go, tmp_path):
         go(progress=again)
 
 
-def test_a_share_of_the_labels_that_lacks_a_class_is_said(go, place, corpus):
-    said = []
-    (result,) = go(fractions=[0.2], epochs=1, task="multi", warn=said.append)
+def test_a_share_of_the_labels_that_lacks_a_class_is_said(go, workspace, corpus):
+    warned = []
+    (result,) = go(fractions=[0.2], epochs=1, task="multi", warn=warned.append)
     assert result["folds"][0]["train"] < 3
-    assert said and "classes with no training clips" in said[0] and "20 % of the labels" in said[0]
-    missing = said[0].rpartition(": ")[2].split(", ")
+    assert (
+        warned
+        and "classes with no training clips" in warned[0]
+        and "20 % of the labels" in warned[0]
+    )
+    missing = warned[0].rpartition(": ")[2].split(", ")
     assert [p for p in result["provenance"] if p.startswith("never in training")] == [
         f"never in training: {', '.join(missing)}"
     ]
 
 
-def test_loss_chooses_where_the_metric_is_not_defined(go, place, tmp_path, monkeypatch):
+def test_loss_chooses_where_the_metric_is_not_defined(go, workspace, tmp_path, monkeypatch):
     seen = []
     fit = trainer.fit
     monkeypatch.setattr(
         trainer, "fit", lambda job, *a, **k: (seen.append(job), fit(job, *a, **k))[1]
     )
-    head, *rows = (place / "multi.csv").read_text().splitlines()
+    head, *rows = (workspace / "multi.csv").read_text().splitlines()
     first = next(row for row in rows if row.endswith(",valid"))
     kept = [row if row == first else row.replace(",valid", ",train") for row in rows]
     (tmp_path / "one.csv").write_text("\n".join([head, *kept]) + "\n")
@@ -358,10 +371,10 @@ def test_loss_chooses_where_the_metric_is_not_defined(go, place, tmp_path, monke
     assert len(seen[0].valid_clips) == 1 and seen[0].select == "loss"
 
 
-def test_a_share_is_of_the_training_clips(place, corpus):
+def test_a_share_is_of_the_training_clips(workspace, corpus):
     for task in ("multi", "folds"):  # with validation clips of its own, and without
-        card, clips = resolve_clips(str(place / f"{task}.csv"), place / "cache", corpus)
-        given = task_data.prepare(card, clips, STUDENT, (), cache=place / "cache")
+        card, clips = resolve_clips(str(workspace / f"{task}.csv"), workspace / "cache", corpus)
+        given = task_data.prepare(card, clips, STUDENT, (), cache=workspace / "cache")
         for split, whole in zip(
             given.make_splits(0.5, 1, ()), given.make_splits(1, 1, ()), strict=True
         ):
@@ -392,11 +405,11 @@ def test_too_small_a_share_is_said_with_its_clips(go, task, words):
     assert "hyper" not in str(error.value) and "larger fraction" in str(error.value)
 
 
-def test_recordings_that_cannot_be_read_are_counted(place, corpus, tmp_path):
+def test_recordings_that_cannot_be_read_are_counted(workspace, corpus, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(corpus, root)
     (root / "tone" / "tone1.flac").write_bytes(b"no sound")
-    (result,) = distill(str(place / "single.csv"), STUDENT, root=root, cache=tmp_path / "c",
+    (result,) = distill(str(workspace / "single.csv"), STUDENT, root=root, cache=tmp_path / "c",
                         reports=tmp_path / "r", **QUICK)  # fmt: skip
     assert result["clips"]["missing_count"] == 1 and "tone1" in result["clips"]["missing"]
     assert "23 of 24 clips" in result["provenance"]
@@ -461,8 +474,8 @@ def test_mistakes_are_said(go, given, words):
         go(**given)
 
 
-def test_a_teacher_that_lacks_clips_is_said_before_training(go, place, corpus, tmp_path):
-    extract(["melstats"], task=str(place / "single.csv"), root=corpus, cache=tmp_path / "c",
+def test_a_teacher_that_lacks_clips_is_said_before_training(go, workspace, corpus, tmp_path):
+    extract(["melstats"], task=str(workspace / "single.csv"), root=corpus, cache=tmp_path / "c",
             frames=True, limit=10)  # fmt: skip
     with pytest.raises(ProbekitError, match=r"lacks \d+ of 12 clips"):
         go(method="con-reg", teachers="melstats", cache=tmp_path / "c")
@@ -477,8 +490,8 @@ def test_won_runs_through_its_phases(go):
     assert result["settings"]["recipe"]["chunks"] == "won"
 
 
-def test_distill_is_of_the_public_api(place, corpus, tmp_path):
-    folders = {"root": corpus, "cache": place / "cache", "reports": tmp_path / "r"}
-    (result,) = probekit.distill(str(place / "single.csv"), STUDENT, **folders, **QUICK)
+def test_distill_is_of_the_public_api(workspace, corpus, tmp_path):
+    folders = {"root": corpus, "cache": workspace / "cache", "reports": tmp_path / "r"}
+    (result,) = probekit.distill(str(workspace / "single.csv"), STUDENT, **folders, **QUICK)
     assert store.list_results(tmp_path / "r")[0][1] == result
     assert json.loads(json.dumps(result)) == result

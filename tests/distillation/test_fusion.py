@@ -28,73 +28,73 @@ def model(name, text):
 @pytest.mark.parametrize("text", SMALL)
 @pytest.mark.parametrize("name", fusion.NAMES)
 def test_shapes_and_gradients(name, text):
-    made = model(name, text)
+    fusion_model = model(name, text)
     waves, v = inputs(text)
-    logits, embedding = made(waves, v)
+    logits, embedding = fusion_model(waves, v)
     assert logits.shape == (3, 4)
     assert embedding.shape[:2] == v.shape[:2]
     (logits.square().sum() + embedding.square().sum()).backward()
     # no layer is left over: unused ones would stop training on several devices
-    assert {key for key, p in made.named_parameters() if p.grad is None} == set()
+    assert {key for key, p in fusion_model.named_parameters() if p.grad is None} == set()
 
 
 @pytest.mark.parametrize("name", ["none", "concat"])
 def test_harmonic_cnn(name):
-    made = model(name, "harmonic-cnn")
+    fusion_model = model(name, "harmonic-cnn")
     waves, v = inputs("harmonic-cnn", clips=2)
-    logits, embedding = made(waves, v)
+    logits, embedding = fusion_model(waves, v)
     assert logits.shape == (2, 4) and embedding.shape == (2, 1, 256)
     logits.sum().backward()
-    assert {key for key, p in made.named_parameters() if p.grad is None} == set()
+    assert {key for key, p in fusion_model.named_parameters() if p.grad is None} == set()
 
 
 @pytest.mark.parametrize("name", fusion.NAMES)
 def test_who_reads_what(name):
-    made = model(name, "short-chunk:width=2").eval()
+    fusion_model = model(name, "short-chunk:width=2").eval()
     waves, v = inputs("short-chunk:width=2")
-    logits, embedding = made(waves, v)
-    by_features = not torch.equal(made(waves, v + 1)[0], logits)
-    by_sound = not torch.equal(made(waves.flip(1), v)[0], logits)
-    assert by_features == made.needs_teacher == (name != "none")
+    logits, embedding = fusion_model(waves, v)
+    by_features = not torch.equal(fusion_model(waves, v + 1)[0], logits)
+    by_sound = not torch.equal(fusion_model(waves.flip(1), v)[0], logits)
+    assert by_features == fusion_model.needs_teacher == (name != "none")
     assert by_sound == (name != "feature-only")
     if name not in ("none", "feature-only"):  # regularizers read the embedding as it was
-        assert torch.equal(made(waves, v + 1)[1], embedding)
+        assert torch.equal(fusion_model(waves, v + 1)[1], embedding)
 
 
 def test_plain_is_the_student():
-    made = model("none", "short-chunk:width=2").eval()
+    fusion_model = model("none", "short-chunk:width=2").eval()
     waves, _ = inputs("short-chunk:width=2")
-    assert torch.equal(made(waves)[0], made.student(waves))
+    assert torch.equal(fusion_model(waves)[0], fusion_model.student(waves))
 
 
 def test_concat_reads_both_side_by_side():
-    made = model("concat", "cf-net:width=8").eval()
+    fusion_model = model("concat", "cf-net:width=8").eval()
     waves, v = inputs("cf-net:width=8")
-    logits, embedding = made(waves, v)
-    weight, bias = made.student.head.dense.weight, made.student.head.dense.bias
+    logits, embedding = fusion_model(waves, v)
+    weight, bias = fusion_model.student.head.dense.weight, fusion_model.student.head.dense.bias
     assert weight.shape == (4, 8 + FEATURES)
     expected = embedding[:, 0] @ weight[:, :8].T + v[:, 0] @ weight[:, 8:].T + bias
     torch.testing.assert_close(logits, expected)
 
 
 def test_film_scales_and_shifts():
-    made = model("film", "short-chunk:width=2").eval()
+    fusion_model = model("film", "short-chunk:width=2").eval()
     waves, v = inputs("short-chunk:width=2")
-    logits, embedding = made(waves, v)
+    logits, embedding = fusion_model(waves, v)
     scaled = torch.empty_like(embedding)
     for i in range(len(v)):
         for t in range(v.shape[1]):
-            gamma = made.gamma.weight @ v[i, t] + made.gamma.bias
-            beta = made.beta.weight @ v[i, t] + made.beta.bias
+            gamma = fusion_model.gamma.weight @ v[i, t] + fusion_model.gamma.bias
+            beta = fusion_model.beta.weight @ v[i, t] + fusion_model.beta.bias
             scaled[i, t] = gamma * embedding[i, t] + beta
-    torch.testing.assert_close(logits, made.student.decode(scaled))
+    torch.testing.assert_close(logits, fusion_model.student.decode(scaled))
 
 
 def test_feature_only_has_no_encoder():
-    made = model("feature-only", "harmonic-cnn").eval()
-    assert {key.partition(".")[0] for key, _ in made.named_parameters()} == {"decoder"}
+    fusion_model = model("feature-only", "harmonic-cnn").eval()
+    assert {key.partition(".")[0] for key, _ in fusion_model.named_parameters()} == {"decoder"}
     v = torch.randn(2, 1, FEATURES)
-    torch.testing.assert_close(made(None, v)[0], made.decoder(v))
+    torch.testing.assert_close(fusion_model(None, v)[0], fusion_model.decoder(v))
 
 
 def test_decoder_of_harmonic_cnn_is_the_network_s_own():

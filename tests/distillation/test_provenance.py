@@ -13,7 +13,7 @@ LABELS = ("click", "noise", "tone")
 
 
 @pytest.fixture(scope="module")
-def place(corpus, tmp_path_factory):
+def students(corpus, tmp_path_factory):
     """A table with folds, students trained for two of them, and their embeddings."""
     base = tmp_path_factory.mktemp("lineage")
     for name in ("small", "other"):  # the same ids, of two datasets
@@ -42,7 +42,7 @@ def run(base, corpus, task="small", **options):
                    **options)  # fmt: skip
 
 
-def said(results):
+def notes_of(results):
     return [[text for text in one["provenance"] if "runs/" in text] for one in results]
 
 
@@ -54,32 +54,32 @@ def own(name, trained_on=8, chose=8, of=24):
 
 
 @pytest.mark.parametrize("probe", ["linear", "head"])
-def test_a_probe_on_its_clips_says_so(place, tmp_path, probe):
-    base, made = place
+def test_a_probe_on_its_clips_says_so(students, tmp_path, probe):
+    base, made = students
     options = {"probe": probe, "cache": base / "cache", "reports": tmp_path}
     found = evaluate(str(base / "small.csv"), [made["3"]], **options)
-    assert said(found) == [own(made["3"])]  # over the test clips of all three folds
+    assert notes_of(found) == [own(made["3"])]  # over the test clips of all three folds
     assert not any("only" in text for text in found[0]["provenance"])
     found = evaluate(str(base / "other.csv"), [made["3"]], **options)
-    assert said(found) == [[]]  # equal ids of another dataset are other clips
+    assert notes_of(found) == [[]]  # equal ids of another dataset are other clips
 
 
-def test_each_of_several_students_is_named(place, tmp_path):
-    base, made = place
+def test_each_of_several_students_is_named(students, tmp_path):
+    base, made = students
     options = {"cache": base / "cache", "reports": tmp_path}
     found = evaluate(str(base / "small.csv"), [f"{made['3']}+{made['2']}"], **options)
-    assert said(found) == [own(made["3"]) + own(made["2"])]
+    assert notes_of(found) == [own(made["3"]) + own(made["2"])]
 
 
-def test_where_it_is_not_known_that_is_said_and_is_another_run(place, tmp_path):
-    base, made = place
+def test_where_it_is_not_known_that_is_said_and_is_another_run(students, tmp_path):
+    base, made = students
     options = {"cache": base / "cache", "reports": tmp_path}
     (known,) = evaluate(str(base / "small.csv"), [made["3"]], **options)
     (home,) = (base / "cache").glob(f"student-{made['3'].removeprefix('runs/')}-*")
     kept = (home / training_clips.CLIPS_FILE).read_bytes()
     (home / training_clips.CLIPS_FILE).unlink()
     (old,) = evaluate(str(base / "small.csv"), [made["3"]], **options)
-    assert said([old]) == [[f"it is not known which clips {made['3']} was trained on"]]
+    assert notes_of([old]) == [[f"it is not known which clips {made['3']} was trained on"]]
     assert old["run"] != known["run"]
     with pytest.MonkeyPatch.context() as patch:  # extracting, with nothing to do, brings it back
         patch.setenv("PROBEKIT_REPORTS", str(base / "r"))
@@ -89,16 +89,16 @@ def test_where_it_is_not_known_that_is_said_and_is_another_run(place, tmp_path):
 
 @pytest.mark.parametrize("how", ["teacher", "init"])
 def test_a_student_that_learns_from_one_says_so_and_hands_it_on(
-    place, corpus, tmp_path, monkeypatch, how
+    students, corpus, tmp_path, monkeypatch, how
 ):
-    base, made = place
+    base, made = students
     monkeypatch.setenv("PROBEKIT_REPORTS", str(base / "r"))
     given = {
         "teacher": {"method": "l2", "teachers": [made["3"]]},
         "init": {"method": "init", "init": made["3"]},
     }[how]
     (whole,) = run(base, corpus, **given)
-    assert said([whole]) == [own(made["3"])]
+    assert notes_of([whole]) == [own(made["3"])]
     clips = training_clips.load(base / "r" / "students" / made["3"].removeprefix("runs/"))
     ids = {}
     for fold in "123":  # the last is the one that its teacher has not heard
@@ -109,7 +109,7 @@ def test_a_student_that_learns_from_one_says_so_and_hands_it_on(
         counts = [clips.count(use, "small", tested) for use in ("trained", "chose")]
         assert sorted(counts) == ([0, 0] if fold == "3" else [0, 8])
         notes = own(made["3"], *counts, of=8)
-        assert said([one]) == [[text for text in notes if " 0 of " not in text]]
+        assert notes_of([one]) == [[text for text in notes if " 0 of " not in text]]
         assert f"fold {fold} only" in one["provenance"]
     card = card_module.read_student_card(base / "r" / "students" / ids["1"])
     assert (card.task, card.dataset, card.fold) == ("small", "small", "1")
@@ -125,8 +125,8 @@ def test_a_student_that_learns_from_one_says_so_and_hands_it_on(
     )
 
 
-def test_a_student_without_the_list_teaches_with_a_note(place, corpus, tmp_path, monkeypatch):
-    base, made = place
+def test_a_student_without_the_list_teaches_with_a_note(students, corpus, tmp_path, monkeypatch):
+    base, made = students
     monkeypatch.setenv("PROBEKIT_REPORTS", str(base / "r"))
     folder = base / "r" / "students" / made["2"].removeprefix("runs/")
     kept = (folder / training_clips.CLIPS_FILE).read_bytes()
@@ -134,14 +134,14 @@ def test_a_student_without_the_list_teaches_with_a_note(place, corpus, tmp_path,
     (one,) = run(base, corpus, method="init", init=made["2"], folds=["1"], seeds=1)
     (folder / training_clips.CLIPS_FILE).write_bytes(kept)
     note = f"it is not known which clips {made['2']} was trained on"
-    assert said([one]) == [[note]]
+    assert notes_of([one]) == [[note]]
     assert (
         card_module.read_student_card(base / "r" / "students" / one["run"][:12]).caveat == note
     )  # lasts
 
 
-def test_students_are_found_among_the_reports_of_the_run(place, corpus, tmp_path, monkeypatch):
-    base, made = place
+def test_students_are_found_among_the_reports_of_the_run(students, corpus, tmp_path, monkeypatch):
+    base, made = students
     monkeypatch.setenv("PROBEKIT_REPORTS", str(tmp_path / "nothing"))
     (one,) = run(base, corpus, method="init", init=made["3"], folds=["3"], lr=1e-4)
     assert one["settings"]["init"] == made["3"]

@@ -128,13 +128,13 @@ def test_soft_targets(target, temperature, data):
         theirs, ours = v[i][valid[i]].mean(0) / temperature, logits[i] / temperature
         if target == "single":
             p, q = softmax(theirs), softmax(ours)
-            found = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+            divergence = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
         else:
             pairs = [(sigmoid(a), sigmoid(b)) for a, b in zip(theirs, ours, strict=True)]
-            found = np.mean(
+            divergence = np.mean(
                 [a * math.log(a / b) + (1 - a) * math.log((1 - a) / (1 - b)) for a, b in pairs]
             )
-        expected.append(found * temperature**2)
+        expected.append(divergence * temperature**2)
     assert run(module, logits, v, valid) == pytest.approx(np.mean(expected), rel=1e-9)
 
 
@@ -142,10 +142,10 @@ def test_soft_targets(target, temperature, data):
 def test_soft_targets_take_probabilities(target, data):
     l, v, valid = data  # noqa: E741
     v = np.repeat(v[:, :1, :DIM], TIME, axis=1)  # the mean of logits is not that of probabilities
-    made = torch.tensor(v).softmax(-1) if target == "single" else torch.tensor(v).sigmoid()
+    probabilities = torch.tensor(v).softmax(-1) if target == "single" else torch.tensor(v).sigmoid()
     results = [
         run(regularizers.SoftTargets(2.0, target, form), l[:, 0], features, valid)
-        for form, features in (("logits", v), ("probabilities", made.numpy()))
+        for form, features in (("logits", v), ("probabilities", probabilities.numpy()))
     ]
     assert results[0] == pytest.approx(results[1], rel=1e-9)
     sure = np.zeros((CLIPS, TIME, DIM))
@@ -169,7 +169,7 @@ def test_soft_targets_are_least_where_opinions_agree(target, data):
 ALL = list(regularizers.NAMES)
 
 
-def made(name):
+def make(name):
     torch.manual_seed(0)
     features = DIM if name == "soft-targets" else FEATURES
     return regularizers.build(name, features, DIM, classes=DIM), features
@@ -188,7 +188,7 @@ def arguments(name, features, dtype=torch.float64):
 
 @pytest.mark.parametrize("name", ALL)
 def test_gradients(name):
-    module, features = made(name)
+    module, features = make(name)
     module.double()
     l, v, valid = arguments(name, features)  # noqa: E741
     torch.autograd.gradcheck(lambda x: module(x, v, valid), (l,))
@@ -205,7 +205,7 @@ def test_gradients(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_frames_that_are_not_valid_do_not_count(name):
-    module, features = made(name)
+    module, features = make(name)
     l, v, valid = arguments(name, features, torch.float32)  # noqa: E741
     before = module(l, v, valid)
     other = torch.where(valid[..., None], v, torch.full_like(v, 1e3))
@@ -218,7 +218,7 @@ def test_frames_that_are_not_valid_do_not_count(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_zeros_give_finite_gradients(name):
-    module, features = made(name)
+    module, features = make(name)
     l, v, valid = arguments(name, features, torch.float32)  # noqa: E741
     l = torch.zeros_like(l, requires_grad=True)  # noqa: E741
     loss = module(l, torch.zeros_like(v), valid)
@@ -228,18 +228,18 @@ def test_zeros_give_finite_gradients(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_half_precision_is_computed_in_single(name):
-    module, features = made(name)
+    module, features = make(name)
     l, v, valid = arguments(name, features, torch.float32)  # noqa: E741
     rounded = l.detach().bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = module(rounded, v, valid)
-    assert found.dtype == torch.float32
-    assert torch.equal(found, module(rounded.float(), v, valid))
+        loss = module(rounded, v, valid)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, module(rounded.float(), v, valid))
 
 
 @pytest.mark.parametrize("name", ["con-reg", "dis-reg", "l1", "l2", "cf-reg"])
 def test_a_step_downhill_helps(name):
-    module, features = made(name)
+    module, features = make(name)
     l, v, valid = arguments(name, features)  # noqa: E741
     module.double()
     optimizer = torch.optim.SGD([l, *module.parameters()], lr=0.05)

@@ -59,19 +59,19 @@ def test_frames_are_those_of_the_seconds_that_are_heard(songs, tmp_path, both):
     places = rng.permutation(len(IDS))
     starts = rng.integers(0, 9 * RATE, len(IDS))
     starts[:3] = 0, 9.6 * RATE + 1, 12 * RATE  # two pass the end of their clip
-    found, valid = teachers.read_frames(places, starts, rate=RATE)
-    assert (found.shape, found.dtype, valid.shape) == ((9, STEPS, 12), np.float32, (9, STEPS))
-    for row, place, start in zip(range(9), places, starts, strict=True):
-        one, there = plain(vggish[IDS[place]], VGGISH, Fraction(int(start), RATE))
-        other, also = plain(openl3[IDS[place]], OPENL3, Fraction(int(start), RATE))
+    features, valid = teachers.read_frames(places, starts, rate=RATE)
+    assert (features.shape, features.dtype, valid.shape) == ((9, STEPS, 12), np.float32, (9, STEPS))
+    for row, clip, start in zip(range(9), places, starts, strict=True):
+        one, there = plain(vggish[IDS[clip]], VGGISH, Fraction(int(start), RATE))
+        other, also = plain(openl3[IDS[clip]], OPENL3, Fraction(int(start), RATE))
         np.testing.assert_array_equal(valid[row], there & also)
         expected = np.concatenate([one, other], axis=1) * valid[row][:, None]
         # sums of at most four float32 products of numbers up to 5
-        np.testing.assert_allclose(found[row], expected, rtol=0, atol=5e-6)
+        np.testing.assert_allclose(features[row], expected, rtol=0, atol=5e-6)
     assert [own.all() for own in valid[:3]] == [True, False, False]
     assert valid[1].any() and not valid[2].any()
     seconds = [float(Fraction(int(s), RATE)) for s in starts]
-    np.testing.assert_array_equal(teachers.read_frames(places, seconds)[0], found)
+    np.testing.assert_array_equal(teachers.read_frames(places, seconds)[0], features)
 
 
 def test_an_impulse_stays_in_its_second_wherever_the_crop_begins(songs, teach, tmp_path):
@@ -82,10 +82,10 @@ def test_an_impulse_stays_in_its_second_wherever_the_crop_begins(songs, teach, t
     teach(tmp_path, "openl3", impulse, OPENL3)
     teachers = Teachers.open(songs, ["openl3"], IDS, STUDENT, STEPS, cache=tmp_path)
     for first in np.random.default_rng(0).integers(2 * RATE, 3 * RATE, 20):
-        found, _ = teachers.read_frames(range(9), [first] * 9, rate=RATE)
+        features, _ = teachers.read_frames(range(9), [first] * 9, rate=RATE)
         for k in range(9):
             now = 3.0 + 0.3 * k - first / RATE  # in the crop
-            touched = np.flatnonzero(found[k, :, 0]) * 0.25  # begins of the student's frames
+            touched = np.flatnonzero(features[k, :, 0]) * 0.25  # begins of the student's frames
             if not len(touched):
                 assert now + hop / 2 <= 1e-9 or now - hop / 2 >= 2 - 1e-9
                 continue
@@ -99,12 +99,12 @@ def test_the_paper_s_way_takes_frames_of_0_96_s_for_1_s(songs, tmp_path, both):
     vggish, _ = both
     one = FrameGrid.parse(1, "1/2", 1)
     teachers = Teachers.open(songs, ["vggish"], IDS, one, 4, cache=tmp_path, alignment="paper")
-    found, valid = teachers.read_frames([2, 3], [0, 5], rate=1)
+    features, valid = teachers.read_frames([2, 3], [0, 5], rate=1)
     assert valid.all()
-    np.testing.assert_allclose(found[0], vggish[IDS[2]][:4], rtol=1e-6)
-    np.testing.assert_allclose(found[1], vggish[IDS[3]][5:9], rtol=1e-6)
+    np.testing.assert_allclose(features[0], vggish[IDS[2]][:4], rtol=1e-6)
+    np.testing.assert_allclose(features[1], vggish[IDS[3]][5:9], rtol=1e-6)
     honest = Teachers.open(songs, ["vggish"], IDS, one, 4, cache=tmp_path).read_frames([3], [5])[0]
-    assert np.abs(found[1] - honest[0]).max() > 0.1
+    assert np.abs(features[1] - honest[0]).max() > 0.1
 
 
 def test_a_vector_a_clip_is_repeated(songs, teach, tmp_path, both):
@@ -115,11 +115,11 @@ def test_a_vector_a_clip_is_repeated(songs, teach, tmp_path, both):
     names = ["cf", "vggish:pool=mean+max", "vggish:pool=mean"]
     teachers = Teachers.open(songs, names, IDS, STUDENT, STEPS, cache=tmp_path, seconds=[99] * 9)
     assert [s["pool"] for s in teachers.sources] == [["mean"], ["mean", "max"], ["mean"]]
-    found, valid = teachers.read_frames([4, 0], [3 * RATE, 90 * RATE], rate=RATE)
+    features, valid = teachers.read_frames([4, 0], [3 * RATE, 90 * RATE], rate=RATE)
     assert valid.all()
-    for row, place in zip(found, (4, 0), strict=True):
-        own = vggish[IDS[place]]
-        expected = [vectors[IDS[place]], own.mean(0), own.max(0), own.mean(0)]
+    for row, clip in zip(features, (4, 0), strict=True):
+        own = vggish[IDS[clip]]
+        expected = [vectors[IDS[clip]], own.mean(0), own.max(0), own.mean(0)]
         np.testing.assert_allclose(row, [np.concatenate(expected)] * STEPS, atol=1e-6)
 
 
@@ -129,8 +129,8 @@ def test_clips_are_found_by_their_ids(songs, tmp_path, both):
     teachers = Teachers.open(songs, ["vggish"], some, STUDENT, STEPS, cache=tmp_path)
     places = teachers.clip_rows([IDS[8], IDS[5]])
     np.testing.assert_array_equal(places, [2, 0])
-    found, _ = teachers.read_frames(places, [2, 2])
-    np.testing.assert_allclose(found[1], plain(vggish[IDS[5]], VGGISH, 2)[0], atol=5e-6)
+    features, _ = teachers.read_frames(places, [2, 2])
+    np.testing.assert_allclose(features[1], plain(vggish[IDS[5]], VGGISH, 2)[0], atol=5e-6)
     with pytest.raises(CacheError, match="2 of 3 clips have no teacher: 'song-0', 'song-2'"):
         teachers.clip_rows([IDS[0], IDS[1], IDS[2]])
 
@@ -151,15 +151,13 @@ def test_records_say_who_taught(songs, teach, tmp_path, both):
 
 def test_a_teacher_that_lacks_clips(songs, teach, tmp_path):
     features = {k: v for k, v in drawn(5).items() if k not in IDS[2:7]}
-    where = teach(tmp_path, "vggish", features, VGGISH, failed=IDS[2:4])
+    folder = teach(tmp_path, "vggish", features, VGGISH, failed=IDS[2:4])
     with pytest.raises(CacheError) as error:
         Teachers.open(songs, ["vggish"], IDS, STUDENT, STEPS, cache=tmp_path)
-    said = str(error.value)
-    assert (
-        f"{where}: the teacher lacks 5 of 9 clips: 'song-2', 'song-3', 'song-4', 'song-5', 'song-6'"
-        in said
-    )
-    assert "broken" in said
+    message = str(error.value)
+    ids = "'song-2', 'song-3', 'song-4', 'song-5', 'song-6'"
+    assert f"{folder}: the teacher lacks 5 of 9 clips: {ids}" in message
+    assert "broken" in message
 
 
 def test_a_teacher_without_frames_says_how_to_keep_them(songs, teach, tmp_path):
@@ -234,16 +232,16 @@ def test_frames_come_before_vectors(songs, teach, tmp_path):
     assert (member.source["stream"], member.source["pool"]) == ("f", ["frames"])
     assert opened(1).display_names == ["layers:stream=f"] and not opened(1).clip_level
     for k in (0, 2):  # none, and several to choose from
-        found = opened(k)
-        assert found.members[0].source["pool"] == ["mean"] and found.display_names == [
+        features = opened(k)
+        assert features.members[0].source["pool"] == ["mean"] and features.display_names == [
             "layers, vectors"
         ]
         note = "teacher layers: one vector a clip (e)"
-        assert found.provenance == ["by layers"] and found.clip_level == [note]
+        assert features.provenance == ["by layers"] and features.clip_level == [note]
     for asked in ("layers:stream=e", "layers:pool=mean", "layers:stream=e,pool=mean"):
-        found = opened(1, asked)
-        assert found.display_names == [asked] and not found.clip_level
-        assert found.members[0].source["stream"] == "e"
+        features = opened(1, asked)
+        assert features.display_names == [asked] and not features.clip_level
+        assert features.members[0].source["stream"] == "e"
     assert opened(2, "layers:stream=g").members[0].source["pool"] == ["frames"]
 
 
@@ -253,8 +251,8 @@ def test_a_stream_that_was_not_extracted_is_not_unknown(songs, teach, tmp_path):
     def opened(name):
         return Teachers.open(songs, [name], IDS, STUDENT, STEPS, cache=tmp_path)
 
-    said = r"stream 'pca' of vggish was not extracted, only e\. .*--streams pca --frames --cache"
-    with pytest.raises(CacheError, match=said):
+    message = r"stream 'pca' of vggish was not extracted, only e\. .*--streams pca --frames --cache"
+    with pytest.raises(CacheError, match=message):
         opened("vggish:stream=pca")
     with pytest.raises(UnknownNameError, match=r"Did you mean 'pca'\? Known: e, pca"):
         opened("vggish:stream=pcaa")

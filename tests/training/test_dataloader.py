@@ -47,7 +47,7 @@ def teachers(songs, teach, tmp_path, ramps):
     return Teachers.open(songs, ["openl3"], ids, STUDENT, STEPS, cache=tmp_path)
 
 
-def told(batch):
+def decode_ramps(batch):
     """Which clip, and which first sample, the waves of a batch say that they are."""
     clip = torch.floor(batch.waves[:, 0])
     return clip.long(), ((batch.waves[:, 0] - clip) * 2**18).long()
@@ -56,7 +56,7 @@ def told(batch):
 def read(training, number, **share):
     """Rows of an epoch: clip, start and target of each batch."""
     return [
-        [batch.clips.tolist(), told(batch)[1].tolist(), batch.targets.tolist()]
+        [batch.clips.tolist(), decode_ramps(batch)[1].tolist(), batch.targets.tolist()]
         for batch in training.epoch(number, **share)
     ]
 
@@ -65,14 +65,14 @@ TARGETS = np.arange(COUNT) % 5
 
 
 def test_each_clip_is_heard_once_in_an_epoch_with_what_belongs_to_it(ramps, teachers):
-    own = np.arange(2, COUNT)
-    training = TrainBatches(ramps, teachers, TARGETS, own, SAMPLES, 8, 0)
+    subset = np.arange(2, COUNT)
+    training = TrainBatches(ramps, teachers, TARGETS, subset, SAMPLES, 8, 0)
     assert training.steps() == 3
     seen = []
     for batch in training.epoch(0):
         assert batch.waves.shape == (len(batch), SAMPLES)
         assert (batch.waves.dtype, batch.targets.dtype) == (torch.float32, torch.int64)
-        clip, start = told(batch)
+        clip, start = decode_ramps(batch)
         assert torch.equal(clip, batch.clips)
         assert torch.equal(batch.targets, torch.as_tensor(TARGETS)[batch.clips])
         assert (start <= torch.tensor(ramps.lengths)[clip] - SAMPLES).all()
@@ -84,7 +84,7 @@ def test_each_clip_is_heard_once_in_an_epoch_with_what_belongs_to_it(ramps, teac
         centre = start[:, None] / RATE + torch.tensor([0.0625, 0.1875, 0.3125, 0.4375])
         assert (batch.frames[..., 1] - centre).abs().max() < 0.05
         seen += clip.tolist()
-    assert sorted(seen) == own.tolist()
+    assert sorted(seen) == subset.tolist()
 
 
 def test_an_epoch_follows_from_seed_and_number_alone(ramps, teachers):
@@ -98,8 +98,8 @@ def test_an_epoch_follows_from_seed_and_number_alone(ramps, teachers):
     assert read(TrainBatches(ramps, None, *arguments, 8), 0) != first[0]
     # clips that are longer than a crop begin elsewhere in most epochs
     starts = [dict(zip(*np.concatenate([b[:2] for b in e], axis=1), strict=True)) for e in first]
-    assert len({tuple(sorted(own.items())) for own in starts}) == 4
-    assert all(own[0] == own[1] == 0 for own in starts)
+    assert len({tuple(sorted(by_clip.items())) for by_clip in starts}) == 4
+    assert all(by_clip[0] == by_clip[1] == 0 for by_clip in starts)
 
 
 def test_every_place_at_which_a_crop_fits_is_drawn(ramps):
@@ -169,16 +169,18 @@ def test_the_paper_s_chunks_do_not_reach_the_end():
 
 @pytest.mark.parametrize("policy", ["cover", "won"])
 def test_chunks_know_their_clips(ramps, teachers, policy):
-    own = [20, 0, 7, 1]
+    subset = [20, 0, 7, 1]
     rows = []
-    for batch in evaluation_batches(ramps, teachers, own, SAMPLES, 5, policy):
-        clip, start = told(batch)
+    for batch in evaluation_batches(ramps, teachers, subset, SAMPLES, 5, policy):
+        clip, start = decode_ramps(batch)
         assert torch.equal(clip, batch.clips)
         torch.testing.assert_close(batch.frames[..., 0], clip[:, None] * batch.valid.float())
         assert len(batch) <= 5 and batch.targets is None
         rows += zip(clip.tolist(), start.tolist(), strict=True)
     expected = [
-        (k, s) for k in own for s in chunk_starts(int(ramps.lengths[k]), SAMPLES, policy).tolist()
+        (k, s)
+        for k in subset
+        for s in chunk_starts(int(ramps.lengths[k]), SAMPLES, policy).tolist()
     ]
     assert rows == expected
 

@@ -81,7 +81,7 @@ class Valid:
             yield Batch(self.waves.roll(shift, 1), rows + 100)
 
 
-def made(recipe=PLAIN, penalty=True, metric="accuracy", seed=3, select="metric"):
+def make_job(recipe=PLAIN, penalty=True, metric="accuracy", seed=3, select="metric"):
     generator = torch.Generator().manual_seed(5)
     targets = torch.arange(CLIPS) % CLASSES
     waves = torch.randn(CLIPS, SAMPLES, generator=generator)
@@ -127,26 +127,26 @@ def states(job):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def uninterrupted(tmp_path_factory):
     """A training that nobody ended."""
-    job = made(PHASES)
-    where = tmp_path_factory.mktemp("whole")
-    course = trainer.fit(job, where, device="cpu")
-    last = torch.load(where / trainer.CHECKPOINT, weights_only=True)
+    job = make_job(PHASES)
+    folder = tmp_path_factory.mktemp("whole")
+    course = trainer.fit(job, folder, device="cpu")
+    last = torch.load(folder / trainer.CHECKPOINT, weights_only=True)
     return job, course, last
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 5, 6, 7])  # within, and at the end of, each phase
-def test_going_on_gives_the_very_same_weights(tmp_path, whole, epoch):
-    job, course, last = whole
-    again = made(PHASES)
+def test_going_on_gives_the_very_same_weights(tmp_path, uninterrupted, epoch):
+    job, course, last = uninterrupted
+    again = make_job(PHASES)
     with pytest.raises(Killed):
         trainer.fit(again, tmp_path, device="cpu", on_epoch_end=killer(epoch))
-    again = made(PHASES)  # another process would know nothing
+    again = make_job(PHASES)  # another process would know nothing
     torch.manual_seed(epoch)  # nor be in the same state
-    found = trainer.fit(again, tmp_path, device="cpu")
+    resumed = trainer.fit(again, tmp_path, device="cpu")
     assert again.train_batches.asked == list(range(epoch, 7))
-    assert found.epochs == course.epochs and found.best_epoch == course.best_epoch
+    assert resumed.epochs == course.epochs and resumed.best_epoch == course.best_epoch
     for name, value in states(job).items():
         assert torch.equal(value, states(again)[name]), name
     after = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)
@@ -155,29 +155,31 @@ def test_going_on_gives_the_very_same_weights(tmp_path, whole, epoch):
 
 
 def test_each_epoch_is_told_and_logged(tmp_path):
-    told = []
+    calls = []
     course = trainer.fit(
-        made(), tmp_path, device="cpu", on_epoch_end=lambda *given: told.append(given)
+        make_job(), tmp_path, device="cpu", on_epoch_end=lambda *given: calls.append(given)
     )
-    assert [(done, of) for done, of, _ in told] == [(k, 5) for k in range(1, 6)]
-    assert "validation" in told[0][2] and "best epoch" in told[0][2]
+    assert [(done, of) for done, of, _ in calls] == [(k, 5) for k in range(1, 6)]
+    assert "validation" in calls[0][2] and "best epoch" in calls[0][2]
     with (tmp_path / trainer.LOG).open() as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["loss"]) for row in rows] == [one["loss"] for one in course.epochs]
+    assert [float(row["loss"]) for row in rows] == [epoch["loss"] for epoch in course.epochs]
     assert [float(row["valid_score"]) for row in rows] == [
-        one["valid_score"] for one in course.epochs
+        epoch["valid_score"] for epoch in course.epochs
     ]
     assert course.epochs[-1]["loss"] < course.epochs[0]["loss"]
-    assert all(one["penalty"] > 0 for one in course.epochs)
+    assert all(epoch["penalty"] > 0 for epoch in course.epochs)
 
 
 def test_the_best_epoch_is_kept(tmp_path):
-    job = made()
+    job = make_job()
     course = trainer.fit(job, tmp_path, device="cpu")
-    scores = [one["valid_score"] for one in course.epochs]
+    scores = [epoch["valid_score"] for epoch in course.epochs]
     assert course.best_epoch == int(np.argmax(scores)) + 1  # the first of the best
-    said = trainer.predict(job, job.valid_batches(), job.valid_clips, device="cpu", precision="32")
-    assert job.metric.score(job.valid_targets, said) == scores[course.best_epoch - 1]
+    predicted = trainer.predict(
+        job, job.valid_batches(), job.valid_clips, device="cpu", precision="32"
+    )
+    assert job.metric.score(job.valid_targets, predicted) == scores[course.best_epoch - 1]
 
 
 def test_of_equal_epochs_the_first_or_that_of_the_lowest_loss_is_kept(tmp_path):
@@ -190,45 +192,49 @@ def test_of_equal_epochs_the_first_or_that_of_the_lowest_loss_is_kept(tmp_path):
             return 0.5
 
     for ties in ("first", "loss"):
-        job = made(replace(PLAIN, ties=ties))
+        job = make_job(replace(PLAIN, ties=ties))
         job.metric = Flat()
         course = trainer.fit(job, tmp_path / ties, device="cpu")
-        lowest = int(np.argmin([one["valid_loss"] for one in course.epochs])) + 1
+        lowest = int(np.argmin([epoch["valid_loss"] for epoch in course.epochs])) + 1
         assert lowest > 1, "the case shows nothing if the first epoch had the lowest loss"
         assert course.best_epoch == (1 if ties == "first" else lowest)
 
 
 def test_scores_are_means_of_probabilities(tmp_path):
-    job = made()
-    said = trainer.predict(job, job.valid_batches(), job.valid_clips, device="cpu", precision="32")
+    job = make_job()
+    predicted = trainer.predict(
+        job, job.valid_batches(), job.valid_clips, device="cpu", precision="32"
+    )
     job.model.eval()
     with torch.no_grad():
         each = [
             torch.softmax(job.model(b.waves, None)[0].double(), 1).numpy()
             for b in job.valid_batches()
         ]
-    np.testing.assert_allclose(said, np.mean(each, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(predicted, np.mean(each, axis=0), rtol=1e-6)
     with torch.no_grad():
         logits = [job.model(batch.waves, None)[0] for batch in job.valid_batches()]
-    found = state.ValidationMetrics(job)
+    validation = state.ValidationMetrics(job)
     for batch, own in zip(job.valid_batches(), logits, strict=True):
-        found.add(batch.clips, own)
+        validation.add(batch.clips, own)
     right = torch.as_tensor(job.valid_targets)
     chunks = [nn.functional.cross_entropy(own, right) for own in logits]
-    assert found.loss == pytest.approx(float(torch.stack(chunks).mean()), rel=1e-6)
+    assert validation.loss == pytest.approx(float(torch.stack(chunks).mean()), rel=1e-6)
 
 
 def test_loss_chooses_where_it_is_to(tmp_path):
-    job = made(replace(PLAIN, select="loss"), select="loss")
+    job = make_job(replace(PLAIN, select="loss"), select="loss")
     course = trainer.fit(job, tmp_path, device="cpu")
-    assert course.best_epoch == int(np.argmin([one["valid_loss"] for one in course.epochs])) + 1
+    assert course.best_epoch == int(np.argmin([epoch["valid_loss"] for epoch in course.epochs])) + 1
 
 
 def test_a_metric_that_is_better_lower(tmp_path):
-    job = made()
+    job = make_job()
     job.metric = replace(job.metric, higher_is_better=False)
     course = trainer.fit(job, tmp_path, device="cpu")
-    assert course.best_epoch == int(np.argmin([one["valid_score"] for one in course.epochs])) + 1
+    assert (
+        course.best_epoch == int(np.argmin([epoch["valid_score"] for epoch in course.epochs])) + 1
+    )
 
 
 class Scripted:
@@ -256,33 +262,37 @@ NAN = float("nan")
     ],
 )
 def test_an_epoch_without_a_score_is_never_better(tmp_path, values, best, ties):
-    job = made(replace(PLAIN, ties=ties))
+    job = make_job(replace(PLAIN, ties=ties))
     job.metric = Scripted(values)
     course = trainer.fit(job, tmp_path / "whole", device="cpu")
     assert course.best_epoch == best
-    scores = [one["valid_score"] for one in course.epochs]
+    scores = [epoch["valid_score"] for epoch in course.epochs]
     assert scores == [None if value != value else value for value in values]
     for epoch in range(1, 5):  # also across an interruption
-        job = made(replace(PLAIN, ties=ties))
+        job = make_job(replace(PLAIN, ties=ties))
         job.metric = Scripted(values)
-        where = tmp_path / str(epoch)
+        folder = tmp_path / str(epoch)
         with pytest.raises(Killed):
-            trainer.fit(job, where, device="cpu", on_epoch_end=killer(epoch))
-        job = made(replace(PLAIN, ties=ties))
+            trainer.fit(job, folder, device="cpu", on_epoch_end=killer(epoch))
+        job = make_job(replace(PLAIN, ties=ties))
         job.metric = Scripted(values[epoch:])
-        assert trainer.fit(job, where, device="cpu").epochs == course.epochs
+        assert trainer.fit(job, folder, device="cpu").epochs == course.epochs
 
 
 def test_the_loss_chooses_where_no_epoch_has_a_score(tmp_path):
-    job = made()
+    job = make_job()
     job.metric = Scripted([NAN] * 5)
     course = trainer.fit(job, tmp_path, device="cpu")
-    assert course.best_epoch == int(np.argmin([one["valid_loss"] for one in course.epochs])) + 1 > 1
+    assert (
+        course.best_epoch
+        == int(np.argmin([epoch["valid_loss"] for epoch in course.epochs])) + 1
+        > 1
+    )
 
 
 def test_perfect_validation_is_the_best_d_prime(tmp_path):
     recipe = replace(PLAIN, phases=(Phase(20, "adam", 0.01),))
-    job = made(recipe, penalty=False, metric="d-prime")
+    job = make_job(recipe, penalty=False, metric="d-prime")
     job.target, job.valid_targets = "multi", np.eye(CLASSES)[job.valid_targets]
     hot = torch.eye(CLASSES)[job.train_batches.targets]
     job.train_batches.targets = hot
@@ -291,22 +301,24 @@ def test_perfect_validation_is_the_best_d_prime(tmp_path):
     held[:, :CLASSES] += 4 * torch.as_tensor(job.valid_targets, dtype=torch.float32)
     job.valid_batches = lambda: iter([Batch(held, torch.arange(30) + 100)])
     course = trainer.fit(job, tmp_path, device="cpu")
-    scores = [one["valid_score"] for one in course.epochs]
+    scores = [epoch["valid_score"] for epoch in course.epochs]
     assert scores[0] is not None and None in scores
     assert course.best_epoch == scores.index(None) + 1  # the first perfect one, and none after it
-    found = state.ValidationMetrics(job)
-    found.add(torch.arange(30) + 100, torch.as_tensor(-job.valid_targets))
-    assert found.score() is None and found.rank(None) == -np.inf  # each class the wrong way round
+    validation = state.ValidationMetrics(job)
+    validation.add(torch.arange(30) + 100, torch.as_tensor(-job.valid_targets))
+    assert (
+        validation.score() is None and validation.rank(None) == -np.inf
+    )  # each class the wrong way round
 
 
 def test_first_epochs_may_not_be_chosen(tmp_path):
-    course = trainer.fit(made(replace(PLAIN, burn_in=3)), tmp_path, device="cpu")
+    course = trainer.fit(make_job(replace(PLAIN, burn_in=3)), tmp_path, device="cpu")
     assert course.best_epoch in (4, 5)
-    assert not any(one["best"] for one in course.epochs[:3])
+    assert not any(epoch["best"] for epoch in course.epochs[:3])
 
 
 def test_a_loss_above_the_ceiling_is_never_kept(tmp_path):
-    job = made(replace(PLAIN, select="loss", max_valid_loss=1e-6), select="loss")
+    job = make_job(replace(PLAIN, select="loss", max_valid_loss=1e-6), select="loss")
     course = trainer.fit(job, tmp_path, device="cpu")
     assert course.best_epoch == 0
     last = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)["weights"]
@@ -314,28 +326,28 @@ def test_a_loss_above_the_ceiling_is_never_kept(tmp_path):
 
 
 def test_training_stops_when_nothing_gets_better(tmp_path):
-    job = made(TrainingRecipe("mine", (Phase(60, "adam", 0.02),), batch_size=6, patience=4))
+    job = make_job(TrainingRecipe("mine", (Phase(60, "adam", 0.02),), batch_size=6, patience=4))
     course = trainer.fit(job, tmp_path, device="cpu")
     assert len(course.epochs) == course.best_epoch + 4 < 60
     asked = len(job.train_batches.asked)
-    again = made(job.recipe)
+    again = make_job(job.recipe)
     assert trainer.fit(again, tmp_path, device="cpu").epochs == course.epochs
     assert again.train_batches.asked == [] and asked == len(course.epochs)  # it is over
 
 
-def test_a_phase_begins_with_the_best_weights_and_a_new_optimizer(tmp_path, whole):
-    _, course, _ = whole
-    assert [(one["phase"], one["lr"]) for one in course.epochs] == [
+def test_a_phase_begins_with_the_best_weights_and_a_new_optimizer(tmp_path, uninterrupted):
+    _, course, _ = uninterrupted
+    assert [(epoch["phase"], epoch["lr"]) for epoch in course.epochs] == [
         (1, 0.02), (1, 0.02), (1, 0.02), (2, 0.05), (2, 0.05), (3, 0.01), (3, 0.01),
     ]  # fmt: skip
     # with a rate of almost nothing the second phase stays at the best of the first
     still = replace(PHASES, select="loss", phases=(Phase(4, "adam", 0.5), Phase(1, "sgd", 1e-12)))
-    job = made(still, penalty=False, select="loss")
+    job = make_job(still, penalty=False, select="loss")
     with pytest.raises(Killed):
         trainer.fit(job, tmp_path, device="cpu", on_epoch_end=killer(4))
     first = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)
     assert first["best"] < 4, "the case shows nothing if the last epoch was the best"
-    job = made(still, penalty=False, select="loss")
+    job = make_job(still, penalty=False, select="loss")
     trainer.fit(job, tmp_path, device="cpu")
     last = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)["weights"]
     weight = "model.first.weight"
@@ -344,22 +356,22 @@ def test_a_phase_begins_with_the_best_weights_and_a_new_optimizer(tmp_path, whol
 
 
 def test_momentum_lives_on_in_a_phase_that_is_not_fresh(tmp_path):
-    def after(fresh, where):
+    def after(fresh, folder):
         phases = (Phase(2, "sgd", 0.05), Phase(1, "sgd", 0.05, new_optimizer=fresh))
-        job = made(replace(PHASES, phases=phases))
-        trainer.fit(job, where, device="cpu")
-        return torch.load(where / trainer.CHECKPOINT, weights_only=True)["weights"]
+        job = make_job(replace(PHASES, phases=phases))
+        trainer.fit(job, folder, device="cpu")
+        return torch.load(folder / trainer.CHECKPOINT, weights_only=True)["weights"]
 
     kept, new = after(False, tmp_path / "kept"), after(True, tmp_path / "new")
     assert not torch.equal(kept["model.first.weight"], new["model.first.weight"])
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_epoch(tmp_path):
-    job = made()
+    job = make_job()
     good = job.train_batches.epoch
 
-    def bad(number, **where):
-        for step, batch in enumerate(good(number, **where)):
+    def bad(number, **folder):
+        for step, batch in enumerate(good(number, **folder)):
             spoilt = batch.waves * float("nan") if (number, step) == (2, 1) else batch.waves
             yield replace(batch, waves=spoilt)
 
@@ -371,15 +383,15 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_epoch(tmp_path):
     kept = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)
     assert len(kept["history"]) == 2
     assert all(torch.isfinite(v).all() for v in kept["weights"].values())
-    mended = made()
+    mended = make_job()
     course = trainer.fit(mended, tmp_path, device="cpu")
     assert mended.train_batches.asked == [2, 3, 4]
-    fresh = made()
+    fresh = make_job()
     assert trainer.fit(fresh, tmp_path / "fresh", device="cpu").epochs == course.epochs
 
 
 def test_a_validation_loss_that_is_not_finite_is_said(tmp_path):
-    job = made()
+    job = make_job()
     job.valid_batches = Valid(job.valid_batches.waves * float("inf"))
     with pytest.raises(
         DataError, match="validation loss is nan after epoch 1; there is no checkpoint"
@@ -392,14 +404,14 @@ def test_an_interruption_is_one(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trainer.fit(made(), tmp_path, device="cpu", on_epoch_end=tell)
+        trainer.fit(make_job(), tmp_path, device="cpu", on_epoch_end=tell)
     assert len(torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)["history"]) == 1
 
 
 def test_a_failing_feed_is_not_hidden(tmp_path):
-    job = made()
+    job = make_job()
 
-    def bad(number, **where):
+    def bad(number, **folder):
         raise DataError("the disk is gone")
 
     job.train_batches.epoch = bad
@@ -408,15 +420,15 @@ def test_a_failing_feed_is_not_hidden(tmp_path):
 
 
 def test_half_precision_trains_nearly_the_same(tmp_path):
-    exact = trainer.fit(made(), tmp_path / "a", device="cpu")
-    half = trainer.fit(made(), tmp_path / "b", device="cpu", precision="bf16-mixed")
+    exact = trainer.fit(make_job(), tmp_path / "a", device="cpu")
+    half = trainer.fit(make_job(), tmp_path / "b", device="cpu", precision="bf16-mixed")
     # 8 bits of mantissa: rounding of 2**-9 in each product, not another course
     first = [c.epochs[0]["loss"] for c in (exact, half)]
     assert first[0] != first[1] and first[0] == pytest.approx(first[1], rel=0.02)
 
 
 def test_nothing_of_lightning_is_printed(tmp_path, capfd, recwarn):
-    trainer.fit(made(), tmp_path, device="cpu")
+    trainer.fit(make_job(), tmp_path, device="cpu")
     out, err = capfd.readouterr()
     assert out == "" and err == ""
     assert [str(w.message) for w in recwarn if "lightning" in str(w.filename)] == []
@@ -427,21 +439,21 @@ def test_tensorboard_has_every_epoch_where_it_is_installed(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with pytest.raises(Killed):
-        trainer.fit(made(), tmp_path, device="cpu", on_epoch_end=killer(2))
-    course = trainer.fit(made(), tmp_path, device="cpu")
+        trainer.fit(make_job(), tmp_path, device="cpu", on_epoch_end=killer(2))
+    course = trainer.fit(make_job(), tmp_path, device="cpu")
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     kept = events.Scalars("valid_loss")
-    assert [one.step for one in kept] == [one["epoch"] for one in course.epochs]
-    expected = [one["valid_loss"] for one in course.epochs]
-    assert [one.value for one in kept] == pytest.approx(expected, rel=1e-6)  # float32
+    assert [event.step for event in kept] == [epoch["epoch"] for epoch in course.epochs]
+    expected = [epoch["valid_loss"] for epoch in course.epochs]
+    assert [event.value for event in kept] == pytest.approx(expected, rel=1e-6)  # float32
 
 
 @pytest.mark.slow
 def test_two_processes_train_together(tmp_path):
     # at a rate of almost nothing both ways meet the same weights: the log has the loss of all crops
     recipe = replace(PLAIN, phases=(Phase(1, "sgd", 1e-12), Phase(4, "adam", 0.02)))
-    alone, job = made(recipe), made(recipe)
+    alone, job = make_job(recipe), make_job(recipe)
     alone.model.dropout.p = job.model.dropout.p = 0.0
     before = alone.model.last.weight.clone()
     single = trainer.fit(alone, tmp_path / "one", device="cpu")
@@ -452,7 +464,7 @@ def test_two_processes_train_together(tmp_path):
         own, all_ = course.epochs[0][name], single.epochs[0][name]
         assert own == pytest.approx(all_, rel=1e-5)  # sums of float32
     assert not torch.equal(job.model.last.weight, before)  # it came back trained
-    job = made()
+    job = make_job()
     job.train_batches.waves[:] = float("nan")
     with pytest.raises(
         DataError, match=r"^the loss is not finite in epoch 1, at or before step 1 "
@@ -473,10 +485,10 @@ def test_losses_are_those_of_numpy():
         "regression": (logits * 2, (logits**2).mean(), logits),
     }
     for target, (right, loss, scores) in expected.items():
-        given = torch.as_tensor(logits)
-        found = losses.task_loss(given, torch.as_tensor(right), target)
-        assert float(found) == pytest.approx(loss, rel=1e-6)  # float32
-        np.testing.assert_allclose(losses.to_scores(given, target).numpy(), scores, rtol=1e-12)
+        tensor = torch.as_tensor(logits)
+        batch_loss = losses.task_loss(tensor, torch.as_tensor(right), target)
+        assert float(batch_loss) == pytest.approx(loss, rel=1e-6)  # float32
+        np.testing.assert_allclose(losses.to_scores(tensor, target).numpy(), scores, rtol=1e-12)
 
 
 def test_a_clip_without_chunks_has_no_score():
