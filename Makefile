@@ -41,12 +41,14 @@ test-slow: $(VENV)/installed-test  ## the slow tests
 parity: $(VENV)/installed-parity  ## compare whole embeddings with the original packages
 	$(BIN)/python -m pytest -m parity -rA $(ARGS)
 
-check: $(VENV)/installed-check  ## style, types, docstrings, who imports whom
+check: $(VENV)/installed-check  ## style, types, docstrings, imports, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/python scripts/check_docstrings.py
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python scripts/import_graph.py
+	$(BIN)/codespell
 
 bench: $(VENV)/installed-test  ## time the real thing beside its peers
 	$(BIN)/python -m benchmarks

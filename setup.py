@@ -74,6 +74,7 @@ setup(
             "mypy>=1.11",
             "numpydoc>=1.8",
             "import-linter>=2",
+            "codespell>=2.4",
             "types-PyYAML",
             "build>=1.2",
         ],

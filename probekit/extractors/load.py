@@ -210,9 +210,10 @@ def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
 
 def _build_with_weights(spec: Spec) -> "Extractor":
     """Build the extractor of a card and load its weights."""
+    from probekit.extractors.base import Extractor
     from probekit.extractors.weights.state_dict import load_state_dict
 
-    network = networks.import_network(spec.card)
+    network = networks.import_network(spec.card, Extractor)
     code = (spec.code,) if spec.code else ()
     extractor = network.build(spec.card, spec.params, spec.streams, *code)
     states = {

@@ -15,6 +15,7 @@ import torch
 
 from probekit.cards import ExtractorCard, Protocol, TaskCard
 from probekit.errors import CardError
+from probekit.extractors.base import Extractor
 from probekit.extractors.networks import import_network
 from probekit.tasks.task import Task
 
@@ -145,7 +146,7 @@ def test_errors_name_the_card_and_what_is_missing(modules: None, module: str, me
     with pytest.raises(
         CardError, match=f"^extractor theirs: module '{module}' of its card: .*{message}"
     ):
-        import_network(card(module))
+        import_network(card(module), Extractor)
 
 
 def test_a_class_of_another_package(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

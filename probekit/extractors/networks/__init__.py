@@ -24,7 +24,7 @@ class Network(NamedTuple):
     """Reads HDF5 weights files; None if there are none."""
 
 
-def import_network(card: ExtractorCard) -> Network:
+def import_network(card: ExtractorCard, base: type = object) -> Network:
     """Import the network of a card.
 
     Parameters
@@ -34,6 +34,8 @@ def import_network(card: ExtractorCard) -> Network:
         ``package.module`` for a module of another package with a function
         ``build(card, params, streams)``; or ``package.module:Class`` for a subclass of
         :class:`~probekit.extractors.base.Extractor`, built as ``Class(card, params, streams)``.
+    base : type
+        Class that ``Class`` must be a subclass of.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def import_network(card: ExtractorCard) -> Network:
     else:
         source = import_card_module(card, name, __name__)
     if colon:
-        source = _get_class(card, source, attribute)
+        source = _get_class(card, source, attribute, base)
         return Network(source, getattr(source, "read_weights", None))
     build = getattr(source, "build", None)
     if not callable(build):
@@ -59,15 +61,13 @@ def import_network(card: ExtractorCard) -> Network:
     return Network(build, getattr(source, "read_weights", None))
 
 
-def _get_class(card: ExtractorCard, module: Any, attribute: str) -> "type[Extractor]":
-    """Return a subclass of Extractor from a module."""
-    from probekit.extractors.base import Extractor
-
+def _get_class(card: ExtractorCard, module: Any, attribute: str, base: type) -> type:
+    """Return a subclass of ``base`` from a module."""
     if not hasattr(module, attribute):
         raise card_module_error(card, f"{module.__name__} has no class {attribute!r}")
     cls = getattr(module, attribute)
-    if not (isinstance(cls, type) and issubclass(cls, Extractor)):
+    if not (isinstance(cls, type) and issubclass(cls, base)):
         raise card_module_error(
-            card, f"{attribute} must be a subclass of probekit.extractors.base.Extractor"
+            card, f"{attribute} must be a subclass of {base.__module__}.{base.__qualname__}"
         )
     return cls
