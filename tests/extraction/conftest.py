@@ -27,19 +27,19 @@ def audio(corpus, tmp_path):
 class Content:
     """All that the parts of one folder hold, and nothing twice."""
 
-    def __init__(self, where):
+    def __init__(self, folder):
         self.rows, self.failed, self.metas = {}, {}, []
-        for path in sorted(where.glob("part-*.h5")):
+        for path in sorted(folder.glob("part-*.h5")):
             assert part.verify_part(path) is None
-            own = part.read_part(path)
-            for clip_id in (*own.rows, *own.failed):
+            content = part.read_part(path)
+            for clip_id in (*content.rows, *content.failed):
                 assert clip_id not in self.rows
                 assert clip_id not in self.failed
-                buckets = layout.load_layout(where).buckets
+                buckets = layout.load_layout(folder).buckets
                 assert path.name == layout.part_name(layout.bucket(clip_id, buckets))
-            self.rows |= own.rows
-            self.failed |= {clip_id: facts["reason"] for clip_id, facts in own.failed.items()}
-            self.metas.append(own.meta)
+            self.rows |= content.rows
+            self.failed |= {clip_id: facts["reason"] for clip_id, facts in content.failed.items()}
+            self.metas.append(content.meta)
 
     def __eq__(self, other):
         assert self.rows.keys() == other.rows.keys()
@@ -48,11 +48,11 @@ class Content:
             np.testing.assert_equal(row.source, other.rows[clip_id].source)
             assert row.streams.keys() == other.rows[clip_id].streams.keys()
             for stream, arrays in row.streams.items():
-                theirs = other.rows[clip_id].streams[stream]
-                assert arrays.keys() == theirs.keys()
+                other_arrays = other.rows[clip_id].streams[stream]
+                assert arrays.keys() == other_arrays.keys()
                 for key, array in arrays.items():
                     scale = np.abs(array).max() + 1e-12
-                    np.testing.assert_allclose(array / scale, theirs[key] / scale, atol=1e-5)
+                    np.testing.assert_allclose(array / scale, other_arrays[key] / scale, atol=1e-5)
         return True
 
 

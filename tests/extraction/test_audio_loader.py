@@ -24,12 +24,12 @@ def started(monkeypatch):
     """What was decoded so far; clips are named after their seconds."""
     done = []
 
-    def decode(one, card, *, pin):
-        done.append(one)
+    def decode(clip, card, *, pin):
+        done.append(clip)
         samples = torch.zeros(1).expand(
-            round(float(one.clip_id) * 8000)
+            round(float(clip.clip_id) * 8000)
         )  # of any length, no memory
-        return DecodedClip(one, {"duration": float(one.clip_id)}, samples, 8000)
+        return DecodedClip(clip, {"duration": float(clip.clip_id)}, samples, 8000)
 
     monkeypatch.setattr(audio_loader, "decode_clip", decode)
     monkeypatch.setattr(audio_loader.resources, "cpu_count", lambda: 3)
@@ -51,9 +51,11 @@ def test_the_longer_the_clips_the_fewer_wait(started, seconds, most):
 def test_batches_are_of_seconds():
     durations = [0.5] * 300 + [200, 70, 1, 1] + [0] * 1000
     sources = [DecodedClip(clip(d), {"duration": d}) for d in durations]
-    found = [[s.facts["duration"] for s in batch] for batch in batches(sources, EXTRACTOR)]
-    assert [seconds for batch in found for seconds in batch] == durations
-    *full, last = [len(batch) for batch in found]
+    durations_of_batches = [
+        [s.facts["duration"] for s in batch] for batch in batches(sources, EXTRACTOR)
+    ]
+    assert [seconds for batch in durations_of_batches for seconds in batch] == durations
+    *full, last = [len(batch) for batch in durations_of_batches]
     assert full == [120, 120, 61, 1, 582]  # failures, of 0 s, count as 0.1 s
     assert last == len(durations) - sum(full)
 

@@ -112,28 +112,28 @@ def test_bad_recordings_are_counted_and_named_and_the_others_done(
     assert done.stderr == ""
     assert "7 clips embedded" in done.stdout
     assert "11 of 18 clips have no embedding" in done.stdout
-    found = content(tmp_path / "cache", "melstats", "clips")
-    assert set(found.rows) == {*GOOD, "fine"}
-    assert found.failed.keys() == REASONS.keys()
+    stored = content(tmp_path / "cache", "melstats", "clips")
+    assert set(stored.rows) == {*GOOD, "fine"}
+    assert stored.failed.keys() == REASONS.keys()
     for clip_id, reason in REASONS.items():
-        assert reason in found.failed[clip_id]
-        assert str(folder) not in found.failed[clip_id]  # a cache can move
-        assert f"    {clip_id}: {found.failed[clip_id]}\n" in done.stdout
-    for row in found.rows.values():
+        assert reason in stored.failed[clip_id]
+        assert str(folder) not in stored.failed[clip_id]  # a cache can move
+        assert f"    {clip_id}: {stored.failed[clip_id]}\n" in done.stdout
+    for row in stored.rows.values():
         assert np.isfinite(row.streams["stats"]["clip"]).all()
     again = main(*arguments, "--json")
     assert again.returncode == 1
     [summary] = json.loads(again.stdout)
     assert (summary["done"], summary["cached"]) == (0, 7)
-    assert summary["failed"] == found.failed
+    assert summary["failed"] == stored.failed
     assert "nothing to do, 7 of 18 clips" in main(*arguments).stdout
 
 
 def test_a_folder_is_walked_in_the_same_way(folder, tmp_path, content):
     extract("melstats", audio=folder, cache=tmp_path / "cache")
-    found = content(tmp_path / "cache", "melstats", "audio")
-    assert set(found.rows) == {"plain", "wide", "fast", "one", "silent", "UPPER"}
-    assert set(found.failed) == {
+    stored = content(tmp_path / "cache", "melstats", "audio")
+    assert set(stored.rows) == {"plain", "wide", "fast", "one", "silent", "UPPER"}
+    assert set(stored.failed) == {
         "text",
         "empty",
         "cut.wav",
@@ -178,8 +178,8 @@ def test_failures_are_tried_again_only_when_asked_or_changed(
     assert sorted(tried) == ["link.wav", "text.wav"]
     assert summary.done == 2
     assert not {"text.wav", "link.wav"} & summary.failed.keys()
-    found = content(tmp_path / "cache", "melstats", "clips")
-    assert {"text.wav", "link.wav"} <= found.rows.keys()
+    stored = content(tmp_path / "cache", "melstats", "clips")
+    assert {"text.wav", "link.wav"} <= stored.rows.keys()
 
 
 def test_a_recording_that_breaks_later_becomes_a_failure(audio, tmp_path, content):
@@ -188,8 +188,8 @@ def test_a_recording_that_breaks_later_becomes_a_failure(audio, tmp_path, conten
     [summary] = extract("melstats", audio=audio, cache=tmp_path / "cache")
     assert summary.cached == 23
     assert list(summary.failed) == ["tone/tone0"]
-    found = content(tmp_path / "cache", "melstats")
-    assert (len(found.rows), list(found.failed)) == (23, ["tone/tone0"])
+    stored = content(tmp_path / "cache", "melstats")
+    assert (len(stored.rows), list(stored.failed)) == (23, ["tone/tone0"])
 
 
 def test_nothing_but_failures_is_no_obstacle(main, tmp_path, tried):
@@ -211,15 +211,15 @@ def test_nothing_but_failures_is_no_obstacle(main, tmp_path, tried):
     tried.clear()
     extract("mfcc", audio=root, cache=tmp_path / "cache", frames=True)
     assert tried == []
-    found = embeddings.find_embeddings(tmp_path / "cache", "mfcc", "audio")
-    assert found.vectors(["3"]).shape == (1, 20)
-    assert found.frames("3").shape[1] == 20
+    stored = embeddings.find_embeddings(tmp_path / "cache", "mfcc", "audio")
+    assert stored.vectors(["3"]).shape == (1, 20)
+    assert stored.frames("3").shape[1] == 20
 
 
 def spoil(root, number):
     """Make a recording bad, or odd, in one of ten ways; say what the reason must be."""
     path = root / f"{number}.wav"
-    rate, own = 8000, wave(800 + number)
+    rate, samples = 8000, wave(800 + number)
     way = number % 10
     if way == 0:
         path.write_bytes(b"")
@@ -234,20 +234,24 @@ def spoil(root, number):
         path.symlink_to(root / "gone.wav")
         return "no such file"
     if way == 4:
-        own[100] = np.nan
-        soundfile.write(path, own, rate, "FLOAT")
+        samples[100] = np.nan
+        soundfile.write(path, samples, rate, "FLOAT")
         return "NaN or infinite"
     if way == 5:
-        soundfile.write(path, own, rate)
+        soundfile.write(path, samples, rate)
         cut(path)
         return "truncated"
     if way == 6:
-        soundfile.write(path, own, rate)
+        soundfile.write(path, samples, rate)
         content = bytearray(path.read_bytes())
         content[24:28] = (1).to_bytes(4, "little")  # the sample rate
         path.write_bytes(content)
         return "Hz, got 1"
-    odd = {7: (wave(800 + number, 8), rate), 8: (wave(4000 + number), 192000), 9: (own[:1], rate)}
+    odd = {
+        7: (wave(800 + number, 8), rate),
+        8: (wave(4000 + number), 192000),
+        9: (samples[:1], rate),
+    }
     soundfile.write(path, *odd[way])
     return None
 

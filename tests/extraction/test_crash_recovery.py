@@ -70,15 +70,15 @@ def test_a_clip_that_kills_its_worker_is_found(
     reason = "decoding or embedding it ended the process (SIGSEGV)"
     assert summary.done == 9
     assert summary.failed == {"3": reason}
-    found = content(cache, "hear", "recordings")
+    stored = content(cache, "hear", "recordings")
     healthy = content(tmp_path / "healthy", "hear", "recordings")
-    assert found.failed == summary.failed
-    for clip_id, row in found.rows.items():
+    assert stored.failed == summary.failed
+    for clip_id, row in stored.rows.items():
         for array, value in row.streams["scene"].items():
             np.testing.assert_allclose(
                 value, healthy.rows[clip_id].streams["scene"][array], rtol=1e-5, atol=1e-7
             )
-    assert set(found.rows) == set("012456789")
+    assert set(stored.rows) == set("012456789")
     done = main("extract", "-e", frail, "--audio", recordings, "--cache", cache)
     assert done.returncode == 1
     assert "nothing to do, 9 of 10 clips" in done.stdout
@@ -134,12 +134,12 @@ def test_a_part_is_tried_as_it_is_before_its_clips_are_suspected(job):
 
 def test_it_gives_up_where_every_clip_is_deadly(job):
     def unlucky(rescue):
-        own = rescue(rescue(job, "SIGSEGV"), "SIGSEGV")
+        retried = rescue(rescue(job, "SIGSEGV"), "SIGSEGV")
         for clip in range(9):
             for _ in range(2):
-                died_at(own, clip)
-                own = rescue(own, "SIGSEGV")
-        return own
+                died_at(retried, clip)
+                retried = rescue(retried, "SIGSEGV")
+        return retried
 
     with (
         CrashRecovery() as rescue,

@@ -47,16 +47,16 @@ def whole(corpus, cache, here, content):
 
 
 def test_two_processes(corpus, tmp_path, here, content):
-    told = []
+    ticks = []
 
     def progress(name, clips, seconds, failures):
-        told.append((clips, seconds, failures))
+        ticks.append((clips, seconds, failures))
 
     [summary] = extract("melstats", audio=corpus, cache=tmp_path / "c", jobs=2, progress=progress)
     assert (summary.done, summary.failed) == (24, {})
-    assert len(told) == 6  # parts
-    assert sum(clips for clips, _, _ in told) == 24
-    assert sum(seconds for _, seconds, _ in told) == pytest.approx(summary.audio_seconds)
+    assert len(ticks) == 6  # parts
+    assert sum(clips for clips, _, _ in ticks) == 24
+    assert sum(seconds for _, seconds, _ in ticks) == pytest.approx(summary.audio_seconds)
     assert whole(corpus, tmp_path / "c", here, content)
 
 
@@ -227,4 +227,11 @@ def test_a_place_knows_its_processes(monkeypatch):
     monkeypatch.setenv("PROBEKIT_THREADS", "5")
     asked = [("auto", None, [], None), ("auto", 3, [], None), ("auto", None, ["cpu"] * 2, None)]
     asked += [("auto", None, [], "local"), ("auto", 2, [], "local"), ("auto", None, [], "tcp://a")]
-    assert [executor.parse_config(*one, None).processes for one in asked] == [1, 3, 2, 5, 2, 1]
+    assert [executor.parse_config(*arguments, None).processes for arguments in asked] == [
+        1,
+        3,
+        2,
+        5,
+        2,
+        1,
+    ]

@@ -11,7 +11,7 @@ from probekit import cards, extract
 from probekit.audio import recording as decoding
 from probekit.audio import resample
 from probekit.cache import embeddings, layout, part
-from probekit.cache import manifests as kept
+from probekit.cache import manifests as cached_manifests
 from probekit.data import manifest as manifests
 from probekit.data import readers
 from probekit.errors import CacheError, DataError, ProbekitError, UnknownNameError
@@ -31,7 +31,7 @@ def test_embeddings_are_those_of_the_extractor_on_each_clip_alone(corpus, tmp_pa
     [summary] = extract("mfcc", audio=corpus, cache=tmp_path, frames=True)
     assert (summary.done, summary.total, summary.cached) == (24, 24, 0)
     mfcc = load.build(load.resolve_spec("mfcc"))
-    found = embeddings.find_embeddings(tmp_path, "mfcc", "tiny")
+    stored = embeddings.find_embeddings(tmp_path, "mfcc", "tiny")
     clips = readers.from_folder(corpus)
     seconds = 0.0
     for clip_id, path in zip(clips.clip_ids, clips.column("path"), strict=True):
@@ -40,9 +40,9 @@ def test_embeddings_are_those_of_the_extractor_on_each_clip_alone(corpus, tmp_pa
         [alone] = mfcc([torch.from_numpy(decoded.wave)])
         frames = alone["mfcc"].numpy()
         scale = np.abs(frames).max()
-        np.testing.assert_allclose(found.frames(clip_id), frames, atol=1e-5 * scale)
+        np.testing.assert_allclose(stored.frames(clip_id), frames, atol=1e-5 * scale)
         for how, expected in pool(frames).items():
-            [vector] = found.vectors([clip_id], pool=[how])
+            [vector] = stored.vectors([clip_id], pool=[how])
             np.testing.assert_allclose(vector, expected, atol=1e-5 * scale)
     assert summary.audio_seconds == pytest.approx(seconds)
 
@@ -65,15 +65,15 @@ def test_doing_it_again_does_nothing_and_says_so(main, corpus, tmp_path, files):
 
 def test_sources_are_recorded(corpus, tmp_path, content):
     extract("melstats", audio=corpus, cache=tmp_path)
-    found = content(tmp_path, "melstats")
-    assert set(found.rows) == set(clip_ids(corpus))
+    stored = content(tmp_path, "melstats")
+    assert set(stored.rows) == set(clip_ids(corpus))
     path = corpus / "tone" / "tone3.wav"
-    source = found.rows["tone/tone3"].source
+    source = stored.rows["tone/tone3"].source
     assert source["size"] == path.stat().st_size
     assert source["mtime"] == path.stat().st_mtime_ns
     assert source["duration"] == soundfile.info(path).duration
     assert np.isnan([source["start"], source["end"]]).all()
-    meta = found.metas[0]
+    meta = stored.metas[0]
     assert meta["extractor"] == "melstats"
     assert meta["fingerprint"] == load.resolve_spec("melstats").fingerprint
     assert meta["provenance"]["device"] == "cpu"
@@ -87,18 +87,18 @@ def test_stretches_are_clips(corpus, tmp_path, content):
         "last,noise/noise4.wav,0.25,\nmiddle,noise/noise4.wav,0.1,0.3\n"
     )
     extract("melstats", manifest=table, root=corpus, cache=tmp_path / "cache")
-    found = content(tmp_path / "cache", "melstats", "clips")
+    stored = content(tmp_path / "cache", "melstats", "clips")
     melstats = load.build(load.resolve_spec("melstats"))
     for name, start, end in (("middle", 0.1, 0.3), ("last", 0.25, None), ("first", None, 0.1)):
         wave = decoding.load(corpus / "noise/noise4.wav", 22050, start=start, end=end).wave
         [alone] = melstats([torch.from_numpy(wave)])
         np.testing.assert_allclose(
-            found.rows[name].streams["stats"]["clip"], alone["stats"], rtol=1e-4, atol=1e-4
+            stored.rows[name].streams["stats"]["clip"], alone["stats"], rtol=1e-4, atol=1e-4
         )
-        assert found.rows[name].source["duration"] == pytest.approx(
+        assert stored.rows[name].source["duration"] == pytest.approx(
             0.1 if name == "first" else 0.2, abs=0.051
         )
-    assert len({row.streams["stats"]["clip"].tobytes() for row in found.rows.values()}) == 4
+    assert len({row.streams["stats"]["clip"].tobytes() for row in stored.rows.values()}) == 4
 
 
 def test_a_limit_takes_a_few_spread_over_all(main, corpus, tmp_path, content):
@@ -142,13 +142,13 @@ def test_several_extractors_in_one_call(main, corpus, tmp_path):
 
 def test_the_manifest_is_kept(corpus, tmp_path):
     extract("melstats", audio=corpus, cache=tmp_path, limit=3)
-    clips = kept.latest_manifest(tmp_path, "tiny")
+    clips = cached_manifests.latest_manifest(tmp_path, "tiny")
     assert clips.digest() == readers.from_folder(corpus).digest()
-    assert kept.saved_names(tmp_path) == ["tiny"]
-    assert kept.latest_manifest(tmp_path, "tin") is None
+    assert cached_manifests.saved_names(tmp_path) == ["tiny"]
+    assert cached_manifests.latest_manifest(tmp_path, "tin") is None
     other = readers.from_folder(corpus).subset(range(4))
     extract("melstats", manifest=other, cache=tmp_path)
-    assert len(kept.latest_manifest(tmp_path, "tiny")) == 4
+    assert len(cached_manifests.latest_manifest(tmp_path, "tiny")) == 4
 
 
 def test_new_clips_and_other_manifests_share_a_folder(audio, tmp_path, content):
@@ -167,11 +167,11 @@ def test_new_clips_and_other_manifests_share_a_folder(audio, tmp_path, content):
     )
     [summary] = extract("melstats", manifest=clips, cache=cache)
     assert (summary.cached, summary.done) == (1, 1)
-    found = content(cache, "melstats").rows
-    assert set(found) == {*clip_ids(audio), "other"}
-    for one, same in (("other", "click/click0"), ("tone/new", "tone/tone0")):
+    stored = content(cache, "melstats").rows
+    assert set(stored) == {*clip_ids(audio), "other"}
+    for clip_id, same in (("other", "click/click0"), ("tone/new", "tone/tone0")):
         np.testing.assert_array_equal(
-            found[one].streams["stats"]["clip"], found[same].streams["stats"]["clip"]
+            stored[clip_id].streams["stats"]["clip"], stored[same].streams["stats"]["clip"]
         )
 
 
@@ -271,9 +271,9 @@ def test_streams_are_added_later(corpus, tmp_path, content):
     extract("convnet:stream=max5", **options, cache=tmp_path / "cache", limit=2)
     extract("convnet", **options, cache=tmp_path / "cache", streams=["layers"], limit=2)
     extract("convnet", **options, cache=tmp_path / "other", streams=["layers", "max5"], limit=2)
-    found = content(tmp_path / "cache", "convnet")
-    assert found == content(tmp_path / "other", "convnet")
-    assert set(found.rows["click/click0"].streams) == {"layers", "max5"}
+    stored = content(tmp_path / "cache", "convnet")
+    assert stored == content(tmp_path / "other", "convnet")
+    assert set(stored.rows["click/click0"].streams) == {"layers", "max5"}
     [entry] = embeddings.list_embeddings(tmp_path / "cache")
     assert entry.layout.provenance == ["random weights (seed 3)"]
 
@@ -308,11 +308,11 @@ def test_recordings_are_resampled_as_the_card_says(corpus, name):
     card = cards.load_extractor_card(name)
     path = corpus / "noise/noise1.flac"
     source = decode_clip(Clip("a", path, np.nan, np.nan), card)
-    whole = decoding.load(path)
+    original = decoding.load(path)
     expected = decoding.load(path, card.sample_rate).wave
     if card.resampler != "soxr_hq":
         kaiser = resample.KAISER_FILTERS[card.resampler]
-        other = resample.resample(torch.from_numpy(whole.wave), 44100, card.sample_rate, kaiser)
+        other = resample.resample(torch.from_numpy(original.wave), 44100, card.sample_rate, kaiser)
         assert np.abs(other.numpy()[: len(expected)] - expected[: len(other)]).max() > 1e-4
         expected = other.numpy()
     [wave] = to_device([source], card, torch.device("cpu"))
@@ -351,11 +351,11 @@ def test_parts_of_another_extraction_in_between_are_kept(corpus, tmp_path, conte
     once = []
 
     def interfere(job, extractor, tick=None):
-        found = embed(job, extractor, tick)
+        stored = embed(job, extractor, tick)
         if not once:
             once.append(job)
             extract("melstats", audio=corpus, cache=tmp_path)  # all clips, meanwhile
-        return found
+        return stored
 
     monkeypatch.setattr(worker, "embed_part", interfere)
     extract("melstats", audio=corpus, cache=tmp_path, limit=5)
@@ -365,12 +365,14 @@ def test_parts_of_another_extraction_in_between_are_kept(corpus, tmp_path, conte
 def test_a_damaged_part_does_not_get_a_new_digest(audio, tmp_path):
     cache = tmp_path / "cache"
     extract("melstats", audio=audio, cache=cache)
-    where = embeddings.find_embeddings(cache, "melstats", "tiny").folder
-    path = where / layout.part_name(layout.bucket("tone/tone0", layout.load_layout(where).buckets))
-    stat, whole = path.stat(), path.read_bytes()
+    folder = embeddings.find_embeddings(cache, "melstats", "tiny").folder
+    path = folder / layout.part_name(
+        layout.bucket("tone/tone0", layout.load_layout(folder).buckets)
+    )
+    stat, original = path.stat(), path.read_bytes()
     values = part.read_part(path).rows["tone/tone0"].streams["stats"]["clip"].tobytes()
-    damaged = bytearray(whole)
-    damaged[whole.find(values) + 40] ^= 1
+    damaged = bytearray(original)
+    damaged[original.find(values) + 40] ^= 1
     path.write_bytes(damaged)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     changed(audio / "tone/tone0.wav", 0.5)

@@ -57,8 +57,8 @@ def aside(folder, pid, monkeypatch, age=0.0, host=None):
 
 def test_what_stands_beside_the_last_dataset_goes_with_it(cache, folder):
     training_clips.save(folder.parent, training_clips.TrainingClips())
-    for one in garbage.find_garbage(cache, ["melstats"]):
-        garbage.remove_garbage(one)
+    for item in garbage.find_garbage(cache, ["melstats"]):
+        garbage.remove_garbage(item)
     assert not folder.parent.exists()
 
 
@@ -71,10 +71,10 @@ def test_unfinished_files_whose_writer_is_gone(cache, folder, monkeypatch):
     aside(folder, os.getpid(), monkeypatch)  # is being written
     aside(folder, dead_process(), monkeypatch, host="another")  # may be being written
     old = aside(cache / "manifests", 1, monkeypatch, age=4000, host="another")
-    found = {one.path: one.reason for one in garbage.find_garbage(cache)}
-    assert found == {gone: "unfinished; its process has ended", old: "unfinished for 1 h"}
-    for one in garbage.find_garbage(cache):
-        garbage.remove_garbage(one)
+    reasons = {item.path: item.reason for item in garbage.find_garbage(cache)}
+    assert reasons == {gone: "unfinished; its process has ended", old: "unfinished for 1 h"}
+    for item in garbage.find_garbage(cache):
+        garbage.remove_garbage(item)
     assert not gone.exists()
     assert len(list(folder.glob(".part*.tmp"))) == 2
     assert len(embeddings.find_embeddings(cache, "melstats", "tiny").clip_ids) == 3
@@ -93,11 +93,11 @@ def test_unfinished_files_whose_writer_is_gone(cache, folder, monkeypatch):
 )
 def test_embeddings_of_a_former_card(cache, folder, later, facts, reason):
     later(**facts)
-    [one] = garbage.find_garbage(cache)
-    assert (one.path, one.clips) == (folder, 3)
-    assert reason in one.reason
-    assert one.bytes == sum(p.stat().st_size for p in folder.iterdir())
-    garbage.remove_garbage(one)
+    [item] = garbage.find_garbage(cache)
+    assert (item.path, item.clips) == (folder, 3)
+    assert reason in item.reason
+    assert item.bytes == sum(p.stat().st_size for p in folder.iterdir())
+    garbage.remove_garbage(item)
     assert not folder.parent.exists()
     assert (cache / "manifests").is_dir()
 
@@ -108,7 +108,7 @@ def test_weights_and_parameters_may_be_any_that_the_card_takes(corpus, tmp_path,
     assert garbage.find_garbage(tmp_path) == []
     monkeypatch.setattr(garbage, "INITIALIZATION", 2)
     assert all(
-        "seeds give other weights now" in one.reason for one in garbage.find_garbage(tmp_path)
+        "seeds give other weights now" in item.reason for item in garbage.find_garbage(tmp_path)
     )
     assert len(garbage.find_garbage(tmp_path)) == 2
 
@@ -121,22 +121,22 @@ def test_a_parameter_that_is_no_more(cache, folder):
     (folder / "dataset.json").write_text(json.dumps(facts))
     for path in folder.glob("part-*.h5"):
         path.unlink()
-    [one] = garbage.find_garbage(cache)
-    assert "unknown parameter of melstats 'size'" in one.reason
+    [item] = garbage.find_garbage(cache)
+    assert "unknown parameter of melstats 'size'" in item.reason
 
 
 def test_imports_and_unknown_cards_go_only_if_named(cache, folder, tmp_path, monkeypatch):
     (tmp_path / "clips.csv").write_text("clip_id\na\nb\n")
     np.save(tmp_path / "x.npy", np.eye(2))
     clips = readers.from_csv(tmp_path / "clips.csv", name="songs", need_path=False)
-    made = import_export.import_arrays(
+    imported = import_export.import_arrays(
         "mine", clips, [tmp_path / "x.npy"], cache=cache, dataset="s"
     )
     monkeypatch.setattr(garbage.cards, "card_paths", lambda kind: {})
     assert garbage.find_garbage(cache) == []
-    assert [one.path for one in garbage.find_garbage(cache, ["mine"])] == [made.folder]
+    assert [item.path for item in garbage.find_garbage(cache, ["mine"])] == [imported.folder]
     name = f"melstats@{folder.parent.name[-8:]}"
-    assert [(one.path, one.reason) for one in garbage.find_garbage(cache, [name])] == [
+    assert [(item.path, item.reason) for item in garbage.find_garbage(cache, [name])] == [
         (folder, "named")
     ]
     with pytest.raises(UnknownNameError, match="Did you mean 'mine'"):
@@ -147,14 +147,14 @@ def test_imports_and_unknown_cards_go_only_if_named(cache, folder, tmp_path, mon
 
 def test_other_datasets_of_the_same_extractor_stay(corpus, cache, folder):
     extract("melstats", audio=corpus, cache=cache, name="other", limit=2)
-    for one in garbage.find_garbage(cache, ["melstats"]):
-        if one.path == folder:
-            garbage.remove_garbage(one)
+    for item in garbage.find_garbage(cache, ["melstats"]):
+        if item.path == folder:
+            garbage.remove_garbage(item)
     assert [entry.layout.dataset for entry in embeddings.list_embeddings(cache)] == ["other"]
 
 
 def test_a_removal_that_was_stopped_is_no_cache_and_goes_on(cache, folder, monkeypatch):
-    [one] = garbage.find_garbage(cache, ["melstats"])
+    [item] = garbage.find_garbage(cache, ["melstats"])
 
     def stop(path):
         raise KeyboardInterrupt
@@ -162,7 +162,7 @@ def test_a_removal_that_was_stopped_is_no_cache_and_goes_on(cache, folder, monke
     with monkeypatch.context() as patch:
         patch.setattr("shutil.rmtree", stop)
         with pytest.raises(KeyboardInterrupt):
-            garbage.remove_garbage(one)
+            garbage.remove_garbage(item)
     assert embeddings.list_embeddings(cache) == []
     [rest] = garbage.find_garbage(cache)
     assert rest.reason == "its removal was interrupted"
@@ -174,8 +174,8 @@ def test_damaged_parts_that_were_replaced(cache, folder):
     path = next(folder.glob("part-*.h5"))
     (folder / f".damaged-{path.name}").write_bytes(b"x")
     (folder / ".damaged-part-00077.h5").write_bytes(b"x")  # not replaced yet
-    [one] = garbage.find_garbage(cache)
-    assert one.path.name == f".damaged-{path.name}"
+    [item] = garbage.find_garbage(cache)
+    assert item.path.name == f".damaged-{path.name}"
 
 
 def test_a_cache_that_is_not_there(tmp_path):

@@ -135,11 +135,11 @@ def test_a_full_disk_is_said_and_costs_nothing(
     cache = tmp_path / "cache"
     write, count = part.write_part, [0]
 
-    def full(path, own):
+    def full(path, content):
         count[0] += 1
         if count[0] > after:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, own)
+        write(path, content)
 
     monkeypatch.setattr(part, "write_part", full)
     done = main("extract", "-e", "melstats", "--audio", corpus, "--cache", cache)

@@ -42,16 +42,18 @@ def test_resampling_in_blocks_is_resampling_at_once(source, target, resampler, s
         expected = resample(
             torch.from_numpy(wave), source, target, KAISER_FILTERS[resampler]
         ).numpy()
-    found = [piece.numpy() for piece in resample_blocks(cut(wave, size), source, target, resampler)]
-    assert all(map(len, found))
+    blocks = [
+        piece.numpy() for piece in resample_blocks(cut(wave, size), source, target, resampler)
+    ]
+    assert all(map(len, blocks))
     # rounding of float32 sums of some hundred products, in another order
-    np.testing.assert_allclose(np.concatenate(found), expected, atol=2e-6, rtol=0)
+    np.testing.assert_allclose(np.concatenate(blocks), expected, atol=2e-6, rtol=0)
 
 
 def test_an_equal_rate_needs_no_resampling():
     wave = noise(1000)
-    found = [*resample_blocks(cut(wave, 300), 8000, 8000, "kaiser_best")]
-    np.testing.assert_array_equal(torch.cat(found).numpy(), wave)
+    blocks = [*resample_blocks(cut(wave, 300), 8000, 8000, "kaiser_best")]
+    np.testing.assert_array_equal(torch.cat(blocks).numpy(), wave)
 
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 1, 5), (400, 3, 97), (500,)])
@@ -61,9 +63,9 @@ def test_running_pooling_is_pooling(sizes, offset):
     running = StreamingPool()
     for some in np.split(frames, np.cumsum(sizes)[:-1]):
         running.add(some)
-    found, expected = running.result(), pool(frames)
-    assert found.keys() == expected.keys() == POOLINGS.keys()
-    for name, values in found.items():
+    pooled, expected = running.result(), pool(frames)
+    assert pooled.keys() == expected.keys() == POOLINGS.keys()
+    for name, values in pooled.items():
         assert values.dtype == np.float32
         np.testing.assert_allclose(values, expected[name], rtol=1e-6, atol=1e-9)
     assert running.count == sum(sizes)
@@ -91,8 +93,8 @@ def test_windows_are_those_of_the_whole(window, hop, lead, keep_tail):
     for samples in range(1, 30):
         wave = torch.arange(1.0, samples + 1)
         for size in (1, 2, 7, 40):
-            found = torch.cat([*long_audio._windows(extractor, wave.split(size))])
-            assert torch.equal(found, extractor.split(wave)), (samples, size)
+            windows = torch.cat([*long_audio._windows(extractor, wave.split(size))])
+            assert torch.equal(windows, extractor.split(wave)), (samples, size)
 
 
 CASES = {
@@ -134,18 +136,18 @@ def test_a_long_clip_piece_by_piece_equals_the_whole(name, tmp_path, request):
     [summary] = extract(name, cache=tmp_path / "pieces", **options)
     assert (summary.done, summary.failed, len(done)) == (2, {}, 2)
     assert summary.audio_seconds == pytest.approx(len(wave) / rate + seconds - 1.625, abs=1e-3)
-    expected, found = (
+    expected, streamed = (
         part.read_part(next((tmp_path / kind).rglob("part-*.h5"))).rows
         for kind in ("whole", "pieces")
     )
     for clip_id, row in expected.items():
         [(stream, arrays)] = row.streams.items()
-        others = found[clip_id].streams[stream]
+        others = streamed[clip_id].streams[stream]
         assert arrays.keys() == others.keys() == {*POOLINGS, "frames"}
         for key, array in arrays.items():
             assert others[key].shape == array.shape
             np.testing.assert_allclose(others[key], array, atol=1e-5 * np.abs(array).max())
-        np.testing.assert_equal(found[clip_id].source, row.source)
+        np.testing.assert_equal(streamed[clip_id].source, row.source)
 
 
 def written(folder, wave, name="a.wav", **kind):
@@ -253,6 +255,6 @@ def test_ten_hours_take_less_than_2_gb():
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["windows"] == (36000 * 16000 - 15600) // 15360 + 1
-    assert found["rss"] < 2e9
+    facts = json.loads(done.stdout)
+    assert facts["windows"] == (36000 * 16000 - 15600) // 15360 + 1
+    assert facts["rss"] < 2e9
