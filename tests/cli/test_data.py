@@ -75,7 +75,7 @@ def test_rehearsal_into_a_used_folder_is_an_error_in_one_line(main, tmp_path):
 def test_faulty_card_is_skipped_by_the_list_and_named(main, tmp_path, monkeypatch):
     (tmp_path / "broken.yaml").write_text("name: broken\n")
     monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
-    with pytest.warns(UserWarning, match=r"left out: .*broken\.yaml"):
+    with pytest.warns(UserWarning, match=r"task skipped: .*broken\.yaml"):
         done = main("tasks")
     assert done.returncode == 0
     assert "urbansound8k" in done.stdout

@@ -188,7 +188,7 @@ def test_faulty_card_of_the_users_stops_no_other_task(copy, main, tmp_path, monk
     (tmp_path / "my-cards").mkdir()
     (tmp_path / "my-cards/mine.yaml").write_text("name: mine\ndataset: urbansound8k\n")
     monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path / "my-cards"))
-    with pytest.warns(UserWarning, match=r"left out: .*mine\.yaml"):
+    with pytest.warns(UserWarning, match=r"task skipped: .*mine\.yaml"):
         done = main("extract", "-e", "melstats", "--task", "urbansound8k", "--root", root)
     assert done.returncode == 0, done.stderr
     with pytest.raises(ProbekitError):

@@ -153,6 +153,6 @@ def test_interrupted_stand_in_is_marked_and_not_mixed_with_another(tmp_path):
 
 def test_table_of_the_users_has_no_stand_in(tmp_path):
     (tmp_path / "t.csv").write_text("clip_id,label\na,x\n")
-    with pytest.raises(CardError, match="has no make_standin"):
+    with pytest.raises(CardError, match=r"has no function make_standin\(card, writer\)"):
         load_task(str(tmp_path / "t.csv")).write_standin(tmp_path / "new")
     assert not (tmp_path / "new").exists()
