@@ -90,8 +90,8 @@ def test_page_is_marked_and_needs_no_network(made):
     parser.feed(text)
     shown = [data for data in shown if data]
     # in the banner, with how many of the two rows it is about
-    banner = "".join(shown[shown.index(SYNTHETIC.capitalize()) :])
-    assert banner.startswith(f"{SYNTHETIC.capitalize()}{RANDOM.capitalize()} (1 of 2 rows)")
+    banner = " ".join(shown[shown.index(SYNTHETIC.capitalize()) :])
+    assert banner.startswith(f"{SYNTHETIC.capitalize()} {RANDOM.capitalize()} (1 of 2 rows)")
     assert shown.count(SYNTHETIC) == 2 and shown.count(RANDOM) == 1  # beside each score
     assert not re.search(r'(src|href)="(?!data:|#)', text)
     assert "data:image/svg+xml;base64," in text
