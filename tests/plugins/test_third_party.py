@@ -181,7 +181,10 @@ def test_task_of_an_installed_package(run: Run, tmp_path: Path) -> None:
         ("third_party.lacking", r"it has no function load\(card, root\)"),
         ("third_party.absent", "no module named 'third_party.absent'. Install its package"),
         ("third_party.needing", "third_party.needing needs 'no_such_library'"),
-        ("third_party.broken", r"third_party.broken cannot be imported \(RuntimeError: half a file\)"),
+        (
+            "third_party.broken",
+            r"third_party.broken cannot be imported \(RuntimeError: half a file\)",
+        ),
     ],
 )
 def test_errors_of_a_task_name_its_card(modules: None, module: str, message: str) -> None:
