@@ -268,8 +268,8 @@ def _lwlrap_terms(metric: Metric, targets: Array, scores: Array) -> tuple[Array,
     """Return each clip's summed precisions and its number of labels."""
     n_labels = (targets > 0).sum(axis=1).astype(float)
     sums = np.zeros(len(targets))
-    labelled = np.flatnonzero(n_labels)
-    sums[labelled] = clip_scores(metric, targets[labelled], scores[labelled]) * n_labels[labelled]
+    labeled = np.flatnonzero(n_labels)
+    sums[labeled] = clip_scores(metric, targets[labeled], scores[labeled]) * n_labels[labeled]
     return sums, n_labels
 
 

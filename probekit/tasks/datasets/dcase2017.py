@@ -1,4 +1,4 @@
-"""DCASE2017 Task 4: weakly labelled YouTube clips of 17 sounds of traffic and warning."""
+"""DCASE2017 Task 4: weakly labeled YouTube clips of 17 sounds of traffic and warning."""
 
 from pathlib import Path
 from typing import Any

@@ -14,7 +14,7 @@ _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav")
 
 
 def load(card: TaskCard, root: Path | None) -> Manifest:
-    """Return the recordings, labelled by the option ``label``: ``digit`` or ``speaker``.
+    """Return the recordings, labeled by the option ``label``: ``digit`` or ``speaker``.
 
     The official split is by the recording's index: 0 to 4 test, the others train. Folds and
     groups are speakers.

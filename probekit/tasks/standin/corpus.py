@@ -1,4 +1,4 @@
-"""A labelled corpus of synthetic sounds, written without any download.
+"""A labeled corpus of synthetic sounds, written without any download.
 
 With any change to the sounds or to the layout, raise ``VERSION``.
 """
@@ -132,7 +132,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def write_corpus(root: str | Path, *, clips: int = 360, seed: int = 0) -> Path:
-    """Write a labelled corpus: ``audio/``, ``clips.csv``, ``corpus.json`` and ``README.txt``.
+    """Write a labeled corpus: ``audio/``, ``clips.csv``, ``corpus.json`` and ``README.txt``.
 
     About one recording in three lasts 6-9 s and gives two or three slices; the others last
     1-4 s and give one clip. Sample rates, channels and formats are mixed. The clips are
