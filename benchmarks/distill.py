@@ -35,7 +35,7 @@ def main(names: Iterable[str] = tuple(STEPS)) -> None:
         audio, size = _write_data(Path(folder))
         head: tuple[object, ...] = (
             "student", "frames", "ready in memory, s a step", "read from the disk, s a step",
-            "ratio of neighbouring blocks, median (quartiles)", "ratio of processor time",
+            "ratio of neighboring blocks, median (quartiles)", "ratio of processor time",
             "waiting for a batch, s a step", "read a step",
             "the reading thread alone, s a batch",
         )  # fmt: skip

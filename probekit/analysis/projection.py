@@ -222,7 +222,7 @@ def project_clips(
         If task or embeddings are missing, or targets are numbers.
     """
     if color not in COLORS:
-        raise unknown_name_error("colouring", color, COLORS)
+        raise unknown_name_error("coloring", color, COLORS)
     cache_root = layout.cache_root(cache)
     card, all_clips = resolve_clips(task, cache_root, root)
     features = find_features(cache_root, extractor, card.dataset, all_clips)

@@ -23,7 +23,7 @@ def subsample_labels(
 ) -> Split:
     """Return a split with a fraction of its training and validation clips, and all test clips.
 
-    Validation clips are subsampled, too: they are labelled clips that select settings, and with a
+    Validation clips are subsampled, too: they are labeled clips that select settings, and with a
     refit are trained on.
 
     Clips are drawn at random: from each class that fraction, at least one, if clips have one label

@@ -99,7 +99,7 @@ def test_planted_structure_of_two_levels_is_recovered(linkage):
 
 
 def length(apart, order):
-    """The sum of distances between neighbouring leaves."""
+    """The sum of distances between neighboring leaves."""
     return sum(apart[a, b] for a, b in itertools.pairwise(order))
 
 

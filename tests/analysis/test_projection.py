@@ -102,7 +102,7 @@ def test_perplexity_out_of_range_is_refused(perplexity):
 def test_unknown_choices_are_answered():
     with pytest.raises(UnknownNameError, match="unknown projection 'umap'"):
         project_classes(tree_of(kinds(3, 4)), method="umap")
-    with pytest.raises(UnknownNameError, match="unknown colouring 'colour'"):
+    with pytest.raises(UnknownNameError, match="unknown coloring 'colour'"):
         project_clips("mine", "made", color="colour")
 
 

@@ -140,8 +140,8 @@ def pair(clips, one, other, common=5, seed=0):
 
 def hsic(k, n_l):
     """tr(K H L H) with H = I - 1/n (Gretton et al., 2005), without its constant."""
-    centre = np.eye(len(k)) - 1 / len(k)
-    return np.trace(k @ centre @ n_l @ centre)
+    center = np.eye(len(k)) - 1 / len(k)
+    return np.trace(k @ center @ n_l @ center)
 
 
 def unbiased(k, n_l):

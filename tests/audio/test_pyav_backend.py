@@ -24,15 +24,15 @@ def chirp(rate, seconds=SECONDS):
 
 
 def pictures(out, codec, seconds):
-    """Add a grey video, ten pictures a second."""
+    """Add a gray video, ten pictures a second."""
     stream = out.add_stream(codec, rate=10)
     stream.width = stream.height = 32
     stream.pix_fmt = "yuv420p"
-    grey = np.full((32, 32, 3), 99, np.uint8)
+    gray = np.full((32, 32, 3), 99, np.uint8)
 
     def write():
         for number in range(int(10 * seconds)):
-            frame = av.VideoFrame.from_ndarray(grey)
+            frame = av.VideoFrame.from_ndarray(gray)
             frame.pts, frame.time_base = number, Fraction(1, 10)
             out.mux(stream.encode(frame))
         out.mux(stream.encode())

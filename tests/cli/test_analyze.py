@@ -33,8 +33,8 @@ def task(tmp_path, monkeypatch):
             for j in range(per_class)
         ]
         clips = manifests.from_rows("mine", rows)
-        centres = np.repeat(rng.normal(size=(len(labels), dim)), per_class, axis=0)
-        np.save(tmp_path / "made.npy", (centres + rng.normal(size=centres.shape)).astype("f4"))
+        centers = np.repeat(rng.normal(size=(len(labels), dim)), per_class, axis=0)
+        np.save(tmp_path / "made.npy", (centers + rng.normal(size=centers.shape)).astype("f4"))
         cache = tmp_path / "cache"
         arrays = [tmp_path / "made.npy"]
         import_export.import_arrays("made", clips, arrays, cache=cache, dataset="mine")

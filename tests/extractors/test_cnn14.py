@@ -111,7 +111,7 @@ def test_clips_do_not_depend_on_their_companions(filled, sounds):
 
 
 def test_frames_lie_where_the_card_says(filled):
-    """What a click changes is centred on the click, in a network that is symmetric in time."""
+    """What a click changes is centered on the click, in a network that is symmetric in time."""
     stream = filled.streams["frames"]
     convolutions = [m for m in filled.network.modules() if isinstance(m, torch.nn.Conv2d)]
     before = [m.weight.clone() for m in convolutions]
@@ -123,8 +123,8 @@ def test_frames_lie_where_the_card_says(filled):
         wave = noise.clone()
         wave[round((float(stream.first_center) + step * float(stream.hop)) * 32000)] += 1
         moved = (filled([wave])[0]["frames"] - quiet).double().square().sum(1)
-        centre = (moved * torch.arange(9)).sum() / moved.sum()
-        assert float(centre) == pytest.approx(step, abs=0.02)
+        center = (moved * torch.arange(9)).sum() / moved.sum()
+        assert float(center) == pytest.approx(step, abs=0.02)
     for module, weight in zip(convolutions, before, strict=True):
         module.weight.copy_(weight)
 

@@ -28,7 +28,7 @@ PUBLISHED = {  # trained parameters, counted in the originals; the other network
     "cnn14": 80_753_615,
     "harmonic-cnn": 3_631_551,
 }
-STEP = {("vggish", "pca8"): 1.0}  # whole numbers: rounding may move one to its neighbour
+STEP = {("vggish", "pca8"): 1.0}  # whole numbers: rounding may move one to its neighbor
 LARGE = 20_000_000  # parameters from which on random weights are not drawn once more
 
 

@@ -97,7 +97,7 @@ def test_clips_do_not_depend_on_their_companions(filled, sounds):
 
 
 def test_frames_lie_where_the_card_says(filled):
-    """What a click changes is centred on the click, in a network that is symmetric in time.
+    """What a click changes is centered on the click, in a network that is symmetric in time.
 
     The GRU carries on what it has heard: compare what goes into it.
     """
@@ -116,8 +116,8 @@ def test_frames_lie_where_the_card_says(filled):
         wave[round((float(stream.first_center) + step * float(stream.hop)) * 16000)] += 1
         network(filled.frontend(wave[None]))
         moved = (convolved[-1] - convolved[0]).double().square().sum(1)
-        centre = (moved * torch.arange(25)).sum() / moved.sum()
-        assert float(centre) == pytest.approx(step, abs=0.04)
+        center = (moved * torch.arange(25)).sum() / moved.sum()
+        assert float(center) == pytest.approx(step, abs=0.04)
 
 
 def test_head_reads_the_stream(filled, sounds):

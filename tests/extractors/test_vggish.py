@@ -145,7 +145,7 @@ def test_frames_lie_where_the_card_says(filled):
     for k in range(3):
         first = stream.first_center + k * stream.hop - stream.window / 2
         last = first + stream.window
-        places = {  # samples; neighbouring windows share 240
+        places = {  # samples; neighboring windows share 240
             round((first + stream.window / 2) * 16000): {k},
             round(first * 16000) + 250: {k},
             round(last * 16000) - 250: {k},

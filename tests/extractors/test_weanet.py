@@ -136,7 +136,7 @@ def test_clips_do_not_depend_on_their_companions(extractor, sounds):
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_frames_lie_where_the_card_says(extractor, name):
-    """What a click changes is centred on the click, in a network that is symmetric in time."""
+    """What a click changes is centered on the click, in a network that is symmetric in time."""
     stream = extractor.streams[name]
     convolutions = [m for m in extractor.network.modules() if isinstance(m, torch.nn.Conv2d)]
     before = [m.weight.clone() for m in convolutions]
@@ -148,8 +148,8 @@ def test_frames_lie_where_the_card_says(extractor, name):
         wave = noise.clone()
         wave[round((float(stream.first_center) + step * float(stream.hop)) * 16000)] += 1
         moved = (extractor([wave])[0][name] - quiet).double().square().sum(1)
-        centre = (moved * torch.arange(9)).sum() / moved.sum()
-        assert float(centre) == pytest.approx(step, abs=0.05)
+        center = (moved * torch.arange(9)).sum() / moved.sum()
+        assert float(center) == pytest.approx(step, abs=0.05)
     for module, weight in zip(convolutions, before, strict=True):
         module.weight.copy_(weight)
 

@@ -22,7 +22,7 @@ def made(kind, count, groups, names=None, labels=None, seed=0, **others):
         "group": group,
         "groups": tuple(labels or (f"group {k}" for k in range(groups))),
         "axes": ("t-SNE 1", "t-SNE 2"),
-        "color_text": "Colours: groups",
+        "color_text": "Colors: groups",
         "origin": {"task": "mine"},
         "choices": {"method": "tsne", "perplexity": 30.0, "seed": 0},
         "title": "things",
@@ -78,9 +78,9 @@ def test_all_points_are_drawn_and_those_of_no_group_are_grey():
     axes = draw_projection(found).axes[0]
     drawn = np.concatenate([one.get_offsets() for one in axes.collections])
     assert sorted(map(tuple, drawn)) == sorted(map(tuple, found.points))
-    colours = [to_hex(one.get_facecolor()[0]) for one in axes.collections]
-    grey = axes.collections[colours.index(style.GRAY.lower())]
-    assert len(grey.get_offsets()) == 10
+    colors = [to_hex(one.get_facecolor()[0]) for one in axes.collections]
+    gray = axes.collections[colors.index(style.GRAY.lower())]
+    assert len(gray.get_offsets()) == 10
     assert (drawn >= [axes.get_xlim()[0], axes.get_ylim()[0]]).all()
     assert (drawn <= [axes.get_xlim()[1], axes.get_ylim()[1]]).all()
 

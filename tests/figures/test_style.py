@@ -38,9 +38,9 @@ TO_XYZ = np.array(  # sRGB, IEC 61966-2-1
 )
 
 
-def lab(colours, sight="normal"):
-    """CIE L*a*b* of colours as they are seen; column 0 is what is left in grey."""
-    srgb = np.array([to_rgb(one) for one in colours])
+def lab(colors, sight="normal"):
+    """CIE L*a*b* of colors as they are seen; column 0 is what is left in gray."""
+    srgb = np.array([to_rgb(one) for one in colors])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.transpose(SIGHT[sight]), 0, 1)
     t = (seen @ TO_XYZ.T) / TO_XYZ.sum(axis=1)
@@ -54,7 +54,7 @@ def palette():
         return style.categorical()
 
 
-# ---- colours
+# ---- colors
 
 
 def test_groups_differ_in_grey(palette):
@@ -88,7 +88,7 @@ def test_both_sides_of_zero_darken_and_can_be_told_apart(sight):
     assert seen[16, 0] > 98  # zero is white
     for side in (negative, positive):
         assert (np.diff(side[:, 0]) < 0).all()
-    assert negative[-1, 0] - positive[-1, 0] > 35  # the ends differ in grey
+    assert negative[-1, 0] - positive[-1, 0] > 35  # the ends differ in gray
     # a quarter of the way from zero the two sides already differ in hue, for everybody
     assert all(np.linalg.norm(a - b) > 10 for a, b in zip(negative[4:], positive[4:], strict=True))
 

@@ -192,8 +192,8 @@ def planted(classes, dim=256, seed=0):
     """Weights of groups of one to eight classes that are near to one another."""
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(classes), rng.integers(1, 9, classes))[:classes]
-    centres = rng.normal(size=(classes, dim))
-    return centres[group] + 0.3 * rng.normal(size=(classes, dim)), group
+    centers = rng.normal(size=(classes, dim))
+    return centers[group] + 0.3 * rng.normal(size=(classes, dim)), group
 
 
 def test_700_classes_are_numbered_families_with_names_within_ten_seconds_of_one_core(tmp_path):
@@ -250,11 +250,11 @@ def test_lines_are_those_of_scipy():
 def test_forks_within_a_cluster_have_its_colour():
     tree = tree_of([f"class {k}" for k in range(20)])
     with style.style_context():
-        colours = branch_colors(tree.clusters)
-        _, own = dendrogram_lines(tree.linkage, tree.order, colours)
+        colors = branch_colors(tree.clusters)
+        _, own = dendrogram_lines(tree.linkage, tree.order, colors)
     below = [{k} for k in range(20)]
     for (left, right, *_), colour in zip(tree.linkage, own, strict=True):
         below.append(below[int(left)] | below[int(right)])
         clusters = {int(tree.clusters[k]) for k in below[-1]}
-        expected = colours[min(below[-1])] if len(clusters) == 1 else style.GRAY
+        expected = colors[min(below[-1])] if len(clusters) == 1 else style.GRAY
         assert colour == expected

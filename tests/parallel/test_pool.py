@@ -100,7 +100,7 @@ def test_a_death_names_its_unit_and_disturbs_no_other_process(tmp_path):
     found = list(pool.imap_unordered([work, work], ["long", 3, 4, 5], on_crash))
     assert deaths == [(3, "SIGKILL")]
     assert sorted(map(str, found)) == ["30", "4", "5", "long"]
-    assert begun.read_text() == "long\n"  # it was at work when its neighbour died, and went on
+    assert begun.read_text() == "long\n"  # it was at work when its neighbor died, and went on
 
 
 def test_an_exit_is_a_death_too():

@@ -36,7 +36,7 @@ def ramps(tmp_path_factory):
 
 @pytest.fixture
 def teachers(songs, teach, tmp_path, ramps):
-    """A teacher whose frame k of a clip is (clip, centre in seconds); it knows clips backwards."""
+    """A teacher whose frame k of a clip is (clip, center in seconds); it knows clips backwards."""
     ids = ramps.clip_ids[::-1]
     frames = {}
     for clip_id in ids:
@@ -80,9 +80,9 @@ def test_each_clip_is_heard_once_in_an_epoch_with_what_belongs_to_it(ramps, teac
         assert batch.valid.all()
         # weights are rounded to float32, and so add up to 1 within 2**-22
         torch.testing.assert_close(batch.frames[..., 0], clip[:, None].expand(-1, 4).float())
-        # the mean of the centres of frames that a student's frame overlaps is near its own centre
-        centre = start[:, None] / RATE + torch.tensor([0.0625, 0.1875, 0.3125, 0.4375])
-        assert (batch.frames[..., 1] - centre).abs().max() < 0.05
+        # the mean of the centers of frames that a student's frame overlaps is near its own center
+        center = start[:, None] / RATE + torch.tensor([0.0625, 0.1875, 0.3125, 0.4375])
+        assert (batch.frames[..., 1] - center).abs().max() < 0.05
         seen += clip.tolist()
     assert sorted(seen) == subset.tolist()
 

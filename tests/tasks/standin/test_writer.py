@@ -52,14 +52,14 @@ def band_levels(wave):
 
 
 def test_each_of_many_classes_is_told_from_all_others_by_its_spectrum():
-    """The nearest class centre names the class of new sounds; 60 classes, chance is 1 in 60."""
+    """The nearest class center names the class of new sounds; 60 classes, chance is 1 in 60."""
     rng = np.random.default_rng(0)
     levels = np.array(
         [[band_levels(writer._mix(rng, [k], (), 8000, 8000)) for _ in range(8)] for k in range(60)]
     )
     levels -= levels.mean(axis=2, keepdims=True)
-    centres, new = levels[:, :4].mean(axis=1), levels[:, 4:]
-    distance = ((new[:, :, None] - centres) ** 2).sum(axis=3)
+    centers, new = levels[:, :4].mean(axis=1), levels[:, 4:]
+    distance = ((new[:, :, None] - centers) ** 2).sum(axis=3)
     right = distance.argmin(axis=2) == np.arange(60)[:, None]
     assert right.mean() > 0.95
 
