@@ -10,7 +10,10 @@ from probekit.cli import options, output
 if TYPE_CHECKING:
     from probekit.analysis.class_differences import ClassDifferences
 
-app = typer.Typer(help="What the probe learned.", no_args_is_help=True)
+app = typer.Typer(
+    help="Analyze embeddings, probes and results; each analysis makes a figure.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
@@ -77,11 +80,13 @@ def correlation(
     c: options.C = None,
     normalize: Annotated[
         str,
-        typer.Option(help="Mean 0, variance 1 of each dimension (columns), each row (rows), none."),
+        typer.Option(
+            help="Mean 0 and variance 1 per dimension (columns) or per class (rows), or none."
+        ),
     ] = "columns",
     linkage: options.Linkage = "average",
-    permutations: Annotated[int, typer.Option(min=1, help="Of the test.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the permutations.")] = 0,
+    permutations: Annotated[int, typer.Option(min=1, help="Permutations of the test.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations.")] = 0,
     width: options.Width = None,
     style: options.Style = None,
     json: bool = output.AsJson,
@@ -141,19 +146,22 @@ def projection(
     embedding: options.Embedding,
     of: Annotated[str, typer.Option(help="classes (their weights) or clips.")] = "classes",
     method: Annotated[
-        str, typer.Option(help="tsne or pca; tsne by default, pca of fewer than four points.")
+        str, typer.Option(help="tsne or pca; by default tsne, or pca for fewer than four points.")
     ] = "",
-    perplexity: Annotated[float | None, typer.Option(min=1, help="Of t-SNE.")] = None,
+    perplexity: Annotated[
+        float | None,
+        typer.Option(min=1, help="Perplexity of t-SNE; by default 30 or a third of the points."),
+    ] = None,
     color: Annotated[
         str,
         typer.Option(
             "--color",
             "--colour",
-            help="Clips: label, cluster, or auto (labels, up to 24 of them).",
+            help="Color of clips: label, cluster, or auto (label up to 24 labels).",
         ),
     ] = "auto",
-    most: Annotated[int, typer.Option(min=4, help="Clips to draw at most.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Of t-SNE and of the clips drawn.")] = 0,
+    most: Annotated[int, typer.Option(min=4, help="Maximum number of clips.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of t-SNE and of the sample of clips.")] = 0,
     cache: options.Cache = None,
     root: options.Root = None,
     reports: options.Reports = None,
@@ -215,17 +223,17 @@ def similarity(
     task: options.Task,
     embedding: options.Embedding,
     measure: Annotated[
-        list[str] | None, typer.Option(help="cka or neighbours; both if not given.")
+        list[str] | None, typer.Option(help="cka or neighbours; by default both.")
     ] = None,
     debiased: Annotated[
-        bool, typer.Option("--debiased", help="CKA with the unbiased estimate; for few clips.")
+        bool, typer.Option("--debiased", help="Unbiased estimate of CKA, for few clips.")
     ] = False,
     k: Annotated[int, typer.Option(min=1, help="Nearest neighbors.")] = 10,
     normalize: Annotated[
-        str, typer.Option(help="Features: none, or columns (mean 0, variance 1 of each).")
+        str, typer.Option(help="Features: none, or columns (mean 0, variance 1 per dimension).")
     ] = "none",
-    most: Annotated[int, typer.Option(min=4, help="Clips to compare at most.")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the clips drawn.")] = 0,
+    most: Annotated[int, typer.Option(min=4, help="Maximum number of clips.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample of clips.")] = 0,
     cache: options.Cache = None,
     root: options.Root = None,
     reports: options.Reports = None,
@@ -233,7 +241,7 @@ def similarity(
     style: options.Style = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Compare embeddings over the clips that all have: linear CKA, nearest neighbors in common.
+    """Compare embeddings on their common clips: linear CKA, shared nearest neighbors.
 
     [bold]Example[/bold]
 
@@ -269,7 +277,7 @@ def confusion(
         typer.Argument(
             metavar="RUN",
             show_default=False,
-            help="First digits of a run, or what -e takes; several make several figures.",
+            help="First digits of a run, or an embedding as for -e; one figure each.",
         ),
     ] = None,
     embedding: Annotated[
@@ -278,13 +286,14 @@ def confusion(
             "-e",
             "--embedding",
             metavar="NAME",
-            help="Its run (with --task): NAME, NAME@FINGERPRINT, or NAME/PROBE for another probe "
+            help="Embedding (with --task): NAME, NAME@FINGERPRINT, or NAME/PROBE for another probe "
             "than the linear one; repeat for several.",
         ),
     ] = None,
     task: options.RunTask = "",
     order: Annotated[
-        str, typer.Option(help="clusters (confused classes side by side) or labels.")
+        str,
+        typer.Option(help="Order of classes: clusters (confused classes side by side) or labels."),
     ] = "clusters",
     reports: options.Reports = None,
     width: options.Width = None,
@@ -325,7 +334,7 @@ def differences(
     task: options.RunTask = "",
     metric: options.RunMetric = "",
     correction: Annotated[
-        str, typer.Option(help="For many classes: holm, or bh (Benjamini and Hochberg).")
+        str, typer.Option(help="Correction for many classes: holm, or bh (Benjamini and Hochberg).")
     ] = "holm",
     reports: options.Reports = None,
     width: options.Width = None,
@@ -387,7 +396,7 @@ def cost(
     style: options.Style = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Show scores against parameters, GFLOP and seconds for a second of audio.
+    """Show scores against parameters, GFLOP and seconds per second of audio.
 
     [bold]Example[/bold]
 

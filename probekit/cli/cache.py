@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(invoke_without_command=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="As after -e.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Extractor, written as after -e.")]
 Dataset = Annotated[str, typer.Argument(help="The dataset's name.")]
 
 
@@ -118,11 +118,20 @@ def info(
         if isinstance(value, dict):
             output.say(f"{name}:" if value else f"{name}: none")
             for key, inner in value.items():
-                output.say(f"    {key}: {inner}")
+                output.say(f"    {key}: {_format_fact(inner)}")
         elif name == "size":
             output.say(f"size: {output.size(float(str(value)))}")
         else:
-            output.say(f"{name}: {value}")
+            output.say(f"{name}: {_format_fact(value)}")
+
+
+def _format_fact(value: object) -> str:
+    """Format a value of ``cache info``; lists and dictionaries in one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_format_fact(inner)}" for key, inner in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
 
 
 @app.command()
@@ -168,7 +177,7 @@ def repair(
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="If they are not the official ones."),
+        typer.Option(metavar="NAME=PATH", help="Weights, if not the official ones."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
     cache: options.Cache = None,
@@ -214,7 +223,7 @@ def repair(
 def gc(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]", help="Embeddings to remove, too; as after -e."),
+        typer.Argument(metavar="[NAME]", help="Embeddings to remove as well, written as after -e."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
     cache: options.Cache = None,
@@ -258,7 +267,8 @@ def gc(
 @app.command()
 def merge(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE", help="Caches, or files of cache pack.")
+        list[str],
+        typer.Argument(metavar="SOURCE", help="Cache folders, or files made by cache pack."),
     ],
     cache: options.Cache = None,
     json: bool = output.AsJson,
@@ -297,7 +307,7 @@ def merge(
 def pack(
     embedding: Name,
     dataset: Dataset,
-    out: Annotated[str, typer.Option("-o", "--output", metavar="FILE.h5", help="Where to.")],
+    out: Annotated[str, typer.Option("-o", "--output", metavar="FILE.h5", help="File to write.")],
     cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:
@@ -327,14 +337,16 @@ def export(
     embedding: Name,
     dataset: Dataset,
     out: Annotated[
-        str, typer.Option("-o", "--output", metavar="FILE", help="Ends in .npz or .parquet.")
+        str, typer.Option("-o", "--output", metavar="FILE", help="File to write: .npz or .parquet.")
     ],
-    stream: Annotated[str, typer.Option(help="Which stream; else the default one.")] = "",
-    pool: Annotated[str, typer.Option(metavar="A+B", help="mean, std, max, mean+std …")] = "",
+    stream: Annotated[str, typer.Option(help="Stream; else the default one.")] = "",
+    pool: Annotated[
+        str, typer.Option(metavar="A+B", help="Pooling of frames: mean, std, max, mean+std …")
+    ] = "",
     cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Write one vector a clip for other programs: arrays (.npz) or a table (.parquet).
+    """Write one vector per clip for other programs: arrays (.npz) or a table (.parquet).
 
     Both hold clip_id and embedding, float32.
 
@@ -366,13 +378,16 @@ def import_(
     ],
     array: Annotated[
         list[str],
-        typer.Option(metavar="FILE", help=".npy or .npz; repeat to put several side by side."),
+        typer.Option(metavar="FILE", help=".npy or .npz; several are concatenated."),
     ],
-    dataset: Annotated[str, typer.Option(help="Whose clips these are, as tasks name it.")],
+    dataset: Annotated[str, typer.Option(help="Dataset of the clips, as named in tasks.")],
     clip_id: Annotated[
-        str, typer.Option(help="Column of the clip ids; COLUMN:stem takes a path's file name.")
+        str,
+        typer.Option(
+            help="Column of the clip ids; COLUMN:stem for file names without folder and suffix."
+        ),
     ] = "clip_id",
-    note: Annotated[str, typer.Option(help="Source of the arrays, in your words.")] = "",
+    note: Annotated[str, typer.Option(help="Source of the arrays, as free text.")] = "",
     cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:

@@ -86,7 +86,7 @@ def list_extractors(context: typer.Context, json: bool = output.AsJson) -> None:
 
 @tasks.command("show")
 def show_task(
-    name: Annotated[str, typer.Argument()],
+    name: Annotated[str, typer.Argument(help="A task's name, card or CSV.")],
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Only the citation.")] = False,
     json: bool = output.AsJson,
 ) -> None:
@@ -105,7 +105,7 @@ def show_task(
 
 @extractors.command("show")
 def show_extractor(
-    name: Annotated[str, typer.Argument()],
+    name: Annotated[str, typer.Argument(help="An extractor's name, or runs/ID of a student.")],
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Only the citation.")] = False,
     json: bool = output.AsJson,
 ) -> None:

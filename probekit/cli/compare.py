@@ -24,7 +24,7 @@ def compare(
     reports: options.Reports = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Test whether runs differ, each with each, on the clips that both scored.
+    """Test whether runs differ, pair by pair, on the clips that both scored.
 
     A paired bootstrap over test clips (or groups), and over folds the corrected resampled t-test of
     Nadeau and Bengio (over the seeds of a fixed split the plain one); the more cautious counts.

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from probekit.tasks.validation import FolderCheck
 
 app = typer.Typer(
-    no_args_is_help=True, help="A dataset's folder: check it, find leaks, make stand-in data."
+    no_args_is_help=True, help="Check a dataset's folder, find leaks, make stand-in data."
 )
 _SHOWN = 10
 
 TaskName = Annotated[
     str,
     typer.Argument(
-        metavar="TASK", help="A task's name, card or CSV, a folder, or what was extracted."
+        metavar="TASK", help="A task's name, card or CSV, a folder, or an extracted dataset."
     ),
 ]
 
@@ -29,7 +29,7 @@ TaskName = Annotated[
 def check(
     task: TaskName,
     root: options.Root = None,
-    decode: Annotated[bool, typer.Option("--decode", help="Read every recording.")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every recording.")] = False,
     cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:
@@ -66,7 +66,7 @@ def leaks(
     task: TaskName,
     root: options.Root = None,
     identical: Annotated[
-        bool, typer.Option("--identical", help="Compare all recordings by their hash, too.")
+        bool, typer.Option("--identical", help="Compare all recordings by hash as well.")
     ] = False,
     cache: options.Cache = None,
     json: bool = output.AsJson,
@@ -112,12 +112,12 @@ def leaks(
 def make_standin(
     task: TaskName,
     root: Annotated[str, typer.Option(metavar="DIR", help="A new or empty folder.")],
-    clips: Annotated[int, typer.Option(min=1, help="About how many.")] = 60,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    clips: Annotated[int, typer.Option(min=1, help="Approximate number of clips.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic sounds.")] = 0,
 ) -> None:
     """Write stand-in data: the dataset's exact layout with synthetic sounds.
 
-    Whatever is computed from it says "stand-in data".
+    All results made from it are marked "stand-in data".
 
     [bold]Example[/bold]
 

@@ -34,7 +34,8 @@ def distill(
         ),
     ] = "none",
     alpha: Annotated[
-        float | None, typer.Option(help="Weight of the regularizer; con-reg 5, else 1.")
+        float | None,
+        typer.Option(help="Weight of the regularizer; by default 5 for con-reg, else 1."),
     ] = None,
     root: options.Root = None,
     cache: options.Cache = None,
@@ -43,12 +44,12 @@ def distill(
         str,
         typer.Option(
             metavar="F,F",
-            help="Shares of the training clips, each a run; official validation clips all stay.",
+            help="Fractions of the training clips, one run each; all validation clips are used.",
         ),
     ] = "1",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs with as many seeds.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, one run each.")] = 1,
     folds: Annotated[
-        str, typer.Option(metavar="A,B", help="Some of the task's folds; by default all.")
+        str, typer.Option(metavar="A,B", help="Folds to train on; by default all.")
     ] = "",
     recipe: Annotated[
         str, typer.Option(help="default, or won: the published recipe of the harmonic CNN.")
@@ -58,7 +59,7 @@ def distill(
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Clips per step; else the recipe's.")] = None,
     lr: Annotated[
-        float | None, typer.Option(help="First learning rate; else the recipe's.")
+        float | None, typer.Option(help="Initial learning rate; else the recipe's.")
     ] = None,
     crop: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Length of the student's input.")
@@ -69,7 +70,9 @@ def distill(
     ] = "time",
     init: Annotated[
         str,
-        typer.Option(metavar="EXTRACTOR", help="Extractor of the first weights, for init and fix."),
+        typer.Option(
+            metavar="EXTRACTOR", help="Extractor of the initial weights, for init and fix."
+        ),
     ] = "",
     weights: Annotated[
         list[str] | None,

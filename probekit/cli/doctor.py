@@ -9,9 +9,9 @@ from probekit.cli import options, output
 
 def doctor(
     everything: Annotated[
-        bool, typer.Option("--all/--quick", help="Run large networks too, or only small ones.")
+        bool, typer.Option("--all/--quick", help="Check all networks, or only small ones.")
     ] = False,
-    device: Annotated[str, typer.Option(help="Where extractors run: cpu, cuda …")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device of the extractors: cpu, cuda …")] = "cpu",
     cache: options.Cache = None,
     reports: options.Reports = None,
     json: bool = output.AsJson,

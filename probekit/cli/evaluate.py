@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def evaluate(
     task: Annotated[
         list[str],
-        typer.Option(help="A task's name, card or CSV, or an extracted folder's; repeatable."),
+        typer.Option(help="A task's name, card or CSV, or an extracted folder; repeatable."),
     ],
     embedding: options.Embedding,
     cache: options.Cache = None,
@@ -31,9 +31,11 @@ def evaluate(
         str, typer.Option(help="A paper's stream, pooling, transforms and probe.")
     ] = "",
     fraction: Annotated[
-        str, typer.Option(metavar="F,F", help="Fractions of the training labels, each a run.")
+        str, typer.Option(metavar="F,F", help="Fractions of the training labels, one run each.")
     ] = "1",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, if anything is random.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Number of seeds, for probes and fractions that are random.")
+    ] = 1,
     solver: Annotated[
         str, typer.Option(help="Solver of linear probes: probekit or scikit-learn.")
     ] = "probekit",
@@ -45,9 +47,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="ADDRESS|local", help="Distribute runs over a Dask cluster."),
     ] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Repeat runs that are in the store.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Repeat stored runs.")] = False,
     json: bool = output.AsJson,
 ) -> None:
     """Score probes on cached embeddings under the task's own protocol.
@@ -123,7 +123,7 @@ def show(results: "list[Result]") -> None:
         "sd over folds": [f"{r['spread']:.3f}" if len(r["folds"]) > 1 else "–" for r in results],
         **{name: [_also(r, name) for r in results] for name in also},
         "on validation": [_validation(r) for r in results],
-        "chosen": [_chosen(r) for r in results],
+        "selected": [_selected(r) for r in results],
         "clips": [f"{r['clips']['used']:,} of {r['clips']['of']:,}" for r in results],
         "weights": [_weights(r) for r in results],
         "note": ["; ".join(r["provenance"]) or "–" for r in results],
@@ -145,7 +145,7 @@ def show(results: "list[Result]") -> None:
     _warn(results)
     if first["published"]:
         output.table(
-            ("published", "metric", "score", "where", "what differs"),
+            ("published", "metric", "score", "where", "differences"),
             [
                 (
                     p["method"],
@@ -161,35 +161,35 @@ def show(results: "list[Result]") -> None:
 
 
 def _warn(results: "list[Result]") -> None:
-    """Warn of fits that did not converge, of choices at an edge, and of few groups."""
+    """Warn of fits that did not converge, of settings at an edge, and of few groups."""
     from probekit.metrics.bootstrap import MIN_UNITS, SINGLE_GROUPS
     from probekit.scores.groups import run_label
 
     for r in results:
         label = run_label(r) + (f", seed {r['seed']}" if r["seed"] or r["fraction"] < 1 else "")
-        if r["solver"]["unconverged_final"]:  # of the others `results show` tells
+        if r["solver"]["unconverged_final"]:  # results show lists the others
             output.warn(
                 f"{label}: {r['solver']['unconverged']} of {r['solver']['fits']} fits did "
                 f"not converge (linear probes: a certified gap of {r['solver']['tolerance']:g}); "
-                f"{r['solver']['unconverged_final']} of them are of probes that are scored"
+                f"{r['solver']['unconverged_final']} of them belong to scored probes"
             )
         edges = [f["fold"] for f in r["folds"] if f["at_edge"]]
         if edges:
             output.warn(
-                f"{label}: the choice is at the edge of what was tried in fold {', '.join(edges)}"
+                f"{label}: the selected setting is at the edge of its grid in fold {', '.join(edges)}"
             )
     intervals = [r["interval"] for r in results if r["interval"]["method"] == "bootstrap"]
     narrowest = min(intervals, key=lambda interval: int(interval["units"]), default=None)
     if narrowest and narrowest["units"] < MIN_UNITS:
         output.warn(
-            f"intervals rest on only {narrowest['units']} {narrowest['unit'].split()[0]} in a "
-            "fold: they are too narrow"
+            f"intervals are computed from only {narrowest['units']} {narrowest['unit'].split()[0]} in a "
+            "fold and are too narrow"
         )
     units = dict.fromkeys(interval["unit"] for interval in intervals)
     for unit in units:
         if SINGLE_GROUPS in unit:
             output.warn(
-                f"intervals: {unit.partition('; ')[2]}: they do not cover other groups there"
+                f"intervals: {unit.partition('; ')[2]}; they do not cover other groups of those folds"
             )
 
 
@@ -208,7 +208,7 @@ def _validation(result: "Result") -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _chosen(result: "Result") -> str:
+def _selected(result: "Result") -> str:
     """Return the settings that the folds selected."""
     names = dict.fromkeys(name for f in result["folds"] for name in f["params"])
     parts = []

@@ -25,39 +25,43 @@ def extract(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name for a folder or CSV of your own; else the folder's or file's."),
+        typer.Option(help="Name of your own folder or CSV; by default its file name."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only that many clips, spread over all.")
+        int | None, typer.Option(min=1, help="At most this many clips, spread over the dataset.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only estimate what would be done.")
+        bool, typer.Option("--dry-run", help="Estimate the work, and do nothing.")
     ] = False,
     cache: options.Cache = None,
     reports: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Where to find runs/ID; else PROBEKIT_REPORTS."),
+        typer.Option(
+            metavar="DIR", help="Results folder of students runs/ID; else PROBEKIT_REPORTS."
+        ),
     ] = None,
     weights: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="Or NAME=random:SEED.")
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Weights file, or NAME=random:SEED."),
     ] = None,
     streams: Annotated[
         str | None,
         typer.Option(metavar="A,B", help="Streams to store; else the default one."),
     ] = None,
     frames: Annotated[
-        bool, typer.Option("--frames", help="Store frames, not only pooled.")
+        bool, typer.Option("--frames", help="Store frames as well as pooled vectors.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
     jobs: Annotated[
         int | None,
-        typer.Option(help="Worker processes, which survive recordings that crash their decoder."),
+        typer.Option(help="Worker processes; recordings that crash one are skipped and listed."),
     ] = None,
     devices: Annotated[
-        str | None, typer.Option(metavar="A,B", help="A worker process for each: cuda:0,cuda:1.")
+        str | None,
+        typer.Option(metavar="A,B", help="One worker process per device: cuda:0,cuda:1."),
     ] = None,
     dask: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler's, or local.")
+        str | None, typer.Option(metavar="ADDRESS", help="Address of a Dask scheduler, or local.")
     ] = None,
     share: Annotated[
         str | None,
@@ -66,10 +70,10 @@ def extract(
     precision: Annotated[str, typer.Option(help="float32, bf16 or fp16.")] = "float32",
     dtype: Annotated[str, typer.Option(help="Storage: float32 or float16.")] = "float32",
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try clips again that failed before.")
+        bool, typer.Option("--retry-failed", help="Retry clips that failed before.")
     ] = False,
     verify_audio: Annotated[
-        bool, typer.Option("--verify-audio", help="Compare recordings by hash.")
+        bool, typer.Option("--verify-audio", help="Detect changed recordings by hash.")
     ] = False,
     json: bool = output.AsJson,
 ) -> None:

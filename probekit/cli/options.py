@@ -23,13 +23,13 @@ Embedding = Annotated[
         "-e",
         "--embedding",
         metavar="NAME",
-        help="Extractor; repeat for several. NAME:key=value for parameters, stream= and pool=; "
+        help="Extractor; repeatable. NAME:key=value for parameters, stream= and pool=; "
         "NAME@FINGERPRINT selects one of several in the cache.",
     ),
 ]
 
 Task = Annotated[str, typer.Option(help="A task's name, card or CSV.")]
-RunTask = Annotated[str, typer.Option("--task", help="The task, where the name does not tell.")]
+RunTask = Annotated[str, typer.Option("--task", help="Task; needed if RUN is an embedding.")]
 Run = Annotated[
     str,
     typer.Argument(
@@ -40,32 +40,35 @@ Run = Annotated[
 ]
 OnlyEmbedding = Annotated[
     list[str] | None,
-    typer.Option("-e", "--embedding", metavar="NAME", help="Only these; repeat for several."),
+    typer.Option("-e", "--embedding", metavar="NAME", help="Only this embedding; repeatable."),
 ]
 RunMetric = Annotated[str, typer.Option("--metric", help="Metric; the task's first by default.")]
 
 # class weights and their clustering
-C = Annotated[float | None, typer.Option(min=1e-12, help="C of the probe; chosen if not given.")]
-Space = Annotated[str, typer.Option(help="Weights on the embedding, or on standardized features.")]
-Center = Annotated[str, typer.Option(help="Rows: rows, classes or none.")]
-Metric = Annotated[str, typer.Option(help="cosine or euclidean.")]
+C = Annotated[float | None, typer.Option(min=1e-12, help="C of the probe; selected by default.")]
+Space = Annotated[str, typer.Option(help="Features of the weights: embedding or standardized.")]
+Center = Annotated[str, typer.Option(help="Center the weights: rows, classes or none.")]
+Metric = Annotated[str, typer.Option(help="Distance: cosine or euclidean.")]
 Linkage = Annotated[str, typer.Option(help="average, complete, single or ward.")]
 Clusters = Annotated[
-    int | None, typer.Option(min=1, help="Colors; by default the root of the number of classes.")
+    int | None,
+    typer.Option(min=1, help="Colored clusters; by default the square root of the classes."),
 ]
-Probe = Annotated[str, typer.Option(help="linear: others have no class weights.")]
+Probe = Annotated[str, typer.Option(help="linear; other probes have no class weights.")]
 Preset = Annotated[
-    str, typer.Option(help="A paper's stream, pooling and steps. For example kumar2021.")
+    str, typer.Option(help="A paper's stream, pooling and transforms, such as kumar2021.")
 ]
 
 # figures
 Width = Annotated[
     float | None,
-    typer.Option(min=1.5, max=20, help="Inches; 3.5 (one column) or 7.16 (two) by default."),
+    typer.Option(
+        min=1.5, max=20, help="Width in inches; by default 3.5 (one column) or 7.16 (two)."
+    ),
 ]
 Style = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="A matplotlib style file that changes probekit's own."),
+    typer.Option(metavar="FILE", help="Matplotlib style file; its settings override probekit's."),
 ]
 
 

@@ -117,7 +117,7 @@ def p_value(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def speed(audio: float, elapsed: float, unit: str = "hours of audio a second") -> str:
+def speed(audio: float, elapsed: float, unit: str = "hours of audio per second") -> str:
     """Format the speed of extraction: times real time, and hours of audio per second.
 
     Parameters

@@ -9,30 +9,35 @@ from probekit.cli import options, output
 
 
 def report(
-    task: Annotated[
-        list[str] | None, typer.Option(help="Only this task; repeat for several.")
-    ] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; repeatable.")] = None,
     out: Annotated[
         str | None,
-        typer.Option("-o", "--out", metavar="FILE", help="Else index.html beside the results."),
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Output file; else index.html in the results folder.",
+        ),
     ] = None,
     title: Annotated[str, typer.Option(help="The page's heading.")] = "What the embeddings know",
     audio: Annotated[
         list[str] | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of recordings, if not where they were extracted from; repeatable.",
+            help="Folder of recordings that were moved after extraction; repeatable.",
         ),
     ] = None,
     megabytes: Annotated[
         float,
-        typer.Option("--audio-megabytes", min=0, help="Of audio in the page; 0 for none."),
+        typer.Option(
+            "--audio-megabytes", min=0, help="Megabytes of audio in the page; 0 for none."
+        ),
     ] = 6.0,
     cache: options.Cache = None,
     reports: options.Reports = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Write one HTML page of all results: it needs no network and no other file.
+    """Write one self-contained HTML page of all results.
 
     Leaderboards with intervals and paired tests, scores of classes, label efficiency, the figures
     made by probekit analyze, and the misclassified clips, some with audio (their first seconds:

@@ -18,13 +18,15 @@ def reproduce(
     paper: Annotated[str, typer.Argument(help="A paper's name: kumar2021, hung2022 …")],
     root: Annotated[
         list[str] | None,
-        typer.Option(metavar="TASK=DIR", help="A dataset's folder; repeat for several."),
+        typer.Option(metavar="TASK=DIR", help="A dataset's folder; repeatable."),
     ] = None,
     roots: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The same as YAML, one line TASK: DIR each.")
+        str | None,
+        typer.Option(metavar="FILE", help="YAML file with one line TASK: DIR per dataset."),
     ] = None,
     weights: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="Or NAME=random:SEED.")
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Weights file, or NAME=random:SEED."),
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="table-1, figure-2 …; repeatable.")
@@ -39,9 +41,7 @@ def reproduce(
     clips: Annotated[int, typer.Option(min=1, help="Clips per stand-in dataset.")] = 40,
     epochs: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Epochs of students, instead of their recipe's; few in a rehearsal."
-        ),
+        typer.Option(min=1, help="Epochs of students; else their recipe's, or few in a rehearsal."),
     ] = None,
     cache: options.Cache = None,
     reports: options.Reports = None,

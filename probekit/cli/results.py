@@ -94,7 +94,7 @@ def show(
     reports: options.Reports = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Show all about one run: scores, intervals, folds, classes, and the settings it chose.
+    """Show one run in full: scores, intervals, folds, classes, and selected settings.
 
     [bold]Example[/bold]
 
@@ -121,7 +121,7 @@ def best(
     reports: options.Reports = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Show a task's best run, and which others cannot be told from it.
+    """Show a task's best run, and the runs that are not distinguishable from it.
 
     Each run is tested against the best one (see probekit compare), p-values adjusted (Holm).
 
@@ -161,16 +161,16 @@ def best(
 
 @app.command("table")
 def paper_table(
-    task: Annotated[list[str], typer.Option(help="A task with results; repeat for several.")],
+    task: Annotated[list[str], typer.Option(help="A task with results; repeatable.")],
     embedding: Annotated[
         list[str] | None,
-        typer.Option("-e", "--embedding", metavar="NAME", help="Only these; repeatable."),
+        typer.Option("-e", "--embedding", metavar="NAME", help="Only this embedding; repeatable."),
     ] = None,
     format: Annotated[
-        str, typer.Option(help="latex (booktabs), markdown or csv (a line a score).")
+        str, typer.Option(help="latex (booktabs), markdown or csv (one line per score).")
     ] = "",
     out: Annotated[
-        str | None, typer.Option("-o", "--out", metavar="FILE", help="Else it is printed.")
+        str | None, typer.Option("-o", "--out", metavar="FILE", help="Output file; else printed.")
     ] = None,
     intervals: Annotated[bool, typer.Option(help="With 95 % intervals.")] = True,
     digits: Annotated[int, typer.Option(min=0, max=6, help="Decimals.")] = 3,
@@ -178,8 +178,8 @@ def paper_table(
 ) -> None:
     """Make a table for a paper: embeddings as rows, tasks as columns.
 
-    The best is bold; those that the paired test does not tell from it have a dagger; published
-    scores are below, and notes on scores below the table.
+    The best score is bold; a dagger marks scores that the paired test does not distinguish from it.
+    Published scores and notes follow.
 
     [bold]Examples[/bold]
 
@@ -262,7 +262,7 @@ def _load_groups(
 def _print_folds(result: "Result") -> None:
     metric, params = result["metric"], result["folds"][0]["params"]
     output.table(
-        ("fold", "train", "test", metric, *params, "chosen on", "gap", "steps"),
+        ("fold", "train", "test", metric, *params, "selected on", "gap", "steps"),
         [
             (
                 fold["fold"],

@@ -13,7 +13,7 @@ _STATE_WORDS = {"right": "ok", "wrong": "mismatch"}  # states of JSON, as shown 
 
 @app.callback()
 def group(context: typer.Context, json: bool = output.AsJson) -> None:
-    """Download and verify weights files of networks; lists them without a command.
+    """Download and verify weights files of networks; without a command, list them.
 
     [bold]Examples[/bold]
 
@@ -63,9 +63,10 @@ def list_(json: bool = output.AsJson) -> None:
 @app.command()
 def get(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME[:PARAMS]", help="As after -e.")
+        list[str] | None,
+        typer.Argument(metavar="NAME[:PARAMS]", help="Extractor, written as after -e."),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Of all extractors.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Weights of all extractors.")] = False,
     json: bool = output.AsJson,
 ) -> None:
     """Download weights files, and verify size and hash; an interrupted download is resumed.

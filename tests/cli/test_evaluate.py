@@ -60,7 +60,7 @@ def test_a_warning_says_of_which_run(evaluate):
     done = evaluate("-e", "good", "--probe", probe, "--fraction", "0.5")
     assert done.returncode == 0
     assert f"good / {probe} / 50 % of labels, seed 0: 24 of 24 fits did not converge" in done.stderr
-    assert "6 of them are of probes that are scored" in done.stderr
+    assert "6 of them belong to scored probes" in done.stderr
 
 
 @pytest.mark.parametrize(
