@@ -302,7 +302,7 @@ def _check_weights() -> Iterator[Check]:
                 name,
                 "info",
                 "not present and not public",
-                "probekit weights get NAME says what can be used instead.",
+                "probekit weights get NAME prints where to get it.",
             )
         else:
             yield Check(

@@ -109,5 +109,5 @@ def test_second_time_finds_everything_done(made):
 def test_folder_with_another_corpus_is_refused(made, tmp_path):
     folder = tmp_path / "demo" / f"corpus-{CLIPS}-0"
     corpus.write_corpus(folder, clips=12, seed=3)
-    with pytest.raises(DataError, match=r"corpus-300-0: .*holds another corpus"):
+    with pytest.raises(DataError, match=r"corpus-300-0: .*contains another corpus"):
         demo.run(cache=tmp_path / "cache", reports=tmp_path, clips=CLIPS)

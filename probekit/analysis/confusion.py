@@ -67,7 +67,7 @@ class Confusion:
         seeds = f", {repeats} seeds together" if repeats > 1 else ""
         folds = f", {len(first['folds'])} folds together" if len(first["folds"]) > 1 else ""
         how = (
-            "Classes that are often confused stand side by side (average linkage)"
+            "Classes that are often confused are next to each other (average linkage)"
             if self.order_by == "clusters"
             else "Classes are in the task's order"
         )
@@ -135,11 +135,11 @@ def confusion(
     group = groups.resolve_run(run, task, reports)
     first = group.results[0]
     if first["target"] != "single":
-        what = "numbers" if first["target"] == "regression" else "several labels a clip"
+        what = "numbers" if first["target"] == "regression" else "several labels per clip"
         raise DataError(
-            f"{group.label}: {first['task']} has {what}, and a confusion matrix needs one label a "
-            f"clip. Scores of its single classes: probekit results show {first['run'][:12]}, or, "
-            "of two runs, probekit analyze differences"
+            f"{group.label}: {first['task']} has {what}, and a confusion matrix needs one label "
+            "per clip. Scores of its single classes: probekit results show "
+            f"{first['run'][:12]}, or, of two runs, probekit analyze differences"
         )
     size = len(first["classes"])
     counts = np.zeros((size, size), np.int64)

@@ -368,7 +368,7 @@ def _head(selector: EmbeddingSelector, embeddings: Embeddings) -> SavedHead:
     head, name = embeddings.head, embeddings.layout.extractor
     if head is None:
         raise DataError(
-            f"{name}: no head found with {embeddings.folder}: the network has none (probekit "
+            f"{name}: no head found in {embeddings.folder}: the network has none (probekit "
             f"extractors show {name}), or the embeddings were not made by extraction"
         )
     stream = selector.stream or embeddings.default_stream

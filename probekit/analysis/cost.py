@@ -193,9 +193,9 @@ def cost(task: str, *, reports: str | Path | None = None, cache: str | Path | No
             {s["extractor"] for group in run_groups for s in group.results[0]["sources"]}
         )
         raise DataError(
-            f"{task}: the cost of {', '.join(names)} is not known: imported embeddings have no "
-            "card with parameters and GFLOP, and no time was measured. It is known of embeddings "
-            "made by probekit extract"
+            f"{task}: the cost of {', '.join(names)} is unknown: imported embeddings have no "
+            "card with parameters and GFLOP, and no time was measured. Use embeddings made by "
+            "probekit extract"
         )
     return costs
 

@@ -191,7 +191,7 @@ def label_efficiency(
     missing = sorted(set(embeddings) - set(known))
     if missing:
         raise DataError(
-            f"{task}: no results of {', '.join(missing)}; there are results of {', '.join(known)}"
+            f"{task}: no results of {', '.join(missing)}; results exist for {', '.join(known)}"
         )
     by_key: dict[tuple[Any, ...], list[RunGroup]] = {}
     for group in groups:

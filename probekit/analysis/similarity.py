@@ -98,7 +98,7 @@ class Similarity:
         scaled = ", each dimension standardized" if self.choices["normalize"] == "columns" else ""
         return (
             f"{what} of embeddings of {self.origin['task']} over the same {self.clips:,} clips"
-            f"{drawn}{scaled}. Rows, columns and tree: average linkage of 1 less similarity, "
+            f"{drawn}{scaled}. Rows, columns and tree: average linkage of 1 minus similarity, "
             f"optimal leaf order.{as_sentence(self.provenance)}"
         )
 

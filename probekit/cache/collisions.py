@@ -56,7 +56,7 @@ def find_collision(cache: Path, names: Iterable[str], manifest: Manifest) -> str
         if 2 * differ.sum() > len(differ) if same_root else differ.any():
             k = int(np.flatnonzero(differ)[0])
             return (
-                f"the cache {cache} holds other recordings as {saved_name(file)!r}: clip "
+                f"{cache}: the name {saved_name(file)!r} belongs to other recordings: clip "
                 f"{shared[k]!r} was {root / old.iloc[k]}, now it is "
                 f"{manifest.root.absolute() / new.iloc[k]} ({differ.sum():,} of {len(differ):,} "
                 "clips differ)"

@@ -137,16 +137,19 @@ def _read_array(path: Path, clips: int) -> Array:
             if isinstance(array, np.lib.npyio.NpzFile):
                 if len(array.files) != 1:
                     raise DataError(
-                        f"{path}: must hold one array, got {len(array.files)} "
+                        f"{path}: must contain one array, got {len(array.files)} "
                         f"({', '.join(array.files)}); save the one to import in a file of its own"
                     )
                 array = array[array.files[0]]
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a readable .npy or .npz file ({error})") from error
+        reason = "" if "pickle" in str(error) else f" ({error})"
+        raise DataError(
+            f"{path}: must be an .npy or .npz file of numbers, and cannot be read as one{reason}"
+        ) from error
     if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
-        raise DataError(f"{path}: must hold real numbers, got {array.dtype}")
+        raise DataError(f"{path}: must contain real numbers, got {array.dtype}")
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or len(array) != clips:
@@ -199,13 +202,13 @@ def export_vectors(
         raise CacheError(f"{path}: file name must end in {' or '.join(SUFFIXES)}")
     ids = sorted(embeddings.clip_ids)
     if not ids:
-        raise CacheError(f"{embeddings.folder}: holds no embeddings")
+        raise CacheError(f"{embeddings.folder}: contains no embeddings")
     info = embeddings.layout
     stream = stream or embeddings.default_stream
     frames = embeddings.stream_info.get(stream, {}).get("kind") != "clip"
     if not frames and tuple(pool) != ("mean",):  # the default
         raise CacheError(
-            f"{info.extractor}: stream {stream} has one vector a clip; leave out the pooling"
+            f"{info.extractor}: stream {stream} has one vector per clip; leave out the pooling"
         )
     about = {
         "extractor": info.extractor,
@@ -222,7 +225,8 @@ def export_vectors(
     try:
         atomic.atomic_write(path, lambda temp: write(temp, ids, vectors, json.dumps(about)))
     except OSError as error:
-        raise CacheError(f"{path}: cannot be written ({error.strerror or error})") from error
+        reason = error.strerror or str(error)
+        raise CacheError(f"{path}: cannot be written ({reason[:1].lower()}{reason[1:]})") from error
     return len(ids)
 
 

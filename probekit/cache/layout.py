@@ -156,7 +156,7 @@ def check_fingerprint(
         if existing_identity.get(key) != requested_identity.get(key)
     ]
     raise CacheError(
-        f"{folder}: holds embeddings of fingerprint {existing[:16]}, not {requested[:16]}: "
+        f"{folder}: contains embeddings of fingerprint {existing[:16]}, not {requested[:16]}: "
         f"fingerprints must not mix. {'; '.join(differences)}"
     )
 

@@ -67,7 +67,7 @@ def pack_embeddings(
     """
     integrity.check_undamaged(embeddings.folder)
     if not embeddings.clip_ids:
-        raise CacheError(f"{embeddings.folder}: holds no embeddings")
+        raise CacheError(f"{embeddings.folder}: contains no embeddings")
     arrays = [*_clip_columns(embeddings.index.table), *_stream_arrays(embeddings)]
     arrays += _head_arrays(embeddings)
     arrays += [
@@ -97,7 +97,8 @@ def pack_embeddings(
     try:
         atomic.atomic_write(path, write)
     except OSError as error:
-        raise CacheError(f"{path}: cannot be written ({error.strerror or error})") from error
+        reason = error.strerror or str(error)
+        raise CacheError(f"{path}: cannot be written ({reason[:1].lower()}{reason[1:]})") from error
     return path
 
 

@@ -1,6 +1,7 @@
 """Command line: one file per command, imports inside functions, errors in one line."""
 
 import errno
+import inspect
 import sys
 import traceback
 import warnings
@@ -63,6 +64,20 @@ def _register() -> None:
     app.add_typer(data.app, name="data")
     app.command("demo")(demo.demo)
     app.command("doctor")(doctor.doctor)
+    _wrap_help(app)
+
+
+def _wrap_help(group: typer.Typer) -> None:
+    """Let help wrap at the terminal's width, not where lines of docstrings end."""
+    for info in (*group.registered_commands, group.registered_callback):
+        if info and info.callback and info.callback is not _root:
+            paragraphs = (inspect.getdoc(info.callback) or "").split("\n\n")
+            info.help = "\n\n".join(
+                text if text.startswith(" ") else text.replace("\n", " ") for text in paragraphs
+            )
+    for subgroup in group.registered_groups:
+        if subgroup.typer_instance:
+            _wrap_help(subgroup.typer_instance)
 
 
 @app.callback(invoke_without_command=True)

@@ -9,6 +9,8 @@ from probekit.cli import options, output
 _LABELS = {
     "parameter_count": "parameters of the network",
     "gflop_per_second": "GFLOP per second of audio",
+    "weights_here": "weights on this machine",
+    "here": "present",
 }
 
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
@@ -182,5 +184,10 @@ def _print_card(
 
 def _format_inline(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_format_inline(v)}" for k, v in value.items() if v not in _EMPTY)
+        items = ((_LABELS.get(key, key), item) for key, item in value.items())
+        return ", ".join(
+            f"{key} {_format_inline(item)}" for key, item in items if item not in _EMPTY
+        )
+    if isinstance(value, list):
+        return " | ".join(map(_format_inline, value))
     return str(value) if not isinstance(value, bool) else "yes" if value else "no"

@@ -176,20 +176,22 @@ def _warn(results: "list[Result]") -> None:
         edges = [f["fold"] for f in r["folds"] if f["at_edge"]]
         if edges:
             output.warn(
-                f"{label}: the selected setting is at the edge of its grid in fold {', '.join(edges)}"
+                f"{label}: the selected setting is at the edge of its grid "
+                f"in fold {', '.join(edges)}"
             )
     intervals = [r["interval"] for r in results if r["interval"]["method"] == "bootstrap"]
     narrowest = min(intervals, key=lambda interval: int(interval["units"]), default=None)
     if narrowest and narrowest["units"] < MIN_UNITS:
         output.warn(
-            f"intervals are computed from only {narrowest['units']} {narrowest['unit'].split()[0]} in a "
-            "fold and are too narrow"
+            f"intervals are computed from only {narrowest['units']} "
+            f"{narrowest['unit'].split()[0]} in a fold and are too narrow"
         )
     units = dict.fromkeys(interval["unit"] for interval in intervals)
     for unit in units:
         if SINGLE_GROUPS in unit:
             output.warn(
-                f"intervals: {unit.partition('; ')[2]}; they do not cover other groups of those folds"
+                f"intervals: {unit.partition('; ')[2]}; they do not cover other groups "
+                "of those folds"
             )
 
 

@@ -55,14 +55,14 @@ def from_folder(root: Path, name: str | None = None) -> Manifest:
     recordings = [path for path in files if path.suffix.lower() in SUFFIXES | PYAV_SUFFIXES]
     if not recordings:
         others = sorted({path.suffix.lower() or path.name for path in files})
-        contents = f"; it holds {summarize_ids(others)}" if others else ""
+        contents = f"; it contains {summarize_ids(others)}" if others else ""
         raise DataError(
             f"{root}: no recordings found ({', '.join(sorted(SUFFIXES))}, at any depth{contents})"
         )
     loose = [str(path) for path in recordings if len(path.parts) == 1]
     if loose and len(loose) < len(recordings):
         raise DataError(
-            f"{root}: sub-folders are labels, but {len(loose)} recordings lie beside them: "
+            f"{root}: sub-folders are labels, but {len(loose)} recordings are in none of them: "
             f"{summarize_ids(loose)}. Move them into a label's folder, or list the clips in a CSV"
         )
     stems = [path.with_suffix("").as_posix() for path in recordings]
@@ -218,7 +218,7 @@ def _check_capitals(path: Path, table: pd.DataFrame) -> None:
         if column != lower and lower in _COLUMNS and lower not in table:
             raise DataError(
                 f"{path}: column {column!r}: did you mean {lower!r}? Column names are in "
-                "lower case; rename the column if it holds something else"
+                "lower case; rename the column if it contains something else"
             )
 
 

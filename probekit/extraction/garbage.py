@@ -140,7 +140,7 @@ def why_outdated(entry: Embeddings) -> str:
         if text.startswith("random:") and not text.endswith(f"(initialization {INITIALIZATION})"):
             differences.append(f"{role} weights {text}; seeds give other weights now")
         elif role not in {key.partition("/")[0] for key in card.weights}:
-            differences.append(f"{role} weights, which the card does not know")
+            differences.append(f"{role} weights, which the card does not list")
     return "; ".join(differences)
 
 

@@ -258,8 +258,8 @@ def translate_dask_errors() -> Iterator[None]:
         ) from error
     except (CancelledError, CommClosedError, TimeoutError) as error:
         raise ProbekitError(
-            "the Dask scheduler is gone. Finished work is saved; start it and run the same command "
-            "again"
+            "the Dask scheduler has stopped. Finished work is saved; start it and run the same "
+            "command again"
         ) from error
     except ImportError as error:
         raise ProbekitError(

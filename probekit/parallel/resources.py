@@ -64,7 +64,7 @@ def resolve_device(name: str = "auto") -> "torch.device":
         device = torch.device(name)
     except RuntimeError as error:
         raise ProbekitError(
-            f"--device {name}: torch does not know this device; for example auto, cpu or cuda:0"
+            f"--device must be auto, cpu or a torch device such as cuda:0, got {name!r}"
         ) from error
     # TF32's shorter products would move embeddings by 1e-3
     torch.backends.cudnn.allow_tf32 = False

@@ -138,6 +138,8 @@ def evaluate(
         raise ProbekitError(f"--seeds must be >= 1, got {seeds}")
     if preset and probe != "linear":
         raise ProbekitError(f"--preset {preset} sets the probe itself; leave out --probe {probe}")
+    if device != "cpu":  # checked even if all runs are stored
+        device = str(resources.resolve_device(device))
     cache_root, reports_root = layout.cache_root(cache), store.reports_root(reports)
     request = _Request(probe, preset, tuple(fractions), seeds, solver, device)
     names = [extractors] if isinstance(extractors, str) else extractors

@@ -72,7 +72,7 @@ def load_preset(paper: str, selector: str) -> Preset:
     preset = presets.get(names[0] if len(names) == 1 else "any", presets.get("any"))
     if preset is None:
         raise ProbekitError(
-            f"--preset {paper}: no preset for {' + '.join(names)}; it has {', '.join(presets)}"
+            f"--preset {paper}: no preset for {' + '.join(names)}; available: {', '.join(presets)}"
         )
     try:
         steps = transforms.check_steps(preset.steps)

@@ -148,7 +148,7 @@ def restrict_stream(features: Features) -> Features:
     if stream not in embeddings.stream_info:
         raise DataError(
             f"{selector.name}: its head reads the stream {stream!r}, which is not in "
-            f"{embeddings.folder} (it holds {', '.join(embeddings.stream_info)}): extract again "
+            f"{embeddings.folder} (it contains {', '.join(embeddings.stream_info)}): extract again "
             f"with --streams {stream}"
         )
     return replace(features, members=((replace(selector, stream=stream), embeddings),))

@@ -175,7 +175,8 @@ def parse(text: str) -> SklearnProbe:
             raise ProbekitError(f"--probe {text}: {key!r} has no value; write {key}=VALUE")
         if key not in known:
             raise ProbekitError(
-                f"--probe {text}: {name} has no parameter {key!r}; it has {', '.join(known)}"
+                f"--probe {text}: {name} has no parameter {key!r}; its parameters are "
+                f"{', '.join(known)}"
             )
     values = {key: [_parse_value(text, v) for v in value.split("|")] for key, _, value in pairs}
     grid = [dict(zip(values, point, strict=True)) for point in product(*values.values())]

@@ -162,10 +162,13 @@ def _read_roots(path: Path) -> dict[str, str]:
     """Read a YAML file of folders."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"--roots {path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise DataError(f"--roots {path}: {(error.strerror or str(error)).lower()}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"--roots {path}: not a YAML file ({reason})") from error
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, str) for key, value in content.items()
     ):
-        raise DataError(f"--roots {path}: must hold a line TASK: DIR per dataset")
+        raise DataError(f"--roots {path}: must contain one line TASK: DIR per dataset")
     return content

@@ -25,7 +25,7 @@ from probekit.reproduce.reproduction import (
 from probekit.utils.atomic import atomic_write_text
 
 STAND_IN = "stand-in data, random weights"
-_WARNING = f"{STAND_IN}: numbers from here say nothing about the paper's"
+_WARNING = f"{STAND_IN}: these numbers say nothing about the paper's"
 _FIGURE_KEYS = {"where", "kind", "task", "embedding", "differs"}
 _EXPONENT_FROM = 1e9  # larger scores are written with exponent: r2 of a few clips has no lower end
 _COLUMNS = (
@@ -55,14 +55,14 @@ def comparison_table(
     paper = reproduction.paper
     remarks = [("", text) for text in table.notes]
     if any(score.status in (MISSING, FAILED) for score in scores):
-        remarks.append(("", f"missing, failed: {paper}.md says why, and what to get."))
+        remarks.append(("", f"missing, failed: {paper}.md gives the reasons and what to get."))
     if any(score.within_interval is not None for score in scores):
         remarks.append(("", "In interval: whether the paper's score lies in our 95 % interval."))
     if any(score.cell.value is None for score in scores):
         remarks.append(("", f"Without a number in the column paper: {paper} prints none."))
     warning = f" ({_WARNING})" if reproduction.rehearsed else ""
     return TextTable(
-        caption=f"{paper}, {table.where}: {table.title}. Published and here{warning}.",
+        caption=f"{paper}, {table.where}: {table.title}. Published and computed scores{warning}.",
         columns=_COLUMNS,
         rows=tuple(rows),
         rules=frozenset(rules),

@@ -155,7 +155,7 @@ def compare_all(groups: Sequence[RunGroup], metric: str = "") -> list[Comparison
     paths = [path for group in groups for path in group.paths]
     repeated = sorted({path.stem for path in paths if paths.count(path) > 1})
     if repeated:
-        raise DataError(f"the same run twice: {', '.join(repeated)}")
+        raise DataError(f"the compared runs must differ, got twice: {', '.join(repeated)}")
     return _adjust(
         [_compare_pair(a, b, metric) for a, b in combinations(disambiguate_labels(groups), 2)]
     )

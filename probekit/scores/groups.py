@@ -91,7 +91,7 @@ def resolve_run(name: str, task: str = "", reports: str | Path | None = None) ->
     if not matches:
         embeddings = ", ".join(sorted({result["embedding"] for _, result in runs}))
         raise DataError(
-            f"{folder}: no run {name!r}{f' of {task}' if task else ''}; there are results of "
+            f"{folder}: no run {name!r}{f' of {task}' if task else ''}; results exist for "
             f"{embeddings}"
         )
     lines = "\n".join(

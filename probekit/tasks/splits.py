@@ -232,8 +232,9 @@ def _make_folds(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
         most = min(most, _max_class_size(classes))
     if most < protocol.folds:
         raise DataError(
-            f"{clips.name}: {protocol.folds} folds need as many "
-            f"{'groups' if protocol.grouped else 'clips'}, and a class of as many clips; got {most}"
+            f"{clips.name}: {protocol.folds} folds need at least {protocol.folds} "
+            f"{'groups' if protocol.grouped else 'clips'}, and at least {protocol.folds} clips in "
+            f"the largest class, got {most}"
         )
     folds = np.full(len(clips), "", dtype="U12")
     pairs = _divide(units, protocol.folds, protocol.seed, classes)

@@ -388,7 +388,7 @@ class AudioStore:
                     if table is None:
                         table = builder.build(jobs or resources.cpu_count(), progress)
         except OSError as error:
-            hint = ". Run the same command again when there is room: decoded clips are kept"
+            hint = ". Run the same command again when there is room: decoded clips are saved"
             raise CacheError(
                 f"{folder}: the decoded audio of {clips.name} cannot be stored "
                 f"({(error.strerror or str(error)).lower()})"

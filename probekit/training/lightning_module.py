@@ -218,7 +218,7 @@ class TrainingModule(LightningModule):
         """Describe the checkpoint that remains after an error."""
         if not self.history.epochs:
             return "there is no checkpoint, since no epoch was finished"
-        return f"the checkpoint of epoch {len(self.history.epochs)} is kept in {self.folder}"
+        return f"the checkpoint of epoch {len(self.history.epochs)} is saved in {self.folder}"
 
     def _save_checkpoint(self) -> None:
         """Write the checkpoint and the log, each atomically."""

@@ -55,7 +55,7 @@ def test_one_and_two_classes(kept):
 def test_several_labels_and_numbers_are_refused(kept):
     hot = np.random.default_rng(0).integers(0, 2, (30, 3))
     kept.run("tags", hot + 0.0, hot, target="multi", metric="roc-auc")
-    with pytest.raises(DataError, match=r"several labels a clip.*probekit results show"):
+    with pytest.raises(DataError, match=r"several labels per clip.*probekit results show"):
         confusion("tags", reports=kept.root)
     kept.run("numbers", hot + 0.5, hot + 0.0, target="regression", metric="mae")
     with pytest.raises(DataError, match="has numbers"):

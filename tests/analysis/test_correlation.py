@@ -244,7 +244,7 @@ def made(tmp_path_factory):
 
 def test_an_embedding_without_a_head_is_an_error_that_says_so(made):
     cache, _ = made
-    with pytest.raises(DataError, match=r"made: no head found with .*not made by extraction"):
+    with pytest.raises(DataError, match=r"made: no head found in .*not made by extraction"):
         correlation("mine", "made", cache=cache)
 
 

@@ -79,5 +79,5 @@ def test_runs_on_part_of_the_labels_do_not_count(kept):
 def test_nothing_known_is_an_error(kept):
     scored(kept, "mine-own")
     scored(kept, "vggish", source={"identity": {"imported": []}})
-    with pytest.raises(DataError, match="the cost of mine-own, vggish is not known"):
+    with pytest.raises(DataError, match="the cost of mine-own, vggish is unknown"):
         cost("mine", reports=kept.root)

@@ -54,7 +54,7 @@ def test_only_some_embeddings(kept):
     found = label_efficiency("mine", reports=kept.root, embeddings=["other"])
     assert [line.label for line in found.curves] == ["other"]
     assert found.name == "efficiency-mine-other"
-    with pytest.raises(DataError, match="no results of third; there are results of one, other"):
+    with pytest.raises(DataError, match="no results of third; results exist for one, other"):
         label_efficiency("mine", reports=kept.root, embeddings=["third"])
 
 

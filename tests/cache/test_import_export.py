@@ -74,7 +74,7 @@ def test_an_archive_of_one_array(tmp_path, clips):
     np.savez(path, x=np.ones((CLIPS, 2)))
     assert bring(clips, [path], tmp_path / "cache").stream_info["embedding"]["dim"] == 2
     np.savez(path, x=np.ones((CLIPS, 2)), y=np.ones(2))
-    with pytest.raises(DataError, match=r"must hold one array, got 2 \(x, y\)"):
+    with pytest.raises(DataError, match=r"must contain one array, got 2 \(x, y\)"):
         bring(clips, [path], tmp_path / "cache")
 
 
@@ -91,9 +91,9 @@ def infinite():
         (np.ones((CLIPS, 2, 2)), r"shape \(150, 2, 2\)"),
         (np.float64(3), r"shape \(\)"),
         (infinite(), r"2 rows have NaN or infinite values, the first is row 4"),
-        (np.array(["a"] * CLIPS), "must hold real numbers, got <U1"),
-        (np.ones(CLIPS, bool), "must hold real numbers, got bool"),
-        (np.ones(CLIPS) * 1j, "must hold real numbers, got complex128"),
+        (np.array(["a"] * CLIPS), "must contain real numbers, got <U1"),
+        (np.ones(CLIPS, bool), "must contain real numbers, got bool"),
+        (np.ones(CLIPS) * 1j, "must contain real numbers, got complex128"),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(tmp_path, clips, arrays, content, reason):
@@ -123,7 +123,10 @@ def test_files_that_are_no_arrays_are_named(tmp_path, clips):
     for name, content_of in files.items():
         (tmp_path / name).write_bytes(content_of)
     for name in (*files, "object.npy", "."):
-        with pytest.raises(DataError, match=r"not a readable|no such file"):
+        with pytest.raises(
+            DataError,
+            match=r"must be an \.npy or \.npz file of numbers, and cannot be read|no such file",
+        ):
             bring(clips, [tmp_path / name], tmp_path / "cache")
     with pytest.raises(DataError, match="no such file"):
         bring(clips, [tmp_path / "gone.npy"], tmp_path / "cache")

@@ -101,9 +101,9 @@ def test_parts_that_change_meanwhile_are_noticed(tmp_path, songs, put):
 
 
 def test_nothing_to_pack(tmp_path, put):
-    with pytest.raises(CacheError, match="holds no embeddings"):
+    with pytest.raises(CacheError, match="contains no embeddings"):
         pack.pack_embeddings(embeddings.Embeddings(put(tmp_path, [])), tmp_path / "p.h5")
-    with pytest.raises(CacheError, match="holds no embeddings"):
+    with pytest.raises(CacheError, match="contains no embeddings"):
         import_export.export_vectors(embeddings.Embeddings(put(tmp_path, [])), tmp_path / "p.npz")
 
 
@@ -201,7 +201,7 @@ def test_a_full_disk_keeps_the_older_export(tmp_path, songs, monkeypatch, name):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(import_export, kind, full)
-    with pytest.raises(CacheError, match="No space left on device"):
+    with pytest.raises(CacheError, match=r"cannot be written .no space left on device"):
         import_export.export_vectors(songs, tmp_path / name)
     assert (tmp_path / name).read_bytes() == b"older"
     assert not list(tmp_path.glob(".*"))

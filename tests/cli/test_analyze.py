@@ -64,7 +64,7 @@ def test_correlation(task, main, tmp_path):
     embeddings = task(["a", "b", "c"])
     done = main("analyze", "correlation", "--task", "mine", "-e", "made")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: made: no head found with")
+    assert done.stderr.startswith("error: made: no head found in")
     rng = np.random.default_rng(1)
     head = head_module.SavedHead(
         ("bark", "bell", "rain", "wind"),
@@ -267,4 +267,4 @@ def test_without_results_the_command_is_named(main, tmp_path, arguments, message
 def test_cost_of_imported_embeddings_is_not_known(main, scored, made):
     options = ["--reports", scored.root, "--cache", made / "cache"]
     done = main("analyze", "cost", "--task", "mine", *options)
-    assert done.returncode == 2 and "the cost of bad, good is not known" in done.stderr
+    assert done.returncode == 2 and "the cost of bad, good is unknown" in done.stderr

@@ -48,8 +48,8 @@ def test_another_metric(main, scored):
     ("names", "words"),
     [
         (("good",), "at least two runs"),
-        (("good", "goood"), "no run 'goood' of mine; there are results of bad, good"),
-        (("good", "good"), "the same run twice"),
+        (("good", "goood"), "no run 'goood' of mine; results exist for bad, good"),
+        (("good", "good"), "the compared runs must differ, got twice"),
         (("good", "bad", "--metric", "roc-auc"), "--metric roc-auc needs multi targets"),
         (("good", "bad", "--metric", "acuracy"), "unknown metric 'acuracy'"),
     ],

@@ -181,7 +181,7 @@ def test_a_flat_folder_has_no_labels(tmp_path):
 
 def test_recordings_beside_label_folders_are_refused(tmp_path):
     touch(tmp_path, "dog/a.wav", "b.wav")
-    with pytest.raises(DataError, match=r"1 recordings lie beside them: 'b\.wav'"):
+    with pytest.raises(DataError, match=r"1 recordings are in none of them: 'b\.wav'"):
         readers.from_folder(tmp_path)
 
 
@@ -207,7 +207,7 @@ def test_folders_without_recordings(tmp_path):
     with pytest.raises(DataError, match="no recordings found"):
         readers.from_folder(tmp_path)
     touch(tmp_path, "a/x.txt", "a/y.TXT", "b/readme")
-    with pytest.raises(DataError, match=r"it holds '\.txt', 'readme'"):
+    with pytest.raises(DataError, match=r"it contains '\.txt', 'readme'"):
         readers.from_folder(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         readers.from_folder(tmp_path / "gone")

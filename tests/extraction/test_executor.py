@@ -185,8 +185,14 @@ def test_what_contradicts_is_an_error(corpus, tmp_path, asked, message):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (["--device", "gpu"], "--device gpu: torch does not know this device"),
-        (["--devices", "cpu,gpu"], "--device gpu: torch does not know this device"),
+        (
+            ["--device", "gpu"],
+            "--device must be auto, cpu or a torch device such as cuda:0, got 'gpu'",
+        ),
+        (
+            ["--devices", "cpu,gpu"],
+            "--device must be auto, cpu or a torch device such as cuda:0, got 'gpu'",
+        ),
         (["--dask", "tcp://127.0.0.1:1"], "--dask tcp://127.0.0.1:1: no Dask scheduler answers"),
         (["--dask", "127.0.0.1:1"], "--dask 127.0.0.1:1: no Dask scheduler answers"),
     ],

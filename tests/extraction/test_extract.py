@@ -419,7 +419,12 @@ def test_a_wrong_root_is_noticed_before_anything_fails(corpus, tmp_path):
         ("melstats", {"streams": ["stat"]}, UnknownNameError, "Did you mean 'stats'"),
         ("melstats", {"precision": "float16"}, UnknownNameError, "Did you mean .*'float32'"),
         ("melstats", {"dtype": "float64"}, ProbekitError, "'float64': float32 or float16"),
-        ("melstats", {"device": "gpu"}, ProbekitError, "torch does not know this device"),
+        (
+            "melstats",
+            {"device": "gpu"},
+            ProbekitError,
+            "--device must be auto, cpu or a torch device such as cuda:0, got 'gpu'",
+        ),
         ("melstats", {"device": "meta"}, ProbekitError, "cannot use it on this machine"),
         ("melstats", {"limit": 0}, ProbekitError, "--limit must be >= 1, got 0"),
         ("melstats", {"task": "fsdd"}, ProbekitError, "exactly one of --task .* got 2"),

@@ -225,7 +225,7 @@ def test_a_server_that_always_breaks_is_given_up_and_what_came_is_kept(
     server.cuts = [10_000] * 9
     card = a_card(server.url, sha256=SHA256)
     with pytest.raises(
-        WeightsError, match=r"50,000 bytes are kept, and the next attempt resumes there"
+        WeightsError, match=r"50,000 bytes are saved; the next attempt resumes there"
     ):
         fetch(card)
     assert len(server.asked) == download.ATTEMPTS
@@ -241,7 +241,7 @@ def test_a_server_that_stalls_is_left_after_the_time_out(
     monkeypatch.setattr(download, "READ_TIMEOUT", 0.2)
     server.cuts, server.pause = [100_000] + [0] * 5, 20.0
     begin = time.perf_counter()
-    with pytest.raises(WeightsError, match=r"no data from 127.0.0.1 for 0.2 s.*are kept"):
+    with pytest.raises(WeightsError, match=r"no data from 127.0.0.1 for 0.2 s.*are saved"):
         fetch(a_card(server.url, sha256=SHA256))
     assert time.perf_counter() - begin < 5
     assert "net.bin" not in files_in(home)
@@ -641,5 +641,5 @@ def test_show_says_what_a_network_costs_and_whether_its_weights_are_here(main: A
     text = main("extractors", "show", "vggish").stdout
     assert "parameters of the network: 72,141,184" in text
     assert "GFLOP per second of audio: 1.8\n" in text
-    assert f"main: here yes, state not checked, path {path}" in text
-    assert "pca: here no, state absent" in text
+    assert f"main: present yes, state not checked, path {path}" in text
+    assert "pca: present no, state absent" in text

@@ -210,7 +210,7 @@ def test_a_preset_has_its_own_probe(place):
     ):
         place.evaluate(preset="hear", probe="knn")
     with pytest.raises(
-        ProbekitError, match="--preset kumar2021: no preset for a; it has talnet, weanet"
+        ProbekitError, match="--preset kumar2021: no preset for a; available: talnet, weanet"
     ):
         place.evaluate(preset="kumar2021", probe="linear")
 

@@ -192,7 +192,7 @@ def test_a_grid_is_all_combinations():
         (":SVC", "cannot be imported"),
         ("os:getcwd", "getcwd must be a scikit-learn estimator"),
         ("sklearn.svm:SVC:C", "'C' has no value; write C=VALUE"),
-        ("sklearn.svm:SVC:D=1", "SVC has no parameter 'D'; it has C, break_ties"),
+        ("sklearn.svm:SVC:D=1", "SVC has no parameter 'D'; its parameters are C, break_ties"),
         ("sklearn.svm:SVC:C=[1", r"cannot read the value '\[1'"),
         ("sklearn.pipeline:Pipeline", "Pipeline has required arguments"),
         ("sklearn.preprocessing:StandardScaler", "StandardScaler has no predict method"),

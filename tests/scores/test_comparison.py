@@ -163,7 +163,7 @@ def test_what_cannot_be_compared(store):
     store.keep("c", np.eye(3)[[0, 1, 2]], [0, 1, 2])
     with pytest.raises(DataError, match="compare needs at least two runs"):
         compare(store, "a")
-    with pytest.raises(DataError, match="the same run twice: a-"):
+    with pytest.raises(DataError, match="the compared runs must differ, got twice: a-"):
         compare(store, "a", "a")
     with pytest.raises(DataError, match="a was scored on mine, b on other"):
         comparison.compare("a", "b", reports=store.root)

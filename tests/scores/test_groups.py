@@ -103,7 +103,7 @@ def test_the_task_is_asked_for_where_names_do_not_tell(store):
 
 def test_a_name_that_is_none_lists_those_there_are(store):
     with pytest.raises(
-        DataError, match=r"no run 'nte' of mine; there are results of net, net:stream=deep"
+        DataError, match=r"no run 'nte' of mine; results exist for net, net:stream=deep"
     ):
         called(store, "nte")
     with pytest.raises(DataError, match="no run 'net/knn'"):

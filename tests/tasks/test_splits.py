@@ -168,9 +168,13 @@ def test_a_clip_stays_in_its_made_fold_whichever_others_are_missing():
     ("clips", "grouped", "message"),
     [
         (make_clips(60), True, "folds must not divide groups, but no clip has a group"),
-        (make_clips(60, group=in_groups(60, 20)), True, "7 folds need as many groups"),
-        (make_clips(6), False, "7 folds need as many clips"),
-        (make_clips(12, classes=6), False, "7 folds need as many clips, and a class of as many"),
+        (make_clips(60, group=in_groups(60, 20)), True, "7 folds need at least 7 groups"),
+        (make_clips(6), False, "7 folds need at least 7 clips"),
+        (
+            make_clips(12, classes=6),
+            False,
+            "7 folds need at least 7 clips, and at least 7 clips in the largest class",
+        ),
     ],
 )
 def test_folds_that_cannot_be_made_are_refused(clips, grouped, message):

@@ -253,7 +253,7 @@ def test_a_disk_that_fills_up_keeps_what_is_decoded(corpus, tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(audio_store, "_flush", full)
-        with pytest.raises(CacheError, match=r"no space left.*decoded clips are kept"):
+        with pytest.raises(CacheError, match=r"no space left.*decoded clips are saved"):
             AudioStore.open(clips, RATE, tmp_path, jobs=1)
     before = len(counted)
     AudioStore.open(clips, RATE, tmp_path)

@@ -377,7 +377,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_epoch(tmp_path):
 
     job.train_batches.epoch = bad
     with pytest.raises(
-        DataError, match=r"in epoch 3, at or before step 2 of 4; .*epoch 2 is kept in"
+        DataError, match=r"in epoch 3, at or before step 2 of 4; .*epoch 2 is saved in"
     ):
         trainer.fit(job, tmp_path, device="cpu")
     kept = torch.load(tmp_path / trainer.CHECKPOINT, weights_only=True)

@@ -116,7 +116,7 @@ def download(partial: PartialDownload, progress: Progress, *, verifiable: bool) 
             except ConnectionLostError as error:
                 received = partial.size()
                 if attempt == ATTEMPTS or received <= before:
-                    note = f"; {received:,} bytes are kept, and the next attempt resumes there"
+                    note = f"; {received:,} bytes are saved; the next attempt resumes there"
                     raise DownloadError(f"{error}{note if received else ''}") from error
 
 

@@ -117,7 +117,8 @@ def resolve_weights(
         _, _, seed = override.partition(":")
         if not seed.isdigit():
             raise WeightsError(
-                f"--weights {card.name}={override}: must be random:SEED, for example random:0"
+                f"--weights {card.name}: random weights must be random:SEED with an integer "
+                f"SEED >= 0, such as random:0, got {override!r}"
             )
         if not facts.random:
             raise WeightsError(f"{card.name}: {role} weights must not be random")

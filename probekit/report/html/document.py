@@ -102,7 +102,7 @@ def write_page(
         raise DataError("no results to show; run probekit evaluate first")
     for folder in audio:
         if not folder.is_dir():
-            raise DataError(f"audio folder not found: {folder}")
+            raise DataError(f"--audio {folder}: no such folder")
     boards = build_leaderboards(groups)
     clips, sounds = clip_browser_data(boards, cache=cache, folders=audio, budget=budget)
     tasks = {board.task for board in boards}

@@ -24,7 +24,7 @@ def locate(root: Path | None, *candidates: str, card: TaskCard) -> Path:
     *candidates : str
         Files or folders, one of which must be in ``root``.
     card : TaskCard
-        The task.
+        Card of the task, for its name and layout in messages.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def locate(root: Path | None, *candidates: str, card: TaskCard) -> Path:
     entries = sorted(path.name for path in root.iterdir())
     listing = f"{', '.join(entries[:6])}{' …' if len(entries) > 6 else ''}" or "nothing"
     text = (
-        f"{root}: not the folder of {card.name}: looked for {' or '.join(candidates)}, found "
+        f"{root}: not the folder of {card.name}: expected {' or '.join(candidates)}, found "
         f"{listing}. Expected layout: {card.layout.strip().rstrip('.')}."
     )
     parent = root.absolute().parent

@@ -50,7 +50,7 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
         if row[_SUBSET] not in sizes:
             continue
         if not (track.isascii() and track.isdecimal()):
-            raise DataError(f"{table}, line {line}: track id {track!r} is not a whole number")
+            raise DataError(f"{table}, line {line}: track id must be an integer, got {track!r}")
         if row[_SPLIT] not in _SPLITS:
             raise DataError(
                 f"{table}, line {line}: split must be one of {', '.join(_SPLITS)}, "

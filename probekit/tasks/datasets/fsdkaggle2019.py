@@ -43,8 +43,8 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     assert root is not None
     if not (root / _TEST).exists():
         raise DataError(
-            f"{root}: no labels of the test clips: looked for {_TEST}. Kaggle's copy has none; get "
-            f"{_META} from the Zenodo record 3612637 and put it into that folder"
+            f"{root}: labels of the test clips not found: expected {_TEST}. Kaggle's copy lacks "
+            f"them; download {_META} from the Zenodo record 3612637 into that folder"
         )
     classes = _classes(root, table)
     test = root / _TEST

@@ -63,7 +63,7 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
             continue
         if path[1:2] != "/" or path[0] not in _SPLITS:
             raise DataError(
-                f"{table}: clip {clip_id}: mp3_path {path!r} is in none of the folders 0-9 and a-f"
+                f"{table}: clip {clip_id}: mp3_path must be in a folder 0-9 or a-f, got {path!r}"
             )
         if clip_id not in artists:
             raise DataError(

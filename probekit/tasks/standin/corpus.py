@@ -168,7 +168,7 @@ def write_corpus(root: str | Path, *, clips: int = 360, seed: int = 0) -> Path:
     13
     """
     if clips < len(CLASSES):
-        raise ValueError(f"clips must be >= {len(CLASSES)} (one a class), got {clips}")
+        raise ValueError(f"clips must be >= {len(CLASSES)} (one per class), got {clips}")
     if seed < 0:
         raise ValueError(f"seed must be >= 0, got {seed}")
     root = Path(root)
@@ -180,7 +180,7 @@ def write_corpus(root: str | Path, *, clips: int = 360, seed: int = 0) -> Path:
             existing = json.loads(settings_file.read_text(encoding="utf-8"))
         if existing != settings:
             raise ValueError(
-                f"{root} holds another corpus: expected {settings}, got "
+                f"{root} contains another corpus: expected {settings}, got "
                 f"{existing or 'no corpus.json'}"
             )
         if table.exists():

@@ -108,7 +108,7 @@ def test_page_has_the_surest_mistakes_of_every_run(small, tmp_path, monkeypatch)
 
 
 def test_missing_folder_is_an_error_and_missing_files_are_not(small, tmp_path):
-    with pytest.raises(Exception, match=r"audio folder not found: .*nowhere"):
+    with pytest.raises(Exception, match=r"--audio .*nowhere: no such folder"):
         small.write(audio=[tmp_path / "nowhere"])
     made = small.write(audio=[tmp_path])
     assert made.sounds == 0

@@ -171,7 +171,7 @@ def test_classes_with_a_gap_or_twice_are_refused(tmp_path, line):
 @pytest.mark.parametrize("name", ["class_labels_indices.csv", "eval_segments.csv"])
 def test_missing_file_is_named(tmp_path, name):
     (write(tmp_path) / name).unlink()
-    with pytest.raises(DataError, match=rf"looked for {name}"):
+    with pytest.raises(DataError, match=rf"expected {name}"):
         load_task("audioset-balanced").manifest(tmp_path)
 
 

@@ -63,7 +63,7 @@ def test_wrong_folder_says_what_was_looked_for_and_found(tmp_path, task):
         load_task(task).manifest(tmp_path)
     text = str(caught.value)
     assert str(tmp_path) in text
-    assert "looked for " in text
+    assert "not the folder of" in text and ": expected " in text
     assert "found holiday.jpg" in text
     assert "Expected layout: " in text
 

@@ -126,7 +126,7 @@ def test_tables_may_lie_beside_the_clips(editable_standin):
 @pytest.mark.parametrize("name", ["songs_info.csv", "static_annotations.csv"])
 def test_a_missing_table_is_named(editable_standin, name):
     (editable_standin / "annotations" / name).unlink()
-    with pytest.raises(DataError, match=f"looked for annotations/{name}"):
+    with pytest.raises(DataError, match=f"expected annotations/{name}"):
         load_task("emomusic").manifest(editable_standin)
 
 

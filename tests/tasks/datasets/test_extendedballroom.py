@@ -138,7 +138,7 @@ def test_a_copy_with_seven_dances_is_noticed(official, tmp_path):
 
 def test_a_missing_file_is_named(editable_standin):
     (editable_standin / FILE).unlink()
-    with pytest.raises(DataError, match=f"looked for {FILE}"):
+    with pytest.raises(DataError, match=f"expected {FILE}"):
         load_task(RANDOM).manifest(editable_standin)
 
 

@@ -150,7 +150,7 @@ def test_a_count_that_differs_is_said(editable_standin):
 
 def test_a_missing_table_is_named(editable_standin):
     (editable_standin / TABLE).unlink()
-    with pytest.raises(DataError, match=f"looked for {TABLE}"):
+    with pytest.raises(DataError, match=f"expected {TABLE}"):
         load_task(MEDIUM).manifest(editable_standin)
 
 
@@ -186,7 +186,7 @@ def test_a_track_id_is_a_number(editable_standin, track):
         table[3][0] = track
 
     edit(editable_standin, rename)
-    with pytest.raises(DataError, match="is not a whole number"):
+    with pytest.raises(DataError, match="track id must be an integer, got"):
         load_task(MEDIUM).manifest(editable_standin)
 
 

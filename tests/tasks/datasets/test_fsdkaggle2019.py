@@ -77,7 +77,9 @@ def test_several_labels_and_every_class(root):
 
 
 def test_kaggle_alone_says_where_test_labels_are(kaggle):
-    with pytest.raises(DataError, match=r"no labels of the test clips.*Zenodo record 3612637"):
+    with pytest.raises(
+        DataError, match=r"labels of the test clips not found.*Zenodo record 3612637"
+    ):
         load_task(TASKS[0]).manifest(kaggle)
 
 

@@ -176,7 +176,7 @@ def test_a_count_that_differs_is_said(editable_standin):
 @pytest.mark.parametrize("name", ["annotations_final.csv", "clip_info_final.csv"])
 def test_a_missing_table_is_named(editable_standin, name):
     (editable_standin / name).unlink()
-    with pytest.raises(DataError, match=f"looked for {name}"):
+    with pytest.raises(DataError, match=f"expected {name}"):
         load_task("magnatagatune").manifest(editable_standin)
 
 
@@ -217,7 +217,7 @@ def test_paths_stay_in_the_sixteen_folders(editable_standin, path):
         rows[0][-1] = path
 
     edit(editable_standin / "annotations_final.csv", move)
-    with pytest.raises(DataError, match=r"in none of the folders|leaves the root"):
+    with pytest.raises(DataError, match=r"must be in a folder 0-9 or a-f|leaves the root"):
         load_task("magnatagatune").manifest(editable_standin)
 
 

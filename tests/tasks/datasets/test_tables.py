@@ -119,7 +119,7 @@ def test_wrong_folder_says_what_was_looked_for_and_where_to_get_it(tmp_path):
     with pytest.raises(DataError) as caught:
         _files.locate(tmp_path, "meta/zoo.csv", card=CARD)
     text = str(caught.value)
-    assert "looked for meta/zoo.csv, found holiday.jpg" in text
+    assert "expected meta/zoo.csv, found holiday.jpg" in text
     assert CARD.layout in text
     assert CARD.download in text
     with pytest.raises(DataError, match=r"zoo: give the dataset's folder with --root DIR\. Get"):

@@ -102,7 +102,7 @@ def test_clip_on_both_sides_is_refused(tmp_path):
 
 def test_one_list_missing_is_named(root):
     (root / "evaluation_setup/fold1_evaluate.csv").unlink()
-    with pytest.raises(DataError, match=r"looked for evaluation_setup/fold1_evaluate\.csv"):
+    with pytest.raises(DataError, match=r"expected evaluation_setup/fold1_evaluate\.csv"):
         load_task("dcase2019-1a").manifest(root)
 
 

@@ -102,7 +102,7 @@ def test_unknown_scene_is_named_with_its_nearest(root):
 
 def test_missing_list_is_named(root):
     (root / "evaluation_setup/fold4_evaluate.txt").unlink()
-    with pytest.raises(DataError, match=r"looked for evaluation_setup/fold4_evaluate\.txt"):
+    with pytest.raises(DataError, match=r"expected evaluation_setup/fold4_evaluate\.txt"):
         load_task("dcase2016-1").manifest(root)
 
 

@@ -241,7 +241,7 @@ def test_whole_corpus_is_left_as_it_is(root, monkeypatch):
 @pytest.mark.parametrize("other", [{"clips": 36}, {"seed": 1}])
 def test_other_corpus_in_the_folder_is_refused(root, other):
     before = (root / "clips.csv").read_bytes()
-    with pytest.raises(ValueError, match="holds another corpus") as caught:
+    with pytest.raises(ValueError, match="contains another corpus") as caught:
         write_corpus(root, **({"clips": CLIPS, "seed": 0} | other))
     assert f"'clips': {CLIPS}, 'seed': 0" in str(caught.value)
     assert all(f"'{name}': {value}" in str(caught.value) for name, value in other.items())
@@ -250,7 +250,7 @@ def test_other_corpus_in_the_folder_is_refused(root, other):
 
 def test_other_version_is_refused(root, monkeypatch):
     monkeypatch.setattr(corpus, "VERSION", corpus.VERSION + 1)
-    with pytest.raises(ValueError, match="holds another corpus"):
+    with pytest.raises(ValueError, match="contains another corpus"):
         write_corpus(root, clips=CLIPS)
 
 
@@ -264,7 +264,7 @@ def test_table_of_unknown_origin_is_not_overwritten(tmp_path):
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ({"clips": 11}, r"clips must be >= 12 \(one a class\), got 11"),
+        ({"clips": 11}, r"clips must be >= 12 \(one per class\), got 11"),
         ({"seed": -2}, "seed must be >= 0, got -2"),
     ],
 )
