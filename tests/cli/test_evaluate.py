@@ -34,6 +34,13 @@ def test_scores_stand_beside_published_ones(evaluate):
     assert "f1 (kind not stated)" in theirs and theirs.rstrip().endswith("–")
 
 
+def test_unknown_device_is_an_error_even_if_the_run_is_stored(evaluate):
+    assert evaluate("-e", "good", "--device", "auto").returncode == 0
+    done = evaluate("-e", "good", "--device", "tpu")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --device must be auto, cpu or a torch device")
+
+
 def test_what_is_unusual_has_a_column(evaluate):
     done = evaluate("-e", "good", "--probe", TREE, "--fraction", "0.5,1", "--seeds", "2")
     assert done.returncode == 0
