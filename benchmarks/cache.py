@@ -118,7 +118,7 @@ def make(
     )
     groups: dict[int, list[str]] = {}
     for clip_id in ids:
-        groups.setdefault(layout.bucket(clip_id, buckets), []).append(clip_id)
+        groups.setdefault(layout.assign_bucket(clip_id, buckets), []).append(clip_id)
     rng = np.random.default_rng(0)
     meta = {**facts, "card": {"default_stream": "e"}, "weights": {}, "precision": "float32"}
     source = {"start": np.nan, "end": np.nan, "duration": 10.0, "size": 1, "mtime": 1}

@@ -57,7 +57,13 @@ def _time_student(name: str, audio: AudioStore, cache: Path) -> tuple[object, ..
         protocol=Protocol(kind="folds"),
     )  # fmt: skip
     opened = Teachers.open(
-        card, ["vggish", "openl3"], audio.clip_ids, grid, steps, cache=cache, seconds=audio.seconds
+        card,
+        ["vggish", "openl3"],
+        audio.clip_ids,
+        grid,
+        steps,
+        cache=cache,
+        durations=audio.durations,
     )
     teachers = _ColdTeachers(opened, audio, cache)
     targets = np.random.default_rng(0).integers(0, 2, (CLIPS, CLASSES))
@@ -65,7 +71,7 @@ def _time_student(name: str, audio: AudioStore, cache: Path) -> tuple[object, ..
     count, rounds = STEPS[name]
     memory = list(islice(training.epoch(0), count))
     stored = training.epoch(1)  # one iterator: as much waits at the end of a block as at its start
-    step = _stepper(student, opened.features)
+    step = _stepper(student, opened.dim)
     for batch in (memory[0], next(stored)):
         step(batch)
     in_memory: list[tuple[float, float]] = []  # seconds per step: wall clock, processors
@@ -99,7 +105,7 @@ def _time_student(name: str, audio: AudioStore, cache: Path) -> tuple[object, ..
 
 def _stepper(student: Student, features: int) -> Callable[[Batch], None]:
     """Return a step of training with Con-Reg."""
-    loss = regularizers.build("con-reg", features, student.dim)
+    loss = regularizers.build_regularizer("con-reg", features, student.dim)
     both = [*student.parameters(), *loss.parameters()]
     optimizer = torch.optim.Adam(both, 1e-4)
 

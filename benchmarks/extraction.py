@@ -62,7 +62,7 @@ def own_sides(
 ) -> dict[str, Callable[[], object]]:
     """Return ``probekit extract`` on files, and the network on the same batches in memory."""
     spec = load.resolve_spec(text, weights=load.parse_overrides(weights), precision=precision)
-    extractor = load.build(spec)
+    extractor = load.build_extractor(spec)
     features = batches(extractor, len(files), soundfile.info(files[0]).duration)
 
     def bare(some: int | None = None) -> None:
@@ -115,7 +115,7 @@ def saved_weights(name: str, place: Path) -> list[str]:
     roles = load.resolve_spec(
         name, weights={f"{name}.{r}": "random:0" for r in ("main", "normalizer")}
     )
-    extractor = load.build(roles)
+    extractor = load.build_extractor(roles)
     found = []
     for role in roles.sources:
         path = place / f"{role}.pth"

@@ -32,7 +32,8 @@ from probekit.extractors import load
 begin = perf_counter()
 clips = manifest.read_manifest(Path(sys.argv[1]) / "clips.parquet")
 read = perf_counter()
-made = plan.make_plan(clips, len(clips), load.resolve_spec("melstats"), Path(sys.argv[1]) / "cache", "many")
+spec = load.resolve_spec("melstats")
+made = plan.make_plan(clips, len(clips), spec, Path(sys.argv[1]) / "cache", "many")
 end = perf_counter()
 [peak] = [int(line.split()[1]) / 1e6 for line in open("/proc/self/status") if "VmHWM" in line]
 print(json.dumps([read - begin, end - read, peak, made.cached, made.todo]))
@@ -106,7 +107,7 @@ def prepare(place: Path, clips: int, recordings: int, there: bool, cached: bool)
     times = np.array([(root / path).stat().st_mtime_ns if there else 1 for path in paths])
     facts = {
         "clip_id": ids,
-        "part": names[[layout.bucket(clip_id, buckets) for clip_id in ids]],
+        "part": names[[layout.assign_bucket(clip_id, buckets) for clip_id in ids]],
         "row": np.arange(clips),
         "failed": np.zeros(clips, bool),
         "reason": "",

@@ -112,4 +112,4 @@ def load_extractor(
 
     overrides = validate_overrides(weights, [extractor])
     spec = load.resolve_spec(extractor, weights=overrides, streams=streams, precision=precision)
-    return load.build(spec, resolve_device(device))
+    return load.build_extractor(spec, resolve_device(device))

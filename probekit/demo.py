@@ -47,7 +47,7 @@ class Demo:
     seconds: float
 
 
-def run(
+def run_demo(
     *,
     cache: str | Path | None = None,
     reports: str | Path | None = None,

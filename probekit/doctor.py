@@ -245,7 +245,7 @@ def _check_folders(cache: str | Path | None, reports: str | Path | None) -> Iter
     from probekit.scores import store
 
     folders = {
-        "downloads": (source.weights_dir(), "PROBEKIT_HOME"),
+        "downloads": (source.weights_folder(), "PROBEKIT_HOME"),
         "cache": (layout.cache_root(cache), "--cache or PROBEKIT_CACHE"),
         "reports": (store.reports_root(reports), "--reports or PROBEKIT_REPORTS"),
     }

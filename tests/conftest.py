@@ -214,7 +214,7 @@ def teach():
         parts = {}
         file_facts = {"start": np.nan, "end": np.nan, "size": 1, "mtime": 1}
         for clip_id in [*features, *failed]:
-            number = layout.bucket(clip_id, buckets)
+            number = layout.assign_bucket(clip_id, buckets)
             content = parts.setdefault(number, part.Part(facts, infos))
             if clip_id in failed:
                 content.failed[clip_id] = {"reason": "broken", **file_facts}

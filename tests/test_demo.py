@@ -22,7 +22,9 @@ CLIPS = 300  # the fewest that it takes
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("demo")
     steps = []
-    found = demo.run(cache=root / "cache", reports=root / "reports", clips=CLIPS, step=steps.append)
+    found = demo.run_demo(
+        cache=root / "cache", reports=root / "reports", clips=CLIPS, step=steps.append
+    )
     return root, found, steps
 
 
@@ -101,7 +103,7 @@ def test_page_is_marked_and_needs_no_network(made):
 def test_second_time_finds_everything_done(made):
     root, found, _ = made
     stamps = {path: path.stat().st_mtime_ns for path in root.rglob("*.h5")}
-    again = demo.run(cache=root / "cache", reports=root / "reports", clips=CLIPS)
+    again = demo.run_demo(cache=root / "cache", reports=root / "reports", clips=CLIPS)
     assert again.results == found.results
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*.h5")} == stamps
 
@@ -110,4 +112,4 @@ def test_folder_with_another_corpus_is_refused(made, tmp_path):
     folder = tmp_path / "demo" / f"corpus-{CLIPS}-0"
     corpus.write_corpus(folder, clips=12, seed=3)
     with pytest.raises(DataError, match=r"corpus-300-0: .*contains another corpus"):
-        demo.run(cache=tmp_path / "cache", reports=tmp_path, clips=CLIPS)
+        demo.run_demo(cache=tmp_path / "cache", reports=tmp_path, clips=CLIPS)

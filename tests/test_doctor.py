@@ -220,7 +220,7 @@ def test_little_room_is_worth_a_note(few, monkeypatch):
 
 
 def test_weights_that_are_wrong(few):
-    path = source.weights_dir() / "weights" / "convnet" / "model_best.hdf5"
+    path = source.weights_folder() / "weights" / "convnet" / "model_best.hdf5"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"short")
     error = only_error(doctor.run_checks())

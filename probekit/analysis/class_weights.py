@@ -22,6 +22,7 @@ from probekit.solvers.scaler import ROUNDING, standardize
 from probekit.tasks import splits
 from probekit.tasks.splits import Split
 from probekit.utils.suggest import unknown_name_error
+from probekit.utils.text import join_names
 
 SPACES = ("embedding", "standardized")
 NORMALIZATIONS = ("columns", "rows", "none")
@@ -301,9 +302,7 @@ def classes_without_weights(
 def format_missing_classes(left_out: Mapping[str, Sequence[str]]) -> str:
     """Return the reasons of :func:`classes_without_weights`, each with up to four classes."""
     return "; ".join(
-        f"{reason}: {', '.join(names[:_MAX_NAMES])}"
-        + (f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else "")
-        for reason, names in left_out.items()
+        f"{reason}: {join_names(names, _MAX_NAMES)}" for reason, names in left_out.items()
     )
 
 

@@ -15,6 +15,7 @@ from probekit.metrics import metrics
 from probekit.scores import groups
 from probekit.scores.groups import RunGroup
 from probekit.scores.store import Source, reports_root
+from probekit.utils.text import join_names
 
 COSTS = {
     "parameters": "parameters",
@@ -259,9 +260,7 @@ def _notes(points: list[CostPoint]) -> list[str]:
         if not any(name in point.costs for point in points):
             notes.append(f"{title}: not known of any run, left out")
         elif unknown:
-            more = len(unknown) - _MAX_NAMES
-            rest = f" and {more} more" if more > 0 else ""
-            notes.append(f"{title} not known: {', '.join(unknown[:_MAX_NAMES])}{rest}")
+            notes.append(f"{title} not known: {join_names(unknown, _MAX_NAMES)}")
     changed = dict.fromkeys(
         point.embedding
         for point in points

@@ -22,7 +22,7 @@ _MAX_OPEN = 256  # parts that are open at once
 
 
 class Crops:
-    """Reader of segments of frames; created by :meth:`Embeddings.crops`.
+    """Reader of segments of frames; created by :meth:`probekit.cache.embeddings.Embeddings.crops`.
 
     It can be pickled, and then reopens the parts where it is used. Not thread-safe. Parts are
     closed with it.

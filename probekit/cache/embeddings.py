@@ -19,7 +19,13 @@ from probekit.cards.selector import CACHE_KEYS, EmbeddingSelector, parse_selecto
 from probekit.errors import CacheError
 from probekit.utils.suggest import did_you_mean, unknown_name_error
 
-__all__ = ["Embeddings", "describe", "find_embeddings", "list_embeddings", "matches"]
+__all__ = [
+    "Embeddings",
+    "describe_embeddings",
+    "find_embeddings",
+    "list_embeddings",
+    "matches_selector",
+]
 
 
 class Embeddings:
@@ -73,7 +79,7 @@ class Embeddings:
 
     @cached_property
     def index(self) -> Index:
-        """Which clip is in which part."""
+        """Index of the clips: in which part each one is."""
         return load_index(self.folder)
 
     @property
@@ -167,7 +173,7 @@ class Embeddings:
         Parameters
         ----------
         clip_id : str
-            Which clip.
+            Id of the clip.
         stream : str
             A stored stream; the extractor's default one if empty.
 
@@ -227,7 +233,7 @@ class Embeddings:
         Parameters
         ----------
         clip_ids : sequence of str
-            Which clips.
+            Ids of the clips.
 
         Returns
         -------
@@ -296,7 +302,7 @@ def find_embeddings(cache: Path, selector: EmbeddingSelector | str, dataset: str
     selector : EmbeddingSelector or str
         Name, and if there are several, fingerprint or parameters.
     dataset : str
-        Whose clips.
+        Name of the dataset.
 
     Returns
     -------
@@ -313,19 +319,20 @@ def find_embeddings(cache: Path, selector: EmbeddingSelector | str, dataset: str
     entries = list_embeddings(cache)
     of_dataset = [e for e in entries if e.layout.dataset == dataset]
     named = [e for e in of_dataset if e.layout.extractor == selector.name]
-    fitting = [e for e in named if matches(e, selector)]
+    fitting = [e for e in named if matches_selector(e, selector)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         lines = "\n".join(
-            f"  -e {e.layout.extractor}@{e.layout.fingerprint[:8]}   {describe(e)}" for e in fitting
+            f"  -e {e.layout.extractor}@{e.layout.fingerprint[:8]}   {describe_embeddings(e)}"
+            for e in fitting
         )
         raise CacheError(
             f"{cache}: several embeddings match {selector} for {dataset}; choose one:\n{lines}"
         )
     if named:
         _check_parameters(selector, named)
-        lines = "\n".join(f"  {e.folder.parent.name}   {describe(e)}" for e in named)
+        lines = "\n".join(f"  {e.folder.parent.name}   {describe_embeddings(e)}" for e in named)
         raise CacheError(f"{cache}: no {selector} for {dataset}, only:\n{lines}")
     extractors = sorted({e.layout.extractor for e in of_dataset})
     datasets = sorted({e.layout.dataset for e in entries if e.layout.extractor == selector.name})
@@ -348,7 +355,7 @@ def _check_parameters(selector: EmbeddingSelector, named: list[Embeddings]) -> N
         raise CacheError(str(unknown_name_error(kind, key, {*known, *CACHE_KEYS})))
 
 
-def describe(embeddings: Embeddings) -> str:
+def describe_embeddings(embeddings: Embeddings) -> str:
     """Return what distinguishes embeddings: parameters, weights, precision."""
     identity = embeddings.layout.identity
     words = [f"{k}={v}" for k, v in identity.get("params", {}).items()]
@@ -357,7 +364,7 @@ def describe(embeddings: Embeddings) -> str:
     return ", ".join(words) or "imported"
 
 
-def matches(embeddings: Embeddings, selector: EmbeddingSelector) -> bool:
+def matches_selector(embeddings: Embeddings, selector: EmbeddingSelector) -> bool:
     """Return whether an extractor's embeddings match a selector's fingerprint and parameters."""
     layout = embeddings.layout
     params = {k: v.lower() for k, v in layout.params.items()}

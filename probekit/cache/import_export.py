@@ -110,7 +110,7 @@ def import_arrays(
     parts: dict[int, part.Part] = {}
     clips = zip(*(manifest.table[name] for name in ("clip_id", "start", "end")), strict=True)
     for (clip_id, start, end), vector in zip(clips, matrix, strict=True):
-        number = layout.bucket(clip_id, existing.buckets)
+        number = layout.assign_bucket(clip_id, existing.buckets)
         source = {
             "start": start,
             "end": end,

@@ -9,7 +9,7 @@ import numpy as np
 from probekit.cache import part
 from probekit.cache.head import HEAD_FILE, load_head
 from probekit.cache.index import Index, load_index, load_saved_index
-from probekit.cache.layout import Layout, bucket, load_layout, part_name
+from probekit.cache.layout import Layout, assign_bucket, load_layout, part_name
 from probekit.data.manifest import Manifest
 from probekit.errors import CacheError
 
@@ -119,7 +119,7 @@ def _group_by_part(manifest: Manifest, names: Sequence[str]) -> dict[str, list[s
     """Return which clips belong in which part."""
     groups: dict[str, list[str]] = {}
     for clip_id in manifest.table["clip_id"]:
-        groups.setdefault(names[bucket(clip_id, len(names))], []).append(clip_id)
+        groups.setdefault(names[assign_bucket(clip_id, len(names))], []).append(clip_id)
     return groups
 
 

@@ -28,7 +28,7 @@ class Layout:
     identity : dict
         What the fingerprint covers.
     dataset : str
-        Whose clips.
+        Name of the dataset.
     buckets : int
         The number of parts.
     dtype : {"float32", "float16"}
@@ -74,7 +74,7 @@ def dataset_folder(cache: Path, extractor: str, fingerprint: str, dataset: str) 
     return cache / name / dataset
 
 
-def bucket(clip_id: str, buckets: int) -> int:
+def assign_bucket(clip_id: str, buckets: int) -> int:
     """Return the number of the part that a clip belongs to, from its id alone."""
     first = hashlib.sha256(clip_id.encode()).digest()[:8]
     return int.from_bytes(first, "big") % buckets

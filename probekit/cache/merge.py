@@ -16,7 +16,7 @@ from probekit.utils import atomic, locking
 from probekit.utils.text import summarize_ids
 
 _BATCH = 256 << 20  # bytes of parts in memory at once
-Tick = Callable[[str, int, int], None]  # description, done, total
+Progress = Callable[[str, int, int], None]  # description, done, total
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class MergeSummary:
     Attributes
     ----------
     folder : pathlib.Path
-        The folder.
+        Folder of the parts.
     added : int
         New clips; one that several sources hold counts once.
     known : int
@@ -64,7 +64,7 @@ class MergeSummary:
 
 
 def merge_caches(
-    sources: Sequence[Path], into: Path, tick: Tick | None = None
+    sources: Sequence[Path], into: Path, progress: Progress | None = None
 ) -> list[MergeSummary]:
     """Copy the embeddings of caches, and of packed files, into one cache.
 
@@ -77,7 +77,7 @@ def merge_caches(
         Cache roots, or files of :func:`probekit.cache.pack.pack_embeddings`.
     into : pathlib.Path
         The target's cache root; created if missing.
-    tick : callable, optional
+    progress : callable, optional
         Called with a description, the steps done and their number.
 
     Returns
@@ -90,10 +90,10 @@ def merge_caches(
     CacheError
         If a source is damaged, or conflicts with the target or another source.
     """
-    tick = tick or _no_progress
+    progress = progress or _no_progress
     groups: dict[Path, list[Source]] = {}
     for path in sources:
-        for source in _open_sources(path, tick):
+        for source in _open_sources(path, progress):
             info = source.layout
             folder = layout.dataset_folder(into, info.extractor, info.fingerprint, info.dataset)
             groups.setdefault(folder, []).append(source)
@@ -101,7 +101,7 @@ def merge_caches(
     for folder, group in groups.items():
         _check_conflicts([*filter(None, [targets[folder]]), *group])
     summaries = [
-        _merge_folder(folder, targets[folder], group, tick)
+        _merge_folder(folder, targets[folder], group, progress)
         for folder, group in sorted(groups.items())
     ]
     for path in sources:
@@ -110,14 +110,14 @@ def merge_caches(
     return summaries
 
 
-def _open_sources(path: Path, tick: Tick) -> Iterator[Source]:
+def _open_sources(path: Path, progress: Progress) -> Iterator[Source]:
     """Yield the embeddings of a cache or a packed file, after reading every byte of them."""
     if path.is_file():
-        tick(f"verify {path.name}", 0, 1)
+        progress(f"verify {path.name}", 0, 1)
         fault = part.verify_part(path)
         if fault is not None:
             raise CacheError(f"{path}: {fault}. Copy or download the file again")
-        info = pack.layout_of(path)
+        info = pack.read_packed_layout(path)
         index, head = index_file(path, info), read_packed_head(path)
         yield Source(path.parent, info, index, head, training_clips.read_packed(path))
         return
@@ -129,7 +129,7 @@ def _open_sources(path: Path, tick: Tick) -> Iterator[Source]:
         count, total = iter(range(1, 1 << 40)), len(list(entry.folder.glob("part-*.h5")))
 
         def step(name: str = name, count: Iterator[int] = count, total: int = total) -> None:
-            tick(name, next(count), total)
+            progress(name, next(count), total)
 
         integrity.check_undamaged(
             entry.folder, step, f"Repair it in the cache it comes from. {part.REPAIR_HINT}"
@@ -202,7 +202,7 @@ def _list_arrays(source: Source) -> set[str]:
 
 
 def _merge_folder(
-    folder: Path, target: Source | None, group: Sequence[Source], tick: Tick
+    folder: Path, target: Source | None, group: Sequence[Source], progress: Progress
 ) -> MergeSummary:
     """Merge sources into one folder, a few of its parts at a time."""
     selected, added, known = _select_clips(target, group)
@@ -211,7 +211,7 @@ def _merge_folder(
     members: dict[int, list[list[str]]] = {}  # part to its clips of each source
     for k, ids in enumerate(selected):
         for clip_id in ids:
-            number = layout.bucket(clip_id, info.buckets)
+            number = layout.assign_bucket(clip_id, info.buckets)
             members.setdefault(number, [[] for _ in group])[k].append(clip_id)
     size = sum((s.folder / name).stat().st_size for s in group for name in s.index.parts)
     at_once = max(1, int(_BATCH * info.buckets / max(size, 1)))
@@ -224,7 +224,7 @@ def _merge_folder(
             _collect(parts, source, {number: members[number][k] for number in batch}, info.dtype)
         for number, content in parts.items():
             _write(folder / layout.part_name(number), content)
-        tick(name, start + len(batch), len(numbers))
+        progress(name, start + len(batch), len(numbers))
     for source in group:
         if source.head is not None:
             save_head(folder.parent, source.head)

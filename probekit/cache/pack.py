@@ -40,7 +40,7 @@ class _OutputArray:
 
 
 def pack_embeddings(
-    embeddings: Embeddings, path: Path, tick: Callable[[int, int], None] | None = None
+    embeddings: Embeddings, path: Path, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """Write embeddings to one file, atomically and in constant memory.
 
@@ -52,7 +52,7 @@ def pack_embeddings(
         All of their clips are packed, with every array that all parts hold.
     path : pathlib.Path
         The file; an existing one is replaced.
-    tick : callable, optional
+    progress : callable, optional
         Called with the number of arrays written, and their total.
 
     Returns
@@ -90,8 +90,8 @@ def pack_embeddings(
                     stream.seek(offset)
                     for piece in array.pieces():
                         stream.write(np.ascontiguousarray(piece, array.kind).data)
-                if tick:
-                    tick(number + 1, len(arrays))
+                if progress:
+                    progress(number + 1, len(arrays))
         part.write_digest(temp)
 
     try:
@@ -102,7 +102,7 @@ def pack_embeddings(
     return path
 
 
-def layout_of(path: Path) -> Layout:
+def read_packed_layout(path: Path) -> Layout:
     """Return the layout of a packed file's clips, with as many parts as a new extraction has.
 
     Raises

@@ -109,7 +109,7 @@ def read_part(path: Path, *, frames: bool = True, only: Collection[str] | None =
     Parameters
     ----------
     path : pathlib.Path
-        The part.
+        File of the part.
     frames : bool
         Whether to read frames too, if they are stored.
     only : collection of str, optional

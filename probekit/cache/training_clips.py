@@ -38,32 +38,34 @@ class TrainingClips:
         these), ``before`` (training clips of the students that it learnt from).
     """
 
-    clips: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    clip_ids: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
     def as_inherited(self) -> "TrainingClips":
         """Return the same clips with the use ``before``, for a student of this one."""
-        clips: dict[tuple[str, str], frozenset[str]] = {}
-        for (_, dataset), ids in self.clips.items():
+        clip_ids: dict[tuple[str, str], frozenset[str]] = {}
+        for (_, dataset), ids in self.clip_ids.items():
             key = (INHERITED, dataset)
-            clips[key] = clips.get(key, frozenset()) | ids
-        return TrainingClips(clips)
+            clip_ids[key] = clip_ids.get(key, frozenset()) | ids
+        return TrainingClips(clip_ids)
 
     def merged_with(self, other: "TrainingClips") -> "TrainingClips":
         """Return the clips of both."""
-        keys = [*self.clips, *other.clips]
+        keys = [*self.clip_ids, *other.clip_ids]
         none = frozenset[str]()
         return TrainingClips(
-            {key: self.clips.get(key, none) | other.clips.get(key, none) for key in keys}
+            {key: self.clip_ids.get(key, none) | other.clip_ids.get(key, none) for key in keys}
         )
 
     def count(self, use: str, dataset: str, clip_ids: Iterable[str]) -> int:
         """Return how many different ones of a dataset's clips have a use."""
-        return len(self.clips.get((use, dataset), frozenset()).intersection(clip_ids))
+        return len(self.clip_ids.get((use, dataset), frozenset()).intersection(clip_ids))
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return dataset, clip id and use, sorted."""
         return sorted(
-            (dataset, clip_id, use) for (use, dataset), ids in self.clips.items() for clip_id in ids
+            (dataset, clip_id, use)
+            for (use, dataset), ids in self.clip_ids.items()
+            for clip_id in ids
         )
 
 
@@ -102,7 +104,7 @@ def load(folder: Path) -> TrainingClips | None:
         if header != _COLUMNS:
             raise ValueError(f"its columns are not {', '.join(_COLUMNS)}")
         clips = from_rows((dataset, clip_id, use) for dataset, clip_id, use in rows)
-        unknown = {use for use, _ in clips.clips} - set(_NOTES)
+        unknown = {use for use, _ in clips.clip_ids} - set(_NOTES)
         if unknown:
             raise ValueError(f"unknown use {min(unknown)!r}")
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:

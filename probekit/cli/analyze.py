@@ -123,7 +123,7 @@ def correlation(
         entries.append(_entry(name, cosines, files) | {"strongest": cosines.strongest(10)})
     _print_entries(entries, json)
     for entry in [] if json else entries:
-        output.table(
+        output.print_table(
             ["class", "source class", "cosine", "p, all pairs", "beyond chance"],
             [
                 (
@@ -426,7 +426,7 @@ def _entry(name: str, analysis: Any, files: list[Path]) -> dict[str, Any]:
 def _print_entries(entries: list[dict[str, Any]], json: bool) -> None:
     """Print captions and files, or JSON."""
     if json:
-        output.as_json(entries)
+        output.print_json(entries)
         return
     for entry in entries:
         output.say(str(entry["caption"]))
@@ -441,7 +441,7 @@ def _print_differences(differences: "ClassDifferences") -> None:
         output.say("No class differs beyond chance.")
         return
     first, second = differences.first.label, differences.second.label
-    output.table(
+    output.print_table(
         ["class", first, second, "difference", "95 % interval", "p"],
         [
             (
@@ -450,7 +450,7 @@ def _print_differences(differences: "ClassDifferences") -> None:
                 f"{row['second']:.3f}",
                 f"{row['difference']:+.3f}",
                 f"{row['low']:+.3f} – {row['high']:+.3f}",
-                output.p_value(row["p_adjusted"]),
+                output.format_p_value(row["p_adjusted"]),
             )
             for row in rows
         ],

@@ -61,14 +61,14 @@ def ls(cache: options.Cache = None, json: bool = output.AsJson) -> None:
             }
         )
     if json:
-        output.as_json(rows)
+        output.print_json(rows)
     elif not rows:
         output.say(f"no embeddings in {root}; compute them with probekit extract")
     else:
-        output.table(
+        output.print_table(
             list(rows[0]),
             [
-                [output.size(float(str(v))) if k == "size" else v for k, v in row.items()]
+                [output.format_size(float(str(v))) if k == "size" else v for k, v in row.items()]
                 for row in rows
             ],
             numbers="clips|failed|size",
@@ -112,7 +112,7 @@ def info(
         "failures": entry.failures,
     }
     if json:
-        output.as_json(facts)
+        output.print_json(facts)
         return
     for name, value in facts.items():
         if isinstance(value, dict):
@@ -120,7 +120,7 @@ def info(
             for key, inner in value.items():
                 output.say(f"    {key}: {_format_fact(inner)}")
         elif name == "size":
-            output.say(f"size: {output.size(float(str(value)))}")
+            output.say(f"size: {output.format_size(float(str(value)))}")
         else:
             output.say(f"{name}: {_format_fact(value)}")
 
@@ -151,11 +151,11 @@ def verify(cache: options.Cache = None, json: bool = output.AsJson) -> None:
     root = cache_root(cache)
     if not root.is_dir():
         raise CacheError(f"{root}: no such folder; name the cache with --cache DIR")
-    with output.progress("parts") as bar:
+    with output.make_progress("parts") as bar:
         line = bar.add_task("verify", total=len(list(root.glob("*/*/part-*.h5"))), note="")
         findings = verify_cache(root, lambda: bar.advance(line))
     if json:
-        output.as_json(vars(findings))
+        output.print_json(vars(findings))
     else:
         bad = sum(Path(name).name.startswith("part-") for name in findings.damaged)
         output.say(f"{findings.parts - bad} of {findings.parts} parts in {root} are intact")
@@ -192,7 +192,7 @@ def repair(
     from probekit.cache.layout import cache_root
     from probekit.extraction.repair import repair_embeddings
 
-    with output.progress("clips") as bar:
+    with output.make_progress("clips") as bar:
         line = bar.add_task("repair", total=None, note="")
         summary = repair_embeddings(
             cache_root(cache),
@@ -205,7 +205,7 @@ def repair(
             progress=lambda clips, _, failures: bar.update(line, advance=clips + failures),
         )
     if json:
-        output.as_json(vars(summary))
+        output.print_json(vars(summary))
     elif not summary.parts:
         output.say(f"{embedding}: every part of {dataset} is intact")
     else:
@@ -248,8 +248,8 @@ def gc(
     if not json:
         for item in items:
             clips = f", {item.clips:,} clips" if item.clips else ""
-            output.say(f"{item.path} ({output.size(item.bytes)}{clips}): {item.reason}")
-    total = output.size(sum(item.bytes for item in items))
+            output.say(f"{item.path} ({output.format_size(item.bytes)}{clips}): {item.reason}")
+    total = output.format_size(sum(item.bytes for item in items))
     agreed = yes
     if items and not yes and not json and sys.stdin.isatty():
         agreed = typer.confirm(f"Remove {len(items)} of these, {total}?")
@@ -257,7 +257,7 @@ def gc(
         for item in items:
             remove_garbage(item)
     if json:
-        output.as_json([{**vars(item), "removed": agreed} for item in items])
+        output.print_json([{**vars(item), "removed": agreed} for item in items])
     elif not items:
         output.say(f"nothing to remove in {root}")
     else:
@@ -285,7 +285,7 @@ def merge(
     from probekit.cache.layout import cache_root
     from probekit.cache.merge import merge_caches
 
-    with output.progress("parts") as bar:
+    with output.make_progress("parts") as bar:
         lines = {"": bar.add_task("", visible=False, note="")}
 
         def tick(description: str, done: int, total: int) -> None:
@@ -295,7 +295,9 @@ def merge(
 
         summaries = merge_caches([Path(source) for source in sources], cache_root(cache), tick)
     if json:
-        output.as_json([{"where": s.folder, "added": s.added, "known": s.known} for s in summaries])
+        output.print_json(
+            [{"where": s.folder, "added": s.added, "known": s.known} for s in summaries]
+        )
         return
     for summary in summaries:
         output.say(
@@ -324,7 +326,7 @@ def pack(
     from probekit.cache.pack import pack_embeddings
 
     entry = find_embeddings(cache_root(cache), embedding, dataset)
-    with output.progress("arrays") as bar:
+    with output.make_progress("arrays") as bar:
         line = bar.add_task("pack", note="")
         path = pack_embeddings(
             entry, Path(out), lambda done, total: bar.update(line, completed=done, total=total)
@@ -413,7 +415,7 @@ def import_(
         save_manifest(root, clips)  # the manifest of a task comes from the task
     dim = int(entry.stream_info["embedding"]["dim"])
     if json:
-        output.as_json(
+        output.print_json(
             {
                 "extractor": name,
                 "fingerprint": entry.layout.fingerprint,
@@ -434,11 +436,11 @@ def _print_file(path: Path, clips: int, entry: "Embeddings", json: bool) -> None
     """Print what was written, the notes of these embeddings, and how many clips they lack."""
     size, notes, failures = path.stat().st_size, entry.layout.provenance, len(entry.failures)
     if json:
-        output.as_json(
+        output.print_json(
             {"file": path, "clips": clips, "size": size, "failed": failures, "note": notes}
         )
         return
-    output.say(f"{path}: {clips:,} clips, {output.size(size)}")
+    output.say(f"{path}: {clips:,} clips, {output.format_size(size)}")
     if notes:
         output.say(f"  {'; '.join(notes)}")
     if failures:

@@ -135,9 +135,9 @@ def show_extractor(
 
 def _print_rows(rows: list[dict[str, Any]], json: bool) -> None:
     if json:
-        output.as_json(rows)
+        output.print_json(rows)
     else:
-        output.table(
+        output.print_table(
             list(rows[0]),
             [[_format_cell(name, value) for name, value in row.items()] for row in rows],
             numbers="classes|clips|rate|parameters",
@@ -161,7 +161,7 @@ def _print_card(
         return
     facts = card.model_dump(mode="json") | (extra or {})
     if json:
-        output.as_json(facts)
+        output.print_json(facts)
         return
     for key, value in facts.items():
         if isinstance(value, dict):

@@ -42,7 +42,7 @@ def compare(
 
     comparisons = compare(*runs, task=task, metric=metric, reports=reports)
     if json:
-        output.as_json([vars(comparison) for comparison in comparisons])
+        output.print_json([vars(comparison) for comparison in comparisons])
     else:
         _print_table(comparisons)
 
@@ -57,15 +57,15 @@ def _print_table(comparisons: "list[Comparison]") -> None:
             f"{comparison.scores[1]:.3f}",
             f"{comparison.difference:+.3f}",
             f"{comparison.low:+.3f} – {comparison.high:+.3f}",
-            output.p_value(comparison.p_bootstrap),
-            "–" if comparison.p_t is None else output.p_value(comparison.p_t),
-            output.p_value(comparison.adjusted),
+            output.format_p_value(comparison.p_bootstrap),
+            "–" if comparison.p_t is None else output.format_p_value(comparison.p_t),
+            output.format_p_value(comparison.adjusted),
             _format_verdict(comparison),
         )
         for comparison in comparisons
     ]
     holm = "p (Holm)" if len(comparisons) > 1 else "p"
-    output.table(
+    output.print_table(
         ("A", "B", "A's", "B's", "A - B", "95 % interval", "p bootstrap", "p t-test", holm, ""),
         rows,
         title=f"{first.task}: {first.metric}, {first.clips:,} test clips",

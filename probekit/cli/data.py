@@ -45,7 +45,7 @@ def check(
     from probekit.probes import task_clips
     from probekit.tasks import validation
 
-    with output.progress("clips") as bar:
+    with output.make_progress("clips") as bar:
         line = bar.add_task("reading", total=None, note="", visible=decode)
         result = validation.check_folder(
             task_clips.resolve_task(task, layout.cache_root(cache)),
@@ -54,7 +54,7 @@ def check(
             progress=lambda done, total: bar.update(line, completed=done, total=total),
         )
     if json:
-        output.as_json(asdict(result))
+        output.print_json(asdict(result))
     else:
         _print_check(result)
     if result.faults:
@@ -94,13 +94,13 @@ def leaks(
             raise
         output.warn(str(error))
     if identical:
-        with output.progress("recordings") as bar:
+        with output.make_progress("recordings") as bar:
             line = bar.add_task("hashing", total=None, note="")
             leaks["identical recordings"] = leakage.find_duplicates(
                 resolved, clips, lambda done, total: bar.update(line, completed=done, total=total)
             )
     if json:
-        output.as_json({kind: [asdict(leak) for leak in items] for kind, items in leaks.items()})
+        output.print_json({kind: [asdict(leak) for leak in items] for kind, items in leaks.items()})
     else:
         for kind, items in leaks.items():
             _print_leaks(kind, resolved.card.group if kind == "groups" else None, items)
@@ -139,7 +139,7 @@ def make_standin(
 
 def _print_check(result: "FolderCheck") -> None:
     output.say(f"{result.task}{' (stand-in data)' if result.stand_in else ''}")
-    output.table(
+    output.print_table(
         ("", "found", "expected"),
         [
             (name, f"{n['found']:,}", "–" if n["expected"] is None else f"{n['expected']:,}")
@@ -155,7 +155,7 @@ def _print_check(result: "FolderCheck") -> None:
         output.say(f"  not unpacked yet? In that folder: {command}")
     _print_some("known to be faulty", [f"{clip}: {why}" for clip, why in result.known_bad.items()])
     if result.undecodable is not None:
-        output.say(f"{output.duration(result.seconds or 0.0)} of audio read")
+        output.say(f"{output.format_duration(result.seconds or 0.0)} of audio read")
         _print_some("cannot be read", [f"{c}: {why}" for c, why in result.undecodable.items()])
     else:
         output.say("recordings were not opened: --decode reads every sample")
@@ -182,7 +182,7 @@ def _print_leaks(kind: str, group: str | None, leaks: "list[Leak]") -> None:
         f"{kind} in several splits: {len(leaks):,}, with {clips:,} clips"
         f"{f', {named:,} of them named by the card' if named else ''}{meaning}"
     )
-    output.table(
+    output.print_table(
         (kind, "splits", "clips"),
         [
             (leak.what, _sizes(leak), _shorten([i for ids in leak.sides.values() for i in ids]))

@@ -20,16 +20,16 @@ def demo(
       probekit demo
     """
     from probekit.cli.evaluate import show
-    from probekit.demo import STEPS, run
+    from probekit.demo import STEPS, run_demo
 
-    with output.progress("") as bar:
+    with output.make_progress("") as bar:
         line = bar.add_task("demo", total=len(STEPS), note="")
 
         def step(name: str) -> None:
             bar.update(line, description=name)
             bar.advance(line)
 
-        result = run(cache=cache, reports=reports, clips=clips, seed=seed, step=step)
+        result = run_demo(cache=cache, reports=reports, clips=clips, seed=seed, step=step)
     show(result.results)
     output.say(
         f"\nThe corpus is synthetic ({clips} clips, seed {seed}); vggish has random weights: "
@@ -38,4 +38,4 @@ def demo(
     output.say(f"audio   {result.corpus}")
     output.say(f"figure  {result.figures[0]}")
     output.say(f"page    {result.page}")
-    output.say(f"took {output.duration(result.seconds)}")
+    output.say(f"took {output.format_duration(result.seconds)}")

@@ -113,7 +113,7 @@ def distill(
         raise ProbekitError(
             f"--fraction must be numbers separated by commas, got {fraction!r}"
         ) from error
-    with output.progress("") as bar:
+    with output.make_progress("") as bar:
         results = train_students(
             task,
             student,
@@ -143,7 +143,7 @@ def distill(
             warn=lambda text: output.warn(f"warning: {text}"),
         )
     if json:
-        output.as_json(results)
+        output.print_json(results)
         return
     _show(results, reports)
 
@@ -177,7 +177,7 @@ def _show(results: "list[Result]", reports: str | None = None) -> None:
         "student": [r["settings"]["student"] for r in results],
         "labels": [f"{100 * r['fraction']:g} %, seed {r['seed']}" for r in results],
         metric: [f"{r['score']:.3f}" for r in results],
-        "95 % interval": [output.interval(r["interval"]) for r in results],
+        "95 % interval": [output.format_interval(r["interval"]) for r in results],
         "sd over folds": [f"{r['spread']:.3f}" for r in results],
         **{
             also: ["–" if (v := r["also"][also]["score"]) is None else f"{v:.3f}" for r in results]
@@ -192,13 +192,14 @@ def _show(results: "list[Result]", reports: str | None = None) -> None:
     }
     if not several:
         del columns["sd over folds"]
-    output.table(
+    output.print_table(
         list(columns),
         zip(*columns.values(), strict=True),
         title=f"{first['task']}: {first['title']}\n{first['protocol']}",
-        numbers="|".join([metric, "sd over folds", "on validation", "parameters", "clips",
-                          *first["also"]]),
-    )  # fmt: skip
+        numbers="|".join(
+            [metric, "sd over folds", "on validation", "parameters", "clips", *first["also"]]
+        ),
+    )
     for r in results:
         edges = [f["fold"] for f in r["folds"] if f["at_edge"]]
         if edges:

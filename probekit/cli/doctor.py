@@ -29,7 +29,7 @@ def doctor(
     """
     from probekit.doctor import run_checks
 
-    with output.progress("") as bar:
+    with output.make_progress("") as bar:
         line = bar.add_task("doctor", total=None, note="")
         checks = run_checks(
             everything=everything,
@@ -40,9 +40,9 @@ def doctor(
         )
     errors = [check for check in checks if check.state == "error"]
     if json:
-        output.as_json([check.to_dict() for check in checks])
+        output.print_json([check.to_dict() for check in checks])
     else:
-        output.table(
+        output.print_table(
             ("", "check", "state", "result"),
             [(check.part, check.name, check.state, check.result) for check in checks],
         )

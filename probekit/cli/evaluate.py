@@ -77,7 +77,7 @@ def evaluate(
         raise ProbekitError(
             f"--fraction must be numbers separated by commas, got {fraction}"
         ) from error
-    with output.progress("folds") as bar:
+    with output.make_progress("folds") as bar:
         lines: dict[str, TaskID] = {}
 
         def tick(name: str, done: int, total: int) -> None:
@@ -103,7 +103,7 @@ def evaluate(
             progress=tick,
         )
     if json:
-        output.as_json(results)
+        output.print_json(results)
         return
     for name in dict.fromkeys(r["task"] for r in results):
         show([r for r in results if r["task"] == name])
@@ -119,7 +119,7 @@ def show(results: "list[Result]") -> None:
         "probe": [_probe(r) for r in results],
         "labels": [f"{100 * r['fraction']:g} %, seed {r['seed']}" for r in results],
         metric: [f"{r['score']:.3f}" for r in results],
-        "95 % interval": [output.interval(r["interval"]) for r in results],
+        "95 % interval": [output.format_interval(r["interval"]) for r in results],
         "sd over folds": [f"{r['spread']:.3f}" if len(r["folds"]) > 1 else "–" for r in results],
         **{name: [_also(r, name) for r in results] for name in also},
         "on validation": [_validation(r) for r in results],
@@ -136,7 +136,7 @@ def show(results: "list[Result]") -> None:
         del columns["labels"]
     if all(r["probe"] == "linear" and not r["preset"] for r in results):
         del columns["probe"]
-    output.table(
+    output.print_table(
         list(columns),
         zip(*columns.values(), strict=True),
         title=f"{first['task']}: {first['title']}\n{first['protocol']}",
@@ -144,7 +144,7 @@ def show(results: "list[Result]") -> None:
     )
     _warn(results)
     if first["published"]:
-        output.table(
+        output.print_table(
             ("published", "metric", "score", "where", "differences"),
             [
                 (

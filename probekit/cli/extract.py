@@ -121,7 +121,7 @@ def extract(
             progress=progress.tick,
         )
     if json:
-        output.as_json([summary.to_dict() for summary in summaries])
+        output.print_json([summary.to_dict() for summary in summaries])
     else:
         for summary in summaries:
             _print_summary(summary)
@@ -135,7 +135,8 @@ def _print_summary(summary: "Summary") -> None:
     if summary.dry:
         output.say(
             f"{summary.extractor}: {summary.todo:,} of {summary.total:,} clips to embed{share}, "
-            f"{summary.cached:,} cached; about {output.size(summary.bytes)} in {summary.folder}"
+            f"{summary.cached:,} cached; about {output.format_size(summary.bytes)} in "
+            f"{summary.folder}"
         )
         if summary.todo:
             output.say(f"  {_format_estimate(summary)}")
@@ -145,11 +146,12 @@ def _print_summary(summary: "Summary") -> None:
             f"{summary.total:,} clips are in {summary.folder}"
         )
     else:
-        speed = output.speed(summary.audio_seconds, max(summary.seconds, 1e-9))
+        speed = output.format_speed(summary.audio_seconds, max(summary.seconds, 1e-9))
         output.say(
             f"{summary.extractor}: {summary.done:,} clips embedded in "
-            f"{output.duration(summary.seconds)} ({output.duration(summary.audio_seconds)} of "
-            f"audio, {speed}), {summary.cached:,} were cached{share}; in {summary.folder}"
+            f"{output.format_duration(summary.seconds)} "
+            f"({output.format_duration(summary.audio_seconds)} of audio, {speed}), "
+            f"{summary.cached:,} were cached{share}; in {summary.folder}"
         )
     if summary.provenance:
         output.say(f"  {'; '.join(summary.provenance)}")
@@ -166,8 +168,8 @@ def _format_estimate(summary: "Summary") -> str:
     """Return about how much audio there is, and how long it takes if that is known."""
     if summary.about_audio_seconds is None:
         return "no recording declares its duration; time: unknown until the first clips are done"
-    audio = f"about {output.duration(summary.about_audio_seconds)} of audio"
+    audio = f"about {output.format_duration(summary.about_audio_seconds)} of audio"
     if summary.about_seconds is None:
         return f"{audio}; time: unknown until the first clips are done"
-    seconds = output.duration(summary.about_seconds)
+    seconds = output.format_duration(summary.about_seconds)
     return f"{audio}; about {seconds} in one process ({summary.like})"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
+from rich import filesize
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -21,7 +22,7 @@ from rich.table import Table
 AsJson = typer.Option(False, "--json", help="Print JSON instead of a table.")
 
 
-def table(
+def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", numbers: str = ""
 ) -> None:
     """Print a table.
@@ -58,7 +59,7 @@ def table(
     _console().print(grid)
 
 
-def as_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print a value as JSON."""
     print(json.dumps(value, indent=1, ensure_ascii=False, default=str))  # noqa: T201
 
@@ -73,7 +74,7 @@ def warn(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201
 
 
-def progress(unit: str) -> Progress:
+def make_progress(unit: str) -> Progress:
     """Return a progress display on standard error; silent unless that is a terminal."""
     return Progress(
         TextColumn("{task.description}"),
@@ -88,16 +89,12 @@ def progress(unit: str) -> Progress:
     )
 
 
-def size(count: float) -> str:
+def format_size(count: float) -> str:
     """Format a number of bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+    return filesize.decimal(int(count))
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format a duration."""
     if seconds < 90:
         return f"{seconds:.1f} s"
@@ -106,18 +103,18 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def interval(interval: Mapping[str, Any]) -> str:
+def format_interval(interval: Mapping[str, Any]) -> str:
     """Format the interval of a result, with its method unless that is the bootstrap."""
     text = f"{interval['low']:.3f} – {interval['high']:.3f}"
     return text if interval["method"] == "bootstrap" else f"{text} ({interval['method']})"
 
 
-def p_value(value: float) -> str:
+def format_p_value(value: float) -> str:
     """Return a p-value as papers print it: never zero."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def speed(audio: float, elapsed: float, unit: str = "hours of audio per second") -> str:
+def format_speed(audio: float, elapsed: float, unit: str = "hours of audio per second") -> str:
     """Format the speed of extraction: times real time, and hours of audio per second.
 
     Parameters

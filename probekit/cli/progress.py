@@ -30,10 +30,10 @@ class _State:
         words = [f"{finished:,} of {self.total:,} clips"]
         elapsed = now - self.start
         if self.done and elapsed > 0:
-            words.append(output.speed(self.audio, elapsed, "h/s"))
+            words.append(output.format_speed(self.audio, elapsed, "h/s"))
         if finished:
             left = elapsed * (self.total - finished) / finished
-            words.append(f"{output.duration(left)} left")
+            words.append(f"{output.format_duration(left)} left")
         if self.failed:
             words.append(f"{self.failed:,} failed")
         return ", ".join(words)

@@ -79,7 +79,7 @@ def report(
         notes=notes,
     )
     if json:
-        output.as_json({**vars(page), "notes": notes})
+        output.print_json({**vars(page), "notes": notes})
         return
     for problem in page.problems[:5]:
         output.warn(problem)

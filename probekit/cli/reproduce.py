@@ -100,7 +100,7 @@ def reproduce(
         )
     files = paper_tables.write_files(result, out / paper)
     if json:
-        output.as_json(paper_tables.to_dict(result))
+        output.print_json(paper_tables.to_dict(result))
     else:
         _print(result, files[0])
     if not result.is_complete:
@@ -125,7 +125,7 @@ def _print(reproduction: "Reproduction", file: Path) -> None:
 
     for table, scores in reproduction.tables:
         comparison = paper_tables.comparison_table(reproduction, table, scores)
-        output.table(
+        output.print_table(
             comparison.columns,
             [[" ".join([cell.text, *cell.marks]) for cell in row] for row in comparison.rows],
             title=comparison.caption,
@@ -137,7 +137,7 @@ def _print(reproduction: "Reproduction", file: Path) -> None:
         paths = [str(path) for path in reproduced.files if path.suffix == ".pdf"]
         figure = reproduced.figure
         output.say(f"{figure.where}, {figure.title}: {', '.join(paths) or reproduced.status}")
-    for text, names in paper_tables.missing(reproduction):
+    for text, names in paper_tables.list_missing(reproduction):
         output.say(text)
         output.say(f"  for {names}")
     note = f" ({paper_tables.STAND_IN})" if reproduction.rehearsed else ""

@@ -48,7 +48,7 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
 
     table = store.results(reports, task or "")
     if json:
-        output.as_json(table.to_dict("records"))
+        output.print_json(table.to_dict("records"))
         return
     if table.empty:
         output.say(f"no results in {store.reports_root(reports)}; probekit evaluate makes them")
@@ -69,7 +69,7 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
         )
         for r in table.itertuples(index=False)
     ]
-    output.table(
+    output.print_table(
         (
             "task",
             "embedding",
@@ -105,7 +105,7 @@ def show(
 
     results = list(resolve_run(run, task, reports).results)
     if json:
-        output.as_json(results)
+        output.print_json(results)
         return
     print_results(results)
     for result in results:
@@ -134,7 +134,7 @@ def best(
     top, comparisons = compare_with_best(_load_groups(task, reports))
     if json:
         tests = [vars(comparison) for comparison in comparisons]
-        output.as_json({"best": top.label, "score": top.score, "tests": tests})
+        output.print_json({"best": top.label, "score": top.score, "tests": tests})
         return
     rows = [
         (
@@ -142,13 +142,13 @@ def best(
             f"{comparison.scores[1]:.3f}",
             f"{comparison.difference:+.3f}",
             f"{comparison.low:+.3f} – {comparison.high:+.3f}",
-            output.p_value(comparison.adjusted),
+            output.format_p_value(comparison.adjusted),
             "worse" if comparison.verdict != "not distinguishable" else comparison.verdict,
         )
         for comparison in comparisons
     ]
     metric = top.results[0]["metric"]
-    output.table(
+    output.print_table(
         ("", metric, "best - this", "95 % interval", "p (Holm)", ""),
         [(top.label, f"{top.score:.3f}", "", "", "", "best"), *rows],
         title=task,
@@ -226,7 +226,7 @@ def verify(reports: options.Reports = None, json: bool = output.AsJson) -> None:
     outcomes = verification.verify(reports)
     failed = [outcome for outcome in outcomes if outcome.faults]
     if json:
-        output.as_json([vars(outcome) for outcome in outcomes])
+        output.print_json([vars(outcome) for outcome in outcomes])
     else:
         for outcome in failed:
             output.say(f"{outcome.path}:")
@@ -261,7 +261,7 @@ def _load_groups(
 
 def _print_folds(result: "Result") -> None:
     metric, params = result["metric"], result["folds"][0]["params"]
-    output.table(
+    output.print_table(
         ("fold", "train", "test", metric, *params, "selected on", "gap", "steps"),
         [
             (
@@ -292,7 +292,7 @@ def _print_classes(result: "Result") -> None:
         result["per_class"].items(),
         key=lambda item: np.inf if item[1]["score"] is None else sign * item[1]["score"],
     )
-    output.table(
+    output.print_table(
         ("class", "clips", result["metric"]),
         [
             (name, f"{row['clips']:,}", "–" if row["score"] is None else f"{row['score']:.3f}")
@@ -321,7 +321,7 @@ def _print_student(result: "Result") -> None:
         "precision": settings["precision"],
     }
     rows = [(name, str(value)) for name, value in values.items() if value]
-    output.table(("setting", ""), rows, title=f"run {result['run'][:12]}")
+    output.print_table(("setting", ""), rows, title=f"run {result['run'][:12]}")
 
 
 def _format_value(value: object) -> str:

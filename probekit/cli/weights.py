@@ -37,22 +37,22 @@ def list_(json: bool = output.AsJson) -> None:
 
     files = inventory.list_weights()
     if json:
-        output.as_json([file.to_dict() for file in files])
+        output.print_json([file.to_dict() for file in files])
         return
-    output.table(
+    output.print_table(
         ("extractor", "file", "present", "size", "hash", "from"),
         [
             (
                 file.extractor,
                 file.role,
                 "yes" if file.present else "no",
-                "–" if file.size is None else output.size(file.size),
+                "–" if file.size is None else output.format_size(file.size),
                 _STATE_WORDS.get(file.state, file.state) if file.present else "–",
                 file.url or "not public: see probekit weights get",
             )
             for file in files
         ],
-        title=f"weights files, in {source.weights_dir() / 'weights'}",
+        title=f"weights files, in {source.weights_folder() / 'weights'}",
         numbers="size",
     )
     for file in files:
@@ -110,7 +110,7 @@ def get(
     with bar:
         results = inventory.fetch(names or list(cards.card_paths("extractors")), begin)
     if json:
-        output.as_json([vars(result) for result in results])
+        output.print_json([vars(result) for result in results])
     elif not results:
         output.say(f"{', '.join(names or ())}: no weights to get")
     else:
@@ -139,7 +139,7 @@ def verify(json: bool = output.AsJson) -> None:
 
     files = [file for file in inventory.list_weights(verify=True) if file.present]
     if json:
-        output.as_json([file.to_dict() for file in files])
+        output.print_json([file.to_dict() for file in files])
     else:
         for file in files:
             state = _STATE_WORDS.get(file.state, file.state)

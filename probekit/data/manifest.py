@@ -19,6 +19,7 @@ from probekit.utils.text import summarize_ids
 Target = Literal["none", "single", "multi", "regression"]
 
 COLUMNS = ("clip_id", "path", "start", "end", "split", "fold", "group", "labels")
+SPLITS = ("train", "valid", "test")
 TARGET_PREFIX = "target:"  # CSV columns of numbers to predict are called target:NAME
 
 
@@ -55,7 +56,7 @@ class Manifest:
     Raises
     ------
     DataError
-        If a column is missing, or a ``clip_id`` is empty or occurs repeated.
+        If a column is missing, or a ``clip_id`` is empty or repeated.
 
     See Also
     --------
@@ -367,7 +368,7 @@ def _check_segments(name: str, table: pd.DataFrame) -> None:
 
 
 def _check_table(name: str, table: pd.DataFrame) -> None:
-    """Raise if a column is missing, or a clip id is empty or occurs repeated."""
+    """Raise if a column is missing, or a clip id is empty or repeated."""
     missing = [c for c in COLUMNS if c not in table]
     if missing:
         raise DataError(f"{name}: columns are missing: {', '.join(missing)}")

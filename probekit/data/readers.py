@@ -14,14 +14,20 @@ import numpy as np
 import pandas as pd
 
 from probekit.audio.recording import PYAV_SUFFIXES, SUFFIXES
-from probekit.data.manifest import TARGET_PREFIX, Manifest, Target, dataset_name, from_rows
+from probekit.data.manifest import (
+    SPLITS,
+    TARGET_PREFIX,
+    Manifest,
+    Target,
+    dataset_name,
+    from_rows,
+)
 from probekit.errors import DataError
 from probekit.utils.text import summarize_ids
 
 _SPREADSHEET_ERRORS = re.compile(
     r"#(NAME|VALUE|REF|DIV/0|N/A|NUM|NULL)[?!]?|-?\d([.,]\d+)?E[+-]\d+"
 )
-_SPLITS = ("train", "valid", "test")
 _COLUMNS = ("clip_id", "path", "start", "end", "split", "fold", "group", "label", "labels")
 
 
@@ -35,7 +41,7 @@ def from_folder(root: Path, name: str | None = None) -> Manifest:
     Parameters
     ----------
     root : pathlib.Path
-        The folder.
+        Folder of the recordings.
     name : str, optional
         Name of the dataset; by default the folder's.
 
@@ -225,7 +231,7 @@ def _check_capitals(path: Path, table: pd.DataFrame) -> None:
 def _check_splits(path: Path, column: "pd.Series[str]") -> None:
     """Raise if there are unknown splits; name the first row of each."""
     unknown = {text: k + 2 for k, text in reversed(list(enumerate(column)))}
-    unknown = {text: row for text, row in unknown.items() if text and text not in _SPLITS}
+    unknown = {text: row for text, row in unknown.items() if text and text not in SPLITS}
     if unknown:
         messages = [
             f"row {row} has {text!r}{_suggest_split(text)}"
@@ -238,7 +244,7 @@ def _check_splits(path: Path, column: "pd.Series[str]") -> None:
 
 def _suggest_split(split: str) -> str:
     """Return a question that names the closest split; empty if none is close."""
-    matches = get_close_matches(split.lower(), _SPLITS, n=1, cutoff=0.5)
+    matches = get_close_matches(split.lower(), SPLITS, n=1, cutoff=0.5)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 

@@ -24,8 +24,6 @@ from probekit.training import run_folder, schedules
 from probekit.training.schedules import TrainingRecipe
 from probekit.training.state import TrainingHistory
 
-_MAX_CLASSES_SHOWN = 5
-
 
 @dataclass(frozen=True)
 class TrainerConfig:
@@ -86,7 +84,7 @@ class DistillationConfig:
             return self.name
         task, alpha = self.task, self.method.alpha
         words = [self.method.name]
-        if self.method.regularizes and alpha != regularizers.alpha(self.method.name):
+        if self.method.regularizes and alpha != regularizers.default_alpha(self.method.name):
             words.append(f"alpha {alpha:g}")
         words += schedules.describe_changes(self.recipe, task.card.metric)
         if task.crop_length != task.default_crop_length:
@@ -175,7 +173,7 @@ class DistillationConfig:
         results = [(candidate, store.load_if_complete(candidate)) for candidate in candidates]
         return [candidate for candidate, result in results if result and result["run"] == self.id]
 
-    def student_dirs(self, reports: Path) -> list[Path]:
+    def student_folders(self, reports: Path) -> list[Path]:
         """Return the folder of the trained student of each fold."""
         return [
             reports / "students" / run_folder.folder_name(self.id, split.name, len(self.splits))
@@ -192,7 +190,7 @@ class DistillationConfig:
         """
         notes = self._source_notes()
         if self.teachers and self.method.reads_frames:
-            notes += self.teachers.clip_level
+            notes += self.teachers.clip_level_notes
         notes += provenance.contamination_notes(
             self.task, self.splits, self.teachers, self.init_spec
         )
@@ -225,8 +223,8 @@ class DistillationConfig:
         notes = list(self.task.clips.provenance)
         notes += self.teachers.provenance if self.teachers else []
         init_notes = self.init_spec.provenance if self.init_spec else []
-        notes += [f"begun with {note}" for note in init_notes]
-        return notes + provenance.missing_records(self.teachers, self.init_spec)
+        notes += [f"initialized with {note}" for note in init_notes]
+        return notes + provenance.missing_record_notes(self.teachers, self.init_spec)
 
     def _completeness_notes(self) -> list[str]:
         """Return notes about missing clips and classes without training clips."""
@@ -235,9 +233,7 @@ class DistillationConfig:
             notes.append(f"{len(task.clips):,} of {task.n_expected_clips:,} clips")
         unseen = self.untrained_classes()
         if unseen:
-            hidden = len(unseen) - _MAX_CLASSES_SHOWN
-            suffix = f" and {hidden} more" if hidden > 0 else ""
-            notes.append(f"never in training: {', '.join(unseen[:_MAX_CLASSES_SHOWN])}{suffix}")
+            notes.append(per_class.unseen_classes_note(unseen))
         return notes
 
     def untrained_classes(self) -> list[str]:

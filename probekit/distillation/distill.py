@@ -184,7 +184,7 @@ def distill(
     card, clips = resolve_clips(task, cache_folder, root)
     training_recipe = schedules.get_recipe(recipe, card.metric, epochs=epochs, batch=batch, lr=lr)
     _check_teachers(cache_folder, names, card, alignment)  # before hours of decoding, not after
-    data = task_data.prepare(
+    data = task_data.prepare_task(
         card,
         clips,
         student,
@@ -247,7 +247,7 @@ class _Runner:
         """Return the result of a run; train first if there is none."""
         paths = config.result_paths(self.reports)
         if self.again or not paths:
-            folder = config.student_dirs(self.reports)[0]
+            folder = config.student_folders(self.reports)[0]
             self._warn_of_similar_run(config, folder)
             with run_folder.exclusive_lock(folder):
                 self._train(config)
@@ -278,7 +278,7 @@ class _Runner:
                 f"{label}: classes with no training clips, which the student cannot learn: "
                 f"{', '.join(unseen)}"
             )
-        folders = config.student_dirs(self.reports)
+        folders = config.student_folders(self.reports)
         for folder in folders if self.again else ():
             run_folder.clear(folder)
 

@@ -62,7 +62,7 @@ def run_folds(
     Parameters
     ----------
     config : DistillationConfig
-        The run.
+        Student, method and settings of the run.
     reports : pathlib.Path
         Reports folder, for checkpoints and trained students.
     on_epoch_end : callable, optional
@@ -80,7 +80,7 @@ def run_folds(
     _check_defined(config, metric)
     results = [
         train_fold(config, split, folder, on_epoch_end)
-        for split, folder in zip(config.splits, config.student_dirs(reports), strict=True)
+        for split, folder in zip(config.splits, config.student_folders(reports), strict=True)
     ]
     fit_seconds = perf_counter() - start
     predictions = result_builder.join_predictions(
@@ -148,7 +148,7 @@ def train_fold(
     Parameters
     ----------
     config : DistillationConfig
-        The run.
+        Student, method and settings of the run.
     split : Split
         One of its splits.
     folder : pathlib.Path
@@ -263,7 +263,7 @@ def _make_job(config: DistillationConfig, split: Split) -> tuple[Student, Traini
         penalty = methods.build_penalty(
             config.method, teachers, student, task.clips.target, task.clips.class_names
         )
-        features = teachers.features if teachers else 0
+        features = teachers.dim if teachers else 0
         model = methods.build_model(config.method, student, features)
     pin = resources.resolve_device(config.trainer.device).type == "cuda"
     valid_rows = task.audio_rows[split.valid]
@@ -339,7 +339,7 @@ def _settings(config: DistillationConfig, result: FoldResult) -> dict[str, Any]:
         "method": config.method.name,
         "alpha": config.method.alpha if config.method.regularizes else None,
         "teachers": list(task.teachers),
-        "features": config.teachers.features if config.teachers else 0,
+        "features": config.teachers.dim if config.teachers else 0,
         "alignment": task.alignment if config.method.needs_teacher else None,
         "init": task.init or None,
         "recipe": config.recipe.facts(),

@@ -121,12 +121,15 @@ class FiLM(nn.Module):
 
 Model = SupervisedOnly | FeatureOnly | Concat | FiLM
 _MODELS: dict[str, type[Model]] = {
-    "none": SupervisedOnly, "feature-only": FeatureOnly, "concat": Concat, "film": FiLM,
-}  # fmt: skip
+    "none": SupervisedOnly,
+    "feature-only": FeatureOnly,
+    "concat": Concat,
+    "film": FiLM,
+}
 NAMES = tuple(sorted(_MODELS))
 
 
-def build(name: str, student: Student, features: int = 0) -> Model:
+def build_fusion(name: str, student: Student, features: int = 0) -> Model:
     """Return the model of a name; ``none`` is :class:`SupervisedOnly`.
 
     Raises

@@ -112,7 +112,7 @@ def make_method(
     if not method.regularizes:
         return method
     if alpha is None:
-        return Method(name, regularizers.alpha(name))
+        return Method(name, regularizers.default_alpha(name))
     if not 0 < alpha < float("inf"):
         raise ProbekitError(f"--alpha must be > 0, got {alpha:g}")
     return Method(name, alpha)
@@ -148,7 +148,7 @@ def init_from_extractor(
         If the extractor has another network, or its weights do not fit.
     """
     spec = load.resolve_spec(extractor, weights=dict(weights or {}), reports=reports)
-    network = load.build(spec).network
+    network = load.build_extractor(spec).network
     if isinstance(network, Student):  # a trained student as extractor
         network = network.network
     expected = type(student.network)
@@ -202,7 +202,7 @@ def build_model(method: Method, student: Student, features: int) -> nn.Module:
     Parameters
     ----------
     method : Method
-        Method.
+        Decides the decoder's input, and whether the encoder is frozen.
     student : Student
         With its initial weights.
     features : int
@@ -211,7 +211,7 @@ def build_model(method: Method, student: Student, features: int) -> nn.Module:
     if method.name == "fix":
         freeze_encoder(student)
     name = method.name if method.needs_teacher_at_inference else "none"
-    return fusion.build(name, student, features)
+    return fusion.build_fusion(name, student, features)
 
 
 class Penalty(nn.Module):
@@ -252,11 +252,11 @@ def build_penalty(
     Parameters
     ----------
     method : Method
-        Method.
+        Names the regularizer.
     teachers : Teachers or None
         Teachers whose features it reads.
     student : Student
-        Student.
+        Has the number of classes and the length of the embedding.
     target : {"single", "multi", "regression"}
         Kind of the task's targets.
     classes : sequence of str
@@ -273,9 +273,9 @@ def build_penalty(
     if is_soft and target == "regression":
         raise ProbekitError("soft-targets needs a task with classes; this one is a regression")
     has_probabilities = {source["stream"] for source in teachers.sources} == {"probabilities"}
-    regularizer = regularizers.build(
+    regularizer = regularizers.build_regularizer(
         method.name,
-        teachers.features,
+        teachers.dim,
         student.dim,
         classes=student.classes,
         target="single" if target == "single" else "multi",

@@ -46,7 +46,7 @@ class ParameterCount:
     inference: int
 
 
-def count(
+def count_method(
     method: str, teachers: Sequence[str] = (), student: str = "harmonic-cnn", classes: int = CLASSES
 ) -> ParameterCount:
     """Count the parameters of a method; needs no weight files.
@@ -79,23 +79,23 @@ def count(
     with torch.random.fork_rng(devices=()):  # leaves the random numbers of training alone
         network = zoo.build_student(student, classes)
         if method in fusion.NAMES:
-            model = fusion.build(method, network, features)
+            model = fusion.build_fusion(method, network, features)
             trained = count_parameters(model)
         else:
             model = fusion.SupervisedOnly(network)
             trained = count_parameters(model) + count_parameters(
-                regularizers.build(method, features, network.dim)
+                regularizers.build_regularizer(method, features, network.dim)
             )
     teacher_size = sum(size for _, size in sizes) if model.needs_teacher else 0
     return ParameterCount(method, tuple(teachers), trained, count_parameters(model) + teacher_size)
 
 
-def table(student: str = "harmonic-cnn", classes: int = CLASSES) -> list[ParameterCount]:
+def parameter_table(student: str = "harmonic-cnn", classes: int = CLASSES) -> list[ParameterCount]:
     """Return Table II of hung2022, or the same for another student.
 
     Method by method, with VGGish, OpenL3 and both as teachers.
     """
-    return [count(m, t, student, classes) for m in METHODS for t in TEACHERS.values()]
+    return [count_method(m, t, student, classes) for m in METHODS for t in TEACHERS.values()]
 
 
 @cache
@@ -115,7 +115,7 @@ def count_teacher(text: str) -> tuple[int, int]:
     selector = parse_selector(text)
     with torch.random.fork_rng(devices=()):
         if selector.name not in cards.card_paths("extractors"):
-            extractor = load.build(load.resolve_spec(text))
+            extractor = load.build_extractor(load.resolve_spec(text))
             return extractor.streams[extractor.stream_names[0]].dim, count_parameters(extractor)
         card = cards.load_extractor_card(selector.name)
         stream = selector.stream or card.default_stream

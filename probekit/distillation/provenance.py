@@ -51,7 +51,7 @@ def contamination_notes(
     ]
 
 
-def missing_records(teachers: Teachers | None, init_spec: Spec | None) -> list[str]:
+def missing_record_notes(teachers: Teachers | None, init_spec: Spec | None) -> list[str]:
     """Return notes about the students that it learns from whose training clips are not known."""
     return [
         note

@@ -116,10 +116,11 @@ class DisReg(Regularizer):
 
     def loss(self, student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
         """Return the mean difference."""
-        l, v = (_l2_normalize(x).transpose(0, 1) for x in (student, teacher))  # noqa: E741
-        difference = (l @ l.mT - v @ v.mT).abs()  # (time, clips, clips); the ones of 1 - cos cancel
+        student, teacher = (_l2_normalize(x).transpose(0, 1) for x in (student, teacher))
+        # shape (time, clips, clips); the ones of 1 - cos cancel
+        difference = (student @ student.mT - teacher @ teacher.mT).abs()
         pairs = valid.T[:, :, None] & valid.T[:, None, :]
-        pairs = pairs & ~torch.eye(len(student), dtype=torch.bool, device=student.device)
+        pairs = pairs & ~torch.eye(valid.shape[0], dtype=torch.bool, device=valid.device)
         return _masked_mean(difference, pairs)
 
 
@@ -212,7 +213,7 @@ class SoftTargets(Regularizer):
 NAMES = ("con-reg", "dis-reg", "l1", "l2", "soft-targets", "cf-reg")
 
 
-def build(
+def build_regularizer(
     name: str,
     features: int,
     dim: int,
@@ -253,12 +254,15 @@ def build(
             )
         return SoftTargets(temperature, target, form, columns)
     regularizers: dict[str, type[_Projected] | type[CFReg]] = {
-        "con-reg": ConReg, "l1": L1, "l2": L2, "cf-reg": CFReg,
-    }  # fmt: skip
+        "con-reg": ConReg,
+        "l1": L1,
+        "l2": L2,
+        "cf-reg": CFReg,
+    }
     return regularizers[name](features, dim)
 
 
-def alpha(name: str) -> float:
+def default_alpha(name: str) -> float:
     """Return the default weight of a regularizer: hung2022's if the paper has one, else 1."""
     return ALPHA.get(name, DEFAULT_ALPHA)
 

@@ -15,10 +15,10 @@ from probekit.data.manifest import Manifest
 from probekit.distillation.teachers import ALIGNMENTS, Teachers
 from probekit.errors import DataError, ProbekitError
 from probekit.extractors.students import zoo
-from probekit.metrics import metrics
 from probekit.probes import subsample
 from probekit.tasks import splits
 from probekit.tasks.splits import Split
+from probekit.tasks.validation import check_metrics
 from probekit.training.audio_store import AudioStore
 from probekit.utils.suggest import unknown_name_error
 
@@ -173,12 +173,12 @@ class DistillationTask:
             grid,
             steps,
             cache=self.cache,
-            seconds=self.audio.seconds[self.audio_rows[rows]],
+            durations=self.audio.durations[self.audio_rows[rows]],
             alignment=self.alignment,
         )
 
 
-def prepare(
+def prepare_task(
     card: TaskCard,
     clips: Manifest,
     student: str,
@@ -213,14 +213,7 @@ def prepare(
     ProbekitError
         If something is unknown or does not fit, or there are no recordings.
     """
-    for name in (card.metric, *card.also):
-        metric = metrics.get_metric(name)
-        if clips.target not in metric.targets:
-            clips.targets()  # raises if there are no labels at all
-            raise DataError(
-                f"{card.name}: metric {name!r} is for {' or '.join(metric.targets)} targets, but "
-                f"the clips have {clips.target} targets"
-            )
+    check_metrics(card, clips)
     clips.targets()
     if alignment not in ALIGNMENTS:
         raise unknown_name_error("alignment", alignment, ALIGNMENTS)

@@ -1,6 +1,5 @@
 """Teacher embeddings aligned to the student's crops, read from the cache."""
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from probekit.cards.selector import EmbeddingSelector, display_name, parse_selec
 from probekit.distillation.alignment import overlap_weights, rounded_grid
 from probekit.errors import CacheError, DataError, ProbekitError
 from probekit.extractors.timegrid import FrameGrid
+from probekit.probes.features import digest_features
 from probekit.scores.store import Source
 from probekit.utils.suggest import unknown_name_error
 from probekit.utils.text import summarize_ids
@@ -224,22 +224,22 @@ class FrameTeacher:
         with np.errstate(invalid="ignore"):  # the caller raises for NaN
             return weights @ frames, np.asarray(weights.any(axis=2))
 
-    def check_durations(self, seconds: npt.NDArray[np.float64]) -> None:
+    def check_durations(self, durations: npt.NDArray[np.float64]) -> None:
         """Raise a CacheError if frames end more than a window before a clip's audio does.
 
-        ``seconds``, shape (clips,), are the durations of the clips' audio.
+        ``durations``, shape (clips,), are seconds of the clips' audio.
         """
         hop, window = float(self.true_grid.hop), float(self.true_grid.window)
         ends = float(self.true_grid.first_center) + (self.crops.counts - 1) * hop + window / 2
-        short = np.flatnonzero(ends + max(window, hop) < seconds)
+        short = np.flatnonzero(ends + max(window, hop) < durations)
         if len(short):
             first, ids = int(short[0]), self.student.clip_ids
             raise CacheError(
-                f"{self.embeddings.folder}: the frames of {len(short)} of {len(seconds)} clips end "
-                f"before the audio does: {summarize_ids([ids[k] for k in short])}. Those of "
+                f"{self.embeddings.folder}: the frames of {len(short)} of {len(durations)} clips "
+                f"end before the audio does: {summarize_ids([ids[k] for k in short])}. Those of "
                 f"{ids[first]!r} end at {max(ends[first], 0):.2f} s, its audio at "
-                f"{seconds[first]:.2f} s. Extract again from these recordings, or choose a teacher "
-                "that reads whole clips"
+                f"{durations[first]:.2f} s. Extract again from these recordings, or choose a "
+                "teacher that reads whole clips"
             )
 
 
@@ -299,14 +299,14 @@ def open_teacher(name: str, student: StudentGrid, cache: Path) -> TeacherSource:
     return TeacherSource(selector, embeddings, source, reader, stream)
 
 
-def _check_clips(embeddings: Embeddings, ids: Sequence[str]) -> None:
+def _check_clips(embeddings: Embeddings, clip_ids: Sequence[str]) -> None:
     """Raise if a teacher lacks clips."""
     present = set(embeddings.clip_ids)
-    missing = [clip_id for clip_id in ids if clip_id not in present]
+    missing = [clip_id for clip_id in clip_ids if clip_id not in present]
     if missing:
         reason = embeddings.failures.get(missing[0], "never extracted")
         raise CacheError(
-            f"{embeddings.folder}: the teacher lacks {len(missing):,} of {len(ids):,} clips: "
+            f"{embeddings.folder}: the teacher lacks {len(missing):,} of {len(clip_ids):,} clips: "
             f"{summarize_ids(missing)} (the first: {reason}). Extract them, or remove them from "
             "the task"
         )
@@ -328,14 +328,14 @@ class Teachers:
     ----------
     clip_ids : list of str
         Clips. Rows in :meth:`read_frames` are positions in this list.
-    features : int
+    dim : int
         Total dimension of all teachers.
     """
 
     def __init__(self, members: Sequence[TeacherSource], clip_ids: Sequence[str]) -> None:
         self.members = tuple(members)
         self.clip_ids = list(clip_ids)
-        self.features = sum(member.reader.dim for member in members)
+        self.dim = sum(member.reader.dim for member in members)
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -349,12 +349,12 @@ class Teachers:
         cls,
         task: TaskCard,
         names: Sequence[str],
-        ids: Sequence[str],
+        clip_ids: Sequence[str],
         grid: FrameGrid,
         steps: int,
         *,
         cache: str | Path | None = None,
-        seconds: npt.ArrayLike | None = None,
+        durations: npt.ArrayLike | None = None,
         alignment: str = "time",
     ) -> "Teachers":
         """Open teachers in a cache, and check that they have all clips.
@@ -367,7 +367,7 @@ class Teachers:
             Teachers as after ``-e``: ``vggish``, ``vggish:stream=pca8``, ``openl3@1a2b3c4d``.
             Frames are read, unless the name has ``pool=`` or the stream has one vector per clip,
             which is then repeated in every frame of the student; see :func:`select_stream`.
-        ids : sequence of str
+        clip_ids : sequence of str
             Clips.
         grid : FrameGrid
             Frames of the student's embedding, in seconds of the crop.
@@ -375,8 +375,8 @@ class Teachers:
             Number of frames per crop.
         cache : str or pathlib.Path, optional
             The cache's folder; by default ``PROBEKIT_CACHE``, else ``cache``.
-        seconds : array_like, shape (clips,), optional
-            Durations of the clips' audio; teachers that end much earlier are then refused.
+        durations : array_like, shape (clips,), optional
+            Seconds of the clips' audio; teachers that end much earlier are then refused.
         alignment : {"time", "paper"}
             ``time``: a student's frame gets the mean of the teacher's frames, weighted by their
             overlap in time. ``paper``: as hung2022, which takes VGGish's hop of 0.96 s for 1 s;
@@ -398,15 +398,15 @@ class Teachers:
             raise unknown_name_error("alignment", alignment, ALIGNMENTS)
         if not names:
             raise ProbekitError("no teacher was named")
-        student = StudentGrid(task, list(ids), grid, steps, alignment)
+        student = StudentGrid(task, list(clip_ids), grid, steps, alignment)
         folder = cache_root(cache)
         members = [open_teacher(name, student, folder) for name in names]
         for member in members:
             if isinstance(member.reader, ClipTeacher):
-                _check_finite(member, member.reader.vectors[:, None], ids)
-            elif isinstance(member.reader, FrameTeacher) and seconds is not None:
-                member.reader.check_durations(np.asarray(seconds, np.float64))
-        return cls(members, ids)
+                _check_finite(member, member.reader.vectors[:, None], clip_ids)
+            elif isinstance(member.reader, FrameTeacher) and durations is not None:
+                member.reader.check_durations(np.asarray(durations, np.float64))
+        return cls(members, clip_ids)
 
     @property
     def sources(self) -> list[Source]:
@@ -420,7 +420,7 @@ class Teachers:
         return list(dict.fromkeys(notes))
 
     @property
-    def clip_level(self) -> list[str]:
+    def clip_level_notes(self) -> list[str]:
         """Notes about teachers without frames, for methods that read frames."""
         return [
             f"teacher {display_name(m.selector.name)}: one vector a clip ({m.stream.name})"
@@ -438,25 +438,19 @@ class Teachers:
         return [member.source["fingerprint"] for member in self.members]
 
     def digest(self) -> str:
-        """Return the SHA-256 over what decides the features: fingerprints, streams, recordings."""
-        sha = hashlib.sha256()
-        for member in self.members:
-            source, table = member.source, member.embeddings.index.table
-            sha.update(f"{source['fingerprint']} {source['stream']} {source['pool']}\n".encode())
-            hashes = dict(zip(table["clip_id"], table["sha256"], strict=True))
-            for clip_id in self.clip_ids:
-                sha.update(f"{clip_id}\0{hashes[clip_id]}\n".encode())
-        return sha.hexdigest()
+        """Return the SHA-256 over what determines the features."""
+        embeddings = [member.embeddings for member in self.members]
+        return digest_features(embeddings, self.sources, self.clip_ids)
 
-    def clip_rows(self, ids: Sequence[str]) -> Rows:
+    def clip_rows(self, clip_ids: Sequence[str]) -> Rows:
         """Return the rows of clips; raise a CacheError if one is missing."""
         rows = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
-        missing = [clip_id for clip_id in ids if clip_id not in rows]
+        missing = [clip_id for clip_id in clip_ids if clip_id not in rows]
         if missing:
             raise CacheError(
-                f"{len(missing)} of {len(ids)} clips have no teacher: {summarize_ids(missing)}"
+                f"{len(missing)} of {len(clip_ids)} clips have no teacher: {summarize_ids(missing)}"
             )
-        return np.fromiter((rows[clip_id] for clip_id in ids), np.int64, len(ids))
+        return np.fromiter((rows[clip_id] for clip_id in clip_ids), np.int64, len(clip_ids))
 
     def read_frames(
         self, rows: npt.ArrayLike, starts: Starts, *, rate: int = 1
@@ -474,7 +468,7 @@ class Teachers:
 
         Returns
         -------
-        features : numpy.ndarray, shape (n, steps, features), float32
+        features : numpy.ndarray, shape (n, steps, dim), float32
             Teachers in the order named; 0 where not valid.
         valid : numpy.ndarray of bool, shape (n, steps)
             Whether every teacher has frames there; not after the end of a clip, for example.
@@ -501,12 +495,12 @@ class Teachers:
         return features, valid
 
 
-def _check_finite(member: TeacherSource, features: Array, ids: Sequence[str]) -> None:
+def _check_finite(member: TeacherSource, features: Array, clip_ids: Sequence[str]) -> None:
     """Raise if features of a clip are NaN or infinite."""
     bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
     if len(bad):
         raise DataError(
             f"{member.embeddings.folder}: features of {member.source['stream']!r} of clip "
-            f"{ids[bad[0]]!r} are NaN or infinite. Extract this clip again, with --precision "
+            f"{clip_ids[bad[0]]!r} are NaN or infinite. Extract this clip again, with --precision "
             "float32 and --dtype float32"
         )

@@ -13,7 +13,7 @@ from probekit.audio.resample import KAISER_FILTERS, resample
 from probekit.cards import ExtractorCard
 from probekit.errors import AudioError
 from probekit.extraction import long_audio
-from probekit.extraction.plan import Clip, recording_hash
+from probekit.extraction.plan import Clip, hash_recording
 from probekit.extractors.base import Extractor
 from probekit.parallel import resources
 from probekit.utils.prefetch import ordered_map
@@ -65,7 +65,9 @@ def prefetch_decoded(clips: Iterable[Clip], extractor: Extractor) -> Iterator[De
         yield decoded
 
 
-def batches(clips: Iterable[DecodedClip], extractor: Extractor) -> Iterator[list[DecodedClip]]:
+def batch_by_duration(
+    clips: Iterable[DecodedClip], extractor: Extractor
+) -> Iterator[list[DecodedClip]]:
     """Group clips by seconds of audio, so that memory does not depend on their length or number."""
     limit = _CPU_SECONDS if extractor.device.type == "cpu" else _DEVICE_SECONDS
     batch: list[DecodedClip] = []
@@ -117,7 +119,7 @@ def decode_clip(clip: Clip, card: ExtractorCard, *, pin: bool = False) -> Decode
             decoded = None if streamed else decode(recording, target_sr, crop=card.max_seconds)
         duration = decoded.duration if decoded else recording.duration or 0.0
         _check_length(duration, card)
-        digest = recording_hash(clip.path, stat.st_size, stat.st_mtime_ns)
+        digest = hash_recording(clip.path, stat.st_size, stat.st_mtime_ns)
         facts.update(duration=duration, sha256=digest.encode())
     except AudioError as error:
         return DecodedClip(clip, facts, reason=without_path(clip.path, str(error)))

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 
 from probekit.errors import ProbekitError
 from probekit.extraction.crash_recovery import CrashRecovery
-from probekit.extraction.plan import PartJob
-from probekit.parallel import dask as dask_module
+from probekit.extraction.plan import BatchProgress, PartJob
 from probekit.parallel import pool, resources
+from probekit.parallel.dask import check_scheduler, connect, map_unordered
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from probekit.extraction.worker import PartResult
-
-Tick = Callable[[int, float, int], None]  # clips done, seconds of audio, failures
 
 _KNOWN_DEVICES = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")  # others are checked with torch
 
@@ -67,7 +65,7 @@ class ExecutorConfig:
         The device is checked only if torch is loaded already: loading it takes seconds.
         """
         if self.dask is not None:
-            dask_module.check_scheduler(self.dask)
+            check_scheduler(self.dask)
         if self.in_process and "torch" in sys.modules:
             resources.resolve_device(self.device)
 
@@ -105,7 +103,7 @@ def parse_config(
 
 
 def run_parts(
-    jobs: Sequence[PartJob], config: ExecutorConfig, tick: Tick
+    jobs: Sequence[PartJob], config: ExecutorConfig, progress: BatchProgress
 ) -> Iterator["PartResult"]:
     """Embed and write parts.
 
@@ -115,7 +113,7 @@ def run_parts(
         From a plan.
     config : ExecutorConfig
         Where to run.
-    tick : callable
+    progress : callable
         Called with clips done, seconds of audio and failures: after each batch in this process,
         after each part elsewhere.
 
@@ -125,14 +123,16 @@ def run_parts(
         For each part, once it is on the disk; in any order.
     """
     if config.in_process:
-        yield from _run_in_process(jobs, config.device, tick)
+        yield from _run_in_process(jobs, config.device, progress)
         return
     for result in _run_in_workers([job.absolute() for job in jobs], config):
-        tick(result.done, result.seconds, len(result.failed))
+        progress(result.done, result.seconds, len(result.failed))
         yield result
 
 
-def _run_in_process(jobs: Sequence[PartJob], device: str, tick: Tick) -> Iterator["PartResult"]:
+def _run_in_process(
+    jobs: Sequence[PartJob], device: str, progress: BatchProgress
+) -> Iterator["PartResult"]:
     """Run one part after another; a finished one is written while the next is embedded."""
     from probekit.extraction import worker
 
@@ -140,7 +140,7 @@ def _run_in_process(jobs: Sequence[PartJob], device: str, tick: Tick) -> Iterato
         with ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
             pending: Future[PartResult] | None = None
             for job in jobs:
-                content, result = worker.embed(job, worker.get_extractor(job, device), tick)
+                content, result = worker.embed(job, worker.get_extractor(job, device), progress)
                 if pending:
                     yield pending.result()
                 pending = writer.submit(worker.save_part, job, content, result)
@@ -161,7 +161,7 @@ def _run_in_workers(jobs: Sequence[PartJob], config: ExecutorConfig) -> Iterator
             names = [f"{folder.parent.name}-{folder.name}-{job.path.stem}" for job in jobs]
             with _connect(config) as client:
                 function = partial(process_part, device=config.device)
-                for job, result in dask_module.map_unordered(client, function, jobs, names):
+                for job, result in map_unordered(client, function, jobs, names):
                     if result is None:
                         crashed.append(job)
                         continue
@@ -178,7 +178,7 @@ def _run_in_workers(jobs: Sequence[PartJob], config: ExecutorConfig) -> Iterator
 def _connect(config: ExecutorConfig) -> AbstractContextManager["Client"]:
     assert config.dask is not None
     environment = resources.worker_environment(config.processes)
-    return dask_module.connect(config.dask, config.processes, environment)
+    return connect(config.dask, config.processes, environment)
 
 
 def _parse_share(text: str | None) -> tuple[int, int]:

@@ -80,7 +80,8 @@ def find_garbage(cache: Path, names: Sequence[str] = ()) -> list[GarbageItem]:
         fitting = [
             entry.folder
             for entry in entries
-            if entry.layout.extractor == selector.name and embeddings.matches(entry, selector)
+            if entry.layout.extractor == selector.name
+            and embeddings.matches_selector(entry, selector)
         ]
         if not fitting:
             raise unknown_name_error(

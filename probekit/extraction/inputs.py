@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from probekit.cache import collisions
-from probekit.data import manifest as manifest_module
 from probekit.data import readers
-from probekit.data.manifest import Manifest
+from probekit.data.manifest import Manifest, dataset_name
 from probekit.errors import DataError, ProbekitError
 from probekit.tasks.task import load_task, tasks_with_same_corpus
 
@@ -35,7 +34,7 @@ def resolve_clips(
     if len(inputs) != 1:
         raise ProbekitError(f"give exactly one of {_INPUTS}, got {len(inputs)}")
     has_card = task is not None and not task.endswith(".csv")
-    if name is not None and (has_card or name != manifest_module.dataset_name(name)):
+    if name is not None and (has_card or name != dataset_name(name)):
         raise ProbekitError(
             f"--name must be lower case letters, digits, dots and dashes, and go with --audio, "
             f"--manifest or --task FILE.csv, got {name}"

@@ -22,6 +22,9 @@ from probekit.utils.hashing import sha256
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+BatchProgress = Callable[[int, float, int], None]
+"""Takes clips done, seconds of audio and failures."""
+
 _MISSING = -2  # size of a missing recording; -1 in the cache: it was missing when it was embedded
 
 
@@ -58,7 +61,7 @@ class PartJob:
     Attributes
     ----------
     path : pathlib.Path
-        The part.
+        File of the part.
     clips : tuple of Clip
         Clips to embed; other clips of the part stay.
     spec : Spec
@@ -216,9 +219,9 @@ def make_plan(
     }
     plan = Plan(spec, folder, len(manifest), parts=info.buckets)
     if verify_audio:
-        recording_hash.cache_clear()
+        hash_recording.cache_clear()
     positions = find_up_to_date(
-        manifest, index, incomplete, recording_hash, verify_audio=verify_audio
+        manifest, index, incomplete, hash_recording, verify_audio=verify_audio
     )
     failed = (positions >= 0) & (index.failed[positions] if len(index.table) else False)
     plan.cached = int((positions >= 0).sum() - failed.sum())
@@ -228,7 +231,7 @@ def make_plan(
         plan.failed = dict(zip(ids, reasons, strict=True))
     groups: dict[str, list[Clip]] = {}
     for clip in _select_clips(manifest, (positions < 0) | (failed & retry_failed)):
-        name = layout.part_name(layout.bucket(clip.clip_id, info.buckets))
+        name = layout.part_name(layout.assign_bucket(clip.clip_id, info.buckets))
         groups.setdefault(name, []).append(clip)
     for name, clips in sorted(groups.items()):
         plan.jobs.append(PartJob(folder / name, tuple(clips), spec, frames, dtype))
@@ -296,7 +299,7 @@ def find_up_to_date(
     manifest: Manifest,
     index: Index,
     incomplete: set[str],
-    digest: Callable[[Path, int, int], str],
+    hash_file: Callable[[Path, int, int], str],
     *,
     verify_audio: bool = False,
 ) -> Integers:
@@ -310,7 +313,7 @@ def find_up_to_date(
         Of the existing parts.
     incomplete : set of str
         Parts that lack requested streams; their clips are not up to date.
-    digest : callable
+    hash_file : callable
         Returns the SHA-256 of a recording, given path, size and modification time.
     verify_audio : bool
         Whether recordings are compared by hash even if size and time are unchanged.
@@ -333,7 +336,7 @@ def find_up_to_date(
         stored = index.table[name].to_numpy()[positions[clips]]
         clips = clips[(requested == stored) | (np.isnan(requested) & np.isnan(stored))]
     unchanged = np.zeros(len(positions), bool)
-    unchanged[clips] = _unchanged(manifest, index, clips, positions[clips], digest, verify_audio)
+    unchanged[clips] = _unchanged(manifest, index, clips, positions[clips], hash_file, verify_audio)
     return np.where(unchanged, positions, -1)
 
 
@@ -342,7 +345,7 @@ def _unchanged(
     index: Index,
     clips: Integers,
     positions: Integers,
-    digest: Callable[[Path, int, int], str],
+    hash_file: Callable[[Path, int, int], str],
     verify_audio: bool,
 ) -> Flags:
     """Return which clips come from unchanged recordings; embeddings of missing ones count too."""
@@ -364,7 +367,7 @@ def _unchanged(
     for k in np.flatnonzero(same_size):
         stored = hashes.iloc[positions[k]]
         try:
-            unchanged[k] = bool(stored) and stored == digest(
+            unchanged[k] = bool(stored) and stored == hash_file(
                 root / paths[k], int(new_size[k]), int(new_mtime[k])
             )
         except OSError:
@@ -390,7 +393,7 @@ def _stat_recordings(root: Path, paths: npt.NDArray[Any]) -> tuple[Integers, Int
 
 
 @lru_cache(maxsize=4096)
-def recording_hash(path: Path, size: int, mtime: int) -> str:
+def hash_recording(path: Path, size: int, mtime: int) -> str:
     """Return the SHA-256 of a recording, computed once for all its clips."""
     return sha256(path)
 

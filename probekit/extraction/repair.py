@@ -17,7 +17,7 @@ from probekit.data.manifest import Manifest
 from probekit.errors import CacheError
 from probekit.extraction import executor
 from probekit.extraction.executor import ExecutorConfig
-from probekit.extraction.plan import Clip, PartJob
+from probekit.extraction.plan import BatchProgress, Clip, PartJob
 from probekit.extractors import load
 from probekit.extractors.load import Spec
 from probekit.extractors.weights.source import validate_overrides
@@ -26,7 +26,7 @@ from probekit.utils.text import summarize_ids
 
 
 @dataclass
-class Findings:
+class CacheFaults:
     """Faults of a cache.
 
     Attributes
@@ -64,7 +64,7 @@ class RepairSummary:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def verify_cache(cache: Path, tick: Callable[[], None] | None = None) -> Findings:
+def verify_cache(cache: Path, tick: Callable[[], None] | None = None) -> CacheFaults:
     """Read every byte of a cache, and find damaged and missing files.
 
     Parameters
@@ -79,7 +79,7 @@ def verify_cache(cache: Path, tick: Callable[[], None] | None = None) -> Finding
     Findings
         Empty if everything is as written.
     """
-    findings = Findings()
+    findings = CacheFaults()
     for path in sorted((cache / "manifests").glob("*.parquet")):
         if not is_readable(path):
             findings.damaged[str(path)] = "not a manifest; extract the dataset again to restore it"
@@ -124,7 +124,7 @@ def repair_embeddings(
     weights: Sequence[str] = (),
     device: str = "auto",
     begin: Callable[[int], None] | None = None,
-    progress: Callable[[int, float, int], None] | None = None,
+    progress: BatchProgress | None = None,
 ) -> RepairSummary:
     """Embed the clips of damaged and missing parts again, and nothing else.
 
@@ -137,7 +137,7 @@ def repair_embeddings(
     embedding : str
         A selector.
     dataset : str
-        Whose clips.
+        Name of the dataset.
     root : pathlib.Path, optional
         The folder of the recordings, if they were moved.
     weights : sequence of str

@@ -3,7 +3,6 @@
 import json
 import platform
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,22 +22,20 @@ from probekit.cards import Stream
 from probekit.errors import AudioError, CacheError, ProbekitError
 from probekit.extraction.audio_loader import (
     DecodedClip,
-    batches,
+    batch_by_duration,
     prefetch_decoded,
     to_device,
     without_path,
 )
 from probekit.extraction.estimate import SPEED
 from probekit.extraction.long_audio import Arrays, embed_streaming
-from probekit.extraction.plan import Clip, PartJob
+from probekit.extraction.plan import BatchProgress, Clip, PartJob
 from probekit.extractors import load, memory
 from probekit.extractors.base import Extractor, Outputs
 from probekit.extractors.pooling import pool
 from probekit.parallel import resources
 from probekit.utils import locking
 from probekit.utils.text import first_line
-
-Tick = Callable[[int, float, int], None]  # clips done, seconds of audio, failures
 
 _extractors: dict[tuple[str, tuple[str, ...], str], Extractor] = {}
 _lock = threading.Lock()  # a Dask worker may have several threads; the network uses all cores
@@ -99,7 +96,7 @@ def get_extractor(job: PartJob, device: str) -> Extractor:
     key = (job.spec.fingerprint, job.spec.streams, device)
     if key not in _extractors:
         _extractors.clear()
-        extractor = load.build(job.spec, resources.resolve_device(device))
+        extractor = load.build_extractor(job.spec, resources.resolve_device(device))
         _save_head(extractor, job.path.parent.parent)
         _extractors[key] = extractor
     return _extractors[key]
@@ -121,10 +118,12 @@ def _save_head(extractor: Extractor, folder: Path) -> None:
 # ---- embedding
 
 
-def embed(job: PartJob, extractor: Extractor, tick: Tick | None = None) -> tuple[Part, PartResult]:
+def embed(
+    job: PartJob, extractor: Extractor, progress: BatchProgress | None = None
+) -> tuple[Part, PartResult]:
     """Embed a part's clips, and record the speed in the part's provenance."""
     start = perf_counter()
-    content, result = embed_part(job, extractor, tick)
+    content, result = embed_part(job, extractor, progress)
     speed = result.seconds / max(perf_counter() - start, 1e-9)
     content.meta["provenance"][SPEED] = f"{speed:.3g}"
     return content, result
@@ -169,7 +168,7 @@ def embed_with_journal(job: PartJob, extractor: Extractor) -> tuple[Part, PartRe
 
 
 def embed_part(
-    job: PartJob, extractor: Extractor, tick: Tick | None = None
+    job: PartJob, extractor: Extractor, progress: BatchProgress | None = None
 ) -> tuple[Part, PartResult]:
     """Embed a part's clips.
 
@@ -179,7 +178,7 @@ def embed_part(
         From a plan.
     extractor : Extractor
         Built from ``job.spec``.
-    tick : callable, optional
+    progress : callable, optional
         Called after each batch with clips done, seconds of audio and failures.
 
     Returns
@@ -192,7 +191,7 @@ def embed_part(
     content = _empty_part(job, extractor)
     result = PartResult(job.path.name)
     memory.tune_malloc()
-    for batch in batches(prefetch_decoded(job.clips, extractor), extractor):
+    for batch in batch_by_duration(prefetch_decoded(job.clips, extractor), extractor):
         decoded = [clip for clip in batch if clip.wave is not None]
         for clip, outputs in zip(decoded, _run_batch(extractor, decoded), strict=True):
             if isinstance(outputs, Exception):
@@ -215,8 +214,8 @@ def embed_part(
         seconds = sum(clip.facts["duration"] for clip in batch if not clip.reason)
         result.done += len(batch) - len(failed)
         result.seconds += seconds
-        if tick:
-            tick(len(batch) - len(failed), seconds, len(failed))
+        if progress:
+            progress(len(batch) - len(failed), seconds, len(failed))
     return content, result
 
 

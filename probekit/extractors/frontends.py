@@ -412,9 +412,13 @@ def log_mel_spectrogram(
     """
     padded = nn.functional.pad(waves.to(window.dtype), (pad, pad), mode=pad_mode)
     mel = mel_spectrogram(
-        padded, n_fft=n_fft, hop_length=hop_length, window=window, filterbank=filterbank,
+        padded,
+        n_fft=n_fft,
+        hop_length=hop_length,
+        window=window,
+        filterbank=filterbank,
         power=power,
-    )  # fmt: skip
+    )
     return power_to_db(mel, amin)
 
 
@@ -486,9 +490,15 @@ class LogMel(nn.Module):
     def forward(self, waves: Tensor) -> Tensor:
         """Transform waveforms, shape (batch, samples), to decibels, (batch, frames, n_mels)."""
         return log_mel_spectrogram(
-            waves, n_fft=self.n_fft, hop_length=self.hop_length, window=self.hann,
-            filterbank=self.filterbank, pad=self.pad, power=self.power, amin=self.amin,
-        )  # fmt: skip
+            waves,
+            n_fft=self.n_fft,
+            hop_length=self.hop_length,
+            window=self.hann,
+            filterbank=self.filterbank,
+            pad=self.pad,
+            power=self.power,
+            amin=self.amin,
+        )
 
 
 def _frames(waves: Tensor, n_fft: int, hop_length: int, window: Tensor, power: float) -> Tensor:

@@ -22,6 +22,7 @@ from probekit.errors import ProbekitError
 from probekit.extractors import load
 from probekit.extractors.adapters.hear_protocol import RATES
 from probekit.extractors.pooling import POOLINGS
+from probekit.extractors.weights.source import parse_overrides
 from probekit.utils.suggest import unknown_name_error
 
 
@@ -59,7 +60,7 @@ class Model(nn.Module):
         hop: float,
     ) -> None:
         super().__init__()
-        self.extractor = load.build(spec)
+        self.extractor = load.build_extractor(spec)
         self.scene, self.timestamps, self.pool = scene, timestamps, tuple(pool)
         self.sample_rate = spec.card.sample_rate
         self.window, self.hop = (round(length * self.sample_rate) for length in (window, hop))
@@ -223,7 +224,7 @@ def _select_extractor(path: str, extractor: str) -> tuple[EmbeddingSelector, car
 def _overrides(weights: Sequence[str]) -> dict[str, str]:
     """Return the weights from the argument or the environment."""
     from_environment = filter(None, os.environ.get("PROBEKIT_HEAR_WEIGHTS", "").split(","))
-    return load.parse_overrides(list(weights) or list(from_environment))
+    return parse_overrides(list(weights) or list(from_environment))
 
 
 def _pool(frames: Tensor, poolings: Sequence[str]) -> Tensor:

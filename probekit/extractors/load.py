@@ -1,7 +1,7 @@
 """From the text after ``-e`` to an extractor that is ready to run.
 
 :func:`resolve_spec` determines everything that decides an embedding's value, and its fingerprint,
-without building the network; :func:`build` builds it.
+without building the network; :func:`build_extractor` builds it.
 """
 
 import hashlib
@@ -18,7 +18,6 @@ from probekit.errors import ProbekitError
 from probekit.extractors import networks
 from probekit.extractors.weights.source import (
     WeightsSource,
-    parse_overrides,
     required_weights,
     resolve_weights,
 )
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     import torch
 
     from probekit.extractors.base import Extractor
-
-__all__ = ["Spec", "build", "parse_overrides", "parse_parameters", "resolve_spec"]
 
 PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -48,7 +45,7 @@ class Spec:
         The streams to compute.
     precision : {"float32", "bf16", "fp16"}
         Arithmetic of the network; the front-end is always float32.
-    sources : dict of str to Source
+    sources : dict of str to WeightsSource
         Source of each weights file.
     code : dict
         What else decides the values. For a module of the HEAR API: its name, its distribution's
@@ -172,7 +169,7 @@ def resolve_spec(
     return spec
 
 
-def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
+def build_extractor(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
     """Build an extractor and load its weights.
 
     Parameters
@@ -200,7 +197,9 @@ def build(spec: Spec, device: "torch.device | str" = "cpu") -> "Extractor":
     if spec.name == HEAR:
         from probekit.extractors.adapters import hear_module
 
-        extractor: Extractor = hear_module.build(spec.card, spec.params, spec.streams, spec.sources)
+        extractor: Extractor = hear_module.build_hear_extractor(
+            spec.card, spec.params, spec.streams, spec.sources
+        )
         extractor.precision = precision
     else:
         extractor = _build_with_weights(spec)

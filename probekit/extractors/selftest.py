@@ -55,7 +55,7 @@ def compute_reference(name: str, device: str = "cpu") -> dict[str, Any]:
     card = cards.load_extractor_card(name)
     seeds = {f"{name}.{key.partition('/')[0]}": "random:0" for key in card.weights}
     spec = load.resolve_spec(name, weights=seeds, streams=list(card.streams))
-    extractor = load.build(spec, resources.resolve_device(device))
+    extractor = load.build_extractor(spec, resources.resolve_device(device))
     reference = {}
     for stream, values in extractor([torch.from_numpy(make_wave(card.sample_rate))])[0].items():
         numbers = values.cpu().numpy().astype(np.float64)

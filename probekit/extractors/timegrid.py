@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from probekit.cards import Stream
-
 
 @dataclass(frozen=True)
 class FrameGrid:
@@ -45,10 +43,3 @@ class FrameGrid:
                 f"hop and window must be > 0 s, got hop {grid.hop} s and window {grid.window} s"
             )
         return grid
-
-    @classmethod
-    def from_stream(cls, stream: Stream) -> "FrameGrid":
-        """Return the grid of a card's stream; raise ``ValueError`` if it has no frames."""
-        if stream.hop is None or stream.first_center is None or stream.window is None:
-            raise ValueError("a stream of kind clip has no time grid")
-        return cls(stream.hop, stream.first_center, stream.window)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probekit._typing import Array
-from probekit.metrics.metrics import F1, Metric, clip_scores, d_prime, decisions, one_hot
+from probekit.metrics.metrics import F1, Metric, binarize, clip_scores, d_prime, one_hot
 
 ResampledMetric = Callable[[Array], Array]
 """Takes counts of shape (resamples, clips): how often each clip was drawn; returns the metric of
@@ -256,7 +256,7 @@ def make_resampled_class_metric(metric: Metric, targets: Array, scores: Array) -
         return lambda counts: np.stack([rescore(counts) for rescore in columns], axis=1)
     if kind in F1:
         threshold = float(metric.name.partition("@")[2] or 0.5)
-        actual, predicted = decisions(threshold, targets, scores)
+        actual, predicted = binarize(threshold, targets, scores)
         return _ratio(2.0 * (actual & predicted), actual.astype(float) + predicted)
     if targets.ndim == 1:
         actual = one_hot(targets, classes)

@@ -173,7 +173,7 @@ def _class_lwlraps(targets: Array, scores: Array) -> Array:
     return _class_means(*_lwlrap_terms(targets, scores), scores.shape[1])
 
 
-def decisions(threshold: float, targets: Array, scores: Array) -> tuple[Array, Array]:
+def binarize(threshold: float, targets: Array, scores: Array) -> tuple[Array, Array]:
     """Return what is true and what F1 counts as predicted, both bool of shape (clips, classes)."""
     classes = scores.shape[1]
     predicted = scores > threshold if targets.ndim == 2 else one_hot(scores.argmax(axis=1), classes)
@@ -188,15 +188,15 @@ def _f1(actual: Array, predicted: Array, axis: int) -> Array:
 
 
 def _f1_samples(threshold: float, targets: Array, scores: Array) -> float:
-    return float(np.nan_to_num(_f1(*decisions(threshold, targets, scores), axis=1)).mean())
+    return float(np.nan_to_num(_f1(*binarize(threshold, targets, scores), axis=1)).mean())
 
 
 def _class_f1s(threshold: float, targets: Array, scores: Array) -> Array:
-    return _f1(*decisions(threshold, targets, scores), axis=0)
+    return _f1(*binarize(threshold, targets, scores), axis=0)
 
 
 def _f1_weighted(threshold: float, targets: Array, scores: Array) -> float:
-    actual, predicted = decisions(threshold, targets, scores)
+    actual, predicted = binarize(threshold, targets, scores)
     counts = actual.sum(axis=0)
     values = np.nan_to_num(_f1(actual, predicted, axis=0))
     return float(values @ counts / counts.sum()) if counts.any() else float("nan")

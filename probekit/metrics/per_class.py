@@ -1,18 +1,20 @@
 """Scores of single classes and groups, and classes without training clips."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from probekit._typing import Array
 from probekit.data.manifest import Manifest
 from probekit.metrics.metrics import Metric
+from probekit.utils.text import join_names
 
 Scores = dict[str, dict[str, float | int | None]]
 """Name of a class or group to ``score`` (None where not defined) and its number of ``clips``."""
 
 _MAX_GROUPS = 200
+_NAMES_SHOWN = 5
 
 
 def class_scores(
@@ -75,6 +77,11 @@ def unseen_classes(clips: Manifest, targets: Array, fit_rows: Array, test_rows: 
         _count_classes(targets[rows], len(clips.class_names)) for rows in (test_rows, fit_rows)
     )
     return [clips.class_names[k] for k in np.flatnonzero((test_counts > 0) & (fit_counts == 0))]
+
+
+def unseen_classes_note(names: Iterable[str]) -> str:
+    """Return the note beside a score on :func:`unseen_classes`, of all folds together."""
+    return f"never in training: {join_names(sorted(names), _NAMES_SHOWN)}"
 
 
 def _count_classes(targets: Array, classes: int) -> Array:

@@ -9,8 +9,8 @@ from typing import Any
 
 from probekit.cache import layout
 from probekit.errors import ProbekitError
-from probekit.parallel import dask as dask_module
 from probekit.parallel import resources
+from probekit.parallel.dask import connect
 from probekit.parallel.pool import parallel_map
 from probekit.probes import pretrained_head
 from probekit.probes.features import find_features
@@ -22,6 +22,7 @@ from probekit.probes.subsample import check_fraction
 from probekit.probes.task_clips import resolve_clips
 from probekit.scores import store
 from probekit.scores.store import Result
+from probekit.tasks.validation import check_metrics
 
 Progress = Callable[[str, int, int], None]
 
@@ -163,22 +164,26 @@ def evaluate(
                 progress("runs", done, len(remote))
     with _connect(dask if local else None, jobs) as client:
         for run in local:
-            tick = partial(progress, run.label) if progress else None
-            _compute(reports_root, 1 if client else jobs, tick, client, run)
+            run_progress = partial(progress, run.label) if progress else None
+            _compute(reports_root, 1 if client else jobs, run_progress, client, run)
     return [store.load(path) for path in paths]
 
 
 def _connect(address: str | None, jobs: int) -> AbstractContextManager[Any]:
     if address is None:
         return nullcontext()
-    return dask_module.connect(address, jobs, resources.worker_environment(jobs))
+    return connect(address, jobs, resources.worker_environment(jobs))
 
 
 def _compute(
-    reports: Path, jobs: int, tick: Callable[[int, int], None] | None, client: Any, run: ProbeRun
+    reports: Path,
+    jobs: int,
+    progress: Callable[[int, int], None] | None,
+    client: Any,
+    run: ProbeRun,
 ) -> None:
     """Compute one run and save its result."""
-    result, arrays = run.compute(jobs, tick, client)
+    result, arrays = run.compute(jobs, progress, client)
     store.save(run.path(reports), result, arrays)
 
 
@@ -207,10 +212,10 @@ class _Request:
             features = find_features(cache, selector, card.dataset, clips)
             if isinstance(probe, Head):
                 features = pretrained_head.restrict_stream(features)
+            check_metrics(card, features.clips)
             for fraction in self.fractions:
                 random = probe.seeded or check_fraction(fraction) < 1
                 for seed in range(self.seeds if random else 1):
                     run = ProbeRun(card, features, probe, preset.steps, self.preset, fraction, seed)
-                    run.check()
                     runs.append(run)
         return runs

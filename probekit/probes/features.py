@@ -164,18 +164,9 @@ class Features:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over what determines the values: fingerprints, streams, hashes of recordings.
-
-        A recording that changes is extracted again under the same fingerprint, with another hash.
-        """
-        sha = hashlib.sha256()
-        for (_, embeddings), source in zip(self.members, self.sources, strict=True):
-            sha.update(f"{source['fingerprint']} {source['stream']} {source['pool']}\n".encode())
-            table = embeddings.index.table
-            hashes = dict(zip(table["clip_id"], table["sha256"], strict=True))
-            for clip_id in self.clips.clip_ids:
-                sha.update(f"{clip_id}\0{hashes[clip_id]}\n".encode())
-        return sha.hexdigest()
+        """SHA-256 over what determines the values; see :func:`digest_features`."""
+        embeddings = [member for _, member in self.members]
+        return digest_features(embeddings, self.sources, self.clips.clip_ids)
 
     @property
     def out_of_core(self) -> bool:
@@ -272,6 +263,23 @@ def load_features(members: list[tuple[EmbeddingSelector, Embeddings]], clips: Ma
     else:
         present = clips if len(rows) == len(ids) else clips.subset(rows)
     return Features(tuple(members), present, clips, missing)
+
+
+def digest_features(
+    embeddings: Sequence[Embeddings], sources: Sequence[Source], clip_ids: Sequence[str]
+) -> str:
+    """Return the SHA-256 over what determines features: fingerprints, streams, recordings' hashes.
+
+    A recording that changes is extracted again under the same fingerprint, with another hash.
+    """
+    sha = hashlib.sha256()
+    for member, source in zip(embeddings, sources, strict=True):
+        sha.update(f"{source['fingerprint']} {source['stream']} {source['pool']}\n".encode())
+        table = member.index.table
+        hashes = dict(zip(table["clip_id"], table["sha256"], strict=True))
+        for clip_id in clip_ids:
+            sha.update(f"{clip_id}\0{hashes[clip_id]}\n".encode())
+    return sha.hexdigest()
 
 
 def _is_large(clips: int, dim: int) -> bool:

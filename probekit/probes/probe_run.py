@@ -21,8 +21,6 @@ from probekit.scores import result_builder, scoring, store
 from probekit.scores.store import Fold, Result
 from probekit.tasks.splits import Split, make_splits
 
-_CLASSES_SHOWN = 5
-
 
 @dataclass(frozen=True)
 class ProbeRun:
@@ -53,18 +51,6 @@ class ProbeRun:
     preset: str = ""
     fraction: float = 1.0
     seed: int = 0
-
-    def check(self) -> None:
-        """Raise a DataError if the task's metrics do not fit its clips."""
-        clips = self.features.clips
-        for name in (self.card.metric, *self.card.also):
-            metric = metrics.get_metric(name)
-            if clips.target not in metric.targets:
-                clips.targets()  # raises if there are no labels at all
-                raise DataError(
-                    f"{self.card.name}: metric {name!r} is for "
-                    f"{' or '.join(metric.targets)} targets, the clips have {clips.target}"
-                )
 
     @property
     def label(self) -> str:
@@ -278,9 +264,7 @@ class ProbeRun:
                 )
             }
             if unseen:
-                shown, more = sorted(unseen)[:_CLASSES_SHOWN], len(unseen) - _CLASSES_SHOWN
-                ending = f" and {more} more" if more > 0 else ""
-                notes.append(f"never in training: {', '.join(shown)}{ending}")
+                notes.append(per_class.unseen_classes_note(unseen))
         return list(dict.fromkeys(notes))
 
 

@@ -139,7 +139,7 @@ class Assets:
         weights = self.weights_of(selector.name)
         if selector.fingerprint or not weights:
             return selector
-        spec = load.resolve_spec(str(selector), weights=load.parse_overrides(weights))
+        spec = load.resolve_spec(str(selector), weights=source.parse_overrides(weights))
         return replace(selector, fingerprint=spec.fingerprint[:8])
 
     def _is_cached(self, task: str, selector: EmbeddingSelector) -> bool:
@@ -148,7 +148,7 @@ class Assets:
         return any(
             e.layout.dataset == dataset
             and e.layout.extractor == selector.name
-            and embeddings.matches(e, selector)
+            and embeddings.matches_selector(e, selector)
             for e in embeddings.list_embeddings(self.cache)
         )
 
@@ -165,7 +165,7 @@ class Assets:
         name = selector.name
         if name not in cards.card_paths("extractors"):
             return []
-        overrides = load.parse_overrides(self.weights_of(name))
+        overrides = source.parse_overrides(self.weights_of(name))
         card, messages = cards.load_extractor_card(name), []
         streams = (selector.stream or card.default_stream,)
         params = load.parse_parameters(card, selector.params)

@@ -11,7 +11,9 @@ from probekit.reproduce.runs import Runs
 from probekit.scores.groups import RunGroup
 
 
-def draw(figure: Figure, runs: Runs, folder: Path) -> tuple[str, tuple[Path, ...], tuple[str, ...]]:
+def draw_figure(
+    figure: Figure, runs: Runs, folder: Path
+) -> tuple[str, tuple[Path, ...], tuple[str, ...]]:
     """Draw a figure.
 
     Parameters

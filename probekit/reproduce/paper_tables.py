@@ -105,7 +105,7 @@ def _line(score: Score, first: bool, digits: int, notes: Footnotes) -> tuple[Cel
     )
 
 
-def missing(reproduction: Reproduction) -> list[tuple[str, str]]:
+def list_missing(reproduction: Reproduction) -> list[tuple[str, str]]:
     """Return needs and reasons, and the scores and figures missing because of them."""
     parts: list[tuple[str, Score | ReproducedFigure]] = [
         (f"{table.where}, {score.cell.row}, {score.cell.column}", score)
@@ -135,7 +135,7 @@ def summary_line(reproduction: Reproduction) -> str:
     return f"{computed} of {len(scores)} scores and {drawn} of {len(figures)} figures"
 
 
-def markdown(reproduction: Reproduction, folder: Path) -> str:
+def to_markdown(reproduction: Reproduction, folder: Path) -> str:
     """Return tables, figures and what is missing as Markdown; pictures are linked from a folder."""
     lines = [f"# {reproduction.paper}: {escape_markdown(reproduction.title)}", ""]
     if reproduction.rehearsed:
@@ -154,7 +154,7 @@ def markdown(reproduction: Reproduction, folder: Path) -> str:
             lines += [f"Differs: {escape_markdown(figure.differs)}.", ""]
         caption = reproduced.caption or f"{reproduced.status}: {reproduced.reason}"
         lines += [escape_markdown(caption), ""]
-    needs = missing(reproduction)
+    needs = list_missing(reproduction)
     if needs:
         lines += ["## What is missing", ""]
     for text, names in needs:
@@ -242,7 +242,7 @@ def write_files(reproduction: Reproduction, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     content = json.dumps(to_dict(reproduction), indent=1, ensure_ascii=False)
     texts = {
-        f"{reproduction.paper}.md": markdown(reproduction, folder),
+        f"{reproduction.paper}.md": to_markdown(reproduction, folder),
         f"{reproduction.paper}.json": content + "\n",
     }
     for table, scores in reproduction.tables:

@@ -226,7 +226,7 @@ def _count_parameters(cell: Cell) -> int:
     from probekit.distillation import parameter_count  # imports torch
 
     teachers = [str(s) for s in parse_selectors(cell.embedding)] if cell.embedding else []
-    count = parameter_count.count(cell.method, teachers, cell.student)
+    count = parameter_count.count_method(cell.method, teachers, cell.student)
     return count.training if cell.count == "training" else count.inference
 
 
@@ -273,7 +273,7 @@ def _compute_figure(figure: Figure, runs: Runs, folder: Path) -> ReproducedFigur
         return ReproducedFigure(figure, PENDING, reason=figure.pending)
     runs.report_step(f"{figure.where}, {figure.task}")
     try:
-        return ReproducedFigure(figure, COMPUTED, *paper_figures.draw(figure, runs, folder))
+        return ReproducedFigure(figure, COMPUTED, *paper_figures.draw_figure(figure, runs, folder))
     except ProbekitError as error:
         needs = tuple(dict.fromkeys(paper_figures.missing_for_figure(figure, runs)))
         status = MISSING if needs else FAILED

@@ -234,7 +234,7 @@ def _cache_entry(best: RunGroup, other: RunGroup) -> dict[str, Any] | str:
 
 
 def _cache_key(best: RunGroup, other: RunGroup) -> str:
-    """Return SHA-256 of the runs, their dates, and the method."""
+    """Return the SHA-256 of the runs, their dates, and the method."""
     runs = [
         [[r["run"], r["created"], r["metric"]] for r in group.results] for group in (best, other)
     ]

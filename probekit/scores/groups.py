@@ -11,6 +11,7 @@ import numpy as np
 from probekit.errors import DataError
 from probekit.scores import store
 from probekit.scores.store import Result
+from probekit.utils.text import join_names
 
 _Run = tuple[Path, Result]
 _FINGERPRINT = re.compile(r"@([0-9a-f]+)(?=[:+/]|$)")
@@ -253,9 +254,7 @@ def merge_provenance(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         if len(labels) == len(notes):
             merged.append(note)
             continue
-        more = len(labels) - _MAX_NAMES
-        names = ", ".join(labels[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
-        merged.append(f"{note} ({names})")
+        merged.append(f"{note} ({join_names(labels, _MAX_NAMES)})")
     return tuple(merged)
 
 

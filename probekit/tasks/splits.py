@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from probekit._typing import Array
 from probekit.cards import Protocol, TaskCard
-from probekit.data.manifest import Manifest
+from probekit.data.manifest import SPLITS, Manifest
 from probekit.errors import DataError
 
 Rows = npt.NDArray[np.int64]
 ALL_CLIPS = "clips"  # key of counts: all clips of a task
-_SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,8 @@ def sort_splits(names: Iterable[str]) -> list[str]:
     """Return the names of splits or folds, each once: train, valid, test; numbers; other names."""
 
     def key(name: str) -> tuple[int, int, str]:
-        if name in _SPLITS:
-            return 0, _SPLITS.index(name), name
+        if name in SPLITS:
+            return 0, SPLITS.index(name), name
         return (1, len(name), name) if name.isdigit() else (2, 0, name)
 
     return sorted({str(name) for name in names}, key=key)
@@ -209,12 +208,12 @@ def inner_cv(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows
 
 
 def _fixed_split(clips: Manifest, assignments: npt.NDArray[np.str_]) -> Split:
-    unknown = sorted(set(assignments) - {*_SPLITS, ""})
+    unknown = sorted(set(assignments) - {*SPLITS, ""})
     if unknown:
         raise DataError(
             f"{clips.name}: split must be train, valid or test, got {', '.join(unknown)}"
         )
-    rows = {name: np.flatnonzero(assignments == name) for name in _SPLITS}
+    rows = {name: np.flatnonzero(assignments == name) for name in SPLITS}
     for name in ("train", "test"):
         if not len(rows[name]):
             raise DataError(f"{clips.name}: no clip has split {name!r}")

@@ -98,7 +98,7 @@ class Task:
         manifest: Manifest = _dataset_module(self.card).load(self.card, root)
         if self.card.stand_in:
             notes = [self.card.stand_in]
-        elif writer.is_stand_in(root):
+        elif writer.is_standin(root):
             manifest, notes = replace(manifest, expected=None), [STAND_IN]
         else:
             notes = splits.count_mismatches(self.card, manifest)

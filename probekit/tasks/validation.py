@@ -139,6 +139,18 @@ def check_folder(
     return result
 
 
+def check_metrics(card: TaskCard, clips: Manifest) -> None:
+    """Raise a DataError if clips have no labels, or labels that the task's metrics do not fit."""
+    for name in (card.metric, *card.also):
+        targets = metrics.get_metric(name).targets
+        if clips.target not in targets:
+            clips.targets()  # raises if there are no labels at all
+            raise DataError(
+                f"{card.name}: metric {name!r} is for {' or '.join(targets)} targets, the clips "
+                f"have {clips.target}"
+            )
+
+
 def missing_recordings(clips: Manifest) -> list[str]:
     """Return the paths of missing recordings, relative to the root, in the manifest's order.
 

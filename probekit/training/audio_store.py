@@ -404,7 +404,7 @@ class AudioStore:
         return store
 
     @property
-    def seconds(self) -> npt.NDArray[np.float64]:
+    def durations(self) -> npt.NDArray[np.float64]:
         """Duration of each clip in s, shape (clips,)."""
         return self.lengths / self.sr
 

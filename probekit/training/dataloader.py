@@ -26,7 +26,7 @@ _QUEUE_SIZE = 4  # batches that wait for the network
 class FrameSource(Protocol):
     """Frames that are read beside the audio of a crop, such as cached embeddings."""
 
-    def clip_rows(self, ids: Sequence[str]) -> Rows:
+    def clip_rows(self, clip_ids: Sequence[str]) -> Rows:
         """Return the source's own rows of clips, given by their ids."""
 
     def read_frames(
@@ -129,18 +129,18 @@ class TrainBatches:
         dtype = torch.int64 if values.ndim == 1 else torch.float32
         self._targets = torch.as_tensor(values).to(dtype)
 
-    def steps(self, world: int = 1) -> int:
-        """Return the number of batches per epoch for each of ``world`` processes."""
-        return -(-len(self._batch_slices()) // world)
+    def steps(self, world_size: int = 1) -> int:
+        """Return the number of batches per epoch for each of ``world_size`` processes."""
+        return -(-len(self._batch_slices()) // world_size)
 
-    def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+    def epoch(self, number: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
         """Iterate over the batches of an epoch, prefetched in a thread.
 
         Parameters
         ----------
         number : int >= 0
             Index of the epoch.
-        rank, world : int
+        rank, world_size : int
             Index and number of processes. Batches are dealt in turn; the first ones are repeated
             so that all processes get the same number.
 
@@ -149,16 +149,16 @@ class TrainBatches:
         Batch
             With targets. Exceptions of the thread are raised here.
         """
-        return prefetch.prefetch(self._batches(number, rank, world), _QUEUE_SIZE)
+        return prefetch.prefetch(self._batches(number, rank, world_size), _QUEUE_SIZE)
 
-    def _batches(self, number: int, rank: int, world: int) -> Iterator[Batch]:
+    def _batches(self, number: int, rank: int, world_size: int) -> Iterator[Batch]:
         """Read the batches of an epoch."""
         rng = np.random.default_rng([self.seed, number])
         order = rng.permutation(len(self.rows))
         spare = np.maximum(self._reader.audio.lengths[self.rows] - self.crop_length, 0)
         starts = rng.integers(spare + 1)
         slices = self._batch_slices()
-        for k in range(rank, self.steps(world) * world, world):
+        for k in range(rank, self.steps(world_size) * world_size, world_size):
             chosen = order[slices[k % len(slices)]]
             yield self._reader.read(self.rows[chosen], starts[chosen], self._targets)
 

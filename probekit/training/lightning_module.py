@@ -130,7 +130,8 @@ class TrainingModule(LightningModule):
         done = self.epoch + 1
         if not np.isfinite(valid_loss):
             raise DataError(
-                f"the validation loss is {valid_loss} after epoch {done}; {self._kept_checkpoint()}"
+                f"the validation loss is {valid_loss} after epoch {done}; "
+                f"{self._describe_checkpoint()}"
             )
         rank = self._validation.rank(valid_score)
         is_best = self._is_improvement(valid_loss, rank)
@@ -211,10 +212,10 @@ class TrainingModule(LightningModule):
         if not torch.isfinite(self._sums).all():
             raise DataError(
                 f"the loss is not finite in epoch {self.epoch + 1}, at or before step {index + 1} "
-                f"of {self._steps}; {self._kept_checkpoint()}. Try a lower --lr or --alpha"
+                f"of {self._steps}; {self._describe_checkpoint()}. Try a lower --lr or --alpha"
             )
 
-    def _kept_checkpoint(self) -> str:
+    def _describe_checkpoint(self) -> str:
         """Describe the checkpoint that remains after an error."""
         if not self.history.epochs:
             return "there is no checkpoint, since no epoch was finished"
@@ -252,8 +253,8 @@ class TrainDataset:
 
     def __iter__(self) -> Iterator[Batch]:
         module = self._module
-        rank, world = module.trainer.global_rank, module.trainer.world_size
-        yield from module.job.train_batches.epoch(module.epoch, rank=rank, world=world)
+        rank, world_size = module.trainer.global_rank, module.trainer.world_size
+        yield from module.job.train_batches.epoch(module.epoch, rank=rank, world_size=world_size)
 
 
 class ValidDataset:

@@ -58,7 +58,7 @@ class UnfinishedRun:
     Attributes
     ----------
     folder : pathlib.Path
-        Its folder.
+        Folder of the run.
     facts : dict
         All that names it, as read from JSON.
     names : list of str
@@ -155,7 +155,7 @@ def save_extractor(
     """
     training_clips.save(folder, clips)
     counts = {
-        name: sum(len(ids) for (clip_use, _), ids in clips.clips.items() if clip_use == use)
+        name: sum(len(ids) for (clip_use, _), ids in clips.clip_ids.items() if clip_use == use)
         for name, use in (
             ("trained_on", training_clips.TRAINED),
             ("chosen_on", training_clips.SELECTED),

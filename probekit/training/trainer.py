@@ -34,7 +34,6 @@ from probekit.training.state import CHECKPOINT, LOG, TrainingHistory, TrainingJo
 
 __all__ = ["CHECKPOINT", "LOG", "fit", "predict"]
 
-
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
 if multiprocessing.parent_process() is not None:  # one of several processes of a training

@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 
 
+def join_names(names: Sequence[str], limit: int) -> str:
+    """Return the first ``limit`` names with commas between them, and how many more there are."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
 def summarize_ids(ids: Sequence[str], limit: int = 5) -> str:
     """Return the first ``limit`` ids in quotation marks, and how many more there are."""
-    text = ", ".join(repr(clip_id) for clip_id in ids[:limit])
-    return text + (f" and {len(ids) - limit} more" if len(ids) > limit else "")
+    return join_names([repr(clip_id) for clip_id in ids], limit)
 
 
 def first_line(error: BaseException) -> str:

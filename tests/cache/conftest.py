@@ -97,7 +97,7 @@ def put():
         info = layout.create_or_load_layout(folder, info)
         groups = {}
         for number in (*numbers, *failed):
-            name = layout.part_name(layout.bucket(f"clip-{number:02d}-ö", info.buckets))
+            name = layout.part_name(layout.assign_bucket(f"clip-{number:02d}-ö", info.buckets))
             groups.setdefault(name, []).append(number)
         for name, members in groups.items():
             good, bad = [n for n in members if n in numbers], [n for n in members if n in failed]

@@ -15,7 +15,7 @@ def table(numbers, name="songs"):
 
 def clips_in(numbers, name, buckets=4):
     """The clips that belong in a part."""
-    return [i for i in ids(numbers) if layout.part_name(layout.bucket(i, buckets)) == name]
+    return [i for i in ids(numbers) if layout.part_name(layout.assign_bucket(i, buckets)) == name]
 
 
 @pytest.fixture

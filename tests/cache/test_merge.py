@@ -23,7 +23,7 @@ def same(same_part):
             assert part.verify_part(path) is None
             content = part.read_part(path)
             for clip_id in (*content.rows, *content.failed):
-                assert path.name == layout.part_name(layout.bucket(clip_id, buckets))
+                assert path.name == layout.part_name(layout.assign_bucket(clip_id, buckets))
             rows |= content.rows
             bad |= content.failed
             same_part(

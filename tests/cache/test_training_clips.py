@@ -49,7 +49,7 @@ def test_counts_are_of_different_clips_of_one_dataset(tmp_path):
 def test_whoever_learns_from_a_student_has_heard_its_clips(tmp_path):
     later = TrainingClips({("trained", "songs"): frozenset({"a"})}).merged_with(MINE.as_inherited())
     assert later.count("before", "songs", "abd") == 3 and later.count("trained", "songs", "ab") == 1
-    assert later.as_inherited().clips.keys() == {("before", "songs"), ("before", "others")}
+    assert later.as_inherited().clip_ids.keys() == {("before", "songs"), ("before", "others")}
     training_clips.save(tmp_path, later)
     assert training_clips.contamination_notes("student-2", tmp_path, "others", ["e"]) == [
         "what runs/2 learnt from was trained or chosen on 1 of 1 test clips"

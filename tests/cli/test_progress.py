@@ -47,7 +47,7 @@ def test_plain_lines_are_few_and_say_everything(clock, capsys):
     ],
 )
 def test_speeds_are_never_rounded_to_nothing(audio, elapsed, said):
-    assert output.speed(audio, elapsed) == f"{said}hours of audio per second"
+    assert output.format_speed(audio, elapsed) == f"{said}hours of audio per second"
 
 
 def test_two_extractors_have_a_line_each(clock, capsys):

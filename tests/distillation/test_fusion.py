@@ -22,7 +22,7 @@ def inputs(text, clips=3):
 
 def model(name, text):
     torch.manual_seed(0)
-    return fusion.build(name, zoo.build_student(text, 4), FEATURES)
+    return fusion.build_fusion(name, zoo.build_student(text, 4), FEATURES)
 
 
 @pytest.mark.parametrize("text", SMALL)
@@ -110,4 +110,4 @@ def test_decoder_of_harmonic_cnn_is_the_network_s_own():
 
 def test_unknown_name():
     with pytest.raises(UnknownNameError, match="Did you mean 'concat'"):
-        fusion.build("conkat", zoo.build_student("short-chunk", 2), 3)
+        fusion.build_fusion("conkat", zoo.build_student("short-chunk", 2), 3)

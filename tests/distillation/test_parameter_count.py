@@ -16,7 +16,7 @@ PRINTED = {  # training, then inference: VGGish, OpenL3, both
 
 
 def test_table_two():
-    found = parameter_count.table()
+    found = parameter_count.parameter_table()
     assert len(found) == 15
     for method, (training, inference) in PRINTED.items():
         rows = [row for row in found if row.method == method]
@@ -27,23 +27,26 @@ def test_table_two():
 def test_by_hand():
     # with 17 classes: 3,631,551 parameters with 50, of which 257 a class
     alone = 3_631_551 - 33 * 257
-    assert parameter_count.count("none") == parameter_count.ParameterCount("none", (), alone, alone)
+    assert parameter_count.count_method("none") == parameter_count.ParameterCount(
+        "none", (), alone, alone
+    )
     (vggish,) = parameter_count.TEACHERS["VGG"]
     assert parameter_count.count_teacher(vggish) == (128, 72_141_184 + 128 * 128 + 128)
     assert parameter_count.count_teacher("vggish") == (128, 72_141_184)
     (openl3,) = parameter_count.TEACHERS["L3"]
     assert parameter_count.count_teacher(openl3) == (512, 4_687_042)
-    both = parameter_count.count("film", [vggish, openl3])
+    both = parameter_count.count_method("film", [vggish, openl3])
     assert both.training == alone + 2 * (640 * 256 + 256)
     assert both.inference == both.training + 72_141_184 + 128 * 129 + 4_687_042
-    assert parameter_count.count("con-reg", ["vggish"]).training == alone + 128 * 256 + 256
+    assert parameter_count.count_method("con-reg", ["vggish"]).training == alone + 128 * 256 + 256
 
 
 def test_other_students_and_teachers():
-    row = parameter_count.count("concat", ["mfcc"], "short-chunk:width=4", classes=3)
+    row = parameter_count.count_method("concat", ["mfcc"], "short-chunk:width=4", classes=3)
     assert row.inference == row.training  # the teacher has no parameters
     assert (
-        row.training > parameter_count.count("none", [], "short-chunk:width=4", classes=3).training
+        row.training
+        > parameter_count.count_method("none", [], "short-chunk:width=4", classes=3).training
     )
 
 
@@ -52,17 +55,17 @@ def test_counting_draws_no_random_numbers():
     expected = torch.rand(1)
     torch.manual_seed(5)
     parameter_count.count_teacher.cache_clear()
-    parameter_count.count("con-reg", ["openl3:size=512"], "short-chunk")
+    parameter_count.count_method("con-reg", ["openl3:size=512"], "short-chunk")
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_wrong_names():
     with pytest.raises(UnknownNameError, match="stream of vggish"):
-        parameter_count.count("con-reg", ["vggish:stream=pca9"])
+        parameter_count.count_method("con-reg", ["vggish:stream=pca9"])
     with pytest.raises(UnknownNameError, match="regularizer"):
-        parameter_count.count("con", ["vggish"])
+        parameter_count.count_method("con", ["vggish"])
     with pytest.raises(ProbekitError, match="needs a teacher"):
-        parameter_count.count("film")
+        parameter_count.count_method("film")
 
 
 def test_short():

@@ -116,9 +116,9 @@ def test_a_student_that_learns_from_one_says_so_and_hands_it_on(
     assert (card.trained_on, card.chosen_on) == (8, 8)
     assert card.caveat == ""  # which fold it was, and what it was tested on, is its run's affair
     clips = training_clips.load(base / "r" / "students" / ids["1"])
-    assert clips.as_inherited().count("before", "small", clips.clips["before", "small"]) == 16
+    assert clips.as_inherited().count("before", "small", clips.clip_ids["before", "small"]) == 16
     notes = training_clips.contamination_notes(
-        card.name, base / "r" / "students" / ids["1"], "small", clips.clips["before", "small"]
+        card.name, base / "r" / "students" / ids["1"], "small", clips.clip_ids["before", "small"]
     )
     assert notes[-1] == (
         f"what runs/{ids['1']} learnt from was trained or chosen on 16 of 16 test clips"

@@ -47,7 +47,7 @@ DISTANCES = {
 @pytest.mark.parametrize("name", DISTANCES)
 def test_matched_frame_by_frame(name, data):
     l, v, valid = data  # noqa: E741
-    module = regularizers.build(name, FEATURES, DIM)
+    module = regularizers.build_regularizer(name, FEATURES, DIM)
     expected = [
         DISTANCES[name](l[i, t], mapped(module, v[i, t]))
         for i in range(CLIPS)
@@ -58,7 +58,7 @@ def test_matched_frame_by_frame(name, data):
 
 
 def test_f_is_a_convolution_with_bias():
-    module = regularizers.build("con-reg", 640, 256)
+    module = regularizers.build_regularizer("con-reg", 640, 256)
     assert sum(p.numel() for p in module.parameters()) == 640 * 256 + 256
     assert module.f.kernel_size == (1,)
 
@@ -73,9 +73,9 @@ def test_dis_reg_pair_by_pair(data):
         if i != j and valid[i, t] and valid[j, t]
     ]
     assert expected
-    assert run(regularizers.build("dis-reg", FEATURES, DIM), l, v, valid) == pytest.approx(
-        np.mean(expected), rel=1e-9
-    )
+    assert run(
+        regularizers.build_regularizer("dis-reg", FEATURES, DIM), l, v, valid
+    ) == pytest.approx(np.mean(expected), rel=1e-9)
 
 
 def test_dis_reg_sees_directions_only():
@@ -83,7 +83,7 @@ def test_dis_reg_sees_directions_only():
     v = rng.normal(size=(CLIPS, TIME, DIM))
     turn, _ = np.linalg.qr(rng.normal(size=(DIM, DIM)))
     valid = np.ones((CLIPS, TIME), bool)
-    module = regularizers.build("dis-reg", DIM, DIM)
+    module = regularizers.build_regularizer("dis-reg", DIM, DIM)
     assert run(module, 3 * v @ turn, v, valid) == pytest.approx(0, abs=1e-12)
     assert run(module, v[::-1].copy(), v, valid) > 0.1
     assert run(module, v[:1], v[:1], valid[:1]) == 0  # one clip has no pair
@@ -92,7 +92,7 @@ def test_dis_reg_sees_directions_only():
 
 def test_cf_clip_by_clip(data):
     l, v, valid = data  # noqa: E741
-    module = regularizers.build("cf-reg", FEATURES, DIM)
+    module = regularizers.build_regularizer("cf-reg", FEATURES, DIM)
     weight, bias = (p.detach().numpy().astype(float) for p in module.g.parameters())
     expected = []
     for i in range(CLIPS):
@@ -118,7 +118,7 @@ def test_soft_targets(target, temperature, data):
     l, v, valid = data  # noqa: E741
     logits = l[:, 0]
     v = v[:, :, :DIM]
-    module = regularizers.build(
+    module = regularizers.build_regularizer(
         "soft-targets", DIM, 7, classes=DIM, target=target, temperature=temperature
     )
     expected = []
@@ -172,7 +172,7 @@ ALL = list(regularizers.NAMES)
 def make(name):
     torch.manual_seed(0)
     features = DIM if name == "soft-targets" else FEATURES
-    return regularizers.build(name, features, DIM, classes=DIM), features
+    return regularizers.build_regularizer(name, features, DIM, classes=DIM), features
 
 
 def arguments(name, features, dtype=torch.float64):
@@ -254,10 +254,10 @@ def test_a_step_downhill_helps(name):
 
 
 def test_names():
-    assert regularizers.alpha("con-reg") == 5 and regularizers.alpha("dis-reg") == 1
+    assert regularizers.default_alpha("con-reg") == 5 and regularizers.default_alpha("dis-reg") == 1
     with pytest.raises(UnknownNameError, match="Did you mean 'con-reg'"):
-        regularizers.build("conreg", 1, 1)
+        regularizers.build_regularizer("conreg", 1, 1)
     with pytest.raises(ProbekitError, match="128 values per frame, but the task has 10 classes"):
-        regularizers.build("soft-targets", 128, 5, classes=10)
+        regularizers.build_regularizer("soft-targets", 128, 5, classes=10)
     with pytest.raises(ProbekitError, match="temperature must be > 0, got 0"):
-        regularizers.build("soft-targets", 10, 5, temperature=0)
+        regularizers.build_regularizer("soft-targets", 10, 5, temperature=0)

@@ -54,7 +54,7 @@ def both(teach, tmp_path):
 def test_frames_are_those_of_the_seconds_that_are_heard(songs, tmp_path, both):
     vggish, openl3 = both
     teachers = Teachers.open(songs, ["vggish", "openl3"], IDS, STUDENT, STEPS, cache=tmp_path)
-    assert teachers.features == 12
+    assert teachers.dim == 12
     rng = np.random.default_rng(2)
     places = rng.permutation(len(IDS))
     starts = rng.integers(0, 9 * RATE, len(IDS))
@@ -113,7 +113,7 @@ def test_a_vector_a_clip_is_repeated(songs, teach, tmp_path, both):
     vectors = {clip_id: rng.standard_normal(3).astype("f4") for clip_id in IDS}
     teach(tmp_path, "cf", vectors)
     names = ["cf", "vggish:pool=mean+max", "vggish:pool=mean"]
-    teachers = Teachers.open(songs, names, IDS, STUDENT, STEPS, cache=tmp_path, seconds=[99] * 9)
+    teachers = Teachers.open(songs, names, IDS, STUDENT, STEPS, cache=tmp_path, durations=[99] * 9)
     assert [s["pool"] for s in teachers.sources] == [["mean"], ["mean", "max"], ["mean"]]
     features, valid = teachers.read_frames([4, 0], [3 * RATE, 90 * RATE], rate=RATE)
     assert valid.all()
@@ -182,12 +182,12 @@ def test_a_teacher_that_ends_before_the_sound(songs, teach, tmp_path):
     ends = {k: 39 / 80 + (len(v) - 1) * 0.96 + 39 / 80 for k, v in features.items()}
     teach(tmp_path, "vggish", features, VGGISH)
     seconds = np.array([ends[k] for k in IDS]) + 0.9749  # the last window was not full
-    Teachers.open(songs, ["vggish"], IDS, STUDENT, STEPS, cache=tmp_path, seconds=seconds)
+    Teachers.open(songs, ["vggish"], IDS, STUDENT, STEPS, cache=tmp_path, durations=seconds)
     seconds[[4, 6]] += 0.001
     with pytest.raises(
         CacheError, match=r"frames of 2 of 9 clips end .*'song-4', 'song-6'.* at 13\.4[56] s"
     ):
-        Teachers.open(songs, ["vggish"], IDS, STUDENT, STEPS, cache=tmp_path, seconds=seconds)
+        Teachers.open(songs, ["vggish"], IDS, STUDENT, STEPS, cache=tmp_path, durations=seconds)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -230,17 +230,17 @@ def test_frames_come_before_vectors(songs, teach, tmp_path):
 
     (member,) = opened(1).members
     assert (member.source["stream"], member.source["pool"]) == ("f", ["frames"])
-    assert opened(1).display_names == ["layers:stream=f"] and not opened(1).clip_level
+    assert opened(1).display_names == ["layers:stream=f"] and not opened(1).clip_level_notes
     for k in (0, 2):  # none, and several to choose from
         features = opened(k)
         assert features.members[0].source["pool"] == ["mean"] and features.display_names == [
             "layers, vectors"
         ]
         note = "teacher layers: one vector a clip (e)"
-        assert features.provenance == ["by layers"] and features.clip_level == [note]
+        assert features.provenance == ["by layers"] and features.clip_level_notes == [note]
     for asked in ("layers:stream=e", "layers:pool=mean", "layers:stream=e,pool=mean"):
         features = opened(1, asked)
-        assert features.display_names == [asked] and not features.clip_level
+        assert features.display_names == [asked] and not features.clip_level_notes
         assert features.members[0].source["stream"] == "e"
     assert opened(2, "layers:stream=g").members[0].source["pool"] == ["frames"]
 

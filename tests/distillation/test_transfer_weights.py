@@ -23,7 +23,7 @@ def test_init_takes_all_but_the_last_layer(text, extractor, last):
     before = {key: value.clone() for key, value in student.network.state_dict().items()}
     spec = methods.init_from_extractor(student, extractor, RANDOM)
     assert spec.provenance[-1] == "random weights (seed 3)"
-    theirs = load.build(load.resolve_spec(extractor, weights=RANDOM)).network.state_dict()
+    theirs = load.build_extractor(load.resolve_spec(extractor, weights=RANDOM)).network.state_dict()
     for key, value in student.network.state_dict().items():
         assert torch.equal(value, before[key] if key.startswith(last) else theirs[key]), key
     assert all(parameter.requires_grad for parameter in student.parameters())

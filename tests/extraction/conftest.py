@@ -36,7 +36,7 @@ class Content:
                 assert clip_id not in self.rows
                 assert clip_id not in self.failed
                 buckets = layout.load_layout(folder).buckets
-                assert path.name == layout.part_name(layout.bucket(clip_id, buckets))
+                assert path.name == layout.part_name(layout.assign_bucket(clip_id, buckets))
             self.rows |= content.rows
             self.failed |= {clip_id: facts["reason"] for clip_id, facts in content.failed.items()}
             self.metas.append(content.meta)

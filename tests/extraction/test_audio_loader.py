@@ -9,7 +9,7 @@ import torch
 
 from probekit import cards
 from probekit.extraction import audio_loader
-from probekit.extraction.audio_loader import DecodedClip, batches, prefetch_decoded
+from probekit.extraction.audio_loader import DecodedClip, batch_by_duration, prefetch_decoded
 from probekit.extraction.plan import Clip
 
 EXTRACTOR = SimpleNamespace(card=cards.load_extractor_card("melstats"), device=torch.device("cpu"))
@@ -52,7 +52,7 @@ def test_batches_are_of_seconds():
     durations = [0.5] * 300 + [200, 70, 1, 1] + [0] * 1000
     sources = [DecodedClip(clip(d), {"duration": d}) for d in durations]
     durations_of_batches = [
-        [s.facts["duration"] for s in batch] for batch in batches(sources, EXTRACTOR)
+        [s.facts["duration"] for s in batch] for batch in batch_by_duration(sources, EXTRACTOR)
     ]
     assert [seconds for batch in durations_of_batches for seconds in batch] == durations
     *full, last = [len(batch) for batch in durations_of_batches]
@@ -63,4 +63,4 @@ def test_batches_are_of_seconds():
 def test_a_gpu_gets_more_at_once():
     sources = [DecodedClip(clip(10), {"duration": 10.0}) for _ in range(100)]
     device = SimpleNamespace(card=EXTRACTOR.card, device=torch.device("cuda"))
-    assert [len(batch) for batch in batches(sources, device)] == [48, 48, 4]
+    assert [len(batch) for batch in batch_by_duration(sources, device)] == [48, 48, 4]

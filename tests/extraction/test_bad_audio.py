@@ -306,7 +306,7 @@ def test_an_embedding_that_is_not_finite_is_a_failure(tmp_path, value, dtype):
     spec = load.resolve_spec("melstats")
     job = PartJob(tmp_path / "part-00000.h5", (), spec, False, dtype)
     vector = torch.zeros(336)
-    extractor = load.build(spec)
+    extractor = load.build_extractor(spec)
     assert set(_pool_outputs({"stats": vector}, extractor, job)) == {"stats"}
     vector[7] = value
     with pytest.raises(AudioError, match=f"'stats' is not finite in {dtype}"):

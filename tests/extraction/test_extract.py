@@ -30,7 +30,7 @@ def clip_ids(corpus):
 def test_embeddings_are_those_of_the_extractor_on_each_clip_alone(corpus, tmp_path):
     [summary] = extract("mfcc", audio=corpus, cache=tmp_path, frames=True)
     assert (summary.done, summary.total, summary.cached) == (24, 24, 0)
-    mfcc = load.build(load.resolve_spec("mfcc"))
+    mfcc = load.build_extractor(load.resolve_spec("mfcc"))
     stored = embeddings.find_embeddings(tmp_path, "mfcc", "tiny")
     clips = readers.from_folder(corpus)
     seconds = 0.0
@@ -88,7 +88,7 @@ def test_stretches_are_clips(corpus, tmp_path, content):
     )
     extract("melstats", manifest=table, root=corpus, cache=tmp_path / "cache")
     stored = content(tmp_path / "cache", "melstats", "clips")
-    melstats = load.build(load.resolve_spec("melstats"))
+    melstats = load.build_extractor(load.resolve_spec("melstats"))
     for name, start, end in (("middle", 0.1, 0.3), ("last", 0.25, None), ("first", None, 0.1)):
         wave = decoding.load(corpus / "noise/noise4.wav", 22050, start=start, end=end).wave
         [alone] = melstats([torch.from_numpy(wave)])
@@ -367,7 +367,7 @@ def test_a_damaged_part_does_not_get_a_new_digest(audio, tmp_path):
     extract("melstats", audio=audio, cache=cache)
     folder = embeddings.find_embeddings(cache, "melstats", "tiny").folder
     path = folder / layout.part_name(
-        layout.bucket("tone/tone0", layout.load_layout(folder).buckets)
+        layout.assign_bucket("tone/tone0", layout.load_layout(folder).buckets)
     )
     stat, original = path.stat(), path.read_bytes()
     values = part.read_part(path).rows["tone/tone0"].streams["stats"]["clip"].tobytes()

@@ -201,7 +201,7 @@ def test_only_windows_can_be_seen_one_after_another(tmp_path):
         recording.duration = long_audio.LONGEST + 1
         assert long_audio.needs_streaming(recording, cards.load_extractor_card("vggish"))
         assert not long_audio.needs_streaming(recording, cards.load_extractor_card("talnet"))
-        other = load.build(load.resolve_spec("melstats"))
+        other = load.build_extractor(load.resolve_spec("melstats"))
         with pytest.raises(TypeError, match="melstats is not a windowed extractor"):
             long_audio.embed_streaming(other, recording, frames=False)
 

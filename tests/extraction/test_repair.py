@@ -49,7 +49,7 @@ def test_damage_and_loss_are_named_and_just_that_is_mended(cache, parts, content
     found = verify_cache(cache)
     assert set(found.damaged) == {str(p) for p in (flipped, cut, at_the_start)}
     assert set(found.missing) == {str(deleted)}
-    count = sum(layout.bucket(i, 6) == 0 for i in before.rows)
+    count = sum(layout.assign_bucket(i, 6) == 0 for i in before.rows)
     assert f"{count} clips belong in it" in found.missing[str(deleted)]
     name = parts[0].parent.parent.name.replace("-", "@")
     assert found.advice == [f"probekit cache repair {name} tiny embeds only its clips again"]
@@ -57,7 +57,7 @@ def test_damage_and_loss_are_named_and_just_that_is_mended(cache, parts, content
     mended = repair_embeddings(cache, "melstats", "tiny", begin=told.append)
     assert mended.parts == [p.name for p in (deleted, flipped, cut, at_the_start)]
     assert told == [mended.done]
-    assert mended.done == sum(layout.bucket(i, 6) < 4 for i in before.rows)
+    assert mended.done == sum(layout.assign_bucket(i, 6) < 4 for i in before.rows)
     assert bytes_of(rest) == {path: whole[path] for path in rest}
     assert content(cache, "melstats") == before
     assert verify_cache(cache).damaged == verify_cache(cache).missing == {}

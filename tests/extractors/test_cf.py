@@ -36,7 +36,7 @@ KEYS = {
 @pytest.fixture(scope="module")
 def extractor():
     spec = load.resolve_spec("cf:width=16", weights={"cf.main": "random:0"}, streams=STREAMS)
-    return load.build(spec)
+    return load.build_extractor(spec)
 
 
 def test_spectra_are_librosa_s(extractor, sounds):
@@ -179,7 +179,7 @@ def test_no_weights_are_public():
 def test_own_weights_are_read(extractor, tmp_path):
     file = tmp_path / "own.pth"
     torch.save(state_dict.random_init(extractor.network, 5), file)
-    built = load.build(load.resolve_spec("cf:width=16", weights={"cf.main": str(file)}))
+    built = load.build_extractor(load.resolve_spec("cf:width=16", weights={"cf.main": str(file)}))
     assert built([torch.ones(10)])[0]["cf"].shape == (40,)
     with pytest.raises(WeightsError, match="of another shape"):
-        load.build(load.resolve_spec("cf", weights={"cf.main": str(file)}))
+        load.build_extractor(load.resolve_spec("cf", weights={"cf.main": str(file)}))

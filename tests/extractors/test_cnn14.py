@@ -168,6 +168,6 @@ def test_published_kind_of_file_is_read(tmp_path):
 def test_random_weights_by_name(sounds):
     spec = load.resolve_spec("cnn14", weights={"cnn14.main": "random:1"})
     assert spec.provenance == ["random weights (seed 1)"]
-    found = load.build(spec)(sounds(10000)[:1])[0]
+    found = load.build_extractor(spec)(sounds(10000)[:1])[0]
     assert found["embedding"].shape == (2048,)
     assert found["embedding"].std() > 0

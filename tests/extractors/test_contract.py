@@ -52,7 +52,7 @@ def card(request):
 @pytest.fixture(scope="module", params=NAMES)
 def extractor(request):
     """Built once for the tests of its name; nothing may change it."""
-    return load.build(settle(SMALL.get(request.param, request.param)))
+    return load.build_extractor(settle(SMALL.get(request.param, request.param)))
 
 
 @pytest.fixture(scope="module")

@@ -195,7 +195,7 @@ def test_random_weights_keep_the_transform(random):
 
 def test_only_what_is_wanted():
     spec = load.resolve_spec("convnet", weights={"convnet.main": "random:1"})
-    (clip,) = load.build(spec)([torch.rand(100)])
+    (clip,) = load.build_extractor(spec)([torch.rand(100)])
     assert {name: value.shape for name, value in clip.items()} == {"layers": (160,)}
 
 

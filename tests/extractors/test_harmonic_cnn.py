@@ -269,5 +269,5 @@ def test_grid(random, second):
 
 def test_only_what_is_wanted():
     spec = load.resolve_spec("harmonic-cnn", weights={"harmonic-cnn.main": "random:1"})
-    (clip,) = load.build(spec)([torch.rand(100)])
+    (clip,) = load.build_extractor(spec)([torch.rand(100)])
     assert {name: value.shape for name, value in clip.items()} == {"encoder": (1, 256)}

@@ -73,7 +73,7 @@ def test_validator(text, sizes, hop, first):
 @pytest.mark.parametrize("name", ["vggish", "cnn14"])
 def test_large_networks(name, monkeypatch):
     """Attributes, with the network's build replaced: its 300 MB are tested elsewhere."""
-    monkeypatch.setattr(load, "build", lambda spec: _Stub(spec))
+    monkeypatch.setattr(load, "build_extractor", lambda spec: _Stub(spec))
     model = hear.load_model(name, weights=weights(name))
     assert model.sample_rate == {"vggish": 16000, "cnn14": 32000}[name]
     assert model.scene_embedding_size == {"vggish": 128, "cnn14": 2048}[name]
@@ -91,7 +91,7 @@ class _Stub(torch.nn.Module):
 def test_scenes_are_what_the_cache_would_hold():
     model = hear.load_model("mfcc:pool=mean+max+std")
     audio = noise(2, 30_000)
-    extractor = load.build(load.resolve_spec("mfcc"))
+    extractor = load.build_extractor(load.resolve_spec("mfcc"))
     for wave, scene in zip(audio, hear.get_scene_embeddings(audio, model), strict=True):
         pooled = pool(extractor([wave])[0]["mfcc"].numpy())
         expected = np.concatenate([pooled["mean"], pooled["max"], pooled["std"]])
@@ -191,7 +191,10 @@ def test_there_and_back(monkeypatch):
     assert (theirs.hop, theirs.first_center) == (own.hop, own.first_center)
     assert spec.identity["module"]["distribution"] in ("", "probekit 0.1.0")
     waves = [*noise(2, 20_000), noise(1, 3000)[0]]
-    back, direct = load.build(spec)(waves), load.build(load.resolve_spec("mfcc"))(waves)
+    back, direct = (
+        load.build_extractor(spec)(waves),
+        load.build_extractor(load.resolve_spec("mfcc"))(waves),
+    )
     for one, other in zip(back, direct, strict=True):
         expected = other["mfcc"][: one["timestamps"].shape[0]]
         torch.testing.assert_close(one["timestamps"], expected, rtol=1e-5, atol=1e-4)

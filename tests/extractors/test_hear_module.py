@@ -113,7 +113,9 @@ def test_card_is_learnt_from_the_module(module):
 
 def test_embeddings_are_the_module_s(module):
     name = module()
-    extractor = load.build(load.resolve_spec(f"hear:{name}", streams=["scene", "timestamps"]))
+    extractor = load.build_extractor(
+        load.resolve_spec(f"hear:{name}", streams=["scene", "timestamps"])
+    )
     loaded = sys.modules[name]
     model = loaded.load_model().eval()
     for wave, clip in zip(sounds(), extractor(sounds()), strict=True):
@@ -127,7 +129,7 @@ def test_embeddings_are_the_module_s(module):
 
 
 def test_clips_of_equal_length_share_a_batch(module, monkeypatch):
-    extractor = load.build(load.resolve_spec(f"hear:{module()}"))
+    extractor = load.build_extractor(load.resolve_spec(f"hear:{module()}"))
     assert extractor.batch_pieces > 1
     library, _ = extractor._parts
     original, shapes = library.scene, []
@@ -138,7 +140,7 @@ def test_clips_of_equal_length_share_a_batch(module, monkeypatch):
 
 def test_a_module_that_mixes_its_batch_gets_one_clip_at_a_time(module):
     name = module(("audio.abs().amax(1)", "audio.abs().amax().expand(len(audio))"))
-    extractor = load.build(load.resolve_spec(f"hear:{name}"))
+    extractor = load.build_extractor(load.resolve_spec(f"hear:{name}"))
     assert extractor.batch_pieces == 1
     together = extractor(sounds())
     for wave, clip in zip(sounds(), together, strict=True):
@@ -155,7 +157,10 @@ def test_weights_are_named_by_module(module, tmp_path):
     assert own.identity["weights"]["main"].startswith("sha256:")
     assert str(file) not in json.dumps(own.identity)
     wave = sounds()[:1]
-    once, thrice = load.build(plain)(wave)[0]["scene"], load.build(own)(wave)[0]["scene"]
+    once, thrice = (
+        load.build_extractor(plain)(wave)[0]["scene"],
+        load.build_extractor(own)(wave)[0]["scene"],
+    )
     torch.testing.assert_close(3 * once[:2], thrice[:2])
     with pytest.raises(WeightsError, match=f"hear:{name}=absent: file not found"):
         load.resolve_spec(f"hear:{name}", weights=parse_overrides([f"hear:{name}=absent"]))
@@ -232,7 +237,7 @@ def test_faults_are_named_with_the_module(module, fault):
     change, message = FAULTS[fault]
     name = module(change)
     with pytest.raises(ProbekitError, match=f"^hear:{name}: .*{message}"):
-        load.build(load.resolve_spec(f"hear:{name}", streams=["scene", "timestamps"]))
+        load.build_extractor(load.resolve_spec(f"hear:{name}", streams=["scene", "timestamps"]))
 
 
 def test_places_must_not_depend_on_the_length(module):
@@ -240,7 +245,7 @@ def test_places_must_not_depend_on_the_length(module):
         "* (1000 * HOP / model.sample_rate)",
         "* (1000 * HOP / model.sample_rate * (1 if audio.shape[1] > 30000 else 0.5))",
     ))  # fmt: skip
-    extractor = load.build(load.resolve_spec(f"hear:{name}", streams=["timestamps"]))
+    extractor = load.build_extractor(load.resolve_spec(f"hear:{name}", streams=["timestamps"]))
     extractor([torch.ones(40000)])
     with pytest.raises(
         ProbekitError, match=r"must have the same frame grid.*every 11\.61 ms.*scene"
@@ -253,7 +258,7 @@ def test_a_short_clip_may_have_one_frame_behind_its_end(module):
                   ("frames = padded.unfold(1, HOP, HOP)",
                    "padded = torch.nn.functional.pad(audio, (0, max(0, 22050 - audio.shape[1])))\n"
                    "    frames = padded.unfold(1, 22050, HOP)"))  # fmt: skip
-    extractor = load.build(load.resolve_spec(f"hear:{name}", streams=["timestamps"]))
+    extractor = load.build_extractor(load.resolve_spec(f"hear:{name}", streams=["timestamps"]))
     assert extractor([torch.ones(50)])[0]["timestamps"].shape == (1, 2)
     assert extractor.streams["timestamps"].first_center == Fraction(1, 2)
 
@@ -303,7 +308,7 @@ def test_other_parameters_are_refused(module):
 def test_precision(module):
     spec = load.resolve_spec(f"hear:{module()}", precision="bf16")
     assert spec.fingerprint != load.resolve_spec(f"hear:{spec.params['module']}").fingerprint
-    assert load.build(spec)(sounds()[:1])[0]["scene"].dtype == torch.float32
+    assert load.build_extractor(spec)(sounds()[:1])[0]["scene"].dtype == torch.float32
 
 
 def test_from_recordings_to_the_cache(module, tmp_path):

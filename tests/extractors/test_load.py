@@ -15,7 +15,9 @@ def built(name, precision):
     roles = {key.partition("/")[0] for key in cards.load_extractor_card(name).weights}
     weights = {f"{name}.{role}": "random:0" for role in roles}
     streams = list(cards.load_extractor_card(name).streams)
-    return load.build(resolve_spec(name, weights=weights, streams=streams, precision=precision))
+    return load.build_extractor(
+        resolve_spec(name, weights=weights, streams=streams, precision=precision)
+    )
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -36,12 +36,12 @@ def levels(wave, bands):
 
 @pytest.fixture(scope="module")
 def melstats():
-    return load.build(load.resolve_spec("melstats"))
+    return load.build_extractor(load.resolve_spec("melstats"))
 
 
 @pytest.fixture(scope="module")
 def mfcc():
-    return load.build(load.resolve_spec("mfcc"))
+    return load.build_extractor(load.resolve_spec("mfcc"))
 
 
 def test_log_mel_is_librosa_s(melstats):
@@ -136,8 +136,8 @@ def test_cards(melstats, mfcc):
 @pytest.mark.parametrize("name", ["melstats", "mfcc"])
 def test_precision_does_not_reach_the_front_end(name):
     wave = torch.from_numpy(sounds()[0])
-    exact = load.build(load.resolve_spec(name))([wave])[0]
-    half = load.build(load.resolve_spec(name, precision="bf16"))([wave])[0]
+    exact = load.build_extractor(load.resolve_spec(name))([wave])[0]
+    half = load.build_extractor(load.resolve_spec(name, precision="bf16"))([wave])[0]
     for stream, values in exact.items():
         assert torch.equal(values, half[stream])
 

@@ -383,7 +383,7 @@ def test_what_a_user_writes():
         "openl3:content=env,input=mel128,size=512,hop=0.5,center=false",
         weights={"openl3.main": "random:0"},
     )
-    extractor = load.build(spec)
+    extractor = load.build_extractor(spec)
     stream = extractor.streams["embedding"]
     assert (stream.dim, stream.hop, stream.first_center) == (512, Fraction(1, 2), Fraction(1, 2))
     (clip,) = extractor([torch.zeros(50_000)])

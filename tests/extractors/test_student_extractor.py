@@ -34,7 +34,7 @@ def made(text="short-chunk:width=2", name="0a1b", crop=F(5), target="multi", **m
     student.train()(torch.randn(4, int(crop * student.rate)))  # running statistics of its own
     student.eval()
     where = save_student(
-        card.students_dir() / name, student, classes=CLASSES, target=target, crop=crop, **more
+        card.students_folder() / name, student, classes=CLASSES, target=target, crop=crop, **more
     )
     return student, where
 
@@ -46,7 +46,7 @@ def made(text="short-chunk:width=2", name="0a1b", crop=F(5), target="multi", **m
 @pytest.mark.parametrize("target", ["single", "multi"])
 def test_it_says_what_the_student_said(text, crop, target):
     student, _ = made(text, crop=crop, target=target)
-    extractor = load.build(load.resolve_spec("runs/0a1b", streams=EVERY))
+    extractor = load.build_extractor(load.resolve_spec("runs/0a1b", streams=EVERY))
     samples = int(crop * student.rate)
     wave = torch.randn(2 * samples)
     (found,) = extractor([wave])
@@ -67,7 +67,7 @@ def test_it_says_what_the_student_said(text, crop, target):
 def test_frames_of_crops_follow_one_another():
     """A crop of 3.1 s has 12 frames of 0.25 s: crops begin every 3 s, and no frame is missing."""
     made(crop=F(31, 10))
-    extractor = load.build(load.resolve_spec("runs/0a1b", streams=EVERY))
+    extractor = load.build_extractor(load.resolve_spec("runs/0a1b", streams=EVERY))
     grid, per_crop = extractor.streams["embedding"], extractor.streams["logits"]
     assert (grid.hop, grid.first_center) == (F(1, 4), F(1, 8))
     assert (per_crop.hop, per_crop.first_center, per_crop.window) == (F(3), F(31, 20), F(31, 10))
@@ -90,8 +90,10 @@ def test_fixed_students_have_one_linear_layer():
 
     student = zoo.build_student("short-chunk:width=2", 3)
     methods.freeze_encoder(student)
-    save_student(card.students_dir() / "f1", student, classes=CLASSES, target="single", crop=F(1))
-    extractor = load.build(load.resolve_spec("runs/f1", streams=["hidden", "logits"]))
+    save_student(
+        card.students_folder() / "f1", student, classes=CLASSES, target="single", crop=F(1)
+    )
+    extractor = load.build_extractor(load.resolve_spec("runs/f1", streams=["hidden", "logits"]))
     assert torch.equal(extractor.head().weight, student.head.dense.weight)
     wave = torch.randn(16_000)
     (found,) = extractor([wave])
@@ -102,16 +104,16 @@ def test_regressions_have_values_only():
     made(target="regression")
     spec = load.resolve_spec("runs/0a1b")
     assert set(spec.card.streams) == {"embedding", "hidden", "logits"}
-    assert load.build(spec).head() is None
+    assert load.build_extractor(spec).head() is None
 
 
 def test_students_that_need_their_teacher_are_not_kept():
     from probekit.distillation import fusion
 
-    model = fusion.build("concat", zoo.build_student("short-chunk:width=2", 3), 5)
+    model = fusion.build_fusion("concat", zoo.build_student("short-chunk:width=2", 3), 5)
     with pytest.raises(ProbekitError, match="reads a teacher's features"):
         save_student(
-            card.students_dir() / "c", model.student, classes=CLASSES, target="multi", crop=F(1)
+            card.students_folder() / "c", model.student, classes=CLASSES, target="multi", crop=F(1)
         )
     assert card.list_students() == {}
 
@@ -133,7 +135,7 @@ def test_a_module_of_the_user_s(tmp_path, monkeypatch):
     student, _ = made("keptstudent:Net", crop=F(1))
     spec = load.resolve_spec("runs/0a1b", streams=["embedding", "logits"])
     assert "hidden" not in spec.card.streams
-    extractor = load.build(spec)
+    extractor = load.build_extractor(spec)
     assert extractor.head() is None
     wave = torch.randn(8000)
     (found,) = extractor([wave])
@@ -152,7 +154,7 @@ def test_the_weights_decide_the_fingerprint():
     assert specs[0].card.title == "one line" and specs[0].provenance == ["stand-in data"]
     with torch.no_grad():
         first.network.bn.bias += 1
-    save_student(card.students_dir() / "a1", first, classes=CLASSES, target="multi", crop=F(5))
+    save_student(card.students_folder() / "a1", first, classes=CLASSES, target="multi", crop=F(5))
     assert load.resolve_spec("runs/a1").fingerprint != specs[0].fingerprint
 
 
@@ -192,7 +194,7 @@ def test_in_another_folder(main, corpus, tmp_path, monkeypatch):
     made(name="0a1b", crop=F(1))
     first = load.resolve_spec("runs/0a1b").fingerprint
     other = tmp_path / "other"
-    card.students_dir().rename(tmp_path / "moved")
+    card.students_folder().rename(tmp_path / "moved")
     other.mkdir()
     (tmp_path / "moved").rename(other / "students")
     with pytest.raises(UnknownNameError, match="Known: none"):
@@ -256,7 +258,7 @@ def test_a_class_that_has_changed():
     path = where / card.CARD
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "steps": 7}))
     with pytest.raises(ProbekitError, match="has changed since it was trained"):
-        load.build(load.resolve_spec("runs/0a1b"))
+        load.build_extractor(load.resolve_spec("runs/0a1b"))
 
 
 def test_extracted_and_probed_like_any_other(main, corpus, tmp_path):
@@ -270,7 +272,7 @@ def test_extracted_and_probed_like_any_other(main, corpus, tmp_path):
     name = kept.clip_ids[5]
     (path,) = corpus.glob(f"{name}.*")
     wave = torch.from_numpy(recording_module.load(path, 16_000).wave)
-    (found,) = load.build(load.resolve_spec("runs/0a1b"))([wave])
+    (found,) = load.build_extractor(load.resolve_spec("runs/0a1b"))([wave])
     np.testing.assert_allclose(kept.frames(name), found["embedding"].numpy(), rtol=1e-4, atol=1e-5)
     table = tmp_path / "tiny.csv"
     rows = [f"{i},{i.partition('/')[0]},{k % 3}" for k, i in enumerate(kept.clip_ids)]
@@ -285,7 +287,9 @@ def test_extracted_and_probed_like_any_other(main, corpus, tmp_path):
 
 def test_long_clips_piece_by_piece(tmp_path):
     made(crop=F(31, 10))
-    extractor = load.build(load.resolve_spec("runs/0a1b", streams=["embedding", "logits"]))
+    extractor = load.build_extractor(
+        load.resolve_spec("runs/0a1b", streams=["embedding", "logits"])
+    )
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000 * 301).astype(np.float32)
     soundfile.write(tmp_path / "long.wav", wave, 16_000, "FLOAT")
     with recording_module.open_audio(tmp_path / "long.wav") as recording:

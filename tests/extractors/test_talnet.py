@@ -224,7 +224,7 @@ def test_random_weights_by_name(sounds):
         "the public TALNet, not the one retrained for kumar2021",
         "random weights (seed 1)",
     ]
-    extractor = load.build(spec)
+    extractor = load.build_extractor(spec)
     found = extractor(sounds()[:1])[0]
     assert found["gru"].shape == (18, 1024)
     assert found["gru"].std() > 0.01

@@ -29,7 +29,7 @@ KEYS = {
 def extractor():
     """Random weights, and statistics of batch norm that are not those of a new network."""
     spec = load.resolve_spec("weanet", weights={"weanet.main": "random:0"}, streams=list(STREAMS))
-    built = load.build(spec)
+    built = load.build_extractor(spec)
     generator = torch.Generator().manual_seed(0)
     for name, value in built.network.state_dict().items():
         if name.endswith(("running_mean", "running_var")):
@@ -167,13 +167,13 @@ def test_own_weights_are_read(extractor, tmp_path):
     file = tmp_path / "own.pth"
     state = state_dict.random_init(extractor.network, 5)
     torch.save(state, file)
-    built = load.build(load.resolve_spec("weanet", weights={"weanet.main": str(file)}))
+    built = load.build_extractor(load.resolve_spec("weanet", weights={"weanet.main": str(file)}))
     assert torch.equal(built.network.b8.weight, state["b8.weight"])
 
 
 def test_only_what_is_wanted():
     spec = load.resolve_spec("weanet", weights={"weanet.main": "random:0"}, streams=["b7"])
-    (found,) = load.build(spec)([torch.zeros(100)])
+    (found,) = load.build_extractor(spec)([torch.zeros(100)])
     assert {name: found[name].shape for name in found} == {"b7": (1, 1024)}
 
 

@@ -127,7 +127,7 @@ def test_what_is_missing_says_how_to_get_it(found):
     assert "weanet.pth" in own["net", "ACC"].needs[0]
     assert "--weights weanet=FILE" in own["net", "ACC"].needs[0]
     assert "melstats: no head in" in own["head", "ACC"].reason and own["head", "ACC"].needs == ()
-    reasons = dict(paper_tables.missing(found))
+    reasons = dict(paper_tables.list_missing(found))
     assert reasons["pending: needs training"] == "Table 1, trained, ACC"
     assert any("no head found" in text and "Figure 2" in who for text, who in reasons.items())
 

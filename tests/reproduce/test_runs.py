@@ -157,7 +157,7 @@ def test_the_test_is_students_paired_one():
 
 def test_counts_are_shown_as_papers_print_them(found):
     own = scores(found, 1)
-    count = parameter_count.count("con-reg", ["melstats"], STUDENT)
+    count = parameter_count.count_method("con-reg", ["melstats"], STUDENT)
     training, inference = own["reg", "training"], own["reg", "inference"]
     assert (training.value, inference.value) == (count.training, count.inference)
     (line, other) = paper_tables.comparison_table(found, *found.tables[1]).rows

@@ -81,7 +81,7 @@ def test_the_stretch_of_a_clip_is_honoured(tmp_path):
     crops = sound.crops([0, 1, 2], [100, 100, 100], 50)
     for crop, start in zip(crops, [0, 8000, 12000], strict=True):
         np.testing.assert_array_equal(crop, wave[start + 100 : start + 150].astype(np.float32))
-    np.testing.assert_array_equal(sound.seconds, [0.25] * 3)
+    np.testing.assert_array_equal(sound.durations, [0.25] * 3)
 
 
 def test_a_sound_is_decoded_once_and_anew_where_anything_changed(folder, tmp_path, counted):

@@ -254,7 +254,7 @@ def test_a_click_is_where_the_student_hears_it(tmp_path, songs):
     sound = AudioStore.open(clips, 16000, tmp_path / "sound", dtype="float32")
     grid, steps = FrameGrid.parse("1/8", "1/16", "1/8"), 16  # crops of 2 s
     teachers = Teachers.open(
-        songs, ["mfcc"], clips.clip_ids, grid, steps, cache=tmp_path, seconds=sound.seconds
+        songs, ["mfcc"], clips.clip_ids, grid, steps, cache=tmp_path, durations=sound.durations
     )
     training = TrainBatches(sound, teachers, np.zeros(6, int), range(6), 32000, 3, 0)
     heard = 0

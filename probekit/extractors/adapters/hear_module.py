@@ -84,7 +84,7 @@ def describe_module(
     return card, sources, code
 
 
-def build(
+def build_hear_extractor(
     card: ExtractorCard,
     params: Params,
     streams: Sequence[str],
@@ -161,16 +161,21 @@ def _sources(name: str, overrides: Mapping[str, str]) -> dict[str, WeightsSource
 
 def _make_card(library: HearLibrary, model: Any, noise: Tensor) -> ExtractorCard:
     """Make a card from what a loaded module returns."""
-    scene = Stream(dim=library.size(model, "scene"), kind="clip",
-                   description="get_scene_embeddings")  # fmt: skip
+    scene = Stream(
+        dim=library.size(model, "scene"), kind="clip", description="get_scene_embeddings"
+    )
     streams = {"scene": scene}
     _, times = library.timestamps(model, noise)
     if times.shape[1] > 1:
         hop, first = _grid(times[0], library.sample_rate(model))
         streams["timestamps"] = Stream(
-            dim=library.size(model, "timestamp"), kind="frames", hop=hop, first_center=first,
-            window=hop, description="get_timestamp_embeddings; the window, not told, is put as hop",
-        )  # fmt: skip
+            dim=library.size(model, "timestamp"),
+            kind="frames",
+            hop=hop,
+            first_center=first,
+            window=hop,
+            description="get_timestamp_embeddings; window unknown, recorded as the hop",
+        )
     return ExtractorCard(
         name=HEAR,
         title=f"{library.name}, a module of the HEAR API",

@@ -151,9 +151,14 @@ class CNN14(WholeClipExtractor):
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return log-mel spectra in dB, shape (pieces, 1 + samples // 320, 64)."""
         return frontends.log_mel_spectrogram(
-            pieces, n_fft=_N_FFT, hop_length=_HOP_LENGTH, window=self.hann,
-            filterbank=self.network.logmel_extractor.melW, pad=_N_FFT // 2, pad_mode="reflect",
-        )  # fmt: skip
+            pieces,
+            n_fft=_N_FFT,
+            hop_length=_HOP_LENGTH,
+            window=self.hann,
+            filterbank=self.network.logmel_extractor.melW,
+            pad=_N_FFT // 2,
+            pad_mode="reflect",
+        )
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network."""

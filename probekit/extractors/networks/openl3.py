@@ -112,9 +112,11 @@ class OpenL3(WindowedExtractor):
             with warnings.catch_warnings():  # some of the original's filters are empty, too
                 warnings.simplefilter("ignore", UserWarning)
                 filterbank = frontends.mel_filterbank(
-                    sr=SAMPLE_RATE, n_fft=self.n_fft, n_mels=self.n_mels,
+                    sr=SAMPLE_RATE,
+                    n_fft=self.n_fft,
+                    n_mels=self.n_mels,
                     mel_scale="htk" if params["frontend"] == "C" else "slaney",
-                )  # fmt: skip
+                )
             self.register_buffer("filterbank", filterbank.double(), persistent=False)
 
     @property

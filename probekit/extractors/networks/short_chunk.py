@@ -33,9 +33,14 @@ class MelSpectrogram(frontends.LogMel):
 
     def __init__(self) -> None:
         super().__init__(
-            sr=SAMPLE_RATE, n_fft=_N_FFT, hop_length=HOP_LENGTH, n_mels=N_MELS,
-            pad=(_N_FFT - HOP_LENGTH) // 2, amin=1e-5, dtype=torch.float32,
-        )  # fmt: skip
+            sr=SAMPLE_RATE,
+            n_fft=_N_FFT,
+            hop_length=HOP_LENGTH,
+            n_mels=N_MELS,
+            pad=(_N_FFT - HOP_LENGTH) // 2,
+            amin=1e-5,
+            dtype=torch.float32,
+        )
 
     def forward(self, waves: Tensor) -> Tensor:
         """Transform waveforms, shape (clips, samples), to (clips, 1, 64, samples // 250)."""

@@ -117,9 +117,11 @@ class TALNet(WholeClipExtractor):
         names = {"0": "mu", "1": "sigma"}
         normalizer = {names.get(key, key): value for key, value in normalizer.items()}
         load_strict(
-            self.network, main, f"{self.card.name}: main weights",
+            self.network,
+            main,
+            f"{self.card.name}: main weights",
             optional=lambda key: key.endswith(".num_batches_tracked"),
-        )  # fmt: skip
+        )
         load_strict(self.normalizer, normalizer, f"{self.card.name}: normalizer weights")
         if not (self.normalizer.mu.isfinite().all() and (self.normalizer.sigma > 0).all()):
             raise WeightsError(

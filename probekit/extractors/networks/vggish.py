@@ -26,9 +26,12 @@ class Network(nn.Module):
             channels = width
         self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(
-            nn.Linear(512 * 6 * 4, 4096), nn.ReLU(True), nn.Linear(4096, 4096), nn.ReLU(True),
+            nn.Linear(512 * 6 * 4, 4096),
+            nn.ReLU(True),
+            nn.Linear(4096, 4096),
+            nn.ReLU(True),
             nn.Linear(4096, 128),
-        )  # fmt: skip
+        )
 
     def forward(self, examples: Tensor) -> Tensor:
         """Embed log-mel spectrograms, shape (examples, 1, 96 frames, 64 bands).
@@ -68,9 +71,15 @@ class VGGish(WindowedExtractor):
         self.network = Network()
         self.postprocessor = Postprocessor() if {"pca", "pca8"} & set(streams) else None
         bank = frontends.mel_filterbank(
-            sr=16000, n_fft=512, n_mels=64, fmin=125, fmax=7500,
-            mel_scale="htk", norm=None, linear_in="mel",
-        )  # fmt: skip
+            sr=16000,
+            n_fft=512,
+            n_mels=64,
+            fmin=125,
+            fmax=7500,
+            mel_scale="htk",
+            norm=None,
+            linear_in="mel",
+        )
         self.register_buffer("hann", frontends.hann(400, torch.float64), persistent=False)
         self.register_buffer("filterbank", bank, persistent=False)
 
@@ -93,9 +102,13 @@ class VGGish(WindowedExtractor):
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return ln(mel + 0.01) of magnitude spectra, shape (pieces, 1, 96, 64)."""
         mel = frontends.mel_spectrogram(
-            pieces.double(), n_fft=512, hop_length=160, window=self.hann,
-            filterbank=self.filterbank, power=1.0,
-        )  # fmt: skip
+            pieces.double(),
+            n_fft=512,
+            hop_length=160,
+            window=self.hann,
+            filterbank=self.filterbank,
+            power=1.0,
+        )
         return torch.log(mel + 0.01)[:, None]
 
     def embed(self, features: Tensor) -> Outputs:

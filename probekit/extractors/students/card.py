@@ -105,12 +105,17 @@ class StudentCard(BaseModel):
         """The streams of the student as an extractor."""
         stride, crop = Fraction(self.stride, self.sample_rate), self.crop
         per_crop: dict[str, Any] = {
-            "kind": "frames", "hop": stride, "first_center": crop / 2, "window": crop,
-        }  # fmt: skip
+            "kind": "frames",
+            "hop": stride,
+            "first_center": crop / 2,
+            "window": crop,
+        }
         per_frame: dict[str, Any] = {
-            "kind": "frames", "hop": self.hop, "first_center": self.first_center,
+            "kind": "frames",
+            "hop": self.hop,
+            "first_center": self.first_center,
             "window": self.window,
-        }  # fmt: skip
+        }
         count = len(self.classes)
         streams = {
             "embedding": Stream(
@@ -136,7 +141,7 @@ class StudentCard(BaseModel):
         return streams
 
 
-def students_dir() -> Path:
+def students_folder() -> Path:
     """Return the default folder of trained students."""
     return Path(os.environ.get("PROBEKIT_REPORTS") or "reports/out") / "students"
 
@@ -156,7 +161,7 @@ def list_students(reports: str | Path | None = None) -> dict[str, Path]:
 
 def _search_folders(reports: str | Path | None) -> list[Path]:
     """Return the folders to search for students, by precedence."""
-    folders = [students_dir()]
+    folders = [students_folder()]
     if reports is not None and Path(reports) / "students" not in folders:
         folders.insert(0, Path(reports) / "students")
     return folders

@@ -30,13 +30,13 @@ class TrainedStudent(WindowedExtractor):
     Parameters
     ----------
     card : ExtractorCard
-        From :func:`probekit.extractors.students.card.describe`.
+        From :func:`probekit.extractors.students.card.describe_student`.
     params : dict
         Empty.
     streams : sequence of str
         Names of the streams to compute.
     code : mapping of str to object
-        From :func:`~probekit.extractors.students.card.describe`.
+        From :func:`~probekit.extractors.students.card.describe_student`.
     """
 
     network: Student
@@ -48,9 +48,13 @@ class TrainedStudent(WindowedExtractor):
     ) -> None:
         super().__init__(card, params, streams)
         facts = StudentCard.model_validate(
-            {**code, "name": card.name, "sample_rate": card.sample_rate,
-             "weights": {"sha256": "0" * 64}}
-        )  # fmt: skip
+            {
+                **code,
+                "name": card.name,
+                "sample_rate": card.sample_rate,
+                "weights": {"sha256": "0" * 64},
+            }
+        )
         self.facts = facts
         self.network = student_from_card(facts)
         self.window, self.hop = facts.samples, facts.stride
@@ -130,7 +134,7 @@ def save_student(
     ----------
     folder : pathlib.Path
         Its folder, ``students/ID`` in the reports folder
-        (:func:`probekit.extractors.students.card.students_dir`); the id has lower-case letters,
+        (:func:`probekit.extractors.students.card.students_folder`); the id has lower-case letters,
         digits, dots and hyphens.
     student : Student
         Trained, with its own decoder or a :class:`PooledLinear`.

@@ -164,8 +164,10 @@ _STUDENTS: dict[str, Callable[..., Student]] = {
     "short-chunk": ShortChunk,
 }
 _PARAMS: dict[str, tuple[str, ...]] = {
-    "harmonic-cnn": (), "cf-net": ("width",), "short-chunk": ("width",),
-}  # fmt: skip
+    "harmonic-cnn": (),
+    "cf-net": ("width",),
+    "short-chunk": ("width",),
+}
 NAMES = tuple(sorted(_STUDENTS))
 
 

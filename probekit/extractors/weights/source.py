@@ -55,7 +55,7 @@ class WeightsSource:
         return f"sha256:{self.sha256}"
 
 
-def weights_dir() -> Path:
+def weights_folder() -> Path:
     """Return the folder of downloaded weights: ``PROBEKIT_HOME``, else ``~/.cache/probekit``."""
     home = os.environ.get("PROBEKIT_HOME")
     return Path(home) if home else Path.home() / ".cache" / "probekit"
@@ -63,7 +63,7 @@ def weights_dir() -> Path:
 
 def local_path(card: ExtractorCard, facts: WeightsFile) -> Path:
     """Return the path of a card's weights file on this machine, whether it exists or not."""
-    return weights_dir() / "weights" / card.name / facts.file
+    return weights_folder() / "weights" / card.name / facts.file
 
 
 def required_weights(
@@ -145,7 +145,7 @@ def resolve_weights(
 def file_digests(path: Path, *, refresh: bool = False) -> Digests:
     """Return the hashes of a file, which is read only if it changed since the last time.
 
-    Known hashes are in ``hashes.json`` under :func:`weights_dir`, by path, size and time of
+    Known hashes are in ``hashes.json`` under :func:`weights_folder`, by path, size and time of
     change; ``refresh`` reads the file in any case.
     """
     known = None if refresh else cached_digests(path)
@@ -166,7 +166,7 @@ def cached_digests(path: Path) -> Digests | None:
 
 
 def _digests_file() -> Path:
-    return weights_dir() / "hashes.json"
+    return weights_folder() / "hashes.json"
 
 
 def _save_digests(path: Path, before: os.stat_result, digests: Digests) -> None:

@@ -54,7 +54,7 @@ def _round_up(step: float) -> float:
     return next(scale * k for k in _ROUND_STEPS if scale * k >= step * (1 - 1e-9))
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Return a share from 0 to 1 as an SVG length."""
     return f"{100 * share:.2f}".rstrip("0").rstrip(".") + "%"
 

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from probekit.errors import DataError
 from probekit.report.html import task_section
-from probekit.report.html.axis import percent, text_anchor
+from probekit.report.html.axis import format_percent, text_anchor
 from probekit.report.html.clip_browser import clip_browser_data, clip_browser_view
 from probekit.report.html.figure_images import FigureImage, collect_figures
 from probekit.report.leaderboard import Leaderboard, build_leaderboards
@@ -110,7 +110,7 @@ def write_page(
     runs = sum(len(group.results) for group in groups)
     style, script = _read_asset("style.css"), "\n".join(map(_read_asset, _SCRIPTS))
     rows = [row for board in boards for row in board.rows]
-    page = environment().get_template("page.html")
+    page = template_environment().get_template("page.html")
     text = page.render(
         title=title,
         tasks=len(tasks),
@@ -141,7 +141,7 @@ def write_page(
 
 
 @functools.cache
-def environment() -> jinja2.Environment:
+def template_environment() -> jinja2.Environment:
     """Return the environment of the templates, which escapes all text."""
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("probekit.report.html"),
@@ -153,7 +153,7 @@ def environment() -> jinja2.Environment:
     templates.filters.update(
         number=task_section.format_number,
         compact=_compact,
-        percent=percent,
+        percent=format_percent,
         text_anchor=text_anchor,
         capital=lambda text: text[:1].upper() + text[1:],
     )

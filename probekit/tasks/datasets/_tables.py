@@ -111,7 +111,7 @@ def to_manifest(
     Parameters
     ----------
     card : TaskCard
-        The task.
+        Card of the task: dataset, labels and counts.
     rows : sequence of dict
         One a clip; see :func:`probekit.data.manifest.from_rows`.
     root : pathlib.Path or None

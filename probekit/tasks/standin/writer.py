@@ -42,7 +42,7 @@ class StandInWriter:
     Attributes
     ----------
     rng : numpy.random.Generator
-        The source of all randomness.
+        Source of all random numbers.
     written : list of str
         Paths of the files written so far, relative to ``root``.
 
@@ -157,7 +157,7 @@ class StandInWriter:
         return file
 
 
-def is_stand_in(root: Path | None) -> bool:
+def is_standin(root: Path | None) -> bool:
     """Tell whether a folder holds stand-in data."""
     return root is not None and (root / MARKER).exists()
 

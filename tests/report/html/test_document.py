@@ -300,7 +300,7 @@ def test_tasks_are_linked_from_the_top(small):
 
 
 def test_templates_escape_all_text():
-    environment = document.environment()
+    environment = document.template_environment()
     page = environment.from_string('<td title="{{ text }}">{{ text }}</td>').render(text=NASTY)
     escaped = NASTY.replace("<", "&lt;").replace(">", "&gt;").replace('"', "&#34;")
     assert page == f'<td title="{escaped}">{escaped}</td>'
@@ -312,7 +312,7 @@ def test_templates_escape_all_text():
 
 def test_what_a_template_lacks_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="missing"):
-        document.environment().from_string("{{ missing }}").render()
+        document.template_environment().from_string("{{ missing }}").render()
 
 
 # ---- the command

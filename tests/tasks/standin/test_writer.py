@@ -146,7 +146,7 @@ def test_marker_never_removes_files_outside_of_its_folder(tmp_path):
 def test_interrupted_stand_in_is_marked_and_not_mixed_with_another(tmp_path):
     writer.prepare_folder(tmp_path, "t", "d")
     StandInWriter(tmp_path, 1).write_text("half.txt", "")
-    assert writer.is_stand_in(tmp_path)
+    assert writer.is_standin(tmp_path)
     with pytest.raises(DataError, match="interrupted"):
         writer.prepare_folder(tmp_path, "t", "d")
 
