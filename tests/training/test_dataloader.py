@@ -126,7 +126,7 @@ def test_processes_share_an_epoch(ramps):
     training = TrainBatches(ramps, None, TARGETS, range(COUNT), SAMPLES, 3, 0)
     whole = read(training, 5)
     assert len(whole) == 7
-    shares = [read(training, 5, rank=rank, world=3) for rank in range(3)]
+    shares = [read(training, 5, rank=rank, world_size=3) for rank in range(3)]
     assert [len(share) for share in shares] == [training.steps(3)] * 3 == [3] * 3
     dealt = [share[k] for k in range(3) for share in shares]
     assert dealt == [*whole, *whole[:2]]
