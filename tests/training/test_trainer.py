@@ -56,13 +56,13 @@ class Data:
         self.waves, self.targets, self.teacher = waves, targets, teacher
         self.asked = []
 
-    def steps(self, world=1):
-        return -(-(CLIPS // 6) // world)
+    def steps(self, world_size=1):
+        return -(-(CLIPS // 6) // world_size)
 
-    def epoch(self, number, *, rank=0, world=1):
+    def epoch(self, number, *, rank=0, world_size=1):
         self.asked.append(number)
         order = np.random.default_rng([7, number]).permutation(CLIPS).reshape(-1, 6)
-        for rows in order[rank::world]:
+        for rows in order[rank::world_size]:
             yield Batch(
                 self.waves[rows], torch.as_tensor(rows), self.targets[rows], self.teacher[rows],
                 torch.ones(len(rows), 1, dtype=torch.bool),
