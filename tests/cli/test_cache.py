@@ -132,7 +132,7 @@ def test_merge_pack_and_export(main, cache, tmp_path):
         "cache", "export", "melstats", "tiny", "-o", table, "--pool", "max", "--cache", other
     )
     assert done.returncode == 2
-    assert "stream stats has one vector a clip; leave out the pooling" in done.stderr
+    assert "stream stats has one vector per clip; leave out the pooling" in done.stderr
     done = main("cache", "merge", tmp_path / "gone", "--cache", other)
     assert done.returncode == 2
     assert "neither a cache with embeddings nor a packed file" in done.stderr
