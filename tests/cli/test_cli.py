@@ -122,7 +122,10 @@ def test_wrong_arguments(main, arguments, words):
         ("extract -e melstats --manifest gone.csv", ["gone.csv: no such file"]),
         ("extract -e melstats", ["--task TASK --root DIR, --audio DIR, or --manifest FILE"]),
         ("extract -e melstats --task fsdd --audio CORPUS", ["exactly one of --task TASK"]),
-        ("extract -e melstats --audio CORPUS --device gpu", ["--device gpu: torch does not know"]),
+        (
+            "extract -e melstats --audio CORPUS --device gpu",
+            ["--device must be auto, cpu or a torch device", "got 'gpu'"],
+        ),
         ("extract -e melstats --audio CORPUS --root CORPUS", ["leave it out with --audio"]),
         ("extract -e melstats --audio CORPUS --cache FILE", ["file", "cannot be written"]),
         ("tasks show gtzn", ["Did you mean 'gtzan'"]),

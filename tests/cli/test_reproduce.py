@@ -98,7 +98,7 @@ def test_mistakes_are_one_line(main, tmp_path):
         (["kumar2021", "--root", "esc50=/nowhere"], "no such folder"),
         (["kumar2021", "--weights", "talnt=x"], "talnet"),
         (["kumar2021", "--rehearse", tmp_path, "--root", f"esc50={tmp_path}"], "leave out"),
-        (["kumar2021", "--roots", tmp_path / "none.yaml"], "cannot be read"),
+        (["kumar2021", "--roots", tmp_path / "none.yaml"], "none.yaml: no such file"),
     ):
         done = main("reproduce", *arguments)
         assert done.returncode == 2, arguments

@@ -16,7 +16,14 @@ def test_cores_can_be_limited(monkeypatch):
         resources.cpu_count()
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:99"])
-def test_a_device_that_is_not_there_is_an_error(name):
-    with pytest.raises(ProbekitError, match=f"--device {name}"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gpu", r"--device must be .*, got 'gpu'"),
+        ("cuda:x", r"--device must be .*, got 'cuda:x'"),
+        ("cuda:99", r"--device cuda:99"),
+    ],
+)
+def test_a_device_that_is_not_there_is_an_error(name, message):
+    with pytest.raises(ProbekitError, match=message):
         resources.resolve_device(name)

@@ -195,7 +195,7 @@ def test_folders_are_checked(paper, places, tmp_path):
     with pytest.raises(ProbekitError, match="'mein'"):
         arguments.parse_roots(paper, [], listed)
     listed.write_text("- there\n")
-    with pytest.raises(ProbekitError, match="a line TASK: DIR"):
+    with pytest.raises(ProbekitError, match="must contain one line TASK: DIR per dataset"):
         arguments.parse_roots(paper, [], listed)
 
 
