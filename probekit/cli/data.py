@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from probekit.cli import options, output
+from probekit.utils.text import join_names
 
 if TYPE_CHECKING:
     from probekit.tasks.leakage import Leak
@@ -185,7 +186,11 @@ def _print_leaks(kind: str, group: str | None, leaks: "list[Leak]") -> None:
     output.print_table(
         (kind, "splits", "clips"),
         [
-            (leak.what, _sizes(leak), _shorten([i for ids in leak.sides.values() for i in ids]))
+            (
+                leak.what,
+                _sizes(leak),
+                join_names([i for ids in leak.sides.values() for i in ids], 4),
+            )
             for leak in leaks[:_SHOWN]
         ],
     )
@@ -195,7 +200,3 @@ def _print_leaks(kind: str, group: str | None, leaks: "list[Leak]") -> None:
 
 def _sizes(leak: "Leak") -> str:
     return ", ".join(f"{name} ({len(ids)})" for name, ids in leak.sides.items())
-
-
-def _shorten(items: list[str]) -> str:
-    return ", ".join(items[:4]) + (f" and {len(items) - 4} more" if len(items) > 4 else "")
