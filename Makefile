@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow parity check bench clean
+.PHONY: help demo test test-slow parity check bench validity clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ check: $(VENV)/installed-check  ## style, types, docstrings, imports, spelling
 
 bench: $(VENV)/installed-test  ## time the real thing beside its peers
 	$(BIN)/python -m benchmarks
+
+validity: $(VENV)/installed  ## simulate the level, power and coverage of tests and intervals
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.validity $(ARGS)
 
 clean:  ## remove the environment and what was built (not cache/ and reports/out/)
 	rm -rf $(VENV) build dist *.egg-info
