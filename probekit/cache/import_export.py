@@ -4,6 +4,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zipfile import BadZipFile
@@ -22,6 +23,7 @@ from probekit.utils.hashing import sha256
 
 SUFFIXES = (".npz", ".parquet")
 _ROW_GROUP = 4096  # rows: a few MB
+_PROVENANCE = "imported embeddings"
 
 
 def import_arrays(
@@ -50,7 +52,7 @@ def import_arrays(
     dataset : str
         Name of the clips' dataset, as in task cards.
     note : str
-        Source of the arrays, in the user's words.
+        Source of the arrays, in the user's words; shown with every score.
     dtype : {"float32", "float16"}
         How to store them.
 
@@ -84,6 +86,7 @@ def import_arrays(
     }
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = layout.dataset_folder(cache, name, fingerprint, dataset)
+    provenance = f"{_PROVENANCE}: {note}" if note else _PROVENANCE
     existing = layout.create_or_load_layout(
         folder,
         layout.Layout(
@@ -93,9 +96,16 @@ def import_arrays(
             dataset=dataset,
             buckets=layout.choose_buckets(len(manifest), matrix[0].nbytes),
             dtype=dtype,
-            provenance=["imported embeddings"],
+            provenance=[provenance],
         ),
     )
+    if note and existing.provenance != [provenance]:  # imported again: the last note counts
+        existing = replace(existing, provenance=[provenance])
+        content = json.dumps(asdict(existing), indent=1, sort_keys=True)
+        try:
+            atomic.atomic_write_text(folder / layout.LAYOUT_FILE, content)
+        except OSError as error:
+            raise CacheError(layout.not_writable_message(folder, error)) from error
     meta = {
         "extractor": name,
         "fingerprint": fingerprint,

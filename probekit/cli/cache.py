@@ -389,7 +389,7 @@ def import_(
             help="Column of the clip ids; COLUMN:stem for file names without folder and suffix."
         ),
     ] = "clip_id",
-    note: Annotated[str, typer.Option(help="Source of the arrays, as free text.")] = "",
+    note: Annotated[str, typer.Option(help="Source of the arrays; shown with every score.")] = "",
     cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:

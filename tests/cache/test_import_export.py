@@ -42,7 +42,7 @@ def test_row_i_is_clip_i(tmp_path, clips, arrays):
     vectors = embeddings.find_embeddings(tmp_path / "cache", "mine", "songs").vectors(order)
     expected = np.column_stack([left, right])[::-1].astype(np.float32)
     np.testing.assert_array_equal(vectors, expected)
-    assert imported.layout.provenance == ["imported embeddings"]
+    assert imported.layout.provenance == ["imported embeddings: epoch 12"]
     assert imported.meta["card"]["note"] == "epoch 12"
     assert [source["file"] for source in imported.layout.identity["imported"]] == [
         "layer0.npy",
@@ -55,6 +55,16 @@ def test_the_same_again_is_the_same_and_other_numbers_are_another(tmp_path, clip
     first = bring(clips, arrays(np.ones((CLIPS, 2))), tmp_path / "cache")
     again = bring(clips, arrays(np.ones((CLIPS, 2))), tmp_path / "cache")
     assert again.folder == first.folder
+    notes = [  # a note can be added and replaced, and stays if the next import has none
+        bring(clips, arrays(np.ones((CLIPS, 2))), tmp_path / "cache", note=note).layout.provenance
+        for note in ("", "first", "second", "")
+    ]
+    assert [text for [text] in notes] == [
+        "imported embeddings",
+        "imported embeddings: first",
+        "imported embeddings: second",
+        "imported embeddings: second",
+    ]
     bring(clips, arrays(np.zeros((CLIPS, 2))), tmp_path / "cache")
     with pytest.raises(CacheError, match="several embeddings match mine"):
         embeddings.find_embeddings(tmp_path / "cache", "mine", "songs")
