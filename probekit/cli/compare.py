@@ -21,14 +21,30 @@ def compare(
     ],
     task: options.RunTask = "",
     metric: options.RunMetric = "",
+    test: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What the standard error is of: components (clips or groups, and folds or seeds), "
+            "corrected-t (folds alone), units (clips or groups alone).",
+        ),
+    ] = "components",
+    rope: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Differences up to this size are equivalent in practice: adds their probability.",
+        ),
+    ] = None,
     reports: options.Reports = None,
     json: bool = output.AsJson,
 ) -> None:
     """Test whether runs differ, pair by pair, on the clips that both scored.
 
-    A paired bootstrap over test clips (or groups), and over folds the corrected resampled t-test of
-    Nadeau and Bengio (over the seeds of a fixed split the plain one); the more cautious counts.
-    With more than two runs p-values are adjusted (Holm). "Not distinguishable" does not mean equal.
+    The same clips (or groups) are drawn for both runs; what folds or seeds vary by beyond that is
+    added, folds corrected for the training clips that they share. With more than two runs p-values
+    are adjusted (Holm). "Not distinguishable" does not mean equal: the column before the
+    verdict is the smallest true difference that would be found in 80 % of cases.
 
     [bold]Examples[/bold]
 
@@ -37,10 +53,12 @@ def compare(
       probekit compare 1a2b3c4d5e6f 0f9e8d7c6b5a
 
       probekit compare vggish vggish/mlp vggish/knn --task gtzan
+
+      probekit compare vggish melstats --task fsdd --rope 0.01
     """
     from probekit.scores.comparison import compare
 
-    comparisons = compare(*runs, task=task, metric=metric, reports=reports)
+    comparisons = compare(*runs, task=task, metric=metric, test=test, rope=rope, reports=reports)
     if json:
         output.print_json([vars(comparison) for comparison in comparisons])
     else:
@@ -57,20 +75,29 @@ def _print_table(comparisons: "list[Comparison]") -> None:
             f"{comparison.scores[1]:.3f}",
             f"{comparison.difference:+.3f}",
             f"{comparison.low:+.3f} – {comparison.high:+.3f}",
-            output.format_p_value(comparison.p_bootstrap),
-            "–" if comparison.p_t is None else output.format_p_value(comparison.p_t),
             output.format_p_value(comparison.adjusted),
+            f"{comparison.detectable:.3f}",
             _format_verdict(comparison),
         )
         for comparison in comparisons
     ]
-    holm = "p (Holm)" if len(comparisons) > 1 else "p"
+    p = "p (Holm)" if len(comparisons) > 1 else "p"
     output.print_table(
-        ("A", "B", "A's", "B's", "A - B", "95 % interval", "p bootstrap", "p t-test", holm, ""),
+        ("A", "B", "A's", "B's", "A - B", "95 % interval", p, output.POWER_COLUMN, ""),
         rows,
         title=f"{first.task}: {first.metric}, {first.clips:,} test clips",
-        numbers="A's|B's|A - B|p bootstrap|p t-test|p|p (Holm)",
+        numbers="A's|B's|A - B|p|p (Holm)|" + output.POWER_COLUMN,
     )
+    for comparison in comparisons:
+        if comparison.rope is not None and comparison.probabilities is not None:
+            a, equal, b = (f"{100 * share:.0f} %" for share in comparison.probabilities)
+            output.say(
+                f"{comparison.first} and {comparison.second}: within ±{comparison.rope:g} with a "
+                f"probability of {equal}; {comparison.first} higher {a}, {comparison.second} "
+                f"higher {b} (Bayesian correlated t-test)"
+            )
+    tests = dict.fromkeys(f"{c.test} ({c.degrees_of_freedom:.0f} df)" for c in comparisons)
+    output.say(f"standard error: {', '.join(tests)}; {first.units} are drawn")
     for note in dict.fromkeys(note for comparison in comparisons for note in comparison.notes):
         output.say(f"note: {note}")
 

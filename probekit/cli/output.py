@@ -21,6 +21,9 @@ from rich.table import Table
 
 AsJson = typer.Option(False, "--json", help="Print JSON instead of a table.")
 
+POWER_COLUMN = "80 % power at"
+"""Head of the column of the smallest true difference that a comparison would find."""
+
 
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", numbers: str = ""

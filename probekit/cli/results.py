@@ -9,6 +9,7 @@ from probekit.cli import options, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from probekit.scores.groups import RunGroup
     from probekit.scores.store import Result
@@ -103,16 +104,17 @@ def show(
     from probekit.cli.evaluate import show as print_results
     from probekit.scores.groups import resolve_run
 
-    results = list(resolve_run(run, task, reports).results)
+    group = resolve_run(run, task, reports)
+    results = list(group.results)
     if json:
         output.print_json(results)
         return
     print_results(results)
-    for result in results:
+    for path, result in zip(group.paths, results, strict=True):
         if result["probe"].startswith("student:"):
             _print_student(result)
         _print_folds(result)
-        _print_classes(result)
+        _print_classes(path, result)
 
 
 @app.command()
@@ -123,7 +125,8 @@ def best(
 ) -> None:
     """Show a task's best run, and the runs that are not distinguishable from it.
 
-    Each run is tested against the best one (see probekit compare), p-values adjusted (Holm).
+    Each run is tested against the best one (see probekit compare). P-values are adjusted (Holm) for
+    all pairs of runs: the best was chosen on the same clips.
 
     [bold]Example[/bold]
 
@@ -143,16 +146,17 @@ def best(
             f"{comparison.difference:+.3f}",
             f"{comparison.low:+.3f} – {comparison.high:+.3f}",
             output.format_p_value(comparison.adjusted),
+            f"{comparison.detectable:.3f}",
             "worse" if comparison.verdict != "not distinguishable" else comparison.verdict,
         )
         for comparison in comparisons
     ]
     metric = top.results[0]["metric"]
     output.print_table(
-        ("", metric, "best - this", "95 % interval", "p (Holm)", ""),
-        [(top.label, f"{top.score:.3f}", "", "", "", "best"), *rows],
+        ("", metric, "best - this", "95 % interval", "p (Holm)", output.POWER_COLUMN, ""),
+        [(top.label, f"{top.score:.3f}", "", "", "", "", "best"), *rows],
         title=task,
-        numbers=f"{metric}|p (Holm)|best - this",
+        numbers=f"{metric}|p (Holm)|best - this|{output.POWER_COLUMN}",
     )
     notes = [note for comparison in comparisons for note in comparison.notes]
     for note in dict.fromkeys(notes or top.results[0]["provenance"]):
@@ -281,24 +285,28 @@ def _print_folds(result: "Result") -> None:
     )
 
 
-def _print_classes(result: "Result") -> None:
+def _print_classes(path: "Path", result: "Result") -> None:
     """Print the score of each class, the best first."""
     import numpy as np
 
-    from probekit.scores.store import higher_is_better
+    from probekit.metrics.metrics import get_metric
+    from probekit.metrics.per_class import class_score_title
+    from probekit.scores.scoring import read_class_scores
 
-    sign = -1 if higher_is_better(result) else 1
+    metric = get_metric(result["metric"])
+    title = class_score_title(metric, len(result["folds"]))
+    sign = -1 if metric.higher_is_better else 1
     ranked = sorted(
-        result["per_class"].items(),
+        read_class_scores(path, result).items(),
         key=lambda item: np.inf if item[1]["score"] is None else sign * item[1]["score"],
     )
     output.print_table(
-        ("class", "clips", result["metric"]),
+        ("class", "clips", title),
         [
             (name, f"{row['clips']:,}", "–" if row["score"] is None else f"{row['score']:.3f}")
             for name, row in ranked
         ],
-        numbers=f"clips|{result['metric']}",
+        numbers=f"clips|{title}",
     )
 
 

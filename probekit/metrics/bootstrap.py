@@ -167,6 +167,17 @@ class ResamplingUnits:
         return means / len(self.fold_rows)
 
 
+    def resample_folds(self, metric: Metric, targets: Array, scores: Array) -> Array:
+        """Return each fold's metric in each resample, shape (1000, folds); see :meth:`resample`."""
+        rng = np.random.default_rng(SEED)
+        columns = []
+        for rows, unit_numbers in zip(self.fold_rows, self.unit_numbers, strict=True):
+            rescore = make_resampled_metric(metric, targets[rows], scores[rows])
+            draws = resample_counts(rng, unit_numbers, RESAMPLES)
+            columns.append(np.concatenate([rescore(counts) for counts in draws]))
+        return np.stack(columns, axis=1)
+
+
 def _number_groups(groups: Array) -> Array:
     """Return the number of each clip's group; a clip without one has its own."""
     names, numbers = np.unique(groups, return_inverse=True)

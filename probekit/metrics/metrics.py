@@ -63,6 +63,19 @@ def clip_scores(metric: Metric, targets: Array, scores: Array) -> Array:
     )
 
 
+def clip_outcomes(metric: Metric, targets: Array, scores: Array) -> Array | None:
+    """Return what the metric sees of each clip where that is right or wrong, or predicted labels.
+
+    Shape (clips,) or (clips, classes); None where every change of a score counts.
+    """
+    kind, _, threshold = metric.name.partition("@")
+    if kind in ("accuracy", "balanced-accuracy"):
+        return np.asarray(scores.argmax(axis=1) == targets)
+    if kind.startswith("top-"):
+        return np.asarray(_ranks(targets, scores) < int(kind.removeprefix("top-")))
+    return binarize(float(threshold or 0.5), targets, scores)[1] if kind in F1 else None
+
+
 def _mean(per_class: PerClass, targets: Array, scores: Array) -> float:
     """Return the mean over the classes for which a metric is defined."""
     values = per_class(targets, scores)

@@ -1,42 +1,188 @@
-"""Significance tests of differences, and the correction for many of them."""
+"""Tests of the difference between two runs, and the correction for many of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import t as student
 
 from probekit._typing import Array
 
-_MIN_CROSSINGS = 10  # changes of sign below which their count is too coarse
+LEVEL, POWER = 0.05, 0.8
+TESTS = ("components", "corrected-t", "units")
+MIN_TRAINING = 0.2  # variation from training sets that is always assumed, of the units' variation
 
 
-def bootstrap_p(differences: Array, degrees_of_freedom: int) -> float:
-    """Return the two-sided p-value of a bootstrap: how often the difference changes its sign.
+@dataclass(frozen=True)
+class DifferenceTest:
+    """A difference with its standard error, to be judged by Student's t distribution.
 
-    Where fewer than ten resamples change it, the count is too coarse, and after a correction for
-    many comparisons nothing could be significant. There p comes from the mean of the resamples
-    over their standard deviation, by Student's t distribution; it is never above the count.
+    Attributes
+    ----------
+    difference : float
+        First less second.
+    standard_error : float
+        Of the difference; 0 where nothing varies.
+    degrees_of_freedom : float
+        Of the standard error, at least 1.
+    """
+
+    difference: float
+    standard_error: float
+    degrees_of_freedom: float
+
+    @property
+    def p(self) -> float:
+        """Two-sided p-value; 1 for no difference, and for a standard error that is not finite."""
+        if self.difference == 0 or not np.isfinite(self.standard_error):
+            return 1.0
+        if self.standard_error == 0:  # no less than the exact flip of the signs of all units
+            return float(min(1.0, 2.0**-self.degrees_of_freedom))
+        statistic = abs(self.difference) / self.standard_error
+        return float(2 * student.sf(statistic, self.degrees_of_freedom))
+
+    def interval(self, level: float = 1 - LEVEL) -> tuple[float, float]:
+        """Return the interval of the difference; without 0 exactly where p < 1 - level."""
+        reach = student.isf((1 - level) / 2, self.degrees_of_freedom) * self.standard_error
+        return float(self.difference - reach), float(self.difference + reach)
+
+    def detectable(self, level: float = LEVEL, power: float = POWER) -> float:
+        """Return the smallest true difference that is significant with this power.
+
+        Parameters
+        ----------
+        level : float
+            Level of the two-sided test; a fraction of 0.05 where several runs are compared.
+        power : float
+            Share of repetitions of the study in which it would be significant.
+
+        Returns
+        -------
+        float
+            In units of the metric, for as much noise as was measured here.
+        """
+        quantiles = student.isf([level / 2, 1 - power], self.degrees_of_freedom)
+        return float(quantiles.sum() * self.standard_error)
+
+    def posterior(self, rope: float) -> tuple[float, float, float]:
+        """Return the probabilities that the first is better, both are equivalent, the second is.
+
+        The Bayesian correlated t-test (Corani and Benavoli, Machine Learning 100, 2015): with a
+        flat prior the difference has a t distribution, with this standard error.
+
+        Parameters
+        ----------
+        rope : float >= 0
+            Differences up to here are of no practical interest.
+
+        Returns
+        -------
+        tuple of float
+            That the difference is above, within and below ±rope; they sum to 1.
+        """
+        df, scale = self.degrees_of_freedom, self.standard_error
+        if scale == 0 or not np.isfinite(scale):
+            if not np.isfinite(scale):
+                return 0.5, 0.0, 0.5
+            above, below = float(self.difference > rope), float(self.difference < -rope)
+            return above, 1 - above - below, below
+        above = float(student.sf((rope - self.difference) / scale, df))
+        below = float(student.cdf((-rope - self.difference) / scale, df))
+        return above, 1 - above - below, below
+
+
+def unit_test(variance: float, differences: Array, units: int) -> DifferenceTest:
+    """Test a difference by the variation between test clips (or groups) alone.
 
     Parameters
     ----------
-    differences : numpy.ndarray, shape (resamples,)
-        Between two runs on the same draws.
-    degrees_of_freedom : int >= 1
-        Units that are drawn, less one for each fold.
+    variance : float
+        Of the mean over folds, when units are drawn within folds.
+    differences : numpy.ndarray, shape (folds,)
+        Of each fold.
+    units : int
+        Units on which the two runs differ, less one for each fold.
 
     Returns
     -------
-    float
-        At most 1; a difference of 0 counts for both sides. Where all differences are the same, the
-        least that can be counted: 2 / (resamples + 1).
+    DifferenceTest
+        For probes as they were trained: another training set is not considered.
     """
-    crossings = int(min((differences <= 0).sum(), (differences >= 0).sum()))
-    counted = min(1.0, 2 * (crossings + 1) / (len(differences) + 1))
-    spread = float(np.std(differences))
-    if crossings >= _MIN_CROSSINGS or spread == 0:
-        return counted
-    statistic = abs(np.mean(differences)) / spread
-    return min(counted, float(2 * student.sf(statistic, degrees_of_freedom)))
+    return DifferenceTest(float(np.mean(differences)), float(np.sqrt(variance)), max(1, units))
+
+
+def add_variance(test: DifferenceTest, variance: float, degrees: float) -> DifferenceTest:
+    """Return a test whose difference has a further, independent source of variation.
+
+    Degrees of freedom are those of Satterthwaite (Biometrics Bulletin 2, 1946).
+    """
+    parts = np.array([test.standard_error**2, variance])
+    total = float(parts.sum())
+    if total == 0:
+        return test
+    df = total**2 / (parts**2 / [test.degrees_of_freedom, degrees]).sum()
+    return DifferenceTest(test.difference, float(np.sqrt(total)), max(1.0, float(df)))
+
+
+def corrected_t(differences: Array, test_over_train: float) -> DifferenceTest:
+    """Return the corrected resampled t-test (Nadeau and Bengio, 2003).
+
+    Parameters
+    ----------
+    differences : numpy.ndarray, shape (repeats,), at least two
+        Between two learners, fold by fold or split by split.
+    test_over_train : float >= 0
+        Test clips for each training clip; 0 for the plain t-test.
+
+    Returns
+    -------
+    DifferenceTest
+        With one degree of freedom less than there are repeats.
+    """
+    repeats = len(differences)
+    variance = (1 / repeats + test_over_train) * float(np.var(differences, ddof=1))
+    return DifferenceTest(float(np.mean(differences)), float(np.sqrt(variance)), repeats - 1)
+
+
+def variance_components(
+    differences: Array, unit_variances: Array, units: float, test_over_train: float
+) -> DifferenceTest:
+    """Test a difference over folds by its two sources of variation.
+
+    Test clips differ from fold to fold, and their variation averages out over folds: of that,
+    ``unit_variances`` tell. What folds differ by beyond it comes from the training sets, which
+    overlap: that part alone gets the correction of Nadeau and Bengio (2003). It is taken to be no
+    less than a fifth of the clips' variation, since so few folds cannot show that it is less; with
+    that, and not without, unstable probes keep the level too (``make validity``).
+
+    Parameters
+    ----------
+    differences : numpy.ndarray, shape (folds,)
+        Of each fold.
+    unit_variances : numpy.ndarray, shape (folds,)
+        Variance of each fold's difference when its clips (or groups) are drawn again.
+    units : float
+        Units on which the two runs differ, less one for each fold.
+    test_over_train : float >= 0
+        Test clips for each training clip.
+
+    Returns
+    -------
+    DifferenceTest
+        With the degrees of freedom of Satterthwaite (1946). With one fold, of the units alone.
+    """
+    folds, units = len(differences), max(1.0, units)
+    mean, within = float(np.mean(differences)), float(np.mean(unit_variances))
+    if folds == 1:
+        return DifferenceTest(mean, float(np.sqrt(within)), units)
+    between, overlap = float(np.var(differences, ddof=1)), 1 / folds + test_over_train
+    if between <= (1 + MIN_TRAINING) * within:
+        variance = within / folds + overlap * MIN_TRAINING * within
+        return DifferenceTest(mean, float(np.sqrt(variance)), units)
+    parts = np.array([overlap * between, -test_over_train * within])
+    variance = parts.sum()
+    df = variance**2 / (parts**2 / [folds - 1, units]).sum()
+    return DifferenceTest(mean, float(np.sqrt(variance)), max(1.0, float(df)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -63,26 +209,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return [float(value) for value in adjusted]
-
-
-def corrected_t_test(differences: Array, test_over_train: float) -> float:
-    """Return the two-sided p-value of the corrected resampled t-test (Nadeau and Bengio, 2003).
-
-    Parameters
-    ----------
-    differences : numpy.ndarray, shape (repeats,), at least two
-        Between two learners, fold by fold or split by split.
-    test_over_train : float >= 0
-        Test clips for each training clip; 0 for the plain t-test.
-
-    Returns
-    -------
-    float
-        1 where all differences are 0, 0 where they are all the same and not 0.
-    """
-    repeats = len(differences)
-    mean, variance = float(np.mean(differences)), float(np.var(differences, ddof=1))
-    if variance == 0:
-        return 1.0 if mean == 0 else 0.0
-    statistic = mean / np.sqrt((1 / repeats + test_over_train) * variance)
-    return float(2 * student.sf(abs(statistic), repeats - 1))

@@ -6,8 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from probekit.metrics import metrics
-from probekit.metrics.bootstrap import LEVEL
-from probekit.metrics.significance import holm
+from probekit.metrics.significance import LEVEL
 from probekit.scores.comparison import Comparison, cached_comparisons
 from probekit.scores.groups import RunGroup, disambiguate_labels
 from probekit.scores.store import Result
@@ -145,28 +144,31 @@ def _key_without_fraction(result: Result) -> tuple[Any, ...]:
 def _test_against_best(
     ranked: Sequence[LeaderboardRow], higher_is_better: bool
 ) -> list[LeaderboardRow]:
-    """Return rows with their tests against the first; p-values are adjusted (Holm)."""
+    """Return rows with their tests against the first; p-values are adjusted for all pairs."""
     best, others = ranked[0], ranked[1:]
-    comparisons = cached_comparisons(best.group, [row.group for row in others])
-    adjusted = iter(holm([c.p for c in comparisons if not isinstance(c, str)]))
-    rows = [replace(best, mark=BEST)] if others else [best]
+    if not others:
+        return [best]
+    rows = [replace(best, mark=BEST)]
+    comparisons = cached_comparisons([row.group for row in ranked])
     for row, comparison in zip(others, comparisons, strict=True):
         if isinstance(comparison, str):
             reason = f"not tested against the best: {comparison}"
             rows.append(replace(row, explanation=reason))
             continue
-        p, difference = next(adjusted), comparison.difference
-        worse = p < 1 - LEVEL and (difference > 0 if higher_is_better else difference < 0)
+        worse = comparison.adjusted < LEVEL and (comparison.difference > 0) == higher_is_better
         mark = WORSE if worse else NOT_DISTINGUISHABLE
-        rows.append(replace(row, mark=mark, explanation=_describe_test(comparison, p)))
+        rows.append(replace(row, mark=mark, explanation=_describe_test(comparison)))
     return rows
 
 
-def _describe_test(comparison: Comparison, p: float) -> str:
-    return (
+def _describe_test(comparison: Comparison) -> str:
+    text = (
         f"the best less this: {comparison.difference:+.3f} ({comparison.low:+.3f} to "
-        f"{comparison.high:+.3f}) on {comparison.clips:,} clips, p = {p:.3f}"
+        f"{comparison.high:+.3f}) on {comparison.clips:,} clips, p = {comparison.adjusted:.3f}"
     )
+    if comparison.adjusted < LEVEL:
+        return text
+    return f"{text}; a difference of {comparison.detectable:.3f} would be seen in 80 % of cases"
 
 
 def _published_scores(rows: Sequence[LeaderboardRow], metric: str) -> list[dict[str, Any]]:

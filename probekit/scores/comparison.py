@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -15,18 +16,21 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.errors import DataError
-from probekit.metrics import metrics
-from probekit.metrics.bootstrap import CI_METHOD, LEVEL, ResamplingUnits
+from probekit.metrics import bootstrap, metrics, significance
+from probekit.metrics.bootstrap import ResamplingUnits
 from probekit.metrics.metrics import Metric
-from probekit.metrics.significance import bootstrap_p, corrected_t_test, holm
+from probekit.metrics.significance import LEVEL, TESTS, DifferenceTest, holm
 from probekit.scores.groups import RunGroup, common_metric, disambiguate_labels, resolve_run
 from probekit.scores.predictions import Predictions, load_predictions
 from probekit.scores.store import Result
 from probekit.utils import atomic
+from probekit.utils.suggest import unknown_name_error
 from probekit.utils.text import summarize_ids
 
 Pair = tuple[Predictions, Predictions]
-_THREADS = 2  # tests at once; each takes some hundred MB where there are many classes
+_METHOD = 3  # of the tests; part of the names of cached comparisons
+_FEW_UNITS = 50  # groups below which the t distribution's tails are far from the normal one's
+_THREADS = 2  # runs resampled at once; each takes some hundred MB where there are many classes
 
 
 @dataclass(frozen=True)
@@ -42,18 +46,28 @@ class Comparison:
     scores : (float, float)
         On the common clips, mean over folds and seeds.
     difference, low, high : float
-        First less second, with its 95 % bootstrap interval.
-    p_bootstrap : float
-        Two-sided, of the paired bootstrap; see
-        :func:`probekit.metrics.significance.bootstrap_p`.
-    p_t : float or None
-        Two-sided, of the t-test over ``repeats`` differences; None where there is only one.
+        First less second, with its 95 % interval, of the same standard error as ``p``.
+    standard_error, degrees_of_freedom : float
+        Of the difference, as ``test`` estimates them.
+    test : str
+        What the standard error is of, in words.
+    p : float
+        Two-sided, by Student's t distribution.
+    adjusted : float
+        ``p`` after Holm's correction for all comparisons of one call; against the best run of a
+        task, for all pairs of its runs.
+    detectable : float
+        The smallest true difference that is significant with a power of 80 %, for the noise
+        measured here and Bonferroni's correction for the same comparisons.
+    rope : float or None
+        Differences up to here are of no practical interest; None if not asked for.
+    probabilities : tuple of float, or None
+        With ``rope``: that the first is higher, that both are equivalent, that the second is
+        higher, by the Bayesian correlated t-test.
     repeats : int
         Folds, each with the mean over its seeds; with a fixed split, seeds.
-    p : float
-        The greater of the two.
-    adjusted : float
-        ``p`` after Holm's correction for all comparisons of one call.
+    units : str
+        What is resampled: clips, or groups, within folds.
     clips : int
         Test clips that both scored, counted once a fold.
     verdict : str
@@ -70,11 +84,16 @@ class Comparison:
     difference: float
     low: float
     high: float
-    p_bootstrap: float
-    p_t: float | None
-    repeats: int
+    standard_error: float
+    degrees_of_freedom: float
+    test: str
     p: float
     adjusted: float
+    detectable: float
+    rope: float | None
+    probabilities: tuple[float, float, float] | None
+    repeats: int
+    units: str
     clips: int
     verdict: str
     notes: tuple[str, ...]
@@ -84,14 +103,18 @@ def compare(
     *runs: str,
     task: str = "",
     metric: str = "",
+    test: str = "components",
+    rope: float | None = None,
     reports: str | Path | None = None,
 ) -> list[Comparison]:
     """Test whether runs of one task differ, on the test clips that both scored.
 
-    Two tests are made, and the more cautious one counts: a paired bootstrap over test clips (over
-    groups such as artists, where the task has them), and the corrected resampled t-test of Nadeau
-    and Bengio (2003) over folds (over the seeds of a fixed split, the plain t-test). *Not
-    distinguishable* does not mean equal.
+    The same clips (groups such as artists, where the task has them) are drawn for both runs within
+    each fold; what folds differ by beyond that comes from their training sets, which overlap, and
+    is corrected for (Nadeau and Bengio, 2003). Both sources of variation make one standard error,
+    and Student's t distribution with the degrees of freedom that fold, group and seed counts allow
+    gives p-value and interval. *Not distinguishable* does not mean equal: ``detectable`` says how
+    large a difference would have to be.
 
     Parameters
     ----------
@@ -103,6 +126,13 @@ def compare(
         The task; required where the names do not identify the runs.
     metric : str
         Metric, for example ``"accuracy"``; by default the task's first.
+    test : {"components", "corrected-t", "units"}
+        ``components``: as above. ``corrected-t``: the corrected resampled t-test over folds (the
+        plain one over the seeds of a fixed split), which has little power. ``units``: clips or
+        groups alone, for the probes as they were trained.
+    rope : float >= 0, optional
+        Region of practical equivalence, in units of the metric: with it, the probabilities of the
+        Bayesian correlated t-test (Corani and Benavoli, 2015) are given.
     reports : str or pathlib.Path, optional
         The reports folder; ``PROBEKIT_REPORTS``, else ``reports/out`` by default.
 
@@ -147,22 +177,37 @@ def compare(
     """
     if len(runs) < 2:
         raise DataError("compare needs at least two runs; see probekit results ls")
-    return compare_all([resolve_run(run, task, reports) for run in runs], metric)
+    if test not in TESTS:
+        raise unknown_name_error("test", test, TESTS)
+    if rope is not None and not 0 <= rope < np.inf:
+        raise DataError(f"--rope must be ≥ 0 and finite, got {rope:g}")
+    groups = [resolve_run(run, task, reports) for run in runs]
+    return compare_all(groups, metric, test=test, rope=rope)
 
 
-def compare_all(groups: Sequence[RunGroup], metric: str = "") -> list[Comparison]:
+def compare_all(
+    groups: Sequence[RunGroup],
+    metric: str = "",
+    *,
+    test: str = "components",
+    rope: float | None = None,
+) -> list[Comparison]:
     """Compare each run group of a task with each other one; see :func:`compare`."""
     paths = [path for group in groups for path in group.paths]
     repeated = sorted({path.stem for path in paths if paths.count(path) > 1})
     if repeated:
         raise DataError(f"the compared runs must differ, got twice: {', '.join(repeated)}")
-    return _adjust(
-        [_compare_pair(a, b, metric) for a, b in combinations(disambiguate_labels(groups), 2)]
-    )
+    groups = disambiguate_labels(groups)
+    comparer = _Comparer(groups, metric or groups[0].results[0]["metric"], test, rope)
+    pairs = [comparer.compare(a, b) for a, b in combinations(groups, 2)]
+    return _adjust(pairs, [pair.p for pair in pairs])
 
 
 def compare_with_best(groups: Sequence[RunGroup]) -> tuple[RunGroup, list[Comparison]]:
     """Compare the best run group of a task with each other one.
+
+    The best was chosen on the clips that it is tested on, so that p-values are adjusted (Holm) for
+    all pairs of the groups, not for those with the best alone.
 
     Parameters
     ----------
@@ -174,63 +219,77 @@ def compare_with_best(groups: Sequence[RunGroup]) -> tuple[RunGroup, list[Compar
     best : RunGroup
         The one of the best score.
     comparisons : list of Comparison
-        Best against each other one, by score, p-values adjusted (Holm).
+        Best against each other one, by score.
 
     Raises
     ------
     DataError
         If they are of different metrics, or two cannot be compared.
     """
-    sign = 1 if metrics.get_metric(common_metric(groups)).higher_is_better else -1
-    best, *others = sorted(disambiguate_labels(groups), key=lambda group: -sign * group.score)
-    return best, _adjust([_compare_pair(best, other, "") for other in others])
+    best, comparisons = _test_best(groups)
+    for comparison in comparisons:
+        if isinstance(comparison, str):
+            raise DataError(comparison)
+    return best, [c for c in comparisons if not isinstance(c, str)]
 
 
-def cached_comparisons(best: RunGroup, others: Sequence[RunGroup]) -> list[Comparison | str]:
-    """Compare the best run group with others, with a cache beside the results.
+def cached_comparisons(groups: Sequence[RunGroup]) -> list[Comparison | str]:
+    """Compare the best run group with each other one, with a cache beside the results.
 
     Parameters
     ----------
-    best : RunGroup
-        The best one of a task.
-    others : sequence of RunGroup
-        Of the same task.
+    groups : sequence of RunGroup
+        Of one task and metric, two or more.
 
     Returns
     -------
     list of Comparison or str
-        The best against each, p-values not adjusted; or why two cannot be compared. Earlier
+        As :func:`compare_with_best` returns them, or why two cannot be compared. Earlier
         comparisons are read from ``<reports>/comparisons/<task>.json``.
     """
-    folder = best.paths[0].parent
+    folder = groups[0].paths[0].parent
     path = folder.parent.parent / "comparisons" / f"{folder.name}.json"
     cache = _read_cache(path)
-    keys = [_cache_key(best, other) for other in others]
-    with ThreadPoolExecutor(_THREADS) as pool:  # numpy releases the interpreter lock meanwhile
-        entries = list(
-            pool.map(lambda key, other: cache.get(key) or _cache_entry(best, other), keys, others)
-        )
-    new = {key: entry for key, entry in zip(keys, entries, strict=True) if isinstance(entry, dict)}
-    if not new.keys() <= cache.keys():
+    before = set(cache)
+    comparisons = _test_best(groups, cache)[1]
+    if set(cache) != before:
         with suppress(OSError):  # of a read-only store, nothing is cached
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic.atomic_write_text(
-                path, json.dumps({**cache, **new}, indent=1, ensure_ascii=False)
-            )
-    return [
-        entry
-        if isinstance(entry, str)
-        else Comparison(**{**entry, "first": best.label, "second": other.label})
-        for entry, other in zip(entries, others, strict=True)
-    ]
+            atomic.atomic_write_text(path, json.dumps(cache, indent=1, ensure_ascii=False))
+    return comparisons
 
 
-def _cache_entry(best: RunGroup, other: RunGroup) -> dict[str, Any] | str:
-    """Return the fields of a comparison, or why two cannot be compared."""
-    try:
-        return asdict(compare_all([best, other])[0])
-    except DataError as error:
-        return str(error)
+def _test_best(
+    groups: Sequence[RunGroup], cache: dict[str, Any] | None = None
+) -> tuple[RunGroup, list[Comparison | str]]:
+    """Compare the best with each other one, and adjust for all pairs."""
+    cache = {} if cache is None else cache
+    name = common_metric(groups)
+    sign = 1 if metrics.get_metric(name).higher_is_better else -1
+    best, *others = sorted(disambiguate_labels(groups), key=lambda group: -sign * group.score)
+    comparer = _Comparer([best, *others], name)
+    comparisons = [_compare_cached(comparer, best, other, cache) for other in others]
+    tested = [c for c in comparisons if isinstance(c, Comparison)]
+    # a pair that cannot be tested counts all the same
+    failed = [1.0] * (len(comparisons) - len(tested))
+    rest = [comparer.p_of_same_clips(a, b, cache) for a, b in combinations(others, 2)]
+    adjusted = iter(_adjust(tested, [*(c.p for c in tested), *failed, *rest]))
+    return best, [c if isinstance(c, str) else next(adjusted) for c in comparisons]
+
+
+def _compare_cached(
+    comparer: "_Comparer", best: RunGroup, other: RunGroup, cache: dict[str, Any]
+) -> Comparison | str:
+    """Return a comparison from the cache, or a new one; or why two cannot be compared."""
+    key = _cache_key(best, other)
+    if key not in cache:
+        try:
+            cache[key] = asdict(comparer.compare(best, other))
+        except DataError as error:
+            return str(error)
+    comparison = Comparison(**{**cache[key], "first": best.label, "second": other.label})
+    # the number of comparisons may have changed since
+    return replace(comparison, detectable=comparer.detectable(comparison))
 
 
 def _cache_key(best: RunGroup, other: RunGroup) -> str:
@@ -238,16 +297,16 @@ def _cache_key(best: RunGroup, other: RunGroup) -> str:
     runs = [
         [[r["run"], r["created"], r["metric"]] for r in group.results] for group in (best, other)
     ]
-    method = [version("probekit"), CI_METHOD]
+    method = [version("probekit"), bootstrap.RESAMPLES, bootstrap.SEED, _METHOD]
     return hashlib.sha256(json.dumps([runs, method]).encode()).hexdigest()
 
 
 def _read_cache(path: Path) -> dict[str, Any]:
-    """Return the cached comparisons; none if the file is missing or damaged."""
+    """Return the cached comparisons and p-values; none if the file is missing or damaged."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         fields = set(Comparison.__dataclass_fields__)
-        return {key: entry for key, entry in entries.items() if set(entry) == fields}
+        return {key: e for key, e in entries.items() if set(e) == fields or set(e) == {"p"}}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
@@ -293,10 +352,9 @@ def align_predictions(first: RunGroup, second: RunGroup) -> list[Pair]:
         If they were scored in other folds, share no clip, or their labels differ.
     """
     labels = f"{first.label} and {second.label}"
-    counts = len(first.results), len(second.results)
-    repeats = max(counts) if 1 in counts else min(counts)
     return [
-        _common_clips(_load_seed(first, k), _load_seed(second, k), labels) for k in range(repeats)
+        _common_clips(_load_seed(first, k), _load_seed(second, k), labels)
+        for k in range(_count_repeats(first, second))
     ]
 
 
@@ -337,71 +395,248 @@ def _common_clips(first: Predictions, second: Predictions, labels: str) -> Pair:
     return left, replace(right, fold=left.fold, folds=left.folds)
 
 
-def _compare_pair(first: RunGroup, second: RunGroup, metric_name: str) -> Comparison:
-    """Compare two run groups; p-values are not adjusted yet."""
-    a, b = first.results[0], second.results[0]
-    metric = metrics.get_metric(metric_name or a["metric"])
-    check_comparable(first, second, metric)
-    pairs = align_predictions(first, second)
-    resampled, by_fold = zip(*(_differences(metric, *pair) for pair in pairs), strict=True)
-    means = np.mean(resampled, axis=0)
-    means = means[np.isfinite(means)]
-    if not len(means):
-        raise DataError(f"{metric.title} is not defined on any resample of the test clips")
-    low, high = np.percentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    units = ResamplingUnits.from_groups(pairs[0][0].fold, pairs[0][0].groups)
-    p_bootstrap = bootstrap_p(means, units.degrees_of_freedom)
-    if len(by_fold[0]) > 1:
-        differences = [
-            float(np.mean([seed[fold] for seed in by_fold if fold in seed])) for fold in by_fold[0]
+class _Run:
+    """Predictions of a run on some clips, with what tests need of them, computed once."""
+
+    def __init__(self, predictions: Predictions, metric: Metric) -> None:
+        # one order for all runs, so that the same units are drawn
+        names = np.array(predictions.folds)[predictions.fold]
+        self.predictions = predictions.subset(np.lexsort((predictions.clip_ids, names)))
+        self.metric = metric
+
+    @cached_property
+    def clips_digest(self) -> str:
+        """SHA-256 of clips, folds, groups and labels."""
+        p = self.predictions
+        digest = hashlib.sha256(json.dumps(p.folds).encode())
+        for array in (p.clip_ids, p.fold, p.groups, p.targets):
+            digest.update(str(array.dtype).encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def units(self) -> ResamplingUnits:
+        """What is drawn."""
+        return ResamplingUnits.from_groups(self.predictions.fold, self.predictions.groups)
+
+    @cached_property
+    def resampled(self) -> Array:
+        """The metric of each resample and fold, shape (resamples, folds)."""
+        scores = self.predictions.scores_for(self.metric)
+        return self.units.resample_folds(self.metric, self.predictions.targets, scores)
+
+    @cached_property
+    def by_fold(self) -> Array:
+        """The metric of each fold; of folds of single clips, of all."""
+        scores = self.predictions.by_fold(self.metric)
+        for fold, score in zip(self.predictions.folds, scores, strict=True):
+            if np.isnan(score):
+                raise DataError(
+                    f"{self.metric.title} is not defined on the clips that both scored in fold "
+                    f"{fold}"
+                )
+        values = np.array(scores)
+        return values if len(self.units.fold_rows) == len(values) else values.mean(keepdims=True)
+
+    @cached_property
+    def outcomes(self) -> Array | None:
+        """What each clip adds to the metric, or its labels; None where every score counts."""
+        p = self.predictions
+        return metrics.clip_outcomes(self.metric, p.targets, p.scores_for(self.metric))
+
+
+class _Comparer:
+    """Compares pairs of run groups by one metric and test; loads and resamples each run once."""
+
+    def __init__(
+        self,
+        groups: Sequence[RunGroup],
+        metric: str,
+        test: str = "components",
+        rope: float | None = None,
+    ) -> None:
+        self._metric = metrics.get_metric(metric)
+        self._test, self._rope = test, rope
+        self._family = len(groups) * (len(groups) - 1) // 2
+        self._runs: dict[Path, _Run] = {}
+
+    def compare(self, first: RunGroup, second: RunGroup) -> Comparison:
+        """Compare two run groups; ``p`` is not adjusted yet, ``detectable`` is."""
+        check_comparable(first, second, self._metric)
+        pairs = self._align(first, second)
+        test, method = self._difference(first, second, pairs)
+        low, high = test.interval()
+        scores = [
+            float(np.mean([run.by_fold for run in runs])) for runs in zip(*pairs, strict=True)
         ]
+        run = pairs[0][0]
+        clips, folds = len(run.predictions.clip_ids), len(run.by_fold)
+        return Comparison(
+            task=first.results[0]["task"],
+            metric=self._metric.name,
+            first=first.label,
+            second=second.label,
+            scores=(scores[0], scores[1]),
+            difference=test.difference,
+            low=low,
+            high=high,
+            standard_error=test.standard_error,
+            degrees_of_freedom=test.degrees_of_freedom,
+            test=method,
+            p=test.p,
+            adjusted=test.p,
+            detectable=self.detectable(test),
+            rope=self._rope,
+            probabilities=None if self._rope is None else test.posterior(self._rope),
+            repeats=folds if folds > 1 else len(pairs),
+            units=run.units.name,
+            clips=clips,
+            verdict="",
+            notes=(
+                *_notes(first, second, clips, len(pairs)),
+                *_unit_notes(run.units, bool((run.predictions.groups != "").any())),
+            ),
+        )
+
+    def detectable(self, test: DifferenceTest | Comparison) -> float:
+        """Return the smallest true difference that is found with a power of 80 %."""
+        return DifferenceTest(
+            test.difference, test.standard_error, test.degrees_of_freedom
+        ).detectable(LEVEL / self._family)
+
+    def p_of_same_clips(self, first: RunGroup, second: RunGroup, cache: dict[str, Any]) -> float:
+        """Return the p-value of two run groups; 1, untested, if their clips are not the same."""
+        key = _cache_key(first, second)
+        if key not in cache:
+            repeats = range(_count_repeats(first, second))
+            try:
+                check_comparable(first, second, self._metric)
+                pairs = [(self._load(first, k), self._load(second, k)) for k in repeats]
+                if any(a.clips_digest != b.clips_digest for a, b in pairs):
+                    return 1.0
+                cache[key] = {"p": self._difference(first, second, pairs)[0].p}
+            except DataError:
+                return 1.0
+        return float(cache[key]["p"])
+
+    def _load(self, group: RunGroup, k: int) -> _Run:
+        """Load run k of a group; the only run for every k."""
+        k = min(k, len(group.results) - 1)
+        path = group.paths[k]
+        if path not in self._runs:
+            self._runs[path] = _Run(load_predictions(path, group.results[k]), self._metric)
+        return self._runs[path]
+
+    def _align(self, first: RunGroup, second: RunGroup) -> list[tuple[_Run, _Run]]:
+        """Return the runs on the clips that both scored, seed by seed."""
+        labels = f"{first.label} and {second.label}"
+        pairs = []
+        for k in range(_count_repeats(first, second)):
+            a, b = self._load(first, k), self._load(second, k)
+            if a.clips_digest != b.clips_digest:
+                common = _common_clips(a.predictions, b.predictions, labels)
+                a, b = (_Run(predictions, self._metric) for predictions in common)
+            pairs.append((a, b))
+        with ThreadPoolExecutor(_THREADS) as pool:  # numpy releases the interpreter lock meanwhile
+            list(pool.map(lambda run: run.resampled, {run for pair in pairs for run in pair}))
+        return pairs
+
+    def _difference(
+        self, first: RunGroup, second: RunGroup, pairs: Sequence[tuple[_Run, _Run]]
+    ) -> tuple[DifferenceTest, str]:
+        """Return the test of the difference, and what its standard error is of."""
+        by_seed = np.array([a.by_fold - b.by_fold for a, b in pairs])
+        if not np.isfinite(by_seed).all():
+            raise DataError(
+                f"{self._metric.title} of {first.label} or {second.label} is not finite (a true "
+                "class was given a probability of 0); compare by another --metric"
+            )
+        units = pairs[0][0].units
+        differences = by_seed.mean(axis=0)
+        variances = _unit_variances(
+            np.mean([a.resampled - b.resampled for a, b in pairs], axis=0), units
+        )
+        if np.isnan(variances).any():
+            raise DataError(
+                f"{self._metric.title} is not defined on any resample of the test clips"
+            )
+        degrees = max(1, min(units.degrees_of_freedom, _count_differing(units, pairs) - 1))
+        within = variances.sum() / len(variances) ** 2
+        name = units.name.partition(" ")[0].rstrip(";")
+        ids = pairs[0][0].predictions.clip_ids
+        overlapping = len(differences) > 1 and len(np.unique(ids)) < len(ids)
         # of two fractions of the labels, the smaller one is the more cautious
-        test_over_train = max(_test_over_train(a), _test_over_train(b))
-    else:  # seeds of a fixed split: no training clips are exchanged for test clips
-        differences = [value for seed in by_fold for value in seed.values()]
-        test_over_train = 0.0
-    p_t = corrected_t_test(np.array(differences), test_over_train) if len(differences) > 1 else None
-    scores = [
-        float(np.mean([np.mean(run.by_fold(metric)) for run in runs]))
-        for runs in zip(*pairs, strict=True)
-    ]
-    clips = len(pairs[0][0].clip_ids)
-    p = max(p_bootstrap, p_t or 0.0)
-    return Comparison(
-        task=a["task"],
-        metric=metric.name,
-        first=first.label,
-        second=second.label,
-        scores=(scores[0], scores[1]),
-        difference=scores[0] - scores[1],
-        low=float(low),
-        high=float(high),
-        p_bootstrap=p_bootstrap,
-        p_t=p_t,
-        repeats=len(differences),
-        p=p,
-        adjusted=p,
-        clips=clips,
-        verdict="",
-        notes=_notes(first, second, clips, len(pairs)),
+        ratio = max(_test_over_train(group.results[0]) for group in (first, second))
+        if self._test == "units":
+            # test clips of overlapping splits do not average out
+            variance = variances.mean() if overlapping else within
+            return significance.unit_test(variance, differences, degrees), name
+        if len(differences) > 1:
+            if self._test == "corrected-t" or overlapping:
+                return significance.corrected_t(differences, ratio), "folds, corrected"
+            test = significance.variance_components(differences, variances, degrees, ratio)
+            return test, f"{name} and folds"
+        seeds = by_seed[:, 0]
+        if self._test == "corrected-t":
+            if len(seeds) < 2:
+                raise DataError(
+                    f"{first.label} and {second.label}: corrected-t needs folds or seeds, got one "
+                    "split and one seed; use --test components"
+                )
+            return significance.corrected_t(seeds, 0.0), "seeds"
+        test = significance.unit_test(within, differences, degrees)
+        if len(seeds) < 2 or not seeds.any():
+            return test, name
+        return significance.add_variance(test, seeds.var(ddof=1) / len(seeds), len(seeds) - 1), (
+            f"{name} and seeds"
+        )
+
+
+def _count_repeats(first: RunGroup, second: RunGroup) -> int:
+    """Return the number of pairs of seeds; one run alone is paired with every seed."""
+    counts = len(first.results), len(second.results)
+    return max(counts) if 1 in counts else min(counts)
+
+
+def _unit_variances(resampled: Array, units: ResamplingUnits) -> Array:
+    """Return the variance of each fold's difference; NaN if it is defined on no two resamples."""
+    finite = np.isfinite(resampled)
+    counts = finite.sum(axis=0)
+    means = np.where(finite, resampled, 0).sum(axis=0) / np.maximum(counts, 1)
+    squares = np.where(finite, resampled - means, 0) ** 2
+    # n units drawn n times vary by n - 1 of n parts of what n units vary by
+    correction = np.array([n / (n - 1) if n > 1 else 1.0 for n in units.counts])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(counts > 1, squares.sum(axis=0) / (counts - 1), np.nan) * correction
+
+
+def _count_differing(units: ResamplingUnits, pairs: Iterable[tuple[_Run, _Run]]) -> int:
+    """Return the number of units, of all folds, in which the runs differ as the metric sees it."""
+    differs: Array | None = None
+    for a, b in pairs:
+        if a.outcomes is None or b.outcomes is None:
+            return sum(units.counts)
+        unequal = (a.outcomes != b.outcomes).reshape(len(a.outcomes), -1).any(axis=1)
+        differs = unequal if differs is None else differs | unequal
+    assert differs is not None
+    return sum(
+        len(np.unique(numbers[differs[rows]]))
+        for rows, numbers in zip(units.fold_rows, units.unit_numbers, strict=True)
     )
 
 
-def _differences(
-    metric: Metric, first: Predictions, second: Predictions
-) -> tuple[Array, dict[str, float]]:
-    """Return the difference of each resample, and that of each fold."""
-    units = ResamplingUnits.from_groups(first.fold, first.groups)
-    scores = [run.scores_for(metric) for run in (first, second)]
-    resampled = units.resample(metric, first.targets, scores)
-    fold_scores = zip(first.folds, first.by_fold(metric), second.by_fold(metric), strict=True)
-    by_fold = {name: a - b for name, a, b in fold_scores}
-    undefined = [name for name, value in by_fold.items() if np.isnan(value)]
-    if undefined:
-        raise DataError(
-            f"{metric.title} is not defined on the clips that both scored in fold {undefined[0]}"
+def _unit_notes(units: ResamplingUnits, grouped: bool) -> list[str]:
+    """Return notes on few groups, and on folds of a single one."""
+    notes = []
+    total = sum(units.counts)
+    if units.name.startswith("groups") and total < _FEW_UNITS:
+        notes.append(
+            f"{total} groups of test clips: few, so that only large differences can be found"
         )
-    return resampled[:, 0] - resampled[:, 1], by_fold
+    if grouped and bootstrap.SINGLE_GROUPS in units.name:
+        notes.append(
+            f"{units.name.partition('; ')[2]}: the variation of groups shows in folds only"
+        )
+    return notes
 
 
 def _test_over_train(result: Result) -> float:
@@ -438,9 +673,9 @@ def _notes(first: RunGroup, second: RunGroup, clips: int, repeats: int) -> tuple
     return (*notes, *shared, *single)
 
 
-def _adjust(comparisons: list[Comparison]) -> list[Comparison]:
-    """Return comparisons with adjusted p-values and a verdict."""
-    adjusted = holm([comparison.p for comparison in comparisons])
+def _adjust(comparisons: list[Comparison], p_values: Sequence[float]) -> list[Comparison]:
+    """Return comparisons with adjusted p-values and a verdict; theirs come first in the family."""
+    adjusted = holm(p_values)[: len(comparisons)]
     return [
         replace(comparison, adjusted=p, verdict=_verdict(comparison, p))
         for comparison, p in zip(comparisons, adjusted, strict=True)
@@ -448,7 +683,7 @@ def _adjust(comparisons: list[Comparison]) -> list[Comparison]:
 
 
 def _verdict(comparison: Comparison, p: float) -> str:
-    if not p < 1 - LEVEL:
+    if not p < LEVEL:
         return "not distinguishable"
     higher = comparison.difference > 0
     higher_is_better = metrics.get_metric(comparison.metric).higher_is_better

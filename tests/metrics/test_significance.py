@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
-from scipy.stats import t as student
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp, ttest_ind, ttest_rel
 
-from probekit.metrics import bootstrap, metrics
-from probekit.metrics.bootstrap import ResamplingUnits
-from probekit.metrics.significance import bootstrap_p, corrected_t_test, holm
-
-ACCURACY = metrics.get_metric("accuracy")
+from probekit.metrics.significance import (
+    DifferenceTest,
+    add_variance,
+    corrected_t,
+    holm,
+    unit_test,
+    variance_components,
+)
 
 
 def test_corrected_t_of_an_example_by_hand():
@@ -22,7 +24,7 @@ def test_corrected_t_of_an_example_by_hand():
     assert t == pytest.approx(1.885618, abs=1e-6)
     share = t / np.sqrt(t**2 + 4)
     below = 0.5 + 0.25 * share * (3 - share**2)
-    found = corrected_t_test(np.array([0.02, 0.01, 0.03, 0.00, 0.04]), 0.25)
+    found = corrected_t(np.array([0.02, 0.01, 0.03, 0.00, 0.04]), 0.25).p
     assert found == pytest.approx(2 * (1 - below), abs=1e-12)
     assert found == pytest.approx(0.1324, abs=1e-4)
 
@@ -32,14 +34,15 @@ def test_without_the_correction_it_is_the_paired_t_test():
     for folds in (2, 3, 10, 50):
         one, other = rng.normal(0.6, 0.1, folds), rng.normal(0.55, 0.1, folds)
         expected = ttest_rel(one, other).pvalue
-        assert corrected_t_test(one - other, 0.0) == pytest.approx(expected, rel=1e-9)
-        assert corrected_t_test(other - one, 0.0) == pytest.approx(expected, rel=1e-9)
-        assert corrected_t_test(one - other, 1 / 9) > expected
+        assert corrected_t(one - other, 0.0).p == pytest.approx(expected, rel=1e-9)
+        assert corrected_t(other - one, 0.0).p == pytest.approx(expected, rel=1e-9)
+        assert corrected_t(one - other, 1 / 9).p > expected
 
 
 def test_t_of_equal_differences():
-    assert corrected_t_test(np.zeros(5), 0.1) == 1
-    assert corrected_t_test(np.full(5, 0.25), 0.1) == 0  # the bootstrap beside it has a floor
+    assert corrected_t(np.zeros(5), 0.1).p == 1
+    # never certain: no less than the least that flips of the signs allow
+    assert corrected_t(np.full(5, 0.25), 0.1).p == 2 / 2**5
 
 
 def test_holm_of_known_examples():
@@ -50,63 +53,90 @@ def test_holm_of_known_examples():
     assert holm([]) == []
 
 
-def test_bootstrap_p_counts_changes_of_sign():
-    assert bootstrap_p(np.ones(1000), 50) == pytest.approx(2 / 1001)
-    assert bootstrap_p(np.zeros(1000), 50) == 1
-    assert bootstrap_p(np.r_[-np.ones(24), np.ones(975)], 50) == pytest.approx(50 / 1000)
-    assert bootstrap_p(np.r_[np.zeros(100), np.ones(899)], 50) == pytest.approx(202 / 1000)
+def test_units_of_one_split_are_a_t_test():
+    gains = np.random.default_rng(0).normal(0.1, 1, 12)
+    test = unit_test(gains.var(ddof=1) / 12, np.array([gains.mean()]), 11)
+    assert test.p == pytest.approx(ttest_1samp(gains, 0).pvalue)
+    expected = ttest_1samp(gains, 0).confidence_interval(0.95)
+    assert test.interval() == pytest.approx((expected.low, expected.high))
 
 
-def test_bootstrap_p_goes_on_where_no_sign_changes():
-    """So that a correction for many comparisons leaves something to be seen."""
-    drawn = 6 + np.random.default_rng(0).normal(size=1000)
-    expected = 2 * student.sf(drawn.mean() / drawn.std(), 200)
-    assert bootstrap_p(drawn, 200) == pytest.approx(expected) and expected < 1e-7
-    assert holm([bootstrap_p(drawn, 200)] * 28)[0] < 1e-5
-    assert bootstrap_p(drawn, 2) > 1e-3  # three units do not tell that much
-    assert bootstrap_p(-drawn, 200) == bootstrap_p(drawn, 200)
-    lopsided = np.r_[np.full(995, 0.1), np.full(4, -5.0)]  # the count is lower here
-    assert bootstrap_p(lopsided, 200) == pytest.approx(2 * 5 / 1000)
+def test_components_of_one_fold_are_the_units():
+    gains = np.array([0.3, 0.1, -0.2, 0.4])
+    variance = gains.var(ddof=1) / 4
+    assert variance_components(gains[:1], np.array([variance]), 3, 0.1) == unit_test(
+        variance, gains[:1], 3
+    )
 
 
-@pytest.fixture
-def rejected(monkeypatch):
-    """How often simulated pairs of runs are told apart at 5 % and 0.5 %, by paired bootstrap."""
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 400)
+def test_components_where_folds_agree_by_hand():
+    """Clips: variance 0.0005 a fold, 0.0001 of the mean; a fifth of 0.0005 for the training sets.
 
-    def share(first, second, rounds, grouped=False):
-        count = np.zeros(2)
-        for seed in range(rounds):
-            rng = np.random.default_rng(seed)
-            # what makes a clip hard is common to both runs
-            hard = np.repeat(rng.normal(size=60), 2) if grouped else rng.normal(size=120)
-            targets = np.arange(120) % 2
-            runs = []
-            for level in (first, second):
-                # of a group all clips are judged alike
-                noise = np.repeat(rng.normal(size=60), 2) if grouped else rng.normal(size=120)
-                right = hard + noise < level
-                runs.append(np.eye(2)[np.where(right, targets, 1 - targets)])
-            groups = np.array([f"g{k // 2:02d}" if grouped else "" for k in range(120)])
-            units = ResamplingUnits.from_groups(np.arange(120) // 60, groups)
-            drawn = units.resample(ACCURACY, targets, runs)
-            p = bootstrap_p(drawn[:, 0] - drawn[:, 1], units.degrees_of_freedom)
-            count += p < np.array([0.05, 0.005])
-        return count / rounds
-
-    return share
+    0.0001 + (1/5 + 1/4) 0.0001 = 0.000145.
+    """
+    differences, variances = np.full(5, 0.02), np.full(5, 0.0005)
+    test = variance_components(differences, variances, 100, 0.25)
+    assert (test.standard_error**2, test.degrees_of_freedom) == (pytest.approx(0.000145), 100)
 
 
-def test_equal_runs_are_told_apart_one_time_in_twenty(rejected):
-    # 5 %; the standard error of 200 rounds is 1.5 %, ties of accuracies make the test cautious
-    often, seldom = rejected(0.8, 0.8, 200)
-    assert 0.01 < often < 0.10 and seldom < 0.025
+def test_components_where_folds_differ_by_hand():
+    """Clips: variance 0.0001 a fold. Folds: 0.00025, of which 0.00015 is beyond the clips'.
+
+    0.00025 / 5 + 0.00015 / 4 = 0.0000875.
+    """
+    differences = np.array([0.02, 0.01, 0.03, 0.00, 0.04])
+    test = variance_components(differences, np.full(5, 0.0001), 100, 0.25)
+    assert test.standard_error**2 == pytest.approx(0.0000875)
+    parts = 0.0001125**2 / 4 + 0.000025**2 / 100  # Satterthwaite: 0.0001125 less 0.000025
+    assert test.degrees_of_freedom == pytest.approx(0.0000875**2 / parts)
+    without_clips = variance_components(differences, np.zeros(5), 100, 0.25)
+    assert without_clips.p == pytest.approx(corrected_t(differences, 0.25).p)
+    assert test.standard_error < without_clips.standard_error
 
 
-def test_equal_runs_whose_groups_agree_are_told_apart_no_more_often(rejected):
-    often, seldom = rejected(0.8, 0.8, 200, grouped=True)
-    assert 0.01 < often < 0.10 and seldom < 0.025
+def test_the_two_cases_of_components_meet():
+    for offset in (-1e-9, 1e-9):
+        differences = np.array([-1.0, 1.0]) * np.sqrt(0.6 + offset) + 1
+        test = variance_components(differences, np.ones(2), 50, 0.5)
+        assert test.standard_error**2 == pytest.approx(0.5 + 0.2, abs=1e-6)
 
 
-def test_runs_that_differ_are_told_apart(rejected):
-    assert rejected(1.4, 0.2, 60)[0] > 0.9
+def test_degrees_of_freedom_of_two_sources_are_welchs():
+    """Two samples of unequal variance: Welch's t-test is Satterthwaite's for two sources."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(0, 1, 8), rng.normal(1, 3, 5)
+    first = DifferenceTest(float(x.mean() - y.mean()), x.std(ddof=1) / np.sqrt(8), 7)
+    test = add_variance(first, y.var(ddof=1) / 5, 4)
+    expected = ttest_ind(x, y, equal_var=False)
+    assert test.degrees_of_freedom == pytest.approx(expected.df)
+    assert test.p == pytest.approx(expected.pvalue)
+
+
+def test_tests_keep_their_level_over_folds():
+    """Clips in ten folds, with and without a part that a fold has in common: at most 5 %."""
+    rng = np.random.default_rng(0)
+    for common, low, high in ((0.0, 0.005, 0.05), (0.05, 0.005, 0.06)):
+        gains = rng.normal(size=(2000, 10, 40)) * 0.5
+        gains += common * rng.normal(size=(2000, 10, 1))
+        rejected = [
+            variance_components(g.mean(axis=1), g.var(axis=1, ddof=1) / 40, 390, 1 / 9).p < 0.05
+            for g in gains
+        ]
+        assert low < np.mean(rejected) < high
+
+
+def test_a_test_and_its_interval_agree():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        test = DifferenceTest(rng.normal(), rng.gamma(2), rng.integers(1, 30))
+        low, high = test.interval()
+        assert (low > 0 or high < 0) == (test.p < 0.05)
+        assert sum(test.posterior(0.1)) == pytest.approx(1)
+
+
+def test_where_nothing_varies():
+    test = DifferenceTest(0.2, 0.0, 4)
+    assert test.p == 1 / 16 and test.interval() == (0.2, 0.2)
+    assert test.posterior(0.1) == (1, 0, 0) and test.posterior(0.3) == (0, 1, 0)
+    assert DifferenceTest(0.0, 0.0, 4).p == 1
+    assert DifferenceTest(0.2, float("inf"), 4).p == 1

@@ -64,7 +64,7 @@ def test_tests_are_kept_and_used_again(small, monkeypatch):
     assert leaderboard.build_leaderboards(small.entries()) == before
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"p": 0}}', "\x00"])
+@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"q": 0}}', "\x00"])
 def test_damaged_file_of_tests_is_made_anew(small, content):
     before = leaderboard.build_leaderboards(small.entries())
     (path,) = (small.reports / "comparisons").iterdir()
@@ -147,9 +147,12 @@ def test_test_that_fails_is_said_for_that_run_only(small):
     best = next(e for e in entries if e.label == "good")
     poor = next(e for e in entries if e.label == "poor")
     lone = replace(poor, label="gone", paths=(small.reports / "x.json",))
-    first, second = comparison.cached_comparisons(best, [lone, poor])
-    assert "not the predictions of a result" in first
-    assert second.second == "poor"
+    tested = comparison.cached_comparisons([best, lone, poor])
+    (failure,) = [one for one in tested if isinstance(one, str)]
+    assert "not the predictions of a result" in failure
+    (other,) = [one for one in tested if not isinstance(one, str)]
+    assert other.second == "poor"
+    assert other.adjusted == pytest.approx(min(1, 3 * other.p))  # the third pair is untested
 
 
 # ---- the scale of the drawings

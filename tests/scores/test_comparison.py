@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import binomtest, ttest_1samp, ttest_rel
+from scipy.stats import t as student
 
 import probekit
 from probekit.errors import DataError, UnknownNameError
-from probekit.metrics.significance import corrected_t_test, holm
+from probekit.metrics.significance import corrected_t, holm, variance_components
 from probekit.scores import comparison
 from probekit.scores.groups import load_groups, resolve_run
 
@@ -35,11 +36,104 @@ def test_a_better_run_is_told_from_a_worse_one(store):
     assert one.difference == pytest.approx(GOOD.mean() - BAD.mean())
     assert one.low < one.difference < one.high
     assert (one.verdict, one.repeats, one.clips, one.notes) == ("first", 5, 200, ())
-    assert one.p_t == pytest.approx(corrected_t_test(np.array(EACH), 40 / 160))
-    assert one.p == one.adjusted == max(one.p_bootstrap, one.p_t)
+    # the bootstrap's variance of a mean is known: that of the clips' differences
+    gains = (GOOD.astype(float) - BAD).reshape(5, 40)
+    differing = int((gains != 0).sum())
+    expected = variance_components(
+        gains.mean(axis=1), gains.var(axis=1, ddof=1) / 40, differing - 1, 40 / 160
+    )
+    assert one.standard_error == pytest.approx(expected.standard_error, rel=0.05)  # 1,000 draws
+    assert one.degrees_of_freedom == pytest.approx(expected.degrees_of_freedom, rel=0.1)
+    assert one.test == "clips and folds" and one.p == one.adjusted < 1e-4
     [other] = compare(store, "bad", "good")
-    assert (other.verdict, other.p_t) == ("second", one.p_t)
-    assert (other.low, other.high) == (-one.high, -one.low)
+    assert (other.verdict, other.p) == ("second", one.p)
+    assert (other.low, other.high) == pytest.approx((-one.high, -one.low))
+
+
+def test_the_corrected_t_test_can_be_asked_for(store):
+    store.guess("good", GOOD, FOLD, train=160)
+    store.guess("bad", BAD, FOLD, train=160)
+    [one] = compare(store, "good", "bad", test="corrected-t")
+    expected = corrected_t(np.array(EACH), 40 / 160)
+    assert (one.p, one.test) == (pytest.approx(expected.p), "folds, corrected")
+    assert (one.low, one.high) == pytest.approx(expected.interval())
+    [clips] = compare(store, "good", "bad", test="units")
+    assert clips.test == "clips"
+    with pytest.raises(UnknownNameError, match="unknown test 'corrected'"):
+        compare(store, "good", "bad", test="corrected")
+    store.guess("one split", GOOD)
+    store.guess("another", BAD)
+    with pytest.raises(DataError, match="corrected-t needs folds or seeds, got one split"):
+        compare(store, "one split", "another", test="corrected-t")
+
+
+def test_probabilities_of_practical_equivalence(store):
+    """Corani and Benavoli (2015): Student's t around the mean, its scale that of the corrected t."""
+    store.guess("good", GOOD, FOLD, train=160)
+    store.guess("bad", BAD, FOLD, train=160)
+    [one] = compare(store, "good", "bad", test="corrected-t", rope=0.3)
+    scale = np.sqrt((1 / 5 + 40 / 160) * np.var(EACH, ddof=1))
+    posterior = student(4, np.mean(EACH), scale)
+    expected = [posterior.sf(0.3), posterior.cdf(0.3) - posterior.cdf(-0.3), posterior.cdf(-0.3)]
+    assert one.probabilities == pytest.approx(expected) and one.rope == 0.3
+    [plain] = compare(store, "good", "bad")
+    assert plain.rope is None and plain.probabilities is None
+    with pytest.raises(DataError, match="--rope must be ≥ 0 and finite, got -1"):
+        compare(store, "good", "bad", rope=-1)
+
+
+def test_a_clip_that_is_scored_in_several_splits_is_no_new_evidence(store):
+    """Of repeated splits only the corrected t-test over splits is right."""
+    ids = [f"c{k}" for k in range(40)] * 5
+    store.guess("good", GOOD, FOLD, train=160, clip_ids=ids)
+    store.guess("bad", BAD, FOLD, train=160, clip_ids=ids)
+    [one] = compare(store, "good", "bad")
+    assert one.test == "folds, corrected"
+    assert one.p == pytest.approx(corrected_t(np.array(EACH), 40 / 160).p)
+    [clips] = compare(store, "good", "bad", test="units")
+    gains = (GOOD.astype(float) - BAD).reshape(5, 40)
+    assert clips.standard_error == pytest.approx(
+        np.sqrt((gains.var(axis=1, ddof=1) / 40).mean()), rel=0.05
+    )
+
+
+def test_few_groups_are_a_t_test_over_groups(store):
+    """Four groups of fifty clips each: p of the t-test of their four differences."""
+    rng = np.random.default_rng(1)
+    gain = np.repeat([0.9, 0.7, 0.8, 0.75], 50)
+    right, wrong = rng.random(200) < gain, rng.random(200) < 0.6
+    groups = np.repeat(list("abcd"), 50)
+    store.guess("a", right, groups=groups)
+    store.guess("b", wrong, groups=groups)
+    [one] = compare(store, "a", "b")
+    means = (right.astype(float) - wrong).reshape(4, 50).mean(axis=1)
+    expected = ttest_1samp(means, 0)
+    assert one.degrees_of_freedom == 3
+    assert one.p == pytest.approx(expected.pvalue, rel=0.25)  # the variance is of 1,000 draws
+    assert one.standard_error == pytest.approx(means.std(ddof=1) / 2, rel=0.05)
+    assert "4 groups of test clips: few" in one.notes[0]
+
+
+def test_few_clips_that_differ_tell_little(store):
+    """Of 300 clips five differ, all for one run: the exact test of the signs says p = 1/16."""
+    right = np.ones(300, bool)
+    store.guess("a", right)
+    store.guess("b", np.arange(300) >= 5)
+    [one] = compare(store, "a", "b")
+    assert binomtest(5, 5).pvalue == 0.0625
+    assert one.p > 0.0625 and one.degrees_of_freedom == 4
+
+
+def test_the_smallest_difference_that_would_be_found(store):
+    """Simulated: of true differences of that size, 80 % are significant."""
+    store.guess("good", GOOD, FOLD, train=160)
+    store.guess("bad", BAD, FOLD, train=160)
+    [one] = compare(store, "good", "bad")
+    rng, df = np.random.default_rng(0), one.degrees_of_freedom
+    drawn = one.detectable + one.standard_error * rng.normal(size=20000)
+    errors = one.standard_error * np.sqrt(rng.chisquare(df, 20000) / df)
+    found = (np.abs(drawn / errors) > student.isf(0.025, df)).mean()
+    assert found == pytest.approx(0.8, abs=0.02)
 
 
 def test_the_interval_is_that_of_the_paired_differences(store):
@@ -50,24 +144,24 @@ def test_the_interval_is_that_of_the_paired_differences(store):
     own = GOOD.astype(float) - BAD
     reach = 1.96 * own.std() / np.sqrt(200)
     assert (one.high - one.low) / 2 == pytest.approx(reach, rel=0.1)
-    assert one.p_t is None and one.repeats == 1  # one split, one seed: the bootstrap alone
+    assert one.test == "clips" and one.repeats == 1  # one split, one seed
 
 
 def test_equal_predictions_cannot_be_told_apart_and_are_not_called_equal(store):
     store.guess("a", GOOD, FOLD)
     store.guess("b", GOOD, FOLD)
     [one] = compare(store, "a", "b")
-    assert (one.difference, one.p_bootstrap, one.p_t, one.p) == (0, 1, 1, 1)
+    assert (one.difference, one.standard_error, one.p, one.adjusted) == (0, 0, 1, 1)
     assert one.verdict == "not distinguishable"
 
 
-def test_of_the_two_tests_the_more_cautious_counts(store):
+def test_a_difference_of_one_fold_alone_is_not_significant(store):
     better = np.arange(40) < 20  # all of one fold's clips, none of the others'
     store.guess("a", np.r_[[True] * 40, [False] * 160], FOLD)
     store.guess("b", np.r_[~better, [False] * 160], FOLD)
+    assert compare(store, "a", "b", test="units")[0].p < 0.01
     [one] = compare(store, "a", "b")
-    assert one.p_bootstrap < 0.01
-    assert one.p_t > 0.3  # of five folds one differs
+    assert one.p > 0.3  # of five folds one differs
     assert one.verdict == "not distinguishable"
 
 
@@ -118,7 +212,13 @@ def test_seeds_of_a_fixed_split_are_a_paired_t_test(store):
             store.guess(name, np.arange(100) < right, seed=seed, probe="mlp")
     [one] = compare(store, "a/mlp", "b/mlp")
     assert one.repeats == 3
-    assert one.p_t == pytest.approx(ttest_rel(*count.values()).pvalue)
+    [seeds] = compare(store, "a/mlp", "b/mlp", test="corrected-t")
+    assert seeds.p == pytest.approx(ttest_rel(*count.values()).pvalue)
+    # clips and seeds vary independently
+    [clips] = compare(store, "a/mlp", "b/mlp", test="units")
+    assert one.test == "clips and seeds"
+    assert one.standard_error**2 == pytest.approx(seeds.standard_error**2 + clips.standard_error**2)
+    assert clips.degrees_of_freedom > one.degrees_of_freedom > 2
     assert one.scores == (pytest.approx(0.81666667), pytest.approx(0.74))
     assert one.notes == ("a / mlp: mean of 3 seeds", "b / mlp: mean of 3 seeds")
 
@@ -132,15 +232,18 @@ def test_seeds_do_not_make_folds_more(store):
     store.guess("d", BAD, FOLD)
     [many], [once] = compare(store, "a/mlp", "b/mlp"), compare(store, "c", "d")
     assert many.repeats == once.repeats == 5
-    assert many.p_t == pytest.approx(once.p_t)
+    assert many.p == pytest.approx(once.p)
     assert (many.low, many.high) == pytest.approx((once.low, once.high))
 
 
 def test_the_smaller_training_set_decides_the_correction(store):
     store.guess("a", GOOD, FOLD, train=160)
     store.guess("b", BAD, FOLD, train=16, fraction=0.1)
-    one, other = compare(store, "a", "b")[0], compare(store, "b", "a")[0]
-    assert one.p_t == other.p_t == pytest.approx(corrected_t_test(np.array(EACH), 40 / 16))
+    store.guess("c", BAD, FOLD, train=160)
+    pairs = ("a", "b"), ("b", "a"), ("a", "c")
+    p = [compare(store, *pair, test="corrected-t")[0].p for pair in pairs]
+    expected = [corrected_t(np.array(EACH), 40 / train).p for train in (16, 16, 160)]
+    assert p == pytest.approx(expected)
 
 
 def test_what_must_be_said_is_said_of_whom_it_concerns(store):
@@ -205,7 +308,17 @@ def test_the_best_is_tested_against_all_others(store):
         ("nearly", "not distinguishable"),
         ("bad", "first"),
     ]
-    assert [one.adjusted for one in tests] == holm([one.p for one in tests])
+    [others] = compare(store, "nearly", "bad")
+    assert [one.adjusted for one in tests] == holm([*(one.p for one in tests), others.p])[:2]
+
+
+def test_a_pair_on_other_clips_counts_as_untested(store):
+    """So that it does not make the correction for the others smaller."""
+    store.guess("good", GOOD)
+    store.guess("bad", BAD)
+    store.guess("half", GOOD[:100] & (np.arange(100) > 2))
+    _, tests = comparison.compare_with_best(load_groups("mine", store.root))
+    assert [one.adjusted for one in tests] == holm([*(one.p for one in tests), 1.0])[:2]
 
 
 def test_results_of_two_metrics_have_no_best(store):
