@@ -12,12 +12,16 @@ from probekit.analysis.base import as_sentence, filename_stem
 from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.metrics.bootstrap import LEVEL, MIN_UNITS
-from probekit.metrics.metrics import Metric
+from probekit.metrics.per_class import (
+    ALL_CLIPS,
+    class_score_name,
+    class_score_rule,
+    class_values,
+)
 from probekit.metrics.significance import holm
 from probekit.scores import comparison, groups
 from probekit.scores.class_comparison import resampled_differences, sign_test, units_per_class
 from probekit.scores.groups import RunGroup, disambiguate_labels, resolve_run
-from probekit.scores.predictions import Predictions
 from probekit.utils.suggest import unknown_name_error
 
 CORRECTIONS = ("holm", "bh")
@@ -33,7 +37,8 @@ class ClassDifferences:
     names : tuple of str
         The classes.
     scores : numpy.ndarray, shape (classes, 2)
-        Of both runs, mean over folds and seeds; NaN where not defined.
+        Of both runs, mean over seeds, of all test clips or mean over folds as
+        :func:`probekit.metrics.per_class.class_score_rule` says; NaN where not defined.
     difference, low, high : numpy.ndarray, shape (classes,)
         First less second, with the 95 % percentile interval of the paired bootstrap.
     units : numpy.ndarray of int, shape (classes,)
@@ -95,9 +100,7 @@ class ClassDifferences:
     @property
     def score_name(self) -> str:
         """Name of the score of single classes: of accuracy it is recall."""
-        if self.metric in ("accuracy", "balanced-accuracy"):
-            return "recall"
-        return metrics.get_metric(self.metric).title.partition(" (")[0]
+        return class_score_name(metrics.get_metric(self.metric))
 
     @property
     def provenance(self) -> tuple[str, ...]:
@@ -132,11 +135,20 @@ class ClassDifferences:
         return (
             f"Difference in {self.score_name} of each class of {self.first.results[0]['task']}, "
             f"{self.first.label} less {self.second.label}, on the {self.clips:,} test clips that "
-            "both scored, with 95 % intervals (paired bootstrap, 1,000 resamples). Filled: beyond "
+            f"both scored{self._folds}, with 95 % intervals (paired bootstrap, 1,000 resamples). "
+            "Filled: beyond "
             f"chance at the 5 % level ({how}, "
             f"corrected for {tested} classes after {_CORRECTION_TEXT[self.correction]}{aside})."
             f"{without}{as_sentence(self.provenance)}"
         )
+
+    @property
+    def _folds(self) -> str:
+        """How the scores of a class are joined over folds, for the caption."""
+        if len(self.first.results[0]["folds"]) < 2:
+            return ""
+        rule = class_score_rule(metrics.get_metric(self.metric))
+        return ", all folds together" if rule == ALL_CLIPS else f", {rule}"
 
     def facts(self) -> dict[str, Any]:
         """Return runs, metric and correction."""
@@ -147,6 +159,7 @@ class ClassDifferences:
             "metric": self.metric,
             "clips": self.clips,
             "correction": self.correction,
+            "class_scores": class_score_rule(metrics.get_metric(self.metric)),
             "test": "McNemar, exact" if self.exact else "bootstrap, normal approximation",
             "level": LEVEL,
         }
@@ -222,7 +235,13 @@ def class_differences(
     pairs = comparison.align_predictions(a, b)
     # every seed uses the same resamples, so that only the runs differ
     resampled = np.mean([resampled_differences(scorer, *pair) for pair in pairs], axis=0)
-    scores = np.mean([[_class_scores(scorer, run) for run in pair] for pair in pairs], axis=0).T
+    scores = np.mean(
+        [
+            [class_values(scorer, run.targets, run.scores_for(scorer), run.fold) for run in pair]
+            for pair in pairs
+        ],
+        axis=0,
+    ).T
     difference = scores[:, 0] - scores[:, 1]
     units = units_per_class(pairs[0][0])
     low, high, error = _interval_and_se(resampled)
@@ -252,18 +271,6 @@ def class_differences(
         default_metric=scorer.name == a.results[0]["metric"],
         exact=exact is not None,
     )
-
-
-def _class_scores(metric: Metric, predictions: Predictions) -> Array:
-    """Return each class's score: the mean over the folds in which it is defined."""
-    scores = predictions.scores_for(metric)
-    folds = [predictions.fold == k for k in range(len(predictions.folds))]
-    by_fold = np.array(
-        [metric.per_class(predictions.targets[rows], scores[rows]) for rows in folds]
-    )
-    defined = np.isfinite(by_fold)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(defined, by_fold, 0).sum(axis=0) / defined.sum(axis=0))
 
 
 def _interval_and_se(resampled: Array) -> tuple[Array, Array, Array]:

@@ -25,7 +25,8 @@ class Confusion:
     Attributes
     ----------
     counts : numpy.ndarray of int, shape (classes, classes)
-        Row: the label. Column: the class of the highest score.
+        Row: the label. Column: the predicted class, of the highest score unless the probe predicts
+        classes itself.
     names : tuple of str
         The classes.
     order : tuple of int
@@ -44,7 +45,10 @@ class Confusion:
 
     @property
     def proportions(self) -> Array:
-        """Counts divided by the clips of the label; NaN for a class without clips."""
+        """Counts divided by the clips of the label; NaN for a class without clips.
+
+        The diagonal is the recall of each class, the class score of ``results show``.
+        """
         with np.errstate(invalid="ignore"):
             return np.asarray(self.counts / self.counts.sum(axis=1, keepdims=True))
 
@@ -75,7 +79,8 @@ class Confusion:
         return (
             f"Confusion of {self.run.label} on {first['task']}: rows are the right classes, "
             f"columns the predicted ones, each row as shares of its test clips ({count:,} "
-            f"predictions{folds}{seeds}). {how}.{as_sentence(self.provenance)}"
+            f"predictions{folds}{seeds}); the diagonal is the recall. {how}."
+            f"{as_sentence(self.provenance)}"
         )
 
     def facts(self) -> dict[str, Any]:
@@ -145,7 +150,7 @@ def confusion(
     counts = np.zeros((size, size), np.int64)
     for path, result in zip(group.paths, group.results, strict=True):
         predictions = load_predictions(path, result)
-        np.add.at(counts, (predictions.targets, predictions.scores.argmax(axis=1)), 1)
+        np.add.at(counts, (predictions.targets, predictions.classes), 1)
     positions = tuple(range(size)) if order == "labels" or size < 2 else _cluster(counts)
     return Confusion(counts, tuple(first["classes"]), positions, order, group)
 

@@ -88,6 +88,7 @@ def run_folds(
         task.targets,
         config.splits,
         [result.scores for result in results],
+        probe=f"student:{task.student}",
         probabilities=task.clips.target != "regression",
     )
     scores = scoring.score_predictions(predictions, metric.name, card.also, task.clips.class_names)

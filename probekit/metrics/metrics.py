@@ -40,6 +40,14 @@ class Metric:
     needs_probabilities : bool
         Whether scores must be probabilities (see :func:`to_probabilities`); otherwise only their
         order counts, or they are the numbers predicted.
+    needs_classes : bool
+        Whether of clips with one label only the predicted class counts, not the scores of the
+        others.
+    pooled : bool
+        Whether clips of several folds are scored together for the score of a class, as recall and
+        F1 are, which count clips (Forman & Scholz, 2010). Otherwise clips are ranked against each
+        other, or compared with their mean, which scores of different probes do not allow: the score
+        of a class is the mean over folds.
     """
 
     name: str
@@ -49,6 +57,8 @@ class Metric:
     per_class: PerClass
     higher_is_better: bool = True
     needs_probabilities: bool = False
+    needs_classes: bool = False
+    pooled: bool = True
 
 
 def one_hot(targets: Array, classes: int) -> Array:
@@ -156,7 +166,7 @@ def d_prime(area: Array) -> Array:
 
 
 def _mean_d_prime(targets: Array, scores: Array) -> float:
-    """Return d′ of the mean area, not the mean d′, as AudioSet's authors and kumar2021 do."""
+    """Return d′ of the mean area, not the mean d′, as the published code of TALNet and AST does."""
     return float(d_prime(np.asarray(_mean(_roc_aucs, targets, scores))))
 
 
@@ -280,23 +290,47 @@ def _f1_metric(kind: str, threshold: float, name: str) -> Metric:
         score, title = partial(_mean, per_class), "F1 (macro)"
     else:
         score, title = partial(_f1_weighted, threshold), "F1 (classes weighted by their clips)"
-    return Metric(name, title, targets, score, per_class, needs_probabilities=True)
+    return Metric(
+        name, title, targets, score, per_class, needs_probabilities=True, needs_classes=True
+    )
 
 
 METRICS = {
     m.name: m
     for m in (
-        Metric("accuracy", "accuracy", _SINGLE, _accuracy, _recall),
-        Metric("balanced-accuracy", "balanced accuracy", _SINGLE, partial(_mean, _recall), _recall),
-        Metric("roc-auc", "ROC-AUC (macro)", _MULTI, partial(_mean, _roc_aucs), _roc_aucs),
+        Metric("accuracy", "accuracy", _SINGLE, _accuracy, _recall, needs_classes=True),
+        Metric(
+            "balanced-accuracy",
+            "balanced accuracy",
+            _SINGLE,
+            partial(_mean, _recall),
+            _recall,
+            needs_classes=True,
+        ),
+        Metric(
+            "roc-auc",
+            "ROC-AUC (macro)",
+            _MULTI,
+            partial(_mean, _roc_aucs),
+            _roc_aucs,
+            pooled=False,
+        ),
         Metric(
             "pr-auc",
             "PR-AUC (macro average precision)",
             _MULTI,
             partial(_mean, _pr_aucs),
             _pr_aucs,
+            pooled=False,
         ),
-        Metric("d-prime", "d′ (of the macro ROC-AUC)", _MULTI, _mean_d_prime, _class_d_primes),
+        Metric(
+            "d-prime",
+            "d′ (of the macro ROC-AUC)",
+            _MULTI,
+            _mean_d_prime,
+            _class_d_primes,
+            pooled=False,
+        ),
         Metric("lwlrap", "lwlrap", _MULTI, _lwlrap, _class_lwlraps),
         Metric(
             "log-loss",
@@ -307,7 +341,7 @@ METRICS = {
             higher_is_better=False,
             needs_probabilities=True,
         ),
-        Metric("r2", "R²", _NUMBERS, partial(_mean, _r2), _r2),
+        Metric("r2", "R²", _NUMBERS, partial(_mean, _r2), _r2, pooled=False),
         Metric(
             "mae",
             "mean absolute error",
@@ -371,7 +405,7 @@ def _is_share(text: str) -> bool:
         return False
 
 
-# ---- decision values as probabilities
+# ---- what a metric is given
 
 
 def to_probabilities(scores: Array, target: str) -> Array:
@@ -392,3 +426,53 @@ def to_probabilities(scores: Array, target: str) -> Array:
     if target == "single":
         return np.asarray(softmax(np.clip(scores.astype(np.float64), -_FAR, _FAR), axis=1))
     return np.asarray(expit(scores.astype(np.float64))) if target == "multi" else scores
+
+
+def prepare_scores(
+    metric: Metric,
+    scores: Array,
+    target: str,
+    *,
+    probabilities: bool,
+    predicted: Array | None = None,
+) -> Array:
+    """Return a probe's scores as a metric needs them.
+
+    Parameters
+    ----------
+    metric : Metric
+        To be computed.
+    scores : numpy.ndarray, shape (clips, classes)
+        Outputs of the probe.
+    target : {"single", "multi", "regression"}
+        Kind of targets.
+    probabilities : bool
+        Whether they are probabilities.
+    predicted : numpy.ndarray of int, shape (clips,), optional
+        The predicted class of each clip where it need not have the highest score.
+
+    Returns
+    -------
+    numpy.ndarray, shape (clips, classes)
+        The scores; 1 for ``predicted`` and 0 for the other classes where nothing else counts; or
+        probabilities.
+    """
+    if metric.needs_classes and predicted is not None:
+        return one_hot(predicted, scores.shape[1]).astype(np.float64)
+    if metric.needs_probabilities and not probabilities:
+        return to_probabilities(scores, target)
+    return scores
+
+
+def undefined_clips(scores: Array, target: str) -> Array:
+    """Return the rows of a probe's scores that cannot be ranked: NaN, or infinite.
+
+    Infinite scores have one meaning: minus infinity is that of a class without training clips, and
+    for several labels a clip infinity that of a tag of all training clips. All clips have them.
+    """
+    constant = (scores == scores[:1]).all(axis=0) if target != "regression" else False
+    known = np.isfinite(scores)
+    if target == "single":
+        known |= constant & (scores == -np.inf)
+        return np.flatnonzero(~known.all(axis=1) | (scores == -np.inf).all(axis=1))
+    return np.flatnonzero(~(known | constant).all(axis=1))

@@ -1,4 +1,10 @@
-"""Scores of single classes and groups, and classes without training clips."""
+"""Scores of single classes and groups, and classes without training clips.
+
+The score of a class over several folds has one definition for each metric, which results name
+(:func:`class_score_rule`): recall, F1 and other scores that count clips are those of all test clips
+together, so that recall is the diagonal of the confusion matrix; of AUCs and R² they are the means
+over folds, since scores of different probes cannot be ranked together (Forman & Scholz, 2010).
+"""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -7,14 +13,18 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.data.manifest import Manifest
-from probekit.metrics.metrics import Metric
+from probekit.metrics.metrics import METRICS, Metric
 from probekit.utils.text import join_names
 
 Scores = dict[str, dict[str, float | int | None]]
 """Name of a class or group to ``score`` (None where not defined) and its number of ``clips``."""
 
+ALL_CLIPS, FOLD_MEANS = "all test clips", "mean over folds"
+"""How the scores of a class over several folds are joined; a key of results."""
+
 _MAX_GROUPS = 200
 _NAMES_SHOWN = 5
+_RECALL = METRICS["accuracy"].per_class
 
 
 def class_scores(
@@ -24,8 +34,9 @@ def class_scores(
     targets: Array,
     scores: Array,
     fold: Array,
+    rule: str = "",
 ) -> Scores:
-    """Return each class's score: the mean over the folds in which it is defined.
+    """Return each class's score with its number of clips.
 
     Parameters
     ----------
@@ -36,24 +47,54 @@ def class_scores(
     target : {"single", "multi", "regression"}
         The kind of the targets.
     targets, scores : numpy.ndarray
-        Of all scored clips.
+        Of all scored clips, as the metric needs them.
     fold : numpy.ndarray of int, shape (clips,)
         Fold that each clip was scored in.
+    rule : {"", "all test clips", "mean over folds"}
+        How folds are joined; by default as :func:`class_score_rule` says.
 
     Returns
     -------
     dict of str to dict
         See :data:`Scores`.
     """
+    values = class_values(metric, targets, scores, fold, rule)
+    if target == "regression":
+        counts = np.full(len(values), len(targets))
+    else:
+        counts = _count_classes(targets, len(values))
+    return {name: _entry(values[k], counts[k]) for k, name in enumerate(names)}
+
+
+def class_values(
+    metric: Metric, targets: Array, scores: Array, fold: Array, rule: str = ""
+) -> Array:
+    """Return the score of each class, shape (classes,), NaN where it is not defined.
+
+    The arguments are those of :func:`class_scores`; a clip that is in several folds counts in each.
+    """
+    if (rule or class_score_rule(metric)) == ALL_CLIPS:
+        return metric.per_class(targets, scores)
     by_fold = [metric.per_class(targets[fold == k], scores[fold == k]) for k in np.unique(fold)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice")
-        mean = np.nanmean(by_fold, axis=0)
-    if target == "regression":
-        counts = np.full(len(mean), len(targets))
-    else:
-        counts = _count_classes(targets, len(mean))
-    return {name: _entry(mean[k], counts[k]) for k, name in enumerate(names)}
+        return np.asarray(np.nanmean(by_fold, axis=0))
+
+
+def class_score_rule(metric: Metric) -> str:
+    """Return how the scores of a class are joined over folds: from all clips, or the mean."""
+    return ALL_CLIPS if metric.pooled else FOLD_MEANS
+
+
+def class_score_name(metric: Metric) -> str:
+    """Return the name of the score of a class: of accuracy it is recall."""
+    return "recall" if metric.per_class is _RECALL else metric.title.partition(" (")[0]
+
+
+def class_score_title(metric: Metric, folds: int) -> str:
+    """Return the name with the rule: ``recall, all test clips``; of one fold without it."""
+    name = class_score_name(metric)
+    return f"{name}, {class_score_rule(metric)}" if folds > 1 else name
 
 
 def group_scores(metric: Metric, targets: Array, scores: Array, groups: Array) -> Scores:

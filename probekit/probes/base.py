@@ -27,6 +27,14 @@ class FittedProbe(Protocol):
         """Return scores, shape (clips, classes), of untransformed features, (clips, dim)."""
         ...
 
+    def predictions(self, features: Array) -> Array | None:
+        """Return the class of each clip that the probe predicts, shape (clips,).
+
+        None where it predicts the class of the highest score, as most probes do, and where clips
+        have tags or numbers.
+        """
+        ...
+
     def arrays(self) -> dict[str, Array]:
         """Return the arrays that are stored beside the result, by name; may be empty."""
         ...
@@ -84,6 +92,8 @@ class SelectedModel:
 class FitContext:
     """What a probe is fitted on; one for all folds of a run.
 
+    A copy in another process has neither ``progress`` nor ``client``: they belong to this one.
+
     Attributes
     ----------
     features : numpy.ndarray or probekit.solvers.row_blocks.RowSource, shape (clips, dim), float32
@@ -108,6 +118,8 @@ class FitContext:
         Called with the number of finished folds and the total.
     client : distributed.Client, optional
         Dask cluster that sums over rows read on demand.
+    probe : str
+        Name of the probe, for messages.
     """
 
     features: Any
@@ -121,6 +133,11 @@ class FitContext:
     jobs: int = 1
     progress: Callable[[int, int], None] | None = None
     client: Any = None
+    probe: str = "the probe"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields that another process can use."""
+        return {**self.__dict__, "progress": None, "client": None}
 
 
 class Probe(Protocol):

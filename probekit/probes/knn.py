@@ -45,6 +45,9 @@ class FittedKNN:
         weight /= weight.sum(axis=1, keepdims=True)
         return np.einsum("ck,ckn->cn", weight, self.values[rows])
 
+    def predictions(self, features: Array) -> None:
+        """Return None: the class of the highest score is predicted."""
+
     def arrays(self) -> dict[str, Array]:
         """Return nothing: the training clips are in the cache."""
         return {}
@@ -63,8 +66,7 @@ class KNN:
 
     def choose_all(self, context: FitContext) -> list[SelectedModel]:
         """Select settings on validation clips or all inner splits."""
-        fitter = _Fitter(context.clips.target, len(context.clips.class_names))
-        return choose_all(context, _grid(), GridSearch(fitter))
+        return choose_all(context, _grid(), GridSearch(_fit))
 
 
 def parse(parameters: str) -> KNN:
@@ -80,17 +82,10 @@ def _grid() -> list[Settings]:
     return [{"neighbours": k, "distance": d} for d in DISTANCES for k in reversed(COUNTS)]
 
 
-@dataclass(frozen=True)
-class _Fitter:
-    """Stores the training clips."""
-
-    target: str
-    classes: int
-
-    def __call__(
-        self, features: Array, targets: Array, settings: Settings, seed: int, *_: Any
-    ) -> Fit:
-        model = NearestNeighbors(metric=settings["distance"], algorithm="brute").fit(features)
-        one_hot = np.eye(self.classes)[targets] if self.target == "single" else targets
-        values = np.asarray(one_hot, np.float64)
-        return Fit(FittedKNN(model, values, settings["neighbours"], self.target != "regression"))
+def _fit(context: FitContext, features: Array, targets: Array, settings: Settings, *_: Any) -> Fit:
+    """Store the training clips."""
+    model = NearestNeighbors(metric=settings["distance"], algorithm="brute").fit(features)
+    target, classes = context.clips.target, len(context.clips.class_names)
+    one_hot = np.eye(classes)[targets] if target == "single" else targets
+    values = np.asarray(one_hot, np.float64)
+    return Fit(FittedKNN(model, values, settings["neighbours"], target != "regression"))

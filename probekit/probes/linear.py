@@ -71,6 +71,9 @@ class FittedLinear:
             scores[rows] = self.scaler(features[rows]) @ self.coef.T + self.intercept
         return scores
 
+    def predictions(self, features: Array) -> None:
+        """Return None: the class of the highest score is predicted."""
+
     def arrays(self) -> dict[str, Array]:
         """Return weights and scaler: ``coef`` acts on ``(features - mean) / scale``."""
         return {

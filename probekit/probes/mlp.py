@@ -14,7 +14,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from probekit._typing import Array
 from probekit.probes.base import FitContext, SelectedModel, Settings
-from probekit.probes.model_selection import Fit, GridSearch, choose_all, score_probe
+from probekit.probes.model_selection import Fit, GridSearch, Pair, choose_all, score_probe
 from probekit.utils.suggest import unknown_name_error
 
 
@@ -119,6 +119,9 @@ class FittedMLP:
         predictions = self.model.predict(features).reshape(len(features), -1)
         return np.asarray(predictions * self.scale + self.mean, np.float64)
 
+    def predictions(self, features: Array) -> None:
+        """Return None: the class of the highest score is predicted."""
+
     def arrays(self) -> dict[str, Array]:
         """Return weights and biases of each layer."""
         layers = zip(self.model.coefs_, self.model.intercepts_, strict=True)
@@ -159,8 +162,9 @@ class MLP:
     def choose_all(self, context: FitContext) -> list[SelectedModel]:
         """Select settings on validation clips or one inner split, and fit."""
         recipe = RECIPES[self.recipe]
-        search = GridSearch(partial(_fit, context, recipe))
-        return choose_all(context, recipe.grid(), search, max_inner_splits=1)
+        return choose_all(
+            context, recipe.grid(), GridSearch(partial(_fit, recipe)), max_inner_splits=1
+        )
 
 
 def parse(parameters: str) -> MLP:
@@ -171,13 +175,12 @@ def parse(parameters: str) -> MLP:
 
 
 def _fit(
-    context: FitContext,
     recipe: MLPRecipe,
+    context: FitContext,
     features: Array,
     targets: Array,
     settings: Settings,
-    seed: int,
-    held_out: tuple[Array, Array] | None,
+    held_out: Pair | None,
     epochs: int,
 ) -> Fit:
     """Train until the score on held-out clips stops improving, or for a number of epochs."""
@@ -188,7 +191,7 @@ def _fit(
         "alpha": settings["decay"],
         "batch_size": min(recipe.batch, len(features)),
         # not an int: scikit-learn would restart from it in every epoch, and draw the same batches
-        "random_state": np.random.RandomState(seed),
+        "random_state": np.random.RandomState(context.seed),
     }
     if context.clips.target == "regression":
         mean, scale = targets.mean(axis=0), np.maximum(targets.std(axis=0), 1e-12)

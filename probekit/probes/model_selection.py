@@ -14,6 +14,7 @@ from probekit.parallel import resources
 from probekit.parallel.pool import parallel_map
 from probekit.probes import transforms
 from probekit.probes.base import FitContext, FittedProbe, SelectedModel, Settings, best_index
+from probekit.scores.predictions import check_scores
 from probekit.tasks.splits import Split, inner_cv
 
 Pair = tuple[Array, Array]  # rows to fit on, rows to score
@@ -70,8 +71,8 @@ class Search(Protocol):
         ...
 
 
-# features and targets to fit on; settings; seed; features and targets held out, or None; epochs
-Fitter = Callable[[Array, Array, Settings, int, tuple[Array, Array] | None, int], Fit]
+# context; features and targets to fit on; settings; features and rows held out, or None; epochs
+Fitter = Callable[[FitContext, Array, Array, Settings, Pair | None, int], Fit]
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class GridSearch:
         with resources.single_threaded():
             for train, valid in pairs:
                 transform = transforms.fit_transform(context.steps, context.features[train])
-                held_out = (transform(context.features[valid]), context.targets[valid])
+                held_out = (transform(context.features[valid]), valid)
                 fit = partial(self._fit, context, transform, train, held_out=held_out)
                 fits.append([fit(settings) for settings in grid])
         return fits
@@ -119,11 +120,11 @@ class GridSearch:
         transform: transforms.Transform,
         rows: Array,
         settings: Settings,
-        held_out: tuple[Array, Array] | None,
+        held_out: Pair | None,
         epochs: int = 0,
     ) -> Fit:
         features, targets = transform(context.features[rows]), context.targets[rows]
-        fit = self.fitter(features, targets, settings, context.seed, held_out, epochs)
+        fit = self.fitter(context, features, targets, settings, held_out, epochs)
         return replace(fit, probe=transforms.Pipeline(transform, fit.probe))
 
 
@@ -228,16 +229,23 @@ def _choose(
 
 def _scores(context: FitContext, path: Sequence[Fit], pair: Pair) -> list[float]:
     """Return the metric of each fit on held-out clips."""
-    features, targets = context.features[pair[1]], context.targets[pair[1]]
-    return [score_probe(context, fit.probe, features, targets) for fit in path]
+    features = context.features[pair[1]]
+    return [score_probe(context, fit.probe, features, pair[1]) for fit in path]
 
 
-def score_probe(context: FitContext, probe: FittedProbe, features: Array, targets: Array) -> float:
-    """Return the metric of a probe on some clips; NaN if it is not defined on them."""
+def score_probe(context: FitContext, probe: FittedProbe, features: Array, rows: Array) -> float:
+    """Return the metric of a probe on the clips of some rows; NaN if it is not defined on them.
+
+    ``features`` are theirs, as the probe needs them. A DataError names clips without scores.
+    """
+    metric, target = context.metric, context.clips.target
     scores = probe.scores(features)
-    if context.metric.needs_probabilities and not probe.probabilities:
-        scores = metrics.to_probabilities(scores, context.clips.target)
-    return context.metric.score(targets, scores)
+    check_scores(scores, target, context.probe, context.clips.column("clip_id")[rows])
+    predicted = probe.predictions(features) if metric.needs_classes else None
+    prepared = metrics.prepare_scores(
+        metric, scores, target, probabilities=probe.probabilities, predicted=predicted
+    )
+    return metric.score(context.targets[rows], prepared)
 
 
 def _at_edge(grid: list[Settings], chosen: Settings) -> bool:

@@ -118,6 +118,9 @@ class Passthrough:
         """Return ``features``."""
         return features
 
+    def predictions(self, features: Array) -> None:
+        """Return None: the class of the highest score is predicted."""
+
     def arrays(self) -> dict[str, Array]:
         """Return nothing: the weights are the network's own."""
         return {}

@@ -14,7 +14,7 @@ from probekit.errors import DataError
 from probekit.metrics import bootstrap, metrics, per_class
 from probekit.metrics.metrics import Metric
 from probekit.probes import linear, pretrained_head, transforms
-from probekit.probes.base import FitContext, Probe, SelectedModel
+from probekit.probes.base import FitContext, FittedProbe, Probe, SelectedModel
 from probekit.probes.features import Features
 from probekit.probes.subsample import subsample_labels
 from probekit.scores import result_builder, scoring, store
@@ -141,18 +141,25 @@ class ProbeRun:
             jobs=jobs,
             progress=progress,
             client=client,
+            probe=self.probe.name,
         )
         models = self._fit(context)
         fit_seconds = perf_counter() - start
+        test_scores, own_classes = zip(
+            *(
+                _score(model.probe, context.features[split.test])
+                for split, model in zip(splits, models, strict=True)
+            ),
+            strict=True,
+        )
         predictions = result_builder.join_predictions(
             clips,
             targets,
             splits,
-            [
-                model.probe.scores(context.features[split.test])
-                for split, model in zip(splits, models, strict=True)
-            ],
+            test_scores,
+            probe=self.probe.name,
             probabilities=models[0].probe.probabilities,
+            own_classes=own_classes,
         )
         scores = scoring.score_predictions(
             predictions, metric.name, self.card.also, clips.class_names
@@ -266,6 +273,10 @@ class ProbeRun:
             if unseen:
                 notes.append(per_class.unseen_classes_note(unseen))
         return list(dict.fromkeys(notes))
+
+
+def _score(probe: FittedProbe, features: Array) -> tuple[Array, Array | None]:
+    return probe.scores(features), probe.predictions(features)
 
 
 def _weights(splits: list[Split], models: list[SelectedModel]) -> dict[str, Array]:

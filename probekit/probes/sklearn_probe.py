@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import product
 from typing import Any
@@ -14,7 +15,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 
 from probekit._typing import Array
-from probekit.errors import ProbekitError
+from probekit.errors import DataError, ProbekitError
 from probekit.probes.base import FitContext, SelectedModel, Settings
 from probekit.probes.model_selection import Fit, GridSearch, choose_all
 
@@ -54,6 +55,12 @@ class FittedEstimator:
             return np.asarray(self.model.decision_function(features), np.float64)
         return np.asarray(self.model.predict(features), np.float64)
 
+    def predictions(self, features: Array) -> Array | None:
+        """Return the classes that the estimator itself predicts; None for tags and numbers."""
+        if self.target != "single":
+            return None
+        return np.asarray(self.model.predict(features), np.int64)
+
     def arrays(self) -> dict[str, Array]:
         """Return coefficients, if the estimator has some."""
         arrays = {name: getattr(self.model, f"{name}_", None) for name in ("coef", "intercept")}
@@ -73,6 +80,11 @@ class FittedEstimator:
             return np.eye(classes)[self.model.predict(features)]
         if fitted.ndim == 1:
             fitted = np.stack([-fitted, fitted], axis=1)
+        if fitted.shape[1] != len(self.model.classes_):
+            raise DataError(
+                f"{type(self.model).__name__} gives {fitted.shape[1]} decision values for "
+                f"{len(self.model.classes_)} classes; one for each class is needed"
+            )
         scores = np.full((len(features), classes), absent)
         scores[:, self.model.classes_] = fitted
         return scores
@@ -127,8 +139,7 @@ class SklearnProbe:
                 f"--probe {self.name}: {context.clips.name} needs a {expected}, got "
                 f"{self.estimator.__name__}, a {kind}"
             )
-        fitter = _Fitter(self.estimator, context.clips.target, len(context.clips.class_names))
-        return choose_all(context, self.grid, GridSearch(fitter))
+        return choose_all(context, self.grid, GridSearch(partial(_fit, self.estimator)))
 
 
 def parse(text: str) -> SklearnProbe:
@@ -179,6 +190,11 @@ def parse(text: str) -> SklearnProbe:
                 f"{', '.join(known)}"
             )
     values = {key: [_parse_value(text, v) for v in value.split("|")] for key, _, value in pairs}
+    if "ovo" in values.get("decision_function_shape", []):
+        raise ProbekitError(
+            f"--probe {text}: decision_function_shape must be ovr, its default, got ovo: that "
+            "gives one number for each pair of classes, not for each class; it predicts the same"
+        )
     grid = [dict(zip(values, point, strict=True)) for point in product(*values.values())]
     return SklearnProbe(text, estimator, tuple(grid))
 
@@ -197,35 +213,32 @@ def _parse_value(text: str, value: str) -> Any:
         return parsed
 
 
-@dataclass(frozen=True)
-class _Fitter:
-    """Fits the class with some parameters."""
-
-    estimator: type
-    target: str
-    classes: int
-
-    def __call__(
-        self, features: Array, targets: Array, settings: Settings, seed: int, *_: Any
-    ) -> Fit:
-        model = self.estimator(**settings)
-        if "random_state" in model.get_params() and "random_state" not in settings:
-            model.set_params(random_state=seed)
-        tags = model.__sklearn_tags__()
-        # of the class itself: OneVsRestClassifier gives a constant tag probabilities in any case
-        probabilities = self.target != "regression" and hasattr(model, "predict_proba")
-        if self.target == "multi" and self.classes == 1:
-            targets = targets[:, 0]
-        elif self.target == "multi" and not (
-            tags.classifier_tags and tags.classifier_tags.multi_label
-        ):
-            model = OneVsRestClassifier(model)
-        if self.target == "regression" and not tags.target_tags.multi_output:
-            model = MultiOutputRegressor(model)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            warnings.filterwarnings("ignore", "Label .* is present in all training")
-            model.fit(features, targets)
-        stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-        fitted = FittedEstimator(model, self.target, self.classes, probabilities)
-        return Fit(fitted, converged=not stopped)
+def _fit(
+    estimator: type,
+    context: FitContext,
+    features: Array,
+    targets: Array,
+    settings: Settings,
+    *_: Any,
+) -> Fit:
+    """Fit the class with some parameters."""
+    target, classes = context.clips.target, len(context.clips.class_names)
+    model = estimator(**settings)
+    if "random_state" in model.get_params() and "random_state" not in settings:
+        model.set_params(random_state=context.seed)
+    tags = model.__sklearn_tags__()
+    # of the class itself: OneVsRestClassifier gives a constant tag probabilities in any case
+    probabilities = target != "regression" and hasattr(model, "predict_proba")
+    if target == "multi" and classes == 1:
+        targets = targets[:, 0]
+    elif target == "multi" and not (tags.classifier_tags and tags.classifier_tags.multi_label):
+        model = OneVsRestClassifier(model)
+    if target == "regression" and not tags.target_tags.multi_output:
+        model = MultiOutputRegressor(model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "Label .* is present in all training")
+        model.fit(features, targets)
+    stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
+    fitted = FittedEstimator(model, target, classes, probabilities)
+    return Fit(fitted, converged=not stopped)

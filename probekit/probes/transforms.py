@@ -93,6 +93,10 @@ class Pipeline:
         """Return the probe's scores of untransformed features."""
         return self.probe.scores(self.transform(features))
 
+    def predictions(self, features: Array) -> Array | None:
+        """Return the probe's predictions for untransformed features, if it makes its own."""
+        return self.probe.predictions(self.transform(features))
+
     def arrays(self) -> dict[str, Array]:
         """Return the arrays of the probe and of the transform."""
         statistics = {f"steps/{name}": getattr(self.transform, name) for name in ("mean", "scale")}

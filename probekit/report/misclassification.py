@@ -9,7 +9,7 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.errors import DataError
-from probekit.metrics.metrics import to_probabilities
+from probekit.metrics.metrics import one_hot, to_probabilities
 from probekit.report.leaderboard import LeaderboardRow
 from probekit.scores.predictions import Predictions, load_predictions
 
@@ -56,7 +56,7 @@ class Misclassified:
 def find_misclassified(rows: Sequence[LeaderboardRow]) -> list[Misclassified]:
     """Return the misclassified clips of each run; of several seeds, of the first one's.
 
-    One label a clip: misclassified if the class of the highest score is another. Several: as many
+    One label a clip: misclassified if the predicted class is another. Several: as many
     classes as the clip has labels, those of the highest scores, count as predicted; so no threshold
     is needed, and a clip without labels cannot be misclassified. Numbers: the tenth of the clips
     with the largest errors, in standard deviations of each target.
@@ -83,8 +83,10 @@ def _wrong_classes(label: str, predicted: Predictions) -> Misclassified:
         scores = to_probabilities(scores, predicted.target)
     labels = predicted.targets
     if labels.ndim == 1:
-        labels = (labels[:, None] == np.arange(scores.shape[1])).astype(np.int8)
+        labels = one_hot(labels, scores.shape[1]).astype(np.int8)
     top = _predicted_classes(scores, labels)
+    if predicted.own_classes is not None:
+        top = one_hot(predicted.own_classes, scores.shape[1])
     missed, false = (labels == 1) & ~top, top & (labels == 0)
     wrong = np.flatnonzero(false.any(axis=1))
     confidence = np.where(false[wrong], scores[wrong], -np.inf).max(axis=1, initial=-np.inf)

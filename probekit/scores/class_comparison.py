@@ -1,6 +1,6 @@
 """Per-class comparison of two runs: paired bootstrap and McNemar's exact test."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.stats import binomtest
@@ -10,6 +10,8 @@ from probekit.metrics import bootstrap, metrics
 from probekit.metrics.bootstrap import RESAMPLES, SEED, ResamplingUnits
 from probekit.metrics.metrics import Metric
 from probekit.scores.predictions import Predictions
+
+_CHUNK = 1 << 24  # counts in memory at once
 
 
 def resampled_differences(metric: Metric, first: Predictions, second: Predictions) -> Array:
@@ -25,27 +27,45 @@ def resampled_differences(metric: Metric, first: Predictions, second: Prediction
     Returns
     -------
     numpy.ndarray, shape (1000, classes)
-        First less second, mean over the folds in which both are defined; NaN if there is none.
+        First less second, by the metric's definition of class scores
+        (:func:`probekit.metrics.per_class.class_score_rule`): of all clips together, or the mean
+        over the folds in which both are defined; NaN where it is not defined.
     """
     units = ResamplingUnits.from_groups(first.fold, first.groups)
-    rng = np.random.default_rng(SEED)
-    total = np.zeros((RESAMPLES, first.scores.shape[1]))
-    n_defined = np.zeros_like(total)
     scores = [run.scores_for(metric) for run in (first, second)]
-    for rows, unit in zip(units.fold_rows, units.unit_numbers, strict=True):
-        rescore = [
+    scored_rows = [np.arange(len(first.fold))] if metric.pooled else units.fold_rows
+    rescores = [
+        [
             bootstrap.make_resampled_class_metric(metric, first.targets[rows], run[rows])
             for run in scores
         ]
-        start = 0
-        for counts in bootstrap.resample_counts(rng, unit, RESAMPLES):
-            difference = rescore[0](counts) - rescore[1](counts)
+        for rows in scored_rows
+    ]
+    differences = []
+    for counts in _resample_all_folds(units):
+        total = np.zeros((len(counts), first.scores.shape[1]))
+        n_defined = np.zeros_like(total)
+        for rows, (of_first, of_second) in zip(scored_rows, rescores, strict=True):
+            difference = of_first(counts[:, rows]) - of_second(counts[:, rows])
             defined = np.isfinite(difference)
-            total[start : start + len(counts)] += np.where(defined, difference, 0)
-            n_defined[start : start + len(counts)] += defined
-            start += len(counts)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(total / n_defined)
+            total += np.where(defined, difference, 0)
+            n_defined += defined
+        with np.errstate(invalid="ignore"):
+            differences.append(total / n_defined)
+    return np.concatenate(differences)
+
+
+def _resample_all_folds(units: ResamplingUnits) -> Iterator[Array]:
+    """Yield how often each clip of all folds was drawn, shape (some resamples, clips)."""
+    rng = np.random.default_rng(SEED)
+    clips = sum(len(rows) for rows in units.fold_rows)
+    most = max(1, _CHUNK // clips)
+    for start in range(0, RESAMPLES, most):
+        counts = np.empty((min(most, RESAMPLES - start), clips), np.int32)
+        for rows, unit in zip(units.fold_rows, units.unit_numbers, strict=True):
+            draws = bootstrap.resample_counts(rng, unit, len(counts))
+            counts[:, rows] = np.concatenate(list(draws))
+        yield counts
 
 
 def units_per_class(predictions: Predictions) -> Array:
@@ -86,8 +106,8 @@ def sign_test(metric: Metric, pairs: Sequence[tuple[Predictions, Predictions]]) 
     first = pairs[0][0]
     gains = np.sum(
         [
-            metrics.clip_scores(metric, a.targets, a.scores)
-            - metrics.clip_scores(metric, b.targets, b.scores)
+            metrics.clip_scores(metric, a.targets, a.scores_for(metric))
+            - metrics.clip_scores(metric, b.targets, b.scores_for(metric))
             for a, b in pairs
         ],
         axis=0,

@@ -12,6 +12,7 @@ from probekit.errors import DataError
 from probekit.metrics import bootstrap, metrics
 from probekit.metrics.bootstrap import Interval
 from probekit.metrics.metrics import Metric
+from probekit.utils.text import summarize_ids
 
 if TYPE_CHECKING:
     from probekit.scores.store import Result
@@ -39,6 +40,10 @@ class Predictions:
         Kind of ``targets``.
     probabilities : bool
         Whether ``scores`` are probabilities.
+    own_classes : numpy.ndarray of int, shape (clips,), optional
+        Classes that the probe predicts, where these are not those of the highest scores, as with
+        an SVC, whose classes vote in pairs. They count wherever a predicted class does; scores are
+        for rankings and probabilities.
     """
 
     clip_ids: Array
@@ -49,12 +54,22 @@ class Predictions:
     groups: Array
     target: str
     probabilities: bool
+    own_classes: Array | None = None
+
+    @property
+    def classes(self) -> Array:
+        """The predicted class of each clip, for one label a clip; of equal scores the first."""
+        return self.scores.argmax(axis=1) if self.own_classes is None else self.own_classes
 
     def scores_for(self, metric: Metric) -> Array:
-        """Return the scores, as probabilities where the metric needs these."""
-        if metric.needs_probabilities and not self.probabilities:
-            return metrics.to_probabilities(self.scores, self.target)
-        return self.scores
+        """Return the scores as the metric needs them; see :func:`metrics.prepare_scores`."""
+        return metrics.prepare_scores(
+            metric,
+            self.scores,
+            self.target,
+            probabilities=self.probabilities,
+            predicted=self.own_classes,
+        )
 
     def by_fold(self, metric: Metric) -> list[float]:
         """Return the metric of each fold; NaN where it is not defined."""
@@ -79,17 +94,35 @@ class Predictions:
             targets=self.targets[rows],
             scores=self.scores[rows],
             groups=self.groups[rows],
+            own_classes=None if self.own_classes is None else self.own_classes[rows],
         )
 
     def arrays(self) -> dict[str, Any]:
         """Return the arrays of the HDF5 file beside a result."""
-        return {
+        arrays = {
             "predictions/clip_id": self.clip_ids,
             "predictions/fold": np.array(self.folds)[self.fold],
             "predictions/target": self.targets,
             "predictions/scores": self.scores,
             "predictions/group": self.groups,
         }
+        if self.own_classes is not None:
+            arrays["predictions/class"] = self.own_classes
+        return arrays
+
+
+def check_scores(scores: Array, target: str, probe: str, clip_ids: Array) -> None:
+    """Raise a DataError with the probe and the clips if scores cannot be ranked.
+
+    See :func:`probekit.metrics.metrics.undefined_clips`. A NaN would count as a class, the first.
+    """
+    rows = metrics.undefined_clips(scores, target)
+    if len(rows):
+        raise DataError(
+            f"the scores of {probe} are NaN or infinite for {len(rows):,} of {len(scores):,} "
+            f"clips: {summarize_ids(list(map(str, clip_ids[rows])), 3)}. They cannot be ranked: "
+            "use other settings, or another probe"
+        )
 
 
 def load_predictions(path: Path, result: "Result") -> Predictions:
@@ -110,7 +143,7 @@ def load_predictions(path: Path, result: "Result") -> Predictions:
     Raises
     ------
     DataError
-        If the HDF5 file is missing or incomplete.
+        If the HDF5 file is missing or incomplete, or a score is NaN.
     """
     path = path.with_suffix(".h5")
     folds = tuple(fold["fold"] for fold in result["folds"])
@@ -120,12 +153,30 @@ def load_predictions(path: Path, result: "Result") -> Predictions:
             group = file["predictions"]
             text = {k: np.char.decode(group[k][:], "utf-8") for k in ("clip_id", "fold", "group")}
             targets, scores = group["target"][:], group["scores"][:]
+            own_classes = group["class"][:] if "class" in group else None
         numbers = {name: k for k, name in enumerate(folds)}
         fold = np.array([numbers[name] for name in text["fold"]], np.int64)
-        if {len(fold), len(text["clip_id"]), len(text["group"]), len(targets)} != {len(scores)}:
+        columns = [fold, text["clip_id"], text["group"], targets]
+        columns += [] if own_classes is None else [own_classes]
+        if {len(column) for column in columns} != {len(scores)}:
             raise ValueError("some clips have no score or no label")
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not the predictions of a result ({error})") from error
+    undefined = text["clip_id"][np.isnan(scores).any(axis=1)]
+    if len(undefined):
+        raise DataError(
+            f"{path}: the scores of {result['probe']} are NaN for {len(undefined):,} of "
+            f"{len(scores):,} clips: {summarize_ids(list(map(str, undefined)), 3)}. They count as "
+            "no class: delete the result, and evaluate with other settings or another probe"
+        )
     return Predictions(
-        text["clip_id"], fold, folds, targets, scores, text["group"], target, probabilities
+        clip_ids=text["clip_id"],
+        fold=fold,
+        folds=folds,
+        targets=targets,
+        scores=scores,
+        groups=text["group"],
+        target=target,
+        probabilities=probabilities,
+        own_classes=own_classes,
     )

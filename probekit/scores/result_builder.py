@@ -11,9 +11,10 @@ import numpy as np
 from probekit._typing import Array
 from probekit.cards import TaskCard
 from probekit.data.manifest import Manifest
+from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.scores import store
-from probekit.scores.predictions import Predictions
+from probekit.scores.predictions import Predictions, check_scores
 from probekit.scores.scoring import ScoreReport
 from probekit.scores.store import Clips, Fold, Result, Source
 
@@ -50,19 +51,55 @@ def join_predictions(
     splits: Sequence[SplitRows],
     scores: Sequence[Array],
     *,
+    probe: str,
     probabilities: bool,
+    own_classes: Sequence[Array | None] = (),
 ) -> Predictions:
-    """Return the predictions of all folds; ``scores[k]`` are those of ``splits[k].test``."""
+    """Return the predictions of all folds.
+
+    Parameters
+    ----------
+    clips : Manifest
+        The clips.
+    targets : numpy.ndarray
+        Their targets.
+    splits : sequence of SplitRows
+        The folds.
+    scores : sequence of numpy.ndarray
+        ``scores[k]`` are those of ``splits[k].test``.
+    probe : str
+        Name of the probe, for messages.
+    probabilities : bool
+        Whether they are probabilities.
+    own_classes : sequence of numpy.ndarray or None, optional
+        Predicted classes, in the order of ``scores``, of a probe that predicts them itself.
+
+    Raises
+    ------
+    DataError
+        If scores are NaN or infinite; names fold and clips.
+    """
+    ids = clips.column("clip_id")
+    for split, of_fold in zip(splits, scores, strict=True):
+        try:
+            check_scores(of_fold, clips.target, probe, ids[split.test])
+        except DataError as error:
+            raise DataError(f"{clips.name}, split {split.name!r}: {error}") from error
     rows = np.concatenate([split.test for split in splits])
+    joined = np.concatenate(list(scores))
+    predicted = [classes for classes in own_classes if classes is not None]
+    # stored only where they differ from the highest scores in some clip
+    differ = bool(predicted) and (np.concatenate(predicted) != joined.argmax(axis=1)).any()
     return Predictions(
-        clip_ids=clips.column("clip_id")[rows],
+        clip_ids=ids[rows],
         fold=np.concatenate([np.full(len(split.test), k) for k, split in enumerate(splits)]),
         folds=tuple(split.name for split in splits),
         targets=targets[rows],
-        scores=np.concatenate(list(scores)),
+        scores=joined,
         groups=clips.column("group")[rows],
         target=clips.target,
         probabilities=probabilities,
+        own_classes=np.concatenate(predicted).astype(np.int64) if differ else None,
     )
 
 
@@ -133,6 +170,7 @@ def build_result(
         interval=scores["interval"],
         also=scores["also"],
         folds=folds,
+        class_scores=scores["class_scores"],
         per_class=scores["per_class"],
         per_group=scores["per_group"],
         grid=grid,

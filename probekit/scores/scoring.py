@@ -2,14 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from probekit.metrics import bootstrap, metrics
 from probekit.metrics.metrics import Metric
-from probekit.metrics.per_class import Scores, class_scores, group_scores
-from probekit.scores.predictions import Predictions
+from probekit.metrics.per_class import (
+    FOLD_MEANS,
+    Scores,
+    class_score_rule,
+    class_scores,
+    group_scores,
+)
+from probekit.scores.predictions import Predictions, load_predictions
+
+if TYPE_CHECKING:
+    from probekit.scores.store import Result
 
 
 class ExtraMetric(TypedDict):
@@ -28,12 +38,18 @@ class ScoreReport(TypedDict):
     folds: list[float]
     interval: dict[str, Any]
     also: dict[str, ExtraMetric]
+    class_scores: str
     per_class: Scores
     per_group: Scores
 
 
 def score_predictions(
-    predictions: Predictions, metric: str, also: Sequence[str], names: Sequence[str]
+    predictions: Predictions,
+    metric: str,
+    also: Sequence[str],
+    names: Sequence[str],
+    *,
+    class_rule: str = "",
 ) -> ScoreReport:
     """Score predictions.
 
@@ -47,6 +63,9 @@ def score_predictions(
         Its further metrics.
     names : sequence of str
         Its classes in their order, or its regression targets.
+    class_rule : {"", "all test clips", "mean over folds"}
+        How class scores are joined over folds; by default as
+        :func:`probekit.metrics.per_class.class_score_rule` says.
 
     Returns
     -------
@@ -56,6 +75,7 @@ def score_predictions(
     main = metrics.get_metric(metric)
     fold_scores, scores = predictions.by_fold(main), predictions.scores_for(main)
     targets = predictions.targets
+    rule = class_rule or class_score_rule(main)
     return ScoreReport(
         score=float(np.mean(fold_scores)),
         spread=float(np.std(fold_scores)),
@@ -67,8 +87,33 @@ def score_predictions(
             "seed": bootstrap.SEED,
         },
         also={name: _extra_metric(predictions, metrics.get_metric(name)) for name in also},
-        per_class=class_scores(main, names, predictions.target, targets, scores, predictions.fold),
+        class_scores=rule,
+        per_class=class_scores(
+            main, names, predictions.target, targets, scores, predictions.fold, rule
+        ),
         per_group=group_scores(main, targets, scores, predictions.groups),
+    )
+
+
+def read_class_scores(path: Path, result: "Result") -> Scores:
+    """Return the class scores of a result, by today's definition whoever stored it.
+
+    Earlier versions stored means over folds for every metric; where the definition is another one
+    now, they are computed again from the predictions. A DataError says if these are missing.
+    """
+    metric = metrics.get_metric(result["metric"])
+    rule = class_score_rule(metric)
+    if len(result["folds"]) < 2 or rule == result.get("class_scores", FOLD_MEANS):
+        return result["per_class"]
+    predictions = load_predictions(path, result)
+    scores = predictions.scores_for(metric)
+    return class_scores(
+        metric,
+        result["classes"],
+        result["target"],
+        predictions.targets,
+        scores,
+        predictions.fold,
     )
 
 

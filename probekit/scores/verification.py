@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from probekit.errors import ProbekitError
+from probekit.metrics.per_class import FOLD_MEANS
 from probekit.scores import scoring, store
 from probekit.scores.predictions import load_predictions
 from probekit.scores.store import Result
@@ -50,10 +51,19 @@ def verify(reports: str | Path | None = None) -> list[Verification]:
 
 def _mismatches(path: Path, result: Result) -> Iterator[str]:
     """Yield what differs between a result and its predictions."""
+    rule = result.get("class_scores", FOLD_MEANS)  # of earlier versions
     recomputed = scoring.score_predictions(
-        load_predictions(path, result), result["metric"], list(result["also"]), result["classes"]
+        load_predictions(path, result),
+        result["metric"],
+        list(result["also"]),
+        result["classes"],
+        class_rule=rule,
     )
-    stored = {**result, "folds": [fold["score"] for fold in result["folds"]]}
+    stored = {
+        **result,
+        "class_scores": rule,
+        "folds": [fold["score"] for fold in result["folds"]],
+    }
     for name, value in recomputed.items():
         yield from _differences(name, stored[name], value)
 

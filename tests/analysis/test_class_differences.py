@@ -5,7 +5,9 @@ import pytest
 from scipy.stats import binom, norm
 
 from probekit.analysis.class_differences import class_differences
+from probekit.analysis.confusion import confusion
 from probekit.errors import DataError, ProbekitError
+from probekit.scores import groups
 
 
 def runs(kept, right, targets, **others):
@@ -41,6 +43,21 @@ def test_intervals_are_those_of_shares_and_p_is_mcnemar_s(kept):
     assert found.order[0] == 0 and (np.diff(found.difference[list(found.order)]) <= 0).all()
     assert found.rows()[0]["class"] == "class 0" and found.rows()[0]["units"] == 300
     assert found.score_name == "recall" and "900 test clips" in found.caption
+
+
+def test_scores_are_those_of_results_show_and_of_the_confusion_matrix(kept):
+    fold = np.repeat([0, 1, 2], [200, 60, 40])
+    targets = np.arange(300) % 3
+    runs(kept, {"one": [0.9, 0.7, 0.5], "other": 0.6}, targets, fold=fold)
+    found = class_differences("one", "other", task="mine", reports=kept.root)
+    assert "300 test clips that both scored, all folds together, with" in found.caption
+    assert found.facts()["class_scores"] == "all test clips"
+    for k, name in enumerate(("one", "other")):
+        [result] = groups.resolve_run(name, "mine", kept.root).results
+        shown = [row["score"] for row in result["per_class"].values()]
+        diagonal = np.diag(confusion(name, task="mine", reports=kept.root).proportions)
+        np.testing.assert_allclose(found.scores[:, k], shown, rtol=1e-12)
+        np.testing.assert_allclose(found.scores[:, k], diagonal, rtol=1e-12)
 
 
 def test_swapped_runs_have_the_opposite_signs(kept):

@@ -372,3 +372,45 @@ def test_metrics_travel_to_other_processes():
 def test_parameters_out_of_range_are_unknown_names(name):
     with pytest.raises(UnknownNameError, match="unknown metric"):
         metrics.get_metric(name)
+
+
+# ---- what a metric is given
+
+
+def test_only_the_predicted_class_counts_where_it_is_known():
+    targets, scores = draw_single()
+    predicted = np.random.default_rng(1).integers(0, 6, len(targets))
+    for name in ("accuracy", "balanced-accuracy", "f1-macro", "f1-weighted@0.9"):
+        metric = metrics.get_metric(name)
+        given = metrics.prepare_scores(
+            metric, scores, "single", probabilities=False, predicted=predicted
+        )
+        np.testing.assert_array_equal(given, np.eye(6)[predicted])
+    for name in ("top-2", "log-loss"):
+        metric = metrics.get_metric(name)
+        given, plain = (
+            metrics.prepare_scores(metric, scores, "single", probabilities=False, predicted=classes)
+            for classes in (predicted, None)
+        )
+        np.testing.assert_array_equal(given, plain)
+    assert metrics.prepare_scores(metric, scores, "single", probabilities=True) is scores
+
+
+@pytest.mark.parametrize(
+    ("target", "rows", "expected"),
+    [
+        ("single", [[0.0, 1.0], [2.0, 3.0]], []),
+        ("single", [[0.0, np.nan], [2.0, 3.0]], [0]),
+        ("single", [[0.0, -np.inf], [2.0, -np.inf]], []),  # a class without training clips
+        ("single", [[0.0, -np.inf], [2.0, 3.0]], [0]),
+        ("single", [[-np.inf, -np.inf], [-np.inf, 3.0]], [0]),
+        ("single", [[0.0, np.inf], [2.0, np.inf]], [0, 1]),  # never: one class for all clips
+        ("multi", [[np.inf, -np.inf], [np.inf, -np.inf]], []),  # tags of all and of no clips
+        ("multi", [[np.inf, 0.0], [1.0, 0.0]], [0]),
+        ("multi", [[np.nan, 0.0], [np.nan, 0.0]], [0, 1]),
+        ("regression", [[0.0, 1.0], [np.inf, 1.0]], [1]),
+        ("regression", [[np.inf, 1.0], [np.inf, 1.0]], [0, 1]),
+    ],
+)
+def test_scores_that_cannot_be_ranked(target, rows, expected):
+    assert metrics.undefined_clips(np.array(rows), target).tolist() == expected

@@ -8,10 +8,10 @@ from probekit.probes import knn, registry
 
 
 def fitted(job, count, distance):
-    make = knn._Fitter(job.clips.target, len(job.clips.class_names))
     [split] = job.splits
     settings = {"neighbours": count, "distance": distance}
-    return make(job.features[split.train], job.targets[split.train], settings, 0, None, 0).probe
+    features, targets = job.features[split.train], job.targets[split.train]
+    return knn._fit(job, features, targets, settings, None, 0).probe
 
 
 @pytest.mark.parametrize("distance", knn.DISTANCES)

@@ -17,8 +17,10 @@ def parts(job):
 
 
 def fit(job, held=True, seed=0, epochs=0, recipe=RECIPE):
+    [split] = job.splits
     train, valid, _ = parts(job)
-    return mlp._fit(job, recipe, *train, SETTINGS, seed, valid if held else None, epochs)
+    held_out = (valid[0], split.valid) if held else None
+    return mlp._fit(recipe, replace(job, seed=seed), *train, SETTINGS, held_out, epochs)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "log-loss"])
@@ -36,7 +38,7 @@ def test_early_stopping_goes_back_to_the_best_epoch(make_job, monkeypatch, metri
     assert seen[-1] != best and seen[0] != best  # the example asks for it
     assert found.iterations == seen.index(best) + 1
     assert len(seen) == found.iterations + RECIPE.patience
-    assert score_probe(job, found.probe, *parts(job)[1]) == best
+    assert score_probe(job, found.probe, parts(job)[1][0], job.splits[0].valid) == best
     assert found.converged
 
 

@@ -25,6 +25,9 @@ class Guess:
         truth = features[:, 0].round().astype(int)
         return np.eye(3)[np.where(right, truth, (truth + 1) % 3)]
 
+    def predictions(self, features):
+        return None
+
     def arrays(self):
         return {}
 
@@ -35,10 +38,11 @@ class Spy:
     def __init__(self, epochs=()):
         self.calls, self.epochs = [], epochs
 
-    def __call__(self, features, targets, settings, seed, held, epochs):
+    def __call__(self, context, features, targets, settings, held, epochs):
         rows = features[:, 1].astype(int)
         other = None if held is None else held[0][:, 1].astype(int)
-        self.calls.append((settings, set(rows), other, seed, epochs))
+        assert held is None or np.array_equal(held[1], other)
+        self.calls.append((settings, set(rows), other, context.seed, epochs))
         number = self.epochs[(len(self.calls) - 1) % len(self.epochs)] if self.epochs else 0
         return Fit(Guess(settings["level"], rows), iterations=number)
 

@@ -1,5 +1,7 @@
 """Every kind of probe: what it is called, and that it never looks at a test clip."""
 
+import pickle
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -104,6 +106,31 @@ def test_progress_counts_folds(make_job):
     registry.get_probe("knn").choose_all(job)
     assert seen[-1] == (3, 3)
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+
+
+@pytest.mark.parametrize(
+    "name", [*NAMES[1:4], "sklearn.ensemble:RandomForestClassifier:n_estimators=5"]
+)
+def test_folds_in_two_processes_are_as_in_one(make_job, name):
+    lock, seen = threading.Lock(), []  # a progress bar holds a lock, which no process can be sent
+
+    def progress(*pair):
+        with lock:
+            seen.append(pair)
+
+    kind, job = registry.get_probe(name), make_job(protocol="folds")
+    both = kind.choose_all(replace(job, jobs=2, progress=progress))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    for one, other in zip(kind.choose_all(job), both, strict=True):
+        assert same(one, other, job.features)
+
+
+def test_what_belongs_to_this_process_is_not_sent(make_job):
+    job = make_job(progress=threading.Lock().acquire, client=threading.Lock(), seed=3)
+    copy = pickle.loads(pickle.dumps(job))  # noqa: S301
+    assert (copy.progress, copy.client, copy.seed) == (None, None, 3)
+    assert job.progress and job.client
+    np.testing.assert_array_equal(copy.features, job.features)
 
 
 def test_names_and_facts():

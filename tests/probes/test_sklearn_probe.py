@@ -3,12 +3,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.svm import SVC
 
 from probekit.errors import DataError, ProbekitError
+from probekit.metrics import metrics
 from probekit.probes import sklearn_probe
+from probekit.probes.model_selection import score_probe
+from probekit.scores import result_builder
 
 TAGGERS = [
     "sklearn.linear_model:LogisticRegression",  # one a tag
@@ -55,6 +60,119 @@ def test_scores_are_the_estimators_own(make_job):
     np.testing.assert_allclose(
         own.scores(job.features[split.test]), forest.predict_proba(job.features[split.test])
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "theirs"),
+    [
+        ("sklearn.svm:SVC:C=2", SVC(C=2)),  # classes vote in pairs; ties go to the first
+        ("sklearn.svm:SVC:C=2,break_ties=true", SVC(C=2, break_ties=True)),
+        ("sklearn.svm:SVC:kernel=linear,probability=true", None),
+    ],
+)
+def test_predicted_classes_are_the_estimators_own(make_job, text, theirs):
+    job = make_job(steps=(), classes=6, clips=480, dim=3, noise=4.0)
+    [split] = job.splits
+    fitted = np.r_[split.train, split.valid]
+    features, truth = job.features[split.test], job.targets[split.test]
+    theirs = SVC(kernel="linear", probability=True, random_state=0) if theirs is None else theirs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn 1.9 deprecates probability
+        predicted = theirs.fit(job.features[fitted], job.targets[fitted]).predict(features)
+        own = choose(text, job).probe
+    scores = own.scores(features)
+    differ = own.predictions(features) != scores.argmax(axis=1)
+    np.testing.assert_array_equal(own.predictions(features), predicted)
+    assert differ.any() == ("break_ties" not in text)  # the example asks for it
+    joined = result_builder.join_predictions(
+        job.clips,
+        job.targets,
+        [split],
+        [scores],
+        probe=text,
+        probabilities=own.probabilities,
+        own_classes=[own.predictions(features)],
+    )
+    assert (joined.own_classes is None) == ("break_ties" in text)
+    np.testing.assert_array_equal(joined.classes, predicted)
+    reference = {
+        "accuracy": sk.accuracy_score(truth, predicted),
+        "balanced-accuracy": sk.balanced_accuracy_score(truth, predicted),
+        "f1-macro": sk.f1_score(truth, predicted, average="macro"),
+        "top-3": sk.top_k_accuracy_score(truth, scores, k=3),  # by the scores
+    }
+    for name, expected in reference.items():
+        metric = metrics.get_metric(name)
+        assert joined.by_fold(metric) == [pytest.approx(expected, abs=1e-12)]
+        chosen = score_probe(replace(job, metric=metric), own, features, split.test)
+        assert chosen == joined.by_fold(metric)[0]  # settings are selected by the same number
+
+
+def test_tags_and_numbers_have_no_predicted_class(make_job):
+    for text, target in ((TAGGERS[1], "multi"), ("sklearn.linear_model:Ridge", "regression")):
+        job = make_job(target)
+        assert choose(text, job).probe.predictions(job.features) is None
+
+
+class Overflowing(ClassifierMixin, BaseEstimator):
+    """Its decision values are not finite for features beyond a limit."""
+
+    def __init__(self, value=np.nan):
+        self.value = value
+
+    def fit(self, features, targets):
+        self.classes_ = np.unique(targets)
+        return self
+
+    def decision_function(self, features):
+        scores = np.tile(np.arange(3.0), (len(features), 1))
+        scores[features[:, 0] > 50, 1] = self.value
+        return scores
+
+    def predict(self, features):
+        return np.full(len(features), 2)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_an_error_that_names_the_clips(make_job, value):
+    job = make_job(steps=(), probe="mine:Overflowing")
+    [split] = job.splits
+    probe = sklearn_probe.SklearnProbe("mine:Overflowing", Overflowing, ({"value": value},))
+    features = job.features.copy()
+    features[split.valid[3]] = 99
+    words = (
+        rf"mine, split 'test', choosing settings on {len(split.valid)} validation clips: the scores"
+        rf" of mine:Overflowing are NaN or infinite for 1 of {len(split.valid)} clips: "
+        rf"'c{split.valid[3]:03d}'"
+    )
+    with pytest.raises(DataError, match=words):
+        probe.choose_all(replace(job, features=features))
+    [chosen] = probe.choose_all(job)
+    features = job.features.copy()
+    features[split.test[:2]] = 99
+    ids = ", ".join(f"'c{row:03d}'" for row in split.test[:2])
+    with pytest.raises(DataError, match=rf"mine, split 'test': the scores of P are .* {ids}\. "):
+        result_builder.join_predictions(
+            job.clips,
+            job.targets,
+            [split],
+            [chosen.probe.scores(features[split.test])],
+            probe="P",
+            probabilities=False,
+        )
+
+
+def test_decision_values_of_pairs_are_refused(make_job):
+    with pytest.raises(ProbekitError, match="decision_function_shape must be ovr, its default"):
+        sklearn_probe.parse("sklearn.svm:SVC:decision_function_shape=ovo|ovr")
+
+    class Pairs(Overflowing):
+        def decision_function(self, features):
+            return np.zeros((len(features), 6))
+
+    job = make_job()
+    with pytest.raises(DataError, match="Pairs gives 6 decision values for 3 classes"):
+        sklearn_probe.SklearnProbe("mine:Pairs", Pairs, ({},)).choose_all(job)
 
 
 def test_seeds_where_there_is_chance(make_job):

@@ -1,9 +1,13 @@
 """Scores of classes on resamples are those of the metric on repeated clips."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from sklearn.metrics import recall_score
 
 from probekit.metrics import bootstrap, metrics
+from probekit.metrics.per_class import FOLD_MEANS, class_values
 from probekit.scores import class_comparison
 from probekit.scores.predictions import Predictions
 
@@ -41,6 +45,10 @@ def made(target, clips=60, classes=4, seed=0, fold=None, groups=None):
     return Predictions(ids, fold, folds, targets, scores, groups, target, False)
 
 
+def units_of(found):
+    return bootstrap.ResamplingUnits.from_groups(found.fold, found.groups)
+
+
 @pytest.mark.parametrize(("name", "target"), CASES)
 def test_as_the_metric_scores_repeated_clips(name, target):
     found, metric = made(target), metrics.get_metric(name)
@@ -56,21 +64,64 @@ def test_as_the_metric_scores_repeated_clips(name, target):
         np.testing.assert_allclose(row, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_differences_are_over_the_folds_in_which_both_are_defined():
-    fold = np.arange(60) % 2
-    one = made("single", fold=fold)
-    other = made("single", seed=1, fold=fold)
-    one.targets[fold == 1] = np.where(one.targets[fold == 1] == 3, 0, one.targets[fold == 1])
-    other = Predictions(**{**vars(one), "scores": other.scores})
-    metric = metrics.get_metric("accuracy")
+def test_differences_of_areas_are_over_the_folds_in_which_both_are_defined():
+    fold = np.arange(120) % 2
+    one = made("multi", clips=120, fold=fold)
+    other = made("multi", clips=120, seed=1, fold=fold)
+    one.targets[fold == 1, 3] = 0  # class 3 is in the first fold only
+    other = replace(one, scores=other.scores)
+    metric = metrics.get_metric("roc-auc")
     drawn = class_comparison.resampled_differences(metric, one, other)
     assert drawn.shape == (1000, 4) and np.isfinite(drawn).mean() > 0.99
-    first = fold == 0  # class 3 is in the first fold only
+    first = fold == 0
     expected = np.subtract(
         *(metric.per_class(side.targets[first], side.scores[first])[3] for side in (one, other))
     )
-    # the mean of 1,000 draws, with a standard error of 0.006
-    assert abs(np.nanmean(drawn[:, 3]) - expected) < 0.03
+    # the mean of 1,000 draws, with a standard error of 0.004
+    assert abs(np.nanmean(drawn[:, 3]) - expected) < 0.02
+
+
+def test_differences_of_recall_are_of_all_clips():
+    fold = np.repeat([0, 1, 2], [140, 40, 20])
+    one = made("single", clips=200, fold=fold)
+    other = replace(one, scores=made("single", clips=200, seed=1).scores)
+    metric = metrics.get_metric("accuracy")
+    drawn = class_comparison.resampled_differences(metric, one, other)
+    recalls = [
+        recall_score(one.targets, run.scores.argmax(axis=1), average=None) for run in (one, other)
+    ]
+    expected = np.subtract(*recalls)
+    # a ratio's mean over 1,000 draws: standard error 0.002, bias of the order of 1 / clips
+    np.testing.assert_allclose(drawn.mean(axis=0), expected, atol=0.01)
+    by_fold = [
+        class_values(metric, one.targets, run.scores, fold, FOLD_MEANS) for run in (one, other)
+    ]
+    assert np.abs(np.subtract(*by_fold) - expected).max() > 0.03  # the example asks for it
+    for number, rows in enumerate(class_comparison._resample_all_folds(units_of(one))):
+        assert number == 0 and rows.shape == (1000, 200)
+        for k in range(3):  # within folds
+            assert (rows[:, fold == k].sum(axis=1) == (fold == k).sum()).all()
+
+
+def test_many_clips_are_drawn_part_by_part(monkeypatch):
+    found = made("single", clips=90, fold=np.arange(90) % 3)
+    monkeypatch.setattr(class_comparison, "_CHUNK", 90 * 300)
+    drawn = list(class_comparison._resample_all_folds(units_of(found)))
+    assert [len(rows) for rows in drawn] == [300, 300, 300, 100]
+    assert (np.concatenate(drawn).sum(axis=1) == 90).all()
+
+
+def test_predicted_classes_count_in_both_tests():
+    one = made("single", clips=200)
+    right = replace(one, own_classes=one.targets)  # whatever the scores are
+    metric = metrics.get_metric("accuracy")
+    drawn = class_comparison.resampled_differences(metric, right, one)
+    recall = recall_score(one.targets, one.scores.argmax(axis=1), average=None)
+    np.testing.assert_allclose(drawn.mean(axis=0), 1 - recall, atol=0.02)
+    wrong = np.bincount(one.targets[one.scores.argmax(axis=1) != one.targets], minlength=4)
+    np.testing.assert_allclose(
+        class_comparison.sign_test(metric, [(right, one)]), 0.5 ** (wrong - 1.0), rtol=1e-9
+    )
 
 
 def test_units_are_clips_or_groups():

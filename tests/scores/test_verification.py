@@ -2,15 +2,18 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
-from probekit.metrics import bootstrap
+from probekit.errors import DataError
+from probekit.metrics import bootstrap, metrics, per_class
 from probekit.scores import groups as groups_module
+from probekit.scores import scoring, verification
 from probekit.scores import store as store_module
-from probekit.scores import verification
+from probekit.scores.predictions import load_predictions
 
 RNG = np.random.default_rng(0)
 
@@ -51,6 +54,63 @@ def test_what_was_kept_follows_to_the_last_digit(kept):
         (name, "mine", ()) for name in "abc"
     ]
     assert found[0].path == path
+
+
+def test_class_scores_of_earlier_versions_are_verified_by_their_own_definition(kept):
+    store, path = kept
+    result = store_module.load(path)
+    assert result["class_scores"] == "all test clips"
+    run = load_predictions(path, result)
+    metric = metrics.get_metric("accuracy")
+    means = per_class.class_scores(
+        metric,
+        result["classes"],
+        "single",
+        run.targets,
+        run.scores,
+        run.fold,
+        per_class.FOLD_MEANS,
+    )
+    assert means != result["per_class"]
+    old = {**result, "per_class": means}
+    del old["class_scores"]
+    path.write_text(json.dumps(old))
+    assert not faults(store)
+    # what is shown has the same definition whoever stored it
+    assert scoring.read_class_scores(path, store_module.load(path)) == result["per_class"]
+    path.write_text(json.dumps({**result, "per_class": means}))  # they are not what it says
+    assert all(fault.startswith("per_class: class") for fault in faults(store)) and faults(store)
+    path.with_suffix(".h5").unlink()
+    assert scoring.read_class_scores(path, result) == result["per_class"]
+    with pytest.raises(DataError, match="not the predictions of a result"):
+        scoring.read_class_scores(path, old)
+
+
+def test_a_score_that_is_nan_counts_as_no_class(kept):
+    store, path = kept
+    with h5py.File(path.with_suffix(".h5"), "a") as file:
+        file["predictions/scores"][5, 1] = np.nan
+    words = "the scores of linear are NaN for 1 of 60 clips: 'c5'. They count as no class"
+    assert any(words in fault for fault in faults(store))
+
+
+def test_predicted_classes_are_stored_where_they_are_not_those_of_the_highest_scores(kept):
+    store, path = kept
+    result = store_module.load(path)
+    run = load_predictions(path, result)
+    assert run.own_classes is None
+    np.testing.assert_array_equal(run.classes, run.scores.argmax(axis=1))
+    own = (run.scores.argmax(axis=1) + 1) % 3
+    run = replace(run, own_classes=own)
+    with h5py.File(path.with_suffix(".h5"), "a") as file:
+        file["predictions/class"] = run.arrays()["predictions/class"]
+    again = load_predictions(path, result)
+    np.testing.assert_array_equal(again.classes, own)
+    np.testing.assert_array_equal(again.subset(np.arange(7)).classes, own[:7])
+    # accuracy is that of the stored classes, log loss that of the scores
+    changed = [fault for fault in faults(store) if "log-loss" not in fault]
+    assert any(fault.startswith("score: stored") for fault in changed)
+    assert changed == faults(store)
 
 
 def numbers(value, path=()):

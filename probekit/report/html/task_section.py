@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from probekit.errors import DataError
+from probekit.metrics import metrics
+from probekit.metrics.per_class import Scores, class_score_title
 from probekit.report.html.axis import Axis, nice_axis
 from probekit.report.leaderboard import (
     BEST,
@@ -19,6 +22,7 @@ from probekit.report.leaderboard import (
     LeaderboardRow,
 )
 from probekit.report.table_format import DAGGER
+from probekit.scores.scoring import read_class_scores
 from probekit.scores.store import Result, Source
 
 _MARKS = {BEST: "best", NOT_DISTINGUISHABLE: DAGGER, UNTESTED: "not tested"}
@@ -235,13 +239,14 @@ def _mean(row: LeaderboardRow) -> float:
 
 def class_scores_view(board: Leaderboard) -> dict[str, Any] | None:
     """Return the scores of each class in each run; None where no run has any."""
-    names = list(dict.fromkeys(name for row in board.rows for name in row.first_run["per_class"]))
+    by_run = [_class_scores(row) for row in board.rows]
+    names = list(dict.fromkeys(name for scores in by_run for name in scores))
     if not names:
         return None
     best_of = max if board.higher_is_better else min
     rows: list[dict[str, Any]] = []
     for name in names:
-        entries = [row.first_run["per_class"].get(name) for row in board.rows]
+        entries = [scores.get(name) for scores in by_run]
         scores = [None if e is None or e["score"] is None else float(e["score"]) for e in entries]
         values = [score for score in scores if score is not None]
         rows.append(
@@ -255,10 +260,22 @@ def class_scores_view(board: Leaderboard) -> dict[str, Any] | None:
     values = [score for row in rows for score in row["scores"] if score is not None]
     shares = all(0 <= value <= 1 for value in values)
     return {
+        "title": class_score_title(
+            metrics.get_metric(board.metric_name),
+            max(len(row.first_run["folds"]) for row in board.rows),
+        ),
         "of": "target" if board.rows[0].first_run["target"] == "regression" else "class",
         "axis": Axis(0.0, 1.0, ()) if shares else nice_axis([0.0, *values]),
         "rows": rows,
     }
+
+
+def _class_scores(row: LeaderboardRow) -> Scores:
+    """Return the class scores of the first seed; none where its predictions are missing."""
+    try:
+        return read_class_scores(row.group.paths[0], row.first_run)
+    except DataError:  # the list of misclassified clips says so
+        return {}
 
 
 # ---- how the runs were made
