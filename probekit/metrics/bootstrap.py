@@ -18,6 +18,7 @@ CI_METHOD = [LEVEL, RESAMPLES, SEED, 2]
 SINGLE_GROUPS = "hold one group each, of which clips were drawn"
 MIN_UNITS = 10  # units a fold below which a percentile interval is known to be too narrow
 _CHUNK = 1 << 24  # counts in memory at once
+_ROUNDING = 1e-12  # share of a sum of squares that is rounding
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,6 @@ class ResamplingUnits:
                 start = stop
         return means / len(self.fold_rows)
 
-
     def resample_folds(self, metric: Metric, targets: Array, scores: Array) -> Array:
         """Return each fold's metric in each resample, shape (1000, folds); see :meth:`resample`."""
         rng = np.random.default_rng(SEED)
@@ -250,6 +250,15 @@ def make_resampled_metric(metric: Metric, targets: Array, scores: Array) -> Resa
             [metric.per_class(targets[[i]], scores[[i]]) for i in range(len(targets))]
         )
         return _mean_of_ratios(values, np.ones_like(values))
+    if kind in ("f1-macro", "f1-weighted"):
+        threshold = float(metric.name.partition("@")[2] or 0.5)
+        actual, predicted = binarize(threshold, targets, scores)
+        hits, total = 2.0 * (actual & predicted), actual.astype(float) + predicted
+        if kind == "f1-macro":
+            return _mean_of_ratios(hits, total)
+        return _weighted_mean_of_ratios(hits, total, actual.astype(float))
+    if kind == "r2":
+        return _r2(targets, scores)
     return _repeat_clips(metric.score, targets, scores)
 
 
@@ -313,6 +322,37 @@ def _mean_of_ratios(numerators: Array, denominators: Array) -> ResampledMetric:
         ratios = np.where(drawn, above / np.where(drawn, below, 1), 0)
         with np.errstate(invalid="ignore"):
             return np.asarray(ratios.sum(axis=1) / drawn.sum(axis=1))
+
+    return rescore
+
+
+def _weighted_mean_of_ratios(
+    numerators: Array, denominators: Array, weights: Array
+) -> ResampledMetric:
+    """Return the mean of a ratio of sums over classes, weighted by another sum."""
+    columns = np.concatenate([numerators, denominators, weights], axis=1)
+
+    def rescore(counts: Array) -> Array:
+        above, below, weight = np.split(_sum_drawn(counts, columns), 3, axis=1)
+        ratios = above / np.where(below > 0, below, 1)
+        with np.errstate(invalid="ignore"):
+            return np.asarray((ratios * weight).sum(axis=1) / weight.sum(axis=1))
+
+    return rescore
+
+
+def _r2(targets: Array, scores: Array) -> ResampledMetric:
+    """Prepare the mean R² of the targets that vary in a draw, by sums about their mean."""
+    centered = np.asarray(targets, np.float64) - targets.mean(axis=0)
+    columns = np.concatenate([centered, centered**2, (targets - scores) ** 2], axis=1)
+
+    def rescore(counts: Array) -> Array:
+        total, squares, residual = np.split(_sum_drawn(counts, columns), 3, axis=1)
+        variation = squares - total**2 / counts.sum(axis=1)[:, None]
+        varies = variation > _ROUNDING * squares
+        with np.errstate(invalid="ignore"):
+            ratio = np.where(varies, 1 - residual / np.where(varies, variation, 1), 0)
+            return np.asarray(ratio.sum(axis=1) / varies.sum(axis=1))
 
     return rescore
 
