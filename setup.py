@@ -36,8 +36,6 @@ setup(
         "scipy>=1.12",
         "scikit-learn>=1.5",
         "torch>=2.6",
-        # 2.6.2 and 2.6.3 on PyPI were malicious (GHSA-w37p-236h-pfx3)
-        "lightning>=2.4,!=2.6.2,!=2.6.3",
         "h5py>=3.10",
         "joblib>=1.4",
         "threadpoolctl>=3.2",

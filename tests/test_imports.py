@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-HEAVY = ["torch", "sklearn", "pandas", "matplotlib", "lightning", "jinja2"]
+HEAVY = ["torch", "sklearn", "pandas", "matplotlib", "jinja2"]
 
 LOADED = f"""
 import json, sys

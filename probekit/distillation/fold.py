@@ -24,9 +24,10 @@ from probekit.parallel import resources
 from probekit.scores import result_builder, scoring
 from probekit.scores.store import Fold, Result
 from probekit.tasks.splits import Split
-from probekit.training import dataloader, run_folder
+from probekit.training import dataloader, run_folder, trainer
 from probekit.training.dataloader import TrainBatches
-from probekit.training.state import TrainingHistory, TrainingJob
+from probekit.training.objectives import LABELED, Supervised
+from probekit.training.state import EvaluationSet, TrainingHistory, TrainingJob
 
 FoldCallback = Callable[[str, int, int, str], None]
 
@@ -117,7 +118,7 @@ def run_folds(
         ],
         grid=[],
         solver={
-            "name": "lightning",
+            "name": "torch",
             "tolerance": 0.0,
             "fits": len(results),
             "unconverged": 0,
@@ -128,7 +129,7 @@ def run_folds(
         start=start,
         fit_seconds=fit_seconds,
         provenance=config.provenance([result.history for result in results]),
-        packages=("probekit", "numpy", "torch", "lightning"),
+        packages=("probekit", "numpy", "torch"),
         history=[
             {"fold": split.name, **epoch}
             for split, result in zip(config.splits, results, strict=True)
@@ -162,8 +163,6 @@ def train_fold(
     ProbekitError
         If the training fails, or scores are not finite.
     """
-    from probekit.training import trainer  # imports Lightning, which takes seconds
-
     task, options = config.task, config.trainer
     facts = {**config.facts, "fold": split.name}
     refuse_changed_teachers(folder, facts, task.teachers)
@@ -271,35 +270,37 @@ def _make_job(config: DistillationConfig, split: Split) -> tuple[Student, Traini
     valid_targets = task.targets[split.valid]
     is_defined = is_metric_defined(metric, valid_targets, task)
     job = TrainingJob(
-        model=model,
-        penalty=penalty,
-        penalty_weight=config.method.alpha,
+        objective=Supervised(model, task.clips.target, penalty, config.method.alpha),
         recipe=recipe,
         metric=metric,
         target=task.clips.target,
         n_classes=len(task.clips.class_names),
-        train_batches=TrainBatches(
-            task.audio,
-            teachers,
-            task.targets_by_row,
-            task.audio_rows[split.train],
-            task.crop_length,
-            recipe.batch_size,
-            config.seed,
-            pin=pin,
-        ),
-        valid_batches=partial(
-            dataloader.evaluation_batches,
-            task.audio,
-            teachers if config.method.needs_teacher_at_inference else None,
+        streams={
+            LABELED: TrainBatches(
+                task.audio,
+                teachers,
+                task.targets_by_row,
+                task.audio_rows[split.train],
+                task.crop_length,
+                recipe.batch_size,
+                config.seed,
+                pin=pin,
+            )
+        },
+        valid=EvaluationSet(
+            partial(
+                dataloader.evaluation_batches,
+                task.audio,
+                teachers if config.method.needs_teacher_at_inference else None,
+                valid_rows,
+                task.crop_length,
+                recipe.batch_size,
+                recipe.chunk_policy,
+                pin=pin,
+            ),
             valid_rows,
-            task.crop_length,
-            recipe.batch_size,
-            recipe.chunk_policy,
-            pin=pin,
+            valid_targets,
         ),
-        valid_clips=valid_rows,
-        valid_targets=valid_targets,
         select=recipe.select if is_defined else "loss",
         seed=config.seed,
     )
@@ -308,8 +309,7 @@ def _make_job(config: DistillationConfig, split: Split) -> tuple[Student, Traini
 
 def _count_trained(job: TrainingJob) -> int:
     """Return the number of trained parameters."""
-    modules = [job.model, *([job.penalty] if job.penalty is not None else [])]
-    return sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)
+    return sum(p.numel() for p in job.objective.parameters() if p.requires_grad)
 
 
 def _check_defined(config: DistillationConfig, metric: Metric) -> None:

@@ -133,7 +133,9 @@ class TrainBatches:
         """Return the number of batches per epoch for each of ``world_size`` processes."""
         return -(-len(self._batch_slices()) // world_size)
 
-    def epoch(self, number: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
+    def epoch(
+        self, number: int, *, rank: int = 0, world_size: int = 1, restart: int = 0
+    ) -> Iterator[Batch]:
         """Iterate over the batches of an epoch, prefetched in a thread.
 
         Parameters
@@ -143,17 +145,20 @@ class TrainBatches:
         rank, world_size : int
             Index and number of processes. Batches are dealt in turn; the first ones are repeated
             so that all processes get the same number.
+        restart : int >= 0
+            How often the batches were read in this epoch before; each time in another order.
 
         Yields
         ------
         Batch
             With targets. Exceptions of the thread are raised here.
         """
-        return prefetch.prefetch(self._batches(number, rank, world_size), _QUEUE_SIZE)
+        batches = self._batches([number, restart] if restart else [number], rank, world_size)
+        return prefetch.prefetch(batches, _QUEUE_SIZE)
 
-    def _batches(self, number: int, rank: int, world_size: int) -> Iterator[Batch]:
-        """Read the batches of an epoch."""
-        rng = np.random.default_rng([self.seed, number])
+    def _batches(self, numbers: Sequence[int], rank: int, world_size: int) -> Iterator[Batch]:
+        """Read the batches of an epoch, whose order follows from seed and numbers."""
+        rng = np.random.default_rng([self.seed, *numbers])
         order = rng.permutation(len(self.rows))
         spare = np.maximum(self._reader.audio.lengths[self.rows] - self.crop_length, 0)
         starts = rng.integers(spare + 1)

@@ -12,12 +12,12 @@ from typing import Any
 
 from probekit.cache import training_clips
 from probekit.cache.training_clips import TrainingClips
-from probekit.data.manifest import dataset_name
 from probekit.errors import DataError
 from probekit.extractors.students import extractor
 from probekit.extractors.students.base import Student
 from probekit.training.state import LOG
 from probekit.utils import atomic, locking
+from probekit.utils.text import slug
 
 STARTED = "run.json"  # beside the checkpoint of an unfinished run: its settings
 _MAX_DIFFERENCES = 3  # of runs that may have been meant to be one
@@ -36,7 +36,7 @@ def folder_name(run: str, fold: str, n_folds: int) -> str:
     n_folds : int >= 1
         Number of folds.
     """
-    return run[:12] if n_folds == 1 else f"{run[:12]}-{dataset_name(fold)}"
+    return run[:12] if n_folds == 1 else f"{run[:12]}-{slug(fold)}"
 
 
 @contextmanager

@@ -27,6 +27,8 @@ _STORED_KEYS = {
 }
 """Keys of :meth:`TrainingRecipe.facts`, which name runs, for fields of another name."""
 
+_LATER_DEFAULTS = {"streams": None, "epsilon": 1e-8, "restore_best": True}
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -43,12 +45,15 @@ class Phase:
     new_optimizer : bool
         Whether the phase starts with a new optimizer; otherwise the previous one, with its
         momentum, continues at the new rate.
+    streams : tuple of str or None
+        Streams that are read; None for all of the objective's.
     """
 
     epochs: int
     optimizer: Optimizer
     lr: float
     new_optimizer: bool = True
+    streams: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,16 +65,18 @@ class TrainingRecipe:
     name : str
         Name, as after ``--recipe``.
     phases : tuple of Phase
-        Phases in order; each but the first starts with the best weights so far.
+        Phases in order.
     batch_size : int >= 1
         Clips per step.
     weight_decay : float >= 0
         L2 penalty, added to the gradient, in every phase.
     momentum : float
         Momentum of SGD.
-    select : {"metric", "loss"}
+    epsilon : float
+        Adam's epsilon.
+    select : {"metric", "loss", "last"}
         Whether the best epoch is that of the best metric on validation clips, or of the lowest
-        mean loss of their chunks.
+        mean loss of their chunks; or the last one is used, without validation clips.
     ties : {"first", "loss"}
         Among epochs with the same metric, take the first, or that of the lowest validation loss.
         With few validation clips there are many ties.
@@ -81,6 +88,9 @@ class TrainingRecipe:
         Chunks that are scored; see :func:`probekit.training.dataloader.evaluation_batches`.
     patience : int or None
         Training stops after this many epochs without an improvement; None: never.
+    restore_best : bool
+        Whether each phase but the first starts with the best weights so far, or goes on with those
+        of the last epoch.
     """
 
     name: str
@@ -88,12 +98,14 @@ class TrainingRecipe:
     batch_size: int = 16
     weight_decay: float = 1e-4
     momentum: float = 0.9
-    select: Literal["metric", "loss"] = "metric"
+    epsilon: float = 1e-8
+    select: Literal["metric", "loss", "last"] = "metric"
     ties: Literal["first", "loss"] = "first"
     burn_in: int = 0
     max_valid_loss: float | None = None
     chunk_policy: Literal["cover", "won"] = "cover"
     patience: int | None = None
+    restore_best: bool = True
 
     @property
     def epochs(self) -> int:
@@ -110,10 +122,18 @@ class TrainingRecipe:
         return epoch > 0 and self.phase_at(epoch) != self.phase_at(epoch - 1)
 
     def facts(self) -> dict[str, Any]:
-        """Return all settings as plain values, under the keys by which they are stored."""
+        """Return all settings as plain values, under the keys by which they are stored.
+
+        Settings that were added later are left out where they have their defaults, so that the
+        names of runs stay.
+        """
 
         def with_stored_keys(items: list[tuple[str, Any]]) -> dict[str, Any]:
-            return {_STORED_KEYS.get(name, name): value for name, value in items}
+            return {
+                _STORED_KEYS.get(name, name): value
+                for name, value in items
+                if name not in _LATER_DEFAULTS or _LATER_DEFAULTS[name] != value
+            }
 
         return asdict(self, dict_factory=with_stored_keys)
 

