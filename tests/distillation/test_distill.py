@@ -368,7 +368,7 @@ def test_loss_chooses_where_the_metric_is_not_defined(go, workspace, tmp_path, m
     kept = [row if row == first else row.replace(",valid", ",train") for row in rows]
     (tmp_path / "one.csv").write_text("\n".join([head, *kept]) + "\n")
     go(tmp_path / "one", epochs=1)
-    assert len(seen[0].valid_clips) == 1 and seen[0].select == "loss"
+    assert len(seen[0].valid.clips) == 1 and seen[0].select == "loss"
 
 
 def test_a_share_is_of_the_training_clips(workspace, corpus):
