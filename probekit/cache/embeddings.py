@@ -365,9 +365,13 @@ def describe_embeddings(embeddings: Embeddings) -> str:
 
 
 def matches_selector(embeddings: Embeddings, selector: EmbeddingSelector) -> bool:
-    """Return whether an extractor's embeddings match a selector's fingerprint and parameters."""
+    """Return whether an extractor's embeddings match a selector's fingerprint and parameters.
+
+    The default resampler is a field of the identity, not one of its parameters.
+    """
     layout = embeddings.layout
-    params = {k: v.lower() for k, v in layout.params.items()}
+    params = {"resampler": layout.identity.get("resampler"), **layout.params}
+    params = {k: str(v).lower() for k, v in params.items()}
     return layout.fingerprint.startswith(selector.fingerprint) and all(
         params.get(k) == v.lower() for k, v in selector.params.items()
     )

@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -11,6 +11,8 @@ from probekit.cards.paper import Figure, Preset, Table
 Kind = Literal["extractors", "tasks", "reports"]
 Value = str | int | float | bool
 Params = dict[str, Value]
+Resampler = Literal["soxr_hq", "kaiser_best", "kaiser_best_0.4"]
+RESAMPLER = "resampler"  # a parameter of this name sets the card's field of the same name
 
 
 def _fraction(value: Any) -> Fraction:
@@ -91,7 +93,7 @@ class ExtractorCard(Card):
     version: int = Field(ge=1)
     module: str
     sample_rate: int = Field(gt=0)
-    resampler: Literal["soxr_hq", "kaiser_best", "kaiser_best_0.4"] = "soxr_hq"
+    resampler: Resampler = "soxr_hq"
     downmix: str = "mean"
     padding: str = ""
     long_audio: Literal["windowed", "exact", "cropped"]
@@ -112,6 +114,30 @@ class ExtractorCard(Card):
                 f"default_stream must be one of the streams, got {self.default_stream!r}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_resampler(self) -> "ExtractorCard":
+        parameter = self.parameters.get(RESAMPLER)
+        if parameter is None:
+            return self
+        if parameter.default != self.resampler:
+            raise ValueError(
+                f"parameters: the default of resampler must be the card's resampler, "
+                f"{self.resampler!r}, got {parameter.default!r}"
+            )
+        known = get_args(Resampler)
+        for value in parameter.choices or [None]:
+            if value not in known:
+                raise ValueError(
+                    f"parameters: choices of resampler must be among {', '.join(known)}, "
+                    f"got {value!r}"
+                )
+        return self
+
+    def with_resampler(self, params: Params) -> "ExtractorCard":
+        """Return the card with the resampler that the parameters choose, if they choose one."""
+        chosen = params.get(RESAMPLER, self.resampler)
+        return self if chosen == self.resampler else self.model_copy(update={RESAMPLER: chosen})
 
 
 class Published(_FrozenModel):

@@ -130,6 +130,7 @@ def why_outdated(entry: Embeddings) -> str:
         params = load.parse_parameters(card, entry.layout.params)
     except ProbekitError as error:
         return str(error)
+    card = card.with_resampler(params)
     spec = Spec(card, params, (card.default_stream,), identity["precision"], {})
     current = {**spec.identity, "weights": identity["weights"]}
     differences = [

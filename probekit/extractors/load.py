@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from probekit import cards
 from probekit.cards import ExtractorCard, Params
+from probekit.cards.schema import RESAMPLER
 from probekit.cards.selector import HEAR, STUDENT_PREFIX, parse_selector
 from probekit.errors import ProbekitError
 from probekit.extractors import networks
@@ -66,11 +67,18 @@ class Spec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the fingerprint covers, in plain values."""
+        """What the fingerprint covers, in plain values.
+
+        The resampler is a field of its own; among the parameters it is listed only if it is not
+        the card's default: a card can offer the choice without changing its fingerprint.
+        """
+        params = dict(sorted(self.params.items()))
+        if RESAMPLER in params and params[RESAMPLER] == self.card.parameters[RESAMPLER].default:
+            del params[RESAMPLER]
         return {
             "extractor": self.card.name,
             "version": self.card.version,
-            "params": dict(sorted(self.params.items())),
+            "params": params,
             "weights": {role: source.identity for role, source in sorted(self.sources.items())},
             "sample_rate": self.card.sample_rate,
             "resampler": self.card.resampler,
@@ -159,6 +167,7 @@ def resolve_spec(
             role: resolve_weights(card, role, facts, overrides.get(f"{card.name}.{role}"))
             for role, facts in required_weights(card, params, stream_names).items()
         }
+    card = card.with_resampler(params)
     spec = Spec(card, params, stream_names, precision, sources, code)
     if not spec.fingerprint.startswith(selector.fingerprint):
         raise ProbekitError(

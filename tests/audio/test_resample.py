@@ -60,6 +60,38 @@ def test_agrees_with_the_filter_of_resampy_0_4(source, target):
     np.testing.assert_allclose(found, expected, rtol=0, atol=EXACT)
 
 
+def test_tables_are_those_of_the_releases():
+    """Entries of ``kaiser_best.npz`` in resampy 0.2.2, and the whole table of the installed 0.4."""
+    table = resample_module._interp_window(RESAMPY_0_2)
+    entries = {
+        0: 0.9475937167399596,
+        255: 0.6363608819253347,
+        512: 0.05207910617885589,
+        5000: -0.01973830271925152,
+        20000: -2.0573706144215317e-05,
+        32768: 1.6401183069347287e-08,
+    }
+    assert len(table) == 32769
+    for index, value in entries.items():
+        assert table[index] == pytest.approx(value, rel=0, abs=3e-16)  # rounding of float64
+    filters = pytest.importorskip("resampy", minversion="0.4.3").filters
+    stored, precision, rolloff = filters.get_filter("kaiser_best")
+    assert (precision, rolloff) == (RESAMPY_0_4.precision, RESAMPY_0_4.rolloff)
+    # resampy documents beta as 12.9846; its table has 12.984585…, another 8e-9 at most
+    np.testing.assert_allclose(resample_module._interp_window(RESAMPY_0_4), stored, atol=1e-8)
+
+
+@pytest.mark.parametrize("kaiser_filter", [RESAMPY_0_2, RESAMPY_0_4])
+@pytest.mark.parametrize("source", [22050, 44100])
+def test_half_the_amplitude_passes_at_the_cutoff(source, kaiser_filter):
+    """A closed form: the window is symmetric, so the response at the sinc's edge is a half."""
+    cutoff = kaiser_filter.rolloff * source / 2
+    tone = torch.sin(2 * torch.pi * cutoff * torch.arange(source, dtype=torch.float64) / source)
+    inner = resample(tone, source, 48000, kaiser_filter)[2000:-2000]
+    amplitude = inner.double().square().mean().sqrt() * 2**0.5
+    assert amplitude == pytest.approx(0.5, abs=1e-4)  # the last period is not complete
+
+
 def test_the_two_filters_differ():
     x = torch.from_numpy(noise(8000))
     old, new = resample(x, 44100, 48000), resample(x, 44100, 48000, RESAMPY_0_4)

@@ -76,6 +76,10 @@ def with_stream(**changes):
     return {**EXTRACTOR, "streams": {"out": {**EXTRACTOR["streams"]["out"], **changes}}}
 
 
+def with_resampler(**facts):
+    return {**EXTRACTOR, "parameters": {"resampler": facts}}
+
+
 @pytest.mark.parametrize(
     "content, faults",
     [
@@ -90,6 +94,15 @@ def with_stream(**changes):
             {**EXTRACTOR, "default_stream": "in"},
             ["default_stream must be one of the streams, got 'in'"],
         ),
+        (
+            with_resampler(default="kaiser_best"),
+            ["the default of resampler must be the card's resampler, 'soxr_hq', got 'kaiser_best'"],
+        ),
+        (
+            with_resampler(default="soxr_hq", choices=["soxr_hq", "sinc"]),
+            ["choices of resampler must be among soxr_hq, kaiser_best, ", "got 'sinc'"],
+        ),
+        (with_resampler(default="soxr_hq"), ["choices of resampler must be among", "got None"]),
         (with_stream(hop=None), ["streams.out: ", "needs hop, first_center and window"]),
         (with_stream(hop="1/0"), ["streams.out.hop: ", "'1/0'"]),
         (with_stream(hop=0), ["hop and window must be > 0 s"]),

@@ -15,6 +15,7 @@ from probekit.cache import manifests as cached_manifests
 from probekit.data import manifest as manifests
 from probekit.data import readers
 from probekit.errors import CacheError, DataError, ProbekitError, UnknownNameError
+from probekit.extraction import garbage
 from probekit.extraction.audio_loader import decode_clip, to_device
 from probekit.extraction.plan import Clip
 from probekit.extractors import load
@@ -317,6 +318,33 @@ def test_recordings_are_resampled_as_the_card_says(corpus, name):
         expected = other.numpy()
     [wave] = to_device([source], card, torch.device("cpu"))
     np.testing.assert_array_equal(wave.numpy(), expected)
+
+
+def test_the_resampler_can_be_a_parameter(corpus, tmp_path, monkeypatch):
+    card = cards.load_extractor_card("mfcc").model_dump(mode="json", exclude_defaults=True)
+    choice = {"default": "kaiser_best", "choices": ["kaiser_best", "kaiser_best_0.4"]}
+    card |= {"name": "choice", "resampler": "kaiser_best", "parameters": {"resampler": choice}}
+    (tmp_path / "extractors").mkdir()
+    (tmp_path / "extractors" / "choice.yaml").write_text(json.dumps(card))
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
+    cache, names = tmp_path / "cache", ("choice", "choice:resampler=kaiser_best_0.4")
+    for name in names:
+        extract(name, audio=corpus, cache=cache, limit=3)
+    assert garbage.find_garbage(cache) == []
+    with pytest.raises(CacheError, match=r"several embeddings match choice.*(\n.*)*kaiser_best_0\.4"):
+        embeddings.find_embeddings(cache, "choice", "tiny")
+    mfcc = load.build_extractor(load.resolve_spec("mfcc"))
+    for name, kaiser in zip(
+        ("choice:resampler=kaiser_best", names[1]), resample.KAISER_FILTERS.values(), strict=True
+    ):
+        stored = embeddings.find_embeddings(cache, name, "tiny")
+        for clip_id in stored.clip_ids:
+            source = decoding.load(next(corpus.glob(f"{clip_id}.*")))
+            wave = torch.from_numpy(source.wave)
+            [clip] = mfcc([resample.resample(wave, source.sr, 22050, kaiser)])
+            # a product of matrices for one clip and for three: float32 rounding of about 100 dB
+            expected = clip["mfcc"].mean(0)
+            np.testing.assert_allclose(stored.vectors([clip_id])[0], expected, atol=2e-3)
 
 
 def test_one_sample_survives_every_resampler(tmp_path):
