@@ -68,7 +68,7 @@ def test_the_corrected_t_test_can_be_asked_for(store):
 
 
 def test_probabilities_of_practical_equivalence(store):
-    """Corani and Benavoli (2015): Student's t around the mean, its scale that of the corrected t."""
+    """Corani and Benavoli (2015): Student's t with the scale of the corrected t-test."""
     store.guess("good", GOOD, FOLD, train=160)
     store.guess("bad", BAD, FOLD, train=160)
     [one] = compare(store, "good", "bad", test="corrected-t", rope=0.3)
