@@ -100,12 +100,7 @@ class LabelEfficiency:
         """Notes that every figure must show."""
         return merge_provenance(
             {
-                curve.label: [
-                    note
-                    for point in curve.points
-                    for result in point.group.results
-                    for note in result["provenance"]
-                ]
+                curve.label: [note for point in curve.points for note in point.group.provenance]
                 for curve in self.curves
             }
         )

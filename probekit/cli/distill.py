@@ -167,6 +167,7 @@ class _ProgressLines:
 
 def _show(results: "list[Result]", reports: str | None = None) -> None:
     """Print results as a table."""
+    from probekit.scores.store import shown_notes
     from probekit.training.run_folder import folder_name
 
     first = results[0]
@@ -188,7 +189,7 @@ def _show(results: "list[Result]", reports: str | None = None) -> None:
         "parameters": [f"{r['settings']['parameters']['trained']:,}" for r in results],
         "clips": [f"{r['clips']['used']:,} of {r['clips']['of']:,}" for r in results],
         "run": [r["run"][:12] for r in results],
-        "note": ["; ".join(r["provenance"]) or "–" for r in results],
+        "note": ["; ".join(notes) or "–" for notes in shown_notes(results)],
     }
     if not several:
         del columns["sd over folds"]

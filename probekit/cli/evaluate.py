@@ -111,6 +111,8 @@ def evaluate(
 
 def show(results: "list[Result]") -> None:
     """Print the results of one task as a table, with the published scores below."""
+    from probekit.scores.store import shown_notes
+
     first = results[0]
     metric, also = first["metric"], list(first["also"])
     has_folds = any(len(r["folds"]) > 1 for r in results)
@@ -126,7 +128,7 @@ def show(results: "list[Result]") -> None:
         "selected": [_selected(r) for r in results],
         "clips": [f"{r['clips']['used']:,} of {r['clips']['of']:,}" for r in results],
         "weights": [_weights(r) for r in results],
-        "note": ["; ".join(r["provenance"]) or "–" for r in results],
+        "note": ["; ".join(notes) or "–" for notes in shown_notes(results)],
     }
     if not has_folds:
         del columns["sd over folds"]

@@ -159,7 +159,7 @@ def best(
         numbers=f"{metric}|p (Holm)|best - this|{output.POWER_COLUMN}",
     )
     notes = [note for comparison in comparisons for note in comparison.notes]
-    for note in dict.fromkeys(notes or top.results[0]["provenance"]):
+    for note in dict.fromkeys(notes or top.provenance):
         output.say(f"note: {note}")
 
 

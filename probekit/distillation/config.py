@@ -18,7 +18,8 @@ from probekit.extractors.load import Spec
 from probekit.extractors.students import zoo
 from probekit.extractors.students.base import Student
 from probekit.metrics import bootstrap, per_class
-from probekit.scores import store
+from probekit.probes import subsample
+from probekit.scores import result_builder, store
 from probekit.tasks.splits import Split
 from probekit.training import run_folder, schedules
 from probekit.training.schedules import TrainingRecipe
@@ -150,6 +151,7 @@ class DistillationConfig:
             "init": self.init_spec.fingerprint if self.init_spec else "",
             "recipe": self.recipe.facts(),
             "fraction": self.fraction,
+            **subsample.draw_facts(self.fraction, card.protocol),
             "seed": self.seed,
             "folds": [split.name for split in self.splits],
             "precision": self.trainer.precision,
@@ -194,6 +196,7 @@ class DistillationConfig:
         notes += provenance.contamination_notes(
             self.task, self.splits, self.teachers, self.init_spec
         )
+        notes += result_builder.torn_group_notes(self.task.clips, self.splits)
         if self.folds:
             notes.append(f"fold {', '.join(split.name for split in self.splits)} only")
         notes += self._completeness_notes()

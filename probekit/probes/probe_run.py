@@ -1,6 +1,6 @@
 """One run: a task, its embeddings, a probe, a fraction of the labels and a seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from probekit import cards
 from probekit._typing import Array
 from probekit.cards import TaskCard
 from probekit.errors import DataError
@@ -16,9 +17,9 @@ from probekit.metrics.metrics import Metric
 from probekit.probes import linear, pretrained_head, transforms
 from probekit.probes.base import FitContext, FittedProbe, Probe, SelectedModel
 from probekit.probes.features import Features
-from probekit.probes.subsample import subsample_labels
+from probekit.probes.subsample import draw_facts, subsample_labels
 from probekit.scores import result_builder, scoring, store
-from probekit.scores.store import Fold, Result
+from probekit.scores.store import Fold, Result, Source
 from probekit.tasks.splits import Split, make_splits
 
 
@@ -76,6 +77,7 @@ class ProbeRun:
                 "probe": {"name": self.probe.name, **self.probe.facts()},
                 "steps": list(self.steps),
                 "fraction": self.fraction,
+                **draw_facts(self.fraction, self.card.protocol),
                 "seed": self.seed,
                 "interval": bootstrap.CI_METHOD,
             }
@@ -256,7 +258,12 @@ class ProbeRun:
         """Return what must be shown beside the score."""
         features, clips = self.features, self.features.clips
         tested = np.unique(np.concatenate([split.test for split in splits]))
-        notes = [*features.provenance, *features.notes(clips.column("clip_id")[tested])]
+        notes = [
+            *features.provenance,
+            *features.notes(clips.column("clip_id")[tested]),
+            *_compared_notes(features.sources, self.card.dataset),
+            *result_builder.torn_group_notes(clips, splits),
+        ]
         used = result_builder.count_clips(splits) if self.fraction == 1 else len(clips)
         if used < features.expected:
             notes.append(f"{used:,} of {features.expected:,} clips")
@@ -273,6 +280,21 @@ class ProbeRun:
             if unseen:
                 notes.append(per_class.unseen_classes_note(unseen))
         return list(dict.fromkeys(notes))
+
+
+def _compared_notes(sources: Sequence[Source], dataset: str) -> list[str]:
+    """Return the streams whose layers or poolings their authors compared on this dataset."""
+    notes = []
+    for source in sources:
+        name, stream = source["extractor"], source["stream"]
+        if name not in cards.card_paths("extractors"):  # imported, or a student
+            continue
+        info = cards.load_extractor_card(name).streams.get(stream)
+        if info and dataset in info.compared_on:
+            notes.append(
+                f"stream {stream} of {name}: its authors compared layers by scores of this dataset"
+            )
+    return notes
 
 
 def _score(probe: FittedProbe, features: Array) -> tuple[Array, Array | None]:

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from probekit._typing import Array
+from probekit.cards import Protocol
 from probekit.data.manifest import Manifest
 from probekit.errors import ProbekitError
-from probekit.tasks.splits import Split
+from probekit.tasks.splits import FIXED_SPLIT, Split
 
 
 def check_fraction(fraction: float) -> float:
@@ -28,7 +29,8 @@ def subsample_labels(
 
     Clips are drawn at random: from each class that fraction, at least one, if clips have one label
     (lee2021: 3 of 32 are 10 %); from all training clips otherwise (hung2022 draws training files).
-    A smaller fraction's clips are a subset of a larger one's, since a clip's rank depends on its id
+    Every fold draws anew: one draw for all folds would be one sample, not several. A smaller
+    fraction's clips are a subset of a larger one's, since a clip's rank in a fold depends on its id
     and the seed only.
 
     Parameters
@@ -51,17 +53,23 @@ def subsample_labels(
     """
     if fraction == 1:
         return split
+    draw = f"{seed}" if split.name == FIXED_SPLIT else f"{seed} {split.name}"
     train, valid = (
-        _draw(rows, fraction, targets, clips, seed) for rows in (split.train, split.valid)
+        _draw(rows, fraction, targets, clips, draw) for rows in (split.train, split.valid)
     )
     return replace(split, train=train, valid=valid)
 
 
-def _draw(rows: Array, fraction: float, targets: Array, clips: Manifest, seed: int) -> Array:
+def draw_facts(fraction: float, protocol: Protocol) -> dict[str, str]:
+    """Return what names the draw in a run's id; nothing for all labels and for a fixed split."""
+    return {"draw": "each fold"} if fraction < 1 and "folds" in protocol.kind else {}
+
+
+def _draw(rows: Array, fraction: float, targets: Array, clips: Manifest, draw: str) -> Array:
     if not len(rows):
         return rows
     ids = clips.column("clip_id")[rows]
-    rank_keys = np.array([hashlib.sha256(f"{seed} {i}".encode()).hexdigest() for i in ids])
+    rank_keys = np.array([hashlib.sha256(f"{draw} {i}".encode()).hexdigest() for i in ids])
     order = np.argsort(rank_keys)
     classes = targets[rows] if clips.target == "single" else np.zeros(len(ids), np.int64)
     drawn = np.concatenate(

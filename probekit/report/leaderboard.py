@@ -48,7 +48,7 @@ class LeaderboardRow:
     @property
     def provenance(self) -> list[str]:
         """Notes that must be shown beside the score."""
-        return list(dict.fromkeys(t for r in self.group.results for t in r["provenance"]))
+        return self.group.provenance
 
 
 @dataclass(frozen=True)

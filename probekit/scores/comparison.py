@@ -659,10 +659,7 @@ def _notes(first: RunGroup, second: RunGroup, clips: int, repeats: int) -> tuple
             f"{first.label}, {second.label}: on the {clips:,} test clips that both scored, of up "
             f"to {most:,}"
         )
-    provenance = {
-        group.label: dict.fromkeys(note for r in group.results for note in r["provenance"])
-        for group in (first, second)
-    }
+    provenance = {group.label: group.provenance for group in (first, second)}
     shared = [note for note in provenance[first.label] if note in provenance[second.label]]
     single = [
         f"{label}: {note}"

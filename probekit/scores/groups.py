@@ -10,7 +10,7 @@ import numpy as np
 
 from probekit.errors import DataError
 from probekit.scores import store
-from probekit.scores.store import Result
+from probekit.scores.store import Result, group_key, shown_notes
 from probekit.utils.text import join_names
 
 _Run = tuple[Path, Result]
@@ -40,6 +40,11 @@ class RunGroup:
     def score(self) -> float:
         """The mean over seeds."""
         return float(np.mean([result["score"] for result in self.results]))
+
+    @property
+    def provenance(self) -> list[str]:
+        """Notes that must be shown beside the score, each once."""
+        return list(dict.fromkeys(note for notes in shown_notes(self.results) for note in notes))
 
 
 def load_groups(task: str, reports: str | Path | None = None) -> list[RunGroup]:
@@ -148,22 +153,6 @@ def run_label(result: Result) -> str:
     return " / ".join(words)
 
 
-def group_key(result: Result) -> tuple[Any, ...]:
-    """Return what the runs of one group have in common: all but the seed and the time."""
-    return (
-        result["task"],
-        result["metric"],
-        result["embedding"],
-        tuple(source["fingerprint"] for source in result["sources"]),
-        result["probe"],
-        str(result["settings"]),
-        tuple(result["steps"]),
-        result["preset"],
-        result["fraction"],
-        result["manifest"],
-    )
-
-
 def common_metric(groups: Sequence[RunGroup]) -> str:
     """Return the metric of the groups of a task; DataError if there are several."""
     metrics = sorted({group.results[0]["metric"] for group in groups})
@@ -238,9 +227,7 @@ def _with_run(group: RunGroup) -> RunGroup:
 
 def collect_provenance(groups: Sequence[RunGroup]) -> tuple[str, ...]:
     """Return what must be shown beside the runs of an analysis; see :func:`merge_provenance`."""
-    return merge_provenance(
-        {group.label: [note for r in group.results for note in r["provenance"]] for group in groups}
-    )
+    return merge_provenance({group.label: group.provenance for group in groups})
 
 
 def merge_provenance(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

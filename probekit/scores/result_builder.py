@@ -109,6 +109,24 @@ def count_clips(splits: Sequence[SplitRows]) -> int:
     return len(np.unique(np.concatenate(rows)))
 
 
+def torn_group_notes(clips: Manifest, splits: Sequence[SplitRows]) -> list[str]:
+    """Note how many groups (artists, recordings) have training and test clips of one split.
+
+    Official folds can do that, and a protocol that does not keep groups whole. Validation clips
+    count as training: they select settings.
+    """
+    groups = clips.column("group")
+    tested: set[str] = set()
+    torn: set[str] = set()
+    for split in splits:
+        test = set(groups[split.test]) - {""}
+        tested |= test
+        torn |= test & set(groups[np.concatenate([split.train, split.valid])])
+    if not torn:
+        return []
+    return [f"groups with clips in training and in test: {len(torn):,} of {len(tested):,}"]
+
+
 def build_result(
     card: TaskCard,
     clips: Manifest,

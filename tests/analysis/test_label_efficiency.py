@@ -44,7 +44,8 @@ def test_lines_differ_by_probe_and_weights(kept):
         shares(kept, "net", {0.5: [0.6], 1.0: [0.7 + 0.1 * k]}, **others)
     found = label_efficiency("mine", reports=kept.root)
     assert [line.label for line in found.curves] == ["net@aaaaaaaa", "net / mlp", "net@ffffffff"]
-    assert found.provenance == ("random weights (net@aaaaaaaa)",)
+    one_seed = "one seed (--seeds 5 shows the spread)"  # of half of the labels
+    assert found.provenance == ("random weights (net@aaaaaaaa)", one_seed)
     assert "One seed each" in found.caption
 
 

@@ -11,7 +11,7 @@ from probekit.cards import Protocol, Published, TaskCard
 from probekit.data import manifest as manifests
 from probekit.metrics import bootstrap
 from probekit.probes import registry
-from probekit.probes.probe_run import ProbeRun
+from probekit.probes.probe_run import ProbeRun, _compared_notes
 from probekit.scores import predictions, scoring, store
 
 KINDS = ["linear", "mlp", "knn", "sklearn.svm:SVC", "sklearn.linear_model:LogisticRegression"]
@@ -62,9 +62,16 @@ def features(values, clips, **others):
     return RunFeatures(**{**found, **others})
 
 
-def clips_of(labels, target="single", folds=3, **others):
+def clips_of(labels, target="single", folds=3, groups=lambda k: "", **others):
     rows = [
-        {"clip_id": f"c{k}", "path": "", "labels": own, "fold": str(k % folds), "split": part}
+        {
+            "clip_id": f"c{k}",
+            "path": "",
+            "labels": own,
+            "fold": str(k % folds),
+            "split": part,
+            "group": groups(k),
+        }
         for k, (own, part) in enumerate(
             zip(labels, ["train", "train", "test", "valid"] * len(labels), strict=False)
         )
@@ -179,6 +186,51 @@ def test_the_label_says_what_is_unusual():
     values, labels = draw()
     assert run(values, labels).label == "made"
     assert run(values, labels, fraction=0.05).label == "made, 5 % of the labels"
+
+
+# ---- what is said beside the score
+
+
+@pytest.mark.parametrize(
+    ("folds", "groups", "note"),
+    [
+        (3, lambda k: f"g{k // 5}", "groups with clips in training and in test: 12 of 12"),
+        (3, lambda k: f"g{k % 3}", None),
+        (
+            3,
+            lambda k: "pair" if k in (7, 8) else "",
+            "groups with clips in training and in test: 1 of 1",
+        ),
+        (3, lambda k: "", None),
+    ],
+)
+def test_groups_that_folds_tear_are_counted(folds, groups, note):
+    values, labels = draw()
+    result, _ = run(values, labels, folds=folds, groups=groups).compute()
+    torn = [text for text in result["provenance"] if "groups" in text]
+    assert torn == [note] * (note is not None)
+
+
+def test_validation_clips_count_as_training():
+    values, labels = draw()  # train, train, test, valid, in turn
+    for rows, count in (((2, 3), 1), ((2, 6), 0), ((0, 3), 0)):
+        own = run(
+            values,
+            labels,
+            task=card(kind="split"),
+            groups=lambda k, rows=rows: "one" if k in rows else f"g{k}",
+        )
+        notes = own.compute()[0]["provenance"]
+        assert sum("groups with clips in training" in note for note in notes) == count
+
+
+def test_streams_that_were_chosen_on_the_dataset_are_noted():
+    source = {"extractor": "convnet", "stream": "layers", "fingerprint": "f"}
+    expected = "stream layers of convnet: its authors compared layers by scores of this dataset"
+    assert _compared_notes([source], "gtzan") == [expected]
+    assert _compared_notes([source], "fsdd") == []
+    assert _compared_notes([{**source, "stream": "max5"}], "gtzan") == []
+    assert _compared_notes([{**source, "extractor": "imported"}], "gtzan") == []
 
 
 # ---- data that is hard

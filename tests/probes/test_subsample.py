@@ -1,4 +1,5 @@
-from itertools import pairwise
+import hashlib
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from probekit.cards import Protocol
 from probekit.data import manifest as manifests
 from probekit.errors import ProbekitError
-from probekit.probes.subsample import check_fraction, subsample_labels
+from probekit.probes.subsample import check_fraction, draw_facts, subsample_labels
 from probekit.tasks import splits
 
 PROTOCOL = Protocol(kind="split")
@@ -61,6 +62,57 @@ def test_other_seeds_draw_other_clips_and_the_same_seed_the_same():
     clips, _, one = taken(0.3, seed=1)
     assert ids(clips, one.train) == ids(clips, taken(0.3, seed=1)[2].train)
     assert ids(clips, one.train) != ids(clips, taken(0.3, seed=2)[2].train)
+
+
+def in_folds(fraction, seed=0):
+    rows = [
+        {"clip_id": f"c{k}", "path": "", "labels": (name,), "fold": "abcde"[k % 5]}
+        for k, name in enumerate(CLASSES * 2)
+    ]
+    clips = manifests.from_rows("mine", rows)
+    divided = splits.make_splits(Protocol(kind="folds"), clips)
+    targets = clips.targets()
+    return clips, [subsample_labels(s, fraction, targets, clips, seed) for s in divided]
+
+
+def test_every_fold_draws_anew():
+    """Clips that two folds may both draw are common to them as often as by chance."""
+    clips, drawn = in_folds(0.3)
+    common = []
+    for one, other in combinations(drawn, 2):
+        both = np.intersect1d(one.train, other.train)
+        # of the clips that neither tests, a share of 0.3 of 0.3
+        shared = len(clips) - len(one.test) - len(other.test)
+        common.append(len(both) / shared)
+    # mean of ten pairs of some 230 clips each: standard error below 0.01
+    assert abs(np.mean(common) - 0.09) < 0.03
+    again = in_folds(0.3)[1]
+    assert all(np.array_equal(a.train, b.train) for a, b in zip(drawn, again, strict=True))
+    other_seed = in_folds(0.3, seed=1)[1]
+    assert not np.array_equal(drawn[0].train, other_seed[0].train)
+
+
+def test_smaller_shares_are_among_larger_ones_in_every_fold():
+    for small, large in zip(in_folds(0.2)[1], in_folds(0.5)[1], strict=True):
+        assert set(small.train) < set(large.train)
+
+
+def test_a_fixed_split_keeps_the_draw_of_earlier_versions():
+    """Stored runs of fixed splits stay what they are; this draw was made before folds drew anew."""
+    clips, split, found = taken(0.05, seed=2)
+    rank = {i: hashlib.sha256(f"2 {i}".encode()).hexdigest() for i in ids(clips, split.train)}
+    for name in set(CLASSES):
+        own = [i for i in rank if CLASSES[int(i[1:])] == name]
+        expected = sorted(own, key=rank.__getitem__)[: max(1, round(0.05 * len(own)))]
+        assert {i for i in ids(clips, found.train) if i in own} == set(expected)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "kind", "expected"),
+    [(1, "folds", {}), (0.5, "split", {}), (0.5, "folds", {"draw": "each fold"})],
+)
+def test_the_draw_names_runs_over_folds_only(fraction, kind, expected):
+    assert draw_facts(fraction, Protocol(kind=kind)) == expected
 
 
 def test_all_of_the_labels_are_all():

@@ -119,3 +119,32 @@ def test_the_score_of_an_entry_is_the_mean_over_its_seeds(store):
     store.guess("many", [True] * 10, seed=0)
     store.guess("many", [True] * 5 + [False] * 5, seed=1)
     assert groups.resolve_run("many", "mine", store.root).score == 0.75
+
+
+def test_a_single_seed_is_noted_where_chance_matters(store):
+    """Of an MLP, of a drawn share of the labels, of a forest; not of two seeds, nor of a path."""
+    store.guess("net", RIGHT, probe="sklearn.ensemble:RandomForestClassifier")
+    store.guess("net", RIGHT, probe="student:short-chunk", provenance=["random weights"])
+    store.guess("net", RIGHT, probe="sklearn.svm:SVC")
+    table = store_module.results(store.root, "mine")
+    noted = {
+        (row.probe, row.fraction)
+        for row in table.itertuples()
+        if store_module.ONE_SEED in row.provenance
+    }
+    assert noted == {
+        ("linear", 0.1),
+        ("sklearn.ensemble:RandomForestClassifier", 1),
+        ("student:short-chunk", 1),
+    }
+    student = groups.resolve_run("net/student:short-chunk", "mine", store.root)
+    assert student.provenance == ["random weights", store_module.ONE_SEED]
+    both = groups.resolve_run("net/mlp", "mine", store.root)
+    assert both.provenance == []
+    one, other = both.results
+    assert store_module.shown_notes([one]) == [[store_module.ONE_SEED]]
+    assert store_module.shown_notes([one, other]) == [[], []]
+    assert groups.collect_provenance([both, student]) == (
+        "random weights (net / student:short-chunk)",
+        f"{store_module.ONE_SEED} (net / student:short-chunk)",
+    )
