@@ -154,7 +154,7 @@ def test_the_resampler_is_a_parameter_and_its_default_changes_nothing():
     assert other.fingerprint != spec.fingerprint
     assert other.card.resampler == other.identity["resampler"] == "kaiser_best_0.4"
     assert other.identity["params"] == {**DEFAULTS, "resampler": "kaiser_best_0.4"}
-    with pytest.raises(ProbekitError, match="must be one of kaiser_best, kaiser_best_0.4, got"):
+    with pytest.raises(ProbekitError, match=r"must be one of kaiser_best, kaiser_best_0\.4, got"):
         load.resolve_spec("openl3:resampler=soxr_hq", weights=RANDOM)
 
 
