@@ -1,11 +1,13 @@
 """Interface of an analysis: file name, caption, facts and rows of its figure."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from probekit.data.manifest import dataset_name
+from probekit.utils.text import slug
 
+_PLAIN = re.compile(r"[a-z0-9.:=+@,/-]*")  # what selectors and names of built-in tasks consist of
 _MAX_LENGTH = 120  # characters; file systems allow 255 bytes with the suffix
 
 
@@ -46,8 +48,8 @@ def filename_stem(kind: str, *subjects: str, **choices: tuple[object, object]) -
     Returns
     -------
     str
-        Lower case letters, digits, dots and dashes, of at most 120 characters. Longer stems are cut
-        and end in a hash.
+        Lower case letters, digits, dots and dashes, of at most 120 characters. Longer stems, and
+        those of subjects with other letters, end in a hash.
     """
     words = [kind, *subjects]
     words += [
@@ -55,8 +57,9 @@ def filename_stem(kind: str, *subjects: str, **choices: tuple[object, object]) -
         for name, (value, default) in choices.items()
         if value != default
     ]
-    text = "-".join(dataset_name(word) for word in words)
-    if len(text) <= _MAX_LENGTH:
+    text = "-".join(slug(word) for word in words)
+    plain = all(_PLAIN.fullmatch(subject) for subject in subjects)
+    if plain and len(text) <= _MAX_LENGTH:
         return text
     digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
     return f"{text[: _MAX_LENGTH - 9]}-{digest}"

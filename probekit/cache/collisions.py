@@ -1,9 +1,15 @@
-"""Collisions: a dataset's name and clip ids stand for one set of recordings in a cache."""
+"""Identity of a user's data: a name in a cache stands for one set of recordings.
+
+Names are given by folders and files, which can be called alike. What tells data apart are the
+place that they were read from and their recordings; saved manifests and the cache know both.
+"""
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,21 +17,62 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from probekit.cache.manifests import saved_name, saved_paths
-from probekit.data.manifest import Manifest
+from probekit.cache.index import recording_facts
+from probekit.cache.layout import LAYOUT_FILE
+from probekit.cache.manifests import all_paths, saved_name, saved_paths
+from probekit.data.manifest import Manifest, dataset_name
 from probekit.utils.hashing import sha256
+from probekit.utils.text import slug
 
-_COLUMNS = ["clip_id", "path"]
-_MAX_HASHED = 1000  # pairs of recordings of equal size that are read
+_MAX_HASHED = 1000  # recordings of equal size that are read
+_MAX_LOOKED_UP = 20  # recordings of a former folder, to see whether it is still there
+_RECORDING = ["clip_id", "path", "start", "end"]
 
 
-def find_collision(cache: Path, names: Iterable[str], manifest: Manifest) -> str | None:
-    """Compare a manifest's recordings with those that saved manifests have under the same ids.
+@dataclass(frozen=True)
+class _Saved:
+    """A saved manifest, as far as it identifies recordings.
 
-    The newest saved manifests count first. A recording that is not in its former folder was moved,
-    and a file at the same path may have been edited: neither is a collision. Within one folder, a
-    manifest that names other files for less than half of its clips is one that was corrected. Of
-    recordings of equal size, at most 1,000 are read.
+    Attributes
+    ----------
+    file : pathlib.Path
+        The manifest.
+    root, source : pathlib.Path or None
+        Folder of its recordings; folder or table that it was read from.
+    """
+
+    file: Path
+    root: Path | None
+    source: Path | None
+
+    @property
+    def name(self) -> str:
+        return saved_name(self.file)
+
+    @property
+    def place(self) -> Path | None:
+        """Return the folder or table to name in messages."""
+        return self.source or self.root
+
+    def recordings(self) -> pd.DataFrame:
+        """Return path, start and end by clip id; nothing if the file is damaged."""
+        try:
+            content = pq.read_table(self.file, columns=_RECORDING).to_pandas()
+        except (OSError, pa.ArrowInvalid):
+            content = pd.DataFrame(columns=_RECORDING)
+        return content.set_index("clip_id")
+
+
+def find_collision(
+    cache: Path, names: Iterable[str], manifest: Manifest, exclusive: bool = False
+) -> str | None:
+    """Compare a manifest's recordings with those that saved manifests have under the same name.
+
+    Recordings of the same clip ids are compared; the newest saved manifests count first. A file at
+    the same path may have been edited: that is no collision. Within one folder, a manifest that
+    names other files for less than half of its clips is one that was corrected. Where the former
+    folder is gone, recordings are compared with what was embedded: if most are the same, it was
+    moved. Of recordings of equal size, at most 1,000 are read.
 
     Parameters
     ----------
@@ -35,6 +82,9 @@ def find_collision(cache: Path, names: Iterable[str], manifest: Manifest) -> str
         Of the dataset and its task, as their manifests are saved.
     manifest : Manifest
         The clips to be extracted or evaluated under that name.
+    exclusive : bool
+        Whether it is a collision, too, if none of the clips of the other folder or table is in this
+        one: of a user's data, but not of built-in datasets, of which everybody may have a part.
 
     Returns
     -------
@@ -43,37 +93,194 @@ def find_collision(cache: Path, names: Iterable[str], manifest: Manifest) -> str
     """
     if manifest.root is None:
         return None
+    names = set(names)
     paths = pd.Series(manifest.table["path"].to_numpy(object), index=manifest.table["clip_id"])
     paths = paths[paths != ""]  # those not compared yet
-    for file in saved_paths(cache, names):
-        saved, root = _read_paths(file)
-        shared = saved.index.intersection(paths.index)
-        if root is None or not len(shared):
+    total, rival = len(paths), None
+    for saved in _saved_manifests(saved_paths(cache, names)):
+        if saved.root is None or not total:
             continue
-        new, old = paths[shared], saved[shared]
-        same_root = os.path.abspath(root) == os.path.abspath(manifest.root)  # noqa: PTH100
-        differ = _differ(manifest.root, new, root, old, same_root)
-        if 2 * differ.sum() > len(differ) if same_root else differ.any():
+        same_root = _is_same_place(saved.root, manifest.root)
+        former = saved.recordings()["path"]
+        shared = former.index.intersection(paths.index)
+        if same_root:
+            exclusive = False  # the name is this folder's already
+        if not len(shared):
+            rival = rival or (None if same_root or not (former != "").any() else saved)
+            continue
+        exclusive = False
+        new, old = paths[shared], former[shared]
+        differ = _differ(manifest.root, new, saved.root, old, same_root)
+        if not same_root and not _any_exists(saved.root, old):
+            differ = _differ_from_cache(cache, names, manifest.root, new)
+            same_root = True  # it was moved, unless most recordings are others
+        collides = 2 * differ.sum() > len(differ) if same_root else differ.any()
+        if collides:
             k = int(np.flatnonzero(differ)[0])
             return (
-                f"{cache}: the name {saved_name(file)!r} belongs to other recordings: clip "
-                f"{shared[k]!r} was {root / old.iloc[k]}, now it is "
+                f"{cache}: the name {saved.name!r} belongs to other recordings: clip "
+                f"{shared[k]!r} was {saved.root / old.iloc[k]}, now it is "
                 f"{manifest.root.absolute() / new.iloc[k]} ({differ.sum():,} of {len(differ):,} "
                 "clips differ)"
             )
         paths = paths.drop(shared)
+    if exclusive and rival is not None:
+        return (
+            f"{cache}: the name {rival.name!r} belongs to other recordings: those of "
+            f"{rival.place}, of which none is in {(manifest.source or manifest.root).absolute()}"
+        )
     return None
 
 
-def _read_paths(file: Path) -> tuple["pd.Series[str]", Path | None]:
-    """Return each clip's path in a saved manifest, and their root; nothing if it is damaged."""
-    try:
-        content = pq.read_table(file, columns=_COLUMNS)
-        root = json.loads((content.schema.metadata or {})[b"probekit"])["root"]
-    except (OSError, KeyError, pa.ArrowInvalid, json.JSONDecodeError):
-        return pd.Series(dtype=object), None
-    ids, paths = (content[name].to_pandas().to_numpy(object) for name in _COLUMNS)
-    return pd.Series(paths, index=ids), Path(root) if root else None
+def find_saved_name(cache: Path, source: Path) -> str:
+    """Return the name under which a folder or table was extracted into a cache; empty if none.
+
+    Parameters
+    ----------
+    cache : pathlib.Path
+        The cache root.
+    source : pathlib.Path
+        The folder or the table.
+
+    Returns
+    -------
+    str
+        That of its own name if it has several, else the newest.
+    """
+    stem = source.resolve().name if source.is_dir() else source.stem
+    default = dataset_name(stem)
+    names = []
+    for saved in _saved_manifests(all_paths(cache)):
+        if saved.source is not None:
+            matches = _is_same_place(saved.source, source)
+        else:  # saved before sources were: under the name that the folder or table had then
+            folder = source if source.is_dir() else source.parent
+            matches = (
+                saved.name in (default, slug(stem))
+                and saved.root is not None
+                and _is_same_place(saved.root, folder)
+            )
+        if matches:
+            names.append((saved.name != default, -saved.file.stat().st_mtime_ns, saved.name))
+    return min(names)[2] if names else ""
+
+
+def find_rival(cache: Path, name: str) -> str | None:
+    """Return a message if a name stands for several sets of recordings in a cache, else None.
+
+    Earlier versions of probekit allowed this, as long as no clip id was the same.
+    """
+    newest: tuple[_Saved, pd.Index] | None = None
+    for saved in _saved_manifests(saved_paths(cache, [name])):
+        if saved.root is None:
+            continue
+        ids = saved.recordings().index
+        if newest is None:
+            newest = saved, ids
+            continue
+        first, first_ids = newest
+        assert first.root is not None
+        shared = len(first_ids.intersection(ids))
+        if not _is_same_place(first.root, saved.root) and not shared:
+            return (
+                f"{cache}: the name {name!r} stands for two sets of recordings: those of "
+                f"{first.place} and those of {saved.place}. Give the folder or table itself as the "
+                f"task, or delete {saved.file} if the latter is not needed"
+            )
+    return None
+
+
+def find_dataset(cache: Path, clips: Manifest) -> str:
+    """Return the dataset of a cache that holds a user's clips.
+
+    That is the one of their own name, or if there are no embeddings under it, one with the same
+    recordings under the same clip ids: another table of them need not be extracted again.
+    """
+    if _has_embeddings(cache, clips.name) or clips.root is None:
+        return clips.name
+    requested = _absolute(clips.root, clips.table.set_index("clip_id")[_RECORDING[1:]])
+    if (clips.table["path"] == "").any():
+        return clips.name
+    for saved in _saved_manifests(sorted(all_paths(cache))):
+        if saved.root is None or not _has_embeddings(cache, saved.name):
+            continue
+        if pq.read_metadata(saved.file).num_rows < len(requested):
+            continue
+        recordings = _absolute(saved.root, saved.recordings())
+        if requested.index.isin(recordings.index).all() and recordings.loc[requested.index].equals(
+            requested
+        ):
+            return saved.name
+    return clips.name
+
+
+def _has_embeddings(cache: Path, dataset: str) -> bool:
+    return any(cache.glob(f"*/{dataset}/{LAYOUT_FILE}"))
+
+
+def _absolute(root: Path, recordings: pd.DataFrame) -> pd.DataFrame:
+    """Return recordings with absolute paths."""
+    prefix = f"{os.path.realpath(root)}/"
+    return pd.DataFrame(
+        {
+            "path": prefix + recordings["path"].astype(object),
+            "start": recordings["start"].astype(float),
+            "end": recordings["end"].astype(float),
+        },
+        index=recordings.index.astype(object),
+    )
+
+
+def _saved_manifests(files: Iterable[Path]) -> Iterator[_Saved]:
+    """Yield the saved manifests that can be read."""
+    for file in files:
+        try:
+            facts = json.loads((pq.read_schema(file).metadata or {})[b"probekit"])
+            root, source = facts["root"], facts.get("source")
+        except (OSError, KeyError, pa.ArrowInvalid, json.JSONDecodeError):
+            continue
+        yield _Saved(file, Path(root) if root else None, Path(source) if source else None)
+
+
+def _is_same_place(first: Path, second: Path) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
+
+
+def _differ_from_cache(
+    cache: Path, names: Iterable[str], root: Path, paths: "pd.Series[str]"
+) -> npt.NDArray[np.bool_]:
+    """Return which recordings exist and are not those that were embedded."""
+    facts: dict[Any, tuple[int, int, str]] = {}
+    for name in names:
+        table = recording_facts(cache, name)
+        facts |= dict(zip(table.index, table.itertuples(index=False), strict=True))
+    differ = np.zeros(len(paths), bool)
+    unsure = []
+    for k, (clip_id, path) in enumerate(paths.items()):
+        if clip_id not in facts:
+            continue
+        try:
+            stat = (root / path).stat()
+        except OSError:
+            continue
+        size, mtime, digest = facts[clip_id]
+        differ[k] = stat.st_size != size
+        if stat.st_size == size and stat.st_mtime_ns != mtime:
+            unsure.append((k, root / path, digest))
+    for k, file, expected in _spread(unsure):
+        differ[k] = sha256(file) != expected
+    return differ
+
+
+def _any_exists(root: Path, paths: Iterable[str]) -> bool:
+    """Return whether some recordings of a folder are still there."""
+    return any((root / path).exists() for path in _spread(list(paths), _MAX_LOOKED_UP))
+
+
+def _spread(items: list[Any], most: int = _MAX_HASHED) -> list[Any]:
+    """Return at most so many items, spread evenly."""
+    positions = np.linspace(0, len(items) - 1, min(most, len(items)))
+    return [items[k] for k in np.unique(positions.astype(int))]
 
 
 def _differ(
@@ -87,10 +294,8 @@ def _differ(
     pairs = list(zip(new, old, strict=True))
     unique = {pair for pair in pairs if not (same_root and pair[0] == pair[1])}
     differ = {(a, b): _differ_by_stat(new_root / a, old_root / b) for a, b in unique}
-    unsure = sorted(pair for pair, answer in differ.items() if answer is None)
-    for k in np.unique(np.linspace(0, len(unsure) - 1, min(_MAX_HASHED, len(unsure))).astype(int)):
-        first, second = unsure[k]
-        differ[unsure[k]] = sha256(new_root / first) != sha256(old_root / second)
+    for pair in _spread(sorted(pair for pair, answer in differ.items() if answer is None)):
+        differ[pair] = sha256(new_root / pair[0]) != sha256(old_root / pair[1])
     return np.array([bool(differ.get(pair)) for pair in pairs], bool)
 
 

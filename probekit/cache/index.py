@@ -3,6 +3,7 @@
 import errno
 import json
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from probekit.utils import atomic
 
 INDEX_FILE = "index.parquet"
 COLUMNS = ("clip_id", "part", "row", "failed", "reason", *part.CLIP_FIELDS)
+_FILE_FIELDS = ["size", "mtime", "sha256"]
 _FEW = 1000  # up to here a dict is faster than a vectorized lookup
 
 
@@ -203,6 +205,32 @@ def load_saved_index(folder: Path) -> Index:
     except (OSError, KeyError, ValueError, pa.ArrowException):
         pass
     return Index(pd.DataFrame(columns=list(COLUMNS)), {})
+
+
+def recording_facts(cache: Path, dataset: str) -> pd.DataFrame:
+    """Return size, modification time and SHA-256 of a dataset's recordings as they were embedded.
+
+    Parameters
+    ----------
+    cache : pathlib.Path
+        The cache root.
+    dataset : str
+        Name of the dataset.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``size``, ``mtime``, ``sha256`` by clip id, from the saved indexes of all
+        extractors, the newest first. Imported clips are not in it.
+    """
+    files = cache.glob(f"*/{dataset}/{INDEX_FILE}")
+    tables = [pd.DataFrame(columns=["clip_id", *_FILE_FIELDS])]
+    for file in sorted(files, key=lambda file: -file.stat().st_mtime_ns):
+        with suppress(OSError, ValueError, pa.ArrowException):
+            content = pq.read_table(file, columns=["clip_id", *_FILE_FIELDS]).to_pandas()
+            tables.append(content[(content["size"] >= 0) & (content["sha256"] != "")])
+    table = pd.concat(tables[1:] or tables, ignore_index=True)
+    return table.drop_duplicates("clip_id").set_index("clip_id")
 
 
 def save_index(folder: Path, index: Index) -> None:

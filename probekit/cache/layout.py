@@ -112,7 +112,7 @@ def create_or_load_layout(folder: Path, requested: Layout) -> Layout:
     Raises
     ------
     CacheError
-        If the folder holds embeddings of another fingerprint, or cannot be written.
+        If the folder holds embeddings of another fingerprint or dataset, or cannot be written.
     """
     content = json.dumps(asdict(requested), indent=1, sort_keys=True).encode()
     try:
@@ -121,6 +121,11 @@ def create_or_load_layout(folder: Path, requested: Layout) -> Layout:
     except OSError as error:
         raise CacheError(not_writable_message(folder, error)) from error
     layout = load_layout(folder)
+    if layout.dataset != requested.dataset:  # of file systems to which capitals are the same
+        raise CacheError(
+            f"{folder}: holds the dataset {layout.dataset!r}, not {requested.dataset!r}: this file "
+            "system does not tell the two names apart. Name one of them with --name NAME"
+        )
     check_fingerprint(
         folder, layout.fingerprint, layout.identity, requested.fingerprint, requested.identity
     )

@@ -33,7 +33,7 @@ def save_manifest(cache: Path, manifest: Manifest) -> Path:
 def saved_paths(cache: Path, names: Iterable[str]) -> list[Path]:
     """Return the files of the saved manifests of some tasks or datasets, the newest first."""
     requested = set(names)
-    paths = [path for path in _all_paths(cache) if saved_name(path) in requested]
+    paths = [path for path in all_paths(cache) if saved_name(path) in requested]
     return sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
@@ -68,8 +68,9 @@ def is_readable(path: Path) -> bool:
 
 def saved_names(cache: Path) -> list[str]:
     """Return the names of all saved manifests, sorted."""
-    return sorted({saved_name(path) for path in _all_paths(cache)})
+    return sorted({saved_name(path) for path in all_paths(cache)})
 
 
-def _all_paths(cache: Path) -> Iterable[Path]:
+def all_paths(cache: Path) -> Iterable[Path]:
+    """Return the files of all saved manifests."""
     return (cache / "manifests").glob("*.parquet")

@@ -4,9 +4,10 @@ from difflib import get_close_matches
 from fractions import Fraction
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from probekit.cards.paper import Figure, Preset, Table
+from probekit.utils.text import dataset_name
 
 Kind = Literal["extractors", "tasks", "reports"]
 Value = str | int | float | bool
@@ -53,6 +54,8 @@ class Stream(_FrozenModel):
     first_center: Seconds | None = None
     window: Seconds | None = None
     description: str = ""
+    # datasets on which its authors compared layers or poolings before they released this one
+    compared_on: list[str] = []
 
     @model_validator(mode="after")
     def _check_grid(self) -> "Stream":
@@ -80,6 +83,7 @@ class WeightsFile(_FrozenModel):
     sha256: str | None = None
     sha256_prefix: str | None = None
     git_blob: str | None = None
+    md5: str | None = None
     size: int | None = None
     streams: list[str] | None = None
     when: Params = {}
@@ -171,10 +175,20 @@ class Protocol(_FrozenModel):
         return self
 
 
+def _check_dataset_name(name: str) -> str:
+    if name != dataset_name(name):
+        raise ValueError(f"must be a name that a folder can have, such as {dataset_name(name)!r}")
+    return name
+
+
+DatasetName = Annotated[str, AfterValidator(_check_dataset_name)]
+
+
 class TaskCard(Card):
     """Facts about a task: dataset, labels, protocol, metric, published scores."""
 
-    dataset: str
+    name: DatasetName
+    dataset: DatasetName
     module: str
     options: dict[str, Any] = {}
     target: Literal["single", "multi", "regression"] = "single"

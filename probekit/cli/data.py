@@ -1,5 +1,6 @@
 """``probekit data``: check a dataset's folder, find leaks between splits, write stand-in data."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,6 +37,10 @@ def check(
 ) -> None:
     """Compare a dataset's folder with the task's card; exit code 1 if anything deviates.
 
+    Of your own data it finds as well what evaluate would refuse, files that are left out, and test
+    clips that share recordings, seconds or groups with training clips; identical recordings only if
+    they were extracted (else: data leaks --identical).
+
     [bold]Examples[/bold]
 
       probekit data check urbansound8k --root ~/data/UrbanSound8K
@@ -43,16 +48,21 @@ def check(
       probekit data check gtzan --root ~/data/gtzan --decode
     """
     from probekit.cache import layout
+    from probekit.cache.index import recording_facts
     from probekit.probes import task_clips
     from probekit.tasks import validation
 
+    folder = layout.cache_root(cache)
+    resolved = task_clips.resolve_task(task, folder)
+    facts = recording_facts(folder, resolved.card.dataset)
     with output.make_progress("clips") as bar:
         line = bar.add_task("reading", total=None, note="", visible=decode)
         result = validation.check_folder(
-            task_clips.resolve_task(task, layout.cache_root(cache)),
+            resolved,
             root,
             decode=decode,
             progress=lambda done, total: bar.update(line, completed=done, total=total),
+            hashes=facts["sha256"].to_dict(),
         )
     if json:
         output.print_json(asdict(result))
@@ -69,43 +79,81 @@ def leaks(
     identical: Annotated[
         bool, typer.Option("--identical", help="Compare all recordings by hash as well.")
     ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="List identical recordings within one split or fold as well."),
+    ] = False,
+    write_groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Write a table in which clips that belong together are one group.",
+        ),
+    ] = None,
     cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:
-    """List groups, and with --identical recordings, that are in several splits or folds.
+    """List groups and recordings, and with --identical copies, that are in several splits or folds.
 
-    Exit code 1 if there are any that the task's card does not name.
+    Exit code 1 if there are any that the task's card does not name, and no groups are written.
+    --write-groups joins groups, segments of one recording, and identical recordings; evaluate on
+    that table divides none of them, and needs no other extraction.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       probekit data leaks urbansound8k --root ~/data/UrbanSound8K --identical
+
+      probekit data leaks birdsong --all --write-groups birds-grouped.csv
     """
     from probekit.cache import layout
+    from probekit.cache.index import recording_facts
+    from probekit.data.manifest import groups_are_recordings
     from probekit.errors import DataError
     from probekit.probes import task_clips
     from probekit.tasks import leakage
 
+    hashed = identical or everything or write_groups is not None
     resolved = task_clips.resolve_task(task, layout.cache_root(cache))
-    clips = resolved.manifest(root, audio=identical)
+    clips = resolved.manifest(root, audio=hashed)
+    known = recording_facts(layout.cache_root(cache), resolved.card.dataset)
     leaks: dict[str, list[Leak]] = {}
-    try:
-        leaks["groups"] = leakage.find_shared_groups(resolved, clips)
-    except DataError as error:
-        if not identical:
-            raise
-        output.warn(str(error))
-    if identical:
+    recordings = leakage.find_shared_recordings(resolved, clips)
+    if recordings or groups_are_recordings(clips):
+        leaks["recordings"] = recordings
+    if not groups_are_recordings(clips):
+        try:
+            leaks["groups"] = leakage.find_shared_groups(resolved, clips)
+        except DataError as error:
+            if not hashed and not recordings:
+                raise
+            output.warn(str(error))
+    if hashed:
         with output.make_progress("recordings") as bar:
             line = bar.add_task("hashing", total=None, note="")
-            leaks["identical recordings"] = leakage.find_duplicates(
-                resolved, clips, lambda done, total: bar.update(line, completed=done, total=total)
+            hashes = leakage.hash_recordings(
+                resolved,
+                clips,
+                lambda done, total: bar.update(line, completed=done, total=total),
+                known=known,
             )
+        leaks["identical recordings"] = leakage.find_duplicates(
+            resolved, clips, hashes, undivided=everything
+        )
+    if write_groups is not None:
+        table = leakage.write_groups(clips, hashes, Path(write_groups))
     if json:
         output.print_json({kind: [asdict(leak) for leak in items] for kind, items in leaks.items()})
     else:
         for kind, items in leaks.items():
             _print_leaks(kind, resolved.card.group if kind == "groups" else None, items)
-    if any(not leak.named for items in leaks.values() for leak in items):
+    if write_groups is not None:
+        dropped = f"; column {table.dropped} left out, it divides groups" if table.dropped else ""
+        (output.warn if json else output.say)(
+            f"{write_groups}: {table.clips:,} clips, {table.groups:,} groups of several clips"
+            f"{dropped}. Next: probekit evaluate --task {write_groups} -e NAME"
+        )
+        return
+    if any(leak.divided and not leak.named for items in leaks.values() for leak in items):
         raise typer.Exit(1)
 
 
@@ -160,6 +208,16 @@ def _print_check(result: "FolderCheck") -> None:
         _print_some("cannot be read", [f"{c}: {why}" for c, why in result.undecodable.items()])
     else:
         output.say("recordings were not opened: --decode reads every sample")
+    if result.left_out:
+        kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in result.left_out)
+        counted = [f"{kind} {count:,}" for kind, count in sorted(kinds.items())]
+        _print_some(f"no recordings by their names: {', '.join(counted)}", result.left_out)
+    for note in result.leaks:
+        output.say(f"leak: {note}")
+    if not result.hashed:
+        output.say(
+            "identical recordings are known after an extraction, or by data leaks --identical"
+        )
     output.say("differs: " + "; ".join(result.faults) if result.faults else "no differences")
 
 
@@ -174,15 +232,20 @@ def _print_some(title: str, items: list[str]) -> None:
 
 def _print_leaks(kind: str, group: str | None, leaks: "list[Leak]") -> None:
     meaning = f" (a group is {group})" if group else ""
-    if not leaks:
+    divided = [leak for leak in leaks if leak.divided]
+    if not divided:
         output.say(f"{kind}: none is in several splits{meaning}")
+    else:
+        clips = sum(len(ids) for leak in divided for ids in leak.sides.values())
+        named = sum(leak.named for leak in divided)
+        output.say(
+            f"{kind} in several splits: {len(divided):,}, with {clips:,} clips"
+            f"{f', {named:,} of them named by the card' if named else ''}{meaning}"
+        )
+    if len(divided) < len(leaks):
+        output.say(f"{kind} within one split: {len(leaks) - len(divided):,}")
+    if not leaks:
         return
-    clips = sum(len(ids) for leak in leaks for ids in leak.sides.values())
-    named = sum(leak.named for leak in leaks)
-    output.say(
-        f"{kind} in several splits: {len(leaks):,}, with {clips:,} clips"
-        f"{f', {named:,} of them named by the card' if named else ''}{meaning}"
-    )
     output.print_table(
         (kind, "splits", "clips"),
         [
@@ -191,7 +254,7 @@ def _print_leaks(kind: str, group: str | None, leaks: "list[Leak]") -> None:
                 _sizes(leak),
                 join_names([i for ids in leak.sides.values() for i in ids], 4),
             )
-            for leak in leaks[:_SHOWN]
+            for leak in sorted(leaks, key=lambda leak: not leak.divided)[:_SHOWN]
         ],
     )
     if len(leaks) > _SHOWN:
@@ -199,4 +262,4 @@ def _print_leaks(kind: str, group: str | None, leaks: "list[Leak]") -> None:
 
 
 def _sizes(leak: "Leak") -> str:
-    return ", ".join(f"{name} ({len(ids)})" for name, ids in leak.sides.items())
+    return ", ".join(f"{name or 'none'} ({len(ids)})" for name, ids in leak.sides.items())

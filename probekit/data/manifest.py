@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 import posixpath
+import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +17,29 @@ import numpy.typing as npt
 import pandas as pd
 
 from probekit.errors import DataError
-from probekit.utils.text import summarize_ids
+from probekit.utils.text import dataset_name, summarize_ids
+
+__all__ = [
+    "COLUMNS",
+    "SPLITS",
+    "TARGET_PREFIX",
+    "Manifest",
+    "Target",
+    "dataset_name",
+    "from_rows",
+    "group_by_recording",
+    "groups_are_recordings",
+    "match_spelling",
+    "missing_recordings",
+    "read_manifest",
+    "shared_recordings",
+]
 
 Target = Literal["none", "single", "multi", "regression"]
 
 COLUMNS = ("clip_id", "path", "start", "end", "split", "fold", "group", "labels")
 SPLITS = ("train", "valid", "test")
+_LABEL_MARKS = r"^\[|[;|,]"  # in a name: a reader could take it for several labels
 TARGET_PREFIX = "target:"  # CSV columns of numbers to predict are called target:NAME
 
 
@@ -52,6 +72,12 @@ class Manifest:
     absent : tuple of str
         Names of recordings that were not found, whose clips are therefore not in the table. Not
         written to files.
+    source : pathlib.Path or None
+        The user's folder or table that the clips were read from; None for a built-in dataset. It
+        is not part of :meth:`digest`.
+    other_files : tuple of str
+        Files in the folder that are not recordings by their names, so that no clip is made of
+        them; relative to the root. Not written to files.
 
     Raises
     ------
@@ -91,6 +117,8 @@ class Manifest:
     provenance: tuple[str, ...] = ()
     expected: int | None = None
     absent: tuple[str, ...] = ()
+    source: Path | None = None
+    other_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_table(self.name, self.table)
@@ -187,7 +215,7 @@ class Manifest:
             root, target, class order and provenance.
         """
         if path.suffix == ".csv":
-            self._flat_table().to_csv(path, index=False)
+            path.write_text(self.to_csv(), encoding="utf-8", newline="")
             return
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -201,6 +229,8 @@ class Manifest:
             "provenance": self.provenance,
             "expected": self.expected,
         }
+        if self.source is not None:
+            facts["source"] = os.path.abspath(self.source)  # noqa: PTH100
         pq.write_table(
             table.replace_schema_metadata(
                 {**(table.schema.metadata or {}), b"probekit": json.dumps(facts).encode()}
@@ -208,18 +238,22 @@ class Manifest:
             path,
         )
 
-    def _flat_table(self) -> pd.DataFrame:
-        """Return the table with labels as CSV files hold them."""
+    def to_csv(self) -> str:
+        """Return the table as the text of a CSV file, without columns that are empty."""
         flat = self.table[[c for c in COLUMNS if c != "labels"]].copy()
+        empty = (flat.isna() | (flat == "")).all()
+        flat = flat.loc[:, ~empty | flat.columns.isin(["clip_id", "path"])]
         labels = list(self.table["labels"])
         if self.target == "single":
             flat["label"] = [row[0] for row in labels]
+            if flat["label"].str.contains(_LABEL_MARKS).any():  # would be read as several labels
+                flat["label"] = [json.dumps(list(row), ensure_ascii=False) for row in labels]
         elif self.target == "multi":
             flat["labels"] = [json.dumps(list(row), ensure_ascii=False) for row in labels]
         elif self.target == "regression":
             for k, name in enumerate(self.class_names):
                 flat[TARGET_PREFIX + name] = [row[k] for row in labels]
-        return flat
+        return flat.to_csv(index=False, lineterminator="\n")
 
 
 def from_rows(
@@ -284,7 +318,7 @@ def from_rows(
         table["labels"] = [()] * len(table)
         target = "none"
     table["labels"] = [(row,) if isinstance(row, str) else tuple(row) for row in table["labels"]]
-    table["path"] = [_normalize_path(origin, str(path)) for path in table["path"]]
+    table["path"] = [_normalize_path(origin, str(path), root) for path in table["path"]]
     _check_segments(origin, table)
     _check_table(origin, table[list(COLUMNS)])
     if class_names is None and target in ("single", "multi"):
@@ -326,24 +360,129 @@ def read_manifest(path: Path) -> Manifest:
         class_names=tuple(facts["names"]),
         provenance=tuple(facts["provenance"]),
         expected=facts["expected"],
+        source=Path(facts["source"]) if facts.get("source") else None,
     )
 
 
-def dataset_name(text: str) -> str:
-    """Return text as a folder name: lower case letters, digits, dots and dashes only."""
-    safe = "".join(c if c.isascii() and (c.isalnum() or c == ".") else "-" for c in text.lower())
-    return safe.strip("-.") or "clips"
+def shared_recordings(clips: Manifest) -> npt.NDArray[np.bool_]:
+    """Return which clips are segments of a recording that other clips are segments of, too."""
+    paths = clips.table["path"]
+    return (paths.duplicated(keep=False) & (paths != "")).to_numpy()
 
 
-def _normalize_path(name: str, path: str) -> str:
-    """Return a path in normal form; raise if it leaves its root."""
+def group_by_recording(clips: Manifest) -> Manifest:
+    """Return a manifest whose clips without a group have their recording as one.
+
+    Segments of one recording sound alike, so they belong on one side of a split. Clips that are
+    alone in their recording stay without a group.
+    """
+    rows = shared_recordings(clips) & (clips.column("group") == "")
+    if not rows.any():
+        return clips
+    table = clips.table.copy()
+    table.loc[rows, "group"] = table.loc[rows, "path"]
+    return replace(clips, table=table)
+
+
+def groups_are_recordings(clips: Manifest) -> bool:
+    """Tell whether there are groups, and each is a recording: see :func:`group_by_recording`."""
+    groups = clips.column("group")
+    return bool((groups != "").any() and (groups == clips.column("path"))[groups != ""].all())
+
+
+def _normalize_path(name: str, path: str, root: Path | None = None) -> str:
+    """Return a path in normal form, relative to its root; raise if it leaves the root."""
     normal = posixpath.normpath(path.replace("\\", "/")) if path else ""
+    if root is not None and Path(path).is_absolute():
+        normal = _relative_to_root(path, os.path.abspath(root)) or normal  # noqa: PTH100
     if posixpath.isabs(normal) or normal.split("/")[0] == ".." or normal[1:3] == ":/":
         raise DataError(
             f"{name}: path {path!r} leaves the root folder. Paths in a manifest are relative to "
             "its root: choose the folder that holds all recordings as --root"
         )
     return normal
+
+
+def _relative_to_root(path: str, root: str) -> str | None:
+    """Return an absolute path as one relative to a root, links resolved; None if it is outside."""
+    folder, name = os.path.split(os.path.normpath(path))
+    relative = _relative_folder(folder, root)
+    return None if relative is None else (Path(relative) / name).as_posix()
+
+
+@lru_cache(maxsize=4096)
+def _relative_folder(folder: str, root: str) -> str | None:
+    for resolve in (os.path.abspath, os.path.realpath):
+        with suppress(ValueError):
+            return str(Path(resolve(folder)).relative_to(resolve(root)))
+    return None
+
+
+def missing_recordings(clips: Manifest) -> list[str]:
+    """Return the paths of missing recordings, relative to the root, in the manifest's order.
+
+    Raises
+    ------
+    DataError
+        If the manifest has no root.
+    """
+    if clips.root is None:
+        raise DataError(
+            f"{clips.name}: no folder for its recordings is known. Give their folder with --root"
+        )
+    # a folder is listed once: millions of clips may lie in it
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for path in dict.fromkeys(clips.table["path"]):
+        folder, _, name = path.rpartition("/")
+        if folder not in listings:
+            listings[folder] = _list_files(clips.root / folder)
+        if name not in listings[folder]:
+            missing.append(path)
+    return missing
+
+
+def _list_files(folder: Path) -> set[str]:
+    """Return the names in a folder, without those of links to nothing."""
+    try:
+        with os.scandir(folder) as entries:
+            return {
+                entry.name
+                for entry in entries
+                if not entry.is_symlink() or (folder / entry.name).exists()
+            }
+    except OSError:
+        return set()
+
+
+def match_spelling(root: Path, paths: Iterable[str]) -> list[str]:
+    """Return the paths of recordings as they are spelled on the disk.
+
+    Letters with accents have two spellings in Unicode: of the names in a folder, the one that is
+    the same in normal form is taken. Paths without one stay as they are.
+    """
+    listings: dict[str, dict[str, str]] = {}
+
+    def spell(path: str) -> str:
+        if path.isascii() or (root / path).exists():
+            return path
+        actual = ""
+        for name in path.split("/"):
+            if actual not in listings:
+                listings[actual] = _names_by_normal_form(root / actual)
+            normal = unicodedata.normalize("NFC", name)
+            actual = posixpath.join(actual, listings[actual].get(normal, name))
+        return actual if (root / actual).exists() else path
+
+    return [spell(path) for path in paths]
+
+
+def _names_by_normal_form(folder: Path) -> dict[str, str]:
+    try:
+        names = os.listdir(folder)  # noqa: PTH208
+    except OSError:
+        return {}
+    return {unicodedata.normalize("NFC", name): name for name in names}
 
 
 def _check_encoding(name: str, texts: Sequence[str]) -> None:

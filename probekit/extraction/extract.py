@@ -218,8 +218,8 @@ def extract(
     config = executor.parse_config(device, jobs, devices, dask, share)
     if not dry_run:
         config.check_available()
-    clips, dataset = inputs.resolve_clips(task, root, audio, manifest, name)
     cache = cache_root(cache)
+    clips, dataset = inputs.resolve_clips(task, root, audio, manifest, name, cache)
     selected = clips if limit is None else inputs.subsample_evenly(clips, limit)
     overrides = validate_overrides(weights, names)
     specs = [

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from probekit import cards
 from probekit.cache import collisions
 from probekit.data import readers
 from probekit.data.manifest import Manifest, dataset_name
 from probekit.errors import DataError, ProbekitError
-from probekit.tasks.task import load_task, tasks_with_same_corpus
+from probekit.tasks.task import infer_card, is_user_data, load_task, tasks_with_same_corpus
 
 _INPUTS = "--task TASK --root DIR, --audio DIR, or --manifest FILE"
 
@@ -20,10 +21,12 @@ def resolve_clips(
     audio: str | Path | None,
     manifest: str | Path | Manifest | None,
     name: str | None,
+    cache: Path,
 ) -> tuple[Manifest, str]:
     """Return the requested clips, and the name of their dataset in the cache.
 
-    Parameters are those of :func:`probekit.extraction.extract.extract`.
+    Parameters are those of :func:`probekit.extraction.extract.extract`. A folder or table that the
+    cache knows under a name keeps it.
 
     Raises
     ------
@@ -33,11 +36,17 @@ def resolve_clips(
     inputs = [value for value in (task, audio, manifest) if value is not None]
     if len(inputs) != 1:
         raise ProbekitError(f"give exactly one of {_INPUTS}, got {len(inputs)}")
-    has_card = task is not None and not task.endswith(".csv")
-    if name is not None and (has_card or name != dataset_name(name)):
+    source = audio if audio is not None else task if task and is_user_data(task) else None
+    if isinstance(manifest, (str, Path)):
+        source = manifest
+    if name is not None and source is None:
         raise ProbekitError(
-            f"--name must be lower case letters, digits, dots and dashes, and go with --audio, "
-            f"--manifest or --task FILE.csv, got {name}"
+            f"--name goes with --audio, --manifest or --task FILE.csv: data of your own, got {name}"
+        )
+    if name is not None and name != dataset_name(name):
+        raise ProbekitError(
+            f"--name must be a name that a folder can have, such as {dataset_name(name)!r}, got "
+            f"{name!r}"
         )
     folder = Path(root) if root is not None else None
     if audio is not None and folder is not None:
@@ -45,7 +54,7 @@ def resolve_clips(
     if folder is not None and not folder.is_dir():
         fault = "not a folder" if folder.exists() else "no such folder"
         raise DataError(f"--root {folder}: {fault}")
-    if task is not None and name is None:
+    if task is not None and source is None:
         loaded = load_task(task)
         if folder is None and not loaded.is_user_data:
             raise ProbekitError(
@@ -53,25 +62,50 @@ def resolve_clips(
             )
         return loaded.manifest(folder, audio=True), loaded.card.dataset
     if isinstance(manifest, Manifest):
+        _check_name(manifest.name)
         return manifest, manifest.name
-    if audio is not None:
-        clips = readers.from_folder(Path(audio), name)
+    path = Path(str(source))
+    saved_name = name or collisions.find_saved_name(cache, path) or None
+    if path.is_dir():
+        if folder is not None:
+            raise DataError(f"--root {root}: {path} is a folder of recordings; leave out --root")
+        clips = readers.from_folder(path, saved_name)
+    elif audio is not None:
+        raise DataError(f"{path}: {'not a folder' if path.exists() else 'no such folder'}")
     else:
-        clips = readers.from_csv(Path(str(task or manifest)), root=folder, name=name)
-    return clips, clips.name
+        clips = readers.from_csv(path, root=folder, name=saved_name)
+        infer_card(clips)  # raises for columns that contradict
+    _check_name(clips.name)
+    return clips, clips.name if name else collisions.find_dataset(cache, clips)
+
+
+def _check_name(name: str) -> None:
+    """Raise if a name cannot be the name of a user's data."""
+    if name != dataset_name(name):
+        raise DataError(f"the clips' name must be one like {dataset_name(name)!r}, got {name!r}")
+    all_cards = cards.load_valid_task_cards()
+    reserved = {card.dataset.casefold(): card.name for card in all_cards}
+    reserved |= {card.name.casefold(): card.name for card in all_cards}
+    if name.casefold() in reserved:
+        task = reserved[name.casefold()]
+        raise DataError(
+            f"{name!r} is the name of the task {task!r} or its dataset. Name clips of your own "
+            f"with --name NAME; to extract that dataset, use --task {task} --root DIR"
+        )
 
 
 def check_collision(manifest: Manifest, dataset: str, task: str | None, cache: Path) -> None:
-    """Raise if the cache holds embeddings of other recordings under the same name and clip ids.
+    """Raise if the cache holds embeddings of other recordings under the same name.
 
     Raises
     ------
     DataError
         If the name stands for other recordings that still exist.
     """
-    collision = collisions.find_collision(cache, {dataset, manifest.name}, manifest)
+    own = manifest.source is not None
+    collision = collisions.find_collision(cache, {dataset, manifest.name}, manifest, exclusive=own)
     if collision is not None:
-        if task is None or task.endswith(".csv"):
+        if task is None or own:
             hint = "Rename the CSV or folder, or name these clips with --name NAME"
         else:
             hint = "Use another --cache for one of the two"

@@ -1,14 +1,22 @@
 """Card and clips of a task: from its folder, or from the manifest saved in the cache."""
 
+import os
 from pathlib import Path
 
 from probekit import cards
-from probekit.cache.collisions import find_collision
+from probekit.cache import collisions
 from probekit.cache.manifests import latest_manifest, saved_names
 from probekit.cards import TaskCard
+from probekit.data import readers
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError, UnknownNameError
-from probekit.tasks.task import Task, load_task, task_from_manifest
+from probekit.tasks.task import (
+    Task,
+    is_user_data,
+    load_task,
+    load_user_task,
+    task_from_manifest,
+)
 from probekit.utils.suggest import unknown_name_error
 
 
@@ -37,14 +45,13 @@ def resolve_clips(name: str, cache: Path, root: str | Path | None) -> tuple[Task
         If the task is unknown, or its clips are neither in the cache nor in a folder.
     """
     task = resolve_task(name, cache)
-    if root is not None or name.endswith(".csv"):
+    if root is not None or task.source is not None:
         clips = task.manifest(Path(root) if root is not None else None)
-        collision = find_collision(cache, {task.name}, clips) if name.endswith(".csv") else None
-        if collision is not None:
-            raise DataError(
-                f"{collision}. If these were extracted with --name NAME, evaluate with --task "
-                "NAME; otherwise extract them with --name NAME"
-            )
+        if task.source is not None:
+            names = {task.name, task.card.dataset}
+            collision = collisions.find_collision(cache, names, clips, exclusive=True)
+            if collision is not None:
+                raise DataError(f"{collision}. Extract these with --name NAME")
         return task.card, clips
     saved = latest_manifest(cache, task.name)
     if saved is not None:
@@ -80,9 +87,39 @@ def resolve_task(name: str, cache: Path) -> Task:
     known, saved = cards.card_paths("tasks"), saved_names(cache)
     clips = latest_manifest(cache, name) if name in saved and name not in known else None
     if clips is not None:
-        return task_from_manifest(clips)
+        rival = collisions.find_rival(cache, name)
+        if rival is not None:
+            raise DataError(rival)
+        _check_folder(name, clips)
+        return task_from_manifest(clips, collisions.find_dataset(cache, clips))
+    if is_user_data(name):
+        path = Path(name)
+        task = load_user_task(path, collisions.find_saved_name(cache, path) or None)
+        clips = task.manifest()
+        return load_user_task(path, task.name, collisions.find_dataset(cache, clips))
     try:
         return load_task(name)
     except UnknownNameError as error:
         hint = f"Clip tables in {cache}: {', '.join(saved)}." if saved else ""
         raise unknown_name_error("task", name, {*known, *saved}, hint) from error
+
+
+def _check_folder(name: str, clips: Manifest) -> None:
+    """Raise if a name of extracted clips is also that of a folder here, with other recordings."""
+    folder, place = Path(name), clips.source or clips.root
+    if not folder.is_dir() or place is None:
+        return
+    if folder.resolve() in (place.resolve(), clips.root and clips.root.resolve()):
+        return
+    first = next((path for path in clips.table["path"] if path), "")
+    inside = (clips.root or Path()) / first
+    if not first or folder.resolve() in inside.resolve().parents or (folder / first).exists():
+        return
+    try:
+        readers.from_folder(folder)
+    except DataError:
+        return  # it holds no recordings
+    raise UnknownNameError(
+        f"{name!r} is the name of clips that were extracted from {place}, and a folder here with "
+        f"other recordings. Give --task {name}{os.sep} for the folder, or --task {place}"
+    )

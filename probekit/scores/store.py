@@ -1,14 +1,16 @@
 """Store of results: one JSON file a run, with predictions and weights in HDF5 beside it.
 
 ``<reports>/results/<task>/<embedding>-<run>.json`` holds everything a person reads;
-``….h5`` of the same name holds ``predictions`` (clip_id, fold, target, scores, group) and
-``probe/<fold>`` (for linear probes coef, intercept, mean, scale).
+``….h5`` of the same name holds ``predictions`` (clip_id, fold, target, scores, group, and class
+where a probe predicts others than those of the highest scores) and ``probe/<fold>`` (for linear
+probes coef, intercept, mean, scale).
 """
 
 import hashlib
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +20,15 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from probekit.data.manifest import dataset_name
 from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.scores.scoring import ExtraMetric
 from probekit.utils import atomic
+from probekit.utils.text import dataset_name, slug
 
 FORMAT = 2
+_RANDOM_PROBES = ("mlp", "student", "sklearn.ensemble", "sklearn.neural_network")
+ONE_SEED = "one seed (--seeds 5 shows the spread)"
 
 
 class Source(TypedDict):
@@ -90,6 +94,7 @@ class Result(TypedDict):
     interval: dict[str, Any]  # low, high, unit, units, method, level, resamples, seed
     also: dict[str, ExtraMetric]  # further metrics of the card
     folds: list[Fold]
+    class_scores: str  # of per_class over folds: all test clips, or mean over folds
     per_class: dict[str, dict[str, float | int | None]]  # score and clips (or positives)
     per_group: dict[str, dict[str, float | int | None]]  # where there are at most 200 groups
     grid: list[dict[str, Any]]  # the settings that were tried
@@ -116,7 +121,7 @@ def run_id(facts: dict[str, Any]) -> str:
 
 def result_path(reports: Path, task: str, embedding: str, run: str) -> Path:
     """Return the path of a result's JSON file."""
-    name = f"{dataset_name(embedding)}-{run[:12]}.json"
+    name = f"{slug(embedding)}-{run[:12]}.json"
     return reports / "results" / dataset_name(task) / name
 
 
@@ -235,6 +240,46 @@ def load_results(reports: str | Path | None = None, task: str = "") -> list[Resu
     )
 
 
+def group_key(result: Result) -> tuple[Any, ...]:
+    """Return what the runs of one group have in common: all but the seed and the time."""
+    return (
+        result["task"],
+        result["metric"],
+        result["embedding"],
+        tuple(source["fingerprint"] for source in result["sources"]),
+        result["probe"],
+        str(result["settings"]),
+        tuple(result["steps"]),
+        result["preset"],
+        result["fraction"],
+        result["manifest"],
+    )
+
+
+def shown_notes(results: Sequence[Result]) -> list[list[str]]:
+    """Return what must be shown beside each of several results.
+
+    This is their provenance, and that a score is of one seed where chance matters and no other seed
+    of the same run is among the results.
+    """
+    seeds: dict[tuple[Any, ...], set[int]] = {}
+    for result in results:
+        seeds.setdefault(group_key(result), set()).add(result["seed"])
+    return [
+        [*result["provenance"]]
+        + [ONE_SEED] * (_depends_on_seed(result) and len(seeds[group_key(result)]) == 1)
+        for result in results
+    ]
+
+
+def _depends_on_seed(result: Result) -> bool:
+    """Tell whether another seed gives another score: labels are drawn, or the probe is random.
+
+    Of scikit-learn's estimators many have a seed that hardly any of their settings use.
+    """
+    return result["fraction"] < 1 or result["probe"].partition(":")[0] in _RANDOM_PROBES
+
+
 def higher_is_better(result: Result) -> bool:
     """Tell whether a higher score is better under a result's metric."""
     return metrics.get_metric(result["metric"]).higher_is_better
@@ -289,6 +334,7 @@ def results(reports: str | Path | None = None, task: str = "") -> pd.DataFrame:
         task embedding probe    metric  clips        provenance
     0  synth  melstats   knn  accuracy     24  synthetic corpus
     """
+    loaded = load_results(reports, task)
     rows = [
         {
             **{key: r.get(key) for key in _COLUMNS if key in r},
@@ -296,8 +342,8 @@ def results(reports: str | Path | None = None, task: str = "") -> pd.DataFrame:
             "high": r["interval"]["high"],
             "clips": r["clips"]["used"],
             "of": r["clips"]["of"],
-            "provenance": "; ".join(r["provenance"]),
+            "provenance": "; ".join(notes),
         }
-        for r in load_results(reports, task)
+        for r, notes in zip(loaded, shown_notes(loaded), strict=True)
     ]
     return pd.DataFrame(rows, columns=list(_COLUMNS))

@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from probekit._typing import Array
 from probekit.cards import Protocol, TaskCard
-from probekit.data.manifest import SPLITS, Manifest
+from probekit.data.manifest import SPLITS, Manifest, groups_are_recordings
 from probekit.errors import DataError
 
 Rows = npt.NDArray[np.int64]
 ALL_CLIPS = "clips"  # key of counts: all clips of a task
+FIXED_SPLIT = "test"  # name of a fixed split
 
 
 @dataclass(frozen=True)
@@ -191,11 +192,30 @@ def inner_cv(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows
     units = _units(protocol, clips)[rows]
     all_classes = _classes(clips)
     classes = None if all_classes is None else all_classes[rows]
+    count = _count_inner_folds(protocol, units, classes, _unit_name(protocol, clips))
+    pairs = _divide(units, count, protocol.seed, classes)
+    return [(rows[fit], rows[score]) for fit, score in pairs]
+
+
+def check_inner_cv(protocol: Protocol, clips: Manifest, divisions: Iterable[Split]) -> None:
+    """Raise a DataError if :func:`inner_cv` would, for a division without validation clips."""
+    units, classes = _units(protocol, clips), _classes(clips)
+    for division in divisions:
+        if not len(division.valid):
+            rows = division.train
+            of_rows = None if classes is None else classes[rows]
+            _count_inner_folds(protocol, units[rows], of_rows, _unit_name(protocol, clips))
+
+
+def _count_inner_folds(
+    protocol: Protocol, units: npt.NDArray[np.str_], classes: Array | None, unit: str
+) -> int:
+    """Return the number of divisions of training clips, at least two; a DataError if too few."""
     count = min(protocol.inner_folds, len(set(units)))
     if count < 2:
         raise DataError(
-            f"the training clips are all of one {'fold' if protocol.kind == 'folds' else 'group'} "
-            f"({str(units[0])!r}): none can be held out to choose hyper-parameters"
+            f"the training clips are all of one {unit} ({str(units[0])!r}): none can be held out "
+            "to choose hyper-parameters"
         )
     if classes is not None:
         count = min(count, _max_class_size(classes))
@@ -203,8 +223,7 @@ def inner_cv(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows
             raise DataError(
                 "no class has two training clips: none can be held out to choose hyper-parameters"
             )
-    pairs = _divide(units, count, protocol.seed, classes)
-    return [(rows[fit], rows[score]) for fit, score in pairs]
+    return count
 
 
 def _fixed_split(clips: Manifest, assignments: npt.NDArray[np.str_]) -> Split:
@@ -217,7 +236,7 @@ def _fixed_split(clips: Manifest, assignments: npt.NDArray[np.str_]) -> Split:
     for name in ("train", "test"):
         if not len(rows[name]):
             raise DataError(f"{clips.name}: no clip has split {name!r}")
-    return Split("test", rows["train"], rows["valid"], rows["test"])
+    return Split(FIXED_SPLIT, rows["train"], rows["valid"], rows["test"])
 
 
 def _make_folds(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
@@ -232,8 +251,8 @@ def _make_folds(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
     if most < protocol.folds:
         raise DataError(
             f"{clips.name}: {protocol.folds} folds need at least {protocol.folds} "
-            f"{'groups' if protocol.grouped else 'clips'}, and at least {protocol.folds} clips in "
-            f"the largest class, got {most}"
+            f"{_unit_name(protocol, clips)}s, and at least {protocol.folds} clips in the largest "
+            f"class, got {most}"
         )
     folds = np.full(len(clips), "", dtype="U12")
     pairs = _divide(units, protocol.folds, protocol.seed, classes)
@@ -318,6 +337,15 @@ def _units(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
     if protocol.grouped or protocol.kind == "split":
         return np.where(groups != "", groups, ids)
     return ids
+
+
+def _unit_name(protocol: Protocol, clips: Manifest) -> str:
+    """Return what :func:`_units` are: folds, recordings, groups or clips, in the singular."""
+    if protocol.kind == "folds":
+        return "fold"
+    if protocol.grouped or (protocol.kind == "split" and (clips.column("group") != "").any()):
+        return "recording" if groups_are_recordings(clips) else "group"
+    return "clip"
 
 
 def _classes(clips: Manifest) -> npt.NDArray[np.int64] | None:

@@ -9,7 +9,7 @@ from types import ModuleType
 from probekit import cards
 from probekit.cards import Protocol, TaskCard
 from probekit.data import readers
-from probekit.data.manifest import Manifest
+from probekit.data.manifest import Manifest, group_by_recording, groups_are_recordings
 from probekit.errors import DataError
 from probekit.tasks import splits
 from probekit.tasks.standin import writer
@@ -28,6 +28,8 @@ class Task:
     list_clips : callable, optional
         For a user's own table or folder: returns the clips for another root (or None) and whether
         recordings are to be read.
+    source : pathlib.Path, optional
+        The table or folder that ``list_clips`` reads each time.
 
     See Also
     --------
@@ -43,8 +45,11 @@ class Task:
     (60, ('0', '1', '2'), ('stand-in data',))
     """
 
-    def __init__(self, card: TaskCard, list_clips: ClipLister | None = None) -> None:
+    def __init__(
+        self, card: TaskCard, list_clips: ClipLister | None = None, source: Path | None = None
+    ) -> None:
         self.card = card
+        self.source = source
         self._list_clips = list_clips
 
     @property
@@ -102,7 +107,8 @@ class Task:
             manifest, notes = replace(manifest, expected=None), [STAND_IN]
         else:
             notes = splits.count_mismatches(self.card, manifest)
-        return replace(manifest, name=self.name, provenance=(*manifest.provenance, *notes))
+        provenance = (*manifest.provenance, *notes)
+        return replace(manifest, name=self.name, provenance=provenance, source=None)
 
     def write_standin(self, root: str | Path, clips: int = 60, seed: int = 0) -> None:
         """Write stand-in data: the dataset's exact layout with synthetic sounds.
@@ -140,8 +146,9 @@ def load_task(text: str) -> Task:
     Parameters
     ----------
     text : str
-        A task's name; a path that ends in ``.yaml`` (a card) or ``.csv`` (clips and labels); a
-        folder of recordings, one sub-folder for each label, that is not called like a task.
+        A task's name; a path that ends in ``.yaml`` (a card), ``.csv`` or ``.tsv`` (clips and
+        labels); a folder of recordings, one sub-folder for each label, that is not called like a
+        task.
 
     Returns
     -------
@@ -175,18 +182,47 @@ def load_task(text: str) -> Task:
     path = Path(text)
     if path.suffix in (".yaml", ".yml"):
         return Task(cards.read_card(path, TaskCard))
-    if path.suffix == ".csv":
-        clips = readers.from_csv(path, need_path=False)
-        return Task(infer_card(clips), partial(_from_table, path, clips.name))
-    # an empty text is not the current folder
-    if text and path.is_dir() and text not in cards.card_paths("tasks"):
-        return Task(infer_card(readers.from_folder(path)), partial(_from_folder, path))
+    if is_user_data(text):
+        return load_user_task(path)
     return Task(cards.load_task_card(text))
 
 
-def task_from_manifest(clips: Manifest) -> Task:
-    """Return the task of clips that were extracted and have no card; see :func:`infer_card`."""
-    return Task(infer_card(clips), partial(_from_manifest, clips))
+def is_user_data(text: str) -> bool:
+    """Tell whether a text names a table, or a folder that is not called like a task."""
+    if text in cards.card_paths("tasks"):
+        return False
+    # an empty text is not the current folder
+    return Path(text).suffix.lower() in readers.TABLE_SUFFIXES or bool(text and Path(text).is_dir())
+
+
+def load_user_task(path: Path, name: str | None = None, dataset: str | None = None) -> Task:
+    """Return the task of a user's own table or folder.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The table or folder.
+    name : str, optional
+        Name of the task; by default that of the file or folder.
+    dataset : str, optional
+        Name of the dataset in the cache; by default that of the task.
+    """
+    if path.is_dir():
+        clips = readers.from_folder(path, name)
+        list_clips: ClipLister = partial(_from_folder, path, clips.name)
+    else:
+        clips = readers.from_csv(path, name=name, need_path=False)
+        list_clips = partial(_from_table, path, clips.name)
+    return Task(infer_card(clips, dataset), list_clips, path)
+
+
+def task_from_manifest(clips: Manifest, dataset: str | None = None) -> Task:
+    """Return the task of clips that were extracted and have no card; see :func:`infer_card`.
+
+    Segments of one recording, which manifests of earlier versions do not group, are grouped.
+    """
+    clips = group_by_recording(clips)
+    return Task(infer_card(clips, dataset), partial(_from_manifest, clips))
 
 
 def tasks_with_same_corpus(dataset: str) -> list[Task]:
@@ -194,21 +230,39 @@ def tasks_with_same_corpus(dataset: str) -> list[Task]:
     return [Task(card) for card in cards.load_valid_task_cards() if card.dataset == dataset]
 
 
-def infer_card(clips: Manifest) -> TaskCard:
+def infer_card(clips: Manifest, dataset: str | None = None) -> TaskCard:
     """Return the card of a user's own table: protocol and metric as its columns suggest.
 
-    A column ``fold`` gives cross-validation over those folds; a column ``split`` gives train,
-    valid and test, and goes before folds that not every clip has; otherwise five stratified folds
-    are made, which do not divide groups where there is a column ``group``. The metric is accuracy
-    for one label a clip, macro PR-AUC for several, R² for numbers.
+    A column ``fold`` gives cross-validation over those folds, a column ``split`` train, valid and
+    test; otherwise five stratified folds are made, which do not divide groups: those of a column
+    ``group``, or recordings. The metric is accuracy for one label a clip, macro PR-AUC for several,
+    R² for numbers.
+
+    Parameters
+    ----------
+    clips : Manifest
+        The clips of the table.
+    dataset : str, optional
+        Name of their dataset in the cache; by default that of the clips.
+
+    Raises
+    ------
+    DataError
+        If there are splits and folds.
     """
     has = {name: bool((clips.column(name) != "").any()) for name in ("fold", "split", "group")}
-    if has["fold"] and not (has["split"] and (clips.column("fold") == "").any()):
+    if has["fold"] and has["split"]:
+        raise DataError(
+            f"{clips.source or clips.name}: columns 'split' and 'fold': only one of them may be "
+            "used. Call the other one 'extra:split' or 'extra:fold'"
+        )
+    if has["fold"]:
         protocol = Protocol(kind="folds", description="the folds of the table")
     elif has["split"]:
         protocol = Protocol(kind="split", description="the split of the table")
     else:
-        grouped = " that keep groups together" if has["group"] else ""
+        units = "recordings" if groups_are_recordings(clips) else "groups"
+        grouped = f" that keep {units} together" if has["group"] else ""
         protocol = Protocol(
             kind="made-folds",
             folds=5,
@@ -219,7 +273,7 @@ def infer_card(clips: Manifest) -> TaskCard:
     return TaskCard(
         name=clips.name,
         title=clips.name,
-        dataset=clips.name,
+        dataset=dataset or clips.name,
         module="table",
         target="single" if clips.target == "none" else clips.target,
         protocol=protocol,
@@ -231,10 +285,10 @@ def _from_table(path: Path, name: str, root: Path | None, audio: bool) -> Manife
     return readers.from_csv(path, root=root, name=name, need_path=audio)
 
 
-def _from_folder(path: Path, root: Path | None, audio: bool) -> Manifest:
+def _from_folder(path: Path, name: str, root: Path | None, audio: bool) -> Manifest:
     if root is not None:
         raise DataError(f"--root {root}: {path} is a folder of recordings; leave out --root")
-    return readers.from_folder(path)
+    return readers.from_folder(path, name)
 
 
 def _from_manifest(clips: Manifest, root: Path | None, audio: bool) -> Manifest:

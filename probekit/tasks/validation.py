@@ -1,7 +1,6 @@
 """Validation of a dataset's folder: counts, recordings, known faults, every sample if asked."""
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,13 +12,15 @@ import numpy as np
 
 from probekit.audio import recording
 from probekit.cards import TaskCard
-from probekit.data.manifest import Manifest
+from probekit.data import folder_layout
+from probekit.data.manifest import Manifest, missing_recordings
 from probekit.errors import AudioError, DataError
 from probekit.metrics import metrics
+from probekit.metrics.metrics import Metric
 from probekit.parallel import resources
-from probekit.tasks import splits
+from probekit.tasks import leakage, splits
 from probekit.tasks.datasets import _files
-from probekit.tasks.splits import ALL_CLIPS
+from probekit.tasks.splits import ALL_CLIPS, Split
 from probekit.tasks.task import Task
 
 Progress = Callable[[int, int], None]
@@ -50,6 +51,13 @@ class FolderCheck:
         Clips whose recording cannot be read, with the reason; None where nothing was decoded.
     seconds : float or None
         Duration of all clips, where they were decoded.
+    left_out : list of str
+        Files in a user's folder that are not recordings by their names.
+    leaks : list of str
+        What test clips share with training clips, as far as paths, segments, groups and known
+        hashes of recordings say.
+    hashed : bool
+        Whether the hashes of recordings were known.
     unpack : list of str
         Commands for archives that lie in the folder, where recordings are missing.
     faults : list of str
@@ -65,6 +73,9 @@ class FolderCheck:
     known_bad: dict[str, str] = field(default_factory=dict)
     undecodable: dict[str, str] | None = None
     seconds: float | None = None
+    left_out: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    hashed: bool = False
     unpack: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -75,6 +86,7 @@ def check_folder(
     *,
     decode: bool = False,
     progress: Progress | None = None,
+    hashes: Mapping[str, str] | None = None,
 ) -> FolderCheck:
     """Compare a dataset's folder with the task's card.
 
@@ -88,6 +100,8 @@ def check_folder(
         Read every recording, in parallel threads.
     progress : callable, optional
         Called with the numbers of clips decoded and of all clips.
+    hashes : mapping of str to str, optional
+        SHA-256 of recordings by clip id, such as the cache has them.
 
     Returns
     -------
@@ -112,10 +126,21 @@ def check_folder(
     result.counts = {
         name: {"found": number, "expected": expected.get(name)} for name, number in counts.items()
     }
+    divisions, reasons = _divide(card, clips)
+    result.faults += reasons
     unused = len(clips) - sum(number for name, number in counts.items() if name != ALL_CLIPS)
     if 0 < unused < len(clips):
         result.counts["on no side"] = {"found": unused, "expected": None}
-    result.faults += _why_not_fittable(card, clips)
+        if task.is_user_data and not reasons:
+            result.faults.append(f"{unused:,} of {len(clips):,} clips have no split: not used")
+    result.left_out = list(clips.other_files)
+    result.faults += folder_layout.left_out_notes(clips.root or Path(), clips.other_files)
+    result.hashed = bool(hashes)
+    if task.is_user_data:
+        result.faults += leakage.contradicting_labels_notes(clips, hashes)
+    result.leaks = leakage.find_shared_clips(clips, divisions, hashes).notes()
+    if task.is_user_data:
+        result.faults += result.leaks
     with suppress(DataError):
         result.labels = _label_counts(clips)
     result.missing = missing_recordings(clips)
@@ -139,8 +164,21 @@ def check_folder(
     return result
 
 
+def check_classes(clips: Manifest) -> None:
+    """Raise a DataError if there is nothing to tell apart: one class, or no label at all."""
+    labels = {label for row in clips.table["labels"] for label in row}
+    if clips.target == "single" and len(labels) == 1:
+        raise DataError(
+            f"{clips.name}: all clips have the label {min(labels)!r}: there is nothing to tell "
+            "apart. In a folder, the sub-folders are the labels"
+        )
+    if clips.target == "multi" and not labels:
+        raise DataError(f"{clips.name}: no clip has a label")
+
+
 def check_metrics(card: TaskCard, clips: Manifest) -> None:
     """Raise a DataError if clips have no labels, or labels that the task's metrics do not fit."""
+    check_classes(clips)
     for name in (card.metric, *card.also):
         targets = metrics.get_metric(name).targets
         if clips.target not in targets:
@@ -151,45 +189,48 @@ def check_metrics(card: TaskCard, clips: Manifest) -> None:
             )
 
 
-def missing_recordings(clips: Manifest) -> list[str]:
-    """Return the paths of missing recordings, relative to the root, in the manifest's order.
-
-    Raises
-    ------
-    DataError
-        If the manifest has no root.
-    """
-    if clips.root is None:
-        raise DataError(
-            f"{clips.name}: no folder for its recordings is known. Give their folder with --root"
-        )
-    # a folder is listed once: millions of clips may lie in it
-    listings: dict[str, set[str]] = {}
-    missing = []
-    for path in dict.fromkeys(clips.table["path"]):
-        folder, _, name = path.rpartition("/")
-        if folder not in listings:
-            absolute = clips.root / folder
-            listings[folder] = set(os.listdir(absolute)) if absolute.is_dir() else set()  # noqa: PTH208
-        if name not in listings[folder]:
-            missing.append(path)
-    return missing
-
-
-def _why_not_fittable(card: TaskCard, clips: Manifest) -> list[str]:
-    """Return the reasons why a probe cannot be fitted on the clips."""
+def _divide(card: TaskCard, clips: Manifest) -> tuple[list[Split], list[str]]:
+    """Return the splits or folds, and the reasons why no probe can be fitted and scored on them."""
+    divisions: list[Split] = []
     reasons = []
-    for attempt in (clips.targets, partial(splits.make_splits, card.protocol, clips)):
+    for attempt in (clips.targets, partial(check_classes, clips)):
         try:
             attempt()
         except DataError as error:
             reasons.append(str(error))
+    try:
+        divisions = splits.make_splits(card.protocol, clips)
+    except DataError as error:
+        reasons.append(str(error))
     metric = metrics.get_metric(card.metric)
     if clips.target not in ("none", *metric.targets):
         reasons.append(
             f"{card.metric} is for {' or '.join(metric.targets)} targets, got {clips.target}"
         )
-    return list(dict.fromkeys(reasons))
+    if not reasons:
+        reasons = _why_not_scored(card, clips, divisions, metric)
+    return divisions, list(dict.fromkeys(reasons))
+
+
+def _why_not_scored(
+    card: TaskCard, clips: Manifest, divisions: Sequence[Split], metric: Metric
+) -> list[str]:
+    """Return the reasons why a probe cannot be scored on a fold, or its settings not selected."""
+    try:
+        splits.check_inner_cv(card.protocol, clips, divisions)
+    except DataError as error:
+        return [str(error)]
+    targets = clips.targets()
+    return [
+        f"split {division.name!r}: {metric.title} is not defined on its {len(division.test)} test "
+        "clips"
+        for division in divisions
+        if np.isnan(
+            metric.score(
+                targets[division.test], np.full((len(division.test), len(clips.class_names)), 0.5)
+            )
+        )
+    ]
 
 
 def _label_counts(clips: Manifest) -> dict[str, int]:

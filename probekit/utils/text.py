@@ -1,6 +1,41 @@
-"""Short texts for messages."""
+"""Short texts: lists of names for messages, and names that files and folders can have."""
 
+import hashlib
+import unicodedata
 from collections.abc import Sequence
+
+_FORBIDDEN = frozenset('/\\:*?"<>|[]')  # in names of files somewhere, or in patterns of them
+_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(1, 10))]
+)  # names that Windows keeps for itself
+_TASK_FILES = (".csv", ".tsv", ".txt", ".yaml", ".yml")  # what ends like these is read as a file
+_MAX_BYTES = 120  # of a dataset's name; files named after it are somewhat longer
+
+
+def dataset_name(text: str) -> str:
+    """Return text as the name of a dataset: what no folder can be called is replaced.
+
+    Letters of all scripts, capitals and spaces stay, in normal form C. The name of a name is
+    itself; ``"clips"`` if nothing is left.
+    """
+    text = unicodedata.normalize("NFC", text)
+    safe = "".join("-" if c in _FORBIDDEN or not c.isprintable() else c for c in text)
+    safe = safe.strip(" .-")
+    if safe.lower().partition(".")[0] in _DEVICES:
+        safe = f"data-{safe}"
+    if safe.lower().endswith(_TASK_FILES):
+        safe = "-".join(safe.rsplit(".", 1))
+    if len(safe.encode()) > _MAX_BYTES:
+        digest = hashlib.sha256(safe.encode()).hexdigest()[:8]
+        start = safe.encode()[: _MAX_BYTES - 9].decode(errors="ignore").rstrip(" .-")
+        safe = f"{start}-{digest}"
+    return safe or "clips"
+
+
+def slug(text: str) -> str:
+    """Return text as part of a file name: lower case ASCII letters, digits, dots and dashes."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c == ".") else "-" for c in text.lower())
+    return safe.strip("-.") or "clips"
 
 
 def join_names(names: Sequence[str], limit: int) -> str:

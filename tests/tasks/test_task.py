@@ -203,7 +203,7 @@ def test_table_with_a_split(tmp_path):
     )
     task = load_task(str(table))
     clips = task.manifest()
-    assert (task.name, clips.name) == ("dogs-and-cats", "dogs-and-cats")
+    assert (task.name, clips.name) == ("Dogs and cats", "Dogs and cats")
     assert clips.class_names == ("Domestic animals, pets", "wild")
     assert list(clips.targets()) == [0, 1, 1]
     assert (task.card.protocol.kind, task.card.metric) == ("split", "accuracy")
@@ -213,13 +213,13 @@ def test_table_with_a_split(tmp_path):
     ("columns", "values", "kind", "grouped"),
     [
         ("fold", ["1", "2"], "folds", False),
-        ("fold,split", ["1,train", "2,train"], "folds", False),
-        ("fold,split", ["1,train", ",test"], "split", False),
+        ("fold,split", ["1,", "2,"], "folds", False),
+        ("fold,split", [",train", ",test"], "split", False),
         ("fold", ["1", ""], "folds", False),  # and making the folds then says what is missing
         ("split", ["train", ""], "split", False),
         ("group", ["g", "h"], "made-folds", True),
         ("group", ["g", ""], "made-folds", True),
-        ("other", ["", ""], "made-folds", False),
+        ("extra:other", ["a", "b"], "made-folds", False),
     ],
 )
 def test_protocol_follows_from_the_columns(tmp_path, columns, values, kind, grouped):
@@ -227,6 +227,12 @@ def test_protocol_follows_from_the_columns(tmp_path, columns, values, kind, grou
     table = write_csv(tmp_path / "t.csv", f"clip_id,path,label,{columns}", *lines)
     protocol = load_task(str(table)).card.protocol
     assert (protocol.kind, protocol.grouped) == (kind, grouped)
+
+
+def test_splits_beside_folds_are_refused(tmp_path):
+    table = write_csv(tmp_path / "t.csv", "clip_id,path,label,split,fold", "a,a.wav,x,train,1")
+    with pytest.raises(DataError, match=r"t\.csv: columns 'split' and 'fold': only one"):
+        load_task(str(table))
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,17 @@ def test_known_bad_clips_are_listed_with_the_reason(tmp_path):
 
 def test_same_stretch_of_files_is_looked_for_once(tmp_path):
     lines = ["clip_id,path,start,end,label,split"]
-    lines += [f"c{k},a.wav,{k},{k + 1},x,train" for k in range(3)] + ["d,sub/b.wav,,,y,test"]
+    lines += [f"c{k},a.wav,{k},{k + 1},{'xxy'[k]},train" for k in range(3)]
+    lines += ["d,sub/b.wav,,,y,test"]
     (tmp_path / "t.csv").write_text("\n".join(lines))
     task = load_task(str(tmp_path / "t.csv"))
     assert validation.missing_recordings(task.manifest()) == ["a.wav", "sub/b.wav"]
     (tmp_path / "a.wav").touch()
-    assert validation.check_folder(task).faults == ["1 of 2 recordings are missing"]
+    assert validation.check_folder(task).faults == [
+        "the training clips are all of one recording ('a.wav'): none can be held out to choose "
+        "hyper-parameters",
+        "1 of 2 recordings are missing",
+    ]
 
 
 def test_regression_counts_numbers(tmp_path):
@@ -129,17 +134,23 @@ def test_deviation_is_shown_by_extract_and_evaluate(real, main, tmp_path):
     ("header", "rows", "said"),
     [
         ("label,split", ("x,", "y,", "x,test", "y,test"), "no clip has split 'train'"),
-        ("kind,split", ("x,train", "y,train", "x,test", "y,test"), "the clips have no labels"),
+        ("extra:kind,split", ("x,train", "y,train", "x,test", "y,test"), "the clips have no labels"),
         ("label,fold", ("x,1", "y,1", "x,1", "y,1"), "at least two folds, got only 1"),
         ("label,fold", ("x,1", "y,2", "x,1", "y,"), "1 of 4 clips have no fold"),
         ("label,group", ("x,a", "y,a", "x,b", "y,b"), "5 folds need at least 5 groups"),
+        ("label,split", ("x,train", "x,train", "x,test", "x,test"), "all clips have the label 'x'"),
+        ("labels,split", (",train", ",train", ",test", ",test"), "no clip has a label"),
+        ("label,split", ("x,train", "y,train", "x,test", "y,test"), "no class has two training"),
+        ("label,fold", ("x,1", "x,1", "y,2", "y,2"), "are all of one fold ('2')"),
+        ("target:v,split", ("1,train", "2,train", "3,train", "3,test"), "is not defined on its 1"),
     ],
 )
 def test_table_that_no_probe_could_be_fitted_on_is_not_as_it_should_be(
     tmp_path, main, header, rows, said
 ):
-    (tmp_path / "a.wav").touch()
-    lines = [f"clip_id,path,{header}", *(f"c{k},a.wav,{row}" for k, row in enumerate(rows))]
+    lines = [f"clip_id,path,{header}", *(f"c{k},{k}.wav,{row}" for k, row in enumerate(rows))]
+    for k in range(len(rows)):
+        (tmp_path / f"{k}.wav").touch()
     (tmp_path / "t.csv").write_text("\n".join(lines))
     [fault] = validation.check_folder(load_task(str(tmp_path / "t.csv"))).faults
     assert said in fault
@@ -150,20 +161,22 @@ def test_table_that_no_probe_could_be_fitted_on_is_not_as_it_should_be(
 
 
 def test_clips_on_no_side_are_counted(tmp_path):
-    rows = ("x,train", "y,train", "x,test", "y,test", "y,")
-    lines = ["clip_id,path,label,split", *(f"c{k},a.wav,{row}" for k, row in enumerate(rows))]
+    rows = ("x,train", "y,train", "x,train", "x,test", "y,test", "y,")
+    lines = ["clip_id,path,label,split", *(f"c{k},{k}.wav,{row}" for k, row in enumerate(rows))]
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    (tmp_path / "a.wav").touch()
-    found = validation.check_folder(load_task(str(tmp_path / "t.csv")))
-    assert found.counts["on no side"] == {"found": 1, "expected": None}
-    assert found.faults == []
+    for k in range(len(rows)):
+        (tmp_path / f"{k}.wav").touch()
+    check = validation.check_folder(load_task(str(tmp_path / "t.csv")))
+    assert check.counts["on no side"] == {"found": 1, "expected": None}
+    assert check.faults == ["1 of 6 clips have no split: not used"]
 
 
 def test_metric_for_another_kind_of_labels_is_a_fault(tmp_path):
     rows = ("x,train", "y,train", "x,test", "y,test")
-    lines = ["clip_id,path,label,split", *(f"c{k},a.wav,{row}" for k, row in enumerate(rows))]
+    lines = ["clip_id,path,label,split", *(f"c{k},{k}.wav,{row}" for k, row in enumerate(rows))]
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    (tmp_path / "a.wav").touch()
+    for k in range(len(rows)):
+        (tmp_path / f"{k}.wav").touch()
     task = load_task(str(tmp_path / "t.csv"))
     task.card = task.card.model_copy(update={"metric": "r2"})
     assert validation.check_folder(task).faults == ["r2 is for regression targets, got single"]

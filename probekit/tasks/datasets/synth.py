@@ -14,7 +14,7 @@ from probekit.tasks.standin.writer import MARKER, StandInWriter
 def load(card: TaskCard, root: Path | None) -> Manifest:
     """Return the clips of a corpus that ``write_corpus`` wrote."""
     table = locate(root, "clips.csv", card=card)
-    return readers.from_csv(table, root=root, name=card.dataset)
+    return readers.from_csv(table, root=root, name=card.dataset, extra=("rate", "channels"))
 
 
 def make_standin(card: TaskCard, writer: StandInWriter) -> None:

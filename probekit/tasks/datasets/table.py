@@ -1,4 +1,7 @@
-"""A user's own CSV as a dataset: the card's option ``csv`` says which."""
+"""A user's own CSV as a dataset: the card's option ``csv`` says which.
+
+Its option ``extra`` lists columns that are not used.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +19,10 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     if "csv" not in card.options:
         raise CardError(f"{card.name}: a task of module 'table' needs options: {{csv: FILE}}")
     table = locate(root, str(card.options["csv"]), card=card)
-    manifest = readers.from_csv(table, root=root, name=card.dataset)
+    extra = [str(name) for name in card.options.get("extra", ())]
+    manifest = readers.from_csv(
+        table, root=root, name=card.dataset, extra=extra, labels=card.labels or ()
+    )
     names = manifest.class_names
     if card.labels is not None and manifest.target in ("single", "multi"):
         for label in names:
