@@ -20,6 +20,7 @@ from probekit.extractors.students.base import Student
 from probekit.metrics import bootstrap, per_class
 from probekit.probes import subsample
 from probekit.scores import result_builder, store
+from probekit.tasks import leakage
 from probekit.tasks.splits import Split
 from probekit.training import run_folder, schedules
 from probekit.training.schedules import TrainingRecipe
@@ -197,6 +198,7 @@ class DistillationConfig:
             self.task, self.splits, self.teachers, self.init_spec
         )
         notes += result_builder.torn_group_notes(self.task.clips, self.splits)
+        notes += leakage.shared_clip_notes(self.task.clips, self.splits)
         if self.folds:
             notes.append(f"fold {', '.join(split.name for split in self.splits)} only")
         notes += self._completeness_notes()

@@ -125,6 +125,29 @@ def unseen_classes_note(names: Iterable[str]) -> str:
     return f"never in training: {join_names(sorted(names), _NAMES_SHOWN)}"
 
 
+def untested_class_notes(clips: Manifest, targets: Array, test_rows: Sequence[Array]) -> list[str]:
+    """Return a note on the tags that no test clip has, in all folds or in some, or no note.
+
+    They cannot be scored there, so a macro score is the mean over the others.
+    """
+    if clips.target != "multi":
+        return []
+    counts = np.array([_count_classes(targets[rows], len(clips.class_names)) for rows in test_rows])
+    present = (counts > 0).sum(axis=0)
+    notes = []
+    for reach, untested in (
+        ("in test", present == 0),
+        ("in test in some folds", (present > 0) & (present < len(counts))),
+    ):
+        names = [clips.class_names[k] for k in np.flatnonzero(untested)]
+        if names:
+            notes.append(
+                f"never {reach}, and not scored there: {len(names):,} of "
+                f"{len(clips.class_names):,} tags ({join_names(names, _NAMES_SHOWN)})"
+            )
+    return notes
+
+
 def _count_classes(targets: Array, classes: int) -> Array:
     """Return the number of clips of each class."""
     if targets.ndim == 2:

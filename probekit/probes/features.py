@@ -162,6 +162,12 @@ class Features:
             for selector, embeddings in self.members
         ]
 
+    @property
+    def recording_hashes(self) -> dict[str, str]:
+        """SHA-256 of recordings by clip id; empty text for imported clips."""
+        table = self.members[0][1].index.table
+        return dict(zip(table["clip_id"], table["sha256"], strict=True))
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over what determines the values; see :func:`digest_features`."""

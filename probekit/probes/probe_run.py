@@ -20,6 +20,7 @@ from probekit.probes.features import Features
 from probekit.probes.subsample import draw_facts, subsample_labels
 from probekit.scores import result_builder, scoring, store
 from probekit.scores.store import Fold, Result, Source
+from probekit.tasks import leakage
 from probekit.tasks.splits import Split, make_splits
 
 
@@ -263,6 +264,7 @@ class ProbeRun:
             *features.notes(clips.column("clip_id")[tested]),
             *_compared_notes(features.sources, self.card.dataset),
             *result_builder.torn_group_notes(clips, splits),
+            *leakage.shared_clip_notes(clips, splits, features.recording_hashes),
         ]
         used = result_builder.count_clips(splits) if self.fraction == 1 else len(clips)
         if used < features.expected:
@@ -279,6 +281,7 @@ class ProbeRun:
             }
             if unseen:
                 notes.append(per_class.unseen_classes_note(unseen))
+        notes += per_class.untested_class_notes(clips, targets, [split.test for split in splits])
         return list(dict.fromkeys(notes))
 
 

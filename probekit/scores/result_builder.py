@@ -10,7 +10,7 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.cards import TaskCard
-from probekit.data.manifest import Manifest
+from probekit.data.manifest import Manifest, groups_are_recordings
 from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.scores import store
@@ -113,8 +113,11 @@ def torn_group_notes(clips: Manifest, splits: Sequence[SplitRows]) -> list[str]:
     """Note how many groups (artists, recordings) have training and test clips of one split.
 
     Official folds can do that, and a protocol that does not keep groups whole. Validation clips
-    count as training: they select settings.
+    count as training: they select settings. Where the groups are recordings, the notes of
+    :mod:`probekit.tasks.leakage` say it.
     """
+    if groups_are_recordings(clips):
+        return []
     groups = clips.column("group")
     tested: set[str] = set()
     torn: set[str] = set()
