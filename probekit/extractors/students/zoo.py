@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from probekit.errors import ProbekitError
-from probekit.extractors.networks import cf, harmonic_cnn, short_chunk
+from probekit.extractors.networks import cf, harmonic_cnn, resnet50v2, short_chunk
 from probekit.extractors.students import torch_module
 from probekit.extractors.students.base import PooledLinear, Student
 from probekit.extractors.timegrid import FrameGrid
@@ -158,14 +158,59 @@ class ShortChunk(Student):
         return self.network.decoder.hidden, self.network.decoder.dense2
 
 
+class ResNetStudent(Student):
+    """ResNet50V2 of Keras on mel images (lee2021); one embedding of 32 times the width a crop."""
+
+    network: resnet50v2.Network
+    rate = resnet50v2.SAMPLE_RATE
+    min_samples = 1024
+    classifier_prefix = "head."
+
+    def __init__(self, classes: int, width: int = 64) -> None:
+        if width < 1:
+            raise ProbekitError(f"network resnet50v2: width must be >= 1, got {width}")
+        network = resnet50v2.Network(classes, width)
+        super().__init__("resnet50v2", {"width": width}, classes, network.dim, network)
+
+    def frontend(self, waves: Tensor) -> Tensor:
+        """Return mel images, shape (clips, 1, 128, spectra)."""
+        image: Tensor = self.network.mel(waves)
+        return image
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Return embeddings, shape (clips, 1, 32 · width)."""
+        return self.network.encode_spectra(features)[:, None]
+
+    def original_logits(self, embedding: Tensor) -> Tensor:
+        """Return logits, shape (clips, classes)."""
+        logits: Tensor = self.network.head(embedding.mean(1))
+        return logits
+
+    def decoder(self, features: int) -> PooledLinear:
+        """Return a linear layer on the mean over time."""
+        return PooledLinear(features, self.classes)
+
+    def remove_classifier(self) -> None:
+        """Remove the head."""
+        self.network.head = nn.Identity()
+
+    def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
+        """Return the head's last layer and the function of its input."""
+        head = self.network.head
+        assert isinstance(head, resnet50v2.Head)
+        return lambda embedding: head.hidden(embedding.mean(1)), head.dense2
+
+
 _STUDENTS: dict[str, Callable[..., Student]] = {
     "harmonic-cnn": HarmonicStudent,
     "cf-net": CFStudent,
+    "resnet50v2": ResNetStudent,
     "short-chunk": ShortChunk,
 }
 _PARAMS: dict[str, tuple[str, ...]] = {
     "harmonic-cnn": (),
     "cf-net": ("width",),
+    "resnet50v2": ("width",),
     "short-chunk": ("width",),
 }
 NAMES = tuple(sorted(_STUDENTS))
@@ -177,8 +222,8 @@ def build_student(text: str, classes: int, **params: Any) -> Student:
     Parameters
     ----------
     text : str
-        ``harmonic-cnn``, ``cf-net`` or ``short-chunk``, or ``module:Class``; with parameters
-        ``cf-net:width=32`` or ``module:Class:depth=3``.
+        ``harmonic-cnn``, ``cf-net``, ``short-chunk`` or ``resnet50v2``, or ``module:Class``; with
+        parameters ``cf-net:width=32`` or ``module:Class:depth=3``.
     classes : int >= 1
         Number of outputs.
     **params

@@ -251,21 +251,26 @@ class Digests:
         SHA-256.
     git_blob : str
         The content's object name in git.
+    md5 : str
+        MD5, which some publishers state alone.
     """
 
     sha256: str
     git_blob: str
+    md5: str = ""
 
 
 def compute_digests(path: Path) -> Digests:
     """Compute the hashes of a file in one pass."""
     sha256 = hashlib.sha256()
     blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    md5 = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             sha256.update(block)
             blob.update(block)
-    return Digests(sha256.hexdigest(), blob.hexdigest())
+            md5.update(block)
+    return Digests(sha256.hexdigest(), blob.hexdigest(), md5.hexdigest())
 
 
 def declared_hash(facts: WeightsFile) -> str:
@@ -274,7 +279,9 @@ def declared_hash(facts: WeightsFile) -> str:
         return f"SHA-256 {facts.sha256}"
     if facts.sha256_prefix:
         return f"SHA-256 {facts.sha256_prefix}…"
-    return f"git blob {facts.git_blob}" if facts.git_blob else ""
+    if facts.git_blob:
+        return f"git blob {facts.git_blob}"
+    return f"MD5 {facts.md5}" if facts.md5 else ""
 
 
 def digest_mismatch(facts: WeightsFile, size: int, digests: Digests | None) -> str:
@@ -289,6 +296,8 @@ def digest_mismatch(facts: WeightsFile, size: int, digests: Digests | None) -> s
         return (
             f"hash must be {declared_hash(facts)} as in the card, got git blob {digests.git_blob}"
         )
+    if digests and facts.md5 and digests.md5 != facts.md5.lower():
+        return f"hash must be {declared_hash(facts)} as in the card, got MD5 {digests.md5}"
     if facts.size is not None and size != facts.size:
         return f"size must be {facts.size:,} bytes as in the card, got {size:,} bytes"
     return ""

@@ -161,7 +161,7 @@ def cached_digests(path: Path) -> Digests | None:
     entry = _load_digests().get(str(path.resolve()))
     with suppress(KeyError, TypeError):
         if entry is not None and _stat_key(path.stat()) == (entry["size"], entry["mtime_ns"]):
-            return Digests(entry["sha256"], entry["git_blob"])
+            return Digests(entry["sha256"], entry["git_blob"], entry["md5"])
     return None
 
 
