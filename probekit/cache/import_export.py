@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import BinaryIO, cast
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.lib import format as npy_format
 
 from probekit._typing import Array
 from probekit.cache import layout, part
@@ -20,9 +23,17 @@ from probekit.data.manifest import Manifest, dataset_name
 from probekit.errors import CacheError, DataError
 from probekit.utils import atomic
 from probekit.utils.hashing import sha256
+from probekit.utils.text import slug
 
 SUFFIXES = (".npz", ".parquet")
 _ROW_GROUP = 4096  # rows: a few MB
+_COLUMNS_AT_ONCE = 64  # in float64 beside the array
+_MAX_LOSS = 0.1  # rounding error of a column in its standard deviations
+_CONSTANT = 1e-12  # spread of a column, as a share of its values, that float64 itself leaves
+_HEADER_READERS = {
+    (1, 0): npy_format.read_array_header_1_0,
+    (2, 0): npy_format.read_array_header_2_0,
+}
 _PROVENANCE = "imported embeddings"
 
 
@@ -64,21 +75,25 @@ def import_arrays(
     Raises
     ------
     DataError
-        If an array cannot be read, has another number of rows, is not numeric, or has NaN or
-        infinite values.
+        If an array cannot be read, has another number of rows, no columns, is not numeric, has NaN
+        or infinite values, or differences that the type of storage cannot hold.
     CacheError
-        If the name is not valid.
+        If a name is not valid.
     """
-    if dataset_name(name) != name:
+    if slug(name) != name:
         raise CacheError(
-            f"name must be lower case letters, digits, dots and dashes, such as "
-            f"{dataset_name(name)!r}, got {name!r}"
+            f"name must be lower case letters, digits, dots and dashes, such as {slug(name)!r}, "
+            f"got {name!r}"
+        )
+    if dataset_name(dataset) != dataset:
+        raise CacheError(
+            f"dataset must be a name that a folder can have, such as {dataset_name(dataset)!r}, "
+            f"got {dataset!r}"
         )
     columns = [_read_array(path, len(manifest)) for path in arrays]
-    with np.errstate(over="ignore"):
-        matrix = np.concatenate(columns, axis=1).astype(dtype)
-    if not np.isfinite(matrix).all():
-        raise DataError(f"{name}: {dtype} cannot hold all values of {arrays[0].name}")
+    for path, column in zip(arrays, columns, strict=True):
+        _check_precision(path, column, dtype)
+    matrix = np.concatenate(columns, axis=1).astype(dtype)
     identity = {
         "extractor": name,
         "imported": [{"file": path.name, "sha256": sha256(path)} for path in arrays],
@@ -139,21 +154,71 @@ def import_arrays(
     return Embeddings(folder)
 
 
+def _check_precision(path: Path, array: Array, dtype: str) -> None:
+    """Raise if numbers are too large for a type, or differences between clips too small."""
+    if np.can_cast(array.dtype, dtype):
+        return
+    worst, columns = 0.0, 0
+    for first in range(0, array.shape[1], _COLUMNS_AT_ONCE):
+        block = array[:, first : first + _COLUMNS_AT_ONCE].astype(np.float64)
+        with np.errstate(over="ignore"):
+            stored = block.astype(dtype).astype(np.float64)
+        if not np.isfinite(stored).all():
+            raise DataError(f"{path}: {dtype} cannot hold all of its values")
+        spread, size = block.std(axis=0), np.abs(block).max(axis=0)
+        error = np.sqrt(np.mean((stored - block) ** 2, axis=0))
+        varies = spread > _CONSTANT * size  # other differences are those of rounding in float64
+        lost = np.divide(error, spread, out=np.zeros_like(error), where=varies)
+        worst, columns = max(worst, lost.max()), columns + int((lost > _MAX_LOSS).sum())
+    if columns:
+        raise DataError(
+            f"{path}: {columns:,} of {array.shape[1]:,} columns differ between clips by less than "
+            f"{dtype} can hold (rounding errors up to {min(worst, 9.99):.2g} standard deviations). "
+            "Subtract each column's mean, or scale the columns, before saving them"
+        )
+
+
+def _check_size(stream: BinaryIO, size: int) -> None:
+    """Raise if an array, as its header declares it, is larger than its file."""
+    start = stream.tell()
+    version = npy_format.read_magic(stream)
+    if version not in _HEADER_READERS:
+        raise ValueError(f"version {version} of the format")
+    shape, _, dtype = _HEADER_READERS[version](stream)
+    needed = math.prod(shape) * dtype.itemsize
+    if needed > size - (stream.tell() - start):
+        raise ValueError(f"shape {shape} of {dtype} takes {needed:,} bytes, the file has {size:,}")
+
+
+def _load_array(path: Path, stream: BinaryIO) -> Array:
+    """Load the array of an ``.npy`` file, or the only one of an ``.npz`` file."""
+    if stream.read(2) != b"PK":
+        stream.seek(0)
+        _check_size(stream, path.stat().st_size)
+        stream.seek(0)
+        return np.asarray(np.load(stream, allow_pickle=False))
+    with ZipFile(stream) as archive:
+        members = archive.infolist()
+        if len(members) != 1:
+            names = ", ".join(member.filename.removesuffix(".npy") for member in members)
+            raise DataError(
+                f"{path}: must contain one array, got {len(members)} ({names}); save the one to "
+                "import in a file of its own"
+            )
+        with archive.open(members[0]) as member:
+            _check_size(cast(BinaryIO, member), members[0].file_size)
+        with archive.open(members[0]) as member:
+            return np.asarray(npy_format.read_array(member, allow_pickle=False))
+
+
 def _read_array(path: Path, clips: int) -> Array:
     """Read one array as (clips, dim), and check it."""
     try:
-        with path.open("rb") as stream:  # numpy leaves a damaged archive open
-            array = np.load(stream, allow_pickle=False)
-            if isinstance(array, np.lib.npyio.NpzFile):
-                if len(array.files) != 1:
-                    raise DataError(
-                        f"{path}: must contain one array, got {len(array.files)} "
-                        f"({', '.join(array.files)}); save the one to import in a file of its own"
-                    )
-                array = array[array.files[0]]
+        with path.open("rb") as stream:
+            array = _load_array(path, stream)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, MemoryError, BadZipFile, zlib.error) as error:
         reason = "" if "pickle" in str(error) else f" ({error})"
         raise DataError(
             f"{path}: must be an .npy or .npz file of numbers, and cannot be read as one{reason}"
@@ -166,6 +231,8 @@ def _read_array(path: Path, clips: int) -> Array:
         raise DataError(
             f"{path}: must have one row for each of the {clips} clips, got shape {array.shape}"
         )
+    if not array.shape[1]:
+        raise DataError(f"{path}: has no columns, its shape is {array.shape}")
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):
         raise DataError(

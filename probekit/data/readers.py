@@ -159,6 +159,8 @@ def from_csv(
         path, table, clip_id if not column and not path_column else column, need_path, path_column
     )
     text = {known: table[actual] for known, actual in header.columns.items()}
+    if path_column == column and not need_path:  # the names of recordings, used as ids only
+        text.pop("path")
     clips: dict[str, Any] = {"path": text.get("path", "")}
     if "split" in text:
         _check_splits(path, header.columns["split"], text["split"])

@@ -1,3 +1,6 @@
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -75,7 +78,7 @@ def test_half_precision(tmp_path, clips, arrays):
     imported = bring(clips, arrays(values), tmp_path / "cache", dtype="float16")
     vectors = imported.vectors(clips.clip_ids)[:, 0]
     np.testing.assert_array_equal(vectors, values.astype(np.float16))
-    with pytest.raises(DataError, match="float16 cannot hold all values of layer0"):
+    with pytest.raises(DataError, match=r"layer0\.npy: float16 cannot hold all"):
         bring(clips, arrays(values * 1e6), tmp_path / "cache", dtype="float16")
 
 
@@ -104,6 +107,10 @@ def infinite():
         (np.array(["a"] * CLIPS), "must contain real numbers, got <U1"),
         (np.ones(CLIPS, bool), "must contain real numbers, got bool"),
         (np.ones(CLIPS) * 1j, "must contain real numbers, got complex128"),
+        (np.ones((CLIPS, 0)), r"has no columns, its shape is \(150, 0\)"),
+        (np.ones(CLIPS) * 1e300, "float32 cannot hold all of its values"),
+        (1e8 + np.arange(CLIPS) * 1e-2, "1 of 1 columns differ between clips by less than float32"),
+        (1e-60 * np.arange(CLIPS), "1 of 1 columns differ between clips by less than float32"),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(tmp_path, clips, arrays, content, reason):
@@ -111,6 +118,45 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, clips, arrays, content, reas
     with pytest.raises(DataError, match=reason) as caught:
         bring(clips, paths, tmp_path / "cache")
     assert str(paths[0]) in str(caught.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_float64_is_imported_where_float32_can_hold_its_differences(tmp_path, clips, arrays):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(CLIPS, 100)) * np.logspace(-6, 6, 100)
+    values[:, 0] = 5.0  # constant
+    values[:, 1] = 0.1 + 1e-17 * rng.normal(size=CLIPS)  # but for rounding in float64
+    imported = bring(clips, arrays(values), tmp_path / "cache")
+    stored = imported.vectors(clips.clip_ids)
+    # float32 has 24 bits: half a unit in the last place of numbers up to 4 standard deviations
+    assert (np.abs(stored - values).max(axis=0)[2:] <= 2**-22 * values.std(axis=0)[2:]).all()
+
+
+def npy_with_shape(shape):
+    stream = io.BytesIO()
+    header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.getvalue() + bytes(80)
+
+
+def test_header_that_declares_more_than_the_file_has_is_named_before_memory_is_taken(
+    tmp_path, clips
+):
+    content = npy_with_shape((CLIPS, 10**12))
+    (tmp_path / "huge.npy").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
+        archive.writestr("x.npy", content)
+    for name in ("huge.npy", "huge.npz"):
+        with pytest.raises(DataError, match=rf"{name}.*takes 1,200,000,000,000,000 bytes"):
+            bring(clips, [tmp_path / name], tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", " ", "x.csv", "a:b", "nul"])
+def test_dataset_that_could_not_be_evaluated_is_refused(tmp_path, clips, arrays, name):
+    with pytest.raises(CacheError, match="dataset must be a name that a folder can have"):
+        import_export.import_arrays(
+            "mine", clips, arrays(np.ones((CLIPS, 2))), cache=tmp_path / "cache", dataset=name
+        )
     assert not (tmp_path / "cache").exists()
 
 
@@ -149,6 +195,6 @@ def test_names_are_checked(tmp_path, clips, arrays, name):
 
 
 def test_datasets_stay_inside_the_cache(tmp_path, clips, arrays):
-    with pytest.raises(CacheError, match="a name without slashes"):
+    with pytest.raises(CacheError, match="dataset must be a name that a folder can have"):
         bring(clips, arrays(np.ones(CLIPS)), tmp_path / "cache", dataset="../../elsewhere")
     assert not (tmp_path / "elsewhere").exists()
