@@ -1,5 +1,6 @@
 """Command line: one file per command, imports inside functions, errors in one line."""
 
+import codecs
 import errno
 import inspect
 import sys
@@ -16,6 +17,10 @@ _UNWRITABLE = {
     errno.EACCES, errno.EEXIST, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS
 }  # fmt: skip
 _INTERRUPTED = 130  # typer's exit code for Control-C
+_REPLACEMENTS = {
+    "–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "·": ".", "→": "->", "≤": "<=", "≥": ">=",
+    "²": "2", "½": "1/2", "’": "'", "“": '"', "”": '"', "±": "+-", "α": "alpha",
+}  # fmt: skip
 # of click, or of typer's own copy of click
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -106,6 +111,7 @@ def _root(
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 done with failures listed, 2 failed."""
+    _accept_all_characters()
     warnings.formatwarning = _one_line
     if not app.registered_commands:
         _register()
@@ -128,6 +134,22 @@ def main() -> None:
         )
     if code:
         sys.exit(code)
+
+
+def _accept_all_characters() -> None:
+    """Let output replace what its encoding lacks: a table is worth more than its dashes."""
+    codecs.register_error("probekit", _replace_characters)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="probekit")
+
+
+def _replace_characters(error: UnicodeError) -> tuple[str, int]:
+    """Return a replacement in ASCII, for a character that cannot be encoded."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_REPLACEMENTS.get(character, "?") for character in text), error.end
 
 
 def _unwritable_hint(error: OSError) -> str:
