@@ -28,6 +28,37 @@ def task_loss(logits: Tensor, targets: Tensor, target: str) -> Tensor:
     return functional.mse_loss(logits, targets.float())
 
 
+def nt_xent(first: Tensor, second: Tensor, temperature: float, *, cross: bool = False) -> Tensor:
+    """Return the normalized temperature-scaled cross-entropy of pairs, in both directions.
+
+    Parameters
+    ----------
+    first, second : Tensor, shape (batch, dim)
+        Vectors of length 1; row i of both is a pair.
+    temperature : float > 0
+        Divides the cosines.
+    cross : bool
+        Whether only rows of the other side are negatives; else all other rows of both sides are.
+
+    Returns
+    -------
+    Tensor
+        Mean over the rows of each direction, the two summed; float32, without autocast. Chance, all
+        cosines being equal, is ``2 log(2 batch - 1)``, or ``2 log(batch)`` for ``cross``.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        first, second = first.float(), second.float()
+        own_pair = torch.arange(len(first), device=first.device)
+        total = first.new_zeros(())
+        for anchors, others in ((first, second), (second, first)):
+            logits = anchors @ others.T / temperature
+            if not cross:
+                within = (anchors @ anchors.T / temperature).fill_diagonal_(-torch.inf)
+                logits = torch.cat([logits, within], 1)
+            total = total + functional.cross_entropy(logits, own_pair)
+        return total
+
+
 def to_scores(logits: Tensor, target: str) -> Tensor:
     """Return probabilities, or the values themselves for regression; float64 on the CPU.
 

@@ -5,8 +5,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from probekit.errors import DataError
+from probekit.extractors.networks.resnet50v2 import Head
+from probekit.extractors.students.base import Student
 from probekit.training import losses
+from probekit.training.augmentations import BatchSplitMixing
 from probekit.training.dataloader import Batch
 
 LABELED, UNLABELED = "labeled", "unlabeled"
@@ -92,3 +97,107 @@ class Supervised(Objective):
         """Return the logits of a batch, shape (batch, classes)."""
         logits: Tensor = self.model(batch.waves, batch.frames)[0]
         return logits
+
+
+class Contrastive(Objective):
+    """The task's loss, and a contrastive loss of labeled and unlabeled clips (lee2021).
+
+    Both batches are shuffled together and split in two halves. Each clip and its augmented version,
+    mixed with one of the other half, are a pair; the vectors of other clips of the half are
+    negatives. A phase that reads labeled clips alone is the warm-up.
+
+    Parameters
+    ----------
+    student : Student
+        The network.
+    target : {"single", "multi", "regression"}
+        Kind of target.
+    weight : float > 0
+        Factor of the contrastive loss of both halves.
+    temperature : float > 0
+        As for :func:`probekit.training.losses.nt_xent`.
+    mixing : bool
+        Whether clips are mixed and noise is added; else the random offset alone is left.
+    cross : bool
+        As for :func:`probekit.training.losses.nt_xent`.
+    separate : bool
+        Whether labeled clips, halves and augmented halves pass the network one after the other,
+        each with the statistics of its own batch, as in the paper's Algorithm 1; else all at once.
+    dim : int >= 1
+        Outputs of the projection head.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = (LABELED, UNLABELED)
+
+    def __init__(
+        self,
+        student: Student,
+        target: str,
+        *,
+        weight: float = 0.05,
+        temperature: float = 0.01,
+        mixing: bool = True,
+        cross: bool = False,
+        separate: bool = True,
+        dim: int = 64,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.projection = Head(student.dim, dim)
+        self.target, self.weight, self.temperature = target, weight, temperature
+        self.cross, self.separate = cross, separate
+        self.augment = BatchSplitMixing(student.rate, mixing=mixing)
+
+    def forward(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
+        """Return the terms ``loss`` and ``contrastive``."""
+        labeled, unlabeled = batches[LABELED], batches.get(UNLABELED)
+        assert labeled.targets is not None
+        if unlabeled is None:
+            logits = self.student(labeled.waves)
+            loss = losses.task_loss(logits, labeled.targets, self.target)
+            return {"loss": loss, "contrastive": torch.zeros_like(loss)}
+        halves = self._split(labeled.waves, unlabeled.waves)
+        augmented = [self.augment(halves[k], halves[1 - k]) for k in (0, 1)]
+        parts = [labeled.waves, halves[0], augmented[0], halves[1], augmented[1]]
+        first, *vectors = self._encode(parts)
+        loss = losses.task_loss(self.student.decode(first), labeled.targets, self.target)
+        projected = self._project(vectors)
+        contrastive = sum(
+            losses.nt_xent(projected[k], projected[k + 1], self.temperature, cross=self.cross)
+            for k in (0, 2)
+        )
+        return {"loss": loss, "contrastive": self.weight * contrastive}
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Return the logits of a batch, shape (batch, classes)."""
+        logits: Tensor = self.student(batch.waves)
+        return logits
+
+    def _split(self, labeled: Tensor, unlabeled: Tensor) -> list[Tensor]:
+        """Return the two halves of all clips, shuffled; the second may be one shorter."""
+        waves = torch.cat([labeled, unlabeled])
+        if len(waves) < 4:
+            raise DataError(
+                f"a step must have at least 4 clips for two halves with negatives, got {len(waves)}"
+                ": use a larger --batch"
+            )
+        order = torch.randperm(len(waves), device=waves.device)
+        middle = -(-len(waves) // 2)
+        return [waves[order[:middle]], waves[order[middle:]]]
+
+    def _encode(self, parts: list[Tensor]) -> list[Tensor]:
+        """Return the embeddings of each part."""
+        if self.separate:
+            return [self.student.encode(part) for part in parts]
+        embeddings = self.student.encode(torch.cat(parts))
+        return list(embeddings.split([len(part) for part in parts]))
+
+    def _project(self, embeddings: list[Tensor]) -> list[Tensor]:
+        """Return vectors of length 1 of each part, of the means over time."""
+        means = [embedding.mean(1) for embedding in embeddings]
+        if self.separate:
+            projected = [self.projection(mean) for mean in means]
+        else:
+            lengths = [len(mean) for mean in means]
+            projected = list(self.projection(torch.cat(means)).split(lengths))
+        return [functional.normalize(vectors.float(), dim=1) for vectors in projected]
