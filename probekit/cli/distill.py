@@ -1,19 +1,15 @@
 """``probekit distill``: trains a student network, with cached embeddings as teachers."""
 
 import shlex
-import sys
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress, TaskID
+from rich.progress import TaskID
 
 from probekit.cli import options, output
 
 if TYPE_CHECKING:
     from probekit.scores.store import Result
-
-_PAUSE = 10.0  # seconds between progress lines if standard error is not a terminal
 
 
 def distill(
@@ -52,7 +48,7 @@ def distill(
         str, typer.Option(metavar="A,B", help="Folds to train on; by default all.")
     ] = "",
     recipe: Annotated[
-        str, typer.Option(help="default, or won: the published recipe of the harmonic CNN.")
+        str, typer.Option(help="default; won, the harmonic CNN's; hung2022, by the task's metric.")
     ] = "default",
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of epochs; else the recipe's.")
@@ -114,6 +110,13 @@ def distill(
             f"--fraction must be numbers separated by commas, got {fraction!r}"
         ) from error
     with output.make_progress("") as bar:
+        lines: dict[str, TaskID] = {}
+
+        def tick(label: str, done: int, total: int, note: str) -> None:
+            if label not in lines:
+                lines[label] = bar.add_task(label, total=total, note="")
+            bar.update(lines[label], completed=done, note=note)
+
         results = train_students(
             task,
             student,
@@ -139,30 +142,13 @@ def distill(
             precision=precision,
             name=name,
             again=again,
-            progress=_ProgressLines(bar).tick,
+            progress=tick,
             warn=lambda text: output.warn(f"warning: {text}"),
         )
     if json:
         output.print_json(results)
         return
     _show(results, reports)
-
-
-class _ProgressLines:
-    """A progress bar per training; without a terminal, a line every few seconds."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar, self._lines = bar, dict[str, TaskID]()
-        self._last = monotonic()
-
-    def tick(self, name: str, done: int, total: int, note: str) -> None:
-        """Show the progress of a training."""
-        if name not in self._lines:
-            self._lines[name] = self._bar.add_task(name, total=total, note="")
-        self._bar.update(self._lines[name], completed=done, note=note)
-        if not sys.stderr.isatty() and (monotonic() - self._last > _PAUSE):
-            self._last = monotonic()
-            output.warn(f"{name}: {done} of {total}{f': {note}' if note else ''}")
 
 
 def _show(results: "list[Result]", reports: str | None = None) -> None:

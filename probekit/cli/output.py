@@ -1,8 +1,10 @@
 """Output of commands: tables, JSON, numbers, progress."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 import typer
@@ -13,11 +15,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.text import Text
+
+from probekit.cli.heartbeat import Heartbeat
+from probekit.cli.table_layout import Column, arrange, wrap_cell
 
 AsJson = typer.Option(False, "--json", help="Print JSON instead of a table.")
 
@@ -26,9 +32,15 @@ POWER_COLUMN = "80 % power at"
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", numbers: str = ""
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str = "",
+    numbers: str = "",
+    keys: int = 1,
+    below: str = "",
 ) -> None:
-    """Print a table.
+    """Print a table: as wide as the terminal, columns that do not fit below.
 
     Parameters
     ----------
@@ -40,36 +52,54 @@ def print_table(
         Printed above.
     numbers : str
         Headers of columns to align right, separated by ``|``.
+    keys : int
+        So many columns name the rows, and are repeated where columns follow below.
+    below : str
+        Headers of the columns that do so first, separated by ``|``.
     """
     right = set(numbers.split("|"))
-    grid = Table(
-        title=escape(title) or None,
-        title_justify="left",
-        header_style="bold",
-        box=None,
-        pad_edge=False,
-        title_style="bold",
-    )
-    for name in columns:
-        grid.add_column(
-            name,
-            justify="right" if name in right else "left",
-            overflow="fold",
-            no_wrap=name in right,
-        )
-    for row in rows:
-        grid.add_row(*(escape(str(cell)) for cell in row))
-    _console().print(grid)
+    cells = [[str(cell) for cell in row] for row in rows]
+    table = [
+        Column(name, tuple(row[k] for row in cells), name in right)
+        for k, name in enumerate(columns)
+    ]
+    width = terminal_width()
+    layout = arrange(table, width, keys=keys, below=below.split("|"))
+    console = Console(width=width or 1 << 16)
+    for line in title.split("\n") if title else ():
+        for part in wrap_cell(line, width) if width else [line]:
+            console.print(Text(part, style="bold"))
+    for number, (block, head) in enumerate(zip(layout.blocks, layout.heads, strict=True)):
+        if number:
+            console.print()
+        for k, line in enumerate(block):
+            console.print(Text(line, style="bold" if k < head else ""), soft_wrap=True)
+    if layout.common:
+        for line in wrap_cell(layout.common, width) if width else [layout.common]:
+            console.print(Text(line))
+
+
+def terminal_width() -> int | None:
+    """Return the width that tables may take; None where there is no terminal to say so.
+
+    ``COLUMNS`` overrides that of the terminal, and is that of a pipe or a file.
+    """
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    return Console().width if sys.stdout.isatty() else None
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))  # noqa: T201
+    """Print a value as JSON; escaped where the output's encoding may lack characters."""
+    encoding = (getattr(sys.stdout, "encoding", "") or "utf-8").lower()
+    ascii_only = not encoding.startswith("utf")
+    print(json.dumps(value, indent=1, ensure_ascii=ascii_only, default=str))  # noqa: T201
 
 
 def say(text: str) -> None:
     """Print a line."""
-    _console().print(escape(text), highlight=False, soft_wrap=True)
+    Console().print(escape(text), highlight=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
@@ -78,18 +108,57 @@ def warn(text: str) -> None:
 
 
 def make_progress(unit: str) -> Progress:
-    """Return a progress display on standard error; silent unless that is a terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit + " {task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        transient=True,
-    )
+    """Return a progress display on standard error: bars on a terminal, else lines now and then."""
+    return _StepProgress(unit)
+
+
+class _StepProgress(Progress):
+    """Bars on a terminal; elsewhere a line on each unfinished step every half minute.
+
+    Parameters
+    ----------
+    unit : str
+        What is counted; nothing if the steps are not counted.
+    """
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit + " {task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+            transient=True,
+        )
+        self._unit, self._begun = unit, monotonic()
+        self._heartbeat = Heartbeat(self._lines) if self.disable else None
+
+    def start(self) -> None:
+        super().start()
+        if self._heartbeat:
+            self._heartbeat.start()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._heartbeat:
+            self._heartbeat.stop()
+
+    def _lines(self) -> list[str]:
+        """Return a line for each step that is not finished; how long it took so far if none is."""
+        steps = [step for step in self.tasks if step.visible and not step.finished]
+        if not steps:
+            return [f"at work for {format_duration(monotonic() - self._begun)}"]
+        return [_format_step(step, self._unit) for step in steps]
+
+
+def _format_step(step: Task, unit: str) -> str:
+    """Return a step's name, what is done, and the time since it began."""
+    count = f": {step.completed:,.0f} of {step.total:,.0f} {unit}".rstrip() if step.total else ""
+    note = f", {step.fields['note']}" if step.fields.get("note") else ""
+    return f"{step.description}{count}{note}, after {format_duration(step.elapsed or 0.0)}"
 
 
 def format_size(count: float) -> str:
@@ -133,8 +202,3 @@ def format_speed(audio: float, elapsed: float, unit: str = "hours of audio per s
     times = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 0.1 else f"{ratio:.2g}"
     hours = f"{ratio / 3600:,.0f}" if ratio >= 36_000 else f"{ratio / 3600:.2g}"
     return f"{times} times real time = {hours} {unit}"
-
-
-def _console() -> Console:
-    """Return the console of standard output, wide unless it is a terminal."""
-    return Console() if sys.stdout.isatty() else Console(width=200)

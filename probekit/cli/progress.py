@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from probekit.cli import output
-
-_INTERVAL = 30.0  # seconds between plain lines: the log of a night stays readable
+from probekit.cli.heartbeat import INTERVAL
 
 
 @dataclass
@@ -87,6 +86,6 @@ class ExtractionProgress:
         state.audio += seconds
         text = state.format(now)
         self._bar.update(state.line, completed=state.done + state.failed, note=text)
-        if not self._terminal and now - self._last_line >= _INTERVAL:
+        if not self._terminal and now - self._last_line >= INTERVAL:
             self._last_line = now
             output.warn(f"{name}: {text}")

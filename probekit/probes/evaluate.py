@@ -92,7 +92,7 @@ def evaluate(
         Repeat runs that are in the store already.
     progress : callable, optional
         Called with the name of a run or ``"runs"``, the number of finished folds or runs, and the
-        total.
+        total; 0 of 0 when a run begins.
 
     Returns
     -------
@@ -159,6 +159,8 @@ def evaluate(
         (local if (run.out_of_core if dask else serial) else remote).append(run)
     if remote:
         compute = partial(_compute, reports_root, 1, None, None)
+        if progress:
+            progress("runs", 0, len(remote))
         for done, _ in enumerate(parallel_map(compute, remote, jobs=jobs, dask=dask), 1):
             if progress:
                 progress("runs", done, len(remote))
@@ -183,6 +185,8 @@ def _compute(
     run: ProbeRun,
 ) -> None:
     """Compute one run and save its result."""
+    if progress:
+        progress(0, 0)
     result, arrays = run.compute(jobs, progress, client)
     store.save(run.path(reports), result, arrays)
 

@@ -1,6 +1,10 @@
+from functools import partial
+from time import monotonic, sleep
+
 import pytest
 
 from probekit.cli import output
+from probekit.cli.heartbeat import Heartbeat
 from probekit.cli.progress import ExtractionProgress
 
 
@@ -75,3 +79,35 @@ def test_a_terminal_gets_one_moving_line(clock, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert out == ""
     assert "25 of 100 clips, 25 times real time = 0.0069 h/s, 30.0 s left" in err
+
+
+def test_a_long_step_is_not_silent_without_a_terminal(capfd, monkeypatch):
+    monkeypatch.setattr("probekit.cli.output.Heartbeat", partial(Heartbeat, interval=0.05))
+    with output.make_progress("folds") as bar:
+        wait_for(capfd, "at work for 0.")
+        line = bar.add_task("melstats", total=None, note="")
+        wait_for(capfd, "melstats, after 0.")
+        bar.update(line, completed=2, total=5, note="loss 0.1")
+        wait_for(capfd, "melstats: 2 of 5 folds, loss 0.1, after 0.")
+        bar.update(line, completed=5)
+        wait_for(capfd, "at work for 0.")  # finished steps are not repeated
+    capfd.readouterr()
+    sleep(0.15)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_short_work_says_nothing(capfd):
+    with output.make_progress("folds") as bar:
+        bar.add_task("melstats", total=5, note="")
+    assert capfd.readouterr() == ("", "")
+
+
+def wait_for(capfd, text):
+    """Read standard error until a whole line begins with a text."""
+    end, err = monotonic() + 10, ""
+    while monotonic() < end:
+        sleep(0.01)
+        err += capfd.readouterr().err
+        if any(line.startswith(text) for line in err.split("\n")[:-1]):
+            return
+    raise AssertionError(f"{text!r} is not among the lines {err!r}")
