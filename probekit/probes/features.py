@@ -260,15 +260,37 @@ def load_features(members: list[tuple[EmbeddingSelector, Embeddings]], clips: Ma
         for clip_id in ids:
             if clip_id not in cached:
                 missing.setdefault(clip_id, failures.get(clip_id, "not extracted"))
+        for clip_id in _other_segments(embeddings, clips):
+            missing.setdefault(clip_id, "extracted as another segment: extract it again")
     rows = [k for k, clip_id in enumerate(ids) if clip_id not in missing]
     if not rows:
-        raise DataError(f"{clips.name}: no clip has all of the {len(members)} embeddings")
+        reason = next(iter(missing.values()))
+        raise DataError(
+            f"{clips.name}: no clip has all of the {len(members)} embeddings ({ids[0]!r}: {reason})"
+        )
     if _is_large(len(rows), sum(_dim(*member) for member in members)):
         cache_rows = members[0][1].find([ids[row] for row in rows])
         present = clips.subset([rows[k] for k in np.argsort(cache_rows, kind="stable")])
     else:
         present = clips if len(rows) == len(ids) else clips.subset(rows)
     return Features(tuple(members), present, clips, missing)
+
+
+def _other_segments(embeddings: Embeddings, clips: Manifest) -> list[str]:
+    """Return the clips whose embedding is that of other seconds of the recording."""
+    with_path = (clips.table["path"] != "").to_numpy()
+    if not with_path.any():
+        return []
+    positions = embeddings.index.find(clips.table["clip_id"])
+    table = embeddings.index.table
+    rows = np.flatnonzero((positions >= 0) & with_path)
+    rows = rows[(table["size"].to_numpy() >= 0)[positions[rows]]]  # imported clips have no segment
+    differ = np.zeros(len(rows), bool)
+    for name in ("start", "end"):
+        requested = clips.table[name].to_numpy(float)[rows]
+        stored = table[name].to_numpy(float)[positions[rows]]
+        differ |= (requested != stored) & ~(np.isnan(requested) & np.isnan(stored))
+    return list(clips.table["clip_id"].to_numpy(object)[rows[differ]])
 
 
 def digest_features(
