@@ -104,7 +104,37 @@ def test_a_label_outside_the_classes_is_named():
 
 @pytest.mark.parametrize(
     "text, name",
-    [("My Data.v2", "my-data.v2"), ("größe", "gr--e"), ("..", "clips"), ("/", "clips")],
+    [
+        ("My Data.v2", "My Data.v2"),
+        ("größe", "größe"),
+        ("鳥", "鳥"),
+        ("a b", "a b"),
+        ("a_b", "a_b"),
+        ("e\u0301", "é"),
+        ("a:b", "a-b"),
+        ("clips.csv", "clips-csv"),
+        ("Nul.x", "data-Nul.x"),
+        ("-a-", "a"),
+        ("..", "clips"),
+        ("/", "clips"),
+    ],
 )
 def test_names_are_safe_for_folders(text, name):
     assert dataset_name(text) == name
+    assert dataset_name(name) == name
+
+
+def test_long_names_differ_in_their_end():
+    names = {dataset_name(letter * 300 + end) for letter in "a鳥" for end in "xy"}
+    assert len(names) == 4
+    assert all(len(name.encode()) <= 120 and dataset_name(name) == name for name in names)
+
+
+@pytest.mark.parametrize("label", ["a;b", "a, b", "a|b", "[a]"])
+def test_single_label_that_looks_like_several_survives_a_csv(tmp_path, label):
+    rows = [
+        {"clip_id": str(k), "path": str(k), "labels": text} for k, text in enumerate((label, "x"))
+    ]
+    from_rows("m", rows).write(tmp_path / "m.csv")
+    clips = readers.from_csv(tmp_path / "m.csv")
+    assert (clips.target, list(clips.table["labels"])) == ("single", [(label,), ("x",)])
