@@ -1,10 +1,14 @@
 """Cards: facts about extractors, tasks and papers, read from YAML and checked."""
 
+from probekit.cards.code import (
+    code_file,
+    code_identity,
+    import_card_module,
+    module_error,
+)
 from probekit.cards.loader import (
     card_folders,
-    card_module_error,
     card_paths,
-    import_card_module,
     load_card,
     load_extractor_card,
     load_paper_card,
@@ -41,13 +45,15 @@ __all__ = [
     "Value",
     "WeightsFile",
     "card_folders",
-    "card_module_error",
     "card_paths",
+    "code_file",
+    "code_identity",
     "import_card_module",
     "load_card",
     "load_extractor_card",
     "load_paper_card",
     "load_task_card",
     "load_valid_task_cards",
+    "module_error",
     "read_card",
 ]

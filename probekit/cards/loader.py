@@ -6,12 +6,10 @@ in those that installed packages declare by the entry points ``probekit.extracto
 """
 
 import os
-import pkgutil
 import warnings
 from functools import lru_cache
-from importlib import import_module, metadata, resources
+from importlib import metadata, resources
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import yaml
@@ -19,7 +17,7 @@ from pydantic import ValidationError
 
 from probekit.cards.schema import Card, ExtractorCard, Kind, PaperCard, TaskCard
 from probekit.errors import CardError
-from probekit.utils.suggest import did_you_mean, unknown_name_error
+from probekit.utils.suggest import unknown_name_error
 
 C = TypeVar("C", bound=Card)
 _SCHEMAS: dict[str, type[Card]] = {
@@ -164,61 +162,3 @@ def load_paper_card(name: str) -> PaperCard:
     card = load_card("reports", name)
     assert isinstance(card, PaperCard)
     return card
-
-
-def import_card_module(card: ExtractorCard | TaskCard, name: str, builtins: str) -> ModuleType:
-    """Import the code of a card.
-
-    Parameters
-    ----------
-    card : ExtractorCard or TaskCard
-        Named in errors.
-    name : str
-        A module of the package ``builtins``, or ``package.module`` of any installed package.
-    builtins : str
-        ``probekit.extractors.networks`` or ``probekit.tasks.datasets``.
-
-    Returns
-    -------
-    module
-        The imported module.
-
-    Raises
-    ------
-    CardError
-        If there is no such module, or it cannot be imported.
-    """
-    kind, hint = "network", "For code of another package write package.module:Class"
-    if isinstance(card, TaskCard):
-        kind = "dataset"
-        hint = (
-            "For a table of your own: module: table, options: {csv: FILE}. For code of another "
-            "package write package.module"
-        )
-    if "." not in name and ":" not in card.module:
-        modules = pkgutil.iter_modules(import_module(builtins).__path__)
-        known = sorted(module.name for module in modules if not module.name.startswith("_"))
-        if name not in known:
-            raise card_module_error(
-                card,
-                f"not a {kind} of probekit.{did_you_mean(name, known)} Known: "
-                f"{', '.join(known)}. {hint}",
-            )
-        return import_module(f"{builtins}.{name}")
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):
-            reason = f"no module named {error.name!r}. Install its package, or set PYTHONPATH"
-        else:
-            reason = f"{name} needs {error.name!r}, which is not installed"
-        raise card_module_error(card, reason) from error
-    except Exception as error:  # code of another package can raise anything
-        reason = f"{name} cannot be imported ({type(error).__name__}: {error})"
-        raise card_module_error(card, reason) from error
-
-
-def card_module_error(card: ExtractorCard | TaskCard, reason: str) -> CardError:
-    """Return the error of a card whose code cannot be used."""
-    kind = "task" if isinstance(card, TaskCard) else "extractor"
-    return CardError(f"{kind} {card.name}: module {card.module!r} of its card: {reason}")

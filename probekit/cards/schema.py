@@ -14,6 +14,7 @@ Value = str | int | float | bool
 Params = dict[str, Value]
 Resampler = Literal["soxr_hq", "kaiser_best", "kaiser_best_0.4"]
 RESAMPLER = "resampler"  # a parameter of this name sets the card's field of the same name
+HOP = "hop"  # a parameter of windowed extractors, also without an entry in the card
 
 
 def _fraction(value: Any) -> Fraction:
@@ -138,10 +139,30 @@ class ExtractorCard(Card):
                 )
         return self
 
-    def with_resampler(self, params: Params) -> "ExtractorCard":
-        """Return the card with the resampler that the parameters choose, if they choose one."""
-        chosen = params.get(RESAMPLER, self.resampler)
-        return self if chosen == self.resampler else self.model_copy(update={RESAMPLER: chosen})
+    @property
+    def window_hop(self) -> Fraction | None:
+        """Hop in seconds that the parameter ``hop`` replaces; None if there is none.
+
+        Windowed extractors have it, unless the card has a parameter of this name itself, or a
+        window makes several frames.
+        """
+        hops = {stream.hop for stream in self.streams.values()}
+        if self.long_audio != "windowed" or HOP in self.parameters or len(hops) != 1:
+            return None
+        return hops.pop()
+
+    def with_parameters(self, params: Params) -> "ExtractorCard":
+        """Return the card with the resampler and hop that the parameters choose, if they do."""
+        changes: dict[str, Any] = {}
+        if params.get(RESAMPLER, self.resampler) != self.resampler:
+            changes[RESAMPLER] = params[RESAMPLER]
+        if HOP in params and self.window_hop is not None:
+            samples = round(float(params[HOP]) * self.sample_rate)
+            hop = {HOP: Fraction(samples, self.sample_rate)}
+            changes["streams"] = {
+                name: stream.model_copy(update=hop) for name, stream in self.streams.items()
+            }
+        return self.model_copy(update=changes) if changes else self
 
 
 class Published(_FrozenModel):

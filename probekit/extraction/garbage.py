@@ -130,7 +130,7 @@ def why_outdated(entry: Embeddings) -> str:
         params = load.parse_parameters(card, entry.layout.params)
     except ProbekitError as error:
         return str(error)
-    card = card.with_resampler(params)
+    card = card.with_parameters(params)
     spec = Spec(card, params, (card.default_stream,), identity["precision"], {})
     current = {**spec.identity, "weights": identity["weights"]}
     differences = [

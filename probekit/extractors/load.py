@@ -6,14 +6,15 @@ without building the network; :func:`build_extractor` builds it.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probekit import cards
 from probekit.cards import ExtractorCard, Params
-from probekit.cards.schema import RESAMPLER
+from probekit.cards.schema import HOP, RESAMPLER
 from probekit.cards.selector import HEAR, STUDENT_PREFIX, parse_selector
 from probekit.errors import ProbekitError
 from probekit.extractors import networks
@@ -49,8 +50,11 @@ class Spec:
     sources : dict of str to WeightsSource
         Source of each weights file.
     code : dict
-        What else decides the values. For a module of the HEAR API: its name, its distribution's
-        version, the hash of its source, its sizes. For a trained student: what builds it.
+        What else decides the values. For a user's code: its name and the hash of its source; of
+        the HEAR API also its distribution's version and its sizes. For a trained student: what
+        builds it.
+    file : pathlib.Path or None
+        The Python file that the card names, if it names one.
     """
 
     card: ExtractorCard
@@ -59,6 +63,7 @@ class Spec:
     precision: str
     sources: dict[str, WeightsSource]
     code: dict[str, Any] = field(default_factory=dict)
+    file: Path | None = None
 
     @property
     def name(self) -> str:
@@ -70,7 +75,8 @@ class Spec:
         """What the fingerprint covers, in plain values.
 
         The resampler is a field of its own; among the parameters it is listed only if it is not
-        the card's default: a card can offer the choice without changing its fingerprint.
+        the card's default: a card can offer the choice without changing its fingerprint. The same
+        holds for the hop of windows.
         """
         params = dict(sorted(self.params.items()))
         if RESAMPLER in params and params[RESAMPLER] == self.card.parameters[RESAMPLER].default:
@@ -111,6 +117,7 @@ def resolve_spec(
     streams: Sequence[str] | None = None,
     precision: str = "float32",
     reports: str | Path | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Spec:
     """Determine an extractor: card, parameters, streams, weights.
 
@@ -129,6 +136,8 @@ def resolve_spec(
         Arithmetic of the network.
     reports : str or pathlib.Path, optional
         Reports folder in which trained students are searched first.
+    note : callable, optional
+        Called before a user's Python file is run, with a sentence that names it.
 
     Returns
     -------
@@ -167,8 +176,10 @@ def resolve_spec(
             role: resolve_weights(card, role, facts, overrides.get(f"{card.name}.{role}"))
             for role, facts in required_weights(card, params, stream_names).items()
         }
-    card = card.with_resampler(params)
+    card = card.with_parameters(params)
     spec = Spec(card, params, stream_names, precision, sources, code)
+    if not code:
+        spec = _add_code(spec, note)
     if not spec.fingerprint.startswith(selector.fingerprint):
         raise ProbekitError(
             f"{text}: fingerprint of these parameters and weights must begin with "
@@ -216,20 +227,66 @@ def build_extractor(spec: Spec, device: "torch.device | str" = "cpu") -> "Extrac
     return extractor.eval().requires_grad_(False).to(device)
 
 
+def _add_code(spec: Spec, note: Callable[[str], None] | None) -> Spec:
+    """Return the extractor with what identifies a user's code, which is run if it has no weights.
+
+    Parameters that the code brings with it, such as those of a pretrained model of a library, are
+    part of its identity.
+    """
+    code: dict[str, Any] = cards.code_identity(spec.card)
+    if not code:
+        return spec
+    spec = replace(spec, code=code, file=cards.code_file(spec.card))
+    if note is not None and spec.file is not None:
+        note(f"{spec.name}: runs the code of {spec.file}, SHA-256 {code['source'][:8]}")
+    if spec.sources:
+        return spec
+    from probekit.extractors.adapters.waveform_module import hash_state
+
+    state = hash_state(_build(spec), _build(spec))
+    return replace(spec, code={**code, "state": state}) if state else spec
+
+
 def _build_with_weights(spec: Spec) -> "Extractor":
     """Build the extractor of a card and load its weights."""
-    from probekit.extractors.base import Extractor
     from probekit.extractors.weights.state_dict import load_state_dict
 
-    network = networks.import_network(spec.card, Extractor)
-    code = (spec.code,) if spec.code else ()
-    extractor = network.build(spec.card, spec.params, spec.streams, *code)
+    network = networks.import_network(spec.card, spec.file)
+    if "source" in spec.code and cards.code_identity(spec.card, spec.file) != {
+        key: value for key, value in spec.code.items() if key != "state"
+    }:
+        raise cards.module_error(
+            spec.card, "its code changed while it was in use; run the same command again"
+        )
+    extractor = _build(spec)
     states = {
         role: load_state_dict(source, role, extractor.weights_target(role), network.read_weights)
         for role, source in spec.sources.items()
     }
     if states:
         extractor.load_weights(states)
+    return extractor
+
+
+def _build(spec: Spec) -> "Extractor":
+    """Build the extractor of a card, with the hop of its parameters."""
+    from probekit.extractors.base import WindowedExtractor
+
+    network = networks.import_network(spec.card, spec.file)
+    is_student = spec.name.startswith(STUDENT_PREFIX)
+    student = (spec.code,) if is_student else ()
+    extractor = network.build(spec.card, spec.params, spec.streams, *student)
+    hop = spec.card.window_hop
+    if hop is None or HOP not in spec.params:
+        return extractor
+    samples = int(hop * spec.card.sample_rate)
+    if isinstance(extractor, WindowedExtractor) and extractor.hop != samples:
+        default = None if is_student else cards.load_extractor_card(spec.name).window_hop
+        if default not in (None, Fraction(extractor.hop, spec.card.sample_rate)):
+            raise ProbekitError(
+                f"{spec.name}: cannot change the hop, since its windows are not those of its frames"
+            )
+        extractor.hop = samples
     return extractor
 
 
@@ -281,10 +338,16 @@ def parse_parameters(card: ExtractorCard, values: dict[str, str]) -> Params:
     ProbekitError
         If a parameter is not known, or a value is not valid.
     """
+    params: Params = {}
+    if HOP in values and HOP not in card.parameters:
+        hop = _parse_hop(card, values[HOP])
+        if hop != card.window_hop:
+            params[HOP] = float(hop)
+        values = {name: value for name, value in values.items() if name != HOP}
     for name in values:
         if name not in card.parameters:
-            raise unknown_name_error(f"parameter of {card.name}", name, card.parameters)
-    params: Params = {}
+            known = [*card.parameters, *([HOP] if card.window_hop else [])]
+            raise unknown_name_error(f"parameter of {card.name}", name, known)
     for name, facts in card.parameters.items():
         value: str | int | float | bool = facts.default
         if name in values:
@@ -302,3 +365,42 @@ def parse_parameters(card: ExtractorCard, values: dict[str, str]) -> Params:
             )
         params[name] = value
     return params
+
+
+def _parse_hop(card: ExtractorCard, text: str) -> Fraction:
+    """Return the hop of windows in seconds.
+
+    Raises
+    ------
+    ProbekitError
+        If the extractor has no windows, or the hop is not a whole number of samples from one to
+        the length of a window.
+    """
+    if card.window_hop is None:
+        extent = {
+            "exact": "each clip whole",
+            "cropped": f"the first {card.max_seconds or 0:g} s of each clip at once",
+            "windowed": "windows that make several frames each",
+        }[card.long_audio]
+        raise ProbekitError(
+            f"{card.name}: hop is a parameter of extractors that read windows, such as vggish and "
+            f"openl3; {card.name} reads {extent}. For embeddings of parts of a recording, list the "
+            "parts as clips with start and end in a table"
+        )
+    window = min(stream.window or Fraction(0) for stream in card.streams.values())
+    try:
+        hop = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise ProbekitError(f"{card.name}: hop must be in seconds, got {text!r}") from error
+    if not 0 < hop <= window:
+        raise ProbekitError(
+            f"{card.name}: hop must be > 0 and at most a window, {float(window):g} s, got {text}"
+        )
+    samples = hop * card.sample_rate
+    if samples.denominator != 1:
+        nearest = max(1, round(samples))
+        raise ProbekitError(
+            f"{card.name}: hop must be a whole number of samples at {card.sample_rate} Hz, got "
+            f"{text} s; the nearest is {Fraction(nearest, card.sample_rate)} s, {nearest} samples"
+        )
+    return hop

@@ -131,7 +131,7 @@ class Task:
         """
         module = _dataset_module(self.card)
         if not hasattr(module, "make_standin"):
-            raise cards.card_module_error(
+            raise cards.module_error(
                 self.card, "no stand-in data, it has no function make_standin(card, writer)"
             )
         standin = writer.StandInWriter(Path(root), clips, seed)
@@ -296,8 +296,8 @@ def _from_manifest(clips: Manifest, root: Path | None, audio: bool) -> Manifest:
 
 
 def _dataset_module(card: TaskCard) -> ModuleType:
-    """Return the module that a card names: one of probekit's, or ``package.module`` of another."""
-    module = cards.import_card_module(card, card.module, "probekit.tasks.datasets")
+    """Return the module that a card names: one of probekit's, or a user's module or file."""
+    module = cards.import_card_module(card, "probekit.tasks.datasets")
     if not hasattr(module, "load"):
-        raise cards.card_module_error(card, "it has no function load(card, root)")
+        raise cards.module_error(card, "it has no function load(card, root)")
     return module

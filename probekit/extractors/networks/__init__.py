@@ -1,11 +1,12 @@
-"""Networks of the extractors: a module each, or a class of another package."""
+"""Networks of the extractors: a module each, or a user's file or class."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from probekit.cards import ExtractorCard, card_module_error, import_card_module
+from probekit.cards import ExtractorCard, import_card_module, module_error
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,18 +25,19 @@ class Network(NamedTuple):
     """Reads HDF5 weights files; None if there are none."""
 
 
-def import_network(card: ExtractorCard, base: type = object) -> Network:
+def import_network(card: ExtractorCard, file: Path | None = None) -> Network:
     """Import the network of a card.
 
     Parameters
     ----------
     card : ExtractorCard
-        Its ``module`` is the name of a module in :mod:`probekit.extractors.networks`;
-        ``package.module`` for a module of another package with a function
-        ``build(card, params, streams)``; or ``package.module:Class`` for a subclass of
-        :class:`~probekit.extractors.base.Extractor`, built as ``Class(card, params, streams)``.
-    base : type
-        Class that ``Class`` must be a subclass of.
+        Its ``module`` is the name of a module in :mod:`probekit.extractors.networks`, or
+        ``package.module`` or ``FILE.py`` of a user with a function
+        ``build(card, params, streams)``. With ``:Class`` appended it is a subclass of
+        :class:`~probekit.extractors.base.Extractor`, built as ``Class(card, params, streams)``, or
+        of :class:`torch.nn.Module`, built with the card's parameters.
+    file : pathlib.Path, optional
+        The Python file, if ``module`` names one; searched beside the card if not given.
 
     Returns
     -------
@@ -45,29 +47,41 @@ def import_network(card: ExtractorCard, base: type = object) -> Network:
     Raises
     ------
     CardError
-        If the module cannot be imported or lacks the function or class; names the card.
+        If the code cannot be imported or lacks the function or class; names the card.
     """
     name, colon, attribute = card.module.partition(":")
     if card.module == _STUDENT:
         source: Any = import_module("probekit.extractors.students.extractor")
     else:
-        source = import_card_module(card, name, __name__)
+        source = import_card_module(card, __name__, file)
     if colon:
-        source = _get_class(card, source, attribute, base)
-        return Network(source, getattr(source, "read_weights", None))
+        return _network_of_class(card, source, attribute)
     build = getattr(source, "build", None)
     if not callable(build):
-        raise card_module_error(card, f"{name} has no function build(card, params, streams)")
+        raise module_error(
+            card, f"{name} has no function build(card, params, streams); or write {name}:Class"
+        )
     return Network(build, getattr(source, "read_weights", None))
 
 
-def _get_class(card: ExtractorCard, module: Any, attribute: str, base: type) -> type:
-    """Return a subclass of ``base`` from a module."""
+def _network_of_class(card: ExtractorCard, module: Any, attribute: str) -> Network:
+    """Return the network of a class: an extractor, or a torch module."""
+    from torch import nn
+
+    from probekit.extractors.adapters.waveform_module import build_waveform_module
+    from probekit.extractors.base import Extractor
+
+    name = card.module.partition(":")[0]
     if not hasattr(module, attribute):
-        raise card_module_error(card, f"{module.__name__} has no class {attribute!r}")
+        raise module_error(card, f"{name} has no class {attribute!r}")
     cls = getattr(module, attribute)
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise card_module_error(
-            card, f"{attribute} must be a subclass of {base.__module__}.{base.__qualname__}"
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise module_error(
+            card,
+            f"{attribute} must be a subclass of torch.nn.Module or "
+            "probekit.extractors.base.Extractor",
         )
-    return cls
+    read_weights = getattr(cls, "read_weights", None)
+    if issubclass(cls, Extractor):
+        return Network(cls, read_weights)
+    return Network(partial(build_waveform_module, cls), read_weights)

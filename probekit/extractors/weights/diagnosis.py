@@ -56,10 +56,12 @@ def _jaccard(a: set[str], b: set[str]) -> float:
 
 
 def _network_keys() -> Iterator[tuple[str, set[str]]]:
-    """Yield each extractor with the keys of its network's state dict."""
+    """Yield each of probekit's extractors with the keys of its network's state dict."""
     for name in cards.card_paths("extractors"):
         with suppress(Exception):  # a faulty card must not hide the actual error
             card = cards.load_extractor_card(name)
+            if cards.code_identity(card):
+                continue  # code of a user runs only if it was named
             module = networks.import_network(card)
             params = {key: facts.default for key, facts in card.parameters.items()}
             with _NoInitialization():
