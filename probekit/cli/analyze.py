@@ -388,6 +388,33 @@ def efficiency(
 
 
 @app.command()
+def curve(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN …", help="Runs of train or distill, as for compare."),
+    ],
+    task: options.RunTask = "",
+    reports: options.Reports = None,
+    width: options.Width = None,
+    style: options.Style = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Draw learning curves: losses and scores of every epoch, several runs in one figure.
+
+    [bold]Example[/bold]
+
+      probekit analyze curve none con-reg --task synth
+    """
+    from probekit.analysis.learning_curve import learning_curve
+    from probekit.figures.curves import draw_learning_curve
+    from probekit.figures.files import save_drawing
+
+    curves = learning_curve(runs, task=task, reports=reports)
+    files = save_drawing(draw_learning_curve, curves, _folder(reports), width, style)
+    _print_entries([_entry(curves.task, curves, files)], json)
+
+
+@app.command()
 def cost(
     task: options.Task,
     cache: options.Cache = None,

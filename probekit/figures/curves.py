@@ -1,11 +1,12 @@
-"""Curves of label efficiency: scores by training labels, named at their ends."""
+"""Curves: scores by training labels, named at their ends; and learning curves by epoch."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probekit.analysis.label_efficiency import EfficiencyCurve, LabelEfficiency
+from probekit.analysis.learning_curve import LearningCurve, Series
 from probekit.figures import style
 from probekit.figures.axes_layout import FigureLayout, log_ticks, spread_labels
 from probekit.figures.labels import fit_to_width, text_width
@@ -22,6 +23,8 @@ _NAME_STEP = 0.105  # inches from one name to the next, at least
 _HEIGHT = 2.1  # inches of the axes, at least
 _LEFT, _TOP, _BOTTOM = 0.5, 0.08, 0.36  # inches
 _LEADER_WIDTH = 0.2  # inches for the lines that lead to names
+_LINE_STYLES = ("-", "--", "-.", ":", (0, (1, 1)), (0, (5, 1)))
+_LEGEND_STEP, _PANEL_GAP = 0.125, 0.12  # inches
 
 
 @style.styled
@@ -126,3 +129,78 @@ def _write_names(
             fontsize=_SIZE,
             va="center_baseline",
         )
+
+
+@style.styled
+def draw_learning_curve(curve: LearningCurve, width: float | None = None) -> "Figure":
+    """Draw losses and scores by epoch side by side, two columns wide by default.
+
+    A color is a run, a line style a quantity; bands are one standard deviation over folds and
+    seeds. Dotted vertical lines are the starts of phases.
+    """
+    width = style.TWO_COLUMNS if width is None else width
+    panels = [
+        [series for series in curve.series if series.is_score == is_score]
+        for is_score in (False, True)
+    ]
+    panels = [panel for panel in panels if panel]
+    runs = [group.label for group in curve.groups][:MOST_LINES]
+    notes = [*curve.provenance]
+    if len(runs) < len(curve.groups):
+        notes.insert(0, f"shown: the first {len(runs)} of {len(curve.groups)} runs")
+    entries = [(run, {"color": _color_and_marker(k)[0], "lw": 1.4}) for k, run in enumerate(runs)]
+    quantities = list(dict.fromkeys((s.quantity, s.title) for panel in panels for s in panel))
+    styles = {name: _LINE_STYLES[k % len(_LINE_STYLES)] for k, (name, _) in enumerate(quantities)}
+    entries += [
+        (title, {"color": "0.35", "lw": 1.0, "ls": styles[name]}) for name, title in quantities
+    ]
+    legend_height = _LEGEND_STEP * len(entries) + 0.06
+    axes_width = (width - len(panels) * _LEFT - (len(panels) - 1) * _PANEL_GAP) / len(panels)
+    layout = FigureLayout(width, _TOP + _HEIGHT + _BOTTOM + legend_height, notes)
+    for number, panel in enumerate(panels):
+        left = _LEFT + number * (axes_width + _PANEL_GAP + _LEFT)
+        axes = layout.add(left, _TOP, axes_width, _HEIGHT)
+        for series in panel:
+            if series.run in runs:
+                color = _color_and_marker(runs.index(series.run))[0]
+                _draw_series(axes, series, color, styles[series.quantity])
+        for start in curve.phase_starts:
+            axes.axvline(start - 0.5, color="0.6", lw=0.6, ls=":", zorder=1)
+        axes.grid(axis="y")
+        axes.set_xlabel("epoch", labelpad=2)
+        is_score = panel[0].is_score
+        title = metrics.get_metric(curve.metric).title
+        axes.set_ylabel(title if is_score else "loss", labelpad=3)
+    _write_legend(layout, entries, width, _TOP + _HEIGHT + _BOTTOM, legend_height)
+    return layout.figure
+
+
+def _draw_series(axes: "Axes", series: Series, color: str, line_style: str) -> None:
+    """Draw the mean of a quantity, and a band of one standard deviation."""
+    mean, deviation = series.statistics()
+    epochs = np.arange(1, len(mean) + 1)
+    marker = "o" if np.isfinite(mean).sum() == 1 else None
+    axes.plot(epochs, mean, color=color, ls=line_style, lw=1.0, marker=marker, ms=3, zorder=3)
+    if np.isfinite(deviation).any():
+        axes.fill_between(
+            epochs, mean - deviation, mean + deviation, color=color, alpha=0.15, lw=0, zorder=2
+        )
+
+
+def _write_legend(
+    layout: FigureLayout,
+    entries: Sequence[tuple[str, dict[str, Any]]],
+    width: float,
+    top: float,
+    height: float,
+) -> None:
+    """Write the legend below the axes, a line each."""
+    axes = layout.add(_LEFT, top, width - _LEFT, height)
+    axes.set_axis_off()
+    axes.set_xlim(0, width - _LEFT)
+    axes.set_ylim(height, 0)
+    for k, (text, line) in enumerate(entries):
+        y = _LEGEND_STEP * (k + 0.5)
+        axes.plot([0, 0.25], [y, y], **line)
+        label = fit_to_width(text, 72 * (width - _LEFT - 0.35), _SIZE)
+        axes.text(0.32, y, label, fontsize=_SIZE, va="center_baseline")
