@@ -336,19 +336,22 @@ def contradicting_labels_notes(
         }
     )
     segment = _codes(table.fillna(-1.0))
-    labels = clips.table["labels"]
-    labels = labels[recording >= 0]
-    by_segment = labels.groupby(segment[recording >= 0])
-    several = by_segment.nunique() > 1
-    if not several.any():
+    labels = pd.factorize(clips.table["labels"])[0]
+    pairs = pd.DataFrame({"segment": segment, "label": labels})[recording >= 0]
+    distinct = pairs.drop_duplicates()["segment"]
+    several = distinct[distinct.duplicated()]
+    if several.empty:
         return []
-    count = int(by_segment.size()[several].sum())
+    count = int(pairs["segment"].isin(several).sum())
     return [f"{count:,} clips have the segment of a clip with another label"]
 
 
 def _is_among(values: Codes, others: Codes) -> npt.NDArray[np.int8]:
     """Return 1 for each value that is among others, 0 for the others and for -1."""
-    return ((values >= 0) & np.isin(values, others)).astype(np.int8)
+    present = np.zeros(max(values.max(initial=-1), others.max(initial=-1)) + 2, np.int8)
+    present[others] = 1
+    present[-1] = 0  # where -1 points to
+    return present[values]
 
 
 def _recording_codes(clips: Manifest, hashes: Mapping[str, str]) -> Codes:
