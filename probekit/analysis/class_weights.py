@@ -16,11 +16,11 @@ from probekit.probes import features as probe_features
 from probekit.probes.base import FitContext
 from probekit.probes.linear import GRID, FittedLinear, Linear
 from probekit.probes.presets import apply_preset
-from probekit.probes.task_clips import resolve_clips
 from probekit.probes.transforms import STANDARD, Pipeline
 from probekit.solvers.scaler import ROUNDING, standardize
 from probekit.tasks import splits
 from probekit.tasks.splits import Split
+from probekit.tasks.task_clips import resolve_clips
 from probekit.utils.suggest import unknown_name_error
 from probekit.utils.text import join_names
 

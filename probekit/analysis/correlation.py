@@ -30,7 +30,7 @@ from probekit.cache.head import SavedHead
 from probekit.cards.selector import EmbeddingSelector, parse_selectors
 from probekit.errors import DataError
 from probekit.parallel import resources
-from probekit.probes.task_clips import resolve_clips
+from probekit.tasks.task_clips import resolve_clips
 from probekit.utils.suggest import unknown_name_error
 
 PERMUTATIONS = 1000

@@ -14,8 +14,8 @@ from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 from probekit.parallel import resources
 from probekit.probes.features import find_features
-from probekit.probes.task_clips import resolve_clips
 from probekit.solvers.scaler import standardize
+from probekit.tasks.task_clips import resolve_clips
 from probekit.utils.suggest import unknown_name_error
 
 METHODS = ("tsne", "pca")

@@ -15,9 +15,9 @@ from probekit.analysis.clustering import Tree, linkage_tree
 from probekit.cache import layout
 from probekit.errors import DataError
 from probekit.probes.features import Features, find_features
-from probekit.probes.task_clips import resolve_clips
 from probekit.scores.groups import merge_provenance
 from probekit.solvers.scaler import standardize
+from probekit.tasks.task_clips import resolve_clips
 from probekit.utils.suggest import unknown_name_error
 
 MEASURES = ("cka", "neighbours")

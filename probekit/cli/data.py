@@ -49,8 +49,7 @@ def check(
     """
     from probekit.cache import layout
     from probekit.cache.index import recording_facts
-    from probekit.probes import task_clips
-    from probekit.tasks import validation
+    from probekit.tasks import task_clips, validation
 
     folder = layout.cache_root(cache)
     resolved = task_clips.resolve_task(task, folder)
@@ -109,8 +108,7 @@ def leaks(
     from probekit.cache.index import recording_facts
     from probekit.data.manifest import groups_are_recordings
     from probekit.errors import DataError
-    from probekit.probes import task_clips
-    from probekit.tasks import leakage
+    from probekit.tasks import leakage, task_clips
 
     hashed = identical or everything or write_groups is not None
     resolved = task_clips.resolve_task(task, layout.cache_root(cache))

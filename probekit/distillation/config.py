@@ -18,9 +18,8 @@ from probekit.extractors.load import Spec
 from probekit.extractors.students import zoo
 from probekit.extractors.students.base import Student
 from probekit.metrics import bootstrap, per_class
-from probekit.probes import subsample
 from probekit.scores import result_builder, store
-from probekit.tasks import leakage
+from probekit.tasks import leakage, subsample
 from probekit.tasks.splits import Split
 from probekit.training import run_folder, schedules
 from probekit.training.schedules import TrainingRecipe

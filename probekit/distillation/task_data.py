@@ -15,8 +15,7 @@ from probekit.data.manifest import Manifest
 from probekit.distillation.teachers import ALIGNMENTS, Teachers
 from probekit.errors import DataError, ProbekitError
 from probekit.extractors.students import zoo
-from probekit.probes import subsample
-from probekit.tasks import splits
+from probekit.tasks import splits, subsample
 from probekit.tasks.splits import Split
 from probekit.tasks.validation import check_metrics
 from probekit.training.audio_store import AudioStore

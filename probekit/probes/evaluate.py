@@ -18,10 +18,10 @@ from probekit.probes.presets import apply_preset
 from probekit.probes.pretrained_head import Head
 from probekit.probes.probe_run import ProbeRun
 from probekit.probes.registry import get_probe
-from probekit.probes.subsample import check_fraction
-from probekit.probes.task_clips import resolve_clips
 from probekit.scores import store
 from probekit.scores.store import Result
+from probekit.tasks.subsample import check_fraction
+from probekit.tasks.task_clips import resolve_clips
 from probekit.tasks.validation import check_metrics
 
 Progress = Callable[[str, int, int], None]

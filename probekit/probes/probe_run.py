@@ -17,11 +17,11 @@ from probekit.metrics.metrics import Metric
 from probekit.probes import linear, pretrained_head, transforms
 from probekit.probes.base import FitContext, FittedProbe, Probe, SelectedModel
 from probekit.probes.features import Features
-from probekit.probes.subsample import draw_facts, subsample_labels
 from probekit.scores import result_builder, scoring, store
 from probekit.scores.store import Fold, Result, Source
 from probekit.tasks import leakage
 from probekit.tasks.splits import Split, make_splits
+from probekit.tasks.subsample import draw_facts, subsample_labels
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from probekit.errors import CacheError, ProbekitError
 from probekit.extraction.extract import Progress, extract
 from probekit.extractors import load
 from probekit.extractors.weights import inventory, source
-from probekit.probes.task_clips import resolve_clips
+from probekit.tasks.task_clips import resolve_clips
 
 
 @dataclass

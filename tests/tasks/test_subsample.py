@@ -7,8 +7,8 @@ import pytest
 from probekit.cards import Protocol
 from probekit.data import manifest as manifests
 from probekit.errors import ProbekitError
-from probekit.probes.subsample import check_fraction, draw_facts, subsample_labels
 from probekit.tasks import splits
+from probekit.tasks.subsample import check_fraction, draw_facts, subsample_labels
 
 PROTOCOL = Protocol(kind="split")
 CLASSES = ["often"] * 160 + ["seldom"] * 30 + ["once"] * 4
