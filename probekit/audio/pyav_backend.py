@@ -1,9 +1,10 @@
 """PyAV backend: reads the audio of containers (mp4, webm, m4a …) on the container's time line.
 
 Time counts from the start of the container, so that the times of a video's annotations hold: where
-its audio starts later, or has a gap, there are zeros. A segment is reached by seeking. It equals
-that of the whole track, except for noise that decoders synthesize (AAC and AC-3 at low bit rates),
-and behind gaps in Matroska and WebM, which store times in milliseconds only.
+its audio starts later, or has a gap, there are zeros. A segment is reached by seeking where the
+container stores exact times, else by decoding everything before it. It equals that of the whole
+track, except for noise that decoders synthesize (AAC, and AC-3 in MP4, Matroska or AVI, at low bit
+rates), and behind gaps in Matroska and WebM, which store times in milliseconds only.
 """
 
 from collections.abc import Iterator
@@ -16,17 +17,36 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from probekit.audio.segment import END_TOLERANCE_S, segment_to_samples, too_short_error
+from probekit.audio.contents import Contents
+from probekit.audio.downmix import Downmix
+from probekit.audio.segment import (
+    END_TOLERANCE_S,
+    accept_shortage,
+    segment_to_samples,
+    too_short_error,
+)
 from probekit.errors import AudioError
 
 Waveform = npt.NDArray[np.float32]
 
 SUFFIXES = frozenset({
-    ".3gp", ".aac", ".ac3", ".amr", ".avi", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp4",
-    ".mpeg", ".mpg", ".webm", ".wma", ".wmv",
+    ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".eac3", ".flv", ".m2ts", ".m4a", ".m4b",
+    ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".spx", ".ts", ".tta", ".vob",
+    ".webm", ".wma", ".wmv", ".wv",
 })  # fmt: skip
 # formats that can name other files or addresses (playlists, concat scripts) are not among these
-_FORMATS = "mov,matroska,asf,aac,ac3,eac3,amr,avi,mpeg,mpegts,flac,mp3,ogg,wav"
+_FORMATS = (
+    "mov,matroska,asf,aac,ac3,eac3,amr,ape,aiff,au,avi,caf,flac,flv,mp3,mpeg,mpegts,ogg,tta,w64,"
+    "wav,wv"
+)
+# formats that store exact times, or an index: a segment is found without decoding what is before
+_SEEKABLE = ("mov", "matroska", "asf", "avi", "aac", "wav", "w64", "aiff", "caf", "tta")
+# formats without time stamps, which FFmpeg counts in units of 90 kHz: its rounding adds up
+_UNTIMED = ("ac3", "eac3")
+# formats whose header says how long they are
+_DECLARING = ("caf", "tta", "wv", "ape", "ogg")
+# formats that anything may look like
+_AMBIGUOUS = ("mp3", "aac", "amr")
 _LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS", b"caff")
 _PYAV_MAGIC = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"#!AMR")  # mkv, asf, amr
 
@@ -39,15 +59,25 @@ _MAX_PLANES = 8  # PyAV 18 reads beyond a list of so many planes, which crashes 
 _HEAD_FRAMES = 3  # frames decoded before anything else: what a container declares can be wrong
 
 
-def is_pyav_file(path: Path) -> bool:
+def is_pyav_file(path: Path, head: bytes) -> bool:
     """Tell by its first bytes and its suffix whether a file must be read with PyAV."""
-    with path.open("rb") as stream:
-        head = stream.read(12)
+    head = head[:12]
     raw_aac = head[:1] == b"\xff" and head[1:2] and head[1] & 0xF6 == 0xF0
     video = head[:4] == b"RIFF" and head[8:12] == b"AVI "
     if raw_aac or video or head[4:8] == b"ftyp" or head.startswith(_PYAV_MAGIC):
         return True
     return path.suffix.lower() in SUFFIXES and not head.startswith(_LIBSNDFILE_MAGIC)
+
+
+def recognizes(path: Path) -> bool:
+    """Tell whether PyAV knows a file's container: no format that anything may look like."""
+    try:
+        container, _ = _open_track(path)
+    except AudioError:
+        return False
+    name: str = container.format.name
+    container.close()
+    return name not in _AMBIGUOUS
 
 
 class PyAVReader:
@@ -59,17 +89,39 @@ class PyAVReader:
         The file.
     start, end : float >= 0 or None
         The segment in seconds; None: start and end of the track.
+    contents : Contents
+        What the file holds.
+    allow_truncated : float from 0 to 1
+        Share of the segment that may be missing.
+
+    Attributes
+    ----------
+    notes : list of str
+        What is odd, but no fault; complete after the last block.
 
     Raises
     ------
     AudioError
-        If PyAV is not installed, the file is no container or has no audio, or it declares a
-        duration that does not hold the segment.
+        If the file is no container or has no audio, or it declares a duration that does not hold
+        the segment.
     """
 
-    def __init__(self, path: Path, start: float | None, end: float | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        start: float | None,
+        end: float | None,
+        contents: Contents | None = None,
+        allow_truncated: float = 0.0,
+    ) -> None:
         self._path, self._request = path, (start, end)
+        self._contents, self._allowed = contents or Contents(), allow_truncated
+        self.notes: list[str] = []
+        self._downmix = Downmix()
         self._av = _import_pyav(path)
+        if self._contents.truncated and end is None:
+            missing = 1 - (self._contents.share or 0)
+            accept_shortage(path, self._contents.truncated, missing, allow_truncated)
         self._open()
         try:
             self._frames = self._decode()
@@ -79,7 +131,9 @@ class PyAVReader:
             self.sr: int = self._head[0].sample_rate
             end_time = _declared_end(self._container, self._stream)
             self._declared = None if end_time is None else end_time - self._zero
-            total = None if self._declared is None else round(self._declared * self.sr)
+            total = None
+            if self._declared is not None and not self._contents.truncated:
+                total = round(self._declared * self.sr)
             self._first, last = segment_to_samples(path, self.sr, total, start, end)
             # samples beyond the declared end belong to the whole track
             self._last = None if end is None else last
@@ -150,6 +204,8 @@ class PyAVReader:
                     seconds = self._frame_time(frame) or seconds
                     yield frame
         except self._av.FFmpegError as error:
+            if self._contents.truncated:
+                return  # inside what is the last frame
             raise AudioError(
                 f"{self._path}: damaged after {seconds:.3f} s ({_ffmpeg_reason(error)})"
             ) from error
@@ -157,7 +213,7 @@ class PyAVReader:
     def _seek_with_preroll(self) -> Iterator[Any]:
         """Yield the frames from some time before the segment on."""
         target = self.start - _PREROLL
-        if target <= 0:
+        if target <= 0 or not self._container.format.name.startswith(_SEEKABLE):
             return chain(self._head, self._frames)
         try:
             offset = int((target + self._zero) / self._stream.time_base)
@@ -178,7 +234,7 @@ class PyAVReader:
         resampler: tuple[int, soxr.ResampleStream] | None = None  # the rate can change midway
         shift = 0
         for frame in self._seek_with_preroll():
-            wave, offset = _downmix(frame), self._frame_offset(frame)
+            wave, offset = self._downmix(_read_channels(frame), axis=0), self._frame_offset(frame)
             if expected is None:
                 expected = offset or 0
             elif offset is not None and resampler is None:
@@ -216,14 +272,22 @@ class PyAVReader:
 
     def _check_end(self, position: int, decoded: float) -> None:
         """Raise if fewer seconds were decoded than the container declares or the clip asks for."""
+        if self._downmix.note:
+            self.notes.append(self._downmix.note)
         if position == self._last:
             return
-        if self._declared is not None and decoded < self._declared - _LENGTH_TOLERANCE:
-            raise AudioError(
-                f"{self._path}: truncated: {decoded:.3f} of {self._declared:.3f} s could be read"
-            )
-        missing = 0 if self._last is None else self._last - position
-        if position == self._first or missing > END_TOLERANCE_S * self.sr:
+        reason, missing = self._contents.truncated, 1 - (self._contents.share or 0)
+        if not reason and self._declared and decoded < self._declared - _LENGTH_TOLERANCE:
+            reason = f"truncated: {decoded:.3f} of {self._declared:.3f} s could be read"
+        if reason:
+            end = self._declared if self._last is None else self._last / self.sr
+            if end is not None:
+                missing = (end - position / self.sr) / (end - self.start)
+            allowed = self._allowed if position > self._first else -1.0
+            self.notes.append(accept_shortage(self._path, reason, missing, allowed))
+            return
+        missing_samples = 0 if self._last is None else self._last - position
+        if position == self._first or missing_samples > END_TOLERANCE_S * self.sr:
             raise too_short_error(self._path, decoded, *self._request)
 
     def _frame_time(self, frame: Any) -> float | None:
@@ -237,7 +301,7 @@ class PyAVReader:
         are multiples of it, which the first frames show.
         """
         seconds = self._frame_time(frame)
-        if seconds is None:
+        if seconds is None or self._container.format.name in _UNTIMED:
             return None
         offset = round(seconds * self.sr)
         resolution = 1.5 * float(frame.time_base) * self.sr
@@ -251,12 +315,12 @@ class PyAVReader:
 
 
 def _import_pyav(path: Path) -> ModuleType:
-    """Return ``av``, or raise an error that says how to install it for a file."""
+    """Return ``av``, or raise an error that names the file: an installation may be damaged."""
     try:
         import av
     except ImportError as error:
         raise AudioError(
-            f'{path}: videos and compressed audio need PyAV: pip install "probekit[video]"'
+            f"{path}: PyAV, which reads it, cannot be imported ({error}). Run 'pip install av'"
         ) from error
     return av
 
@@ -304,7 +368,8 @@ def _declared_end(container: Any, track: Any) -> float | None:
         hours, minutes, seconds = track.metadata["DURATION"].split(":")
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     only_track = len(container.streams) == 1
-    if only_track and container.duration and name.startswith(("matroska", "asf")):
+    declares = name.startswith(("matroska", "asf", *_DECLARING))
+    if only_track and container.duration and declares:
         return float(((container.start_time or 0) + container.duration) / 1e6)
     return None
 
@@ -314,8 +379,8 @@ def _ffmpeg_reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).lower()
 
 
-def _downmix(frame: Any) -> Waveform:
-    """Return a frame's mean over channels; full scale of integer formats is 1."""
+def _read_channels(frame: Any) -> Waveform:
+    """Return a frame's samples, shape (channels, samples); full scale of integer formats is 1."""
     channels = frame.layout.nb_channels
     if frame.format.is_planar and channels >= _MAX_PLANES:
         frame = _interleave(frame)
@@ -326,8 +391,8 @@ def _downmix(frame: Any) -> Waveform:
         array = array.astype(np.float32) / 128 - 1
     elif array.dtype.kind == "i":
         array = array.astype(np.float32) / -float(np.iinfo(array.dtype).min)
-    mono: Waveform = array[0] if len(array) == 1 else array.mean(axis=0, dtype=np.float32)
-    return mono.astype(np.float32, copy=False)
+    samples: Waveform = array.astype(np.float32, copy=False)
+    return samples
 
 
 def _interleave(frame: Any) -> Any:

@@ -1,10 +1,13 @@
 """Audio loading: decode a recording or a segment of it, downmix to mono, resample.
 
-libsndfile decodes wav, flac, ogg, mp3 and more; PyAV the rest (mp4, webm, m4a …); soxr resamples.
-All of them release the GIL, so threads decode in parallel.
+libsndfile decodes wav, flac, ogg, mp3 and more; PyAV the rest (mp4, webm, m4a …), and what
+libsndfile does not know; soxr resamples. All of them release the GIL, so threads decode in
+parallel. What is decoded is compared with what the container declares: a recording is complete, or
+an error says what is missing.
 """
 
 import math
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ import soundfile
 import soxr
 
 from probekit.audio import pyav_backend, soundfile_backend
+from probekit.audio.container import inspect
 from probekit.errors import AudioError
 
 Waveform = npt.NDArray[np.float32]
@@ -24,7 +28,7 @@ Waveform = npt.NDArray[np.float32]
 SUFFIXES = soundfile_backend.SUFFIXES
 """Suffixes of recordings that libsndfile decodes."""
 PYAV_SUFFIXES = pyav_backend.SUFFIXES
-"""Suffixes of recordings that PyAV decodes; without PyAV their clips are recorded as failed."""
+"""Suffixes of recordings that PyAV decodes."""
 SAMPLE_RATES = 1_000, 1_000_000
 """Valid range of sample rates in Hz; a header outside it is treated as damaged."""
 _BLOCK = 1 << 22  # samples to decode at once
@@ -44,17 +48,22 @@ class DecodedAudio:
     duration : float
         Duration of the segment in seconds, before resampling; :attr:`wave` may be only its
         beginning.
+    notes : tuple of str
+        What is odd, but no fault: a truncated recording that was accepted, channels that cancel
+        each other, messages of the decoder.
     """
 
     wave: Waveform
     sr: int
     duration: float
+    notes: tuple[str, ...] = ()
 
 
 class _Reader(Protocol):
     """A backend's reader of one segment: ``SoundFileReader`` or ``PyAVReader``."""
 
     sr: int
+    notes: list[str]
 
     @property
     def start(self) -> float: ...
@@ -92,6 +101,11 @@ class Recording:
         self.sr = reader.sr
         self.duration = reader.duration
         self._reader = reader
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd, but no fault; complete after the last block."""
+        return tuple(dict.fromkeys(self._reader.notes))
 
     def blocks(self, samples: int) -> Iterator[Waveform]:
         """Decode block by block.
@@ -135,17 +149,24 @@ class Recording:
 
 @contextmanager
 def open_audio(
-    path: str | Path, *, start: float | None = None, end: float | None = None
+    path: str | Path,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    allow_truncated: float = 0.0,
 ) -> Iterator[Recording]:
     """Open a recording, or a segment of it, for decoding block by block.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        A file that libsndfile or, where it is installed, PyAV reads.
+        A file that libsndfile or PyAV reads.
     start, end : float >= 0, optional
         The segment, in seconds from the start of the file; the whole file by default. An ``end``
         less than 0.1 s beyond the end of the file means the end of the file.
+    allow_truncated : float from 0 to 1
+        Share of the segment that may be missing at the end of a truncated file. Where the file does
+        not tell how much is missing, only 1 accepts it.
 
     Yields
     ------
@@ -164,15 +185,7 @@ def open_audio(
     """
     path = Path(path)
     with _translate_errors(path):
-        if path.exists() and not path.is_file():  # opening a pipe would block
-            kind = "is a directory" if path.is_dir() else "is not a regular file"
-            raise AudioError(f"{path}: {kind}")
-        backend = (
-            pyav_backend.PyAVReader
-            if pyav_backend.is_pyav_file(path)
-            else soundfile_backend.SoundFileReader
-        )
-        reader: _Reader = backend(path, start, end)
+        reader = _open_reader(path, start, end, allow_truncated)
     try:
         low, high = SAMPLE_RATES
         if not low <= reader.sr <= high:
@@ -191,6 +204,7 @@ def load(
     start: float | None = None,
     end: float | None = None,
     crop: float | None = None,
+    allow_truncated: float = 0.0,
 ) -> DecodedAudio:
     """Load a recording, or a segment of it, as a mono waveform.
 
@@ -200,7 +214,7 @@ def load(
     Parameters
     ----------
     path : str or pathlib.Path
-        A file that libsndfile or, where it is installed, PyAV reads.
+        A file that libsndfile or PyAV reads.
     sr : int > 0, optional
         Sample rate of the result in Hz; by default the file's own.
     start, end : float >= 0, optional
@@ -209,6 +223,9 @@ def load(
     crop : float > 0, optional
         How many seconds of the segment are needed. Little more is decoded; the waveform is at
         least that long if the segment is, and up to there the same as without ``crop``.
+    allow_truncated : float from 0 to 1
+        Share of the segment that may be missing at the end of a truncated file. Where the file does
+        not tell how much is missing, only 1 accepts it.
 
     Returns
     -------
@@ -240,7 +257,7 @@ def load(
     >>> audio.load("tone.wav", start=0.25, end=0.75).wave.shape
     (22050,)
     """
-    with open_audio(path, start=start, end=end) as recording:
+    with open_audio(path, start=start, end=end, allow_truncated=allow_truncated) as recording:
         return decode(recording, sr, crop=crop)
 
 
@@ -255,7 +272,41 @@ def decode(
             if not len(wave):  # shorter than one sample at the new rate
                 wave = np.zeros(1, np.float32)
     wave = np.ascontiguousarray(wave, dtype=np.float32)
-    return DecodedAudio(wave, sr or recording.sr, duration)
+    return DecodedAudio(wave, sr or recording.sr, duration, recording.notes)
+
+
+def _open_reader(
+    path: Path, start: float | None, end: float | None, allow_truncated: float
+) -> _Reader:
+    """Open a file with libsndfile, or with PyAV what libsndfile does not know."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):  # opening a pipe would block
+        kind = "is a directory" if stat.S_ISDIR(facts.st_mode) else "is not a regular file"
+        raise AudioError(f"{path}: {kind}")
+    head, contents = inspect(path, facts.st_size, facts.st_mtime_ns)
+    if contents.damage:
+        raise AudioError(f"{path}: {contents.damage}")
+    arguments = path, start, end, contents, allow_truncated
+    if pyav_backend.is_pyav_file(path, head):
+        return pyav_backend.PyAVReader(*arguments)
+    try:
+        return soundfile_backend.SoundFileReader(*arguments)
+    except soundfile.LibsndfileError as error:
+        if _is_web_page(head):
+            raise AudioError(f"{path}: is a web page (HTML), not audio") from error
+        if contents.kind in ("mp3", "flac") or len(contents.sources) > 1:
+            raise
+        if not pyav_backend.recognizes(path):
+            if contents.truncated:
+                raise AudioError(f"{path}: {contents.truncated}") from error
+            raise
+    return pyav_backend.PyAVReader(*arguments)
+
+
+def _is_web_page(head: bytes) -> bool:
+    """Tell whether a file begins like HTML: a download that was refused."""
+    begin = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return begin.startswith((b"<!doctype html", b"<html", b"<head", b"<!--"))
 
 
 def _read(recording: Recording, crop: float | None) -> tuple[Waveform, float]:

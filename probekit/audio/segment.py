@@ -53,6 +53,30 @@ def segment_to_samples(
     return first, last
 
 
+def accept_shortage(path: Path, reason: str, missing: float, allowed: float) -> str:
+    """Return the reason why a segment is not complete as a note, or raise it as an error.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The recording, for messages.
+    reason : str
+        What is missing.
+    missing : float
+        Share of the segment that is missing; 1 if it is unknown.
+    allowed : float
+        The largest share that may be missing.
+
+    Raises
+    ------
+    AudioError
+        If more is missing than may be.
+    """
+    if missing > allowed:
+        raise AudioError(f"{path}: {reason}")
+    return reason
+
+
 def too_short_error(
     path: Path, duration: float, start: float | None, end: float | None
 ) -> AudioError:

@@ -24,10 +24,12 @@ def test_headers_and_segments(tones):
         header_duration(tones[2].with_name("gone.wav"))
 
 
-def test_an_mp3_without_a_length_header_is_estimated(tones, tmp_path, monkeypatch):
-    monkeypatch.setattr("probekit.audio.soundfile_backend.has_length_header", lambda path: False)
+def test_an_mp3_without_a_length_header_is_estimated(tmp_path):
     path = tmp_path / "a.mp3"
-    soundfile.write(path, np.zeros(44100 * 2), 44100)
+    kind = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
+    soundfile.write(path, np.zeros(44100 * 2), 44100, **kind)
+    content = path.read_bytes()
+    path.write_bytes(content[content.index(content[:2], 60) :])  # without the frame of the header
     assert header_duration(path) == pytest.approx(2.0, abs=0.1)
 
 

@@ -7,7 +7,7 @@ import soundfile
 import soxr
 
 from probekit import audio
-from probekit.audio import recording, soundfile_backend
+from probekit.audio import container, recording
 from probekit.errors import AudioError
 
 RATE = 44100
@@ -72,7 +72,7 @@ def test_a_header_that_promises_terabytes_is_a_truncated_file(tmp_path):
     at = max(content.find(b"Xing"), content.find(b"Info"))
     content[at + 8 : at + 12] = b"\x7f\xff\xff\xff"  # frames of 1152 samples
     path.write_bytes(content)
-    with pytest.raises(AudioError, match=r"truncated: 2\d{4} of \d{12,} samples could be read"):
+    with pytest.raises(AudioError, match=r"truncated: \d\d of 2,147,483,647 MPEG frames"):
         audio.load(path)
 
 
@@ -95,18 +95,6 @@ def test_an_mp3_of_constant_rate_needs_no_table(tmp_path, rate, tag):
     np.testing.assert_allclose(part, found[round(0.1 * rate) : round(0.2 * rate)], atol=1e-6)
     with pytest.raises(AudioError, match="long, the clip asks for"):
         audio.load(path, end=len(LOUD_FIRST) / rate + 1)
-
-
-@pytest.mark.parametrize("wave", [LOUD_FIRST, LOUD_FIRST[::-1]], ids=["too short", "too long"])
-def test_an_mp3_of_varying_rate_needs_one(tmp_path, wave):
-    path = written(tmp_path / "a.mp3", wave, bitrate_mode="VARIABLE")
-    assert len(audio.load(path).wave) == len(wave)
-    content = path.read_bytes()
-    second = content.index(content[:2], 60)
-    path.write_bytes(content[second:])
-    assert abs(soundfile.info(path).frames - len(wave)) > RATE  # libsndfile guesses
-    with pytest.raises(AudioError, match=r"without a length header .*ffmpeg"):
-        audio.load(path)
 
 
 @pytest.mark.parametrize("own, wanted", [(44100, 22050), (8000, 16000), (192000, 22050)])
@@ -350,21 +338,18 @@ def test_a_crop_is_the_begin_of_the_whole(tmp_path):
     assert len(audio.load(path, 16000, crop=9).wave) == len(whole.wave)
 
 
-def test_an_mp3_is_searched_once_for_all_its_clips(tmp_path, monkeypatch):
-    kind = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
-    path = written(tmp_path / "a.mp3", noise(3 * RATE), **kind)
-    searched = []
-    search = soundfile_backend._has_header
-    monkeypatch.setattr(
-        soundfile_backend, "_has_header", lambda *a: searched.append(1) or search(*a)
-    )
+def test_a_file_is_inspected_once_for_all_its_clips(tmp_path, monkeypatch):
+    path = written(tmp_path / "a.mp3", noise(3 * RATE))
+    inspected = []
+    inspect = container.inspect_mpeg
+    monkeypatch.setattr(container, "inspect_mpeg", lambda *a: inspected.append(1) or inspect(*a))
     for start in range(3):
         audio.load(path, start=start, end=start + 0.5)
-    assert len(searched) == 1
-    written(path, noise(2 * RATE), **kind)
+    assert len(inspected) == 1
+    written(path, noise(2 * RATE))
     os.utime(path, ns=(1, 1))
     audio.load(path)
-    assert len(searched) == 2
+    assert len(inspected) == 2
 
 
 def test_blocks_are_those_of_the_whole(tmp_path):

@@ -1,0 +1,57 @@
+"""Downmix to mono: the mean of the channels, and whether the channels cancel each other in it."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Waveform = npt.NDArray[np.float32]
+
+CANCELLATION_DB = -30.0
+"""Level of the mean relative to the channels below which they cancel each other.
+
+Unrelated channels are 3 dB louder than their mean for two of them, 9 dB for eight.
+"""
+
+
+class Downmix:
+    """Averages channels, block by block, and compares the power of the mean with theirs."""
+
+    def __init__(self) -> None:
+        self._power = self._mean_power = 0.0
+
+    def __call__(self, block: Waveform, axis: int = 1) -> Waveform:
+        """Return the mean of the channels.
+
+        Parameters
+        ----------
+        block : numpy.ndarray, two-dimensional, float32
+            Samples and channels.
+        axis : {0, 1}
+            The axis of the channels.
+
+        Returns
+        -------
+        numpy.ndarray, shape (samples,), float32
+            Mean; the block itself if there is one channel.
+        """
+        channels = block.shape[axis]
+        if channels == 1:
+            return block[:, 0] if axis else block[0]
+        mean: Waveform = block.mean(axis=axis, dtype=np.float32)
+        samples = block.ravel(order="K")
+        self._power += float(np.einsum("i,i->", samples, samples)) / channels
+        self._mean_power += float(np.einsum("i,i->", mean, mean))
+        return mean
+
+    @property
+    def note(self) -> str:
+        """Statement that the channels cancel each other; empty if they do not."""
+        if not self._power or not math.isfinite(self._power):
+            return ""
+        ratio = self._mean_power / self._power
+        level = 10 * math.log10(ratio) if ratio else -math.inf
+        if level >= CANCELLATION_DB:
+            return ""
+        loss = "is silence" if level == -math.inf else f"is {-level:.0f} dB quieter"
+        return f"its channels cancel each other: their mean {loss}"
