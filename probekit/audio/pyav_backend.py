@@ -41,8 +41,6 @@ _FORMATS = (
 )
 # formats that store exact times, or an index: a segment is found without decoding what is before
 _SEEKABLE = ("mov", "matroska", "asf", "avi", "aac", "wav", "w64", "aiff", "caf", "tta")
-# formats without time stamps, which FFmpeg counts in units of 90 kHz: its rounding adds up
-_UNTIMED = ("ac3", "eac3")
 # formats whose header says how long they are
 _DECLARING = ("caf", "tta", "wv", "ape", "ogg")
 # formats that anything may look like
@@ -301,7 +299,7 @@ class PyAVReader:
         are multiples of it, which the first frames show.
         """
         seconds = self._frame_time(frame)
-        if seconds is None or self._container.format.name in _UNTIMED:
+        if seconds is None:
             return None
         offset = round(seconds * self.sr)
         resolution = 1.5 * float(frame.time_base) * self.sr

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from probekit import audio
-from probekit.audio import container, flac_frames, ogg_pages, pyav_backend
+from probekit.audio import container, flac_frames, ogg_pages
 from probekit.errors import AudioError
 
 RATE = 16000
@@ -657,13 +657,6 @@ def test_segments_of_streams_without_an_index(tmp_path, codec, form):
         expected = whole[round(start * 48000) : None if end is None else round(end * 48000)]
         segment = audio.load(path, start=start, end=end).wave
         np.testing.assert_allclose(segment, expected, atol=1e-6)
-
-
-def test_times_that_are_no_time_stamps_do_not_add_up(tmp_path, monkeypatch):
-    """Frames of AC-3 at 44.1 kHz last 34.83 ms, which FFmpeg rounds: no gap arises from that."""
-    path = encoded(tmp_path / "a.ac3", "ac3", chirp(6, SPEED), SPEED)
-    monkeypatch.setattr(pyav_backend, "_GAP", 1e-4)
-    assert len(audio.load(path).wave) == len(ffmpeg_decodes(path))
 
 
 # ---- no audio, or nothing in it
