@@ -91,3 +91,37 @@ def test_faulty_card_is_skipped_by_the_list_and_named(main, tmp_path, monkeypatc
 def test_rehearsal_of_more_than_was_asked_for_says_why(main, tmp_path, task, said):
     done = main("data", "rehearse", task, "--root", tmp_path, "--clips", 10)
     assert done.stdout.endswith(said)
+
+
+def test_check_of_a_folder_names_what_no_clip_is_made_of(main, tmp_path):
+    for label in ("dog", "cat"):
+        (tmp_path / "d" / label).mkdir(parents=True)
+        for k in range(6):
+            (tmp_path / "d" / label / f"{k}.wav").touch()
+    (tmp_path / "d/dog/7.tak").touch()
+    (tmp_path / "d/dog/notes.txt").touch()
+    done = main("data", "check", tmp_path / "d")
+    assert done.returncode == 1
+    assert "no recordings by their names: .tak 1, .txt 1 (2):\n    dog/7.tak\n" in done.stdout
+    assert "differs: 1 file looks like audio, but is left out (.tak 1)" in done.stdout
+    assert json.loads(main("data", "check", tmp_path / "d", "--json").stdout)["left_out"] == [
+        "dog/7.tak",
+        "dog/notes.txt",
+    ]
+
+
+def test_leaks_lists_copies_within_one_split_if_asked(main, tmp_path):
+    rows = ["a,a.wav,x,train", "b,b.wav,x,train", "c,c.wav,y,train", "d,d.wav,x,test"]
+    (tmp_path / "t.csv").write_text("\n".join(["clip_id,path,label,split", *rows]))
+    for name, content in zip("abcd", (b"1", b"1", b"2", b"3"), strict=True):
+        (tmp_path / f"{name}.wav").write_bytes(content)
+    done = main("data", "leaks", tmp_path / "t.csv", "--identical")
+    assert (done.returncode, "within one split" in done.stdout) == (0, False)
+    done = main("data", "leaks", tmp_path / "t.csv", "--all")
+    assert done.returncode == 0
+    assert "identical recordings: none is in several splits" in done.stdout
+    assert "identical recordings within one split: 1" in done.stdout
+    assert "train (2)  a, b" in done.stdout
+    done = main("data", "leaks", tmp_path / "t.csv", "--all", "--json")
+    [copies] = json.loads(done.stdout)["identical recordings"]
+    assert copies["sides"] == {"train": ["a", "b"]}
