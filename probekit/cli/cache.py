@@ -72,6 +72,8 @@ def ls(cache: options.Cache = None, json: bool = output.AsJson) -> None:
                 for row in rows
             ],
             numbers="clips|failed|size",
+            keys=3,
+            below="streams|size",
         )
 
 

@@ -87,6 +87,8 @@ def _print_table(comparisons: "list[Comparison]") -> None:
         rows,
         title=f"{first.task}: {first.metric}, {first.clips:,} test clips",
         numbers="A's|B's|A - B|p|p (Holm)|" + output.POWER_COLUMN,
+        keys=2,
+        below=f"{output.POWER_COLUMN}|A's&B's|95 % interval",
     )
     for comparison in comparisons:
         if comparison.rope is not None and comparison.probabilities is not None:

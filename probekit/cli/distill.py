@@ -1,12 +1,14 @@
 """``probekit distill``: trains a student network, with cached embeddings as teachers."""
 
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import TaskID
 
 from probekit.cli import options, output
+from probekit.cli.seed_means import LEGEND, Score, add_mean_rows, also_score
 
 if TYPE_CHECKING:
     from probekit.scores.store import Result
@@ -167,7 +169,7 @@ def _show(results: "list[Result]", reports: str | None = None) -> None:
         "95 % interval": [output.format_interval(r["interval"]) for r in results],
         "sd over folds": [f"{r['spread']:.3f}" for r in results],
         **{
-            also: ["–" if (v := r["also"][also]["score"]) is None else f"{v:.3f}" for r in results]
+            also: ["–" if (v := also_score(r, also)) is None else f"{v:.3f}" for r in results]
             for also in first["also"]
         },
         "on validation": [_validation(r) for r in results],
@@ -179,14 +181,20 @@ def _show(results: "list[Result]", reports: str | None = None) -> None:
     }
     if not several:
         del columns["sd over folds"]
+    scores: dict[str, Score] = {metric: lambda r: float(r["score"])}
+    scores |= {name: partial(also_score, name=name) for name in first["also"]}
+    columns, has_means = add_mean_rows(results, columns, scores)
+    right = ["sd over folds", "on validation", "parameters", "clips"]
     output.print_table(
         list(columns),
         zip(*columns.values(), strict=True),
         title=f"{first['task']}: {first['title']}\n{first['protocol']}",
-        numbers="|".join(
-            [metric, "sd over folds", "on validation", "parameters", "clips", *first["also"]]
-        ),
+        numbers="|".join(right if has_means else [metric, *first["also"], *right]),
+        keys=3,
+        below="run|epoch|parameters|on validation|clips|sd over folds",
     )
+    if has_means:
+        output.say(LEGEND)
     for r in results:
         edges = [f["fold"] for f in r["folds"] if f["at_edge"]]
         if edges:

@@ -1,11 +1,13 @@
 """``probekit evaluate``: a probe on cached embeddings, scored under the task's protocol."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import TaskID
 
 from probekit.cli import options, output
+from probekit.cli.seed_means import LEGEND, Score, add_mean_rows, also_score
 
 if TYPE_CHECKING:
     from probekit.scores.store import Result
@@ -138,12 +140,20 @@ def show(results: "list[Result]") -> None:
         del columns["labels"]
     if all(r["probe"] == "linear" and not r["preset"] for r in results):
         del columns["probe"]
+    scores: dict[str, Score] = {metric: lambda r: float(r["score"])}
+    scores |= {name: partial(also_score, name=name) for name in also}
+    columns, has_means = add_mean_rows(results, columns, scores)
+    right = ["sd over folds", "clips", "on validation"]
     output.print_table(
         list(columns),
         zip(*columns.values(), strict=True),
         title=f"{first['task']}: {first['title']}\n{first['protocol']}",
-        numbers="|".join([metric, "sd over folds", "clips", "on validation", *also]),
+        numbers="|".join(right if has_means else [metric, *also, *right]),
+        keys=len(list(columns)[: list(columns).index(metric)]),
+        below="weights|selected|clips|sd over folds|on validation",
     )
+    if has_means:
+        output.say(LEGEND)
     _warn(results)
     if first["published"]:
         output.print_table(
@@ -159,6 +169,7 @@ def show(results: "list[Result]") -> None:
                 for p in first["published"]
             ],
             numbers="score",
+            below="differences",
         )
 
 
@@ -202,8 +213,7 @@ def _probe(result: "Result") -> str:
 
 
 def _also(result: "Result", name: str) -> str:
-    metric = result["also"].get(name)
-    value = metric["score"] if metric else None
+    value = also_score(result, name)
     return "–" if value is None else f"{value:.3f}"
 
 

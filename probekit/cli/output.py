@@ -55,9 +55,9 @@ def print_table(
     keys : int
         So many columns name the rows, and are repeated where columns follow below.
     below : str
-        Headers of the columns that do so first, separated by ``|``.
+        Headers of the columns that do so first, separated by ``|``; joined with ``&``, together.
     """
-    right = set(numbers.split("|"))
+    right = set(numbers.split("|")) if numbers else set()
     cells = [[str(cell) for cell in row] for row in rows]
     table = [
         Column(name, tuple(row[k] for row in cells), name in right)

@@ -85,6 +85,8 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
         ),
         rows,
         numbers="score|clips",
+        keys=4,
+        below="run|clips|note",
     )
 
 
@@ -157,6 +159,7 @@ def best(
         [(top.label, f"{top.score:.3f}", "", "", "", "", "best"), *rows],
         title=task,
         numbers=f"{metric}|p (Holm)|best - this|{output.POWER_COLUMN}",
+        below=f"{output.POWER_COLUMN}|95 % interval|best - this",
     )
     notes = [note for comparison in comparisons for note in comparison.notes]
     for note in dict.fromkeys(notes or top.provenance):
@@ -282,6 +285,7 @@ def _print_folds(result: "Result") -> None:
         ],
         title=f"run {result['run'][:12]}, {result['created']}",
         numbers=f"train|test|{metric}|gap|steps",
+        below="gap|steps",
     )
 
 

@@ -10,6 +10,7 @@ GAP = 2  # blanks between columns
 _NARROWEST = 16  # cells that a column of text is given before it moves below
 _KEY_SHARE = 0.45  # of the width that the rows' names may take
 _PIECES = re.compile(r"\s+|[^\s:,+/]*[:,+/]|[^\s:,+/]+")  # lines may end after these
+_EMPTY = ("", "–")
 _SCORE = re.compile(r"[+−-]?\d*\.\d")
 
 
@@ -43,7 +44,9 @@ class Column:
 
     @property
     def constant(self) -> bool:
-        """Whether all of several rows have the same, and it is no score."""
+        """Whether it is empty, or all of several rows have the same and it is no score."""
+        if not set(self.cells) - set(_EMPTY):
+            return True
         same = len(self.cells) > 1 and len(set(self.cells)) == 1
         return same and not _SCORE.match(self.cells[0])
 
@@ -81,7 +84,8 @@ def arrange(
     keys : int
         So many columns at the left name the rows, and are repeated in every block.
     below : sequence of str
-        Heads of columns that leave the first block first, in this order; after them the last ones.
+        Heads of columns that leave the first block first, in this order, those joined with ``&``
+        together; after them the last ones.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def arrange(
     names, rest = list(columns[:keys]), list(columns[keys:])
     same = [column for column in rest if column.constant]
     rest = [column for column in rest if not column.constant]
-    facts = [f"{c.head} {c.cells[0]}".strip() for c in same if c.cells[0] not in ("", "–")]
+    facts = [f"{c.head} {c.cells[0]}".strip() for c in same if not set(c.cells) <= set(_EMPTY)]
     common = f"in all rows: {'; '.join(facts)}" if facts else ""
     blocks = []
     while True:
@@ -134,11 +138,11 @@ def _take_block(
 ) -> tuple[list[Column], list[Column]]:
     """Return the columns of the next block, and those that remain."""
     block, left = list(rest), []
-    leaving = [column for head in below for column in rest if column.head == head]
+    leaving = [[c for c in rest if c.head in heads.split("&")] for heads in below]
     while len(block) > 1 and not _fits([*names, *block], width):
-        column = leaving.pop(0) if leaving else block[-1]
-        block.remove(column)
-        left.append(column)
+        columns = leaving.pop(0) if leaving else block[-1:]
+        block = [column for column in block if column not in columns]
+        left += columns
     return [*names, *block], [column for column in rest if column in left]
 
 

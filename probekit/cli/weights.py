@@ -54,6 +54,8 @@ def list_(json: bool = output.AsJson) -> None:
         ],
         title=f"weights files, in {source.weights_folder() / 'weights'}",
         numbers="size",
+        keys=2,
+        below="from",
     )
     for file in files:
         if file.fault:

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from probekit.probes.probe_run import ProbeRun
@@ -46,14 +47,40 @@ def test_what_is_unusual_has_a_column(evaluate):
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert "probe" in lines[2] and "labels" in lines[2]
-    assert [
-        ("50 %, seed 0" in a, "50 %, seed 1" in a, "100 %, seed 0" in a) for a in lines[3:6]
-    ] == [
-        (True, False, False),
-        (False, True, False),
-        (False, False, True),
-    ]
-    assert all(TREE in line and "max_depth" in line for line in lines[3:6])
+    runs = ["50 %, seed 0", "50 %, seed 1", "50 %, 2 seeds", "100 %, seed 0"]
+    assert all(run in line for run, line in zip(runs, lines[3:7], strict=True))
+    assert all(TREE in line for line in lines[3:7])
+    assert all("max_depth" in lines[k] for k in (3, 4, 6))
+
+
+def test_seeds_have_a_row_of_their_mean_and_standard_deviation(evaluate):
+    done = evaluate("-e", "good", "-e", "bad", "--fraction", "0.5", "--seeds", "3", "--json")
+    results = json.loads(done.stdout)
+    done = evaluate("-e", "good", "-e", "bad", "--fraction", "0.5", "--seeds", "3")
+    rows = done.stdout.splitlines()[3:11]
+    for name, lines, runs in (("good", rows[:4], results[:3]), ("bad", rows[4:], results[3:])):
+        assert all(line.startswith(name) for line in lines)
+        assert [line.split()[3:5] for line in lines[:3]] == [["seed", str(k)] for k in range(3)]
+        for score in (lambda r: r["score"], lambda r: r["also"]["balanced-accuracy"]["score"]):
+            values = np.array([score(run) for run in runs])
+            mean = f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
+            assert mean in lines[3] and f"{values[0]:.3f}" in lines[0]
+        assert "50 %, 3 seeds" in lines[3]
+        # no interval is that of the mean; it stands there only if all seeds have it
+        assert name == "good" or " – 0." not in lines[3]
+        assert "72 of 72" in lines[3] and "imported embeddings" in lines[3]
+    assert "±: standard deviation over seeds" in done.stdout
+
+
+def test_eighty_columns_are_enough(evaluate, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    done = evaluate("-e", "good", "-e", "bad", "--probe", "knn", "--fraction", "0.5,1")
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    _, _, first, *_ = lines
+    assert first.split()[:4] == ["embedding", "probe", "labels", "accuracy"]
+    assert "95 % interval" in first
+    assert "in all rows: " in done.stdout and "clips 72 of 72" in done.stdout
 
 
 def test_json_is_the_results(evaluate, tmp_path):

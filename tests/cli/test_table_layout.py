@@ -125,3 +125,19 @@ def test_the_width_is_that_of_columns_and_else_unlimited(monkeypatch, capsys):
     output.print_table(HEADS, ROWS, title="title " * 30, numbers="|".join(NUMBERS))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80 and lines[-1] == "in all rows: clips 400 of 400"
+
+
+def test_columns_that_belong_together_leave_together():
+    columns = [Column(name, ("123456.5", "1")) for name in ("A", "B", "A's", "B's", "p", "")]
+    layout = arrange(columns, 50, keys=2, below=("A's&B's",))
+    assert [block[0].split() for block in layout.blocks] == [
+        ["A", "B", "p"],
+        ["A", "B", "A's", "B's"],
+    ]
+    assert layout.blocks[0][1].count("123456.5") == 4
+
+
+def test_columns_without_a_word_are_left_out():
+    columns = [Column("name", ("a" * 30,)), Column("note", ("–",)), Column("size", ("1" * 16,))]
+    layout = arrange(columns, 48)
+    assert layout.common == "" and "note" not in str(layout.blocks)
