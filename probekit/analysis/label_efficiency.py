@@ -14,13 +14,12 @@ from probekit.scores.groups import (
     RunGroup,
     common_metric,
     disambiguate_labels,
-    group_key,
     merge_provenance,
     provenance_dict,
     require_groups,
     run_label,
 )
-from probekit.scores.store import Result, reports_root
+from probekit.scores.store import Result, group_key, reports_root
 
 
 @dataclass(frozen=True)

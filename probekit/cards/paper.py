@@ -110,6 +110,7 @@ class Table(Setting):
     where: str
     notes: list[str] = []
     unpublished: bool = False  # whether scores without a published number are computed as well
+    by_request: bool = False  # computed only if it is named (--only): another reading of a table
     columns: list[Column]
     rows: list[Row]
 

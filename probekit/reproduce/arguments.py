@@ -63,7 +63,7 @@ def select_parts(card: PaperCard, only: Sequence[str]) -> PaperCard:
     card : PaperCard
         Card of the paper.
     only : sequence of str
-        Names of tables and figures; empty: all.
+        Names of tables and figures; empty: all but those that are computed by request only.
 
     Raises
     ------
@@ -76,7 +76,8 @@ def select_parts(card: PaperCard, only: Sequence[str]) -> PaperCard:
     for name in only:
         if name not in names:
             raise unknown_name_error(f"table or figure of {card.name}", name, names)
-    selected = set(only or names)
+    by_request = {table.name for table in card.tables if table.by_request}
+    selected = set(only or names) - (set() if only else by_request)
     return card.model_copy(
         update={
             "tables": [table for table in card.tables if table.name in selected],

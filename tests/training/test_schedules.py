@@ -27,6 +27,17 @@ def test_won_is_the_published_recipe():
     assert recipe.chunk_policy == "won" and recipe.patience is None
 
 
+@pytest.mark.parametrize("metric", ["pr-auc", "f1-samples@0.1"])
+def test_hung2022_is_won_but_selects_by_the_metric(metric):
+    """Section III-C: "The best model is selected based on the validation metric for each task"."""
+    recipe, won = (schedules.get_recipe(name, metric) for name in ("hung2022", "won"))
+    assert (recipe.select, recipe.max_valid_loss) == ("metric", None)
+    assert recipe.burn_in == won.burn_in == (10 if metric != "pr-auc" else 0)
+    same = replace(recipe, name="won", select=won.select, max_valid_loss=won.max_valid_loss)
+    assert same == won
+    assert won.select == ("loss" if metric == "pr-auc" else "metric")
+
+
 def test_won_chooses_by_f1_after_ten_epochs_on_dcase2017():
     recipe = schedules.get_recipe("won", "f1-samples@0.1")
     assert (recipe.select, recipe.burn_in, recipe.max_valid_loss) == ("metric", 10, None)

@@ -6,6 +6,8 @@ from collections import Counter
 import pytest
 
 from probekit.errors import DataError, UnknownNameError
+from probekit.scores.result_builder import torn_group_notes
+from probekit.tasks import splits
 from probekit.tasks.task import load_task
 
 HEADER = "filename,fold,target,category,esc10,src_file,take"
@@ -68,6 +70,16 @@ def test_recordings_in_two_folds_are_those_of_the_cards(root):
         assert len(crossing) == count
         notes = " ".join(load_task(task).card.notes)
         assert all(source in notes for source in crossing)
+
+
+def test_results_note_recordings_in_two_folds(root):
+    for task, expected in (("esc50", "4 of 1,524"), ("esc10", ""), ("esc40", "")):
+        loaded = load_task(task)
+        clips = loaded.manifest(root)
+        divided = splits.make_splits(loaded.card.protocol, clips)
+        notes = torn_group_notes(clips, divided)
+        text = f"groups with clips in training and in test: {expected}"
+        assert notes == ([text] if expected else [])
 
 
 @pytest.mark.parametrize("true", ["True", "TRUE", "true"])
