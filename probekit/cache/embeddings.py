@@ -1,6 +1,8 @@
 """Embeddings of one extractor and dataset: arrays by clip id; and finding them by selector."""
 
+import warnings
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,16 @@ from probekit.cache.crops import Crops
 from probekit.cache.head import SavedHead, load_head
 from probekit.cache.index import Index, load_index
 from probekit.cache.layout import LAYOUT_FILE, load_layout
+from probekit.cards.schema import HOP, RESAMPLER
 from probekit.cards.selector import CACHE_KEYS, EmbeddingSelector, parse_selector
-from probekit.errors import CacheError
+from probekit.errors import CacheError, CardError
 from probekit.utils.suggest import did_you_mean, unknown_name_error
 
 __all__ = [
     "Embeddings",
     "describe_embeddings",
     "find_embeddings",
+    "is_outdated",
     "list_embeddings",
     "matches_selector",
 ]
@@ -320,6 +324,14 @@ def find_embeddings(cache: Path, selector: EmbeddingSelector | str, dataset: str
     of_dataset = [e for e in entries if e.layout.dataset == dataset]
     named = [e for e in of_dataset if e.layout.extractor == selector.name]
     fitting = [e for e in named if matches_selector(e, selector)]
+    current = [e for e in fitting if not is_outdated(e)]
+    if fitting and not current:
+        warnings.warn(
+            f"{selector.name}: the code of its card has changed since its embeddings for {dataset} "
+            f"were computed. Compute them again: probekit extract -e {selector.name} …",
+            stacklevel=2,
+        )
+    fitting = _prefer_default_hop(current or fitting, selector)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -355,23 +367,65 @@ def _check_parameters(selector: EmbeddingSelector, named: list[Embeddings]) -> N
         raise CacheError(str(unknown_name_error(kind, key, {*known, *CACHE_KEYS})))
 
 
+def is_outdated(embeddings: Embeddings) -> bool:
+    """Return whether the code that a user's card names has changed since; False if unknown."""
+    code, name = embeddings.layout.identity.get("module"), embeddings.layout.extractor
+    if not isinstance(code, dict) or name not in cards.card_paths("extractors"):
+        return False
+    try:
+        current = cards.code_identity(cards.load_extractor_card(name))
+    except CardError:
+        return False
+    return any(code.get(key) != value for key, value in current.items())
+
+
+def _prefer_default_hop(fitting: list[Embeddings], selector: EmbeddingSelector) -> list[Embeddings]:
+    """Return those of the extractor's own hop of windows, if the selector names none."""
+    if HOP in selector.params or not any(_default_hop(e) for e in fitting):
+        return fitting
+    return [e for e in fitting if HOP not in e.layout.identity.get("params", {})] or fitting
+
+
 def describe_embeddings(embeddings: Embeddings) -> str:
-    """Return what distinguishes embeddings: parameters, weights, precision."""
+    """Return what distinguishes embeddings: parameters, weights, precision, a user's code."""
     identity = embeddings.layout.identity
     words = [f"{k}={v}" for k, v in identity.get("params", {}).items()]
     words += [f"{role} {text[:23]}" for role, text in identity.get("weights", {}).items()]
     words += [identity[k] for k in ("precision",) if k in identity]
+    code = identity.get("module")
+    if isinstance(code, dict) and code.get("source"):
+        words.append(f"code {code['source'][:8]}")
     return ", ".join(words) or "imported"
 
 
 def matches_selector(embeddings: Embeddings, selector: EmbeddingSelector) -> bool:
     """Return whether an extractor's embeddings match a selector's fingerprint and parameters.
 
-    The default resampler is a field of the identity, not one of its parameters.
+    The default resampler is a field of the identity, and the default hop of windows one of the
+    card, not one of the parameters.
     """
     layout = embeddings.layout
-    params = {"resampler": layout.identity.get("resampler"), **layout.params}
-    params = {k: str(v).lower() for k, v in params.items()}
+    params = {RESAMPLER: layout.identity.get(RESAMPLER), HOP: _default_hop(embeddings)}
+    stored = {key: str(value).lower() for key, value in {**params, **layout.params}.items()}
     return layout.fingerprint.startswith(selector.fingerprint) and all(
-        params.get(k) == v.lower() for k, v in selector.params.items()
+        _same_value(stored.get(key), value.lower()) for key, value in selector.params.items()
     )
+
+
+def _default_hop(embeddings: Embeddings) -> float | None:
+    """Return the hop in seconds of windowed embeddings whose parameters do not list it."""
+    name = embeddings.layout.extractor
+    if name not in cards.card_paths("extractors"):
+        return None
+    hop = cards.load_extractor_card(name).window_hop
+    return None if hop is None else float(hop)
+
+
+def _same_value(stored: str | None, value: str) -> bool:
+    """Tell whether two texts are the same value, numbers by their amount."""
+    if stored is None or stored == value:
+        return stored == value
+    try:
+        return Fraction(stored) == Fraction(value) or float(stored) == float(Fraction(value))
+    except (ValueError, ZeroDivisionError):
+        return False

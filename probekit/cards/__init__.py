@@ -15,6 +15,7 @@ from probekit.cards.loader import (
     load_task_card,
     load_valid_task_cards,
     read_card,
+    user_folder,
 )
 from probekit.cards.schema import (
     Card,
@@ -56,4 +57,5 @@ __all__ = [
     "load_valid_task_cards",
     "module_error",
     "read_card",
+    "user_folder",
 ]

@@ -48,12 +48,12 @@ def code_file(card: ExtractorCard | TaskCard) -> Path | None:
     name, _ = split_module(card)
     if not is_file(name):
         return None
-    cards = loader.card_paths("tasks" if isinstance(card, TaskCard) else "extractors")
-    if card.name not in cards:
+    folder = loader.user_folder(card)
+    if folder is None:
         raise module_error(
-            card, "a file is searched relative to its card, which must be in a folder of --cards"
+            card, "a file is searched beside its card, which must be in a folder of --cards"
         )
-    path = cards[card.name].parent / name
+    path = folder / name
     if not path.is_file():
         raise module_error(card, f"{path}: no such file. It is searched relative to the card")
     return path

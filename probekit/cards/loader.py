@@ -10,7 +10,7 @@ import warnings
 from functools import lru_cache
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import ValidationError
@@ -53,12 +53,40 @@ def card_folders(kind: Kind) -> list[Path]:
 
 
 def card_paths(kind: Kind) -> dict[str, Path]:
-    """Return the files of all cards of a kind by name, sorted."""
+    """Return the files of all cards of a kind by name, sorted.
+
+    A folder that is not called after a kind may hold cards of several kinds.
+    """
     paths: dict[str, Path] = {}
     for folder in card_folders(kind):
         for path in sorted(folder.glob("*.yaml")):
-            paths.setdefault(path.stem, path)
+            if folder.name == kind or _kind_of(path, path.stat().st_mtime_ns) in (kind, None):
+                paths.setdefault(path.stem, path)
     return dict(sorted(paths.items()))
+
+
+@lru_cache(maxsize=256)
+def _kind_of(path: Path, mtime_ns: int) -> Kind | None:
+    """Return the kind of a card by the fields that only this kind has; None if that is unclear."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    fields = {kind: set(schema.model_fields) for kind, schema in _SCHEMAS.items()}
+    kinds = [
+        kind
+        for kind, names in fields.items()
+        if isinstance(content, dict)
+        and set(content) & names.difference(*(f for k, f in fields.items() if k != kind))
+    ]
+    return cast(Kind, kinds[0]) if len(kinds) == 1 else None
+
+
+def user_folder(card: Card) -> Path | None:
+    """Return the folder of a user's card; None for probekit's own, and those without a file."""
+    kind: Kind = "tasks" if isinstance(card, TaskCard) else "extractors"
+    path = card_paths(kind).get(card.name)
+    return None if path is None or path.parent == _builtin_folder(kind) else path.parent
 
 
 def read_card(path: Path, schema: type[C]) -> C:

@@ -10,7 +10,7 @@ from probekit.cli.progress import ExtractionProgress
 if TYPE_CHECKING:
     from probekit.extraction.extract import Summary
 
-_MAX_FAILURES = 20  # failed clips that are printed
+_MAX_LINES = 20  # clips that are printed: failed ones, and those with notes
 
 
 def extract(
@@ -72,6 +72,14 @@ def extract(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Retry clips that failed before.")
     ] = False,
+    allow_truncated: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of a clip, from 0 to 1, that a truncated recording may lack: the rest is "
+            "embedded, and every result notes it.",
+        ),
+    ] = 0.0,
     verify_audio: Annotated[
         bool, typer.Option("--verify-audio", help="Detect changed recordings by hash.")
     ] = False,
@@ -115,10 +123,12 @@ def extract(
             dtype=dtype,
             limit=limit,
             retry_failed=retry_failed,
+            allow_truncated=allow_truncated,
             verify_audio=verify_audio,
             dry_run=dry_run,
             begin=progress.begin,
             progress=progress.tick,
+            note=output.warn,
         )
     if json:
         output.print_json([summary.to_dict() for summary in summaries])
@@ -155,13 +165,20 @@ def _print_summary(summary: "Summary") -> None:
         )
     if summary.provenance:
         output.say(f"  {'; '.join(summary.provenance)}")
+    if summary.notes:
+        output.say(f"  {len(summary.notes):,} of them with a note on their recording:")
+        _print_clips({clip_id: "; ".join(texts) for clip_id, texts in summary.notes.items()})
     if summary.failed:
         output.say(f"  {len(summary.failed):,} of {summary.total:,} clips have no embedding:")
-        for clip_id, reason in sorted(summary.failed.items())[:_MAX_FAILURES]:
-            output.say(f"    {clip_id}: {reason}")
-        if len(summary.failed) > _MAX_FAILURES:
-            rest = len(summary.failed) - _MAX_FAILURES
-            output.say(f"    … and {rest:,} more (probekit cache info)")
+        _print_clips(summary.failed)
+
+
+def _print_clips(texts: dict[str, str]) -> None:
+    """Print a line for each of some clips, and how many there are more."""
+    for clip_id, text in sorted(texts.items())[:_MAX_LINES]:
+        output.say(f"    {clip_id}: {text}")
+    if len(texts) > _MAX_LINES:
+        output.say(f"    … and {len(texts) - _MAX_LINES:,} more (probekit cache info)")
 
 
 def _format_estimate(summary: "Summary") -> str:
@@ -169,6 +186,9 @@ def _format_estimate(summary: "Summary") -> str:
     if summary.about_audio_seconds is None:
         return "no recording declares its duration; time: unknown until the first clips are done"
     audio = f"about {output.format_duration(summary.about_audio_seconds)} of audio"
+    padded = summary.about_padded_seconds or 0.0
+    if padded > 1.1 * summary.about_audio_seconds:
+        audio += f", {output.format_duration(padded)} with the zeros that follow short clips"
     if summary.about_seconds is None:
         return f"{audio}; time: unknown until the first clips are done"
     seconds = output.format_duration(summary.about_seconds)

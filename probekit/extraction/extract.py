@@ -14,7 +14,7 @@ from probekit.cards.selector import STUDENT_PREFIX
 from probekit.data.manifest import Manifest
 from probekit.errors import ProbekitError
 from probekit.extraction import executor, inputs
-from probekit.extraction.estimate import estimate_plan
+from probekit.extraction.estimate import describe_padding, estimate_plan
 from probekit.extraction.executor import ExecutorConfig
 from probekit.extraction.plan import Plan, make_plan
 from probekit.extractors import load
@@ -44,6 +44,9 @@ class Summary:
         Clips embedded now.
     failed : dict of str to str
         Clips without an embedding, with the reason; earlier failures included.
+    notes : dict of str to list of str
+        Clips embedded now, with what is odd in their recording: it is truncated, its channels
+        cancel each other, its decoder prints messages.
     audio_seconds, seconds : float
         Duration of what was embedded now, and how long that took.
     provenance : list of str
@@ -56,6 +59,9 @@ class Summary:
         Estimated time of a dry run in one process; None without an earlier extraction.
     like : str
         Description of that earlier extraction.
+    about_padded_seconds : float or None
+        Estimated duration of what the network of a dry run would read, with the zeros that follow
+        short clips.
     dry : bool
         Whether this is a dry run.
     share : str
@@ -70,6 +76,7 @@ class Summary:
     todo: int = 0
     done: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
     audio_seconds: float = 0.0
     seconds: float = 0.0
     provenance: list[str] = field(default_factory=list)
@@ -77,6 +84,7 @@ class Summary:
     about_audio_seconds: float | None = None
     about_seconds: float | None = None
     like: str = ""
+    about_padded_seconds: float | None = None
     dry: bool = False
     share: str = ""
 
@@ -107,10 +115,12 @@ def extract(
     dtype: str = "float32",
     limit: int | None = None,
     retry_failed: bool = False,
+    allow_truncated: float = 0.0,
     verify_audio: bool = False,
     dry_run: bool = False,
     begin: Callable[[str, int], None] | None = None,
     progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> list[Summary]:
     """Embed the clips of a task, a folder or a manifest, and store the embeddings in a cache.
 
@@ -163,6 +173,10 @@ def extract(
         Embed only so many clips, spread evenly over the manifest.
     retry_failed : bool
         Try clips again that failed before.
+    allow_truncated : float from 0 to 1
+        Share of a clip that may be missing at the end of a truncated recording: what there is is
+        embedded, and every result notes it. Where a recording does not tell how much is missing,
+        only 1 accepts it. Clips that failed since theirs is truncated are tried again.
     verify_audio : bool
         Compare recordings by hash, not only by size and modification time.
     dry_run : bool
@@ -170,8 +184,11 @@ def extract(
     begin : callable, optional
         Called with an extractor's name and the number of clips to embed.
     progress : callable, optional
-        Called with the extractor's name, clips done, seconds of audio and failures: after each
-        batch in this process, after each part elsewhere.
+        Called with the extractor's name, clips done, seconds of audio and failures: in this
+        process after each batch, and during a long recording; after each part elsewhere.
+    note : callable, optional
+        Called before clips are embedded with a sentence on what to know: which Python file of your
+        own is run, how much more than the audio a network reads of short clips.
 
     Returns
     -------
@@ -215,6 +232,8 @@ def extract(
     names = [extractors] if isinstance(extractors, str) else list(extractors)
     if dtype not in ("float32", "float16"):
         raise ProbekitError(f"dtype {dtype!r}: float32 or float16")
+    if not 0 <= allow_truncated <= 1:
+        raise ProbekitError(f"--allow-truncated must be from 0 to 1, got {allow_truncated:g}")
     config = executor.parse_config(device, jobs, devices, dask, share)
     if not dry_run:
         config.check_available()
@@ -224,7 +243,12 @@ def extract(
     overrides = validate_overrides(weights, names)
     specs = [
         load.resolve_spec(
-            text, weights=overrides, streams=streams, precision=precision, reports=reports
+            text,
+            weights=overrides,
+            streams=streams,
+            precision=precision,
+            reports=reports,
+            note=note,
         )
         for text in names
     ]
@@ -243,12 +267,15 @@ def extract(
             frames=frames,
             dtype=dtype,
             retry_failed=retry_failed,
+            allow_truncated=allow_truncated,
             verify_audio=verify_audio,
             dry_run=dry_run,
         ).share(*config.share)
         if dry_run:
             summaries.append(_dry_run(plan, config))
             continue
+        if note and (padding := describe_padding(estimate_plan(plan), plan)):
+            note(padding)
         if begin and plan.todo:
             begin(spec.name, plan.todo)
         _save_training_clips(plan)
@@ -292,6 +319,7 @@ def _dry_run(plan: Plan, config: ExecutorConfig) -> Summary:
     estimate = estimate_plan(plan)
     summary.bytes = estimate.bytes
     summary.about_audio_seconds = estimate.audio_seconds
+    summary.about_padded_seconds = estimate.padded_seconds
     summary.about_seconds, summary.like = estimate.seconds, estimate.like
     return summary
 
@@ -311,6 +339,7 @@ def _run(plan: Plan, config: ExecutorConfig, progress: Progress | None) -> Summa
         summary.done += result.done
         summary.audio_seconds += result.seconds
         summary.failed.update(result.failed)
+        summary.notes.update(result.notes)
     summary.seconds = perf_counter() - start
     load_index(plan.folder)  # saved now: a repair needs it to know parts that get lost
     return summary

@@ -130,9 +130,13 @@ def why_outdated(entry: Embeddings) -> str:
         params = load.parse_parameters(card, entry.layout.params)
     except ProbekitError as error:
         return str(error)
+    if embeddings.is_outdated(entry):
+        return "the code that its card names has changed since"
     card = card.with_parameters(params)
     spec = Spec(card, params, (card.default_stream,), identity["precision"], {})
     current = {**spec.identity, "weights": identity["weights"]}
+    if "module" in identity:  # a user's code, compared above
+        current["module"] = identity["module"]
     differences = [
         f"{key} {identity.get(key)!r} in the cache, {current.get(key)!r} in the card"
         for key in sorted(set(current) | set(identity))

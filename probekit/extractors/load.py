@@ -252,9 +252,8 @@ def _build_with_weights(spec: Spec) -> "Extractor":
     from probekit.extractors.weights.state_dict import load_state_dict
 
     network = networks.import_network(spec.card, spec.file)
-    if "source" in spec.code and cards.code_identity(spec.card, spec.file) != {
-        key: value for key, value in spec.code.items() if key != "state"
-    }:
+    current = cards.code_identity(spec.card, spec.file)
+    if any(spec.code.get(key) != value for key, value in current.items()):
         raise cards.module_error(
             spec.card, "its code changed while it was in use; run the same command again"
         )

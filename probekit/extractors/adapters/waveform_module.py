@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probekit.cards import ExtractorCard, Params, Stream, module_error
+from probekit.cards import ExtractorCard, Params, module_error
 from probekit.errors import CardError
 from probekit.extractors.base import (
     CroppedExtractor,
@@ -60,6 +60,10 @@ class _WaveformModule(Extractor):
                 f"{cls.__name__}({listed}) cannot be built ({error}); its arguments are the "
                 "parameters of the card",
             ) from error
+
+    def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
+        """Load weights; a checkpoint may have the state dict under a key such as ``model``."""
+        super().load_weights({role: _state_dict(state) for role, state in states.items()})
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return the waveforms unchanged: the module has its own front-end."""
@@ -192,6 +196,17 @@ def hash_state(extractor: Extractor, again: Extractor) -> str:
     return digests[0]
 
 
+def _state_dict(content: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the only dictionary of tensors in a checkpoint, or the checkpoint itself."""
+    inner = [
+        value
+        for value in content.values()
+        if isinstance(value, Mapping) and all(isinstance(v, Tensor) for v in value.values())
+    ]
+    tensors = any(isinstance(value, Tensor) for value in content.values())
+    return dict(inner[0]) if len(inner) == 1 and not tensors else content
+
+
 def _samples(card: ExtractorCard, seconds: Fraction | None) -> Fraction:
     """Return a length in samples; an error if it is not a whole number, or half of one."""
     assert seconds is not None
@@ -202,6 +217,3 @@ def _samples(card: ExtractorCard, seconds: Fraction | None) -> Fraction:
             f"times must be whole numbers of samples, got {seconds} s at {card.sample_rate} Hz",
         )
     return samples
-
-
-__all__ = ["CropModule", "Stream", "WholeClipModule", "WindowModule", "build_waveform_module"]

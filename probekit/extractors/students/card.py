@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from probekit.cards.code import code_identity
 from probekit.cards.schema import ExtractorCard, Seconds, Stream
 from probekit.cards.selector import STUDENT_PREFIX, display_name
 from probekit.errors import CardError, UnknownNameError, WeightsError
@@ -214,7 +215,8 @@ def describe_student(
     sources : dict of str to WeightsSource
         Its weights.
     code : dict
-        What else decides the values: the student's text, its decoder, crop, target and classes.
+        What else decides the values: the student's text, its decoder, crop, target and classes,
+        and the hash of the source of a user's own class.
 
     Raises
     ------
@@ -254,6 +256,12 @@ def describe_student(
     code = facts.model_dump(
         mode="json", include={"student", "decoder", "classes", "target", "hidden", "steps"}
     )
+    name_or_module, _, rest = facts.student.partition(":")
+    attribute = rest.partition(":")[0]
+    if attribute and "=" not in attribute:  # a class of the user: module:Class
+        module = f"{name_or_module}:{attribute}"
+        identity = code_identity(card.model_copy(update={"module": module}))
+        code["source"] = identity.get("source", "")
     times = {key: str(getattr(facts, key)) for key in ("crop", "hop", "first_center", "window")}
     return (
         card,

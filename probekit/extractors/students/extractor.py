@@ -49,7 +49,7 @@ class TrainedStudent(WindowedExtractor):
         super().__init__(card, params, streams)
         facts = StudentCard.model_validate(
             {
-                **code,
+                **{key: value for key, value in code.items() if key in StudentCard.model_fields},
                 "name": card.name,
                 "sample_rate": card.sample_rate,
                 "weights": {"sha256": "0" * 64},

@@ -62,7 +62,16 @@ def weights_folder() -> Path:
 
 
 def local_path(card: ExtractorCard, facts: WeightsFile) -> Path:
-    """Return the path of a card's weights file on this machine, whether it exists or not."""
+    """Return the path of a card's weights file on this machine, whether it exists or not.
+
+    That is the folder of downloads, or the folder of a user's card for a file that lies there or
+    has no address.
+    """
+    folder = cards.user_folder(card)
+    if folder is not None and facts.file:
+        beside = folder / facts.file
+        if facts.url is None or beside.is_file():
+            return beside
     return weights_folder() / "weights" / card.name / facts.file
 
 
@@ -129,6 +138,12 @@ def resolve_weights(
             raise WeightsError(f"--weights {card.name}={override}: file not found")
         return WeightsSource(path=path, sha256=file_digests(path).sha256)
     path = local_path(card, facts)
+    if not path.is_file() and facts.url is None and not facts.missing and cards.user_folder(card):
+        option = card.name if role == MAIN else f"{card.name}.{role}"
+        raise WeightsError(
+            f"{path}: no such file of weights, which the card of {card.name} names. Save it there, "
+            f"or name another: --weights {option}=PATH, or {option}=random:0 for random weights"
+        )
     if not path.is_file():
         received = download.download_weights(card, role, facts, path, progress)
         return WeightsSource(path=path, sha256=received.sha256)
