@@ -52,7 +52,7 @@ def check(
     from probekit.tasks import task_clips, validation
 
     folder = layout.cache_root(cache)
-    resolved = task_clips.resolve_task(task, folder)
+    resolved = task_clips.resolve_task(task, folder, root)
     facts = recording_facts(folder, resolved.card.dataset)
     with output.make_progress("clips") as bar:
         line = bar.add_task("reading", total=None, note="", visible=decode)
@@ -111,7 +111,7 @@ def leaks(
     from probekit.tasks import leakage, task_clips
 
     hashed = identical or everything or write_groups is not None
-    resolved = task_clips.resolve_task(task, layout.cache_root(cache))
+    resolved = task_clips.resolve_task(task, layout.cache_root(cache), root)
     clips = resolved.manifest(root, audio=hashed)
     known = recording_facts(layout.cache_root(cache), resolved.card.dataset)
     leaks: dict[str, list[Leak]] = {}

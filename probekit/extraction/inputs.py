@@ -62,7 +62,11 @@ def resolve_clips(
             )
         return loaded.manifest(folder, audio=True), loaded.card.dataset
     if isinstance(manifest, Manifest):
-        _check_name(manifest.name)
+        if manifest.name != dataset_name(manifest.name):
+            raise DataError(
+                f"the manifest's name must be one like {dataset_name(manifest.name)!r}, got "
+                f"{manifest.name!r}"
+            )
         return manifest, manifest.name
     path = Path(str(source))
     saved_name = name or collisions.find_saved_name(cache, path) or None
@@ -75,14 +79,12 @@ def resolve_clips(
     else:
         clips = readers.from_csv(path, root=folder, name=saved_name)
         infer_card(clips)  # raises for columns that contradict
-    _check_name(clips.name)
+    _check_not_reserved(clips.name)
     return clips, clips.name if name else collisions.find_dataset(cache, clips)
 
 
-def _check_name(name: str) -> None:
-    """Raise if a name cannot be the name of a user's data."""
-    if name != dataset_name(name):
-        raise DataError(f"the clips' name must be one like {dataset_name(name)!r}, got {name!r}")
+def _check_not_reserved(name: str) -> None:
+    """Raise if a user's data would have the name of a task, or of its dataset."""
     all_cards = cards.load_valid_task_cards()
     reserved = {card.dataset.casefold(): card.name for card in all_cards}
     reserved |= {card.name.casefold(): card.name for card in all_cards}

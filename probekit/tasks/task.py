@@ -195,7 +195,12 @@ def is_user_data(text: str) -> bool:
     return Path(text).suffix.lower() in readers.TABLE_SUFFIXES or bool(text and Path(text).is_dir())
 
 
-def load_user_task(path: Path, name: str | None = None, dataset: str | None = None) -> Task:
+def load_user_task(
+    path: Path,
+    name: str | None = None,
+    root: Path | None = None,
+    find_dataset: Callable[[Manifest], str] | None = None,
+) -> Task:
     """Return the task of a user's own table or folder.
 
     Parameters
@@ -204,16 +209,19 @@ def load_user_task(path: Path, name: str | None = None, dataset: str | None = No
         The table or folder.
     name : str, optional
         Name of the task; by default that of the file or folder.
-    dataset : str, optional
-        Name of the dataset in the cache; by default that of the task.
+    root : pathlib.Path, optional
+        The folder of a table's recordings; by default the table's.
+    find_dataset : callable, optional
+        Returns the name of the dataset in the cache; by default it is that of the task.
     """
     if path.is_dir():
         clips = readers.from_folder(path, name)
         list_clips: ClipLister = partial(_from_folder, path, clips.name)
     else:
-        clips = readers.from_csv(path, name=name, need_path=False)
+        clips = readers.from_csv(path, root=root, name=name, need_path=False)
         list_clips = partial(_from_table, path, clips.name)
-    return Task(infer_card(clips, dataset), list_clips, path)
+    card = infer_card(clips, find_dataset(clips) if find_dataset else None)
+    return Task(card, list_clips, path)
 
 
 def task_from_manifest(clips: Manifest, dataset: str | None = None) -> Task:

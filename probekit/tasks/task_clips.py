@@ -1,6 +1,7 @@
 """Card and clips of a task: from its folder, or from the manifest saved in the cache."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 from probekit import cards
@@ -44,7 +45,7 @@ def resolve_clips(name: str, cache: Path, root: str | Path | None) -> tuple[Task
     ProbekitError
         If the task is unknown, or its clips are neither in the cache nor in a folder.
     """
-    task = resolve_task(name, cache)
+    task = resolve_task(name, cache, root)
     if root is not None or task.source is not None:
         clips = task.manifest(Path(root) if root is not None else None)
         if task.source is not None:
@@ -64,7 +65,7 @@ def resolve_clips(name: str, cache: Path, root: str | Path | None) -> tuple[Task
         ) from error
 
 
-def resolve_task(name: str, cache: Path) -> Task:
+def resolve_task(name: str, cache: Path, root: str | Path | None = None) -> Task:
     """Return a task by name, or an extracted dataset as a task.
 
     Parameters
@@ -73,6 +74,8 @@ def resolve_task(name: str, cache: Path) -> Task:
         A task's name, card or table, the name of an extracted dataset, or a folder.
     cache : pathlib.Path
         Cache root.
+    root : str or pathlib.Path, optional
+        The dataset's folder.
 
     Returns
     -------
@@ -93,10 +96,16 @@ def resolve_task(name: str, cache: Path) -> Task:
         _check_folder(name, clips)
         return task_from_manifest(clips, collisions.find_dataset(cache, clips))
     if is_user_data(name):
-        path = Path(name)
-        task = load_user_task(path, collisions.find_saved_name(cache, path) or None)
-        clips = task.manifest()
-        return load_user_task(path, task.name, collisions.find_dataset(cache, clips))
+        saved_as = collisions.find_saved_name(cache, Path(name)) or None
+        if root is None and saved_as is not None:  # a table's recordings may be elsewhere
+            former = latest_manifest(cache, saved_as)
+            root = former.root if former is not None else None
+        return load_user_task(
+            Path(name),
+            saved_as,
+            Path(root) if root is not None else None,
+            partial(collisions.find_dataset, cache),
+        )
     try:
         return load_task(name)
     except UnknownNameError as error:
