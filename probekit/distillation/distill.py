@@ -1,7 +1,6 @@
 """Training of students on audio, with embeddings in the cache as teachers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +8,17 @@ from probekit.cache.embeddings import find_embeddings
 from probekit.cache.layout import cache_root
 from probekit.cards import TaskCard
 from probekit.cards.selector import parse_selector
-from probekit.distillation import fold, methods, task_data
-from probekit.distillation.config import DistillationConfig, TrainerConfig
+from probekit.distillation import methods, task_data
+from probekit.distillation.config import DistillationConfig
 from probekit.distillation.teachers import ALIGNMENTS, select_stream
 from probekit.errors import ProbekitError
 from probekit.extractors.weights.source import validate_overrides
-from probekit.parallel import resources
-from probekit.probes import subsample
-from probekit.probes.task_clips import resolve_clips
 from probekit.scores import store
 from probekit.scores.store import Result
-from probekit.training import run_folder, schedules
-from probekit.training.state import CHECKPOINT
-from probekit.utils.suggest import unknown_name_error
-
-Progress = Callable[[str, int, int, str], None]
-PRECISIONS = ("32", "bf16-mixed", "16-mixed")
-_IDENTITY = ("distill", "task", "method", "fraction", "seed", "fold")
-"""Facts in which an interrupted run agrees with one that may have been meant to resume it."""
+from probekit.tasks.task_clips import resolve_clips
+from probekit.training import schedules
+from probekit.training.run_config import TrainerConfig
+from probekit.training.runner import Progress, Runner, check_options
 
 
 def distill(
@@ -91,7 +83,7 @@ def distill(
         The dataset's folder, if its manifest is not in the cache or recordings were moved.
     reports : str or pathlib.Path, optional
         Folder of results and students; by default ``PROBEKIT_REPORTS``, else ``reports/out``.
-    recipe : {"default", "won"}
+    recipe : {"default", "won", "hung2022"}
         How the student is trained; see :func:`probekit.training.schedules.get_recipe`.
     epochs : int >= 1, optional
         Maximum number of epochs instead of the recipe's.
@@ -169,17 +161,9 @@ def distill(
     >>> result["embedding"], result["metric"], len(result["history"])
     ('con-reg, 2 epochs (mfcc)', 'accuracy', 2)
     """
-    if seeds < 1:
-        raise ProbekitError(f"--seeds must be >= 1, got {seeds}")
-    if devices < 1:
-        raise ProbekitError(f"--devices must be >= 1, got {devices}")
-    if precision not in PRECISIONS:
-        raise unknown_name_error("precision", precision, PRECISIONS)
-    resources.resolve_device(device)
+    check_options(seeds, fractions, device, devices, precision)
     names = [teachers] if isinstance(teachers, str) else list(teachers)
     checked_method = methods.make_method(method, alpha, len(names), init, alignment)
-    for fraction in fractions:
-        subsample.check_fraction(fraction)
     cache_folder, reports_folder = cache_root(cache), store.reports_root(reports)
     card, clips = resolve_clips(task, cache_folder, root)
     training_recipe = schedules.get_recipe(recipe, card.metric, epochs=epochs, batch=batch, lr=lr)
@@ -198,19 +182,22 @@ def distill(
         progress=(lambda done, total: progress("sound", done, total, "")) if progress else None,
     )
     trainer = TrainerConfig(device, devices, precision)
-    runner = _Runner(reports_folder, again, progress, warn)
+    runner = Runner(reports_folder, again, progress, warn)
     configs = [
         DistillationConfig(
-            data, checked_method, training_recipe, fraction, seed, tuple(folds), trainer, name
+            task=data,
+            method=checked_method,
+            recipe=training_recipe,
+            fraction=fraction,
+            seed=seed,
+            folds=tuple(folds),
+            trainer=trainer,
+            name=name,
         )
         for fraction in fractions
         for seed in range(seeds)
     ]
-    results: dict[str, Result] = {}
-    for config in configs:
-        if config.id not in results:
-            results[config.id] = runner.run(config)
-    return [results[config.id] for config in configs]
+    return runner.run_all(configs)
 
 
 def _check_teachers(cache: Path, names: Sequence[str], card: TaskCard, alignment: str) -> None:
@@ -231,68 +218,3 @@ def _check_teachers(cache: Path, names: Sequence[str], card: TaskCard, alignment
         raise ProbekitError(
             f"--alignment {alignment} is for frames, but {', '.join(names)} has one vector per clip"
         )
-
-
-@dataclass
-class _Runner:
-    """Trains the runs that are not finished, one after the other."""
-
-    reports: Path
-    again: bool
-    progress: Progress | None
-    warn: Callable[[str], None] | None
-    has_warned: bool = False  # of a similar interrupted run
-
-    def run(self, config: DistillationConfig) -> Result:
-        """Return the result of a run; train first if there is none."""
-        paths = config.result_paths(self.reports)
-        if self.again or not paths:
-            folder = config.student_folders(self.reports)[0]
-            self._warn_of_similar_run(config, folder)
-            with run_folder.exclusive_lock(folder):
-                self._train(config)
-            paths = [config.path(self.reports)]
-        result = store.load(paths[0])
-        if result["embedding"] != config.label and self.warn:
-            self.warn(
-                f"run {config.id[:12]} already exists, and keeps its name {result['embedding']!r}"
-            )
-        return result
-
-    def _warn_of_similar_run(self, config: DistillationConfig, folder: Path) -> None:
-        if not self.warn or self.again or self.has_warned:
-            return
-        facts = {**config.facts, "fold": config.splits[0].name}
-        text = run_folder.find_similar_interrupted_run(folder, facts, _IDENTITY)
-        if text:
-            self.has_warned = True
-            self.warn(text)
-
-    def _train(self, config: DistillationConfig) -> None:
-        """Train a run and store its result; a result of the same run with another label goes."""
-        share = "" if config.fraction == 1 else f", {100 * config.fraction:g} % of the labels"
-        label = f"{config.label}{share}, seed {config.seed}"
-        unseen = config.untrained_classes()
-        if unseen and self.warn:
-            self.warn(
-                f"{label}: classes with no training clips, which the student cannot learn: "
-                f"{', '.join(unseen)}"
-            )
-        folders = config.student_folders(self.reports)
-        for folder in folders if self.again else ():
-            run_folder.clear(folder)
-
-        def on_epoch_end(fold_name: str, done: int, total: int, note: str) -> None:
-            if self.progress:
-                line = label if len(config.splits) == 1 else f"{label}, fold {fold_name}"
-                self.progress(line, done, total, note)
-
-        result, arrays = fold.run_folds(config, self.reports, on_epoch_end)
-        path = config.path(self.reports)
-        store.save(path, result, arrays)
-        for other in config.result_paths(self.reports):
-            if other != path:
-                other.unlink()
-                other.with_suffix(".h5").unlink()
-        for folder in folders:
-            run_folder.clean_up(folder, [CHECKPOINT])

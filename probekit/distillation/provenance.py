@@ -14,20 +14,10 @@ from probekit.extractors.load import Spec
 from probekit.tasks.splits import Split
 
 
-def collect_training_clips(
-    task: DistillationTask, split: Split, teachers: Teachers | None, init_spec: Spec | None
+def inherit_training_clips(
+    clips: TrainingClips, teachers: Teachers | None, init_spec: Spec | None
 ) -> TrainingClips:
-    """Return the clips that a fold's student is trained and selected on, or inherits.
-
-    It inherits those of students that are its teachers, or whose weights it starts with.
-    """
-    ids, dataset = task.clips.column("clip_id"), task.card.dataset
-    clips = TrainingClips(
-        {
-            (training_clips.TRAINED, dataset): frozenset(map(str, ids[split.train])),
-            (training_clips.SELECTED, dataset): frozenset(map(str, ids[split.valid])),
-        }
-    )
+    """Return training clips with those of students that are teachers, or whose weights are used."""
     for _, folder in _source_students(teachers, init_spec):
         inherited = training_clips.load(folder)
         if inherited is not None:

@@ -27,7 +27,13 @@ _STORED_KEYS = {
 }
 """Keys of :meth:`TrainingRecipe.facts`, which name runs, for fields of another name."""
 
-_LATER_DEFAULTS = {"streams": None, "epsilon": 1e-8, "restore_best": True}
+_LATER_DEFAULTS = {
+    "streams": None,
+    "epsilon": 1e-8,
+    "restore_best": True,
+    "score_test": False,
+}
+"""Settings that are not among the facts where they have these values."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,9 @@ class TrainingRecipe:
     restore_best : bool
         Whether each phase but the first starts with the best weights so far, or goes on with those
         of the last epoch.
+    score_test : bool
+        Whether test clips are scored after every epoch, for learning curves and for tables of
+        papers that state such scores; nothing is selected by them.
     """
 
     name: str
@@ -106,6 +115,7 @@ class TrainingRecipe:
     chunk_policy: Literal["cover", "won"] = "cover"
     patience: int | None = None
     restore_best: bool = True
+    score_test: bool = False
 
     @property
     def epochs(self) -> int:

@@ -16,10 +16,11 @@ LABELS = ("click", "noise", "tone")
 def students(corpus, tmp_path_factory):
     """A table with folds, students trained for two of them, and their embeddings."""
     base = tmp_path_factory.mktemp("lineage")
-    for name in ("small", "other"):  # the same ids, of two datasets
-        lines = ["clip_id,path,label,fold"]
-        for k, path in enumerate(sorted(corpus.rglob("*.*"))):
-            lines.append(f"{path.stem},{path.relative_to(corpus)},{path.parent.name},{k % 3 + 1}")
+    for name in ("small", "other"):  # the same ids, for other recordings
+        lines, paths = ["clip_id,path,label,fold"], sorted(corpus.rglob("*.*"))
+        for k, path in enumerate(paths):
+            clip_id = path.stem if name == "small" else paths[k - 1].stem
+            lines.append(f"{clip_id},{path.relative_to(corpus)},{path.parent.name},{k % 3 + 1}")
         (base / f"{name}.csv").write_text("\n".join(lines) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROBEKIT_REPORTS", str(base / "r"))

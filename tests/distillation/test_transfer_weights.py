@@ -8,6 +8,7 @@ from probekit.errors import WeightsError
 from probekit.extractors import load
 from probekit.extractors.students import extractor as kept
 from probekit.extractors.students import zoo
+from probekit.training import initial_weights
 
 torch.set_num_threads(1)
 RANDOM = {"harmonic-cnn.main": "random:3", "cf.main": "random:3"}
@@ -21,7 +22,7 @@ def test_init_takes_all_but_the_last_layer(text, extractor, last):
     torch.manual_seed(0)
     student = zoo.build_student(text, 5)
     before = {key: value.clone() for key, value in student.network.state_dict().items()}
-    spec = methods.init_from_extractor(student, extractor, RANDOM)
+    spec = initial_weights.init_from_extractor(student, extractor, RANDOM)
     assert spec.provenance[-1] == "random weights (seed 3)"
     theirs = load.build_extractor(load.resolve_spec(extractor, weights=RANDOM)).network.state_dict()
     for key, value in student.network.state_dict().items():
@@ -37,7 +38,7 @@ def test_init_from_a_trained_student(tmp_path, monkeypatch):
         crop=first.crop,
     )  # fmt: skip
     second = zoo.build_student("short-chunk:width=2", 8)
-    methods.init_from_extractor(second, "runs/a1")
+    initial_weights.init_from_extractor(second, "runs/a1")
     for key, value in second.network.state_dict().items():
         if not key.startswith("decoder.dense2."):
             assert torch.equal(value, first.network.state_dict()[key])
@@ -49,11 +50,11 @@ def test_other_sizes_and_networks_are_refused():
     before = {key: value.clone() for key, value in student.network.state_dict().items()}
     shapes = r"cf-net:width=8 from cf:.*\n.*of another shape: conv\."
     with pytest.raises(WeightsError, match=shapes):
-        methods.init_from_extractor(student, "cf:width=16", RANDOM)
+        initial_weights.init_from_extractor(student, "cf:width=16", RANDOM)
     with pytest.raises(WeightsError, match=r"student cf-net cannot start .*networks\.cf$"):
-        methods.init_from_extractor(student, "harmonic-cnn", RANDOM)
+        initial_weights.init_from_extractor(student, "harmonic-cnn", RANDOM)
     with pytest.raises(WeightsError, match="no network"):
-        methods.init_from_extractor(student, "melstats")
+        initial_weights.init_from_extractor(student, "melstats")
     assert all(torch.equal(v, before[k]) for k, v in student.network.state_dict().items())
 
 
@@ -62,7 +63,7 @@ def test_missing_tensors_are_refused():
     state = dict(student.network.state_dict())
     state.pop("conv.weight")
     with pytest.raises(WeightsError, match=r"the file: .*\n.*1 missing: conv\.weight"):
-        methods.load_encoder_weights(student, state, "the file")
+        initial_weights.load_encoder_weights(student, state, "the file")
 
 
 @pytest.mark.parametrize("text", ["short-chunk:width=2", "cf-net:width=8"])

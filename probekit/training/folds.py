@@ -1,4 +1,4 @@
-"""Training and scoring of the folds of a distillation run, and its result."""
+"""Training and scoring of the folds of a run, and its result."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,25 +9,18 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 
 from probekit._typing import Array
-from probekit.distillation import methods, provenance
-from probekit.distillation.config import DistillationConfig
-from probekit.distillation.parameter_count import count_parameters
-from probekit.distillation.task_data import DistillationTask
 from probekit.errors import DataError
 from probekit.extractors.students.base import Student
 from probekit.metrics import metrics
 from probekit.metrics.metrics import Metric
-from probekit.parallel import resources
 from probekit.scores import result_builder, scoring
 from probekit.scores.store import Fold, Result
 from probekit.tasks.splits import Split
 from probekit.training import dataloader, run_folder, trainer
-from probekit.training.dataloader import TrainBatches
-from probekit.training.objectives import LABELED, Supervised
-from probekit.training.state import EvaluationSet, TrainingHistory, TrainingJob
+from probekit.training.run_config import RunConfig, is_metric_defined
+from probekit.training.state import TrainingHistory, TrainingJob
 
 FoldCallback = Callable[[str, int, int, str], None]
 
@@ -56,13 +49,13 @@ class FoldResult:
 
 
 def run_folds(
-    config: DistillationConfig, reports: Path, on_epoch_end: FoldCallback | None = None
+    config: RunConfig, reports: Path, on_epoch_end: FoldCallback | None = None
 ) -> tuple[Result, dict[str, Any]]:
     """Train and score all folds; return the result and the predictions.
 
     Parameters
     ----------
-    config : DistillationConfig
+    config : RunConfig
         Student, method and settings of the run.
     reports : pathlib.Path
         Reports folder, for checkpoints and trained students.
@@ -89,7 +82,7 @@ def run_folds(
         task.targets,
         config.splits,
         [result.scores for result in results],
-        probe=f"student:{task.student}",
+        probe=f"student:{task.network}",
         probabilities=task.clips.target != "regression",
     )
     scores = scoring.score_predictions(predictions, metric.name, card.also, task.clips.class_names)
@@ -101,9 +94,9 @@ def run_folds(
         scores,
         run=config.id,
         embedding=config.label,
-        sources=config.teachers.sources if config.teachers else [],
+        sources=config.sources,
         dim=config.build_student().dim,
-        probe=f"student:{task.student}",
+        probe=f"student:{task.network}",
         settings=_settings(config, results[-1]),
         steps=[],
         # a label that was made from the settings has the recipe already
@@ -140,7 +133,7 @@ def run_folds(
 
 
 def train_fold(
-    config: DistillationConfig,
+    config: RunConfig,
     split: Split,
     folder: Path,
     on_epoch_end: FoldCallback | None = None,
@@ -149,7 +142,7 @@ def train_fold(
 
     Parameters
     ----------
-    config : DistillationConfig
+    config : RunConfig
         Student, method and settings of the run.
     split : Split
         One of its splits.
@@ -163,11 +156,11 @@ def train_fold(
     ProbekitError
         If the training fails, or scores are not finite.
     """
-    task, options = config.task, config.trainer
+    task, options, recipe = config.task, config.trainer, config.recipe
     facts = {**config.facts, "fold": split.name}
-    refuse_changed_teachers(folder, facts, task.teachers)
-    run_folder.mark_started(folder, facts, task.teachers)
-    student, job = _make_job(config, split)
+    refuse_changed_teachers(folder, facts, config.source_names)
+    run_folder.mark_started(folder, facts, config.source_names)
+    student, job = config.make_job(split)
     history = trainer.fit(
         job,
         folder,
@@ -176,24 +169,27 @@ def train_fold(
         precision=options.precision,
         on_epoch_end=partial(on_epoch_end, split.name) if on_epoch_end else None,
     )
-    teachers = config.teachers if config.method.needs_teacher_at_inference else None
     rows = task.audio_rows[split.test]
-    recipe = config.recipe
     chunks = dataloader.evaluation_batches(
-        task.audio, teachers, rows, task.crop_length, recipe.batch_size, recipe.chunk_policy
+        task.audio,
+        config.scoring_frames,
+        rows,
+        task.crop_length,
+        recipe.batch_size,
+        recipe.chunk_policy,
     )
     scores = trainer.predict(job, chunks, rows, device=options.device, precision=options.precision)
     if not np.isfinite(scores).all():
         raise DataError(f"{task.card.name}, split {split.name!r}: scores are not finite")
-    result = FoldResult(history, scores, job.select, _count_trained(job), count_parameters(student))
-    if not config.method.needs_teacher_at_inference:
+    result = FoldResult(history, scores, job.select, *_count_parameters(job, student))
+    if config.saves_extractor:
         run_folder.save_extractor(
             folder,
             student,
             classes=task.clips.class_names,
             target=task.clips.target,
             crop=config.crop,
-            description=f"{task.student}, {config.label}, {task.card.name}",
+            description=f"{task.network}, {config.label}, {task.card.name}",
             run=config.id,
             provenance=config.persistent_notes([history]),
             origin={
@@ -201,7 +197,7 @@ def train_fold(
                 "dataset": task.card.dataset,
                 "fold": split.name,
             },
-            clips=provenance.collect_training_clips(task, split, config.teachers, config.init_spec),
+            clips=config.collect_training_clips(split),
         )
     return result
 
@@ -240,79 +236,13 @@ def _as_json(facts: dict[str, Any]) -> dict[str, Any]:
     return parsed
 
 
-def is_metric_defined(metric: Metric, targets: Array, task: DistillationTask) -> bool:
-    """Tell whether a metric is defined for the targets of some clips.
-
-    It is not if there are no clips, or too few classes among them.
-    """
-    scores = np.full((len(targets), len(task.clips.class_names)), 0.5)
-    if task.clips.target == "regression":
-        scores = scores + np.arange(len(targets))[:, None]
-    return bool(len(targets)) and bool(np.isfinite(metric.score(targets, scores)))
+def _count_parameters(job: TrainingJob, student: Student) -> tuple[int, int]:
+    """Return the number of trained parameters, and that of the network's."""
+    trained = sum(p.numel() for p in job.objective.parameters() if p.requires_grad)
+    return trained, sum(p.numel() for p in student.parameters())
 
 
-def _make_job(config: DistillationConfig, split: Split) -> tuple[Student, TrainingJob]:
-    """Return the student with its initial weights, and the inputs of its training."""
-    task, recipe, teachers = config.task, config.recipe, config.teachers
-    metric = metrics.get_metric(task.card.metric)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        student = config.build_student()
-        if config.init_spec is not None:
-            methods.init_from_extractor(student, task.init, task.weights, task.reports)
-        penalty = methods.build_penalty(
-            config.method, teachers, student, task.clips.target, task.clips.class_names
-        )
-        features = teachers.dim if teachers else 0
-        model = methods.build_model(config.method, student, features)
-    pin = resources.resolve_device(config.trainer.device).type == "cuda"
-    valid_rows = task.audio_rows[split.valid]
-    valid_targets = task.targets[split.valid]
-    is_defined = is_metric_defined(metric, valid_targets, task)
-    job = TrainingJob(
-        objective=Supervised(model, task.clips.target, penalty, config.method.alpha),
-        recipe=recipe,
-        metric=metric,
-        target=task.clips.target,
-        n_classes=len(task.clips.class_names),
-        streams={
-            LABELED: TrainBatches(
-                task.audio,
-                teachers,
-                task.targets_by_row,
-                task.audio_rows[split.train],
-                task.crop_length,
-                recipe.batch_size,
-                config.seed,
-                pin=pin,
-            )
-        },
-        valid=EvaluationSet(
-            partial(
-                dataloader.evaluation_batches,
-                task.audio,
-                teachers if config.method.needs_teacher_at_inference else None,
-                valid_rows,
-                task.crop_length,
-                recipe.batch_size,
-                recipe.chunk_policy,
-                pin=pin,
-            ),
-            valid_rows,
-            valid_targets,
-        ),
-        select=recipe.select if is_defined else "loss",
-        seed=config.seed,
-    )
-    return student, job
-
-
-def _count_trained(job: TrainingJob) -> int:
-    """Return the number of trained parameters."""
-    return sum(p.numel() for p in job.objective.parameters() if p.requires_grad)
-
-
-def _check_defined(config: DistillationConfig, metric: Metric) -> None:
+def _check_defined(config: RunConfig, metric: Metric) -> None:
     """Raise if a fold cannot be scored, before anything is trained."""
     for split in config.splits:
         if not is_metric_defined(metric, config.task.targets[split.test], config.task):
@@ -322,27 +252,19 @@ def _check_defined(config: DistillationConfig, metric: Metric) -> None:
             )
 
 
-def _describe_protocol(config: DistillationConfig) -> str:
+def _describe_protocol(config: RunConfig) -> str:
     """Return the protocol of the task, and how it differs for students."""
     protocol = config.task.card.protocol
     text = protocol.description or protocol.kind
-    if protocol.refit:
+    if protocol.refit and config.recipe.select != "last":
         text += "; no refit of students: validation clips choose the epoch"
     return text
 
 
-def _settings(config: DistillationConfig, result: FoldResult) -> dict[str, Any]:
+def _settings(config: RunConfig, result: FoldResult) -> dict[str, Any]:
     """Return the entry ``settings`` of the result."""
-    task = config.task
     return {
-        "student": task.student,
-        "crop": str(config.crop),
-        "method": config.method.name,
-        "alpha": config.method.alpha if config.method.regularizes else None,
-        "teachers": list(task.teachers),
-        "features": config.teachers.dim if config.teachers else 0,
-        "alignment": task.alignment if config.method.needs_teacher else None,
-        "init": task.init or None,
+        **config.settings,
         "recipe": config.recipe.facts(),
         "precision": config.trainer.precision,
         "devices": config.trainer.devices,
@@ -350,11 +272,12 @@ def _settings(config: DistillationConfig, result: FoldResult) -> dict[str, Any]:
     }
 
 
-def _fold_entry(config: DistillationConfig, split: Split, result: FoldResult, score: float) -> Fold:
+def _fold_entry(config: RunConfig, split: Split, result: FoldResult, score: float) -> Fold:
     """Return a fold's entry in the result."""
     history, recipe = result.history, config.recipe
     best = history.epochs[history.best_epoch - 1] if history.best_epoch else {}
     is_official = bool((config.task.clips.column("split")[split.valid] == "valid").all())
+    chosen_on = f"{len(split.valid)} {'' if is_official else 'held-out '}validation clips"
     is_last = len(history.epochs) == recipe.epochs == history.best_epoch
     return Fold(
         fold=split.name,
@@ -364,7 +287,7 @@ def _fold_entry(config: DistillationConfig, split: Split, result: FoldResult, sc
         params={"epoch": history.best_epoch},
         at_edge=recipe.patience is not None and is_last,
         curve=[],
-        selected_on=f"{len(split.valid)} {'' if is_official else 'held-out '}validation clips",
+        selected_on=chosen_on if len(split.valid) else "nothing: the last epoch",
         selected_score=best.get("valid_score"),
         converged=True,
         gap=None,

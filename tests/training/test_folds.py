@@ -2,15 +2,14 @@
 
 import pytest
 
-from probekit.distillation import fold
 from probekit.errors import DataError
-from probekit.training import run_folder
+from probekit.training import folds, run_folder
 
 FACTS = {"task": "t", "seed": 0, "phases": ({"lr": 1},), "teachers": {"are": ["a@1"]}}
 
 
 def start(folder, facts, names):
-    fold.refuse_changed_teachers(folder, facts, names)
+    folds.refuse_changed_teachers(folder, facts, names)
     run_folder.mark_started(folder, facts, names)
 
 
