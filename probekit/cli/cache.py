@@ -409,7 +409,12 @@ def import_(
     from probekit.tasks.task import tasks_with_same_corpus
 
     root = cache_root(cache)
-    clips = readers.from_csv(Path(manifest), name=dataset, clip_id=clip_id, need_path=False)
+    clips = readers.from_csv(
+        Path(manifest), name=dataset, clip_id=clip_id, need_path=False, extra=None
+    )
+    unused = readers.unused_columns(Path(manifest), clip_id)
+    if unused:
+        output.warn(f"{manifest}: columns that are not used: {', '.join(unused)}")
     entry = import_arrays(
         name, clips, [Path(path) for path in array], cache=root, dataset=dataset, note=note
     )

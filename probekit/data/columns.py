@@ -38,6 +38,7 @@ _SELECTION_COLUMNS = frozenset(
     }
 )  # fmt: skip
 _UNIT = re.compile(r"(?:\s*[(\[](?:s|sec|secs|seconds|hz)[)\]]|[\s_](?:s|sec|secs|seconds))$")
+_MISSPELLED = 0.8  # likeness of a name that is misspelled, where other columns are allowed
 _SEPARATORS = {";": "semicolon", "|": "bar", ",": "comma"}
 _LABELS = re.compile(r"labels?:(?P<separator>[;|,]|semicolon|bar|comma)")
 
@@ -79,7 +80,8 @@ def read_header(
     names : sequence of str
         Its header.
     extra : collection of str or None
-        Columns that may be there without being used; None allows all.
+        Columns that may be there without being used; None allows all but those that seem
+        misspelled.
     ids : str
         The table's column of clip ids.
 
@@ -121,18 +123,33 @@ def read_header(
             columns[meaning] = name
         elif name != ids and _simplify(name) not in ignored:
             unused.append(name)
-    if (
-        _simplify(columns.get("end", "")) == "offset"
-        and _simplify(columns.get("start", "")) != "onset"
-    ):
-        raise DataError(
-            f"{path}: column {columns['end']!r} is an end only beside a column 'onset'. Call it "
-            "'end' or 'start', or 'extra:offset' if it is not to be used"
-        )
+    if extra is None:  # a table of metadata: its times may be the recordings'
+        misspelled = [name for name in unused if _closest(name, NAMES, _MISSPELLED)]
+        if "start" not in columns:
+            unused += [columns.pop(c) for c in ("end", "duration") if c in columns]
+    else:
+        misspelled = unused
+        _check_times(path, columns)
+    if misspelled:
+        raise _unknown_columns(path, [name for name in names if name in misspelled], columns)
     ordered = tuple(name for name in names if name in targets)
-    if extra is not None and unused:
-        raise _unknown_columns(path, [name for name in names if name in unused], columns)
-    return Header(columns, ordered, separator, tuple(unused))
+    return Header(columns, ordered, separator, tuple(name for name in names if name in unused))
+
+
+def _check_times(path: Path, columns: dict[str, str]) -> None:
+    """Raise if a column of times means something only beside another one."""
+    start, end = (columns.get(c, "") for c in ("start", "end"))
+    if _simplify(end) == "offset" and _simplify(start) != "onset":
+        raise DataError(
+            f"{path}: column {end!r} is an end only beside a column 'onset'. Call it 'end' or "
+            "'start', or 'extra:offset' if it is not to be used"
+        )
+    if "duration" in columns and not start:
+        duration = columns["duration"]
+        raise DataError(
+            f"{path}: column {duration!r} is the length of a segment only beside a column 'start'. "
+            f"Call it 'extra:{duration}' if it is the recording's"
+        )
 
 
 def _meaning(name: str) -> str:
@@ -152,12 +169,12 @@ def _unknown_columns(path: Path, names: Sequence[str], columns: dict[str, str]) 
     messages = []
     for name in names:
         same = columns.get(_meaning(name), "")
-        close = get_close_matches(_simplify(name), [*NAMES, *_NAME_OF], n=1, cutoff=0.7)
+        close = _closest(name, [*NAMES, *_NAME_OF], 0.7)
         hint = ""
         if same:
             hint = f" (means the same as {same!r})"
         elif close:
-            hint = f" (did you mean {_NAME_OF.get(close[0], close[0])!r}?)"
+            hint = f" (did you mean {_NAME_OF.get(close, close)!r}?)"
         messages.append(f"{name!r}{hint}")
     word = "column" if len(names) == 1 else "columns"
     return DataError(
@@ -165,6 +182,11 @@ def _unknown_columns(path: Path, names: Sequence[str], columns: dict[str, str]) 
         f"{TARGET_PREFIX}NAME. Put {EXTRA_PREFIX!r} before the name of each column that is not to "
         f"be used, such as '{EXTRA_PREFIX}{names[0]}'"
     )
+
+
+def _closest(name: str, known: Collection[str], cutoff: float) -> str:
+    """Return the known name that is closest to a column's; empty if none is close."""
+    return next(iter(get_close_matches(_simplify(name), known, n=1, cutoff=cutoff)), "")
 
 
 def parse_labels(

@@ -132,7 +132,7 @@ def from_csv(
     need_path : bool
         Whether the column ``path`` is required (not when embeddings are imported).
     extra : collection of str or None
-        Columns that are not used and no error; None allows all.
+        Columns that are not used and no error; None allows all but those that seem misspelled.
     labels : sequence of str
         Labels that are known, where cells may hold several.
 
@@ -190,6 +190,12 @@ def from_csv(
     return replace(group_by_recording(manifest), source=path)
 
 
+def unused_columns(path: Path, clip_id: str = "clip_id") -> tuple[str, ...]:
+    """Return the columns of a table that :func:`from_csv` does not use if all are allowed."""
+    ids = clip_id.partition(":")[0]
+    return columns.read_header(path, list(_read_csv(path)), None, ids).unused
+
+
 def _check_required(
     path: Path, table: pd.DataFrame, ids: str, need_path: bool, path_column: str
 ) -> None:
@@ -218,11 +224,6 @@ def _read_segments(path: Path, table: pd.DataFrame, header: Header) -> dict[str,
     }
     duration, offset = times.pop("duration", None), times.pop(columns.FILE_OFFSET, None)
     if duration is not None:
-        if "start" not in times:
-            raise DataError(
-                f"{path}: column {names['duration']!r} is the length of a segment only beside a "
-                f"column 'start'. Call it 'extra:{names['duration']}' if it is the recording's"
-            )
         # rounded: 0.2 + 0.1 is the 0.3 at which the next clip starts
         end = np.round(np.nan_to_num(times["start"]) + duration, 9)
         if "end" in times:

@@ -291,10 +291,22 @@ def test_extra_columns_are_declared_in_the_header_or_by_the_caller(tmp_path):
     for path, extra in (
         (csv(tmp_path, text.replace("grup", "extra:grup")), ()),
         (csv(tmp_path, text, "b.csv"), ("grup",)),
-        (csv(tmp_path, text, "c.csv"), None),
+        (csv(tmp_path, text.replace("grup", "site"), "c.csv"), None),
     ):
         [row] = rows(readers.from_csv(path, extra=extra))
         assert (row["group"], row["labels"]) == ("", ("x",))
+    with pytest.raises(DataError, match=r"unknown column 'grup' \(did you mean 'group'\?\)"):
+        readers.from_csv(csv(tmp_path, text), extra=None)
+
+
+def test_table_of_metadata_may_have_columns_and_times_of_its_own(tmp_path):
+    path = csv(tmp_path, "file,class,duration,offset,fold\nx/a.wav,dog,30,4,1\n")
+    clips = readers.from_csv(path, clip_id="file:stem", need_path=False, extra=None)
+    [row] = rows(clips)
+    assert (row["clip_id"], row["path"], row["fold"]) == ("a", "", "1")
+    assert np.isnan([row["start"], row["end"]]).all()
+    unused = readers.unused_columns(path, "file:stem")
+    assert unused == ("class", "duration", "offset")
 
 
 # ---- times, and tables of other programs
