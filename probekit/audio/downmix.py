@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 Waveform = npt.NDArray[np.float32]
 
+CANCELLATION = "its channels cancel each other"
+"""Begin of the note on a recording that is far louder than the mean of its channels."""
 CANCELLATION_DB = -30.0
 """Level of the mean relative to the channels below which they cancel each other.
 
@@ -45,13 +47,13 @@ class Downmix:
         return mean
 
     @property
-    def note(self) -> str:
-        """Statement that the channels cancel each other; empty if they do not."""
+    def notes(self) -> list[str]:
+        """Statement that the channels of the blocks so far cancel each other, if they do."""
         if not self._power or not math.isfinite(self._power):
-            return ""
+            return []
         ratio = self._mean_power / self._power
         level = 10 * math.log10(ratio) if ratio else -math.inf
         if level >= CANCELLATION_DB:
-            return ""
+            return []
         loss = "is silence" if level == -math.inf else f"is {-level:.0f} dB quieter"
-        return f"its channels cancel each other: their mean {loss}"
+        return [f"{CANCELLATION}: their mean {loss}"]

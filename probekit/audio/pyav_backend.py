@@ -92,11 +92,6 @@ class PyAVReader:
     allow_truncated : float from 0 to 1
         Share of the segment that may be missing.
 
-    Attributes
-    ----------
-    notes : list of str
-        What is odd, but no fault; complete after the last block.
-
     Raises
     ------
     AudioError
@@ -114,7 +109,7 @@ class PyAVReader:
     ) -> None:
         self._path, self._request = path, (start, end)
         self._contents, self._allowed = contents or Contents(), allow_truncated
-        self.notes: list[str] = []
+        self._notes: list[str] = []
         self._downmix = Downmix()
         self._av = _import_pyav(path)
         if self._contents.truncated and end is None:
@@ -150,6 +145,11 @@ class PyAVReader:
         if self._last is not None:
             return (self._last - self._first) / self.sr
         return None if self._declared is None else self._declared - self.start
+
+    @property
+    def notes(self) -> list[str]:
+        """What is odd in what was decoded so far, but no fault."""
+        return [*self._notes, *self._downmix.notes]
 
     def blocks(self, samples: int) -> Iterator[Waveform]:
         """Yield the mean of the channels, about ``samples`` at a time.
@@ -270,8 +270,6 @@ class PyAVReader:
 
     def _check_end(self, position: int, decoded: float) -> None:
         """Raise if fewer seconds were decoded than the container declares or the clip asks for."""
-        if self._downmix.note:
-            self.notes.append(self._downmix.note)
         if position == self._last:
             return
         reason, missing = self._contents.truncated, 1 - (self._contents.share or 0)
@@ -282,7 +280,7 @@ class PyAVReader:
             if end is not None:
                 missing = (end - position / self.sr) / (end - self.start)
             allowed = self._allowed if position > self._first else -1.0
-            self.notes.append(accept_shortage(self._path, reason, missing, allowed))
+            self._notes.append(accept_shortage(self._path, reason, missing, allowed))
             return
         missing_samples = 0 if self._last is None else self._last - position
         if position == self._first or missing_samples > END_TOLERANCE_S * self.sr:

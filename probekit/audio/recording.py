@@ -63,7 +63,9 @@ class _Reader(Protocol):
     """A backend's reader of one segment: ``SoundFileReader`` or ``PyAVReader``."""
 
     sr: int
-    notes: list[str]
+
+    @property
+    def notes(self) -> list[str]: ...
 
     @property
     def start(self) -> float: ...
@@ -104,7 +106,7 @@ class Recording:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is odd, but no fault; complete after the last block."""
+        """What is odd in what was decoded so far, but no fault; see :class:`DecodedAudio`."""
         return tuple(dict.fromkeys(self._reader.notes))
 
     def blocks(self, samples: int) -> Iterator[Waveform]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from probekit.errors import AudioError
 
+TRUNCATED = "truncated:"
+"""Begin of the message for a recording of which the end is missing."""
 END_TOLERANCE_S = 0.1
 """Seconds by which an end may lie beyond the end of the file: metadata is rounded."""
 

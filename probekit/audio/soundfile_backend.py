@@ -53,11 +53,6 @@ class SoundFileReader:
     allow_truncated : float from 0 to 1
         Share of the segment that may be missing.
 
-    Attributes
-    ----------
-    notes : list of str
-        What is odd, but no fault; complete after the last block.
-
     Raises
     ------
     AudioError
@@ -76,7 +71,7 @@ class SoundFileReader:
     ) -> None:
         self._path, self._contents, self._allowed = path, contents, allow_truncated
         self._slack = 0  # samples that may be missing, since the length is not known exactly
-        self.notes = list(contents.notes)
+        self._notes = list(contents.notes)
         self._messages: list[str] = []
         self._downmix = Downmix()
         self._streams: list[PiecedFile] = []
@@ -98,6 +93,13 @@ class SoundFileReader:
     def duration(self) -> float:
         """Duration of the segment in seconds, by the header."""
         return self._count / self.sr
+
+    @property
+    def notes(self) -> list[str]:
+        """What is odd in what was decoded so far, but no fault."""
+        messages = [text for text in self._messages if not text.startswith(_COUNTED)]
+        messages = [f"libmpg123: {text}" for text in messages[:_MAX_MESSAGES]]
+        return [*self._notes, *messages, *self._downmix.notes]
 
     def blocks(self, samples: int) -> Iterator[Waveform]:
         """Yield the mean of the channels, ``samples`` at a time at most.
@@ -127,10 +129,6 @@ class SoundFileReader:
                     break  # a decoder returns less only at the end
                 remaining -= len(block)
         self._check_count(n_read)
-        messages = [text for text in self._messages if not text.startswith(_COUNTED)]
-        self.notes += [f"libmpg123: {text}" for text in messages[:_MAX_MESSAGES]]
-        if self._downmix.note:
-            self.notes.append(self._downmix.note)
 
     def close(self) -> None:
         """Close the file."""
@@ -179,7 +177,7 @@ class SoundFileReader:
             if not contents.seekable:
                 missing = max(missing, 1 - (contents.share or 0))
             allowed = self._allowed if self._first < present else -1.0
-            self.notes.append(accept_shortage(self._path, contents.truncated, missing, allowed))
+            self._notes.append(accept_shortage(self._path, contents.truncated, missing, allowed))
             self._slack = present - complete
             last = present if last is None else min(last, present)
         self._count = (present if last is None else last) - self._first
@@ -208,7 +206,7 @@ class SoundFileReader:
             reason = f"truncated: {n_read} of {self._count} samples could be read"
             allowed = self._allowed if n_read else -1.0
             note = accept_shortage(self._path, reason, missing / self._count, allowed)
-            self.notes.append(note)
+            self._notes.append(note)
 
     def _read(self, file: soundfile.SoundFile, samples: int) -> Waveform:
         """Read samples of all channels, shape (samples, channels)."""

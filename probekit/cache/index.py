@@ -35,8 +35,9 @@ class Index:
         One row a clip, with :data:`COLUMNS`; ``row`` is -1 for failures. A part's clips are
         contiguous, in the order of its rows.
     parts : dict of str to dict
-        File name to ``size``, ``mtime``, ``streams`` (its arrays) and ``places`` (their offsets in
-        the file, see :func:`probekit.cache.part.array_offsets`).
+        File name to ``size``, ``mtime``, ``streams`` (its arrays), ``places`` (their offsets in
+        the file, see :func:`probekit.cache.part.array_offsets`), and the attributes
+        :data:`probekit.cache.part.NOTES` if it has them.
     """
 
     def __init__(self, table: pd.DataFrame, parts: dict[str, dict[str, Any]]) -> None:
@@ -54,6 +55,14 @@ class Index:
             if any(facts["streams"].values())
         ]
         return sorted(set.intersection(*arrays)) if arrays else []
+
+    @cached_property
+    def notes(self) -> dict[str, list[str]]:
+        """What is odd in the recordings of clips, by clip id."""
+        notes: dict[str, list[str]] = {}
+        for facts in self.parts.values():
+            notes |= facts.get(part.NOTES, {})
+        return notes
 
     def find(self, clip_ids: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return the positions of clips in the table.
@@ -177,6 +186,7 @@ def _scan(path: Path, layout: Layout) -> tuple[pd.DataFrame, dict[str, Any]]:
         }
         failures = part.read_failures(file)
         facts = {"streams": part.list_arrays(file), "places": part.array_offsets(file)}
+        facts |= {key: meta[key] for key in (part.NOTES, part.ALLOWED) if key in meta}
     columns["sha256"] = [raw.decode() for raw in columns["sha256"]]
     embedded = pd.DataFrame(columns)
     failed = pd.DataFrame(

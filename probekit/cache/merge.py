@@ -277,16 +277,18 @@ def _collect(
     for name, ids in sorted(by_file.items()):
         content = part.read_part(source.folder / name, only=set(ids))
         meta = {**content.meta, "dtype": dtype}
-        for key in pack.PACK_ATTRIBUTES:
+        for key in (*pack.PACK_ATTRIBUTES, part.NOTES):
             meta.pop(key, None)
         for clip_id in ids:
-            merged = parts.setdefault(target[clip_id], part.Part(meta, content.grids))
+            merged = parts.setdefault(target[clip_id], part.Part(dict(meta), content.grids))
             if clip_id in content.rows:
                 merged.rows[clip_id] = content.rows[clip_id]
                 merged.failed.pop(clip_id, None)
                 merged.grids = content.grids
             elif clip_id in content.failed and clip_id not in merged.rows:
                 merged.failed[clip_id] = content.failed[clip_id]
+        for clip_id in set(ids) & content.meta.get(part.NOTES, {}).keys():
+            part.merge_notes(parts[target[clip_id]], content, {clip_id})
 
 
 def _write(path: Path, content: part.Part) -> None:
@@ -298,6 +300,7 @@ def _write(path: Path, content: part.Part) -> None:
                 content.rows |= old.rows  # existing clips stay
                 content.failed |= old.failed
                 content.failed = {i: f for i, f in content.failed.items() if i not in content.rows}
+                part.merge_notes(old, content, content.rows.keys() - old.rows.keys())
                 content.meta = old.meta
                 content.grids = old.grids if old.rows else content.grids
             part.write_part(path, content)

@@ -207,6 +207,9 @@ def _allocate(path: Path, arrays: Sequence[_OutputArray], embeddings: Embeddings
     with h5py.File(path, "w", userblock_size=part.USER_BLOCK, libver=("v110", "v110")) as file:
         meta = {**embeddings.meta, "dataset": embeddings.layout.dataset}
         meta["note"] = embeddings.layout.provenance
+        meta.pop(part.NOTES, None)
+        if embeddings.index.notes:
+            meta[part.NOTES] = embeddings.index.notes
         part.write_meta(file, meta)
         for stream, grid in embeddings.stream_info.items():
             file.create_group(f"streams/{stream}").attrs.update(grid)

@@ -33,6 +33,9 @@ CLIP_FIELDS = {
     "sha256": "S64",
 }
 """What is stored about each clip's recording, with its type in the file."""
+NOTES, ALLOWED = "notes", "allow_truncated"
+"""Attributes of a part, if any: clip id to what is odd in its recording, a list of texts; and which
+share of a clip may be missing in a truncated recording."""
 FAILED_FIELDS = {"start": "f8", "end": "f8", "size": "i8", "mtime": "i8"}
 """The same for clips without an embedding."""
 
@@ -75,6 +78,16 @@ class Part:
     grids: dict[str, dict[str, Any]]
     rows: dict[str, Row] = field(default_factory=dict)
     failed: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def merge_notes(into: Part, source: Part, clip_ids: Collection[str]) -> None:
+    """Add the notes on some clips of another part, and what was allowed there."""
+    notes = {i: texts for i, texts in source.meta.get(NOTES, {}).items() if i in clip_ids}
+    if notes:
+        into.meta[NOTES] = {**into.meta.get(NOTES, {}), **notes}
+    allowed = max(float(meta.get(ALLOWED, 0)) for meta in (into.meta, source.meta))
+    if allowed:
+        into.meta[ALLOWED] = str(allowed)
 
 
 # ---- a part as one object

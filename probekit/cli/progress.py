@@ -28,7 +28,9 @@ class _State:
         finished = self.done + self.failed
         words = [f"{finished:,} of {self.total:,} clips"]
         elapsed = now - self.start
-        if self.done and elapsed > 0:
+        if self.audio > 0 and not self.done:  # within a long recording
+            words.append(f"{output.format_duration(self.audio)} of audio")
+        if (self.done or self.audio > 0) and elapsed > 0:
             words.append(output.format_speed(self.audio, elapsed, "h/s"))
         if finished:
             left = elapsed * (self.total - finished) / finished

@@ -41,6 +41,8 @@ class DecodedClip:
         Why there is no waveform.
     long : bool
         Whether the clip is decoded only while it is embedded.
+    notes : tuple of str
+        What is odd in the recording, but no fault.
     """
 
     clip: Clip
@@ -49,12 +51,20 @@ class DecodedClip:
     sr: int = 0
     reason: str = ""
     long: bool = False
+    notes: tuple[str, ...] = ()
 
 
-def prefetch_decoded(clips: Iterable[Clip], extractor: Extractor) -> Iterator[DecodedClip]:
+def prefetch_decoded(
+    clips: Iterable[Clip], extractor: Extractor, allow_truncated: float = 0.0
+) -> Iterator[DecodedClip]:
     """Yield clips in order, decoded in threads ahead of the network; the longer, the fewer."""
     threads = resources.cpu_count()
-    function = partial(decode_clip, card=extractor.card, pin=extractor.device.type == "cuda")
+    function = partial(
+        decode_clip,
+        card=extractor.card,
+        pin=extractor.device.type == "cuda",
+        allow_truncated=allow_truncated,
+    )
 
     def depth(decoded: DecodedClip) -> int:
         """Return how many clips as long as this one may wait."""
@@ -82,7 +92,9 @@ def batch_by_duration(
         yield batch
 
 
-def decode_clip(clip: Clip, card: ExtractorCard, *, pin: bool = False) -> DecodedClip:
+def decode_clip(
+    clip: Clip, card: ExtractorCard, *, pin: bool = False, allow_truncated: float = 0.0
+) -> DecodedClip:
     """Decode one clip; any fault of the recording becomes its reason.
 
     Parameters
@@ -94,6 +106,8 @@ def decode_clip(clip: Clip, card: ExtractorCard, *, pin: bool = False) -> Decode
         later, on the network's device.
     pin : bool
         Whether to put the waveform into pinned memory, for a CUDA device.
+    allow_truncated : float from 0 to 1
+        Share of the clip that may be missing at the end of a truncated recording.
 
     Returns
     -------
@@ -113,7 +127,9 @@ def decode_clip(clip: Clip, card: ExtractorCard, *, pin: bool = False) -> Decode
         facts.update(size=stat.st_size, mtime=stat.st_mtime_ns)
         target_sr = card.sample_rate if card.resampler == "soxr_hq" else None
         start, end = clip.bounds
-        with open_audio(clip.path, start=start, end=end) as recording:
+        with open_audio(
+            clip.path, start=start, end=end, allow_truncated=allow_truncated
+        ) as recording:
             _check_length(recording.duration, card)
             streamed = long_audio.needs_streaming(recording, card)
             decoded = None if streamed else decode(recording, target_sr, crop=card.max_seconds)
@@ -128,7 +144,8 @@ def decode_clip(clip: Clip, card: ExtractorCard, *, pin: bool = False) -> Decode
     if decoded is None:
         return DecodedClip(clip, facts, long=True)
     wave = torch.from_numpy(decoded.wave)
-    return DecodedClip(clip, facts, wave.pin_memory() if pin else wave, decoded.sr)
+    wave = wave.pin_memory() if pin else wave
+    return DecodedClip(clip, facts, wave, decoded.sr, notes=decoded.notes)
 
 
 @torch.inference_mode()
@@ -150,7 +167,10 @@ def _check_length(seconds: float | None, card: ExtractorCard) -> None:
     """Raise if a clip is longer than an extractor that needs clips whole takes."""
     limit = None if card.long_audio == "cropped" else card.max_seconds
     if limit is not None and seconds is not None and seconds > limit:
-        raise AudioError(f"{seconds:.1f} s long; {card.name} takes at most {limit:g} s")
+        raise AudioError(
+            f"{seconds:.1f} s long; {card.name} takes at most {limit:g} s, since it reads clips "
+            "whole. List parts of the recording as clips, with start and end in a table"
+        )
 
 
 def without_path(path: Path, message: str) -> str:

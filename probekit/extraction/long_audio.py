@@ -1,6 +1,6 @@
 """Embedding of long recordings in constant memory: windows are cut during decoding."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -28,7 +28,11 @@ def needs_streaming(recording: Recording, card: ExtractorCard) -> bool:
 
 
 def embed_streaming(
-    extractor: Extractor, recording: Recording, *, frames: bool
+    extractor: Extractor,
+    recording: Recording,
+    *,
+    frames: bool,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Arrays, float]:
     """Embed a clip block by block.
 
@@ -40,6 +44,8 @@ def embed_streaming(
         The clip.
     frames : bool
         Whether to keep frames; memory then grows with them.
+    progress : callable, optional
+        Called with the seconds of audio that were embedded since the last call.
 
     Returns
     -------
@@ -71,6 +77,8 @@ def embed_streaming(
             pools[name].add(values)
             if frames:
                 chunks[name].append(values)
+        if progress:
+            progress(blocks.take() / recording.sr)
     arrays: Arrays = {name: dict(pool.result()) for name, pool in pools.items()}
     if frames:
         for name, pieces in chunks.items():
@@ -82,13 +90,18 @@ class _CountingReader:
     """Passes blocks on, and counts their samples."""
 
     def __init__(self, blocks: Iterator[Array]) -> None:
-        self.samples = 0
+        self.samples = self._taken = 0
         self._blocks = blocks
 
     def __iter__(self) -> Iterator[Array]:
         for block in self._blocks:
             self.samples += len(block)
             yield block
+
+    def take(self) -> int:
+        """Return the number of samples since the last call."""
+        taken, self._taken = self.samples - self._taken, self.samples
+        return taken
 
 
 def _windows(extractor: WindowedExtractor, waves: Iterable[Tensor]) -> Iterator[Tensor]:

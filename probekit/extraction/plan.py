@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from probekit.audio.segment import TRUNCATED
 from probekit.cache import layout
 from probekit.cache.index import Index, load_index
 from probekit.cache.layout import Layout
@@ -72,6 +73,8 @@ class PartJob:
         How numbers are stored.
     skipped : dict of str to str
         Crashing clips, with the reason: they are recorded as failures.
+    allow_truncated : float from 0 to 1
+        Share of a clip that may be missing at the end of a truncated recording.
     journal : pathlib.Path or None
         File for each clip's id before it is tried; clips are then embedded one by one.
     """
@@ -82,6 +85,7 @@ class PartJob:
     frames: bool
     dtype: str
     skipped: dict[str, str] = field(default_factory=dict)
+    allow_truncated: float = 0.0
     journal: Path | None = None
 
     def absolute(self) -> "PartJob":
@@ -153,6 +157,7 @@ def make_plan(
     frames: bool = False,
     dtype: str = "float32",
     retry_failed: bool = False,
+    allow_truncated: float = 0.0,
     verify_audio: bool = False,
     dry_run: bool = False,
 ) -> Plan:
@@ -176,6 +181,9 @@ def make_plan(
         How numbers are stored.
     retry_failed : bool
         Whether failed clips are tried again though their recording is unchanged.
+    allow_truncated : float from 0 to 1
+        Share of a clip that may be missing at the end of a truncated recording; clips that failed
+        since theirs is truncated are tried again if it is not 0.
     verify_audio : bool
         Whether recordings are compared by hash even if size and time are unchanged.
     dry_run : bool
@@ -225,16 +233,23 @@ def make_plan(
     )
     failed = (positions >= 0) & (index.failed[positions] if len(index.table) else False)
     plan.cached = int((positions >= 0).sum() - failed.sum())
-    if not retry_failed:
-        ids = manifest.table["clip_id"].to_numpy(object)[failed]
-        reasons = index.table["reason"].to_numpy(object)[positions[failed]] if len(ids) else []
+    retried = failed & retry_failed
+    if allow_truncated and failed.any():
+        reasons = index.table["reason"].astype(str).str.startswith(TRUNCATED).to_numpy(bool)
+        retried |= failed & reasons[positions]
+    if (failed & ~retried).any():
+        ids = manifest.table["clip_id"].to_numpy(object)[failed & ~retried]
+        reasons = index.table["reason"].to_numpy(object)[positions[failed & ~retried]]
         plan.failed = dict(zip(ids, reasons, strict=True))
     groups: dict[str, list[Clip]] = {}
-    for clip in _select_clips(manifest, (positions < 0) | (failed & retry_failed)):
+    for clip in _select_clips(manifest, (positions < 0) | retried):
         name = layout.part_name(layout.assign_bucket(clip.clip_id, info.buckets))
         groups.setdefault(name, []).append(clip)
     for name, clips in sorted(groups.items()):
-        plan.jobs.append(PartJob(folder / name, tuple(clips), spec, frames, dtype))
+        job = PartJob(
+            folder / name, tuple(clips), spec, frames, dtype, allow_truncated=allow_truncated
+        )
+        plan.jobs.append(job)
     _check_no_data_loss(plan, incomplete, index)
     _check_root(plan, manifest)
     return plan

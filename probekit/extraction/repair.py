@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from probekit import cards
-from probekit.cache import integrity, layout
+from probekit.cache import integrity, layout, part
 from probekit.cache.embeddings import find_embeddings
 from probekit.cache.head import HEAD_FILE
 from probekit.cache.index import load_index, load_saved_index
@@ -170,8 +170,16 @@ def repair_embeddings(
         return RepairSummary()
     spec, frames = _resolve_spec(entry.layout, weights, folder, faults)
     clips = _find_clips(missing, manifests, root, folder)
+    stored = load_saved_index(folder).parts
     jobs = [
-        PartJob(folder / name, tuple(clips[i] for i in ids), spec, frames, entry.layout.dtype)
+        PartJob(
+            folder / name,
+            tuple(clips[i] for i in ids),
+            spec,
+            frames,
+            entry.layout.dtype,
+            allow_truncated=float(stored.get(name, {}).get(part.ALLOWED, 0)),
+        )
         for name, ids in missing.items()
     ]
     if damaged_head:

@@ -3,10 +3,10 @@
 import json
 import platform
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -55,12 +55,15 @@ class PartResult:
         Their duration.
     failed : dict of str to str
         Clips that could not be embedded, with the reason.
+    notes : dict of str to list of str
+        Embedded clips, with what is odd in their recording; the part stores it, too.
     """
 
     name: str
     done: int = 0
     seconds: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
 
 def process_part(job: PartJob, device: str = "auto") -> PartResult:
@@ -159,9 +162,12 @@ def embed_with_journal(job: PartJob, extractor: Extractor) -> tuple[Part, PartRe
                     result.done += clip_result.done
                     result.seconds += clip_result.seconds
                     result.failed |= clip_result.failed
+                    result.notes |= clip_result.notes
                     continue
             content.failed[clip.clip_id] = {**_stat_clip(clip), "reason": reason}
             result.failed[clip.clip_id] = reason
+    if result.notes:
+        content.meta[part.NOTES] = result.notes
     if last_error is not None and not result.done:
         raise last_error
     return content, result
@@ -179,7 +185,8 @@ def embed_part(
     extractor : Extractor
         Built from ``job.spec``.
     progress : callable, optional
-        Called after each batch with clips done, seconds of audio and failures.
+        Called with clips done, seconds of audio and failures: after each batch, and during a clip
+        that is embedded piece by piece.
 
     Returns
     -------
@@ -191,7 +198,16 @@ def embed_part(
     content = _empty_part(job, extractor)
     result = PartResult(job.path.name)
     memory.tune_malloc()
-    for batch in batch_by_duration(prefetch_decoded(job.clips, extractor), extractor):
+    waves = prefetch_decoded(job.clips, extractor, job.allow_truncated)
+    for batch in batch_by_duration(waves, extractor):
+        reported = 0.0  # seconds of this batch
+
+        def tick(seconds: float) -> None:
+            nonlocal reported
+            reported += seconds
+            if progress:
+                progress(0, seconds, 0)
+
         decoded = [clip for clip in batch if clip.wave is not None]
         for clip, outputs in zip(decoded, _run_batch(extractor, decoded), strict=True):
             if isinstance(outputs, Exception):
@@ -204,9 +220,12 @@ def embed_part(
             else:
                 content.rows[clip.clip.clip_id] = Row(clip.facts, arrays)
         for clip in (clip for clip in batch if clip.long):
-            long_arrays = _embed_long(clip, extractor, job)
+            long_arrays = _embed_long(clip, extractor, job, tick)
             if long_arrays is not None:
                 content.rows[clip.clip.clip_id] = Row(clip.facts, long_arrays)
+        for clip in batch:
+            if clip.notes and not clip.reason:
+                result.notes[clip.clip.clip_id] = list(clip.notes)
         failed = [clip for clip in batch if clip.reason]
         for clip in failed:
             content.failed[clip.clip.clip_id] = {**clip.facts, "reason": clip.reason}
@@ -215,7 +234,9 @@ def embed_part(
         result.done += len(batch) - len(failed)
         result.seconds += seconds
         if progress:
-            progress(len(batch) - len(failed), seconds, len(failed))
+            progress(len(batch) - len(failed), seconds - reported, len(failed))
+    if result.notes:
+        content.meta[part.NOTES] = result.notes
     return content, result
 
 
@@ -250,15 +271,20 @@ def _run_single(extractor: Extractor, clip: DecodedClip) -> Outputs | Exception:
     return outputs
 
 
-def _embed_long(decoded: DecodedClip, extractor: Extractor, job: PartJob) -> Arrays | None:
+def _embed_long(
+    decoded: DecodedClip, extractor: Extractor, job: PartJob, progress: Callable[[float], None]
+) -> Arrays | None:
     """Embed a long clip while it is decoded; if that fails, set the reason."""
     clip = decoded.clip
     start, end = clip.bounds
     try:
-        with open_audio(clip.path, start=start, end=end) as recording:
+        with open_audio(
+            clip.path, start=start, end=end, allow_truncated=job.allow_truncated
+        ) as recording:
             arrays, decoded.facts["duration"] = embed_streaming(
-                extractor, recording, frames=job.frames
+                extractor, recording, frames=job.frames, progress=progress
             )
+            decoded.notes = recording.notes
         _check_finite(arrays, job)
     except AudioError as error:
         decoded.reason = without_path(clip.path, str(error))
@@ -344,6 +370,7 @@ def _add_other_clips(job: PartJob, content: Part) -> None:
     replaced = {clip.clip_id for clip in job.clips}
     content.rows |= {i: row for i, row in old.rows.items() if i not in replaced}
     content.failed |= {i: facts for i, facts in old.failed.items() if i not in replaced}
+    part.merge_notes(content, old, old.rows.keys() - replaced)
     names = [
         {stream: set(arrays) for stream, arrays in row.streams.items()}
         for row in content.rows.values()
@@ -368,6 +395,8 @@ def _empty_part(job: PartJob, extractor: Extractor) -> Part:
         "dtype": job.dtype,
         "provenance": _provenance(extractor),
     }
+    if job.allow_truncated:
+        meta[part.ALLOWED] = str(job.allow_truncated)
     return Part(meta, {name: _grid(stream) for name, stream in extractor.streams.items()})
 
 
@@ -383,8 +412,7 @@ def _grid(stream: Stream) -> dict[str, Any]:
 def _provenance(extractor: Extractor) -> dict[str, str]:
     """Return device, machine, time and library versions, recorded beside the fingerprint."""
     device = extractor.device
-    libraries = ["probekit", "torch", "numpy", "soundfile", "soxr", "h5py"]
-    libraries += ["av"] if find_spec("av") else []
+    libraries = ["probekit", "torch", "numpy", "soundfile", "soxr", "h5py", "av"]
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "machine": platform.machine(),

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from probekit._typing import Array
+from probekit.audio.downmix import CANCELLATION
+from probekit.audio.segment import TRUNCATED
 from probekit.cache import training_clips
 from probekit.cache.embeddings import Embeddings, find_embeddings
 from probekit.cards.selector import EmbeddingSelector, parse_selectors
@@ -108,6 +110,7 @@ class Features:
         notes = [*self.clips.provenance]
         for _, embeddings in self.members:
             notes += embeddings.layout.provenance
+            notes += _describe_recordings(embeddings, self.clips)
         return list(dict.fromkeys(notes))
 
     @property
@@ -291,6 +294,20 @@ def _other_segments(embeddings: Embeddings, clips: Manifest) -> list[str]:
         stored = table[name].to_numpy(float)[positions[rows]]
         differ |= (requested != stored) & ~(np.isnan(requested) & np.isnan(stored))
     return list(clips.table["clip_id"].to_numpy(object)[rows[differ]])
+
+
+def _describe_recordings(embeddings: Embeddings, clips: Manifest) -> list[str]:
+    """Return how many clips have a recording whose sound is not what it should be."""
+    if not embeddings.index.notes:
+        return []
+    ids = set(clips.table["clip_id"])
+    texts = [texts for clip_id, texts in embeddings.index.notes.items() if clip_id in ids]
+    kinds = {"truncated recordings": TRUNCATED, "recordings whose channels cancel": CANCELLATION}
+    counts = {
+        kind: sum(any(text.startswith(begin) for text in lines) for lines in texts)
+        for kind, begin in kinds.items()
+    }
+    return [f"{count:,} of {len(clips):,} clips: {kind}" for kind, count in counts.items() if count]
 
 
 def digest_features(

@@ -40,6 +40,15 @@ def test_plain_lines_are_few_and_say_everything(clock, capsys):
         assert line.endswith(", 0.0 s left, 2 failed")
 
 
+def test_a_long_recording_is_not_silent(clock, capsys):
+    with ExtractionProgress(terminal=False, clock=clock) as shown:
+        shown.begin("vggish", 1)
+        clock.now += 31
+        shown.tick("vggish", 0, 7200.0, 0)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == "vggish: 0 of 1 clips, 2.0 h of audio, 232 times real time = 0.065 h/s"
+
+
 @pytest.mark.parametrize(
     ("audio", "elapsed", "said"),
     [

@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ BAD = {
     "text.wav": "not audio, or damaged",
     "empty.wav": "not audio, or damaged",
     "cut.wav": "truncated: the header declares",
-    "cut.flac": "damaged",
+    "cut.flac": "truncated: 8,192 of 20,000 samples are in the file",
     "none.wav": "holds no samples",
     "nan.wav": "1 of 4000 samples are NaN or infinite, the first at 0.100 s",
     "link.wav": "no such file or directory",
@@ -127,6 +128,98 @@ def test_bad_recordings_are_counted_and_named_and_the_others_done(
     assert (summary["done"], summary["cached"]) == (0, 7)
     assert summary["failed"] == stored.failed
     assert "nothing to do, 7 of 18 clips" in main(*arguments).stdout
+
+
+@pytest.fixture
+def short(tmp_path):
+    """A complete recording, three that lack some of it, and one with opposed channels."""
+    root = tmp_path / "short"
+    root.mkdir()
+    soundfile.write(root / "plain.wav", wave(), RATE)
+    for name, share in (("tenth.wav", 0.9), ("half.wav", 0.5), ("ogg.ogg", 0.8)):
+        soundfile.write(root / name, wave(80000 if name == "ogg.ogg" else 20000), RATE)
+        cut(root / name, share)
+    soundfile.write(root / "opposed.wav", wave(20000) * [1, -1], RATE, "FLOAT")
+    return root
+
+
+def test_truncated_recordings_are_taken_as_far_as_allowed(main, short, tmp_path, content):
+    """A tenth, half, or all of a recording may be missing; an Ogg does not tell how much is."""
+    cache = ("--cache", tmp_path / "cache")
+    arguments = ("extract", "-e", "melstats", "--audio", short, *cache)
+    opposed = "opposed: its channels cancel each other: their mean is silence"
+    done = main(*arguments)
+    assert done.returncode == 1
+    assert "3 of 5 clips have no embedding" in done.stdout
+    assert f"1 of them with a note on their recording:\n    {opposed}\n" in done.stdout
+    for share, accepted in (("0.2", ["tenth"]), ("0.6", ["half"]), ("1", ["ogg"])):
+        done = main(*arguments, "--allow-truncated", share, "--json")
+        [summary] = json.loads(done.stdout)
+        assert sorted(summary["notes"]) == accepted
+        assert summary["notes"][accepted[0]][0].startswith("truncated: ")
+        assert (summary["done"], done.returncode) == (1, int(share != "1"))
+    stored = content(tmp_path / "cache", "melstats", "short")
+    assert max(meta["allow_truncated"] for meta in stored.metas) == "1.0"
+    notes = [clip_id for meta in stored.metas for clip_id in meta.get("notes", {})]
+    assert sorted(notes) == ["half", "ogg", "opposed", "tenth"]
+    assert stored.rows["half"].source["duration"] == pytest.approx(0.625, abs=0.01)
+    assert stored.rows["plain"].source["duration"] == 0.25
+    done = main(*arguments, "--allow-truncated", "1.5")
+    assert done.returncode == 2
+    assert "--allow-truncated must be from 0 to 1, got 1.5" in done.stderr
+
+
+def test_notes_on_recordings_stay_with_their_clips(main, tmp_path):
+    """In results, in a repaired part, in a packed file and in a merged cache."""
+    root, table, cache = tmp_path / "audio", tmp_path / "clips.csv", tmp_path / "cache"
+    root.mkdir()
+    rows = []
+    for k in range(12):
+        label = ("complete", "half")[k % 2]
+        soundfile.write(root / f"{k}.wav", wave(4000 + k), RATE)
+        if label == "half":
+            cut(root / f"{k}.wav", 0.5)
+        rows.append(f"{label}{k},{k}.wav,{label},{k // 2 % 3}\n")
+    table.write_text("clip_id,path,label,fold\n" + "".join(rows))
+    options = {"manifest": table, "root": root, "cache": cache, "allow_truncated": 0.6}
+    extract("melstats", **options)
+    scored = main(
+        *("evaluate", "--task", table, "-e", "melstats", "--cache", cache),
+        *("--reports", tmp_path / "reports"),
+    )
+    assert "6 of 12 clips: truncated recordings" in scored.stdout, scored.stderr
+    notes = embeddings.find_embeddings(cache, "melstats", "clips").index.notes
+    assert notes.keys() == {f"half{k}" for k in range(1, 12, 2)}
+    parts = sorted(cache.rglob("part-*.h5"))
+    parts[0].write_bytes(parts[0].read_bytes()[:-1])
+    assert main("cache", "repair", "melstats", "clips", "--cache", cache).returncode == 0
+    assert embeddings.find_embeddings(cache, "melstats", "clips").index.notes == notes
+    packed, merged = tmp_path / "packed.h5", tmp_path / "merged"
+    packing = main("cache", "pack", "melstats", "clips", "-o", packed, "--cache", cache)
+    assert packing.returncode == 0, packing.stderr
+    for source in (packed, cache):
+        merging = main("cache", "merge", source, "--cache", merged / source.name)
+        assert merging.returncode == 0, merging.stderr
+        found = embeddings.find_embeddings(merged / source.name, "melstats", "clips")
+        assert found.index.notes == notes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only the GNU C library can catch them")
+def test_messages_of_the_decoder_belong_to_their_file(tmp_path, capfd):
+    """libmpg123 prints them without a name, from several threads at once."""
+    root = tmp_path / "audio"
+    root.mkdir()
+    comment = b"COMM\0\0\0\4\0\0\0eng"  # a comment without its text
+    for k in range(6):
+        soundfile.write(root / f"{k}.mp3", wave(40000), 44100)
+        content = (root / f"{k}.mp3").read_bytes()
+        if k % 2:
+            (root / f"{k}.mp3").write_bytes(b"ID3\3\0\0\0\0\0\x0e" + comment + content)
+    [summary] = extract("melstats", audio=root, cache=tmp_path / "cache")
+    message = "libmpg123: error: No comment text / valid description?"
+    assert summary.notes == {str(k): [message] for k in (1, 3, 5)}
+    assert summary.failed == {}
+    assert capfd.readouterr().err == ""
 
 
 def test_a_folder_is_walked_in_the_same_way(folder, tmp_path, content):

@@ -177,7 +177,7 @@ def truncated(folder):
 
 
 @pytest.mark.parametrize(
-    "make, reason", [(nan_at_the_end, "1 of 80000 samples are NaN"), (truncated, "damaged")]
+    "make, reason", [(nan_at_the_end, "1 of 80000 samples are NaN"), (truncated, "truncated: ")]
 )
 def test_what_is_wrong_at_the_end_fails_the_clip_and_no_other(tmp_path, pieces, make, reason):
     make(tmp_path / "audio")
@@ -189,6 +189,25 @@ def test_what_is_wrong_at_the_end_fails_the_clip_and_no_other(tmp_path, pieces, 
     assert clip_id == "a"
     assert reason in said
     assert str(tmp_path) not in said
+
+
+def test_progress_goes_on_within_a_recording(tmp_path, pieces):
+    wave = noise(16000 * 20)
+    folder = written(tmp_path / "audio", wave)
+    wave[-1] = np.nan
+    written(folder, wave, "bad.wav", subtype="FLOAT")
+    ticks = []
+    options = {"audio": folder, "weights": ["harmonic-cnn=random:0"]}
+    extract(
+        "harmonic-cnn", cache=tmp_path, progress=lambda name, *tick: ticks.append(tick), **options
+    )
+    clips, seconds, failures = (np.array(column) for column in zip(*ticks, strict=True))
+    assert (clips.sum(), failures.sum()) == (1, 1)
+    assert seconds.sum() == pytest.approx(20)  # those of a failure are taken back
+    within = seconds[(clips == 0) & (failures == 0)]
+    assert len(within) >= 6
+    assert within.max() < 10  # two blocks, since the first windows need both
+    assert within.sum() > 30
 
 
 def test_only_windows_can_be_seen_one_after_another(tmp_path):
@@ -241,7 +260,9 @@ def test_of_a_cropped_clip_the_begin_only_is_decoded(tmp_path, decoded):
 def test_too_long_a_clip_is_refused_undecoded(tmp_path, decoded):
     folder = written(tmp_path / "audio", np.zeros(16000 * 301))
     [summary] = extract("weanet", audio=folder, cache=tmp_path / "c", weights=["weanet=random:0"])
-    assert summary.failed == {"a": "301.0 s long; weanet takes at most 300 s"}
+    assert summary.failed["a"].startswith(
+        "301.0 s long; weanet takes at most 300 s, since it reads"
+    )
     assert decoded == []
 
 
