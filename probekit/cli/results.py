@@ -180,22 +180,34 @@ def paper_table(
         str | None, typer.Option("-o", "--out", metavar="FILE", help="Output file; else printed.")
     ] = None,
     intervals: Annotated[bool, typer.Option(help="With 95 % intervals.")] = True,
-    digits: Annotated[int, typer.Option(min=0, max=6, help="Decimals.")] = 3,
+    digits: Annotated[
+        int | None,
+        typer.Option(min=0, max=6, help="Decimals; by default 3, in percent 1."),
+    ] = None,
+    percent: Annotated[
+        bool, typer.Option("--percent", help="Accuracy, F1 and areas under curves in percent.")
+    ] = False,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=TEXT", help="Another name for a row; repeatable."),
+    ] = None,
     reports: options.Reports = None,
 ) -> None:
     """Make a table for a paper: embeddings as rows, tasks as columns.
 
     The best score is bold; a dagger marks scores that the paired test does not distinguish from it.
-    Published scores and notes follow.
+    Runs over several seeds are one row, mean ± standard deviation. Published scores and notes
+    follow.
 
     [bold]Examples[/bold]
 
       probekit results table --task fsdd --task gtzan --format latex -o table.tex
 
-      probekit results table --task fsdd --no-intervals
+      probekit results table --task fsdd --no-intervals --percent --rename "vggish=VGGish"
     """
     from pathlib import Path
 
+    from probekit.errors import ProbekitError
     from probekit.report import leaderboard_table, table_format
     from probekit.utils import atomic
 
@@ -206,11 +218,17 @@ def paper_table(
         for group in _load_groups(name, reports, embedding or ())
     ]
     if table_type == "csv":
-        text = leaderboard_table.records_csv(groups)
+        if percent or digits is not None:
+            raise ProbekitError(
+                "--format csv writes scores with all digits, from 0 to 1; leave out --percent and "
+                "--digits"
+            )
+        text = leaderboard_table.records_csv(groups, rename or ())
     else:
-        text = table_format.render(
-            leaderboard_table.build_table(groups, intervals=intervals, digits=digits), table_type
+        table = leaderboard_table.build_table(
+            groups, intervals=intervals, digits=digits, percent=percent, rename=rename or ()
         )
+        text = table_format.render(table, table_type)
     if out is None:
         print(text, end="")  # noqa: T201
         return

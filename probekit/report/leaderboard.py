@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from probekit.metrics import metrics
@@ -44,6 +44,12 @@ class LeaderboardRow:
     def first_run(self) -> Result:
         """Result of the first seed."""
         return self.group.results[0]
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation of the scores over seeds; None of a single one."""
+        scores = [result["score"] for result in self.group.results]
+        return stdev(scores) if len(scores) > 1 else None
 
     @property
     def provenance(self) -> list[str]:

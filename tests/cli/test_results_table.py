@@ -24,6 +24,18 @@ def test_only_some_embeddings(main, scored):
     assert {row["embedding"] for row in rows if row["source"] == "here"} == {"bad"}
 
 
+def test_percent_and_names(main, scored):
+    options = ("results", "table", "--task", "mine", "--reports", scored.root)
+    done = main(*options, "--percent", "--no-intervals", "--rename", "good=Our network")
+    assert done.returncode == 0, done.stderr
+    assert "| accuracy (%) |" in done.stdout and "| Our network |" in done.stdout
+    assert "| 90.0<sup>" in done.stdout  # published, too
+    done = main(*options, "--percent", "--format", "csv")
+    assert done.returncode == 2 and "leave out --percent and --digits" in done.stderr
+    done = main(*options, "--rename", "god=x")
+    assert done.returncode == 2 and "unknown row 'god'. Did you mean 'good'" in done.stderr
+
+
 def test_what_is_not_there_is_said(main, scored, tmp_path):
     done = main("results", "table", "--task", "none", "--reports", scored.root)
     assert done.returncode == 2 and "no results for 'none'" in done.stderr

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 
 from probekit.cache import import_export
 from probekit.data import manifest as manifests
+from probekit.errors import ProbekitError
+from probekit.metrics import metrics
 from probekit.probes import evaluate
-from probekit.report import leaderboard_table
+from probekit.report import leaderboard_table, table_format
 from probekit.scores import comparison, groups
 
 CARD = """
@@ -116,6 +119,93 @@ def test_a_single_run_is_not_called_the_best(store):
     grid = leaderboard_table.build_table([one])
     assert not grid.rows[0][1].bold
     assert not any("Bold" in text for _, text in grid.notes)
+
+
+def seeded(found, shifts):
+    """The same groups, each as if it had been run with several seeds."""
+    groups_of_seeds = []
+    for group in found:
+        [first] = group.results
+        results = tuple(
+            {**first, "score": first["score"] + shift, "seed": k} for k, shift in enumerate(shifts)
+        )
+        groups_of_seeds.append(replace(group, results=results, paths=group.paths * len(shifts)))
+    return groups_of_seeds
+
+
+def test_seeds_are_mean_and_standard_deviation(store):
+    [bad] = [e for e in entries(store, "one") if e.label == "bad"]
+    shifts = (-0.02, 0.0, 0.05)
+    [group] = seeded([bad], shifts)
+    grid = leaderboard_table.build_table([group], intervals=False)
+    mean, sd = bad.score + np.mean(shifts), np.std(shifts, ddof=1)
+    assert grid.rows[0][1].text == f"{mean:.3f} ± {sd:.3f}"
+    assert ("", "±: standard deviation over 3 seeds.") in grid.notes
+    assert rf"{mean:.3f} $\pm$ {sd:.3f}" in table_format.to_latex(grid)
+    [row, *_] = csv.DictReader(io.StringIO(leaderboard_table.records_csv([group])))
+    assert float(row["sd"]) == pytest.approx(sd, rel=1e-12) and row["seeds"] == "3"
+    single = leaderboard_table.build_table([bad])
+    assert "±" not in single.rows[0][1].text + str(single.notes)
+
+
+def test_shares_in_percent_and_losses_as_they_are(store):
+    found = entries(store, "one", "two")
+    grid = leaderboard_table.build_table(found, percent=True)
+    assert grid.columns == ("embedding", "one, accuracy (%)", "two, log-loss ↓")
+    own = {row[0].text: row for row in grid.rows}
+    plain = {row[0].text: row for row in leaderboard_table.build_table(found, digits=9).rows}
+    for name in ("good", "bad"):
+        numbers = [float(x) for x in re.findall(r"[\d.]+", plain[name][1].text)]
+        in_percent = [f"{100 * number:.1f}" for number in numbers]
+        assert re.findall(r"[\d.]+", own[name][1].text) == in_percent
+        losses = [float(x) for x in re.findall(r"[\d.]+", plain[name][2].text)]
+        assert re.findall(r"[\d.]+", own[name][2].text) == [f"{loss:.3f}" for loss in losses]
+    assert own["A & B (published)"][1].text == "87.6"  # 0.8765, as Python rounds it
+    assert own["A & B (published)"][2].text == "0.876"
+    grid = leaderboard_table.build_table(found, percent=True, digits=0, intervals=False)
+    assert re.fullmatch(r"\d+", grid.rows[0][1].text)
+
+
+def test_every_share_is_from_0_to_1_and_nothing_else_is_called_one():
+    rng = np.random.default_rng(0)
+    single = rng.integers(0, 4, 200)
+    multi = np.maximum(np.eye(4, dtype=int)[single], rng.integers(0, 2, (200, 4)))
+    for metric in [*metrics.METRICS.values(), metrics.get_metric("top-2")]:
+        kind = metric.targets[0]
+        targets = {"single": single, "multi": multi, "regression": rng.normal(size=(200, 4))}[kind]
+        perfect = np.eye(4)[single] if kind == "single" else targets.astype(float)
+        worst = 30 * rng.normal(size=(200, 4)) if kind == "regression" else 1 - perfect
+        scores = [metric.score(targets, s) for s in (perfect, worst)]
+        share = max(scores) == pytest.approx(1) and min(scores) >= 0 and metric.higher_is_better
+        assert leaderboard_table.ScoreFormat(percent=True).in_percent(metric.name) == share, metric
+
+
+def test_rows_can_have_other_names(store):
+    found = entries(store, "one")
+    names = ["good=Our network", "A & B (published)=Baseline [3]"]
+    grid = leaderboard_table.build_table(found, rename=names)
+    assert {row[0].text for row in grid.rows} == {"Our network", "alike", "bad", "Baseline [3]"}
+    rows = list(csv.DictReader(io.StringIO(leaderboard_table.records_csv(found, names))))
+    assert [r["embedding"] for r in rows if r["source"] == "S, 2020"] == ["Baseline [3]"]
+    # a name of the row may hold the sign that ends it
+    labeled = [replace(group, label=f"{group.label}:pool=mean") for group in found]
+    grid = leaderboard_table.build_table(labeled, rename=["good:pool=mean=a=b"])
+    assert "a=b" in {row[0].text for row in grid.rows}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("goood=x", "unknown row 'goood'. Did you mean 'good'"),
+        ("good", "NAME=TEXT"),
+        ("good=", "--rename good=: a row must have a name"),
+        ("good=bad", "two rows would be called 'bad'"),
+    ],
+)
+def test_names_that_cannot_be(store, name, words):
+    for make in (leaderboard_table.build_table, leaderboard_table.records_csv):
+        with pytest.raises(ProbekitError, match=re.escape(words)):
+            make(entries(store, "one"), rename=[name])
 
 
 def test_what_cannot_be_tested_says_so(store):
