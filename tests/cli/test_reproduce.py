@@ -62,21 +62,6 @@ def test_counts_need_no_data(main, tmp_path):
     assert sum(line.split("|")[7].strip() == "0" for line in text.splitlines()[4:34]) == 30
 
 
-def test_another_reading_of_a_table_is_computed_by_request_only(main, tmp_path):
-    place = ("--reports", tmp_path, "--cache", tmp_path / "c", "--json")
-    tables = {
-        only: {
-            s["table"]
-            for s in json.loads(main("reproduce", "hung2022", *only, *place).stdout)["scores"]
-        }
-        for only in ((), ("--only", "table-1-loss"))
-    }
-    assert tables == {
-        (): {"table-1", "table-2"},
-        ("--only", "table-1-loss"): {"table-1-loss"},
-    }
-
-
 def test_what_students_need_is_said(main, tmp_path):
     done = main("reproduce", "lee2019", "--reports", tmp_path, "--cache", tmp_path / "c")
     assert done.returncode == 1

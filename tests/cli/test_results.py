@@ -32,10 +32,26 @@ def test_show_tells_folds_classes_and_settings(main, scored):
     for word in ("neighbours", "distance", "published", "3 divisions of the training clips"):
         assert word in done.stdout
     lines = done.stdout.splitlines()
-    classes = lines[next(k for k, line in enumerate(lines) if line.startswith("class")) + 1 :]
+    head = next(k for k, line in enumerate(lines) if line.startswith("class"))
+    assert lines[head].endswith("recall, all test clips")
+    classes = lines[head + 1 :]
     assert {line.split("  ")[0] for line in classes} == {"yes", "no", "a, b"}
     scores = [float(line.split()[-1]) for line in classes]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_show_has_one_definition_of_class_scores_whoever_stored_them(main, scored):
+    arguments = ("results", "show", "good/knn", "--task", "mine", "--reports", scored.root)
+    before = main(*arguments).stdout
+    [path] = [f for f, r in zip(scored.files, scored.results, strict=True) if r["probe"] == "knn"]
+    result = json.loads(path.read_text())
+    del result["class_scores"]  # as earlier versions stored it: means over folds
+    result["per_class"] = {
+        name: {**row, "score": 0.123} for name, row in result["per_class"].items()
+    }
+    path.write_text(json.dumps(result))
+    done = main(*arguments)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", before)
 
 
 def test_show_of_seeds_shows_each(main, scored):

@@ -210,3 +210,15 @@ def test_a_rehearsal_has_weights_for_all_and_is_short(places, tmp_path):
     assert score.status == "computed", score.reason
     assert "trained for 1 epoch, recipe default has 200" in score.provenance
     assert score.uses_standins and score.difference is None  # weights that were drawn at random
+
+
+def test_another_reading_of_a_table_is_computed_by_request_only():
+    card = cards.load_paper_card("hung2022")
+
+    def parts(*only):
+        selected = arguments.select_parts(card, only)
+        return [part.name for part in (*selected.tables, *selected.figures)]
+
+    assert parts() == ["table-1", "table-2", "figure-2-dcase", "figure-2-mtat"]
+    assert parts("table-1-loss") == ["table-1-loss"]
+    assert parts("table-1-loss", "table-1") == ["table-1", "table-1-loss"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from probekit.errors import DataError
 from probekit.metrics import metrics
-from probekit.metrics.per_class import Scores, class_score_title
+from probekit.metrics.per_class import Scores, class_score_name, class_score_rule
 from probekit.report.html.axis import Axis, nice_axis
 from probekit.report.leaderboard import (
     BEST,
@@ -259,12 +259,12 @@ def class_scores_view(board: Leaderboard) -> dict[str, Any] | None:
         )
     values = [score for row in rows for score in row["scores"] if score is not None]
     shares = all(0 <= value <= 1 for value in values)
+    metric = metrics.get_metric(board.metric_name)
+    noun = "target" if board.rows[0].first_run["target"] == "regression" else "class"
+    has_folds = any(len(row.first_run["folds"]) > 1 for row in board.rows)
     return {
-        "title": class_score_title(
-            metrics.get_metric(board.metric_name),
-            max(len(row.first_run["folds"]) for row in board.rows),
-        ),
-        "of": "target" if board.rows[0].first_run["target"] == "regression" else "class",
+        "title": f"{class_score_name(metric)} of each {noun}"
+        + f", {class_score_rule(metric)}" * has_folds,
         "axis": Axis(0.0, 1.0, ()) if shares else nice_axis([0.0, *values]),
         "rows": rows,
     }

@@ -196,6 +196,32 @@ def test_classes_of_all_runs_with_bars(store):
     read = Reader("<table " + table[: table.index("</table>") + 8])
     widths = [own["width"] for own in read.each("rect")]
     assert widths == ["100%", "50%", "100%", "100%"]  # f leads, then e; bell, then rain
+    assert "Recall of each class<small>" in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "title", "score"),
+    [
+        ("accuracy", "Recall of each class, all test clips", "0.667"),  # 1 of 1 and 1 of 2
+        ("roc-auc", "ROC-AUC of each class, mean over folds", None),
+    ],
+)
+def test_the_definition_of_class_scores_is_in_their_title(store, metric, title, score):
+    targets = np.array([0, 0, 1, 1, 1, 0])
+    multi = metric == "roc-auc"
+    tags = np.eye(2, dtype=int)[targets]
+    store.clips(
+        "x",
+        tags if multi else targets,
+        ["bell", "rain"],
+        target="multi" if multi else "single",
+        folds=2,
+    )
+    store.run("x", "e", np.eye(2)[[0, 1, 1, 1, 1, 0]], metric=metric)
+    text = store.text()
+    assert f"{title}<small>" in text
+    table = text[text.index('class="sortable classes"') :]
+    assert score is None or score in table[: table.index("</table>")]
 
 
 def test_label_efficiency_has_a_panel_for_each_embedding(small):
