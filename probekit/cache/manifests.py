@@ -1,5 +1,6 @@
 """Manifests saved in a cache, so that evaluating needs no audio and no dataset folder."""
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,40 @@ def save_manifest(cache: Path, manifest: Manifest) -> Path:
     except OSError as error:
         raise CacheError(not_writable_message(path, error)) from error
     return path
+
+
+def restore_manifest(cache: Path, name: str, content: bytes, mtime: int) -> None:
+    """Write the file of a saved manifest with its time, unless a newer one is there.
+
+    Parameters
+    ----------
+    cache : pathlib.Path
+        The cache root.
+    name : str
+        Name of the file.
+    content : bytes
+        Of the file.
+    mtime : int
+        Time of its last change in nanoseconds: the newest manifest of a name is the one in use.
+
+    Raises
+    ------
+    CacheError
+        If it cannot be written.
+    """
+    path = cache / "manifests" / name
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+        os.utime(temporary, ns=(mtime, mtime))
+
+    if path.exists() and path.stat().st_mtime_ns >= mtime:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.atomic_write(path, write)
+    except OSError as error:
+        raise CacheError(not_writable_message(path, error)) from error
 
 
 def saved_paths(cache: Path, names: Iterable[str]) -> list[Path]:

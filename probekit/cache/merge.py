@@ -10,9 +10,10 @@ from probekit.cache import embeddings, integrity, layout, pack, part, training_c
 from probekit.cache.head import SavedHead, read_packed_head, save_head
 from probekit.cache.index import Index, index_file, load_index
 from probekit.cache.layout import Layout
+from probekit.cache.manifests import all_paths, restore_manifest
 from probekit.cache.training_clips import TrainingClips
 from probekit.errors import CacheError
-from probekit.utils import atomic, locking
+from probekit.utils import locking
 from probekit.utils.text import summarize_ids
 
 _BATCH = 256 << 20  # bytes of parts in memory at once
@@ -107,6 +108,8 @@ def merge_caches(
     for path in sources:
         if path.is_dir():
             _copy_manifests(path, into)
+        else:
+            pack.unpack_manifests(path, into)
     return summaries
 
 
@@ -310,15 +313,8 @@ def _write(path: Path, content: part.Part) -> None:
 
 def _copy_manifests(source: Path, into: Path) -> None:
     """Copy the saved manifests with their times: the newest is the one that is used."""
-    for path in sorted((source / "manifests").glob("*.parquet")):
-        target = into / "manifests" / path.name
-        if target.exists() and target.stat().st_mtime_ns >= path.stat().st_mtime_ns:
-            continue
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            atomic.atomic_copy(path, target)
-        except OSError as error:
-            raise CacheError(layout.not_writable_message(target, error)) from error
+    for path in sorted(all_paths(source)):
+        restore_manifest(into, path.name, path.read_bytes(), path.stat().st_mtime_ns)
 
 
 def _no_progress(description: str, done: int, total: int) -> None:

@@ -14,14 +14,18 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from probekit import cards
 from probekit._typing import Array
 from probekit.cache import integrity, part, training_clips
 from probekit.cache.embeddings import Embeddings
 from probekit.cache.layout import Layout, choose_buckets
+from probekit.cache.manifests import restore_manifest, saved_name, saved_paths
 from probekit.errors import CacheError
 from probekit.utils import atomic
 
-PACK_ATTRIBUTES = ("dataset", "note")  # attributes that parts lack
+PACK_ATTRIBUTES = ("dataset", "note", "manifests")  # attributes that parts lack
+_REQUIRED = ("dataset", "note")  # files without clip tables were written before
+_MANIFESTS = "manifests"  # group of clip tables, as the bytes of their Parquet files
 _SLACK = 1 << 20  # bytes for what HDF5 writes around the arrays
 
 
@@ -44,7 +48,8 @@ def pack_embeddings(
 ) -> Path:
     """Write embeddings to one file, atomically and in constant memory.
 
-    Clips are in no particular order; row i belongs to ``clip_id[i]``.
+    Clips are in no particular order; row i belongs to ``clip_id[i]``. The saved manifests of their
+    tasks (labels, splits, groups) are in the file, too.
 
     Parameters
     ----------
@@ -74,12 +79,18 @@ def pack_embeddings(
         _in_memory(name, part.encode_texts(texts))
         for name, texts in training_clips.packed_columns(embeddings.folder.parent).items()
     ]
+    tables = find_manifests(embeddings)
+    arrays += [
+        _in_memory(f"{_MANIFESTS}/{table.name}", np.frombuffer(table.read_bytes(), "u1"))
+        for table in tables
+    ]
+    times = {table.name: table.stat().st_mtime_ns for table in tables}
     size = sum(array.nbytes for array in arrays)
 
     def write(temp: Path) -> None:
         _reserve(temp, size + _SLACK)
         try:
-            _allocate(temp, arrays, embeddings)
+            _allocate(temp, arrays, embeddings, times)
         except RuntimeError as error:  # h5py's error for some disk faults
             raise OSError(errno.EIO, str(error)) from error
         with h5py.File(temp, "r") as file:
@@ -112,10 +123,13 @@ def read_packed_layout(path: Path) -> Layout:
     """
     with part.open_part(path) as file:
         meta = part.read_meta(file)
-        if not set(PACK_ATTRIBUTES) <= set(meta):
+        if not set(_REQUIRED) <= set(meta):
             raise CacheError(
                 f"{path}: not a packed file; 'probekit cache pack' writes packed files"
             )
+        for name in meta.get("manifests", {}):
+            if Path(name).name != name or not name.endswith(".parquet"):
+                raise CacheError(f"{path}: {name!r} cannot be the name of a clip table")
         clips = max(1, len(file["clip_id"]))
         return Layout(
             extractor=meta["extractor"],
@@ -126,6 +140,25 @@ def read_packed_layout(path: Path) -> Layout:
             dtype=meta["dtype"],
             provenance=meta["note"],
         )
+
+
+def find_manifests(embeddings: Embeddings) -> list[Path]:
+    """Return the newest saved manifest of each task on the dataset of some embeddings."""
+    dataset = embeddings.layout.dataset
+    tasks = [card.name for card in cards.load_valid_task_cards() if card.dataset == dataset]
+    newest: dict[str, Path] = {}
+    for path in saved_paths(embeddings.folder.parent.parent, {dataset, *tasks}):
+        newest.setdefault(saved_name(path), path)
+    return [newest[name] for name in sorted(newest)]
+
+
+def unpack_manifests(path: Path, cache: Path) -> None:
+    """Save the clip tables of a packed file in a cache, with their times: the newest counts."""
+    with part.open_part(path) as file:
+        times = part.read_meta(file).get("manifests", {})
+        tables = {name: file[f"{_MANIFESTS}/{name}"][:].tobytes() for name in times}
+    for name, content in tables.items():
+        restore_manifest(cache, name, content, times[name])
 
 
 def _clip_columns(table: pd.DataFrame) -> Iterator[_OutputArray]:
@@ -196,7 +229,9 @@ def _in_memory(name: str, values: Array) -> _OutputArray:
     return _OutputArray(name, values.shape, values.dtype.str, lambda: [values])
 
 
-def _allocate(path: Path, arrays: Sequence[_OutputArray], embeddings: Embeddings) -> None:
+def _allocate(
+    path: Path, arrays: Sequence[_OutputArray], embeddings: Embeddings, times: dict[str, int]
+) -> None:
     """Create a file with space for every array, and nothing in them.
 
     HDF5 ends the process if it writes to a full disk; so it writes only a few kB.
@@ -207,6 +242,7 @@ def _allocate(path: Path, arrays: Sequence[_OutputArray], embeddings: Embeddings
     with h5py.File(path, "w", userblock_size=part.USER_BLOCK, libver=("v110", "v110")) as file:
         meta = {**embeddings.meta, "dataset": embeddings.layout.dataset}
         meta["note"] = embeddings.layout.provenance
+        meta["manifests"] = times
         meta.pop(part.NOTES, None)
         if embeddings.index.notes:
             meta[part.NOTES] = embeddings.index.notes

@@ -15,6 +15,7 @@ app = typer.Typer(invoke_without_command=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Extractor, written as after -e.")]
 Dataset = Annotated[str, typer.Argument(help="The dataset's name.")]
+_NO_TABLE = "no clip table: none is saved in this cache; evaluate needs the dataset's folder"
 
 
 @app.callback()
@@ -317,7 +318,8 @@ def pack(
 ) -> None:
     """Write all embeddings of one extractor and dataset to one HDF5 file, to be shared.
 
-    h5py alone reads it (cache/README.md shows how); probekit cache merge copies it into a cache.
+    The clip table goes with them, so that evaluate works where the file is merged into a cache
+    (probekit cache merge). h5py alone reads the file (cache/README.md shows how).
 
     [bold]Example[/bold]
 
@@ -325,7 +327,8 @@ def pack(
     """
     from probekit.cache.embeddings import find_embeddings
     from probekit.cache.layout import cache_root
-    from probekit.cache.pack import pack_embeddings
+    from probekit.cache.manifests import saved_name
+    from probekit.cache.pack import find_manifests, pack_embeddings
 
     entry = find_embeddings(cache_root(cache), embedding, dataset)
     with output.make_progress("arrays") as bar:
@@ -333,7 +336,10 @@ def pack(
         path = pack_embeddings(
             entry, Path(out), lambda done, total: bar.update(line, completed=done, total=total)
         )
-    _print_file(path, len(entry.clip_ids), entry, json)
+    tables = [saved_name(table) for table in find_manifests(entry)]
+    _print_file(path, len(entry.clip_ids), entry, json, clip_tables=tables)
+    if not json:
+        output.say(f"  clip tables: {', '.join(tables)}" if tables else f"  {_NO_TABLE}")
 
 
 @app.command()
@@ -439,12 +445,12 @@ def import_(
         )
 
 
-def _print_file(path: Path, clips: int, entry: "Embeddings", json: bool) -> None:
+def _print_file(path: Path, clips: int, entry: "Embeddings", json: bool, **facts: object) -> None:
     """Print what was written, the notes of these embeddings, and how many clips they lack."""
     size, notes, failures = path.stat().st_size, entry.layout.provenance, len(entry.failures)
     if json:
         output.print_json(
-            {"file": path, "clips": clips, "size": size, "failed": failures, "note": notes}
+            {"file": path, "clips": clips, "size": size, "failed": failures, "note": notes, **facts}
         )
         return
     output.say(f"{path}: {clips:,} clips, {output.format_size(size)}")

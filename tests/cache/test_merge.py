@@ -1,5 +1,8 @@
 import errno
+import json
+import os
 
+import h5py
 import numpy as np
 import pytest
 
@@ -50,6 +53,57 @@ def test_two_caches_become_one(tmp_path, put, toy, same):
     assert {p: p.read_bytes() for p in done.folder.glob("*.h5")} == before
     [thrice] = merge.merge_caches([tmp_path / "a", tmp_path / "b", tmp_path / "b"], tmp_path / "c")
     assert (thrice.added, thrice.known) == (0, 30)  # each clip once, however many sources hold it
+
+
+def clip_table(name="songs", split="train", count=20):
+    rows = [
+        {"clip_id": clip_id, "path": f"{clip_id}.wav", "labels": ("a", "b")[k % 2], "split": split}
+        for k, clip_id in enumerate(ids(range(count)))
+    ]
+    return manifest.from_rows(name, rows)
+
+
+def test_a_packed_file_brings_its_newest_clip_table(tmp_path, put):
+    folder = put(tmp_path / "a", range(20))
+    older = manifests.save_manifest(tmp_path / "a", clip_table(split="test"))
+    os.utime(older, ns=(10**18, 10**18))
+    newer = manifests.save_manifest(tmp_path / "a", clip_table())
+    os.utime(newer, ns=(10**18 + 5, 10**18 + 5))
+    manifests.save_manifest(tmp_path / "a", clip_table("other"))
+    path = pack.pack_embeddings(embeddings.Embeddings(folder), tmp_path / "p.h5")
+    assert part.verify_part(path) is None
+    merge.merge_caches([path], tmp_path / "c")
+    [copy] = (tmp_path / "c" / "manifests").iterdir()
+    assert copy.name == newer.name and copy.read_bytes() == newer.read_bytes()
+    assert copy.stat().st_mtime_ns == 10**18 + 5
+    clips = manifests.latest_manifest(tmp_path / "c", "songs")
+    assert clips.digest() == clip_table().digest()
+    # a newer table of the target stays the newest, and the same one is not written again
+    mine = manifests.save_manifest(tmp_path / "c", clip_table(split="valid"))
+    merge.merge_caches([path], tmp_path / "c")
+    assert manifests.saved_paths(tmp_path / "c", ["songs"]) == [mine, copy]
+    content = part.read_part(next((tmp_path / "c").glob("*/songs/*.h5")))
+    assert not set(pack.PACK_ATTRIBUTES) & set(content.meta)
+
+
+def test_a_packed_file_of_before_clip_tables_is_merged(tmp_path, put):
+    path = pack.pack_embeddings(embeddings.Embeddings(put(tmp_path / "a")), tmp_path / "p.h5")
+    with h5py.File(path, "r+") as file:
+        del file.attrs["manifests"]
+    part.write_digest(path)
+    [done] = merge.merge_caches([path], tmp_path / "c")
+    assert done.added == 12 and not (tmp_path / "c" / "manifests").exists()
+
+
+@pytest.mark.parametrize("name", ["../songs-0.parquet", "/songs-0.parquet", "songs.csv"])
+def test_clip_tables_cannot_leave_the_cache(tmp_path, put, name):
+    path = pack.pack_embeddings(embeddings.Embeddings(put(tmp_path / "a")), tmp_path / "p.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["manifests"] = json.dumps({name: 1})
+    part.write_digest(path)
+    with pytest.raises(CacheError, match="cannot be the name of a clip table"):
+        merge.merge_caches([path], tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.parametrize("at_once", [1, 1 << 30])

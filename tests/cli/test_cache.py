@@ -101,13 +101,15 @@ def test_merge_pack_and_export(main, cache, tmp_path):
     packed = tmp_path / "m.h5"
     done = main("cache", "pack", "melstats", "tiny", "-o", packed, "--cache", cache)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{packed}: 24 clips" in done.stdout
+    done_text = done.stdout
+    assert f"{packed}: 24 clips" in done_text
     done = main(
         "cache", "pack", "melstats", "tiny", "-o", tmp_path / "j.h5", "--cache", cache, "--json"
     )
     told = json.loads(done.stdout)
     assert (told["file"], told["clips"], told["failed"]) == (str(tmp_path / "j.h5"), 24, 0)
     assert told["size"] == (tmp_path / "j.h5").stat().st_size
+    assert told["clip_tables"] == ["tiny"] and "clip tables: tiny" in done_text
     other = tmp_path / "other"
     done = main("cache", "merge", packed, cache, "--cache", other)
     assert "24 clips added, 0 already present" in done.stdout  # though two sources hold them
@@ -136,6 +138,22 @@ def test_merge_pack_and_export(main, cache, tmp_path):
     done = main("cache", "merge", tmp_path / "gone", "--cache", other)
     assert done.returncode == 2
     assert "neither a cache with embeddings nor a packed file" in done.stderr
+
+
+def test_a_colleague_evaluates_what_was_packed(main, cache, tmp_path):
+    packed, other = tmp_path / "m.h5", tmp_path / "other"
+    main("cache", "pack", "melstats", "tiny", "-o", packed, "--cache", cache)
+    shutil.rmtree(cache)
+    assert main("cache", "merge", packed, "--cache", other).returncode == 0
+    done = main("evaluate", "--task", "tiny", "-e", "melstats", "--probe", "knn", "--cache", other)
+    assert done.returncode == 0, done.stderr
+    assert "24 of 24" in done.stdout
+
+
+def test_a_cache_without_clip_table_is_packed_with_a_word(main, cache, tmp_path):
+    shutil.rmtree(cache / "manifests")
+    done = main("cache", "pack", "melstats", "tiny", "-o", tmp_path / "m.h5", "--cache", cache)
+    assert done.returncode == 0 and "no clip table: none is saved in this cache" in done.stdout
 
 
 def test_notes_and_failures_are_told(main, corpus, tmp_path):
