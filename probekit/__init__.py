@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from probekit.scores.comparison import compare
     from probekit.scores.store import results
     from probekit.tasks.task import load_task
+    from probekit.training.train import train
 
 _LAZY = {
     "LinearProbe": "probekit.probes.linear_classifier:LinearProbe",
@@ -37,6 +38,7 @@ _LAZY = {
     "load_task": "probekit.tasks.task:load_task",
     "open_cache": "probekit.api:open_cache",
     "results": "probekit.scores.store:results",
+    "train": "probekit.training.train:train",
 }
 
 __version__ = "0.1.0"
@@ -52,6 +54,7 @@ __all__ = [
     "load_task",
     "open_cache",
     "results",
+    "train",
 ]
 
 

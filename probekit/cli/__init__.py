@@ -51,12 +51,14 @@ def _register() -> None:
         report,
         reproduce,
         results,
+        train,
         weights,
     )
 
     app.command("extract")(extract.extract)
     app.command("evaluate")(evaluate.evaluate)
     app.command("compare")(compare.compare)
+    app.command("train")(train.train)
     app.command("distill")(distill.distill)
     app.add_typer(analyze.app, name="analyze")
     app.command("report")(report.report)

@@ -1,6 +1,8 @@
 """``probekit distill``: trains a student network, with cached embeddings as teachers."""
 
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,22 +105,8 @@ def distill(
       --fraction 0.1,0.3 --seeds 5
     """
     from probekit.distillation.distill import distill as train_students
-    from probekit.errors import ProbekitError
 
-    try:
-        fractions = [float(value) for value in fraction.split(",")]
-    except ValueError as error:
-        raise ProbekitError(
-            f"--fraction must be numbers separated by commas, got {fraction!r}"
-        ) from error
-    with output.make_progress("") as bar:
-        lines: dict[str, TaskID] = {}
-
-        def tick(label: str, done: int, total: int, note: str) -> None:
-            if label not in lines:
-                lines[label] = bar.add_task(label, total=total, note="")
-            bar.update(lines[label], completed=done, note=note)
-
+    with training_progress() as tick:
         results = train_students(
             task,
             student,
@@ -136,7 +124,7 @@ def distill(
             alignment=alignment,
             init=init,
             weights=weights or (),
-            fractions=fractions,
+            fractions=parse_fractions(fraction),
             seeds=seeds,
             folds=[fold.strip() for fold in folds.split(",")] if folds else (),
             device=device,
@@ -150,10 +138,36 @@ def distill(
     if json:
         output.print_json(results)
         return
-    _show(results, reports)
+    show_trainings(results, reports)
 
 
-def _show(results: "list[Result]", reports: str | None = None) -> None:
+@contextmanager
+def training_progress() -> Iterator[Callable[[str, int, int, str], None]]:
+    """Show a line of progress for each training; yield what advances it."""
+    with output.make_progress("") as bar:
+        lines: dict[str, TaskID] = {}
+
+        def tick(label: str, done: int, total: int, note: str) -> None:
+            if label not in lines:
+                lines[label] = bar.add_task(label, total=total, note="")
+            bar.update(lines[label], completed=done, note=note)
+
+        yield tick
+
+
+def parse_fractions(text: str) -> list[float]:
+    """Parse ``--fraction``: numbers separated by commas."""
+    from probekit.errors import ProbekitError
+
+    try:
+        return [float(value) for value in text.split(",")]
+    except ValueError as error:
+        raise ProbekitError(
+            f"--fraction must be numbers separated by commas, got {text!r}"
+        ) from error
+
+
+def show_trainings(results: "list[Result]", reports: str | None = None) -> None:
     """Print results as a table."""
     from probekit.scores.store import shown_notes
     from probekit.training.run_folder import folder_name
@@ -203,7 +217,7 @@ def _show(results: "list[Result]", reports: str | None = None) -> None:
                 f"{', '.join(edges)}; more --epochs may be better"
             )
     last = results[-1]
-    if last["settings"]["method"] not in ("feature-only", "concat", "film"):
+    if last["settings"].get("method") not in ("feature-only", "concat", "film"):
         fold = last["folds"][0]["fold"]
         option = f" --reports {shlex.quote(reports)}" if reports else ""
         output.say(

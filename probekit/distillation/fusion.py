@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from probekit.extractors.students.base import Student
+from probekit.training.objectives import StudentModel
 from probekit.utils.suggest import unknown_name_error
 
 
-class SupervisedOnly(nn.Module):
+class SupervisedOnly(StudentModel):
     """The student alone: for training without a teacher, with a regularizer or by transfer.
 
     Parameters
@@ -34,13 +35,7 @@ class SupervisedOnly(nn.Module):
     needs_teacher: ClassVar[bool] = False
 
     def __init__(self, student: Student, features: int = 0) -> None:
-        super().__init__()
-        self.student = student
-
-    def forward(self, waves: Tensor, teacher: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return logits and embedding."""
-        embedding = self.student.encode(waves)
-        return self.student.decode(embedding), embedding
+        super().__init__(student)
 
 
 class FeatureOnly(nn.Module):

@@ -117,7 +117,8 @@ def make_method(
 def freeze_encoder(student: Student) -> None:
     """Freeze the encoder, in evaluation mode, and train one linear layer on the mean of its frames.
 
-    This is ``fix``; the encoder's weights come from :func:`probekit.training.initial_weights.init_from_extractor`.
+    This is ``fix``; the encoder's weights come from
+    :func:`probekit.training.initial_weights.init_from_extractor`.
     """
     student.replace_classifier(PooledLinear(student.dim, student.classes))
     student.freeze()

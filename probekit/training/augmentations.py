@@ -6,6 +6,8 @@ mixing, python-acoustics for the spectra of noise, Park et al. (2019) for SpecAu
 (2018) for mixup.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -79,6 +81,7 @@ def colored_noise(
     return noise / noise.square().mean(1, keepdim=True).sqrt().clamp_min(1e-20)
 
 
+@lru_cache(maxsize=4)
 def noise_spectra(samples: int, sr: int, band: tuple[float, float] = NOISE_BAND) -> Tensor:
     """Return the amplitudes of each color's spectrum, shape (colors, samples // 2 + 1)."""
     frequency = torch.fft.rfftfreq(samples, 1 / sr, dtype=torch.float64)

@@ -106,6 +106,8 @@ class TrainBatches:
         Seed of order and crops.
     pin : bool
         Whether batches are in page-locked memory, for CUDA.
+    drop_last : bool
+        Whether clips that do not fill a batch are left out of an epoch, unless there is no other.
     """
 
     def __init__(
@@ -119,11 +121,13 @@ class TrainBatches:
         seed: int,
         *,
         pin: bool = False,
+        drop_last: bool = False,
     ) -> None:
         self.rows = np.asarray(rows, np.int64)
         self.crop_length = crop_length
         self.batch_size = batch_size
         self.seed = seed
+        self.drop_last = drop_last
         self._reader = _BatchReader(audio, frame_source, self.rows, crop_length, pin)
         values = np.asarray(targets)
         dtype = torch.int64 if values.ndim == 1 else torch.float32
@@ -170,6 +174,8 @@ class TrainBatches:
     def _batch_slices(self) -> list[slice]:
         """Return the slice of an epoch's order that each batch takes."""
         count = len(self.rows)
+        if self.drop_last and count > self.batch_size:
+            count -= count % self.batch_size
         edges = list(range(0, count, self.batch_size))
         if len(edges) > 1 and count - edges[-1] == 1:
             edges.pop()

@@ -52,6 +52,19 @@ class Objective(nn.Module):
         raise NotImplementedError
 
 
+class StudentModel(nn.Module):
+    """A network as :class:`Supervised` reads it, without frames beside the audio."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, waves: Tensor, frames: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return logits and embedding."""
+        embedding = self.student.encode(waves)
+        return self.student.decode(embedding), embedding
+
+
 class Supervised(Objective):
     """The task's loss, and a penalty on the embedding if there is one.
 

@@ -14,7 +14,7 @@ from probekit.errors import ProbekitError
 from probekit.utils.suggest import unknown_name_error
 
 Optimizer = Literal["adam", "sgd"]
-NAMES = ("default", "won", "hung2022")
+NAMES = ("default", "won", "hung2022", "lee2021", "lee2021-supervised")
 _F1 = "f1-samples"  # metric by which Won et al. select on DCASE2017
 _F1_BURN_IN = 10  # epochs before F1 selects
 
@@ -29,6 +29,7 @@ _STORED_KEYS = {
 
 _LATER_DEFAULTS = {
     "streams": None,
+    "unlabeled_batch_size": 32,
     "epsilon": 1e-8,
     "restore_best": True,
     "score_test": False,
@@ -74,6 +75,8 @@ class TrainingRecipe:
         Phases in order.
     batch_size : int >= 1
         Clips per step.
+    unlabeled_batch_size : int >= 1
+        Unlabeled clips per step, where an objective reads some.
     weight_decay : float >= 0
         L2 penalty, added to the gradient, in every phase.
     momentum : float
@@ -105,6 +108,7 @@ class TrainingRecipe:
     name: str
     phases: tuple[Phase, ...]
     batch_size: int = 16
+    unlabeled_batch_size: int = 32
     weight_decay: float = 1e-4
     momentum: float = 0.9
     epsilon: float = 1e-8
@@ -155,6 +159,7 @@ def get_recipe(
     epochs: int | None = None,
     batch: int | None = None,
     lr: float | None = None,
+    warm_up: int | None = None,
 ) -> TrainingRecipe:
     """Return a recipe for a task.
 
@@ -166,11 +171,15 @@ def get_recipe(
     the highest F1, from the eleventh on. That the phases are the same for DCASE2017 is not
     established. ``hung2022`` is the same but for the best epoch, which has the best metric on every
     task: the paper selects "based on the validation metric for each task", and takes the rest from
-    Won et al.
+    Won et al. ``lee2021`` has 20 epochs of Adam at 1e-4 without unlabeled clips, then 100 at 1e-5
+    with a new Adam; batches of 8 labeled and 32 unlabeled clips; no weight decay and no validation:
+    the last epoch is used, and test clips are scored after every epoch. ``lee2021-supervised`` has
+    200 epochs at 1e-4. On UrbanSound8K the paper has 10 epochs without unlabeled clips
+    (``--warm-up 10``).
 
     Parameters
     ----------
-    name : {"default", "won", "hung2022"}
+    name : {"default", "won", "hung2022", "lee2021", "lee2021-supervised"}
         Name of the recipe.
     metric : str
         Metric of the task.
@@ -181,6 +190,8 @@ def get_recipe(
         Batch size instead of the recipe's.
     lr : float > 0, optional
         Learning rate of the first phase; the others keep their ratio to it.
+    warm_up : int >= 1, optional
+        Number of epochs of a first phase that leaves streams out, instead of the recipe's.
 
     Raises
     ------
@@ -189,7 +200,10 @@ def get_recipe(
     """
     if name not in NAMES:
         raise unknown_name_error("recipe", name, NAMES)
-    recipe = _default() if name == "default" else _won2020(name, metric)
+    if name.startswith("lee2021"):
+        recipe = _lee2021(name)
+    else:
+        recipe = _default() if name == "default" else _won2020(name, metric)
     if epochs is not None:
         if epochs < len(recipe.phases):
             raise ProbekitError(
@@ -201,6 +215,13 @@ def get_recipe(
             burn_in=min(recipe.burn_in * epochs // recipe.epochs, epochs - 1),
             phases=_split_epochs(recipe.phases, epochs),
         )
+    if warm_up is not None:
+        first, *others = recipe.phases
+        if first.streams is None:
+            raise ProbekitError(f"recipe {name!r} has no warm-up; leave --warm-up out")
+        if warm_up < 1:
+            raise ProbekitError(f"--warm-up must be >= 1 epoch, got {warm_up}")
+        recipe = replace(recipe, phases=(replace(first, epochs=warm_up), *others))
     if batch is not None:
         if batch < 2:  # pairs within a batch, and batch normalization, need two
             raise ProbekitError(f"--batch must be >= 2, got {batch}")
@@ -229,6 +250,22 @@ def describe_changes(recipe: TrainingRecipe, metric: str) -> list[str]:
 
 def _default() -> TrainingRecipe:
     return TrainingRecipe("default", (Phase(200, "adam", 1e-3),), ties="loss", patience=20)
+
+
+def _lee2021(name: str) -> TrainingRecipe:
+    """Return the recipes of lee2021; what the paper leaves open is as Keras has it."""
+    warm_up = Phase(20, "adam", 1e-4, streams=("labeled",))
+    contrastive = (warm_up, Phase(100, "adam", 1e-5))
+    return TrainingRecipe(
+        name,
+        contrastive if name == "lee2021" else (Phase(200, "adam", 1e-4),),
+        batch_size=8,
+        weight_decay=0.0,
+        epsilon=1e-7,
+        select="last",
+        restore_best=False,
+        score_test=True,
+    )
 
 
 def _won2020(name: str, metric: str) -> TrainingRecipe:

@@ -185,7 +185,7 @@ def prepare_task(
         if not 0 < crop < float("inf"):
             raise ProbekitError(f"--crop must be > 0 s, got {crop:g}")
         built.check_length(int(Fraction(str(crop)) * built.rate))
-    audio = open_audio(card, clips, built.rate, cache, progress)
+    audio = open_audio(card.name, clips, built.rate, cache, progress)
     longest = Fraction(int(audio.lengths.max()), built.rate)
     default_length = max(int(min(built.crop, longest) * built.rate), built.min_samples)
     return TrainingTask(
@@ -200,7 +200,7 @@ def prepare_task(
 
 
 def open_audio(
-    card: TaskCard,
+    name: str,
     clips: Manifest,
     sr: int,
     cache: Path,
@@ -209,7 +209,7 @@ def open_audio(
     """Decode clips, as far as they are not, and open them; DataError without recordings."""
     if clips.root is None:
         raise DataError(
-            f"{card.name}: the folder of its recordings is not known, and a student needs audio. "
+            f"{name}: the folder of its recordings is not known, and a student needs audio. "
             "Give the folder with --root"
         )
     return AudioStore.open(clips, sr, cache / "sound", progress=progress)

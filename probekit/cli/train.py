@@ -1,0 +1,158 @@
+"""``probekit train``: trains a network on audio, from labels and unlabeled sound."""
+
+from typing import Annotated
+
+import typer
+
+from probekit.cli import options, output
+from probekit.cli.distill import parse_fractions, show_trainings, training_progress
+
+
+def train(
+    task: Annotated[str, typer.Option(help="A task's name, card or CSV, with recordings.")],
+    network: Annotated[
+        str,
+        typer.Option(
+            help="resnet50v2, short-chunk, harmonic-cnn, cf-net (NAME:width=32), or MODULE:CLASS."
+        ),
+    ],
+    objective: Annotated[
+        str, typer.Option(help="supervised, or contrastive (with --unlabeled).")
+    ] = "supervised",
+    unlabeled: Annotated[
+        str,
+        typer.Option(
+            "--unlabeled",
+            "--unlabelled",
+            metavar="TASK|DIR",
+            help="Clips whose labels are not read: a task, CSV or folder; train for the task's own "
+            "training clips.",
+        ),
+    ] = "",
+    unlabeled_root: Annotated[
+        str | None,
+        typer.Option("--unlabeled-root", metavar="DIR", help="Folder of --unlabeled's recordings."),
+    ] = None,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overlap", help="Train although test clips are among the unlabeled ones."
+        ),
+    ] = False,
+    weight: Annotated[float, typer.Option(help="Weight of the contrastive loss.")] = 0.05,
+    temperature: Annotated[float, typer.Option(help="Temperature of its cosines.")] = 0.01,
+    mixing: Annotated[
+        bool, typer.Option(help="Mix clips with another one and noise, or shift them only.")
+    ] = True,
+    cross: Annotated[
+        bool, typer.Option("--cross", help="Only augmented clips are negatives.")
+    ] = False,
+    separate: Annotated[
+        bool,
+        typer.Option(help="Pass labeled, unlabeled and augmented clips one after the other."),
+    ] = True,
+    root: options.Root = None,
+    cache: options.Cache = None,
+    reports: options.Reports = None,
+    fraction: Annotated[
+        str, typer.Option(metavar="F,F", help="Fractions of the training clips, one run each.")
+    ] = "1",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, one run each.")] = 1,
+    folds: Annotated[
+        str, typer.Option(metavar="A,B", help="Folds to train on; by default all.")
+    ] = "",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="default; lee2021 (with contrastive); lee2021-supervised; won; hung2022."
+        ),
+    ] = "default",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of epochs; else the recipe's.")
+    ] = None,
+    warm_up: Annotated[
+        int | None,
+        typer.Option("--warm-up", help="Epochs without unlabeled clips; else the recipe's."),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Clips per step; else the recipe's.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Initial learning rate; else the recipe's.")
+    ] = None,
+    crop: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Length of the network's input.")
+    ] = None,
+    init: Annotated[
+        str,
+        typer.Option(
+            metavar="EXTRACTOR", help="Extractor of the initial weights: resnet50v2, or runs/ID."
+        ),
+    ] = "",
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Weights of --init; or NAME=random:SEED."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="Number of devices that train a network together.")
+    ] = 1,
+    precision: Annotated[str, typer.Option(help="32, bf16-mixed or 16-mixed.")] = "32",
+    name: Annotated[str, typer.Option(help="Label of the runs in tables.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Repeat finished runs.")] = False,
+    json: bool = output.AsJson,
+) -> None:
+    """Train a network on a task's recordings, and score it under the task's own protocol.
+
+    Stored beside the results of probes, with losses and scores of every epoch (analyze curve). The
+    same command resumes an interrupted run. A trained network is an extractor, -e runs/ID.
+
+    [bold]Examples[/bold]
+
+      probekit train --task synth --root corpus --network short-chunk
+
+      probekit train --task esc10 --root ESC-50 --network resnet50v2 --init resnet50v2
+      --objective contrastive --unlabeled esc40 --unlabeled-root ESC-50 --recipe lee2021
+
+      probekit train --task birds.csv --network short-chunk --objective contrastive
+      --unlabeled field-recordings --fraction 0.1,1 --seeds 3
+    """
+    from probekit.training.train import train as train_networks
+
+    with training_progress() as tick:
+        results = train_networks(
+            task,
+            network,
+            objective=objective,
+            unlabeled=unlabeled,
+            unlabeled_root=unlabeled_root,
+            allow_overlap=allow_overlap,
+            weight=weight,
+            temperature=temperature,
+            mixing=mixing,
+            cross=cross,
+            separate=separate,
+            cache=cache,
+            root=root,
+            reports=reports,
+            recipe=recipe,
+            epochs=epochs,
+            warm_up=warm_up,
+            batch=batch,
+            lr=lr,
+            crop=crop,
+            init=init,
+            weights=weights or (),
+            fractions=parse_fractions(fraction),
+            seeds=seeds,
+            folds=[fold.strip() for fold in folds.split(",")] if folds else (),
+            device=device,
+            devices=devices,
+            precision=precision,
+            name=name,
+            again=again,
+            progress=tick,
+            warn=lambda text: output.warn(f"warning: {text}"),
+        )
+    if json:
+        output.print_json(results)
+        return
+    show_trainings(results, reports)

@@ -1,0 +1,392 @@
+"""Training of networks on audio, from labels and from unlabeled sound."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probekit.cache.layout import cache_root
+from probekit.cache.training_clips import TrainingClips
+from probekit.errors import ProbekitError
+from probekit.extractors import load
+from probekit.extractors.load import Spec
+from probekit.extractors.students.base import Student
+from probekit.extractors.weights.source import validate_overrides
+from probekit.scores import store
+from probekit.scores.store import Result
+from probekit.tasks.splits import Split
+from probekit.tasks.task_clips import resolve_clips
+from probekit.training import initial_weights, schedules, task_data
+from probekit.training.dataloader import TrainBatches
+from probekit.training.objectives import (
+    LABELED,
+    UNLABELED,
+    Contrastive,
+    Objective,
+    StudentModel,
+    Supervised,
+)
+from probekit.training.run_config import RunConfig, TrainerConfig
+from probekit.training.runner import Progress, Runner, check_options
+from probekit.training.unlabeled import OWN_CLIPS, UnlabeledClips, open_unlabeled
+from probekit.utils.suggest import unknown_name_error
+
+OBJECTIVES = ("supervised", "contrastive")
+_SECOND_STREAM = 1  # added to a run's seed for the order of unlabeled clips
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """An objective with its settings, as lee2021 has them by default.
+
+    Attributes
+    ----------
+    name : {"supervised", "contrastive"}
+        Name, as after ``--objective``.
+    weight, temperature, mixing, cross, separate
+        As for :class:`probekit.training.objectives.Contrastive`.
+    """
+
+    name: str = "supervised"
+    weight: float = 0.05
+    temperature: float = 0.01
+    mixing: bool = True
+    cross: bool = False
+    separate: bool = True
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain values of all that is used."""
+        return vars(self) if self.name == "contrastive" else {"name": self.name}
+
+    def describe(self) -> list[str]:
+        """Return the name and what differs from the defaults."""
+        words = [self.name]
+        if self.name == "contrastive":
+            default = ObjectiveConfig(self.name)
+            words += [f"weight {self.weight:g}"] * (self.weight != default.weight)
+            words += [f"tau {self.temperature:g}"] * (self.temperature != default.temperature)
+            words += ["without mixing"] * (not self.mixing)
+            words += ["cross negatives"] * self.cross
+            words += ["one pass"] * (not self.separate)
+        return words
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunConfig):
+    """One run of :func:`train`.
+
+    Attributes
+    ----------
+    objective : ObjectiveConfig
+        What is minimized.
+    unlabeled : UnlabeledClips or None
+        Clips of the second stream; None for the task's own training clips, or none at all.
+    init : str
+        Extractor of the initial weights; empty for none.
+    weights : tuple of (str, str)
+        That extractor's weights.
+    """
+
+    objective: ObjectiveConfig
+    unlabeled: UnlabeledClips | None = None
+    init: str = ""
+    weights: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Display label: the name, or else network, objective and what differs from defaults."""
+        if self.name:
+            return self.name
+        words = [self.task.network, *self.objective.describe()]
+        words += schedules.describe_changes(self.recipe, self.task.card.metric)
+        if self.task.crop_length != self.task.default_crop_length:
+            words.append(f"crop {self.task.crop_length / self.task.audio.sr:g} s")
+        if self.init:
+            words.append(f"from {self.init}")
+        return ", ".join(words) + (f" ({self.unlabeled.name})" if self.unlabeled else "")
+
+    @cached_property
+    def init_spec(self) -> Spec | None:
+        """Extractor of the initial weights; None without one."""
+        if not self.init:
+            return None
+        return load.resolve_spec(self.init, weights=dict(self.weights), reports=self.task.reports)
+
+    @property
+    def own_facts(self) -> dict[str, Any]:
+        """Plain values of objective, unlabeled clips and initial weights."""
+        unlabeled = self.unlabeled
+        return {
+            "train": 1,
+            "objective": self.objective.facts(),
+            "unlabeled": {"digest": unlabeled.clips.digest(), "sound": unlabeled.audio.digest}
+            if unlabeled
+            else None,
+            "init": self.init_spec.fingerprint if self.init_spec else "",
+        }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Entry ``settings`` of the result, but recipe, arithmetic and sizes."""
+        return {
+            "student": self.task.network,
+            "crop": str(self.crop),
+            "objective": self.objective.facts(),
+            "unlabeled": self.unlabeled.name if self.unlabeled else None,
+            "unlabeled_clips": len(self.unlabeled.rows) if self.unlabeled else 0,
+            "init": self.init or None,
+        }
+
+    def make_objective(self, student: Student) -> Objective:
+        """Return the objective, with new weights of its further modules."""
+        if self.init_spec is not None:
+            weights = dict(self.weights)
+            initial_weights.init_from_extractor(student, self.init, weights, self.task.reports)
+        target, chosen = self.task.clips.target, self.objective
+        if chosen.name == "supervised":
+            return Supervised(StudentModel(student), target)
+        return Contrastive(
+            student,
+            target,
+            weight=chosen.weight,
+            temperature=chosen.temperature,
+            mixing=chosen.mixing,
+            cross=chosen.cross,
+            separate=chosen.separate,
+        )
+
+    def make_streams(self, split: Split, student: Student) -> dict[str, TrainBatches]:
+        """Return labeled batches, and unlabeled ones where the objective reads some."""
+        streams = {LABELED: self.labeled_batches(split)}
+        if self.objective.name == "contrastive":
+            own_rows = self.task.audio_rows[split.train]
+            audio = self.unlabeled.audio if self.unlabeled else self.task.audio
+            streams[UNLABELED] = TrainBatches(
+                audio,
+                None,
+                np.zeros(len(audio.clip_ids), np.int64),
+                self.unlabeled.rows if self.unlabeled else own_rows,
+                self.task.crop_length,
+                self.recipe.unlabeled_batch_size,
+                self.seed + _SECOND_STREAM,
+                pin=self.pins_memory,
+                drop_last=True,
+            )
+        return streams
+
+    def source_notes(self) -> list[str]:
+        """Return notes about data and initial weights."""
+        notes = super().source_notes()
+        if self.unlabeled is not None:
+            notes += self.unlabeled.notes(self.task, self.splits)
+        if self.init_spec is not None:
+            notes += [f"initialized with {note}" for note in self.init_spec.provenance]
+        return notes
+
+    def collect_training_clips(self, split: Split) -> TrainingClips:
+        """Return the clips that a fold's network is trained and selected on."""
+        clips = super().collect_training_clips(split)
+        if self.unlabeled is None:
+            return clips
+        ids = np.array(self.unlabeled.clips.clip_ids)[self.unlabeled.rows]
+        return clips.merged_with(
+            TrainingClips({("trained", self.unlabeled.clips.name): frozenset(map(str, ids))})
+        )
+
+
+def train(
+    task: str,
+    network: str,
+    *,
+    objective: str = "supervised",
+    unlabeled: str = "",
+    unlabeled_root: str | Path | None = None,
+    allow_overlap: bool = False,
+    weight: float = 0.05,
+    temperature: float = 0.01,
+    mixing: bool = True,
+    cross: bool = False,
+    separate: bool = True,
+    cache: str | Path | None = None,
+    root: str | Path | None = None,
+    reports: str | Path | None = None,
+    recipe: str = "default",
+    epochs: int | None = None,
+    warm_up: int | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
+    crop: float | None = None,
+    init: str = "",
+    weights: Sequence[str] = (),
+    fractions: Sequence[float] = (1.0,),
+    seeds: int = 1,
+    folds: Sequence[str] = (),
+    device: str = "auto",
+    devices: int = 1,
+    precision: str = "32",
+    name: str = "",
+    again: bool = False,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> list[Result]:
+    """Train a network on a task's audio, and score it under the task's own protocol.
+
+    Results are stored beside those of probes, with the losses and scores of every epoch. Finished
+    runs are not repeated, and an interrupted run is resumed after its last finished epoch. A
+    trained network is an extractor, ``runs/ID``.
+
+    Parameters
+    ----------
+    task : str
+        Name of a task, path of a task card (YAML) or of a table (CSV), or name of an extracted
+        folder.
+    network : str
+        ``"resnet50v2"``, ``"short-chunk:width=32"``, ``"harmonic-cnn"``, ``"cf-net"``, or
+        ``"module:Class"``; see :mod:`probekit.extractors.students.zoo`.
+    objective : {"supervised", "contrastive"}
+        The task's loss; or with it the contrastive loss of lee2021, on labeled and unlabeled clips.
+    unlabeled : str
+        For ``contrastive``: a task, table or folder of recordings, whose labels are not read; or
+        ``"train"`` for the task's own training clips.
+    unlabeled_root : str or pathlib.Path, optional
+        The folder of its recordings.
+    allow_overlap : bool
+        Train although test clips are among the unlabeled ones; the result notes it.
+    weight, temperature, mixing, cross, separate
+        Of the contrastive loss; see :class:`probekit.training.objectives.Contrastive`.
+    cache, root, reports : str or pathlib.Path, optional
+        As for :func:`probekit.distill`.
+    recipe : str
+        ``"default"``, ``"won"``, ``"hung2022"``, ``"lee2021"``, ``"lee2021-supervised"``; see
+        :func:`probekit.training.schedules.get_recipe`.
+    epochs, warm_up, batch, lr : number, optional
+        Instead of the recipe's; see :func:`probekit.training.schedules.get_recipe`.
+    crop : float > 0, optional
+        Length of the network's input in s; by default the network's own, or the duration of the
+        longest clip if that is shorter.
+    init : str
+        Extractor of the initial weights, for example ``"resnet50v2"`` (ImageNet's) or a trained
+        network ``"runs/ID"``.
+    weights : sequence of str
+        That extractor's weights: ``NAME=PATH`` or ``NAME=random:SEED``.
+    fractions, seeds, folds, device, devices, precision, name, again, progress, warn
+        As for :func:`probekit.distill`.
+
+    Returns
+    -------
+    list of Result
+        By fraction and seed.
+
+    Raises
+    ------
+    ProbekitError
+        If something is unknown, missing or does not fit, or a loss is not finite.
+
+    See Also
+    --------
+    probekit.distill : Train with cached embeddings as teachers.
+    probekit.extract : Embed clips with the trained network.
+    probekit.compare : Test a network against another run.
+
+    Examples
+    --------
+    Two synthesized classes, and recordings without labels:
+
+    >>> import csv
+    >>> from pathlib import Path
+    >>> import soundfile
+    >>> import probekit
+    >>> from probekit.tasks.standin.sounds import synthesize
+    >>> rows = [("clip_id", "path", "label", "split")]
+    >>> Path("more").mkdir()
+    >>> for seed, split in enumerate(["train", "train", "valid", "test"]):
+    ...     for label in ("bell", "rain"):
+    ...         wave = synthesize(label, seed=seed, seconds=0.6, sr=16000)
+    ...         soundfile.write(f"{label}{seed}.wav", wave, 16000)
+    ...         soundfile.write(f"more/{label}{seed}.wav", wave[::-1], 16000)
+    ...         rows.append((f"{label}{seed}", f"{label}{seed}.wav", label, split))
+    >>> with open("pair.csv", "w", newline="") as file:
+    ...     csv.writer(file).writerows(rows)
+    >>> [result] = probekit.train(
+    ...     "pair.csv", "short-chunk:width=2", objective="contrastive", unlabeled="more",
+    ...     epochs=2, device="cpu",
+    ... )
+    >>> result["embedding"]
+    'short-chunk:width=2, contrastive, 2 epochs (more)'
+    >>> sorted(result["history"][0])[:4]
+    ['best', 'contrastive', 'epoch', 'fold']
+    """
+    check_options(seeds, fractions, device, devices, precision)
+    chosen = _check_objective(
+        ObjectiveConfig(objective, weight, temperature, mixing, cross, separate), unlabeled
+    )
+    cache_folder, reports_folder = cache_root(cache), store.reports_root(reports)
+    card, clips = resolve_clips(task, cache_folder, root)
+    training_recipe = schedules.get_recipe(
+        recipe, card.metric, epochs=epochs, batch=batch, lr=lr, warm_up=warm_up
+    )
+    overrides = validate_overrides(list(weights), [init] if init else [], "--init")
+    data = task_data.prepare_task(
+        card,
+        clips,
+        network,
+        cache=cache_folder,
+        crop=crop,
+        reports=reports_folder,
+        progress=(lambda done, total: progress("sound", done, total, "")) if progress else None,
+    )
+    more = None
+    if unlabeled and unlabeled != OWN_CLIPS:
+        more = open_unlabeled(
+            unlabeled,
+            data.audio.sr,
+            cache=cache_folder,
+            root=unlabeled_root,
+            allow_overlap=allow_overlap,
+            progress=(lambda done, total: progress("unlabeled sound", done, total, ""))
+            if progress
+            else None,
+        )
+    configs = [
+        TrainConfig(
+            task=data,
+            recipe=training_recipe,
+            fraction=fraction,
+            seed=seed,
+            folds=tuple(folds),
+            trainer=TrainerConfig(device, devices, precision),
+            name=name,
+            objective=chosen,
+            unlabeled=more,
+            init=init,
+            weights=tuple(overrides.items()),
+        )
+        for fraction in fractions
+        for seed in range(seeds)
+    ]
+    if more is not None:
+        more.notes(data, [split for config in configs for split in config.splits])
+    return Runner(reports_folder, again, progress, warn).run_all(configs)
+
+
+def _check_objective(objective: ObjectiveConfig, unlabeled: str) -> ObjectiveConfig:
+    """Return an objective after checking the options that go with it."""
+    if objective.name not in OBJECTIVES:
+        raise unknown_name_error("objective", objective.name, OBJECTIVES)
+    if objective.name == "contrastive" and not unlabeled:
+        raise ProbekitError(
+            "--objective contrastive needs --unlabeled, a task, table or folder of recordings; or "
+            f"--unlabeled {OWN_CLIPS} for the task's own training clips"
+        )
+    if objective.name == "supervised" and unlabeled:
+        raise ProbekitError(
+            "--objective supervised does not use --unlabeled; leave it out, or give --objective "
+            "contrastive"
+        )
+    for option, value in (("--weight", objective.weight), ("--temperature", objective.temperature)):
+        if not 0 < value < float("inf"):
+            raise ProbekitError(f"{option} must be > 0, got {value:g}")
+    return objective

@@ -1,0 +1,148 @@
+"""``train``: objectives on real tables, resume with two streams, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from probekit.errors import DataError, ProbekitError, UnknownNameError
+from probekit.extractors import load
+from probekit.scores import verification
+from probekit.training import trainer
+from probekit.training.train import train
+
+NETWORK = "short-chunk:width=2"
+QUICK = {"batch": 8, "device": "cpu", "objective": "contrastive"}
+
+
+@pytest.fixture(scope="module")
+def workspace(corpus, tmp_path_factory):
+    """A table with folds, one with a split, and a folder of other recordings."""
+    import soundfile
+
+    base = tmp_path_factory.mktemp("train")
+    paths = sorted(corpus.rglob("*.*"))
+    tables = {"folds": ["clip_id,path,label,fold"], "split": ["clip_id,path,label,split"]}
+    for k, path in enumerate(paths):
+        first = f"{path.stem},{path.relative_to(corpus).as_posix()},{path.parent.name}"
+        tables["folds"].append(f"{first},{k % 2 + 1}")
+        tables["split"].append(f"{first},{('train', 'train', 'valid', 'test')[k % 4]}")
+    for name, rows in tables.items():
+        (base / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    (base / "more").mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(11):
+        soundfile.write(base / "more" / f"n{k}.wav", 0.1 * rng.normal(size=6000 + 200 * k), 16000)
+    (base / "more" / "broken.wav").write_bytes(b"RIFF of nothing")
+    return base
+
+
+@pytest.fixture
+def go(workspace, corpus, tmp_path):
+    def call(task="split", **options):
+        if options.get("objective", "contrastive") == "contrastive":
+            options.setdefault("unlabeled", str(workspace / "more"))
+        folders = {"cache": workspace / "cache", "root": corpus, "reports": tmp_path / "r"}
+        return train(str(workspace / f"{task}.csv"), NETWORK, **{**QUICK, **folders, **options})
+
+    return call
+
+
+def test_a_contrastive_run_is_stored_and_is_an_extractor(go, tmp_path, monkeypatch):
+    (result,) = go(epochs=2)
+    assert result["probe"] == f"student:{NETWORK}"
+    assert result["embedding"].startswith(f"{NETWORK}, contrastive, 2 epochs, batch 8 (")
+    assert "11 of 12 unlabeled clips could be read" in result["provenance"]
+    first = result["history"][0]
+    assert first["loss"] > 0 and first["contrastive"] > 0 and "test_score" not in first
+    assert result["settings"]["objective"]["temperature"] == 0.01
+    assert result["folds"][0]["selected_on"] == "6 validation clips"
+    (verified,) = verification.verify(tmp_path / "r")
+    assert verified.faults == ()
+    monkeypatch.setenv("PROBEKIT_REPORTS", str(tmp_path / "r"))
+    extractor = load.build_extractor(load.resolve_spec(f"runs/{result['run'][:12]}"))
+    clip = torch.zeros(16000)
+    assert extractor([clip])[0]["embedding"].shape[-1] == 16
+    assert "unlabeled clips" in extractor.card.caveat
+    assert go(epochs=2)[0]["created"] == result["created"]  # nothing to do
+
+
+def test_the_last_epoch_of_lee2021_and_its_test_scores(go):
+    (result,) = go("folds", recipe="lee2021", epochs=3, warm_up=1)
+    fold = result["folds"][0]
+    assert fold["selected_on"] == "nothing: the last epoch" and fold["train"] == 12
+    assert fold["params"] == {"epoch": 3} and fold["selected_score"] is None
+    history = [epoch for epoch in result["history"] if epoch["fold"] == fold["fold"]]
+    assert [epoch["contrastive"] > 0 for epoch in history] == [False, True, True]  # warm-up
+    assert history[-1]["test_score"] == pytest.approx(fold["score"])
+    assert all(epoch["valid_score"] is None for epoch in history)
+
+
+class Killed(Exception):
+    """Stands for a kill after an epoch's checkpoint."""
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_run_with_two_streams_goes_on_to_the_same_weights(go, tmp_path, monkeypatch, epoch):
+    def weights(folder):
+        (path,) = (folder / "students").glob("*/weights.pt")
+        return torch.load(path, weights_only=True)
+
+    options = {"epochs": 4, "folds": ["1"], "recipe": "lee2021"}
+    go("folds", **options)
+    fit = trainer.fit
+
+    def killed(job, folder, **others):
+        def stop(done, total, line):
+            if done == epoch:
+                raise Killed
+
+        return fit(job, folder, **{**others, "on_epoch_end": stop})
+
+    again = {**options, "reports": tmp_path / "again"}
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "fit", killed)
+        with pytest.raises(Killed):
+            go("folds", **again)
+    torch.manual_seed(epoch)
+    go("folds", **again)
+    expected, resumed = weights(tmp_path / "r"), weights(tmp_path / "again")
+    assert expected.keys() == resumed.keys()
+    assert all(torch.equal(value, resumed[name]) for name, value in expected.items())
+
+
+def test_test_clips_among_the_unlabeled_are_refused(go, workspace, corpus):
+    table = str(workspace / "folds.csv")
+    with pytest.raises(DataError, match=r"--unlabeled .*: 6 test clips of split are among"):
+        go(unlabeled=table, unlabeled_root=corpus, epochs=1)
+    (result,) = go(unlabeled=table, unlabeled_root=corpus, allow_overlap=True, epochs=1)
+    assert "6 test clips are among the unlabeled clips" in result["provenance"]
+
+
+def test_the_training_clips_themselves(go):
+    (result,) = go(unlabeled="train", epochs=1)
+    assert result["settings"]["unlabeled"] is None
+    assert result["history"][0]["contrastive"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"objective": "contrastiv"}, UnknownNameError, "unknown objective 'contrastiv'"),
+        ({"objective": "supervised", "unlabeled": "x"}, ProbekitError, "does not use --unlabeled"),
+        ({"unlabeled": ""}, ProbekitError, "--objective contrastive needs --unlabeled"),
+        ({"weight": 0.0}, ProbekitError, "--weight must be > 0, got 0"),
+        ({"temperature": -1.0}, ProbekitError, "--temperature must be > 0, got -1"),
+        ({"warm_up": 3}, ProbekitError, "recipe 'default' has no warm-up"),
+        ({"recipe": "lee2021", "warm_up": 0}, ProbekitError, "--warm-up must be >= 1 epoch"),
+        ({"batch": 1}, ProbekitError, "--batch must be >= 2, got 1"),
+    ],
+)
+def test_mistakes_are_one_message(go, options, error, words):
+    with pytest.raises(error, match=words):
+        go(**options)
+
+
+def test_supervised_is_the_task_alone(go):
+    (result,) = go(objective="supervised", epochs=1)
+    assert result["history"][0]["penalty"] == 0
+    assert result["settings"]["objective"] == {"name": "supervised"}
