@@ -1,4 +1,4 @@
-"""Heatmaps: correlation of classes, confusion of classes, similarity of embeddings."""
+"""Heatmaps: correlation and confusion of classes, similarity of embeddings, a clip over time."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from probekit._typing import Array
 from probekit.analysis.confusion import Confusion
 from probekit.analysis.correlation import LEVEL, Correlation
 from probekit.analysis.similarity import Similarity
+from probekit.analysis.timeline import Timeline
 from probekit.figures import style
 from probekit.figures.axes_layout import FigureLayout
 from probekit.figures.labels import fit_to_width, text_width
@@ -16,6 +17,7 @@ from probekit.figures.tree import dendrogram_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
@@ -24,6 +26,7 @@ _SIZE = 6.0  # points
 _NAME_WIDTH = 105.0  # points that a name may take
 _TOP = 0.06  # inches above a matrix without a tree
 _SCALE_WIDTH = 0.62  # inches for the color scale at the right
+_LARGEST_VECTOR = 40_000  # cells; of more, a picture is smaller
 
 # correlation; inches
 _CORRELATION_SCALE_WIDTH = 0.68
@@ -39,6 +42,12 @@ _TITLE_HEIGHT = 0.17
 _EMBEDDING_NAME_WIDTH = 110.0  # points
 _TREE_HEIGHT = 0.42
 _SIMILARITY_CELLS = (0.2, 0.42)  # the smallest and the largest with a number
+
+# timeline; inches
+_ROW_HEIGHT, _ROWS_GAP, _TIME_HEIGHT = 0.125, 0.1, 0.34
+_LARGEST_TIMELINE = 8.0  # height of both matrices
+_TIME_WIDTH = 0.42  # for ticks and title of the lower matrix, at least
+_MINUTES = 180.0  # seconds from which on time is in minutes
 
 
 @style.styled
@@ -171,6 +180,83 @@ def draw_similarity(similarity: Similarity, width: float | None = None) -> "Figu
     return layout.figure
 
 
+@style.styled
+def draw_timeline(timeline: Timeline, width: float | None = None) -> "Figure":
+    """Draw a clip over time: its classes or dimensions above, the similarity of its steps below.
+
+    One column wide by default.
+    """
+    width = style.ONE_COLUMN if width is None else width
+    names = [fit_to_width(name, _NAME_WIDTH, _SIZE) for name in timeline.row_names]
+    left = max(_longest(names) + 0.1, _TIME_WIDTH)
+    rows_height = max(_ROW_HEIGHT * len(names), 0.4)
+    side = min(width - left - _SCALE_WIDTH, max(1.0, _LARGEST_TIMELINE - rows_height))
+    left = max(left, (width - side - _SCALE_WIDTH + left) / 2)
+    height = _TOP + rows_height + _ROWS_GAP + side + _TIME_HEIGHT
+    layout = FigureLayout(width, height, timeline.provenance)
+    unit, scale = ("min", 60.0) if timeline.times[-1] > _MINUTES else ("s", 1.0)
+    edges = timeline.edges() / scale
+    is_scores = timeline.scores is not None
+    rows = _add_time_heatmap(
+        layout,
+        (left, _TOP, side, rows_height),
+        (edges, np.arange(len(names) + 1)),
+        timeline.steps(),
+        style.sequential() if is_scores else style.diverging(),
+        (0, 1) if is_scores else (-3, 3),
+        "probability" if is_scores else "deviation (sd)",
+    )
+    rows.invert_yaxis()
+    rows.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=_SIZE)
+    rows.tick_params(axis="y", length=0, pad=2)
+    rows.tick_params(axis="x", labelbottom=False)
+    square = _add_time_heatmap(
+        layout,
+        (left, _TOP + rows_height + _ROWS_GAP, side, side),
+        (edges, edges),
+        timeline.similarity(),
+        style.diverging(),
+        (-1, 1),
+        "cosine similarity",
+    )
+    square.set_xlabel(f"time ({unit})", labelpad=2)
+    square.set_ylabel(f"time ({unit})", labelpad=2)
+    square.set_yticks(square.get_xticks())
+    square.set(xlim=(edges[0], edges[-1]), ylim=(edges[0], edges[-1]))
+    return layout.figure
+
+
+def _add_time_heatmap(
+    layout: FigureLayout,
+    box: tuple[float, float, float, float],
+    edges: tuple[Array, Array],
+    values: Array,
+    colormap: "Colormap",
+    limits: tuple[float, float],
+    scale_title: str,
+) -> "Axes":
+    """Add a matrix whose columns, and maybe rows, are steps of time that begin at ``edges``."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes = layout.add(*box)
+    mesh = axes.pcolormesh(
+        *edges,
+        values,
+        cmap=colormap,
+        vmin=limits[0],
+        vmax=limits[1],
+        rasterized=values.size > _LARGEST_VECTOR,
+        antialiased=False,
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(max(2, int(box[2] / 0.4))))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=2, labelsize=_SIZE)
+    left, top, width, height = box
+    scale = _add_scale(layout, mesh, (left + width, top, height), scale_title)
+    scale.set_yticks([limits[0], (limits[0] + limits[1]) / 2, limits[1]])
+    return axes
+
+
 def _add_heatmap(
     layout: FigureLayout,
     box: tuple[float, float, float, float],
@@ -193,7 +279,7 @@ def _add_heatmap(
         cmap=colormap,
         vmin=limits[0],
         vmax=limits[1],
-        rasterized=values.size > 40_000,  # then a picture is smaller than its cells
+        rasterized=values.size > _LARGEST_VECTOR,
         antialiased=False,
     )
     axes.invert_yaxis()
@@ -201,12 +287,24 @@ def _add_heatmap(
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=_SIZE)
     axes.tick_params(length=0, pad=2)
     axes.spines[:].set_visible(False)
-    scale = layout.add(left + width + 0.08, top, 0.07, min(height, 1.4))
+    _add_scale(layout, mesh, (left + width, top, height), scale_title)
+    return axes
+
+
+def _add_scale(
+    layout: FigureLayout,
+    mesh: "QuadMesh",
+    place: tuple[float, float, float],
+    title: str,
+) -> "Axes":
+    """Add the color scale of a matrix whose right side, top and height in inches are given."""
+    right, top, height = place
+    scale = layout.add(right + 0.08, top, 0.07, min(height, 1.4))
     bar = layout.figure.colorbar(mesh, cax=scale)
     bar.outline.set_visible(False)
-    bar.set_label(scale_title, fontsize=_SIZE)
+    bar.set_label(title, fontsize=_SIZE)
     scale.tick_params(length=2, labelsize=_SIZE)
-    return axes
+    return scale
 
 
 def _write_values(

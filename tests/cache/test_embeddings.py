@@ -42,6 +42,15 @@ def test_frames_of_a_clip(songs):
         np.testing.assert_array_equal(vectors, number + 0.25 * time + 0.125 * np.arange(3))
 
 
+def test_times_of_frames(songs):
+    """Of toy frames: one every 24/25 s, the first centered at the clip's start."""
+    for number in (0, 11):
+        expected = np.arange(number + 1) * 0.96
+        np.testing.assert_allclose(songs.times(ids([number])[0]), expected, rtol=1e-15)
+    with pytest.raises(CacheError, match="frames of 'vec' are not in the cache"):
+        songs.times(ids([1])[0], "vec")
+
+
 def test_what_is_kept_can_be_asked(songs):
     assert sorted(songs.clip_ids) == ids(range(12))
     assert songs.failures == {"clip-20-ö": "née 20", "clip-21-ö": "née 21"}
