@@ -44,6 +44,7 @@ setup(
         "pyarrow>=16",
         "soundfile>=0.12.1",
         "soxr>=0.4",
+        "av>=18",
         "pydantic>=2.7",
         "PyYAML>=6",
         "jinja2>=3.1",
@@ -58,11 +59,10 @@ setup(
             "pytest-xdist>=3.5",
             "librosa>=0.10.2",
             "torchvggish>=0.2",
-            "av>=18",
             "dask[distributed]>=2025.1",
             "selenium>=4.20",
         ],
-        "video": ["av>=18"],
+        "video": [],  # PyAV, which is a dependency by now; the name is still in use
         "cluster": ["dask[distributed]>=2025.1"],
         # openl3 0.4.2 is not here: it needs TensorFlow 2.15, so Python 3.11 at most, and resampy
         # below 0.3; it is compared only where it can be imported with these

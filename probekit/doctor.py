@@ -24,7 +24,7 @@ from probekit.utils.text import first_line
 TOLERANCE = 1e-3  # in standard deviations of a stream; rounding on other machines stays below 1e-4
 LARGE = 20e6, 20.0  # parameters, GFLOP per second of audio; larger networks need everything=True
 MIN_FREE = 1e9  # bytes that should be free on a disk
-LIBRARIES = ("probekit", "torch", "numpy", "scipy", "sklearn", "h5py", "soundfile", "soxr")
+LIBRARIES = ("probekit", "torch", "numpy", "scipy", "sklearn", "h5py", "soundfile", "soxr", "av")
 FORMATS = ("wav", "flac", "ogg", "mp3")
 REINSTALL = "Reinstall it: pip install --upgrade --force-reinstall {}"
 HASH_STATES = {"right": "ok"}  # the inventory's states in the words of this module

@@ -31,7 +31,7 @@ Waveform = npt.NDArray[np.float32]
 
 SUFFIXES = frozenset({
     ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".eac3", ".flv", ".m2ts", ".m4a", ".m4b",
-    ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".spx", ".ts", ".tta", ".vob",
+    ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".spx", ".tta", ".vob",
     ".webm", ".wma", ".wmv", ".wv",
 })  # fmt: skip
 # formats that can name other files or addresses (playlists, concat scripts) are not among these

@@ -18,7 +18,7 @@ Waveform = npt.NDArray[np.float32]
 
 SUFFIXES = frozenset({
     ".wav", ".flac", ".ogg", ".oga", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf",
-    ".opus", ".rf64", ".w64",
+    ".opus", ".rf64", ".w64", ".wave", ".mp2", ".mpga",
 })  # fmt: skip
 
 _MPEG_FRAME = 1152  # samples, at most

@@ -315,6 +315,7 @@ def test_sample_rates_that_somebody_uses_are_fine(tmp_path, rate):
 def test_every_suffix_is_decoded(tmp_path, suffix):
     kinds = {
         ".aif": "AIFF", ".aifc": "AIFF", ".oga": "OGG", ".opus": "OGG", ".snd": "AU",
+        ".wave": "WAV", ".mp2": "MP3", ".mpga": "MP3",
     }  # fmt: skip
     kind = kinds.get(suffix, suffix[1:].upper())
     subtype = "OPUS" if suffix == ".opus" else None

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from probekit.errors import DataError, ProbekitError
+from probekit.errors import DataError
 
 Signal = npt.NDArray[np.float32]
 
@@ -93,11 +93,6 @@ class StandInWriter:
             They differ in level and delay only.
         subtype : str, optional
             As in soundfile, for example ``PCM_24``; the format's default if None.
-
-        Raises
-        ------
-        ProbekitError
-            If the format needs PyAV and it is not installed.
         """
         wave = _mix(self.rng, classes, values, max(1, round(seconds * sr)), sr)
         if channels > 1:
@@ -247,12 +242,8 @@ def _tone(rng: np.random.Generator, pitch: float, time: Signal) -> Signal:
 
 def _write_mp4(path: Path, wave: Signal, sr: int, container: str) -> None:
     """Write AAC in an MP4 file."""
-    try:
-        import av
-    except ImportError as error:
-        raise ProbekitError(
-            f"{path.name}: writing {path.suffix} needs PyAV: pip install 'probekit[video]'"
-        ) from error
+    import av
+
     block = np.atleast_2d(wave.T).astype(np.float32)
     with av.open(str(path), "w", format=container) as out:
         stream = out.add_stream("aac", rate=sr, layout="mono" if len(block) == 1 else "stereo")

@@ -2,6 +2,7 @@
 
 import csv
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -37,7 +38,6 @@ def test_sound_is_what_was_asked_for(tmp_path, name, rate, channels, subtype, sl
 
 
 def test_video_holds_its_sound(tmp_path):
-    av = pytest.importorskip("av")
     StandInWriter(tmp_path, 1).write_audio("a.mp4", [1], seconds=1.0, sr=44100, channels=2)
     with av.open(str(tmp_path / "a.mp4")) as file:
         [stream] = file.streams.audio
