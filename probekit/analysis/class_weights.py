@@ -1,6 +1,6 @@
 """Class weights of a task: rows of one linear probe fitted on all training clips."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,6 @@ NORMALIZATION_TEXT = {
     "columns": "each dimension to mean 0 and variance 1 over the classes of each side",
     "rows": "each row to mean 0 and variance 1",
     "none": "no normalization",
-}
-_LIBERAL = "dimensions of unlike scale count as resemblance: the test finds more than there is."
-NORMALIZATION_WARNINGS = {
-    "columns": "",
-    "rows": f" With this normalization, {_LIBERAL}",
-    "none": f" Without normalization, {_LIBERAL}",
 }
 _STEP_TEXT = {"standardize": "standardized", "unit-l2": "scaled to unit length clip by clip"}
 _MAX_NAMES = 4  # classes that a caption names
@@ -139,6 +133,37 @@ class ClassWeights:
         }
 
 
+@dataclass(frozen=True)
+class TrainingClips:
+    """What a linear probe was fitted to, to fit it again.
+
+    Attributes
+    ----------
+    features : numpy.ndarray, shape (clips, dim)
+        As the solver reads them: after the probe's steps.
+    targets : numpy.ndarray
+        Class numbers, shape (clips,), or 0 and 1, shape (clips, classes).
+    groups : numpy.ndarray of str, shape (clips,)
+        Empty text for a clip of its own.
+    coef : numpy.ndarray, shape (classes with weights, dim)
+        Weights on ``features``.
+    scale : numpy.ndarray, shape (dim,), or float
+        By which ``coef`` is divided to give :attr:`ClassWeights.matrix`.
+    has_weights : numpy.ndarray of bool, shape (classes,)
+        Classes of the task that are fitted.
+    c : float
+        Inverse regularization strength.
+    """
+
+    features: Array
+    targets: Array
+    groups: Array
+    coef: Array
+    scale: Array | float
+    has_weights: Array
+    c: float
+
+
 def class_weights(
     task: str,
     extractor: str,
@@ -184,6 +209,36 @@ def class_weights(
         If the task or the embeddings are missing, there are fewer than two classes, no feature
         varies, or the probe is not linear.
     """
+    return _fit(task, extractor, cache, root, c, space, probe, preset)[0]
+
+
+def fit_class_weights(
+    task: str,
+    extractor: str,
+    *,
+    cache: str | Path | None = None,
+    root: str | Path | None = None,
+    c: float | None = None,
+    space: str = "embedding",
+    probe: str = "linear",
+    preset: str = "",
+) -> tuple[ClassWeights, TrainingClips]:
+    """Return class weights with what they were fitted to; see :func:`class_weights`."""
+    weights, training = _fit(task, extractor, cache, root, c, space, probe, preset)
+    return weights, training()
+
+
+def _fit(
+    task: str,
+    extractor: str,
+    cache: str | Path | None,
+    root: str | Path | None,
+    c: float | None,
+    space: str,
+    probe: str,
+    preset: str,
+) -> tuple[ClassWeights, Callable[[], TrainingClips]]:
+    """Return class weights, and a function that returns what they were fitted to."""
     if c is not None and not 0 < c < np.inf:
         raise DataError(f"C must be > 0 and finite, got {c:g}")
     if space not in SPACES:
@@ -218,28 +273,29 @@ def class_weights(
         steps=steps,
     )
     [model] = Linear(grid=GRID if c is None else (c,)).choose_all(context)
-    fitted, scale = model.probe, None
-    if isinstance(fitted, Pipeline):
-        scale = fitted.transform.scale if "standardize" in steps else 1.0
-        fitted = fitted.probe
-    assert isinstance(fitted, FittedLinear)
-    scale = fitted.scaler.scale if scale is None else scale
-    has_weights = np.isfinite(fitted.intercept) & (fitted.coef != 0).any(axis=1)
+    linear, scale, transform = model.probe, None, None
+    if isinstance(linear, Pipeline):
+        scale = linear.transform.scale if "standardize" in steps else 1.0
+        transform, linear = linear.transform, linear.probe
+    assert isinstance(linear, FittedLinear)
+    scale = linear.scaler.scale if scale is None else scale
+    scale = scale if space == "embedding" else 1.0
+    has_weights = np.isfinite(linear.intercept) & (linear.coef != 0).any(axis=1)
     left_out = classes_without_weights(targets[fit_rows], clips.class_names, has_weights)
     notes = [*features.provenance]
     if len(clips) < features.expected:
         notes.append(f"{len(clips):,} of {features.expected:,} clips")
-    if not fitted.converged:
+    if not linear.converged:
         notes.append("not converged")
     weights = ClassWeights(
-        matrix=(fitted.coef / scale if space == "embedding" else fitted.coef)[has_weights],
+        matrix=(linear.coef / scale)[has_weights],
         names=tuple(name for name, has in zip(clips.class_names, has_weights, strict=True) if has),
         task=card.name,
         embedding=extractor,
         space=space,
-        c=fitted.c,
+        c=linear.c,
         clips=len(fit_rows),
-        converged=fitted.converged,
+        converged=linear.converged,
         fingerprint="+".join(source["fingerprint"] for source in features.sources),
         manifest=all_clips.digest(),
         provenance=tuple(notes),
@@ -250,7 +306,22 @@ def class_weights(
     )
     if left_out:
         notes.append(f"{weights.count_text} ({format_missing_classes(left_out)})")
-    return replace(weights, provenance=tuple(notes))
+
+    def training() -> TrainingClips:
+        rows = matrix[fit_rows]
+        rows = linear.scaler(transform(rows) if transform else rows)
+        rows[:, (linear.coef == 0).all(axis=0)] = 0.0  # constant up to rounding
+        return TrainingClips(
+            features=np.asarray(rows, np.float32),
+            targets=targets[fit_rows],
+            groups=clips.column("group")[fit_rows],
+            coef=linear.coef[has_weights],
+            scale=scale,
+            has_weights=has_weights,
+            c=linear.c,
+        )
+
+    return replace(weights, provenance=tuple(notes)), training
 
 
 def apply_linear_preset(
@@ -330,24 +401,43 @@ def l2_normalize_rows(matrix: Array, names: tuple[str, ...], normalize: str, own
     DataError
         If there is only one class to normalize columns over, or a row is zero.
     """
-    rows = np.asarray(matrix, np.float64)
-    if normalize == "columns":
-        if len(rows) < 2:
-            raise DataError(
-                f"{owner}: --normalize columns needs at least two classes, got 1; use --normalize "
-                "rows"
-            )
-        rows = standardize(rows)
-    elif normalize == "rows":
-        rows = rows - rows.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    zero = length[:, 0] <= 1e-12 * np.abs(matrix).max(initial=0.0)
+    if normalize == "columns" and len(matrix) < 2:
+        raise DataError(
+            f"{owner}: --normalize columns needs at least two classes, got 1; use --normalize rows"
+        )
+    rows = _normalize(matrix, normalize)
+    zero = _without_direction(rows, matrix)
     if zero.any():
         raise DataError(
             f"{owner}: the weights of {names[int(zero.argmax())]!r} are zero"
             f"{'' if normalize == 'none' else ' once normalized'}, and have no direction"
         )
-    return rows / length
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def unit_rows(matrix: Array, normalize: str) -> Array:
+    """Return what :func:`l2_normalize_rows` does, with zeros for rows without direction.
+
+    Rows of zeros, classes without weights, do not count in the normalization.
+    """
+    present = (matrix != 0).any(axis=1)
+    rows = np.zeros(matrix.shape)
+    rows[present] = _normalize(matrix[present], normalize)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    zero = _without_direction(rows, matrix)[:, None]
+    return np.where(zero, 0.0, rows / np.where(zero, 1.0, length))
+
+
+def _normalize(matrix: Array, normalize: str) -> Array:
+    rows = np.asarray(matrix, np.float64)
+    if normalize == "columns":
+        return standardize(rows) if len(rows) else rows
+    return rows - rows.mean(axis=1, keepdims=True) if normalize == "rows" else rows
+
+
+def _without_direction(rows: Array, matrix: Array) -> Array:
+    """Tell which rows are zero once normalized, up to rounding."""
+    return np.linalg.norm(rows, axis=1) <= 1e-12 * np.abs(matrix).max(initial=0.0)
 
 
 def has_variance(rows: Array) -> bool:

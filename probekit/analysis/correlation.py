@@ -4,6 +4,7 @@ kumar2021, section 5.2: cosine similarity of the rows of two linear layers that 
 embedding, after mean-variance normalization.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,28 @@ from probekit._typing import Array
 from probekit.analysis.base import as_sentence, filename_stem
 from probekit.analysis.class_weights import (
     NORMALIZATION_TEXT,
-    NORMALIZATION_WARNINGS,
     NORMALIZATIONS,
     ClassWeights,
+    TrainingClips,
     apply_linear_preset,
-    class_weights,
+    fit_class_weights,
     l2_normalize_rows,
+    unit_rows,
 )
 from probekit.analysis.clustering import check_linkage, linkage_tree
+from probekit.analysis.label_permutation import PermutedProbe
 from probekit.cache import layout
 from probekit.cache.embeddings import Embeddings, find_embeddings
 from probekit.cache.head import SavedHead
 from probekit.cards.selector import EmbeddingSelector, parse_selectors
 from probekit.errors import DataError
-from probekit.parallel import resources
 from probekit.tasks.task_clips import resolve_clips
 from probekit.utils.suggest import unknown_name_error
 
-PERMUTATIONS = 1000
+PERMUTATIONS = 199
 LEVEL = 0.05
+REFIT_ERROR = 0.002  # largest error of a cosine of a refit that has converged, as tested
+_ROUNDING = 1e-5  # of cosines in float32
 _BINS = 1 << 16
 
 
@@ -56,14 +60,24 @@ class Correlation:
         Of the trees that order rows and columns.
     cosine : numpy.ndarray, shape (sources, targets)
         The similarities.
-    p_corrected : numpy.ndarray, shape (sources, targets)
-        p of each pair, corrected for all pairs by the permutations' largest values.
+    p_labels, p_signs : numpy.ndarray, shape (sources, targets)
+        p of each pair, corrected for all pairs by the largest values under both null hypotheses:
+        exchanged labels, and random signs of the weights' principal components.
     p, q : numpy.ndarray, shape (sources, targets)
-        p of each pair alone, and its false discovery rate (Benjamini and Hochberg).
+        p of each pair alone, the larger of both, and its false discovery rate (Benjamini and
+        Hochberg).
     source_order, target_order : tuple of int
         As in the figure.
     permutations, seed : int
         Of the test.
+    unit_name : {"clips", "groups"}
+        What exchanged labels.
+    units : int
+        How many of these there are.
+    repeats : int
+        Permutations that gave the same labels as the task's, up to names of classes.
+    failures : int
+        Refits that did not converge.
     """
 
     weights: ClassWeights
@@ -73,13 +87,18 @@ class Correlation:
     normalize: str
     linkage: str
     cosine: Array
-    p_corrected: Array
+    p_labels: Array
+    p_signs: Array
     p: Array
     q: Array
     source_order: tuple[int, ...]
     target_order: tuple[int, ...]
     permutations: int
     seed: int
+    unit_name: str
+    units: int
+    repeats: int = 0
+    failures: int = 0
 
     @property
     def name(self) -> str:
@@ -95,6 +114,16 @@ class Correlation:
             seed=(self.seed, 0),
             **w.filename_choices(),
         )
+
+    @property
+    def p_corrected(self) -> Array:
+        """Larger p of both tests for each pair, corrected for all pairs."""
+        return np.maximum(self.p_labels, self.p_signs)
+
+    @property
+    def testable(self) -> bool:
+        """Whether there are enough different labelings for p to reach the 5 % level."""
+        return (1 + self.repeats) / (1 + self.permutations) <= LEVEL
 
     @property
     def significant(self) -> Array:
@@ -116,13 +145,26 @@ class Correlation:
             f"stream ({self.stream}){frames}. Before: {NORMALIZATION_TEXT[self.normalize]}. Rows "
             f"and columns are ordered by {self.linkage} linkage of cosine distances. Dots: "
             f"{significant:,} of {pairs:,} pairs beyond chance (p ≤ {LEVEL} for all pairs "
-            f"together, two-sided: {self.permutations:,} permutations of the embedding's "
-            f"dimensions on one side, largest absolute cosine of all pairs). {discoveries:,} pairs "
-            f"at a false discovery rate of {LEVEL} (Benjamini and Hochberg)."
-            f"{NORMALIZATION_WARNINGS[self.normalize]} kumar2021 does not state the axis of its "
-            "mean-variance normalization, C, distance and linkage, and has no test."
+            "together, two-sided, by the largest absolute cosine of all pairs, both with the probe "
+            f"fitted to {self.permutations:,} permutations of the labels of {self.units:,} "
+            f"{self.unit_name} and with random signs of its principal components). "
+            f"{discoveries:,} pairs at a false discovery rate of {LEVEL} (Benjamini and Hochberg)."
+            f"{self._warnings()} kumar2021 does not state the axis of its mean-variance "
+            "normalization, C, distance and linkage, and has no test."
             f"{as_sentence(weights.provenance)}"
         )
+
+    def _warnings(self) -> str:
+        """Return what limits the test, as sentences."""
+        text = ""
+        if not self.testable:
+            text += (
+                f" The {self.units:,} {self.unit_name} have too few different arrangements of "
+                "labels for any pair to be beyond chance."
+            )
+        if self.failures:
+            text += f" {self.failures:,} of the fits to permuted labels did not converge."
+        return text
 
     def facts(self) -> dict[str, Any]:
         """Return probe, head, choices and test for the JSON beside the figure."""
@@ -135,6 +177,10 @@ class Correlation:
             "linkage": self.linkage,
             "permutations": self.permutations,
             "seed": self.seed,
+            "permuted": self.unit_name,
+            "permuted_units": self.units,
+            "permutations_equal_to_labels": self.repeats,
+            "permutations_not_converged": self.failures,
             "level": LEVEL,
             "pairs": self.cosine.size,
             "pairs_beyond_chance": int(self.significant.sum()),
@@ -152,11 +198,13 @@ class Correlation:
         """Return the ``count`` pairs of the largest absolute cosine.
 
         Keys: target and source class, cosine, p of the pair, its false discovery rate, p corrected
-        for all pairs, and whether that is at most 0.05.
+        for all pairs (the larger of those by labels and by signs), and whether that is at most
+        0.05.
         """
         ranked = np.argsort(-np.abs(self.cosine), axis=None, kind="stable")[:count]
         s, t = np.unravel_index(ranked, self.cosine.shape)
-        columns = [m[s, t].tolist() for m in (self.cosine, self.p, self.q, self.p_corrected)]
+        matrices = (self.cosine, self.p, self.q, self.p_corrected, self.p_labels, self.p_signs)
+        columns = [matrix[s, t].tolist() for matrix in matrices]
         return [
             {
                 "target": self.weights.names[target],
@@ -165,9 +213,11 @@ class Correlation:
                 "p": p,
                 "q": q,
                 "p_all_pairs": p_corrected,
+                "p_labels": p_labels,
+                "p_signs": p_signs,
                 "beyond_chance": p_corrected <= LEVEL,
             }
-            for target, source, cosine, p, q, p_corrected in zip(
+            for target, source, cosine, p, q, p_corrected, p_labels, p_signs in zip(
                 t.tolist(), s.tolist(), *columns, strict=True
             )
         ]
@@ -186,6 +236,7 @@ def correlation(
     seed: int = 0,
     probe: str = "linear",
     preset: str = "",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Correlation:
     """Compare a task's classes with those of the network's own head, by their weights.
 
@@ -193,9 +244,15 @@ def correlation(
     then act on the same numbers.
 
     kumar2021 does not say over which axis it normalizes. Over the classes (``columns``) it is what
-    the paper does to features, and the only choice with which the test keeps its level where both
-    sides have small weights for strong dimensions and large ones for weak dimensions, as weights
-    on one embedding do.
+    the paper does to features.
+
+    A pair is beyond chance if it is so for two null hypotheses. *Labels*: the task's labels have
+    nothing to do with the embedding. They are exchanged between clips, whole groups together, and
+    the probe is fitted again at the same C. *Signs*: the embedding tells the classes apart, but
+    along which of its principal directions has nothing to do with the source classes. Each
+    principal component of all classes' weights is multiplied by a random sign. Either null alone
+    finds too much: tasks that are decodable differ from random labels in the strength of their
+    components, and signs of components are not independent where clips come in groups.
 
     Parameters
     ----------
@@ -211,11 +268,13 @@ def correlation(
     linkage : {"average", "complete", "single"}
         Of the trees that order rows and columns.
     permutations : int >= 1
-        Of the test.
+        Number of refits to exchanged labels, and of draws of signs.
     seed : int >= 0
         Of the permutations.
     probe, preset : str
         As for :func:`probekit.analysis.class_weights.class_weights`.
+    progress : callable, optional
+        Called with the number of refits done and the total.
 
     Returns
     -------
@@ -234,24 +293,31 @@ def correlation(
     cache_root = layout.cache_root(cache)
     card, _ = resolve_clips(task, cache_root, root)
     head = _head(selector, find_embeddings(cache_root, selector, card.dataset))
+    weights, training = fit_class_weights(
+        task, extractor, cache=cache, root=root, c=c, probe=probe, preset=preset
+    )
     return cosine_correlation(
-        class_weights(task, extractor, cache=cache, root=root, c=c, probe=probe, preset=preset),
+        weights,
+        training,
         head,
         normalize=normalize,
         linkage=linkage,
         permutations=permutations,
         seed=seed,
+        progress=progress,
     )
 
 
 def cosine_correlation(
     weights: ClassWeights,
+    training: TrainingClips,
     head: SavedHead,
     *,
     normalize: str = "columns",
     linkage: str = "average",
     permutations: int = PERMUTATIONS,
     seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Correlation:
     """Compare class weights with those of a head; see :func:`correlation`.
 
@@ -259,11 +325,13 @@ def cosine_correlation(
     ----------
     weights : ClassWeights
         On the embedding as the head reads it.
+    training : TrainingClips
+        What they were fitted to.
     head : SavedHead
         The network's classifier.
     normalize, linkage : str
         As for :func:`correlation`.
-    permutations, seed : int
+    permutations, seed, progress
         As for :func:`correlation`.
 
     Returns
@@ -283,7 +351,17 @@ def cosine_correlation(
         )
     targets = l2_normalize_rows(weights.matrix, weights.names, normalize, weights.task)
     sources = l2_normalize_rows(head.weight, head.classes, normalize, "the head")
-    cosine, p_corrected, p = permutation_test(sources, targets, permutations, seed)
+    cosine = sources @ targets.T
+    probe = PermutedProbe(training)
+    refits = probe.refits(permutations, seed, progress)
+    p_labels, p_by_labels = p_values(
+        cosine, _null_cosines(refits, training, sources, normalize), REFIT_ERROR
+    )
+    flips = probe.flips(permutations, seed)
+    p_signs, p_by_signs = p_values(
+        cosine, _null_cosines(flips, training, sources, normalize), _ROUNDING
+    )
+    p = np.maximum(p_by_labels, p_by_signs)
     return Correlation(
         weights=weights,
         sources=head.classes,
@@ -292,61 +370,73 @@ def cosine_correlation(
         normalize=normalize,
         linkage=linkage,
         cosine=cosine,
-        p_corrected=p_corrected,
+        p_labels=p_labels,
+        p_signs=p_signs,
         p=p,
         q=false_discovery_control(p, axis=None).reshape(p.shape),
         source_order=_order(sources, linkage),
         target_order=_order(targets, linkage),
         permutations=permutations,
         seed=seed,
+        unit_name=probe.exchange.unit_name,
+        units=probe.exchange.units,
+        repeats=probe.repeats,
+        failures=probe.failures,
     )
 
 
-def permutation_test(
-    x: Array, y: Array, permutations: int, seed: int
-) -> tuple[Array, Array, Array]:
-    """Test each cosine of two sets of rows against permuted dimensions, two-sided.
+def p_values(cosine: Array, null: Array, slack: float) -> tuple[Array, Array]:
+    """Return p of each pair, corrected for all pairs and alone, from values under a null.
 
     Parameters
     ----------
-    x, y : numpy.ndarray, shapes (n, dim) and (m, dim)
-        Rows of unit length.
-    permutations : int >= 1
-        Number of permutations; ``p_corrected`` is at least 1 / (permutations + 1).
-    seed : int >= 0
-        Random seed.
+    cosine : numpy.ndarray, shape (sources, targets)
+        Similarities.
+    null : numpy.ndarray, shape (draws, sources, targets)
+        Absolute similarities under the null hypothesis.
+    slack : float >= 0
+        Error of the null's values; those that are smaller by that much count as reached.
 
     Returns
     -------
-    cosine : numpy.ndarray, shape (n, m)
-        Similarities.
-    p_corrected : numpy.ndarray, shape (n, m)
-        p of each pair, corrected for all pairs.
-    p : numpy.ndarray, shape (n, m)
-        p of each pair alone; its null distribution is that of the permuted pairs of all rows.
+    p_corrected : numpy.ndarray, shape (sources, targets)
+        Share of draws whose largest value of all pairs reaches the pair's (Westfall and Young,
+        1993), the observed one included.
+    p : numpy.ndarray, shape (sources, targets)
+        Of each pair alone. Values are divided by the root mean square of the pair's own null, and
+        then compared with those of all pairs: draws are too few for a null of each pair.
     """
-    rng = np.random.default_rng(seed)
-    cosine = x @ y.T
-    size = np.abs(cosine)
-    # single precision is enough for the null distribution; rows laid out as the product reads them
-    left, right = x.astype(np.float32), np.ascontiguousarray(y.T, np.float32)
-    largest = np.empty(permutations)
+    draws = len(null)
+    size = np.abs(cosine) - slack
+    largest = np.sort(null.reshape(draws, -1).max(axis=1))
+    p_corrected = (1 + draws - np.searchsorted(largest, size)) / (1 + draws)
+    spread = np.sqrt(np.einsum("bst,bst->st", null, null, dtype=np.float64) / draws)
+    spread = np.maximum(spread, 1e-12)
+    ratio = size / spread
+    top = max(float(ratio.max()), 1e-12)
     counts = np.zeros(_BINS + 1, np.int64)
-    with resources.single_threaded():  # threads of BLAS wait for one another on a busy machine
-        for k in range(permutations):
-            permuted = np.abs(left @ right[rng.permutation(len(right))])
-            largest[k] = permuted.max()
-            counts += np.bincount(_bin(permuted).ravel(), minlength=_BINS + 1)
+    for values in null:
+        counts += np.bincount(_bin(values / spread, top).ravel(), minlength=_BINS + 1)
     # as many or more in the same bin or above: rounding makes p larger, never smaller
     above = counts[::-1].cumsum()[::-1]
-    p = (1 + above[_bin(size)]) / (1 + permutations * cosine.size)
-    reached = permutations - np.searchsorted(np.sort(largest), size - 1e-6)
-    return cosine, (1 + reached) / (1 + permutations), p
+    return p_corrected, (1 + above[_bin(ratio, top)]) / (1 + null.size)
 
 
-def _bin(size: Array) -> Array:
-    """Return the bins of absolute cosines."""
-    return np.minimum(size * _BINS, _BINS).astype(np.int32)
+def _bin(ratio: Array, top: float) -> Array:
+    """Return the bins of values from 0 to ``top``."""
+    return np.clip(ratio / top * _BINS, 0, _BINS).astype(np.int32)
+
+
+def _null_cosines(
+    weights: Iterable[Array], training: TrainingClips, sources: Array, normalize: str
+) -> Array:
+    """Return absolute cosines of the sources with each of some sets of class weights."""
+    left = sources.astype(np.float32)
+    null = []
+    for matrix in weights:
+        rows = unit_rows(matrix / training.scale, normalize).astype(np.float32)
+        null.append(np.abs(left @ rows.T))
+    return np.stack(null)
 
 
 def _resolve_head_selector(extractor: str) -> EmbeddingSelector:

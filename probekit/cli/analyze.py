@@ -85,7 +85,9 @@ def correlation(
         ),
     ] = "columns",
     linkage: options.Linkage = "average",
-    permutations: Annotated[int, typer.Option(min=1, help="Permutations of the test.")] = 1000,
+    permutations: Annotated[
+        int, typer.Option(min=1, help="Permutations of the labels; the probe is fitted to each.")
+    ] = 199,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations.")] = 0,
     width: options.Width = None,
     style: options.Style = None,
@@ -93,8 +95,9 @@ def correlation(
 ) -> None:
     """Compare the task's classes with those of the network's own head, by cosine of their weights.
 
-    The probe must read the stream that the head reads. A permutation test says which pairs are
-    beyond chance; the CSV has all pairs, the strongest first.
+    The probe must read the stream that the head reads. Pairs are beyond chance if they are so for
+    permuted labels (of whole groups; the probe is fitted again) and for random signs of the
+    probe's principal components. The CSV has all pairs, the strongest first.
 
     [bold]Example[/bold]
 
@@ -106,19 +109,22 @@ def correlation(
 
     entries = []
     for name in embedding:
-        cosines = correlation(
-            task,
-            name,
-            cache=cache,
-            root=root,
-            c=c,
-            probe=probe,
-            preset=preset,
-            normalize=normalize,
-            linkage=linkage,
-            permutations=permutations,
-            seed=seed,
-        )
+        with output.make_progress("permutations") as bar:
+            line = bar.add_task(name, total=permutations, note="")
+            cosines = correlation(
+                task,
+                name,
+                cache=cache,
+                root=root,
+                c=c,
+                probe=probe,
+                preset=preset,
+                normalize=normalize,
+                linkage=linkage,
+                permutations=permutations,
+                seed=seed,
+                progress=lambda done, _, bar=bar, line=line: bar.update(line, completed=done),
+            )
         files = save_drawing(draw_correlation, cosines, _folder(reports), width, style)
         entries.append(_entry(name, cosines, files) | {"strongest": cosines.strongest(10)})
     _print_entries(entries, json)

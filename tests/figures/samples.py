@@ -4,7 +4,7 @@ import numpy as np
 
 from probekit.analysis import clustering
 from probekit.analysis.class_differences import ClassDifferences
-from probekit.analysis.class_weights import ClassWeights
+from probekit.analysis.class_weights import ClassWeights, TrainingClips
 from probekit.analysis.confusion import Confusion
 from probekit.analysis.cost import Cost, CostPoint
 from probekit.analysis.label_efficiency import EfficiencyCurve, EfficiencyPoint, LabelEfficiency
@@ -27,6 +27,21 @@ def class_weights(matrix, names, provenance=("random weights",), embedding="made
         fingerprint="f" * 64,
         manifest="m" * 64,
         provenance=tuple(provenance),
+    )
+
+
+def training_clips(matrix):
+    """Clips of random embeddings and labels, as if weights had been fitted to them."""
+    classes, dim = matrix.shape
+    clips = max(60, 2 * classes)
+    return TrainingClips(
+        features=np.random.default_rng(1).normal(size=(clips, dim)).astype(np.float32),
+        targets=np.arange(clips) % max(2, classes),
+        groups=np.full(clips, ""),
+        coef=matrix,
+        scale=1.0,
+        has_weights=np.ones(classes, bool),
+        c=0.01,
     )
 
 

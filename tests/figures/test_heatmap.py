@@ -23,7 +23,7 @@ def found_of(targets, sources, dim=128, label="{}", planted=5, provenance=("rand
     weights = samples.class_weights(w, target_names, provenance)
     names = tuple(label.format(f"source {k}") for k in range(sources))
     head = SavedHead(names, h, np.zeros(sources), "last", "none")
-    return cosine_correlation(weights, head, permutations=99)
+    return cosine_correlation(weights, samples.training_clips(w), head, permutations=99)
 
 
 @pytest.mark.parametrize(("targets", "sources"), [(2, 2), (10, 50), (50, 300), (120, 9)])
