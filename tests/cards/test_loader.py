@@ -37,6 +37,18 @@ def test_every_card_that_comes_along_is_valid(kind):
         assert cards.load_card(kind, name).name == name
 
 
+def test_streams_were_compared_on_datasets_that_exist():
+    datasets = {cards.load_task_card(name).dataset for name in cards.card_paths("tasks")}
+    compared = {
+        (name, stream, dataset)
+        for name in cards.card_paths("extractors")
+        for stream, facts in cards.load_extractor_card(name).streams.items()
+        for dataset in facts.compared_on
+    }
+    assert ("convnet", "layers", "gtzan") in compared  # else nothing is tested
+    assert {dataset for *_, dataset in compared} <= datasets
+
+
 @pytest.mark.parametrize("inside", ["extractors", "."])
 def test_a_user_s_own_card_is_found_first(tmp_path, monkeypatch, inside):
     put(tmp_path / inside, EXTRACTOR)
