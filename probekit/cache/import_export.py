@@ -1,4 +1,4 @@
-"""Embeddings from and for other programs: import of NumPy arrays, export to .npz or Parquet."""
+"""Embeddings from other programs: import of NumPy arrays."""
 
 import hashlib
 import json
@@ -12,8 +12,6 @@ from typing import BinaryIO, cast
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.lib import format as npy_format
 
 from probekit._typing import Array
@@ -25,8 +23,6 @@ from probekit.utils import atomic
 from probekit.utils.hashing import sha256
 from probekit.utils.text import slug
 
-SUFFIXES = (".npz", ".parquet")
-_ROW_GROUP = 4096  # rows: a few MB
 _COLUMNS_AT_ONCE = 64  # in float64 beside the array
 _MAX_LOSS = 0.1  # rounding error of a column in its standard deviations
 _CONSTANT = 1e-12  # spread of a column, as a share of its values, that float64 itself leaves
@@ -240,87 +236,3 @@ def _read_array(path: Path, clips: int) -> Array:
             f"first is row {bad[0]}"
         )
     return array
-
-
-def export_vectors(
-    embeddings: Embeddings, path: Path, *, stream: str = "", pool: Sequence[str] = ("mean",)
-) -> int:
-    """Write one vector a clip, in the order of the clip ids.
-
-    Both formats hold ``clip_id`` and ``embedding`` (float32). A ``.npz`` has arrays of shapes
-    (clips,) and (clips, dim), and ``about`` as JSON text; it is read without pickle. A ``.parquet``
-    has columns, the embedding as a list of fixed size, and the same JSON under the key ``probekit``
-    of its metadata.
-
-    Parameters
-    ----------
-    embeddings : Embeddings
-        What to export.
-    path : pathlib.Path
-        Ends in ``.npz`` or ``.parquet``; an existing file is replaced.
-    stream : str
-        A stored stream; the extractor's default one if empty.
-    pool : sequence of {"mean", "std", "max"}
-        How frames are pooled; several are concatenated. Only ``("mean",)`` for streams of kind
-        ``clip``, which are not pooled.
-
-    Returns
-    -------
-    int
-        The number of clips written; failed ones are left out.
-
-    Raises
-    ------
-    CacheError
-        If the suffix is another one, there is nothing to export or to pool, or the file cannot be
-        written.
-    """
-    if path.suffix not in SUFFIXES:
-        raise CacheError(f"{path}: file name must end in {' or '.join(SUFFIXES)}")
-    ids = sorted(embeddings.clip_ids)
-    if not ids:
-        raise CacheError(f"{embeddings.folder}: contains no embeddings")
-    info = embeddings.layout
-    stream = stream or embeddings.default_stream
-    frames = embeddings.stream_info.get(stream, {}).get("kind") != "clip"
-    if not frames and tuple(pool) != ("mean",):  # the default
-        raise CacheError(
-            f"{info.extractor}: stream {stream} has one vector per clip; leave out the pooling"
-        )
-    about = {
-        "extractor": info.extractor,
-        "fingerprint": info.fingerprint,
-        "identity": info.identity,
-        "dataset": info.dataset,
-        "stream": stream,
-        "pool": list(pool) if frames else [],
-        "note": info.provenance,
-        "failed": len(embeddings.failures),
-    }
-    vectors = embeddings.vectors(ids, stream, pool)
-    write = _write_parquet if path.suffix == ".parquet" else _write_npz
-    try:
-        atomic.atomic_write(path, lambda temp: write(temp, ids, vectors, json.dumps(about)))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CacheError(f"{path}: cannot be written ({reason[:1].lower()}{reason[1:]})") from error
-    return len(ids)
-
-
-def _write_npz(path: Path, ids: list[str], vectors: Array, about: str) -> None:
-    with path.open("wb") as stream:
-        np.savez(stream, clip_id=np.array(ids), embedding=vectors, about=np.array(about))
-
-
-def _write_parquet(path: Path, ids: list[str], vectors: Array, about: str) -> None:
-    dim = vectors.shape[1]
-    schema = pa.schema(
-        {"clip_id": pa.string(), "embedding": pa.list_(pa.float32(), dim)},
-        metadata={"probekit": about},
-    )
-    with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, len(ids), _ROW_GROUP):
-            rows = vectors[start : start + _ROW_GROUP]
-            lists = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), dim)
-            columns = [pa.array(ids[start : start + _ROW_GROUP], pa.string()), lists]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))

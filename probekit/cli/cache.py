@@ -10,6 +10,7 @@ from probekit.cli import options, output
 
 if TYPE_CHECKING:
     from probekit.cache.embeddings import Embeddings
+    from probekit.cache.export import Exported
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -347,37 +348,63 @@ def export(
     embedding: Name,
     dataset: Dataset,
     out: Annotated[
-        str, typer.Option("-o", "--output", metavar="FILE", help="File to write: .npz or .parquet.")
+        str,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="File to write: .npz, .parquet or .csv."
+        ),
     ],
-    stream: Annotated[str, typer.Option(help="Stream; else the default one.")] = "",
+    stream: Annotated[str, typer.Option(metavar="NAME", help="Stream; else the default one.")] = "",
     pool: Annotated[
         str, typer.Option(metavar="A+B", help="Pooling of frames: mean, std, max, mean+std …")
     ] = "",
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Write all frames, with their times, not vectors.")
+    ] = False,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK",
+            help="Write the labels, splits and groups of this task, and only its clips; by default "
+            "those of the dataset's own table or only task.",
+        ),
+    ] = None,
     cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Write one vector per clip for other programs: arrays (.npz) or a table (.parquet).
+    """Write embeddings for other programs: arrays (.npz) or a table (.parquet, .csv).
 
-    Both hold clip_id and embedding, float32.
+    One vector per clip, or with --frames all frames (stored by probekit extract --frames). Beside
+    them clip_id, and label, split, fold and group as far as they are known.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       probekit cache export vggish fsdd --pool mean+std -o vggish-fsdd.parquet
+
+      probekit cache export vggish fsdd --task fsdd-speaker --frames -o vggish-fsdd.csv
     """
     from probekit.cache.embeddings import find_embeddings
-    from probekit.cache.import_export import export_vectors
+    from probekit.cache.export import export_frames, export_vectors, own_clip_table
     from probekit.cache.layout import cache_root
     from probekit.cards.selector import parse_selector
+    from probekit.errors import CacheError
+    from probekit.tasks.task_clips import resolve_clips
 
     selector = parse_selector(embedding)
-    entry = find_embeddings(cache_root(cache), selector, dataset)
-    count = export_vectors(
-        entry,
-        Path(out),
-        stream=stream or selector.stream,
-        pool=pool.split("+") if pool else selector.pool,
-    )
-    _print_file(Path(out), count, entry, json)
+    root = cache_root(cache)
+    entry = find_embeddings(root, selector, dataset)
+    clips = own_clip_table(entry) if task is None else resolve_clips(task, root, None)[1]
+    stream = stream or selector.stream
+    if frames and pool:
+        raise CacheError("frames are not pooled: leave out --pool, or --frames")
+    if frames:
+        exported = export_frames(entry, Path(out), stream=stream, clips=clips)
+    else:
+        pooling = pool.split("+") if pool else selector.pool
+        exported = export_vectors(entry, Path(out), stream=stream, pool=pooling, clips=clips)
+    columns = {"task": exported.task, "columns": exported.columns, "omitted": exported.omitted}
+    _print_file(Path(out), exported.clips, entry, json, **columns)
+    if not json:
+        _print_columns(exported)
 
 
 @app.command("import")
@@ -443,6 +470,16 @@ def import_(
             f"{name}: {len(entry.clip_ids):,} clips of {dataset}, {dim} numbers each, "
             f"in {entry.folder}"
         )
+
+
+def _print_columns(exported: "Exported") -> None:
+    """Print what an export holds beside embeddings, and which clips it lacks."""
+    if exported.columns:
+        output.say(f"  with {', '.join(exported.columns)} of {exported.task}")
+    elif not exported.task:
+        output.say("  without labels: no clip table, or several; choose one with --task TASK")
+    if exported.omitted:
+        output.say(f"  {exported.omitted:,} clips are not in {exported.task}: left out")
 
 
 def _print_file(path: Path, clips: int, entry: "Embeddings", json: bool, **facts: object) -> None:

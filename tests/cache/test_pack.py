@@ -1,16 +1,14 @@
-import errno
 import json
 import shutil
 import sys
 
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
 
-from probekit.cache import embeddings, import_export, pack, part
+from probekit.cache import embeddings, pack, part
 from probekit.cache import head as head_module
-from probekit.errors import CacheError, UnknownNameError
+from probekit.errors import CacheError
 
 
 def ids(numbers):
@@ -103,8 +101,6 @@ def test_parts_that_change_meanwhile_are_noticed(tmp_path, songs, put):
 def test_nothing_to_pack(tmp_path, put):
     with pytest.raises(CacheError, match="contains no embeddings"):
         pack.pack_embeddings(embeddings.Embeddings(put(tmp_path, [])), tmp_path / "p.h5")
-    with pytest.raises(CacheError, match="contains no embeddings"):
-        import_export.export_vectors(embeddings.Embeddings(put(tmp_path, [])), tmp_path / "p.npz")
 
 
 def test_a_disk_without_room_is_said_before(tmp_path, songs, monkeypatch):
@@ -142,66 +138,3 @@ def test_a_disk_that_is_really_full_is_an_error_and_no_crash(tmp_path, songs, cl
     assert "p.h5: cannot be written" in done.stderr
     assert (out / "p.h5").read_bytes() == b"older"
     assert list(out.iterdir()) == [out / "p.h5"]
-
-
-def test_npz(tmp_path, songs):
-    assert import_export.export_vectors(songs, tmp_path / "e.npz") == 20
-    with np.load(tmp_path / "e.npz", allow_pickle=False) as loaded:
-        assert list(loaded["clip_id"]) == ids(range(20))
-        np.testing.assert_array_equal(loaded["embedding"], songs.vectors(ids(range(20))))
-        about = json.loads(str(loaded["about"]))
-    assert about["note"] == ["random weights (seed 0)"]
-    assert (about["stream"], about["pool"], about["failed"]) == ("seq", ["mean"], 2)
-
-
-def test_parquet(tmp_path, songs, monkeypatch):
-    import pyarrow.parquet as pq
-
-    monkeypatch.setattr(import_export, "_ROW_GROUP", 7)
-    import_export.export_vectors(songs, tmp_path / "e.parquet", pool=["mean", "max"])
-    loaded = pd.read_parquet(tmp_path / "e.parquet")
-    assert list(loaded["clip_id"]) == ids(range(20))
-    matrix = np.stack(loaded["embedding"])
-    assert matrix.dtype == np.float32
-    np.testing.assert_array_equal(matrix, songs.vectors(ids(range(20)), "seq", ["mean", "max"]))
-    schema = pq.read_schema(tmp_path / "e.parquet")
-    assert json.loads(schema.metadata[b"probekit"])["pool"] == ["mean", "max"]
-    assert str(schema.field("embedding").type) == "fixed_size_list<element: float>[6]"
-
-
-def test_a_stream_of_vectors_has_no_pooling(tmp_path, songs):
-    import_export.export_vectors(songs, tmp_path / "e.npz", stream="vec")
-    with np.load(tmp_path / "e.npz") as loaded:
-        assert loaded["embedding"].shape == (20, 4)
-        assert json.loads(str(loaded["about"]))["pool"] == []
-
-
-@pytest.mark.parametrize(
-    "name, choice, error, reason",
-    [
-        ("e.csv", {}, CacheError, r"must end in \.npz or \.parquet"),
-        ("gone/e.npz", {}, CacheError, "cannot be written"),
-        ("gone/e.parquet", {}, CacheError, "cannot be written"),
-        ("e.npz", {"stream": "sek"}, UnknownNameError, "Did you mean 'seq'"),
-        ("e.npz", {"pool": ["men"]}, UnknownNameError, "Did you mean 'mean'"),
-    ],
-)
-def test_what_cannot_be_exported(tmp_path, songs, name, choice, error, reason):
-    with pytest.raises(error, match=reason):
-        import_export.export_vectors(songs, tmp_path / name, **choice)
-
-
-@pytest.mark.parametrize("name", ["e.npz", "e.parquet"])
-def test_a_full_disk_keeps_the_older_export(tmp_path, songs, monkeypatch, name):
-    (tmp_path / name).write_bytes(b"older")
-    kind = "_write_npz" if name.endswith("npz") else "_write_parquet"
-
-    def full(path, *_):
-        path.write_bytes(b"half of th")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(import_export, kind, full)
-    with pytest.raises(CacheError, match=r"cannot be written .no space left on device"):
-        import_export.export_vectors(songs, tmp_path / name)
-    assert (tmp_path / name).read_bytes() == b"older"
-    assert not list(tmp_path.glob(".*"))

@@ -140,6 +140,25 @@ def test_merge_pack_and_export(main, cache, tmp_path):
     assert "neither a cache with embeddings nor a packed file" in done.stderr
 
 
+def test_export_with_labels_and_of_one_task(main, cache, tmp_path):
+    command = ("cache", "export", "melstats", "tiny", "--cache", cache, "-o", tmp_path / "e.csv")
+    done = main(*command)
+    assert done.returncode == 0, done.stderr
+    assert "with label of tiny" in done.stdout
+    head, first = (tmp_path / "e.csv").read_text().splitlines()[:2]
+    assert head.startswith('"clip_id","label","dim_0"') and first.split(",")[1] == '"click"'
+    (tmp_path / "few.csv").write_text("clip_id,path,label\ntone/tone1,a.wav,x\ngone,b.wav,y\n")
+    done = main(*command, "--task", tmp_path / "few.csv", "--json")
+    told = json.loads(done.stdout)
+    assert (told["clips"], told["task"], told["omitted"]) == (1, "few", 23)
+    done = main(*command, "--frames")
+    assert done.returncode == 2 and "stream stats has one vector per clip" in done.stderr
+    done = main(*command, "--frames", "--pool", "max")
+    assert done.returncode == 2 and "leave out --pool, or --frames" in done.stderr
+    shutil.rmtree(cache / "manifests")
+    assert "without labels: no clip table" in main(*command).stdout
+
+
 def test_a_colleague_evaluates_what_was_packed(main, cache, tmp_path):
     packed, other = tmp_path / "m.h5", tmp_path / "other"
     main("cache", "pack", "melstats", "tiny", "-o", packed, "--cache", cache)
