@@ -99,7 +99,7 @@ def show_task(
       probekit tasks show gtzan
     """
     from probekit.cache import layout
-    from probekit.probes import task_clips
+    from probekit.tasks import task_clips
 
     task = task_clips.resolve_task(name, layout.cache_root())
     _print_card(task.card, bibtex, json, hide={"module", "options"})
@@ -118,6 +118,7 @@ def show_extractor(
       probekit extractors show vggish
     """
     from probekit import cards
+    from probekit.cards.schema import HOP
     from probekit.cards.selector import STUDENT_PREFIX, parse_selector
     from probekit.extractors.students.card import describe_student
     from probekit.extractors.weights.inventory import list_weights
@@ -130,7 +131,14 @@ def show_extractor(
         file.role: {"here": file.present, "state": file.state, "path": str(file.path)}
         for file in list_weights([name])
     }
-    _print_card(card, bibtex, json, hide={"module"}, extra={"weights_here": weights})
+    extra: dict[str, Any] = {"weights_here": weights}
+    if card.window_hop is not None:
+        hop = {
+            "default": str(card.window_hop),
+            "description": "seconds from one window to the next, at most a window",
+        }
+        extra["parameters"] = {**card.model_dump(mode="json")["parameters"], HOP: hop}
+    _print_card(card, bibtex, json, hide={"module"}, extra=extra)
 
 
 def _print_rows(rows: list[dict[str, Any]], json: bool) -> None:
@@ -141,6 +149,7 @@ def _print_rows(rows: list[dict[str, Any]], json: bool) -> None:
             list(rows[0]),
             [[_format_cell(name, value) for name, value in row.items()] for row in rows],
             numbers="classes|clips|rate|parameters",
+            below="streams",
         )
 
 

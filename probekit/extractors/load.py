@@ -376,8 +376,10 @@ def _parse_hop(card: ExtractorCard, text: str) -> Fraction:
         the length of a window.
     """
     if card.window_hop is None:
+        hops = {stream.hop for stream in card.streams.values() if stream.hop}
+        frames = "".join(f", with a frame every {float(hop):.3g} s (--frames)" for hop in hops)
         extent = {
-            "exact": "each clip whole",
+            "exact": f"each clip whole{frames}",
             "cropped": f"the first {card.max_seconds or 0:g} s of each clip at once",
             "windowed": "windows that make several frames each",
         }[card.long_audio]

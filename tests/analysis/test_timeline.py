@@ -131,11 +131,11 @@ def test_a_figure_and_its_table(cached, tmp_path):
 
 def test_what_has_no_time_is_refused(cached, corpus, tmp_path):
     with pytest.raises(
-        UnknownNameError, match="unknown clip of tiny 'noise3'.*Did you mean 'noise/"
+        UnknownNameError, match=r"unknown clip of tiny 'noise3'.*Did you mean 'noise/"
     ):
         timeline("tiny", "noise3", "mfcc")
     extract("melstats", audio=corpus, device="cpu")
-    with pytest.raises(DataError, match="one vector a clip. Use melstats reads each clip at once"):
+    with pytest.raises(DataError, match=r"one vector a clip. Use melstats reads each clip at once"):
         timeline("tiny", "noise/noise3", "melstats")
     convnet = {"weights": ("convnet=random:0",), "limit": 1, "device": "cpu"}
     extract("convnet", audio=corpus, **convnet)
@@ -149,5 +149,5 @@ def test_what_has_no_time_is_refused(cached, corpus, tmp_path):
     short.mkdir()
     soundfile.write(short / "a.wav", np.ones(200), 22050)
     extract("mfcc", audio=short, frames=True, device="cpu")
-    with pytest.raises(DataError, match="a: one frame of 0.0929 s.*Choose a longer clip$"):
+    with pytest.raises(DataError, match=r"a: one frame of 0.0929 s.*Choose a longer clip$"):
         timeline("short", "a", "mfcc")

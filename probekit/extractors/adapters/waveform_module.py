@@ -125,7 +125,7 @@ class WindowModule(_WaveformModule, WindowedExtractor):
         if first_center * 2 != window:
             raise module_error(
                 card,
-                f"first_center must be half the window, {window / card.sample_rate / 2:g} s: the "
+                f"first_center must be half the window, {float(window) / card.sample_rate / 2:g} s: the "
                 "first window begins with the clip",
             )
         self.window, self.hop = int(window), int(hop)
