@@ -277,6 +277,43 @@ def similarity(
 
 
 @app.command()
+def timeline(
+    clip: Annotated[list[str], typer.Argument(metavar="CLIP", help="Clip ids; a figure each.")],
+    task: options.Task,
+    embedding: options.Embedding,
+    top: Annotated[int, typer.Option(min=1, help="Classes or dimensions to show.")] = 10,
+    cache: options.Cache = None,
+    root: options.Root = None,
+    reports: options.Reports = None,
+    width: options.Width = None,
+    style: options.Style = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Show a clip over time: its frames, or the scores of the network's own classes.
+
+    Below is the similarity of each time with each. Needs embeddings that were extracted with
+    --frames. The CSV has every frame with its time, all dimensions, and all class scores.
+
+    [bold]Example[/bold]
+
+      probekit extract -e vggish:hop=0.48 --audio recordings --frames
+
+      probekit analyze timeline dawn-chorus --task recordings -e vggish:hop=0.48
+    """
+    from probekit.analysis.timeline import timeline
+    from probekit.figures.files import save_drawing
+    from probekit.figures.heatmap import draw_timeline
+
+    entries = []
+    for name in embedding:
+        for clip_id in clip:
+            frames = timeline(task, clip_id, name, cache=cache, root=root, top=top)
+            files = save_drawing(draw_timeline, frames, _folder(reports), width, style)
+            entries.append(_entry(name, frames, files) | {"clip": clip_id})
+    _print_entries(entries, json)
+
+
+@app.command()
 def confusion(
     run: Annotated[
         list[str] | None,

@@ -160,7 +160,7 @@ def test_a_package_that_changed_needs_a_new_process(folder, monkeypatch):
     card = folder.card(module="pack.net:Net")
     assert imported(card).X == 1
     folder.write(pack_0net="X = 2\n")
-    with pytest.raises(CardError, match=r"changed after this process imported pack.net; start Pyth"):
+    with pytest.raises(CardError, match=r"changed after this process imported pack.net; start"):
         imported(card)
     # as well if somebody else imported it
     code._imported.clear()

@@ -268,3 +268,18 @@ def test_cost_of_imported_embeddings_is_not_known(main, scored, made):
     options = ["--reports", scored.root, "--cache", made / "cache"]
     done = main("analyze", "cost", "--task", "mine", *options)
     assert done.returncode == 2 and "the cost of bad, good is unknown" in done.stderr
+
+
+def test_timeline(main, corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBEKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PROBEKIT_REPORTS", str(tmp_path / "reports"))
+    done = main("extract", "-e", "mfcc", "--audio", corpus, "--frames", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    clips = ("noise/noise3", "tone/tone1")
+    done = main("analyze", "timeline", *clips, "--task", "tiny", "-e", "mfcc", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [entry["clip"] for entry in json.loads(done.stdout)] == list(clips)
+    stems = [f"timeline-tiny-mfcc-{clip.replace('/', '-')}" for clip in clips]
+    assert figures(tmp_path) == sorted(f"{stem}.{kind}" for stem in stems for kind in KINDS)
+    done = main("analyze", "timeline", "noise/noise", "--task", "tiny", "-e", "mfcc")
+    assert done.returncode == 2 and "Did you mean 'noise/noise" in done.stderr

@@ -9,6 +9,7 @@ from probekit.analysis.confusion import Confusion
 from probekit.analysis.cost import Cost, CostPoint
 from probekit.analysis.label_efficiency import EfficiencyCurve, EfficiencyPoint, LabelEfficiency
 from probekit.analysis.similarity import Similarity
+from probekit.analysis.timeline import Timeline
 from probekit.scores.groups import RunGroup
 
 LONG = "W" * 200 + " {}"
@@ -137,3 +138,23 @@ def priced(names=6, probes=("linear",), costs=("parameters", "gflop", "seconds")
             points.append(CostPoint(entry(label, rng.uniform(0.4, 0.9), probe=probe), own, "cpu"))
     points.sort(key=lambda point: -point.group.score)
     return Cost("mine", "accuracy", tuple(points), ("a note",))
+
+
+def over_time(seconds=20.0, hop=0.1, classes=0, top=10, names="class {}"):
+    rng = np.random.default_rng(0)
+    time = round(seconds / hop)
+    return Timeline(
+        frames=rng.normal(size=(time, 128)).astype(np.float32),
+        times=hop / 2 + hop * np.arange(time),
+        hop=hop,
+        window=2 * hop,
+        scores=rng.uniform(size=(time, classes)) if classes else None,
+        classes=tuple(names.replace("{}", str(k)) for k in range(classes)),
+        top=top,
+        clip_id="a clip",
+        task="mine",
+        embedding="made",
+        stream="seq",
+        origin={"task": "mine"},
+        provenance=("random weights",),
+    )

@@ -11,7 +11,12 @@ from probekit.analysis.correlation import cosine_correlation
 from probekit.cache.head import SavedHead
 from probekit.figures import style
 from probekit.figures.files import save_drawing
-from probekit.figures.heatmap import draw_confusion, draw_correlation, draw_similarity
+from probekit.figures.heatmap import (
+    draw_confusion,
+    draw_correlation,
+    draw_similarity,
+    draw_timeline,
+)
 
 
 def found_of(targets, sources, dim=128, label="{}", planted=5, provenance=("random weights",)):
@@ -120,3 +125,31 @@ def test_cells_are_percent_of_the_right_class():
     )
     shown = {text.get_text() for text in axes.texts}
     assert shown == {f"{100 * v:.0f}" for v in found.proportions.ravel() if round(100 * v) > 0}
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        samples.over_time(),
+        samples.over_time(1.0, classes=1),
+        samples.over_time(3600.0, 1.0, classes=30, top=25),
+        samples.over_time(20.0, classes=3, names=samples.LONG),
+    ],
+)
+def test_a_timeline_can_be_read(clip):
+    for width in (None, style.TWO_COLUMNS):
+        assert overlap.problems(draw_timeline(clip, width)) == []
+
+
+def test_a_timeline_shows_its_steps_in_order():
+    clip = samples.over_time(200.0, 0.2, classes=4)
+    rows, square = (
+        axes for axes in draw_timeline(clip).axes if any(c.colorbar for c in axes.collections)
+    )
+    [mesh] = rows.collections
+    np.testing.assert_array_equal(mesh.get_array().reshape(4, 500), clip.steps())
+    assert rows.yaxis_inverted() and not square.yaxis_inverted()
+    [mesh] = square.collections
+    np.testing.assert_array_equal(mesh.get_array().reshape(500, 500), clip.similarity())
+    for axes in (rows, square):  # in minutes, on the same axis
+        np.testing.assert_allclose(axes.get_xlim(), (0, 200 / 60))

@@ -123,10 +123,11 @@ class WindowModule(_WaveformModule, WindowedExtractor):
             raise module_error(card, "all streams of windows must have the same frame grid")
         hop, first_center, window = (_samples(card, seconds) for seconds in next(iter(grids)))
         if first_center * 2 != window:
+            half = float(window) / card.sample_rate / 2
             raise module_error(
                 card,
-                f"first_center must be half the window, {float(window) / card.sample_rate / 2:g} s: the "
-                "first window begins with the clip",
+                f"first_center must be half the window, {half:g} s: the first window begins with "
+                "the clip",
             )
         self.window, self.hop = int(window), int(hop)
 
