@@ -316,11 +316,12 @@ def shared_clip_notes(
 ) -> list[str]:
     """Return what must be shown beside a score: what test clips share with training clips.
 
-    Parameters are those of :func:`find_shared_clips`. Groups that are not recordings are left out:
+    And that clips of different labels are the same segment. Parameters are those of
+    :func:`find_shared_clips`. Groups that are not recordings are left out:
     :func:`probekit.scores.result_builder.torn_group_notes` counts them.
     """
     shared = find_shared_clips(clips, divisions, hashes)
-    return replace(shared, groups=0).notes()
+    return [*replace(shared, groups=0).notes(), *contradicting_labels_notes(clips, hashes)]
 
 
 def contradicting_labels_notes(
