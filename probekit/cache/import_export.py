@@ -112,9 +112,9 @@ def import_arrays(
     )
     if note and existing.provenance != [provenance]:  # imported again: the last note counts
         existing = replace(existing, provenance=[provenance])
-        content = json.dumps(asdict(existing), indent=1, sort_keys=True)
+        text = json.dumps(asdict(existing), indent=1, sort_keys=True)
         try:
-            atomic.atomic_write_text(folder / layout.LAYOUT_FILE, content)
+            atomic.atomic_write_text(folder / layout.LAYOUT_FILE, text)
         except OSError as error:
             raise CacheError(layout.not_writable_message(folder, error)) from error
     meta = {

@@ -69,7 +69,8 @@ def from_folder(root: Path, name: str | None = None) -> Manifest:
     """
     if not root.is_dir():
         raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}")
-    files, recordings = [], []
+    files: list[PurePosixPath] = []
+    recordings: list[PurePosixPath] = []
     for folder, names in walk_folders(root):
         for file in names:
             path = PurePosixPath(folder, file)
