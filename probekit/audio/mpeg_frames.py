@@ -98,7 +98,8 @@ def inspect_mpeg(data: mmap, begin: int, stop: int, *, embedded: bool = False) -
     contents = Contents(kind="mp3", notes=tuple(_notes(links)))
     declared = [link.declared if link.declared is not None else link.frames for link in links]
     count, total = sum(link.frames for link in links), sum(declared)
-    if any(link.frames < number for link, number in zip(links, declared, strict=True)):
+    # some encoders count the header's frame, too
+    if any(link.frames + 1 < number for link, number in zip(links, declared, strict=True)):
         contents = replace(
             contents,
             truncated=f"truncated: {count:,} of {total:,} MPEG frames are in the file",
@@ -108,8 +109,9 @@ def inspect_mpeg(data: mmap, begin: int, stop: int, *, embedded: bool = False) -
     tags = sum(run.tagged for run in runs) > 1
     if len(links) > 1 or embedded or tags or any(_needs_header(data, link) for link in links):
         return replace(contents, sources=tuple(_pieces(data, link) for link in links))
-    if links[0].declared is None:
-        at_least = (links[0].frames - 2) * _samples(links[0].runs[0].kind)
+    if not contents.truncated and links[0].declared in (None, count + 1):
+        # without the encoder's delay, of at most two frames
+        at_least = (count - 2) * _samples(links[0].runs[0].kind)
         return replace(contents, exact=False, at_least=max(1, at_least))
     return contents
 

@@ -76,8 +76,7 @@ def extract(
         float,
         typer.Option(
             metavar="SHARE",
-            help="Share of a clip, from 0 to 1, that a truncated recording may lack: the rest is "
-            "embedded, and every result notes it.",
+            help="Share of a clip, 0 to 1, that a truncated recording may lack.",
         ),
     ] = 0.0,
     verify_audio: Annotated[

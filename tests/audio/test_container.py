@@ -458,6 +458,23 @@ def test_an_mp3_whose_header_declares_too_little(tmp_path):
         audio.load(path)
 
 
+def test_an_mp3_whose_header_counts_itself(tmp_path):
+    path = mp3(tmp_path / "a.mp3")
+    whole, content = audio.load(path).wave, bytearray(path.read_bytes())
+    at = header_of(content)
+    for more in (1, 2):
+        content[at + 8 : at + 12] = struct.pack(">I", 116 + more)
+        path.write_bytes(content)
+        container._inspect.cache_clear()  # the size is the same
+        if more == 1:
+            decoded = audio.load(path).wave
+            assert 0 <= len(decoded) - len(whole) <= 1152
+            np.testing.assert_array_equal(decoded[: len(whole)], whole)
+        else:
+            with pytest.raises(AudioError, match="truncated: 116 of 118 MPEG frames"):
+                audio.load(path)
+
+
 def mp3_in_wav(content):
     """A WAV of format 0x55: the frames of an MP3 as they are."""
     fields = (0x55, 1, SPEED, 16000, 1, 0, 12, 1, 2, 417, 1, 1393)
