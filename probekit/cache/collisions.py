@@ -50,7 +50,7 @@ class _Saved:
         return saved_name(self.file)
 
     @property
-    def place(self) -> Path | None:
+    def location(self) -> Path | None:
         """Return the folder or table to name in messages."""
         return self.source or self.root
 
@@ -100,7 +100,7 @@ def find_collision(
     for saved in _saved_manifests(saved_paths(cache, names)):
         if saved.root is None or not total:
             continue
-        same_root = _is_same_place(saved.root, manifest.root)
+        same_root = _is_same_location(saved.root, manifest.root)
         former = saved.recordings()["path"]
         shared = former.index.intersection(paths.index)
         if same_root:
@@ -127,7 +127,7 @@ def find_collision(
     if exclusive and rival is not None:
         return (
             f"{cache}: the name {rival.name!r} belongs to other recordings: those of "
-            f"{rival.place}, of which none is in {(manifest.source or manifest.root).absolute()}"
+            f"{rival.location}, of which none is in {(manifest.source or manifest.root).absolute()}"
         )
     return None
 
@@ -152,13 +152,13 @@ def find_saved_name(cache: Path, source: Path) -> str:
     names = []
     for saved in _saved_manifests(all_paths(cache)):
         if saved.source is not None:
-            matches = _is_same_place(saved.source, source)
+            matches = _is_same_location(saved.source, source)
         else:  # saved before sources were: under the name that the folder or table had then
             folder = source if source.is_dir() else source.parent
             matches = (
                 saved.name in (default, slug(stem))
                 and saved.root is not None
-                and _is_same_place(saved.root, folder)
+                and _is_same_location(saved.root, folder)
             )
         if matches:
             names.append((saved.name != default, -saved.file.stat().st_mtime_ns, saved.name))
@@ -181,11 +181,11 @@ def find_rival(cache: Path, name: str) -> str | None:
         first, first_ids = newest
         assert first.root is not None
         shared = len(first_ids.intersection(ids))
-        if not _is_same_place(first.root, saved.root) and not shared:
+        if not _is_same_location(first.root, saved.root) and not shared:
             return (
                 f"{cache}: the name {name!r} stands for two sets of recordings: those of "
-                f"{first.place} and those of {saved.place}. Give the folder or table itself as the "
-                f"task, or delete {saved.file} if the latter is not needed"
+                f"{first.location} and those of {saved.location}. Give the folder or table itself "
+                f"as the task, or delete {saved.file} if the latter is not needed"
             )
     return None
 
@@ -242,7 +242,7 @@ def _saved_manifests(files: Iterable[Path]) -> Iterator[_Saved]:
         yield _Saved(file, Path(root) if root else None, Path(source) if source else None)
 
 
-def _is_same_place(first: Path, second: Path) -> bool:
+def _is_same_location(first: Path, second: Path) -> bool:
     return os.path.realpath(first) == os.path.realpath(second)
 
 

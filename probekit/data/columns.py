@@ -155,8 +155,8 @@ def _check_times(path: Path, columns: dict[str, str]) -> None:
 def _meaning(name: str) -> str:
     """Return probekit's name of a column; empty if it is not known."""
     simple = _simplify(name)
-    own = {known.replace("_", " "): known for known in NAMES}
-    return own.get(simple) or _NAME_OF.get(simple, "")
+    names = {known.replace("_", " "): known for known in NAMES}
+    return names.get(simple) or _NAME_OF.get(simple, "")
 
 
 def _simplify(name: str) -> str:

@@ -104,10 +104,12 @@ def check_collision(manifest: Manifest, dataset: str, task: str | None, cache: P
     DataError
         If the name stands for other recordings that still exist.
     """
-    own = manifest.source is not None
-    collision = collisions.find_collision(cache, {dataset, manifest.name}, manifest, exclusive=own)
+    user_data = manifest.source is not None
+    collision = collisions.find_collision(
+        cache, {dataset, manifest.name}, manifest, exclusive=user_data
+    )
     if collision is not None:
-        if task is None or own:
+        if task is None or user_data:
             hint = "Rename the CSV or folder, or name these clips with --name NAME"
         else:
             hint = "Use another --cache for one of the two"

@@ -115,10 +115,10 @@ def resolve_task(name: str, cache: Path, root: str | Path | None = None) -> Task
 
 def _check_folder(name: str, clips: Manifest) -> None:
     """Raise if a name of extracted clips is also that of a folder here, with other recordings."""
-    folder, place = Path(name), clips.source or clips.root
-    if not folder.is_dir() or place is None:
+    folder, origin = Path(name), clips.source or clips.root
+    if not folder.is_dir() or origin is None:
         return
-    if folder.resolve() in (place.resolve(), clips.root and clips.root.resolve()):
+    if folder.resolve() in (origin.resolve(), clips.root and clips.root.resolve()):
         return
     first = next((path for path in clips.table["path"] if path), "")
     inside = (clips.root or Path()) / first
@@ -129,6 +129,6 @@ def _check_folder(name: str, clips: Manifest) -> None:
     except DataError:
         return  # it holds no recordings
     raise UnknownNameError(
-        f"{name!r} is the name of clips that were extracted from {place}, and a folder here with "
-        f"other recordings. Give --task {name}{os.sep} for the folder, or --task {place}"
+        f"{name!r} is the name of clips that were extracted from {origin}, and a folder here with "
+        f"other recordings. Give --task {name}{os.sep} for the folder, or --task {origin}"
     )
