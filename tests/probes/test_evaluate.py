@@ -23,6 +23,7 @@ from probekit.probes import features as features_module
 from probekit.scores import store
 from probekit.solvers import objective
 
+NOTES = ["imported embeddings", "groups with clips in training and in test: 10 of 10"]  # of done
 CLASSES = ("Domestic animals, pets", "rain; heavy", "ünïcode")
 
 
@@ -167,7 +168,7 @@ def test_result_says_what_was_done(done):
     assert (result["metric"], result["dim"], result["probe"]) == ("accuracy", 5, "linear")
     assert result["clips"] == {"used": 90, "of": 90, "missing": {}, "missing_count": 0}
     assert result["manifest"] == clips.digest()
-    assert result["provenance"] == ["imported embeddings"]
+    assert result["provenance"] == NOTES
     assert result["interval"]["unit"] == "groups within folds"
     assert result["interval"]["low"] < result["score"] < result["interval"]["high"]
     assert result["grid"] == [{"C": c} for c in linear.GRID]
@@ -214,7 +215,7 @@ def test_table_of_results_has_the_run(done):
     (row,) = store.results(place.reports).to_dict("records")
     assert (row["task"], row["embedding"], row["run"]) == ("mine", "made", result["run"])
     assert (row["low"], row["high"]) == (result["interval"]["low"], result["interval"]["high"])
-    assert (row["clips"], row["of"], row["provenance"]) == (90, 90, "imported embeddings")
+    assert (row["clips"], row["of"], row["provenance"]) == (90, 90, "; ".join(NOTES))
 
 
 def test_two_processes_give_the_same_as_one(done):
