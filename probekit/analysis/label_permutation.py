@@ -17,6 +17,13 @@ MIN_GROUPS = 10  # in a stratum of sizes, if there are as many
 _DRAW_BYTES = 2e8  # of labels in memory at once
 
 
+def unit_numbers(groups: Array) -> Array:
+    """Return the number of each clip's group, from 0; without a group (empty text) it is one."""
+    # no group has the name of a number after a line feed
+    names = np.where(groups != "", groups, np.char.add("\n", np.arange(len(groups)).astype(str)))
+    return np.asarray(np.unique(names, return_inverse=True)[1])
+
+
 class LabelExchange:
     """Random exchanges of labels between clips, whole groups together.
 
@@ -41,10 +48,7 @@ class LabelExchange:
     """
 
     def __init__(self, groups: Array) -> None:
-        clips = len(groups)
-        # a clip without a group is one of its own; no name equals a number after a line feed
-        names = np.where(groups != "", groups, np.char.add("\n", np.arange(clips).astype(str)))
-        _, self._group = np.unique(names, return_inverse=True)
+        clips, self._group = len(groups), unit_numbers(groups)
         self._sizes = np.bincount(self._group)
         self.units = len(self._sizes)
         self.unit_name = "groups" if self.units < clips else "clips"

@@ -12,6 +12,7 @@ from probekit._typing import Array
 from probekit.analysis.base import as_sentence, filename_stem
 from probekit.analysis.class_weights import has_variance
 from probekit.analysis.clustering import Tree, linkage_tree
+from probekit.analysis.label_permutation import unit_numbers
 from probekit.cache import layout
 from probekit.errors import DataError
 from probekit.probes.features import Features, find_features
@@ -46,8 +47,13 @@ class Similarity:
         Debiased or not, the number of neighbors, normalization of features.
     dims : tuple of int
         Features of each embedding.
+    chance : numpy.ndarray, shape (embeddings, embeddings)
+        What embeddings would have that have nothing in common but the groups of clips: see
+        :func:`chance_cka` and :func:`chance_overlap`.
     clips, common, expected : int
         Clips that were compared; that all embeddings have; that the task should have.
+    groups : int
+        Groups among the clips that were compared; 0 if no two clips are of one group.
     origin : dict
         Task, fingerprints, manifest; part of :meth:`facts`.
     provenance : tuple of str
@@ -62,9 +68,11 @@ class Similarity:
     measure: str
     choices: dict[str, Any]
     dims: tuple[int, ...]
+    chance: Array
     clips: int
     common: int
     expected: int
+    groups: int
     origin: dict[str, Any]
     provenance: tuple[str, ...]
     name: str
@@ -90,17 +98,22 @@ class Similarity:
                 what += " (with the unbiased estimate of HSIC)"
         else:
             k = self.choices["k"]
-            what = (
-                f"Share of the {k} nearest neighbors (cosine) that two embeddings have in common "
-                f"(by chance {k / (self.clips - 1):.2g})"
-            )
+            what = f"Share of the {k} nearest neighbors (cosine) that two embeddings have in common"
         drawn = "" if self.clips == self.common else f" drawn at random from {self.common:,}"
         scaled = ", each dimension standardized" if self.choices["normalize"] == "columns" else ""
         return (
             f"{what} of embeddings of {self.origin['task']} over the same {self.clips:,} clips"
-            f"{drawn}{scaled}. Rows, columns and tree: average linkage of 1 minus similarity, "
-            f"optimal leaf order.{as_sentence(self.provenance)}"
+            f"{drawn}{scaled}. {self._chance_text()} Rows, columns and tree: average linkage of 1 "
+            f"minus similarity, optimal leaf order.{as_sentence(self.provenance)}"
         )
+
+    def _chance_text(self) -> str:
+        """Return what chance gives, as a sentence."""
+        values = self.chance[np.triu_indices(len(self.names), 1)].round(4) + 0.0  # no -0
+        low, high = (f"{value:.2g}" for value in (values.min(), values.max()))
+        span = low if low == high else f"{low} to {high}"
+        nothing = f"nothing but the {self.groups:,} groups of clips" if self.groups else "nothing"
+        return f"Expected of embeddings with {nothing} in common: {span}."
 
     def facts(self) -> dict[str, Any]:
         """Return task, embeddings with fingerprints, choices, and order."""
@@ -110,6 +123,7 @@ class Similarity:
             **self.choices,
             "clips": self.clips,
             "clips_in_common": self.common,
+            "groups": self.groups,
             "order": [self.names[k] for k in self.order],
             "cophenetic": self.tree.cophenetic,
         }
@@ -117,7 +131,12 @@ class Similarity:
     def rows(self) -> list[dict[str, Any]]:
         """Return the pairs, the most similar first."""
         pairs = [
-            {"first": self.names[i], "second": self.names[j], self.measure: self.matrix[i, j]}
+            {
+                "first": self.names[i],
+                "second": self.names[j],
+                self.measure: self.matrix[i, j],
+                "chance": self.chance[i, j],
+            }
             for i, j in combinations(range(len(self.names)), 2)
         ]
         return sorted(pairs, key=lambda pair: -pair[self.measure])
@@ -203,7 +222,8 @@ def similarity(
     if normalize == "columns":
         arrays = [standardize(array) for array in arrays]
     dims = tuple(array.shape[1] for array in arrays)
-    matrix = _similarities(arrays, measure, debiased, k)
+    groups = clips.column("group")
+    matrix, chance = _similarities(arrays, groups, measure, debiased, k)
     notes = list(
         merge_provenance(
             {name: member.provenance for name, member in zip(names, features, strict=True)}
@@ -226,9 +246,11 @@ def similarity(
             **({"debiased": debiased} if measure == "cka" else {"k": k}),
         },
         dims=dims,
+        chance=chance,
         clips=len(rows),
         common=len(common),
         expected=expected,
+        groups=_group_count(groups),
         origin=_origin(card.name, names, features, all_clips.digest(), notes),
         provenance=tuple(notes),
         name=filename_stem(
@@ -244,15 +266,24 @@ def similarity(
     )
 
 
-def _similarities(arrays: Sequence[Array], measure: str, debiased: bool, k: int) -> Array:
-    """Return the similarity of each with each."""
+def _similarities(
+    arrays: Sequence[Array], groups: Array, measure: str, debiased: bool, k: int
+) -> tuple[Array, Array]:
+    """Return the similarity of each with each, and what chance gives."""
     if measure == "cka":
-        return linear_cka(arrays, debiased)
+        return linear_cka(arrays, debiased), chance_cka(arrays, groups, debiased)
     neighbors = [k_nearest(array, k) for array in arrays]
-    matrix = np.eye(len(neighbors))
+    matrix, chance = np.eye(len(neighbors)), np.eye(len(neighbors))
     for i, j in combinations(range(len(neighbors)), 2):
         matrix[i, j] = matrix[j, i] = neighbor_overlap(neighbors[i], neighbors[j])
-    return matrix
+        chance[i, j] = chance[j, i] = chance_overlap(neighbors[i], neighbors[j], groups)
+    return matrix, chance
+
+
+def _group_count(groups: Array) -> int:
+    """Return the number of groups, clips without one included; 0 if none has two clips."""
+    count = int(unit_numbers(groups).max()) + 1
+    return count if count < len(groups) else 0
 
 
 def _origin(
@@ -302,16 +333,25 @@ def linear_cka(arrays: Sequence[Array], debiased: bool = False) -> Array:
     if clips < (4 if debiased else 2):
         raise DataError(f"CKA needs at least {4 if debiased else 2} clips, got {clips}")
     centered = [_center(array) for array in arrays]
-    lengths = [np.square(x, dtype=np.float64).sum(axis=1) for x in centered]
     hsic = np.empty((len(centered), len(centered)))
     for i, x in enumerate(centered):
         for j in range(i + 1):
-            value = _squared_product(x, centered[j])
-            if debiased:
-                value += lengths[i].sum() * lengths[j].sum() / ((clips - 1) * (clips - 2))
-                value -= clips / (clips - 2) * float(lengths[i] @ lengths[j])
-            hsic[i, j] = hsic[j, i] = value
-    diagonal = hsic.diagonal().copy()
+            hsic[i, j] = hsic[j, i] = _hsic(x, centered[j], debiased)
+    return _divide_by_diagonal(hsic, hsic.diagonal().copy(), clips)
+
+
+def _hsic(x: Array, y: Array, debiased: bool) -> float:
+    """Return HSIC of centered rows, without its constant."""
+    value, clips = _squared_product(x, y), len(x)
+    if debiased:
+        lengths = [np.square(rows, dtype=np.float64).sum(axis=1) for rows in (x, y)]
+        value += lengths[0].sum() * lengths[1].sum() / ((clips - 1) * (clips - 2))
+        value -= clips / (clips - 2) * float(lengths[0] @ lengths[1])
+    return value
+
+
+def _divide_by_diagonal(hsic: Array, diagonal: Array, clips: int) -> Array:
+    """Return CKA from HSIC, and HSIC of each with itself."""
     if (diagonal <= 0).any():
         raise DataError(
             f"{clips} clips are too few for the unbiased estimate; use more, or plain CKA"
@@ -319,6 +359,46 @@ def linear_cka(arrays: Sequence[Array], debiased: bool = False) -> Array:
     cka: Array = hsic / np.sqrt(np.outer(diagonal, diagonal))
     np.fill_diagonal(cka, 1.0)
     return cka
+
+
+def chance_cka(arrays: Sequence[Array], groups: Array, debiased: bool = False) -> Array:
+    """Return the expected CKA of each with each, if clips were exchanged in one of them.
+
+    Pairs of clips of one group change places with such pairs, and pairs of clips of different
+    groups with such: as when groups of equal size are exchanged, and clips within them. So chance
+    includes that both embeddings tell recordings apart, whatever each hears in them.
+
+    Parameters
+    ----------
+    arrays, debiased
+        As for :func:`linear_cka`.
+    groups : numpy.ndarray of str, shape (clips,)
+        Empty text for a clip of its own.
+
+    Returns
+    -------
+    numpy.ndarray, shape (embeddings, embeddings)
+        Symmetric, 1 on the diagonal. Debiased and without groups it is 0.
+    """
+    clips, number = len(groups), unit_numbers(groups)
+    sizes = np.bincount(number)
+    # pairs of a clip with itself, of two clips of one group, of clips of different groups
+    same = float((sizes * (sizes - 1)).sum())
+    pairs = np.array([clips, same, clips**2 - clips - same])
+    sums, diagonal = [], []
+    for array in arrays:
+        x = _center(array)
+        total = np.zeros((len(sizes), x.shape[1]))
+        np.add.at(total, number, x)
+        itself, within = np.square(x, dtype=np.float64).sum(), np.square(total).sum()
+        sums.append([itself, within - itself, -within])  # columns are centered: 0 together
+        diagonal.append(_hsic(x, x, debiased))
+    by_kind = np.array(sums)
+    expected = by_kind / np.maximum(pairs, 1) @ by_kind.T
+    if debiased:
+        trace = np.outer(by_kind[:, 0], by_kind[:, 0])
+        expected -= trace / (clips - 1)  # what the estimate subtracts, on average
+    return _divide_by_diagonal(expected, np.array(diagonal), clips)
 
 
 def _center(array: Array) -> Array:
@@ -385,8 +465,33 @@ def k_nearest(rows: Array, k: int = N_NEIGHBORS) -> Array:
 
 
 def neighbor_overlap(a: Array, b: Array) -> float:
-    """Return the share of neighbors that two results of :func:`k_nearest` have in common.
-
-    From 0 to 1; by chance k / (clips - 1).
-    """
+    """Return the share, 0 to 1, of neighbors that two results of :func:`k_nearest` have in common."""
     return float((a[:, :, None] == b[:, None, :]).sum() / a.size)
+
+
+def chance_overlap(a: Array, b: Array, groups: Array) -> float:
+    """Return the expected overlap of embeddings that agree in nothing but which clips are a group.
+
+    Each clip keeps its numbers of neighbors of its own group and of others, in both embeddings;
+    which these are is chance.
+
+    Parameters
+    ----------
+    a, b : numpy.ndarray of int, shape (clips, k)
+        Results of :func:`k_nearest`.
+    groups : numpy.ndarray of str, shape (clips,)
+        Empty text for a clip of its own.
+
+    Returns
+    -------
+    float
+        Without groups k / (clips - 1).
+    """
+    number = unit_numbers(groups)
+    mates = np.bincount(number)[number] - 1
+    others = len(number) - 1 - mates
+    inside = [(number[near] == number[:, None]).sum(axis=1) for near in (a, b)]
+    outside = [a.shape[1] - count for count in inside]
+    common = inside[0] * inside[1] / np.maximum(mates, 1)
+    common += outside[0] * outside[1] / np.maximum(others, 1)
+    return float(common.mean() / a.shape[1])

@@ -5,7 +5,14 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from probekit.analysis import similarity as similarity_module
-from probekit.analysis.similarity import linear_cka, similarity
+from probekit.analysis.similarity import (
+    chance_cka,
+    chance_overlap,
+    k_nearest,
+    linear_cka,
+    neighbor_overlap,
+    similarity,
+)
 from probekit.cache import import_export
 from probekit.cache import manifests as kept_tables
 from probekit.data import manifest as manifests
@@ -224,6 +231,80 @@ def test_random_embeddings_agree_by_chance():
     near = [similarity_module.k_nearest(rng.normal(size=(1000, 16)), 10) for _ in range(2)]
     # 10 / 999, with a standard deviation of about 0.001 over draws
     assert abs(similarity_module.neighbor_overlap(*near) - 0.01) < 0.005
+
+
+# ---- what chance gives
+
+
+def grouped(clips, dim, groups, seed):
+    """Embeddings that tell groups apart, and share nothing else with those of another seed."""
+    rng = np.random.default_rng(seed)
+    number = np.arange(clips) % groups
+    return rng.normal(size=(groups, dim))[number] + 0.7 * rng.normal(size=(clips, dim))
+
+
+def exchanged(x, number, rng):
+    """Exchange groups of equal size, and clips within them."""
+    groups = number.max() + 1
+    order = np.argsort(number, kind="stable").reshape(groups, -1)
+    shuffled = rng.permuted(order[rng.permutation(groups)], axis=1)
+    result = np.empty_like(x)
+    result[order] = x[shuffled]
+    return result
+
+
+@pytest.mark.parametrize("debiased", [False, True])
+@pytest.mark.parametrize("groups", [12, 120])
+def test_chance_of_cka_is_the_mean_over_exchanges(groups, debiased):
+    x, y = (grouped(120, dim, groups, dim) for dim in (6, 9))
+    y[:, :2] += x[:, :2]  # so that they are alike without an exchange
+    number = np.arange(120) % groups
+    names = np.full(120, "") if groups == 120 else number.astype(str)
+    rng = np.random.default_rng(0)
+    draws = [linear_cka([x, exchanged(y, number, rng)], debiased)[0, 1] for _ in range(400)]
+    chance = chance_cka([x, y], names, debiased)[0, 1]
+    error = np.std(draws) / 20  # of the mean
+    assert abs(chance - np.mean(draws)) < 4 * error
+    if groups == 12:  # the unbiased estimate, too, is beyond 0
+        assert chance > 20 * error > 0
+    elif debiased:
+        assert abs(chance) < TOLERANCE
+    assert linear_cka([x, y], debiased)[0, 1] > chance + 20 * error
+
+
+def test_chance_of_neighbours_is_the_mean_over_exchanges():
+    x, y = (grouped(200, dim, 40, dim) for dim in (6, 9))
+    number = np.arange(200) % 40
+    rng = np.random.default_rng(0)
+    near = k_nearest(x, 6)
+    others = [k_nearest(exchanged(y, number, rng), 6) for _ in range(60)]
+    draws = [neighbor_overlap(near, other) for other in others]
+    names = number.astype(str)
+    chance = np.mean([chance_overlap(near, other, names) for other in others])
+    assert abs(chance - np.mean(draws)) < 4 * np.std(draws) / np.sqrt(60)
+    assert chance > 5 * 6 / 199  # of clips without groups
+    assert chance_overlap(near, others[0], np.full(200, "")) == pytest.approx(6 / 199)
+
+
+def test_chance_is_in_caption_and_table(tmp_path):
+    rows = [
+        {"clip_id": f"c{k}", "path": f"{k}.wav", "labels": ("a",), "group": f"g{k % 10}"}
+        for k in range(60)
+    ]
+    clips = manifests.from_rows("mine", rows)
+    for k, name in enumerate(("one", "other")):
+        np.save(tmp_path / "x.npy", grouped(60, 8, 10, k))
+        import_export.import_arrays(
+            name, clips, [tmp_path / "x.npy"], cache=tmp_path, dataset="mine"
+        )
+    kept_tables.save_manifest(tmp_path, clips)
+    for measure in similarity_module.MEASURES:
+        found = similarity("mine", ["one", "other"], cache=tmp_path, measure=measure)
+        chance = found.chance[0, 1]
+        assert chance > 0.05 and abs(found.matrix[0, 1] - chance) < 0.15
+        text = f"nothing but the 10 groups of clips in common: {chance:.2g}."
+        assert text in found.caption
+        assert found.rows()[0]["chance"] == chance and found.facts()["groups"] == 10
 
 
 def test_a_row_of_zeros_is_nobody_s_neighbour_of_choice():
