@@ -184,7 +184,7 @@ def test_notes_on_recordings_stay_with_their_clips(main, tmp_path):
     options = {"manifest": table, "root": root, "cache": cache, "allow_truncated": 0.6}
     extract("melstats", **options)
     scored = main(
-        *("evaluate", "--task", table, "-e", "melstats", "--cache", cache),
+        *("evaluate", "--task", table, "-e", "melstats", "--cache", cache, "--probe", "knn"),
         *("--reports", tmp_path / "reports"),
     )
     assert "6 of 12 clips: truncated recordings" in scored.stdout, scored.stderr
