@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy_format
 
 from probekit._typing import Array
+from probekit.audio.timegrid import FrameGrid
 from probekit.cache import part
 from probekit.cache.embeddings import Embeddings
 from probekit.cache.pack import find_manifests
 from probekit.data.manifest import TARGET_PREFIX, Manifest, read_manifest
 from probekit.errors import CacheError, DataError
-from probekit.extractors.timegrid import FrameGrid
 from probekit.utils import atomic
 
 SUFFIXES = (".npz", ".parquet", ".csv")

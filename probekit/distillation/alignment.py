@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from probekit._typing import Array
-from probekit.extractors.timegrid import FrameGrid
+from probekit.audio.timegrid import FrameGrid
 
 Seconds = float | Fraction
 _INT64_LIMIT = 1 << 62  # times in the common unit below this are int64, others Python integers

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probekit._typing import Array
+from probekit.audio.timegrid import FrameGrid
 from probekit.cache.crops import Crops
 from probekit.cache.embeddings import Embeddings, find_embeddings
 from probekit.cache.layout import cache_root
@@ -18,7 +19,6 @@ from probekit.cards import TaskCard
 from probekit.cards.selector import EmbeddingSelector, display_name, parse_selector
 from probekit.distillation.alignment import overlap_weights, rounded_grid
 from probekit.errors import CacheError, DataError, ProbekitError
-from probekit.extractors.timegrid import FrameGrid
 from probekit.probes.features import digest_features
 from probekit.scores.store import Source
 from probekit.utils.suggest import unknown_name_error

@@ -5,8 +5,8 @@ from fractions import Fraction as F
 import numpy as np
 import pytest
 
+from probekit.audio.timegrid import FrameGrid
 from probekit.distillation.alignment import overlap_weights, rounded_grid
-from probekit.extractors.timegrid import FrameGrid
 
 VGGISH = FrameGrid(F(24, 25), F(39, 80), F(39, 40))
 OPENL3 = FrameGrid(F(1, 10), F(0), F(1))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from probekit.audio.timegrid import FrameGrid
 from probekit.distillation import methods
 from probekit.distillation.teachers import Teachers
 from probekit.errors import ProbekitError
 from probekit.extractors.students import zoo
-from probekit.extractors.timegrid import FrameGrid
 
 IDS = ["a", "b", "c"]
 CLASSES = ["bell", "organ", "siren"]

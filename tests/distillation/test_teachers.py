@@ -3,10 +3,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from probekit.audio.timegrid import FrameGrid
 from probekit.distillation import alignment
 from probekit.distillation.teachers import Teachers
 from probekit.errors import CacheError, DataError, ProbekitError, UnknownNameError
-from probekit.extractors.timegrid import FrameGrid
 
 IDS = [f"song-{k}" for k in range(9)]
 VGGISH = ("24/25", "39/80", "39/40")

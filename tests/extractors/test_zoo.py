@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from probekit.audio.timegrid import FrameGrid
 from probekit.errors import ProbekitError, UnknownNameError
 from probekit.extractors.networks import short_chunk
 from probekit.extractors.students import zoo
-from probekit.extractors.timegrid import FrameGrid
 
 torch.set_num_threads(1)
 TEXTS = ["harmonic-cnn", "cf-net:width=8", "short-chunk:width=2"]

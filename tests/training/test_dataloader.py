@@ -7,10 +7,10 @@ import soundfile
 import torch
 
 from probekit import extract
+from probekit.audio.timegrid import FrameGrid
 from probekit.data import manifest as manifests
 from probekit.distillation.teachers import Teachers
 from probekit.errors import DataError, UnknownNameError
-from probekit.extractors.timegrid import FrameGrid
 from probekit.training import dataloader
 from probekit.training.audio_store import AudioStore
 from probekit.training.dataloader import TrainBatches, chunk_starts, evaluation_batches

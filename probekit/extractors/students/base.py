@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probekit.audio.timegrid import FrameGrid
 from probekit.errors import ProbekitError
-from probekit.extractors.timegrid import FrameGrid
 
 
 class Student(nn.Module):

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probekit.audio.timegrid import FrameGrid
 from probekit.errors import ProbekitError
 from probekit.extractors.students.base import Student
-from probekit.extractors.timegrid import FrameGrid
 
 
 class TorchModuleStudent(Student):

@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from probekit.audio.timegrid import FrameGrid
 from probekit.errors import ProbekitError
 from probekit.extractors.networks import cf, harmonic_cnn, resnet50v2, short_chunk
 from probekit.extractors.students import torch_module
 from probekit.extractors.students.base import PooledLinear, Student
-from probekit.extractors.timegrid import FrameGrid
 from probekit.utils.suggest import unknown_name_error
 
 

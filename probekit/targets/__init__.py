@@ -1,0 +1,1 @@
+"""Learning targets made from other data than labels: factors of listening logs."""

@@ -1,0 +1,226 @@
+"""Alternating least squares for implicit feedback (Hu, Koren and Volinsky, ICDM 2008), exact.
+
+Minimized is ``Σ c (p - xᵀy)² + λ (Σ |x|² + Σ |y|²)`` over all cells of users and items, where p is
+1 for cells with a count and 0 for others, and the confidence c is 1 where there is no count. Every
+half step is solved by Cholesky factorization in float64, not by a few conjugate gradients.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from probekit._typing import Array
+from probekit.errors import DataError, ProbekitError
+from probekit.utils.suggest import unknown_name_error
+
+CONFIDENCES = ("log", "linear")
+_INITIAL_DEVIATION = 0.01
+_BLOCK_VALUES = 1 << 23  # float64 values of padded factors at once: 64 MB
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Factors of users and items.
+
+    Attributes
+    ----------
+    users : numpy.ndarray, shape (users, factors), float64
+        One row a user.
+    items : numpy.ndarray, shape (items, factors), float64
+        One row an item; zeros, which are no direction, for an item without counts.
+    losses : tuple of float
+        Of the objective after each sweep, divided by its value for factors of 0.
+    """
+
+    users: Array
+    items: Array
+    losses: tuple[float, ...] = ()
+
+
+def confidence(
+    counts: scipy.sparse.csr_matrix, form: str = "log", alpha: float = 2.0, epsilon: float = 1e-6
+) -> scipy.sparse.csr_matrix:
+    """Return what counts add to a confidence of 1.
+
+    Parameters
+    ----------
+    counts : scipy.sparse.csr_matrix, shape (users, items)
+        Counts above 0.
+    form : {"log", "linear"}
+        ``alpha · log(1 + count / epsilon)`` or ``alpha · count``.
+    alpha, epsilon : float > 0
+        Of the form.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix, float64
+        Of the same cells.
+    """
+    if form not in CONFIDENCES:
+        raise unknown_name_error("confidence", form, CONFIDENCES)
+    for name, value in (("alpha", alpha), ("epsilon", epsilon)):
+        if not 0 < value < np.inf:
+            raise ProbekitError(f"--{name} must be > 0, got {value:g}")
+    added = counts.astype(np.float64).copy()
+    added.data = alpha * (added.data if form == "linear" else np.log1p(added.data / epsilon))
+    return added
+
+
+def factorize(
+    added: scipy.sparse.csr_matrix,
+    factors: int = 40,
+    regularization: float = 10.0,
+    *,
+    sweeps: int = 30,
+    seed: int = 0,
+    device: str = "cpu",
+    initial_items: Array | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Factors:
+    """Factorize a matrix of confidences.
+
+    Parameters
+    ----------
+    added : scipy.sparse.csr_matrix, shape (users, items)
+        Confidences above 1, from :func:`confidence`.
+    factors : int >= 1
+        Length of the factors; at most the number of users, and of items.
+    regularization : float > 0
+        λ, not multiplied by numbers of cells.
+    sweeps : int >= 1
+        Most sweeps over users and items; it ends before when a sweep lowers the objective by less
+        than 1e-4 of itself.
+    seed : int >= 0
+        Of the items' initial factors: normal, with a standard deviation of 0.01.
+    device : str
+        Where the systems are solved.
+    initial_items : numpy.ndarray, shape (items, factors), optional
+        Initial factors of the items instead.
+    progress : callable, optional
+        Called with the number of finished sweeps and the most.
+
+    Returns
+    -------
+    Factors
+        In no particular gauge: see :func:`balance`.
+
+    Raises
+    ------
+    DataError
+        If there are fewer users or items than factors.
+    """
+    users, items = added.shape
+    if not 1 <= factors <= min(users, items):
+        raise DataError(
+            f"--factors must be at least 1 and at most the number of users ({users:,}) and of "
+            f"items ({items:,}), got {factors}"
+        )
+    if not 0 < regularization < np.inf:
+        raise ProbekitError(f"--regularization must be > 0, got {regularization:g}")
+    rng = np.random.default_rng(seed)
+    start = _INITIAL_DEVIATION * rng.standard_normal((items, factors))
+    y = torch.as_tensor(start if initial_items is None else initial_items).double().to(device)
+    by_user, by_item = _Rows(added), _Rows(added.T.tocsr())
+    zero = float(added.sum() + added.nnz)  # all predictions 0: each cell with a count costs c
+    losses: list[float] = []
+    for sweep in range(sweeps):
+        x = by_user.solve(y, regularization)
+        y = by_item.solve(x, regularization)
+        losses.append(_loss(by_user, x, y, regularization) / zero)
+        if progress:
+            progress(sweep + 1, sweeps)
+        if sweep and losses[-2] - losses[-1] < _TOLERANCE * losses[-2]:
+            break
+    return Factors(x.cpu().numpy(), y.cpu().numpy(), tuple(losses))
+
+
+def fold_in(added: scipy.sparse.csr_matrix, users: Array, regularization: float = 10.0) -> Array:
+    """Return the factors of items that were not factorized: one half step with given users.
+
+    ``added`` has shape (users, items); the result (items, factors), zeros without counts.
+    """
+    y = _Rows(added.T.tocsr()).solve(torch.as_tensor(users).double(), regularization)
+    return y.numpy()
+
+
+def balance(factors: Factors) -> Factors:
+    """Bring factors to one gauge: same predictions, no rotation left, strongest first.
+
+    ``X (G Gᵀ)⁻¹`` and ``Y G`` predict the same for every G. Here XᵀX = YᵀY is diagonal, its values
+    fall, and the entry of greatest size in each column of Y is positive.
+    """
+    q_x, r_x = np.linalg.qr(factors.users)
+    q_y, r_y = np.linalg.qr(factors.items)
+    left, strengths, right = np.linalg.svd(r_x @ r_y.T)
+    roots = np.sqrt(strengths)
+    users, items = (q_x @ left) * roots, (q_y @ right.T) * roots
+    largest = items[np.abs(items).argmax(axis=0), np.arange(items.shape[1])]
+    signs = np.where(largest < 0, -1.0, 1.0)
+    return Factors(users * signs, items * signs, factors.losses)
+
+
+class _Rows:
+    """Rows of a matrix of confidences in blocks of similar length, padded."""
+
+    def __init__(self, added: scipy.sparse.csr_matrix) -> None:
+        self._added = added
+        self._lengths = np.diff(added.indptr)
+        self._order = np.argsort(self._lengths, kind="stable")
+
+    def solve(self, other: Tensor, regularization: float) -> Tensor:
+        """Return the factors of all rows for those of the columns, shape (columns, factors)."""
+        count, factors = self._added.shape[0], other.shape[1]
+        solved = other.new_zeros(count, factors)
+        gram = other.T @ other + regularization * torch.eye(
+            factors, dtype=other.dtype, device=other.device
+        )
+        for rows, columns, values in self.blocks(factors, other.device):
+            members = other[columns]
+            systems = gram + members.transpose(1, 2) @ (values[:, :, None] * members)
+            present = (values > 0).to(other.dtype)
+            right = ((values + present)[:, :, None] * members).sum(1)
+            triangle = torch.linalg.cholesky(systems)
+            solved[rows] = torch.cholesky_solve(right[:, :, None], triangle)[:, :, 0]
+        return solved
+
+    def blocks(self, factors: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield rows, their columns (0 after the end) and confidences (0 after the end)."""
+        start = int(np.searchsorted(self._lengths[self._order], 1))
+        while start < len(self._order):
+            stop = start + 1
+            # a block is padded to its longest row, the last one
+            low, high = start + 1, len(self._order)
+            while low <= high:
+                middle = (low + high) // 2
+                longest = self._lengths[self._order[middle - 1]]
+                if (middle - start) * int(longest) * factors <= _BLOCK_VALUES:
+                    stop, low = middle, middle + 1
+                else:
+                    high = middle - 1
+            rows = self._order[start:stop]
+            lengths = self._lengths[rows]
+            filled = np.arange(lengths.max()) < lengths[:, None]
+            places = np.concatenate([np.arange(*self._added.indptr[row : row + 2]) for row in rows])
+            columns = np.zeros(filled.shape, np.int64)
+            values = np.zeros(filled.shape)
+            columns[filled] = self._added.indices[places]
+            values[filled] = self._added.data[places]
+            yield tuple(  # type: ignore[misc]
+                torch.from_numpy(array).to(device) for array in (rows, columns, values)
+            )
+            start = stop
+
+
+def _loss(by_user: _Rows, x: Tensor, y: Tensor, regularization: float) -> float:
+    """Return the objective, without a sum over cells that have no count."""
+    total = ((x.T @ x) * (y.T @ y)).sum()  # of all cells, as if none had a count
+    for rows, columns, values in by_user.blocks(x.shape[1], x.device):
+        scores = torch.einsum("bnf,bf->bn", y[columns], x[rows])
+        cells = (1 + values) * (1 - scores).square() - scores.square()
+        total = total + torch.where(values > 0, cells, 0.0).sum()
+    return float(total + regularization * (x.square().sum() + y.square().sum()))
