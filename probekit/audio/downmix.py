@@ -15,6 +15,8 @@ CANCELLATION_DB = -30.0
 Unrelated channels are 3 dB louder than their mean for two of them, 9 dB for eight.
 """
 
+_COMPARED = 4096  # samples of a block whose power is compared: what is cancelled is so in each
+
 
 class Downmix:
     """Averages channels, block by block, and compares the power of the mean with theirs."""
@@ -40,10 +42,17 @@ class Downmix:
         channels = block.shape[axis]
         if channels == 1:
             return block[:, 0] if axis else block[0]
-        mean: Waveform = block.mean(axis=axis, dtype=np.float32)
-        samples = block.ravel(order="K")
-        self._power += float(np.einsum("i,i->", samples, samples)) / channels
-        self._mean_power += float(np.einsum("i,i->", mean, mean))
+        if axis and channels == 2:
+            # numpy's mean over the last axis, to the last bit, in a tenth of its time
+            mean: Waveform = block[:, 0] + block[:, 1]
+            mean *= np.float32(0.5)
+            mean += np.float32(0)  # no negative zero
+        else:
+            mean = block.mean(axis=axis, dtype=np.float32)
+        step = 1 + len(mean) // _COMPARED
+        part = block[::step] if axis else block[:, ::step]
+        self._power += float(np.square(part).sum()) / channels
+        self._mean_power += float(np.square(mean[::step]).sum())
         return mean
 
     @property

@@ -15,6 +15,7 @@ import soundfile
 
 from probekit import audio
 from probekit.audio import container, flac_frames, ogg_pages
+from probekit.audio.downmix import Downmix
 from probekit.errors import AudioError
 
 RATE = 16000
@@ -717,6 +718,21 @@ def test_channels_that_cancel_each_other_are_noted(tmp_path, name, kind, factor,
 def test_unrelated_channels_do_not_cancel_each_other(tmp_path, channels):
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, channels))
     assert audio.load(written(tmp_path / "a.wav", wave)).notes == ()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_mean_of_channels_is_that_of_numpy_to_the_last_bit(channels, axis):
+    block = np.random.default_rng(0).standard_normal((9000, channels)).astype(np.float32)
+    block[:4] = [[-0.0], [1e-45], [3e38], [-0.0]]
+    block[3, 0] = 0
+    block = block if axis else np.ascontiguousarray(block.T)
+    with np.errstate(over="ignore"):
+        mean = Downmix()(block, axis=axis)
+        expected = block.mean(axis=axis, dtype=np.float32)
+    if channels > 1:
+        assert mean.tobytes() == expected.tobytes()
+    np.testing.assert_array_equal(mean, expected)
 
 
 def test_silence_cancels_nothing(tmp_path):
