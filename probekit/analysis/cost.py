@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from probekit import cards
 from probekit.analysis.base import as_sentence, filename_stem
 from probekit.cache import layout, part
@@ -58,12 +60,8 @@ class CostPoint:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the score; of several seeds the mean of theirs."""
-        low, high = (
-            statistics.fmean(r["interval"][end] for r in self.group.results)
-            for end in ("low", "high")
-        )
-        return low, high
+        """The 95 % interval of the score; of several seeds the mean of theirs, NaN without."""
+        return self.group.interval
 
 
 @dataclass(frozen=True)
@@ -119,8 +117,16 @@ class Cost:
         )
         return (
             f"{title[:1].upper()}{title[1:]} on {self.task} against what the embedding costs. "
-            f"Bars: 95 % intervals.{stated}{timed}{as_sentence(self.provenance)}"
+            f"Bars: 95 % intervals{self._missing_intervals}.{stated}{timed}"
+            f"{as_sentence(self.provenance)}"
         )
+
+    @property
+    def _missing_intervals(self) -> str:
+        """Why some points have no bar."""
+        reasons = dict.fromkeys(point.group.missing_interval for point in self.points)
+        reasons.pop("", None)
+        return f"; none where there are {' or '.join(reasons)}" if reasons else ""
 
     def facts(self) -> dict[str, Any]:
         """Return runs and axes."""
@@ -137,8 +143,10 @@ class Cost:
             {
                 "run": point.group.label,
                 "score": point.group.score,
-                "low": point.interval[0],
-                "high": point.interval[1],
+                **{
+                    name: end if np.isfinite(end) else ""
+                    for name, end in zip(("low", "high"), point.interval, strict=True)
+                },
                 **{name: point.costs.get(name, "") for name in COSTS},
                 "device": point.device,
             }

@@ -55,8 +55,8 @@ def evaluate(
     """Score probes on cached embeddings under the task's own protocol.
 
     Features are standardized on training clips; settings are selected on validation clips or
-    inside the training folds; 95 % intervals are bootstrapped. Each run is saved as soon as it is
-    done: a JSON file, with predictions and weights in HDF5.
+    inside the training folds; 95 % intervals are chosen by metric and design. Each run is saved as
+    soon as it is done: a JSON file, with predictions and weights in HDF5.
 
     [bold]Examples[/bold]
 
@@ -174,8 +174,8 @@ def show(results: "list[Result]") -> None:
 
 
 def _warn(results: "list[Result]") -> None:
-    """Warn of fits that did not converge, of settings at an edge, and of few groups."""
-    from probekit.metrics.bootstrap import MIN_UNITS, SINGLE_GROUPS
+    """Warn of fits that did not converge, of settings at an edge, and of missing intervals."""
+    from probekit.metrics.intervals import BOOTSTRAP, missing_interval
     from probekit.scores.groups import run_label
 
     for r in results:
@@ -192,20 +192,19 @@ def _warn(results: "list[Result]") -> None:
                 f"{label}: the selected setting is at the edge of its grid "
                 f"in fold {', '.join(edges)}"
             )
-    intervals = [r["interval"] for r in results if r["interval"]["method"] == "bootstrap"]
-    narrowest = min(intervals, key=lambda interval: int(interval["units"]), default=None)
-    if narrowest and narrowest["units"] < MIN_UNITS:
-        output.warn(
-            f"intervals are computed from only {narrowest['units']} "
-            f"{narrowest['unit'].split()[0]} in a fold and are too narrow"
-        )
-    units = dict.fromkeys(interval["unit"] for interval in intervals)
-    for unit in units:
-        if SINGLE_GROUPS in unit:
-            output.warn(
-                f"intervals: {unit.partition('; ')[2]}; they do not cover other groups "
-                "of those folds"
+    for reason in dict.fromkeys(missing_interval(r["interval"]) for r in results):
+        without = [r for r in results if missing_interval(r["interval"]) == reason]
+        if reason:
+            units = " or ".join(
+                dict.fromkeys(f"{r['interval']['units']} {r['interval']['unit']}" for r in without)
             )
+            names = ", ".join(dict.fromkeys(run_label(r) for r in without))
+            output.warn(f"{names}: no interval, {reason}: {units}")
+    if any(r["interval"]["method"] == BOOTSTRAP for r in results):
+        output.warn(
+            "intervals of an earlier version (bootstrap) are too narrow where clips, groups or "
+            "positives are few; evaluate again for new ones"
+        )
 
 
 def _probe(result: "Result") -> str:

@@ -176,9 +176,15 @@ def format_duration(seconds: float) -> str:
 
 
 def format_interval(interval: Mapping[str, Any]) -> str:
-    """Format the interval of a result, with its method unless that is the bootstrap."""
-    text = f"{interval['low']:.3f} – {interval['high']:.3f}"
-    return text if interval["method"] == "bootstrap" else f"{text} ({interval['method']})"
+    """Format the interval of a result, with its method if that is special; or why none is given."""
+    from probekit.metrics.intervals import interval_ends, missing_interval
+
+    method = interval["method"]
+    reason = missing_interval(interval)
+    if reason:
+        return reason
+    text = "{:.3f} – {:.3f}".format(*interval_ends(interval))
+    return f"{text} ({method})" if method.startswith(("exact", "bootstrap")) else text
 
 
 def format_p_value(value: float) -> str:

@@ -49,7 +49,7 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
 
     table = store.results(reports, task or "")
     if json:
-        output.print_json(table.to_dict("records"))
+        output.print_json(table.astype(object).where(table.notna(), None).to_dict("records"))
         return
     if table.empty:
         output.say(f"no results in {store.reports_root(reports)}; probekit evaluate makes them")
@@ -63,7 +63,7 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
             f"{100 * r.fraction:g} %" + (f", seed {r.seed}" if seeds else ""),
             r.metric,
             f"{r.score:.3f}",
-            f"{r.low:.3f} – {r.high:.3f}",
+            output.format_interval({"low": r.low, "high": r.high, "method": r.interval_method}),
             f"{r.clips:,} of {r.of:,}",
             r.provenance or "–",
             r.run[:12],

@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals of metrics, over groups or clips within folds."""
+"""Resamples of groups or clips within folds, and metrics of resamples."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,80 +13,10 @@ ResampledMetric = Callable[[Array], Array]
 each resample, shape (resamples,) or (resamples, classes)."""
 
 RESAMPLES, LEVEL, SEED = 1000, 0.95, 0
-CI_METHOD = [LEVEL, RESAMPLES, SEED, 2]
-"""What names an interval's method in a run's settings; 2: groups, fold by fold."""
 SINGLE_GROUPS = "hold one group each, of which clips were drawn"
 MIN_UNITS = 10  # units a fold below which a percentile interval is known to be too narrow
 _CHUNK = 1 << 24  # counts in memory at once
 _ROUNDING = 1e-12  # share of a sum of squares that is rounding
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A percentile bootstrap interval.
-
-    Attributes
-    ----------
-    low, high : float
-        Its ends.
-    unit : str
-        What was resampled: ``groups`` or ``clips``, within folds; and in how many folds clips were,
-        for want of a second group.
-    units : int
-        The number of units in the fold that has fewest. With fewer than ten a percentile interval
-        is too narrow.
-    method : str
-        ``bootstrap``, or ``exact binomial`` where every clip is right (or wrong) and resampling
-        would claim certainty.
-    """
-
-    low: float
-    high: float
-    unit: str
-    units: int
-    method: str = "bootstrap"
-
-
-def confidence_interval(
-    metric: Metric, targets: Array, scores: Array, folds: Array, groups: Array
-) -> Interval:
-    """Return the 95 % interval of the mean over folds.
-
-    Groups (clips where there are none) are drawn with replacement within each fold, the metric is
-    computed in each fold and averaged; the interval runs from the 2.5th to the 97.5th percentile of
-    1,000 such draws (seed 0). A fold that is a single group has no other to draw: there clips are
-    drawn, and ``unit`` says so, since that tells nothing about other groups. Where every fold is a
-    single clip, they are drawn from all of them.
-
-    The interval says how sure the score is for clips (or groups) like these; not what another
-    training set would change.
-
-    Parameters
-    ----------
-    metric : Metric
-        The metric.
-    targets, scores : numpy.ndarray
-        Of all scored clips, as the metric needs them.
-    folds : numpy.ndarray of int, shape (clips,)
-        Fold that each clip was scored in.
-    groups : numpy.ndarray of str, shape (clips,)
-        Group of each clip, empty where there is none.
-
-    Returns
-    -------
-    Interval
-        At 95 %; a single point has the method ``exact binomial``.
-    """
-    units = ResamplingUnits.from_groups(folds, groups)
-    means = units.resample(metric, targets, [scores])[:, 0]
-    with np.errstate(invalid="ignore"):  # between two infinite d′
-        low, high = np.nanpercentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    if metric.name == "accuracy" and low == high and low in (0.0, 1.0):
-        # Clopper and Pearson (1934) for as many units, all right or all wrong
-        bound = ((1 - LEVEL) / 2) ** (1 / sum(units.counts))
-        low, high = (bound, 1.0) if low == 1.0 else (0.0, 1.0 - bound)
-        return Interval(low, high, units.name, min(units.counts), "exact binomial")
-    return Interval(float(low), float(high), units.name, min(units.counts))
 
 
 @dataclass(frozen=True)
@@ -109,7 +39,12 @@ class ResamplingUnits:
 
     @classmethod
     def from_groups(cls, folds: Array, groups: Array) -> "ResamplingUnits":
-        """Return groups, or clips, within folds; see :func:`confidence_interval`."""
+        """Return groups, or clips where there are none, within folds.
+
+        A fold that is a single group has no other to draw: there clips are drawn, and ``name`` says
+        so, since that tells nothing about other groups. Where every fold is a single clip, they are
+        drawn from all of them.
+        """
         fold_rows = [np.flatnonzero(folds == k) for k in np.unique(folds)]
         single_clips = all(len(rows) == 1 for rows in fold_rows)
         if single_clips:

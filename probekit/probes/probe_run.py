@@ -12,7 +12,7 @@ from probekit import cards
 from probekit._typing import Array
 from probekit.cards import TaskCard
 from probekit.errors import DataError
-from probekit.metrics import bootstrap, metrics, per_class
+from probekit.metrics import intervals, metrics, per_class
 from probekit.metrics.metrics import Metric
 from probekit.probes import linear, pretrained_head, transforms
 from probekit.probes.base import FitContext, FittedProbe, Probe, SelectedModel
@@ -80,7 +80,7 @@ class ProbeRun:
                 "fraction": self.fraction,
                 **draw_facts(self.fraction, self.card.protocol),
                 "seed": self.seed,
-                "interval": bootstrap.CI_METHOD,
+                "interval": intervals.CI_METHOD,
             }
         )
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any
 
 from probekit.metrics import metrics
+from probekit.metrics.intervals import missing_interval
 from probekit.metrics.significance import LEVEL
 from probekit.scores.comparison import Comparison, cached_comparisons
 from probekit.scores.groups import RunGroup, disambiguate_labels
@@ -130,8 +131,19 @@ def _build_leaderboard(groups: Sequence[RunGroup]) -> Leaderboard:
 
 
 def _untested_row(group: RunGroup) -> LeaderboardRow:
-    low, high = (fmean(r["interval"][end] for r in group.results) for end in ("low", "high"))
-    return LeaderboardRow(group.label, group, group.score, low, high)
+    return LeaderboardRow(group.label, group, group.score, *group.interval)
+
+
+def interval_methods(boards: Sequence[Leaderboard]) -> str:
+    """Return what the intervals of leaderboards are, in words for a legend or a caption."""
+    intervals = [r["interval"] for b in boards for row in b.rows for r in row.group.results]
+    methods = [
+        f"none: {missing_interval(interval)} ({interval['units']} {interval['unit']})"
+        if missing_interval(interval)
+        else f"{interval['method']}, over {interval['unit']}"
+        for interval in intervals
+    ]
+    return "; ".join(dict.fromkeys(methods))
 
 
 def _key_without_fraction(result: Result) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from probekit.report.leaderboard import (
     Leaderboard,
     LeaderboardRow,
     build_leaderboards,
+    interval_methods,
 )
 from probekit.report.table_format import DAGGER, Cell, Footnotes, TextTable, csv_text
 from probekit.scores.groups import RunGroup
@@ -30,6 +31,7 @@ _CSV_COLUMNS = (
     "score",
     "low",
     "high",
+    "interval",
     "mark",
     "test",
     "provenance",
@@ -142,7 +144,9 @@ def records_csv(groups: Sequence[RunGroup], rename: Sequence[str] = ()) -> str:
     for board in boards:
         for row in board.rows:
             runs = " ".join(result["run"] for result in row.group.results)
-            score = (row.score, row.low, row.high, row.mark, row.explanation)
+            ends = (end if _is_finite(end) else None for end in (row.low, row.high))
+            method = row.group.missing_interval or row.first_run["interval"]["method"]
+            score = (row.score, *ends, method, row.mark, row.explanation)
             provenance = "; ".join(row.provenance)
             seeds = (row.spread, len(row.group.results))
             place = (board.task, names[row.label], "here", board.metric_name)
@@ -150,7 +154,7 @@ def records_csv(groups: Sequence[RunGroup], rename: Sequence[str] = ()) -> str:
         for p in board.published:
             label = f"{p['method']} (published)"
             name = names[label] if names[label] != label else p["method"]
-            published = (p["score"], None, None, "", "", p.get("differs", ""), "", None, "")
+            published = (p["score"], None, None, "", "", "", p.get("differs", ""), "", None, "")
             lines.append([board.task, name, p["where"], board.metric_name, *published])
     return csv_text(_CSV_COLUMNS, lines)
 
@@ -189,7 +193,7 @@ def _legend(boards: Sequence[Leaderboard], style: ScoreFormat) -> list[tuple[str
         seeds = " or ".join(map(str, counts)) if len(counts) < 3 else f"{counts[0]} to {counts[-1]}"
         legend.append(("", f"±: standard deviation over {seeds} seeds."))
     if style.intervals:
-        legend.append(("", "Brackets: 95 % intervals."))
+        legend.append(("", f"Brackets: 95 % intervals ({interval_methods(boards)})."))
     if any(not board.higher_is_better for board in boards):
         legend.append(("", "↓: lower is better."))
     return legend
@@ -209,7 +213,9 @@ def _run_rows(
 
 def _score_cell(row: LeaderboardRow, footnotes: Footnotes, style: ScoreFormat, metric: str) -> Cell:
     untested = [row.explanation] if row.mark == UNTESTED and row.explanation else []
-    marks = footnotes.marks([*row.provenance, *untested])
+    missing = row.group.missing_interval if style.intervals else ""
+    without = [f"no interval: {missing}"] if missing else []
+    marks = footnotes.marks([*row.provenance, *without, *untested])
     if row.mark == NOT_DISTINGUISHABLE:
         marks = (DAGGER, *marks)
     return Cell(style.score(row, metric), row.mark == BEST, marks)

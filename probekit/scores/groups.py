@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from probekit.errors import DataError
+from probekit.metrics.intervals import interval_ends, missing_interval
 from probekit.scores import store
 from probekit.scores.store import Result, group_key, shown_notes
 from probekit.utils.text import join_names
@@ -40,6 +41,19 @@ class RunGroup:
     def score(self) -> float:
         """The mean over seeds."""
         return float(np.mean([result["score"] for result in self.results]))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval; of several seeds the mean of their ends, NaN if one has none."""
+        ends = [interval_ends(result["interval"]) for result in self.results]
+        low, high = np.mean(ends, axis=0)
+        return float(low), float(high)
+
+    @property
+    def missing_interval(self) -> str:
+        """Why there is no interval; empty where there is one."""
+        reasons = [missing_interval(result["interval"]) for result in self.results]
+        return next(filter(None, reasons), "")
 
     @property
     def provenance(self) -> list[str]:

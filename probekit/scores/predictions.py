@@ -9,8 +9,8 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.errors import DataError
-from probekit.metrics import bootstrap, metrics
-from probekit.metrics.bootstrap import Interval
+from probekit.metrics import intervals, metrics
+from probekit.metrics.intervals import Interval
 from probekit.metrics.metrics import Metric
 from probekit.utils.text import summarize_ids
 
@@ -77,10 +77,15 @@ class Predictions:
         folds = [self.fold == k for k in range(len(self.folds))]
         return [metric.score(self.targets[rows], scores[rows]) for rows in folds]
 
-    def interval(self, metric: Metric) -> Interval:
-        """Return the interval of the mean over folds."""
-        return bootstrap.confidence_interval(
-            metric, self.targets, self.scores_for(metric), self.fold, self.groups
+    def interval(self, metric: Metric, *, percentile: bool = False) -> Interval:
+        """Return the interval of the mean over folds; ``percentile`` is that of older results."""
+        scores = self.scores_for(metric)
+        if percentile:
+            return intervals.percentile_interval(
+                metric, self.targets, scores, self.fold, self.groups
+            )
+        return intervals.confidence_interval(
+            metric, self.targets, scores, self.fold, self.groups, self.clip_ids
         )
 
     def subset(self, rows: Array) -> "Predictions":

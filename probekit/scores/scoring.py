@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -26,8 +26,9 @@ class ExtraMetric(TypedDict):
     """A further metric of the task; None where it is not defined in every fold."""
 
     score: float | None
-    low: float | None
+    low: float | None  # None, too, where ``method`` says why there is no interval
     high: float | None
+    method: NotRequired[str]  # of the interval; results of earlier versions lack it
 
 
 class ScoreReport(TypedDict):
@@ -50,6 +51,7 @@ def score_predictions(
     names: Sequence[str],
     *,
     class_rule: str = "",
+    percentile: bool = False,
 ) -> ScoreReport:
     """Score predictions.
 
@@ -66,6 +68,8 @@ def score_predictions(
     class_rule : {"", "all test clips", "mean over folds"}
         How class scores are joined over folds; by default as
         :func:`probekit.metrics.per_class.class_score_rule` says.
+    percentile : bool
+        Whether intervals are those of results of earlier versions.
 
     Returns
     -------
@@ -80,13 +84,10 @@ def score_predictions(
         score=float(np.mean(fold_scores)),
         spread=float(np.std(fold_scores)),
         folds=fold_scores,
-        interval={
-            **asdict(predictions.interval(main)),
-            "level": bootstrap.LEVEL,
-            "resamples": bootstrap.RESAMPLES,
-            "seed": bootstrap.SEED,
+        interval=_interval(predictions, main, percentile),
+        also={
+            name: _extra_metric(predictions, metrics.get_metric(name), percentile) for name in also
         },
-        also={name: _extra_metric(predictions, metrics.get_metric(name)) for name in also},
         class_scores=rule,
         per_class=class_scores(
             main, names, predictions.target, targets, scores, predictions.fold, rule
@@ -117,11 +118,27 @@ def read_class_scores(path: Path, result: "Result") -> Scores:
     )
 
 
-def _extra_metric(predictions: Predictions, metric: Metric) -> ExtraMetric:
+def _interval(predictions: Predictions, metric: Metric, percentile: bool) -> dict[str, Any]:
+    """Return the interval of the task's first metric as it is stored."""
+    interval = asdict(predictions.interval(metric, percentile=percentile))
+    if percentile:
+        drawn = {"resamples": bootstrap.RESAMPLES, "seed": bootstrap.SEED}
+        return {**interval, "level": bootstrap.LEVEL, **drawn}
+    ends = {end: _finite(interval[end]) for end in ("low", "high")}
+    return {**interval, **ends, "level": bootstrap.LEVEL}
+
+
+def _extra_metric(predictions: Predictions, metric: Metric, percentile: bool) -> ExtraMetric:
     """Return a further metric; None where it is not defined, or not finite, on a fold."""
     fold_scores = predictions.by_fold(metric)
     if not np.isfinite(fold_scores).all():
         return ExtraMetric(score=None, low=None, high=None)
-    interval = predictions.interval(metric)
-    low, high = (float(v) if np.isfinite(v) else None for v in (interval.low, interval.high))
-    return ExtraMetric(score=float(np.mean(fold_scores)), low=low, high=high)
+    interval = predictions.interval(metric, percentile=percentile)
+    entry = ExtraMetric(
+        score=float(np.mean(fold_scores)), low=_finite(interval.low), high=_finite(interval.high)
+    )
+    return entry if percentile else ExtraMetric(**entry, method=interval.method)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -22,6 +22,7 @@ import pandas as pd
 
 from probekit.errors import DataError
 from probekit.metrics import metrics
+from probekit.metrics.intervals import interval_ends
 from probekit.scores.scoring import ExtraMetric
 from probekit.utils import atomic
 from probekit.utils.text import dataset_name, slug
@@ -91,7 +92,7 @@ class Result(TypedDict):
     classes: list[str]
     score: float
     spread: float  # population standard deviation over folds; 0 for a fixed split
-    interval: dict[str, Any]  # low, high, unit, units, method, level, resamples, seed
+    interval: dict[str, Any]  # low, high, unit, units, method, level; null ends: method says why
     also: dict[str, ExtraMetric]  # further metrics of the card
     folds: list[Fold]
     class_scores: str  # of per_class over folds: all test clips, or mean over folds
@@ -286,8 +287,8 @@ def higher_is_better(result: Result) -> bool:
 
 
 _COLUMNS = (
-    "task", "embedding", "probe", "fraction", "seed", "metric", "score", "low", "high", "spread",
-    "clips", "of", "provenance", "created", "run",
+    "task", "embedding", "probe", "fraction", "seed", "metric", "score", "low", "high",
+    "interval_method", "spread", "clips", "of", "provenance", "created", "run",
 )  # fmt: skip
 
 
@@ -307,10 +308,10 @@ def results(reports: str | Path | None = None, task: str = "") -> pd.DataFrame:
     pandas.DataFrame
         One row a run, by task, best first; empty if there are no results. Columns: ``task``,
         ``embedding``, ``probe``, ``fraction`` (share of the training labels, from 0 to 1),
-        ``seed``, ``metric``, ``score`` (mean over folds), ``low`` and ``high`` (95 % bootstrap
-        interval), ``spread`` (standard deviation over folds), ``clips`` (clips used), ``of`` (clips
-        of the task), ``provenance`` (notes to be shown beside the score), ``created`` and ``run``
-        (id).
+        ``seed``, ``metric``, ``score`` (mean over folds), ``low`` and ``high`` (95 % interval; NaN
+        where there is none), ``interval_method`` (how it was computed, or why there is none),
+        ``spread`` (standard deviation over folds), ``clips`` (clips used), ``of`` (clips of the
+        task), ``provenance`` (notes to be shown beside the score), ``created`` and ``run`` (id).
 
     Warns
     -----
@@ -338,8 +339,8 @@ def results(reports: str | Path | None = None, task: str = "") -> pd.DataFrame:
     rows = [
         {
             **{key: r.get(key) for key in _COLUMNS if key in r},
-            "low": r["interval"]["low"],
-            "high": r["interval"]["high"],
+            **dict(zip(("low", "high"), interval_ends(r["interval"]), strict=True)),
+            "interval_method": r["interval"]["method"],
             "clips": r["clips"]["used"],
             "of": r["clips"]["of"],
             "provenance": "; ".join(notes),

@@ -58,6 +58,7 @@ def _mismatches(path: Path, result: Result) -> Iterator[str]:
         list(result["also"]),
         result["classes"],
         class_rule=rule,
+        percentile="resamples" in result["interval"],  # of earlier versions
     )
     stored = {
         **result,

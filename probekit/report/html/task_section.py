@@ -11,6 +11,7 @@ from typing import Any
 
 from probekit.errors import DataError
 from probekit.metrics import metrics
+from probekit.metrics.intervals import interval_ends
 from probekit.metrics.per_class import Scores, class_score_name, class_score_rule
 from probekit.report.html.axis import Axis, nice_axis
 from probekit.report.leaderboard import (
@@ -20,6 +21,7 @@ from probekit.report.leaderboard import (
     WORSE,
     Leaderboard,
     LeaderboardRow,
+    interval_methods,
 )
 from probekit.report.table_format import DAGGER
 from probekit.scores.scoring import read_class_scores
@@ -86,6 +88,7 @@ def _run_row(row: LeaderboardRow, also: Sequence[str], tested: bool) -> dict[str
         "score": row.score,
         "low": row.low,
         "high": row.high,
+        "no_interval": row.group.missing_interval,
         "css_class": _CSS_CLASSES.get(row.mark, row.mark),
         "mark": _MARKS.get(row.mark, "") if tested else "",
         "explanation": row.explanation,
@@ -117,12 +120,7 @@ def _published_row(published: dict[str, Any]) -> dict[str, Any]:
 def _legend(board: Leaderboard) -> str:
     """Return what the marks and intervals are."""
     marks = {row.mark for row in board.rows}
-    methods = dict.fromkeys(
-        f"{r['interval']['method']} over {r['interval']['unit']}"
-        for row in board.rows
-        for r in row.group.results
-    )
-    sentences = [f"95 % intervals: {', or '.join(methods)}."]
+    sentences = [f"95 % intervals: {interval_methods([board])}."]
     if NOT_DISTINGUISHABLE in marks:
         sentences.append(
             f"{DAGGER} not distinguishable from the best at the 5 % level by the paired test "
@@ -150,7 +148,7 @@ def efficiency_view(board: Leaderboard) -> dict[str, Any] | None:
         return None
     rows = [row for curve in curves for row in curve]
     results = [result for row in rows for result in row.group.results]
-    intervals = [r["interval"][end] for r in results for end in ("low", "high")]
+    intervals = [end for r in results for end in interval_ends(r["interval"])]
     axis = nice_axis([*(r["score"] for r in results), *intervals], 5)
     scale = _PanelScale(axis, sorted({row.first_run["fraction"] for row in rows}))
     lines = [
@@ -214,7 +212,7 @@ def _panel_title(row: LeaderboardRow) -> str:
 
 def _panel_points(row: LeaderboardRow, scale: _PanelScale) -> dict[str, Any]:
     """Return the runs of one share: their scores and intervals."""
-    intervals = [(r["interval"]["low"], r["interval"]["high"]) for r in row.group.results]
+    intervals = [interval_ends(r["interval"]) for r in row.group.results]
     return {
         "x": scale.x(_share(row)),
         "intervals": [
