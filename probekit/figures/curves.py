@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_LINES = 16
-_MARKERS = style.MARKERS[:8]
 _SIZE = 6.0  # points
 _NAME_STEP = 0.105  # inches from one name to the next, at least
 _HEIGHT = 2.1  # inches of the axes, at least
@@ -62,14 +61,9 @@ def draw_label_efficiency(
     return layout.figure
 
 
-def _color_and_marker(k: int) -> tuple[str, str]:
-    palette = style.categorical()
-    return palette[k % len(palette)], _MARKERS[(k + k // len(palette)) % len(_MARKERS)]
-
-
 def _draw_line(axes: "Axes", line: EfficiencyCurve, k: int, lines: int) -> None:
     """Draw means, one standard deviation, and single runs."""
-    color, marker = _color_and_marker(k)
+    color, marker = style.color_and_marker(k)
     x = np.array([point.labels for point in line.points])
     shift = 1 + 0.012 * (k - (lines - 1) / 2)  # so that bars do not hide each other
     deviation = [point.spread for point in line.points]
@@ -110,7 +104,7 @@ def _write_names(
     ends = (scores - low) / (high - low)
     positions = spread_labels(ends * height, _NAME_STEP, 0.04, height - 0.04) / height
     for k, (name, score, end, y) in enumerate(zip(names, scores, ends, positions, strict=True)):
-        color, _ = _color_and_marker(k)
+        color, _ = style.color_and_marker(k)
         last = lines[k].points[-1].labels
         axes.plot([last, right], [score, score], color=color, lw=0.4, zorder=1)
         axes.plot(
@@ -148,7 +142,8 @@ def draw_learning_curve(curve: LearningCurve, width: float | None = None) -> "Fi
     notes = [*curve.provenance]
     if len(runs) < len(curve.groups):
         notes.insert(0, f"shown: the first {len(runs)} of {len(curve.groups)} runs")
-    entries = [(run, {"color": _color_and_marker(k)[0], "lw": 1.4}) for k, run in enumerate(runs)]
+    colors = [style.color_and_marker(k)[0] for k in range(len(runs))]
+    entries = [(run, {"color": color, "lw": 1.4}) for run, color in zip(runs, colors, strict=True)]
     quantities = list(dict.fromkeys((s.quantity, s.title) for panel in panels for s in panel))
     styles = {name: _LINE_STYLES[k % len(_LINE_STYLES)] for k, (name, _) in enumerate(quantities)}
     entries += [
@@ -162,7 +157,7 @@ def draw_learning_curve(curve: LearningCurve, width: float | None = None) -> "Fi
         axes = layout.add(left, _TOP, axes_width, _HEIGHT)
         for series in panel:
             if series.run in runs:
-                color = _color_and_marker(runs.index(series.run))[0]
+                color = colors[runs.index(series.run)]
                 _draw_series(axes, series, color, styles[series.quantity])
         for start in curve.phase_starts:
             axes.axvline(start - 0.5, color="0.6", lw=0.6, ls=":", zorder=1)
@@ -175,7 +170,7 @@ def draw_learning_curve(curve: LearningCurve, width: float | None = None) -> "Fi
     return layout.figure
 
 
-def _draw_series(axes: "Axes", series: Series, color: str, line_style: str) -> None:
+def _draw_series(axes: "Axes", series: Series, color: str, line_style: Any) -> None:
     """Draw the mean of a quantity, and a band of one standard deviation."""
     mean, deviation = series.statistics()
     epochs = np.arange(1, len(mean) + 1)

@@ -175,11 +175,11 @@ class Contrastive(Objective):
         first, *vectors = self._encode(parts)
         loss = losses.task_loss(self.student.decode(first), labeled.targets, self.target)
         projected = self._project(vectors)
-        contrastive = sum(
+        first_half, second_half = (
             losses.nt_xent(projected[k], projected[k + 1], self.temperature, cross=self.cross)
             for k in (0, 2)
         )
-        return {"loss": loss, "contrastive": self.weight * contrastive}
+        return {"loss": loss, "contrastive": self.weight * (first_half + second_half)}
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the logits of a batch, shape (batch, classes)."""

@@ -1,7 +1,7 @@
 """The training loop: phases, checkpoints, validation after every epoch; and prediction."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -271,7 +271,7 @@ class _Loop:
                 with _autocast(self.device, self.precision):
                     terms = self.step(batches)
                 self.optimizer.zero_grad()
-                total: Tensor = sum(terms.values())  # type: ignore[assignment]
+                total = torch.stack(list(terms.values())).sum()
                 self.scaler.scale(total).backward()
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
@@ -291,7 +291,7 @@ class _Loop:
         *totals, crops_seen = sums.tolist()
         return {name: total / crops_seen for name, total in zip(names, totals, strict=True)}
 
-    def _repeat(self, stream: TrainBatches, epoch: int) -> Iterator[Batch]:
+    def _repeat(self, stream: TrainBatches, epoch: int) -> Generator[Batch, None, None]:
         """Read a stream's batches of an epoch, again and again, each time in another order."""
         restart = 0
         while True:
