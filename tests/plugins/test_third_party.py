@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 
+import probekit
 from probekit.cards import ExtractorCard, Protocol, TaskCard
 from probekit.errors import CardError
 from probekit.extractors.networks import import_network
@@ -21,7 +22,7 @@ from probekit.tasks.task import Task
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = Path(__file__).parent / "package"
 
-Run = Callable[..., str]
+Run = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -36,46 +37,59 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+COMMANDS = """
+import json, sys
+from probekit import cli
+
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["probekit", *words]
+    try:
+        cli.main()
+    except SystemExit as error:
+        assert not error.code
+    print(end="\\0", flush=True)
+"""
+
+
 @pytest.fixture
 def run(site: Path, tmp_path: Path) -> Run:
-    """Return a function that runs Python with the package installed."""
+    """Return a function that runs commands of probekit with the package installed, in a process.
 
-    def call(*args: str | Path) -> str:
+    Each command is a list of arguments; the function returns what each of them printed.
+    """
+
+    def call(*commands: list[str | Path]) -> list[str]:
+        texts = json.dumps([[str(word) for word in command] for command in commands])
         environ = {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}", "PROBEKIT_CACHE": str(tmp_path / "c")}
         done = subprocess.run(
-            [sys.executable, *map(str, args)], cwd=tmp_path, env=os.environ | environ,
+            [sys.executable, "-c", COMMANDS, texts], cwd=tmp_path, env=os.environ | environ,
             capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return done.stdout.split("\0")[:-1]
 
     return call
 
 
-READ = """
-import json, sys
-import probekit
-embeddings = probekit.open_cache(sys.argv[1], "clips")
-print(json.dumps(embeddings.vectors(["a", "b"]).tolist()))
-"""
-
-
 def test_extractors_of_an_installed_package(run: Run, tmp_path: Path) -> None:
-    names = {row["extractor"] for row in json.loads(run("-m", "probekit", "extractors", "--json"))}
-    assert {"rms", "projection", "vggish"} <= names
     audio = tmp_path / "clips"
     audio.mkdir()
     noise = np.random.default_rng(0).uniform(-1, 1, (2, 8000))
     for name, wave in zip("ab", noise, strict=True):
         soundfile.write(audio / f"{name}.wav", wave, 8000, "FLOAT")
-    run(
-        "-m", "probekit", "extract", "-e", "rms", "-e", "projection", "--audio", audio,
-        "--weights", "projection=random:0", "--device", "cpu",
+    listed, _ = run(
+        ["extractors", "--json"],
+        ["extract", "-e", "rms", "-e", "projection", "--audio", audio, "--weights",
+         "projection=random:0", "--device", "cpu"],
     )  # fmt: skip
-    rms = np.array(json.loads(run("-c", READ, "rms")))[:, 0]
+    assert {"rms", "projection", "vggish"} <= {row["extractor"] for row in json.loads(listed)}
+    vectors = {
+        name: probekit.open_cache(name, "clips", cache=tmp_path / "c").vectors(["a", "b"])
+        for name in ("rms", "projection")
+    }
     expected = np.sqrt(np.square(noise).reshape(2, 10, 800).mean(2)).mean(1)
-    np.testing.assert_allclose(rms, expected, rtol=1e-6)
-    assert np.array(json.loads(run("-c", READ, "projection"))).shape == (2, 4)
+    np.testing.assert_allclose(vectors["rms"][:, 0], expected, rtol=1e-6)
+    assert vectors["projection"].shape == (2, 4)
 
 
 MODULES = {
@@ -156,19 +170,21 @@ def test_a_class_of_another_package(site: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_task_of_an_installed_package(run: Run, tmp_path: Path) -> None:
-    tasks = {row["task"]: row for row in json.loads(run("-m", "probekit", "tasks", "--json"))}
-    assert {"knocks", "esc50"} <= set(tasks)
     root = tmp_path / "knocks"
-    run("-m", "probekit", "data", "rehearse", "knocks", "--root", root)
-    checked = json.loads(
-        run("-m", "probekit", "data", "check", "knocks", "--root", root, "--decode", "--json")
+    task = ["--task", "knocks", "-e", "rms"]
+    listed, _, report, _, results = run(
+        ["tasks", "--json"],
+        ["data", "rehearse", "knocks", "--root", root],
+        ["data", "check", "knocks", "--root", root, "--decode", "--json"],
+        ["extract", *task, "--root", root, "--device", "cpu"],
+        ["evaluate", *task, "--reports", "r", "--json"],
     )
+    assert {"knocks", "esc50"} <= {row["task"] for row in json.loads(listed)}
+    checked = json.loads(report)
     assert checked["counts"]["clips"]["found"] == 12
     assert checked["labels"] == {"glass": 6, "wood": 6}
     assert (checked["faults"], checked["undecodable"]) == ([], {})
-    task = ("--task", "knocks", "-e", "rms")
-    run("-m", "probekit", "extract", *task, "--root", root, "--device", "cpu")
-    [result] = json.loads(run("-m", "probekit", "evaluate", *task, "--reports", "r", "--json"))
+    [result] = json.loads(results)
     assert (result["task"], result["clips"]["used"]) == ("knocks", 12)
     assert [fold["fold"] for fold in result["folds"]] == ["hall", "study", "yard"]
     assert "stand-in data" in result["provenance"]
