@@ -76,7 +76,7 @@ def _print_table(comparisons: "list[Comparison]") -> None:
             f"{comparison.difference:+.3f}",
             f"{comparison.low:+.3f} – {comparison.high:+.3f}",
             output.format_p_value(comparison.adjusted),
-            f"{comparison.detectable:.3f}",
+            output.format_detectable(comparison.detectable, comparison.metric),
             _format_verdict(comparison),
         )
         for comparison in comparisons

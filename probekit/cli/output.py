@@ -187,6 +187,12 @@ def format_interval(interval: Mapping[str, Any]) -> str:
     return f"{text} ({method})" if method.startswith(("exact", "bootstrap")) else text
 
 
+def format_detectable(value: float, metric: str) -> str:
+    """Return a smallest difference to be found; of a share at most 1, where none is found."""
+    unbounded = metric in ("log-loss", "mae", "r2", "d-prime")
+    return f"{value:.3f}" if value <= 1 or unbounded else "> 1"
+
+
 def format_p_value(value: float) -> str:
     """Return a p-value as papers print it: never zero."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -148,7 +148,7 @@ def best(
             f"{comparison.difference:+.3f}",
             f"{comparison.low:+.3f} – {comparison.high:+.3f}",
             output.format_p_value(comparison.adjusted),
-            f"{comparison.detectable:.3f}",
+            output.format_detectable(comparison.detectable, comparison.metric),
             "worse" if comparison.verdict != "not distinguishable" else comparison.verdict,
         )
         for comparison in comparisons

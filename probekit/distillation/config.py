@@ -8,8 +8,8 @@ import numpy as np
 
 from probekit.cache.training_clips import TrainingClips
 from probekit.distillation import methods, provenance, regularizers
+from probekit.distillation.distillation_task import DistillationTask
 from probekit.distillation.methods import Method
-from probekit.distillation.task_data import DistillationTask
 from probekit.distillation.teachers import ALIGNMENTS, Teachers
 from probekit.extractors import load
 from probekit.extractors.load import Spec

@@ -8,7 +8,7 @@ from probekit.cache.embeddings import find_embeddings
 from probekit.cache.layout import cache_root
 from probekit.cards import TaskCard
 from probekit.cards.selector import parse_selector
-from probekit.distillation import methods, task_data
+from probekit.distillation import distillation_task, methods
 from probekit.distillation.config import DistillationConfig
 from probekit.distillation.teachers import ALIGNMENTS, select_stream
 from probekit.errors import ProbekitError
@@ -168,7 +168,7 @@ def distill(
     card, clips = resolve_clips(task, cache_folder, root)
     training_recipe = schedules.get_recipe(recipe, card.metric, epochs=epochs, batch=batch, lr=lr)
     _check_teachers(cache_folder, names, card, alignment)  # before hours of decoding, not after
-    data = task_data.prepare_task(
+    data = distillation_task.prepare_task(
         card,
         clips,
         student,

@@ -8,7 +8,7 @@ import numpy as np
 from probekit.cache import training_clips
 from probekit.cache.training_clips import TrainingClips
 from probekit.cards.selector import STUDENT_PREFIX
-from probekit.distillation.task_data import DistillationTask
+from probekit.distillation.distillation_task import DistillationTask
 from probekit.distillation.teachers import Teachers
 from probekit.extractors.load import Spec
 from probekit.tasks.splits import Split

@@ -31,7 +31,7 @@ from probekit.training.objectives import (
 )
 from probekit.training.run_config import RunConfig, TrainerConfig
 from probekit.training.runner import Progress, Runner, check_options
-from probekit.training.unlabeled import OWN_CLIPS, UnlabeledClips, open_unlabeled
+from probekit.training.unlabeled_clips import OWN_CLIPS, UnlabeledClips, open_unlabeled
 from probekit.utils.suggest import unknown_name_error
 
 OBJECTIVES = ("supervised", "contrastive")

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import probekit
-from probekit.distillation import task_data
+from probekit.distillation import distillation_task
 from probekit.distillation.distill import distill, resolve_clips
 from probekit.errors import DataError, ProbekitError
 from probekit.extraction.extract import extract
@@ -192,7 +192,7 @@ def test_folds_in_turn_choose_inside_the_training_folds(go, tmp_path):
 
 def test_folds_and_groups_stay_whole(go, workspace, corpus):
     card, clips = resolve_clips(str(workspace / "folds.csv"), workspace / "cache", corpus)
-    given = task_data.prepare_task(card, clips, STUDENT, (), cache=workspace / "cache")
+    given = distillation_task.prepare_task(card, clips, STUDENT, (), cache=workspace / "cache")
     fold = clips.column("fold")
     for split in given.make_splits(1.0, 0, ()):
         rows = [set(part) for part in (split.train, split.valid, split.test)]
@@ -209,7 +209,9 @@ def test_a_trained_student_is_an_extractor(go, workspace, corpus, tmp_path, monk
     built = probekit.load_extractor(name, streams=["probabilities"], device="cpu")
     (path,) = (tmp_path / "r").rglob("results/*/*.h5")
     kept = predictions.load_predictions(path, result)
-    sound = task_data.prepare_task(card, clips, STUDENT, (), cache=workspace / "cache").audio
+    sound = distillation_task.prepare_task(
+        card, clips, STUDENT, (), cache=workspace / "cache"
+    ).audio
     places = [sound.clip_ids.index(i) for i in kept.clip_ids]
     crop = int(built.facts.crop * sound.sr)
     waves = torch.as_tensor(sound.crops(places, [0] * len(places), crop))
@@ -374,7 +376,7 @@ def test_loss_chooses_where_the_metric_is_not_defined(go, workspace, tmp_path, m
 def test_a_share_is_of_the_training_clips(workspace, corpus):
     for task in ("multi", "folds"):  # with validation clips of its own, and without
         card, clips = resolve_clips(str(workspace / f"{task}.csv"), workspace / "cache", corpus)
-        given = task_data.prepare_task(card, clips, STUDENT, (), cache=workspace / "cache")
+        given = distillation_task.prepare_task(card, clips, STUDENT, (), cache=workspace / "cache")
         for split, whole in zip(
             given.make_splits(0.5, 1, ()), given.make_splits(1, 1, ()), strict=True
         ):
