@@ -1,7 +1,7 @@
 """``probekit analyze``: figures of class weights, embeddings and stored runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
@@ -33,6 +33,8 @@ def dendrogram(
     clusters: options.Clusters = None,
     width: options.Width = None,
     style: options.Style = None,
+    out: options.Figures = None,
+    counts: options.Counts = False,
     json: bool = output.AsJson,
 ) -> None:
     """Cluster the classes by the weights of one probe fitted on all training clips.
@@ -47,6 +49,7 @@ def dendrogram(
     from probekit.figures.files import save_drawing
     from probekit.figures.tree import draw_dendrogram
 
+    target = _target(out, counts, len(embedding))
     entries = []
     for name in embedding:
         tree = dendrogram(
@@ -63,7 +66,7 @@ def dendrogram(
             linkage=linkage,
             clusters=clusters,
         )
-        files = save_drawing(draw_dendrogram, tree, _folder(reports), width, style)
+        files = save_drawing(draw_dendrogram, tree, _folder(reports), width, style, **target)
         entries.append(_entry(name, tree, files))
     _print_entries(entries, json)
 
@@ -81,7 +84,8 @@ def correlation(
     normalize: Annotated[
         str,
         typer.Option(
-            help="Mean 0 and variance 1 per dimension (columns) or per class (rows), or none."
+            metavar="columns|rows|none",
+            help="Mean 0 and variance 1 per dimension (columns) or per class (rows).",
         ),
     ] = "columns",
     linkage: options.Linkage = "average",
@@ -91,6 +95,8 @@ def correlation(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations.")] = 0,
     width: options.Width = None,
     style: options.Style = None,
+    out: options.Figures = None,
+    counts: options.Counts = False,
     json: bool = output.AsJson,
 ) -> None:
     """Compare the task's classes with those of the network's own head, by cosine of their weights.
@@ -107,6 +113,7 @@ def correlation(
     from probekit.figures.files import save_drawing
     from probekit.figures.heatmap import draw_correlation
 
+    target = _target(out, counts, len(embedding))
     entries = []
     for name in embedding:
         with output.make_progress("permutations") as bar:
@@ -125,7 +132,7 @@ def correlation(
                 seed=seed,
                 progress=lambda done, _, bar=bar, line=line: bar.update(line, completed=done),
             )
-        files = save_drawing(draw_correlation, cosines, _folder(reports), width, style)
+        files = save_drawing(draw_correlation, cosines, _folder(reports), width, style, **target)
         entries.append(_entry(name, cosines, files) | {"strongest": cosines.strongest(10)})
     _print_entries(entries, json)
     for entry in [] if json else entries:
@@ -150,9 +157,14 @@ def correlation(
 def projection(
     task: options.Task,
     embedding: options.Embedding,
-    of: Annotated[str, typer.Option(help="classes (their weights) or clips.")] = "classes",
+    of: Annotated[
+        str, typer.Option(metavar="classes|clips", help="Class weights, or clips.")
+    ] = "classes",
     method: Annotated[
-        str, typer.Option(help="tsne or pca; by default tsne, or pca for fewer than four points.")
+        str,
+        typer.Option(
+            metavar="tsne|pca", help="By default tsne, or pca for fewer than four points."
+        ),
     ] = "",
     perplexity: Annotated[
         float | None,
@@ -163,7 +175,8 @@ def projection(
         typer.Option(
             "--color",
             "--colour",
-            help="Color of clips: label, cluster, or auto (label up to 24 labels).",
+            metavar="label|cluster|auto",
+            help="Color of clips; auto: label up to 24 labels.",
         ),
     ] = "auto",
     most: Annotated[int, typer.Option(min=4, help="Maximum number of clips.")] = 2000,
@@ -181,6 +194,8 @@ def projection(
     clusters: options.Clusters = None,
     width: options.Width = None,
     style: options.Style = None,
+    out: options.Figures = None,
+    counts: options.Counts = False,
     json: bool = output.AsJson,
 ) -> None:
     """Show class weights or clips in a plane.
@@ -200,6 +215,7 @@ def projection(
         raise unknown_name_error("points", of, ("classes", "clips"))
     settings: dict[str, Any] = {"method": method, "perplexity": perplexity, "seed": seed}
     folders: dict[str, Any] = {"cache": cache, "root": root}
+    target = _target(out, counts, len(embedding))
     entries = []
     for name in embedding:
         if of == "clips":
@@ -219,7 +235,7 @@ def projection(
                 **folders,
             )
             points = project_classes(tree, **settings)
-        files = save_drawing(draw_projection, points, _folder(reports), width, style)
+        files = save_drawing(draw_projection, points, _folder(reports), width, style, **target)
         entries.append(_entry(name, points, files))
     _print_entries(entries, json)
 
@@ -229,14 +245,17 @@ def similarity(
     task: options.Task,
     embedding: options.Embedding,
     measure: Annotated[
-        list[str] | None, typer.Option(help="cka or neighbours; by default both.")
+        list[str] | None, typer.Option(metavar="cka|neighbours", help="By default both.")
     ] = None,
     debiased: Annotated[
         bool, typer.Option("--debiased", help="Unbiased estimate of CKA, for few clips.")
     ] = False,
     k: Annotated[int, typer.Option(min=1, help="Nearest neighbors.")] = 10,
     normalize: Annotated[
-        str, typer.Option(help="Features: none, or columns (mean 0, variance 1 per dimension).")
+        str,
+        typer.Option(
+            metavar="none|columns", help="Features; columns: mean 0, variance 1 per dimension."
+        ),
     ] = "none",
     most: Annotated[int, typer.Option(min=4, help="Maximum number of clips.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample of clips.")] = 0,
@@ -245,6 +264,8 @@ def similarity(
     reports: options.Reports = None,
     width: options.Width = None,
     style: options.Style = None,
+    out: options.Figures = None,
+    counts: options.Counts = False,
     json: bool = output.AsJson,
 ) -> None:
     """Compare embeddings on their common clips: linear CKA, shared nearest neighbors.
@@ -257,6 +278,7 @@ def similarity(
     from probekit.figures.files import save_drawing
     from probekit.figures.heatmap import draw_similarity
 
+    target = _target(out, counts, len(measure or MEASURES))
     entries = []
     for name in measure or MEASURES:
         matrix = similarity(
@@ -271,7 +293,7 @@ def similarity(
             max_clips=most,
             seed=seed,
         )
-        files = save_drawing(draw_similarity, matrix, _folder(reports), width, style)
+        files = save_drawing(draw_similarity, matrix, _folder(reports), width, style, **target)
         entries.append(_entry(name, matrix, files) | {"pairs": matrix.rows()})
     _print_entries(entries, json)
 
@@ -287,6 +309,8 @@ def timeline(
     reports: options.Reports = None,
     width: options.Width = None,
     style: options.Style = None,
+    out: options.Figures = None,
+    counts: options.Counts = False,
     json: bool = output.AsJson,
 ) -> None:
     """Show a clip over time: its frames, or the scores of the network's own classes.
@@ -304,11 +328,12 @@ def timeline(
     from probekit.figures.files import save_drawing
     from probekit.figures.heatmap import draw_timeline
 
+    target = _target(out, counts, len(embedding) * len(clip))
     entries = []
     for name in embedding:
         for clip_id in clip:
             frames = timeline(task, clip_id, name, cache=cache, root=root, top=top)
-            files = save_drawing(draw_timeline, frames, _folder(reports), width, style)
+            files = save_drawing(draw_timeline, frames, _folder(reports), width, style, **target)
             entries.append(_entry(name, frames, files) | {"clip": clip_id})
     _print_entries(entries, json)
 
@@ -336,11 +361,16 @@ def confusion(
     task: options.RunTask = "",
     order: Annotated[
         str,
-        typer.Option(help="Order of classes: clusters (confused classes side by side) or labels."),
+        typer.Option(
+            metavar="clusters|labels",
+            help="Order of classes; clusters: confused classes side by side.",
+        ),
     ] = "clusters",
     reports: options.Reports = None,
     width: options.Width = None,
     style: options.Style = None,
+    out: options.Figures = None,
+    counts: options.Counts = False,
     json: bool = output.AsJson,
 ) -> None:
     """Show which classes a probe predicts for which.
@@ -362,10 +392,11 @@ def confusion(
             "confusion needs a run: -e NAME with --task TASK, or the first digits of a run; see "
             "probekit results ls"
         )
+    target = _target(out, counts, len(dict.fromkeys(names)))
     entries = []
     for name in dict.fromkeys(names):
         matrix = confusion(name, task=task, reports=reports, order=order)
-        files = save_drawing(draw_confusion, matrix, _folder(reports), width, style)
+        files = save_drawing(draw_confusion, matrix, _folder(reports), width, style, **target)
         entries.append(_entry(matrix.run.label, matrix, files))
     _print_entries(entries, json)
 
@@ -377,11 +408,16 @@ def differences(
     task: options.RunTask = "",
     metric: options.RunMetric = "",
     correction: Annotated[
-        str, typer.Option(help="Correction for many classes: holm, or bh (Benjamini and Hochberg).")
+        str,
+        typer.Option(
+            metavar="holm|bh", help="Correction for many classes; bh: Benjamini and Hochberg."
+        ),
     ] = "holm",
     reports: options.Reports = None,
     width: options.Width = None,
     style: options.Style = None,
+    out: options.Figures = None,
+    counts: options.Counts = False,
     json: bool = output.AsJson,
 ) -> None:
     """Show where two runs differ, class by class, with intervals, on the clips that both scored.
@@ -397,7 +433,8 @@ def differences(
     by_class = class_differences(
         first, second, task=task, reports=reports, metric=metric, correction=correction
     )
-    files = save_drawing(draw_class_differences, by_class, _folder(reports), width, style)
+    target = _target(out, counts)
+    files = save_drawing(draw_class_differences, by_class, _folder(reports), width, style, **target)
     entry = _entry(f"{by_class.first.label} and {by_class.second.label}", by_class, files)
     _print_entries([entry | {"classes": by_class.rows()}], json)
     if not json:
@@ -411,6 +448,8 @@ def efficiency(
     reports: options.Reports = None,
     width: options.Width = None,
     style: options.Style = None,
+    out: options.Figures = None,
+    counts: options.Counts = False,
     json: bool = output.AsJson,
 ) -> None:
     """Show how scores grow with the training labels, from runs with --fraction.
@@ -426,7 +465,8 @@ def efficiency(
     from probekit.figures.files import save_drawing
 
     curves = label_efficiency(task, reports=reports, embeddings=embedding or ())
-    files = save_drawing(draw_label_efficiency, curves, _folder(reports), width, style)
+    target = _target(out, counts)
+    files = save_drawing(draw_label_efficiency, curves, _folder(reports), width, style, **target)
     _print_entries([_entry(task, curves, files)], json)
 
 
@@ -440,6 +480,8 @@ def curve(
     reports: options.Reports = None,
     width: options.Width = None,
     style: options.Style = None,
+    out: options.Figures = None,
+    counts: options.Counts = False,
     json: bool = output.AsJson,
 ) -> None:
     """Draw learning curves: losses and scores of every epoch, several runs in one figure.
@@ -453,7 +495,8 @@ def curve(
     from probekit.figures.files import save_drawing
 
     curves = learning_curve(runs, task=task, reports=reports)
-    files = save_drawing(draw_learning_curve, curves, _folder(reports), width, style)
+    target = _target(out, counts)
+    files = save_drawing(draw_learning_curve, curves, _folder(reports), width, style, **target)
     _print_entries([_entry(curves.task, curves, files)], json)
 
 
@@ -464,6 +507,8 @@ def cost(
     reports: options.Reports = None,
     width: options.Width = None,
     style: options.Style = None,
+    out: options.Figures = None,
+    counts: options.Counts = False,
     json: bool = output.AsJson,
 ) -> None:
     """Show scores against parameters, GFLOP and seconds per second of audio.
@@ -477,8 +522,16 @@ def cost(
     from probekit.figures.scatter import draw_cost
 
     points = cost(task, reports=reports, cache=cache)
-    files = save_drawing(draw_cost, points, _folder(reports), width, style)
+    target = _target(out, counts)
+    files = save_drawing(draw_cost, points, _folder(reports), width, style, **target)
     _print_entries([_entry(task, points, files)], json)
+
+
+class _Target(TypedDict):
+    """Arguments of ``save_drawing`` for --counts and --out."""
+
+    counts: bool
+    out: Path | None
 
 
 def _folder(reports: str | None) -> Path:
@@ -486,6 +539,17 @@ def _folder(reports: str | None) -> Path:
     from probekit.scores.store import reports_root
 
     return reports_root(reports) / "figures"
+
+
+def _target(out: str | None, counts: bool, figures: int = 1) -> _Target:
+    """Return where figures go and what they show; an error if several are to be one file."""
+    from probekit.errors import DataError
+    from probekit.figures.files import is_figure_file
+
+    path = None if out is None else Path(out)
+    if path is not None and figures > 1 and is_figure_file(path):
+        raise DataError(f"-o {out}: these are {figures} figures; name a folder for them")
+    return {"counts": counts, "out": path}
 
 
 def _entry(name: str, analysis: Any, files: list[Path]) -> dict[str, Any]:

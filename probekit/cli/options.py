@@ -46,10 +46,16 @@ RunMetric = Annotated[str, typer.Option("--metric", help="Metric; the task's fir
 
 # class weights and their clustering
 C = Annotated[float | None, typer.Option(min=1e-12, help="C of the probe; selected by default.")]
-Space = Annotated[str, typer.Option(help="Features of the weights: embedding or standardized.")]
-Center = Annotated[str, typer.Option(help="Center the weights: rows, classes or none.")]
-Metric = Annotated[str, typer.Option(help="Distance: cosine or euclidean.")]
-Linkage = Annotated[str, typer.Option(help="average, complete, single or ward.")]
+Space = Annotated[
+    str, typer.Option(metavar="embedding|standardized", help="Features of the weights.")
+]
+Center = Annotated[
+    str, typer.Option(metavar="rows|classes|none", help="What the weights are centered by.")
+]
+Metric = Annotated[str, typer.Option(metavar="cosine|euclidean", help="Distance of the weights.")]
+Linkage = Annotated[
+    str, typer.Option(metavar="average|complete|single|ward", help="Linkage of the clustering.")
+]
 Clusters = Annotated[
     int | None,
     typer.Option(min=1, help="Colored clusters; by default the square root of the classes."),
@@ -63,7 +69,27 @@ Preset = Annotated[
 Width = Annotated[
     float | None,
     typer.Option(
-        min=1.5, max=20, help="Width in inches; by default 3.5 (one column) or 7.16 (two)."
+        metavar="INCHES",
+        min=1.5,
+        max=20,
+        help="Width, which the file's name then has; by default 3.5 (one column) or 7.16 (two).",
+    ),
+]
+Figures = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="FILE|DIR",
+        help="File to write (.pdf, .svg, .png, .csv or .json) and nothing else, or folder for all; "
+        "by default all in figures/ of the results folder.",
+    ),
+]
+Counts = Annotated[
+    bool,
+    typer.Option(
+        "--counts",
+        help="If clips are missing, write their number in the drawing, not only in the caption.",
     ),
 ]
 Style = Annotated[

@@ -27,7 +27,7 @@ class FigureLayout:
     width, height : float > 0
         In inches; the notes are added to the height.
     notes : iterable of str
-        What every figure must show: random weights, stand-in data, missing clips.
+        What every figure must show, such as random weights; see :func:`style.drawn_notes`.
     """
 
     def __init__(self, width: float, height: float, notes: Iterable[str] = ()) -> None:
@@ -61,7 +61,7 @@ class FigureLayout:
 
 def _footer(notes: Iterable[str], width: float) -> str:
     """Return notes with line breaks."""
-    return wrap("; ".join(dict.fromkeys(notes)), width, style.SMALLEST_SIZE)
+    return wrap("; ".join(style.drawn_notes(notes)), width, style.SMALLEST_SIZE)
 
 
 def log_ticks(low: float, high: float, limit: int = 6) -> list[float]:

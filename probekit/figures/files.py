@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 AnyAnalysis = TypeVar("AnyAnalysis", bound=Analysis)
 
 FORMATS = ("pdf", "svg", "png")
+_TEXTS = ("csv", "json")
 DPI = 300
 
 
@@ -30,6 +31,9 @@ def save_drawing(
     folder: Path,
     width: float | None = None,
     style_file: str | Path | None = None,
+    *,
+    counts: bool = False,
+    out: Path | None = None,
 ) -> list[Path]:
     """Draw an analysis and write the figure with its data.
 
@@ -42,50 +46,65 @@ def save_drawing(
     folder : pathlib.Path
         Where the files go; it is made.
     width : float > 0, optional
-        In inches.
+        In inches; it is part of the files' names if given, ``cost-gtzan-3.3in.pdf``.
     style_file : str or pathlib.Path, optional
         A matplotlib style file.
+    counts : bool
+        Whether the number of clips, if some are missing, is written in the figure, too; it is in
+        the caption anyway.
+    out : pathlib.Path, optional
+        A file to write instead, and nothing else: ``.pdf``, ``.svg``, ``.png``, ``.csv`` or
+        ``.json``; or another folder.
 
     Returns
     -------
     list of pathlib.Path
-        PDF, SVG, PNG, CSV and JSON.
+        PDF, SVG, PNG, CSV and JSON; or the one file.
     """
-    return save_figure(draw(analysis, width, style_file), analysis, folder, style_file)
+    figure = draw(analysis, width, style_file, counts)
+    return save_figure(figure, analysis, folder, style_file, width=width, out=out)
+
+
+def is_figure_file(path: Path) -> bool:
+    """Return whether a name is that of a file of a figure, not of a folder."""
+    return path.suffix.lower().removeprefix(".") in (*FORMATS, *_TEXTS)
 
 
 def save_figure(
-    figure: "Figure", analysis: Analysis, folder: Path, style_file: str | Path | None = None
+    figure: "Figure",
+    analysis: Analysis,
+    folder: Path,
+    style_file: str | Path | None = None,
+    *,
+    width: float | None = None,
+    out: Path | None = None,
 ) -> list[Path]:
     """Write a figure with its numbers (CSV) and what made it (JSON); see :func:`save_drawing`.
 
     Caption and facts are in the metadata of the pictures, too. Each file is written atomically.
     Labels that no installed font can draw are named in a warning; in the SVG they are text anyway.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     facts = {"caption": analysis.caption, **analysis.facts()}
-    paths = []
+    stem = analysis.name if width is None else f"{analysis.name}-{width:g}in"
+    if out is not None and is_figure_file(out):
+        paths = {out.suffix.lower().removeprefix("."): out}
+    else:
+        paths = {kind: (out or folder) / f"{stem}.{kind}" for kind in (*FORMATS, *_TEXTS)}
+    for path in paths.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
     with style_context(style_file):
-        unreadable = missing_glyphs(_visible_texts(figure))
-        for kind in FORMATS:
+        unreadable = missing_glyphs(_visible_texts(figure)) if paths.keys() & FORMATS else []
+        for kind in [kind for kind in FORMATS if kind in paths]:
             metadata = _metadata(kind, analysis, facts)
 
             def write(path: Path, kind: str = kind, metadata: dict[str, Any] = metadata) -> None:
                 figure.savefig(path, format=kind, dpi=DPI, metadata=metadata)
 
-            paths.append(folder / f"{analysis.name}.{kind}")
-            atomic.atomic_write(paths[-1], write)
-    record = {
-        **facts,
-        "probekit": version("probekit"),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    for suffix, text in (
-        ("csv", _csv(analysis.rows())),
-        ("json", json.dumps(record, indent=1, ensure_ascii=False, default=_to_json)),
-    ):
-        paths.append(folder / f"{analysis.name}.{suffix}")
-        atomic.atomic_write_text(paths[-1], text)
+            atomic.atomic_write(paths[kind], write)
+    if "csv" in paths:
+        atomic.atomic_write_text(paths["csv"], _csv(analysis.rows()))
+    if "json" in paths:
+        atomic.atomic_write_text(paths["json"], _record(facts, width))
     if unreadable:
         first = unreadable[0] if len(unreadable[0]) <= 40 else unreadable[0][:39] + "…"
         others = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
@@ -95,7 +114,18 @@ def save_figure(
             "style file",
             stacklevel=2,
         )
-    return paths
+    return list(paths.values())
+
+
+def _record(facts: dict[str, Any], width: float | None) -> str:
+    """Return what made a figure, as JSON."""
+    record = {
+        **facts,
+        **({} if width is None else {"width_inches": width}),
+        "probekit": version("probekit"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return json.dumps(record, indent=1, ensure_ascii=False, default=_to_json)
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -25,7 +25,8 @@ _GROUP_NAME_WIDTH = 150.0  # points that the name of a group may take
 _KEY_LENGTH = 48  # groups in the key, at most
 
 # cost; inches
-_PANEL_HEIGHT = 2.3
+_PANEL_HEIGHT, _STACKED_HEIGHT = 2.3, 1.6
+_TITLE_SIZE = 7.0  # points, of the titles of axes
 _LEFT, _TOP, _BOTTOM, _PANEL_GAP = 0.5, 0.08, 0.36, 0.14
 _PROBE_LINE = 0.13  # from one line of the key to the next
 _EMBEDDING_NAME_WIDTH = 100.0  # points
@@ -122,10 +123,8 @@ def _group_marker(projection: Projection, group: int) -> dict[str, Any]:
     single = projection.kind == "classes" and (projection.group == group).sum() < 2
     if group < 0 or single:
         return {"color": style.GRAY, "marker": "o"}
-    palette = style.categorical()
-    rank = _nonempty_groups(projection).index(group)
-    marker = style.MARKERS[rank // len(palette) % len(style.MARKERS)]
-    return {"color": palette[rank % len(palette)], "marker": marker}
+    color, marker = style.color_and_marker(_nonempty_groups(projection).index(group))
+    return {"color": color, "marker": marker}
 
 
 def _nonempty_groups(projection: Projection) -> list[int]:
@@ -139,24 +138,29 @@ def _nonempty_groups(projection: Projection) -> list[int]:
 def draw_cost(cost: Cost, width: float | None = None) -> "Figure":
     """Draw scores against parameters, GFLOP and seconds, as far as they are known.
 
-    A panel for each kind of cost. An embedding is named once, at its best score; several probes
-    differ in color and marker. By default one column wide for one kind of cost, else two.
+    A panel for each kind of cost, side by side where their titles fit, else one above the other. An
+    embedding is named once, at its best score; several probes differ in color and marker. By
+    default one column wide for one kind of cost, else two.
     """
     if width is None:
         width = style.ONE_COLUMN if len(cost.axes) == 1 else style.TWO_COLUMNS
+    columns = _count_columns(cost, width)
+    lines = -(-len(cost.axes) // columns)
+    panel_height = _PANEL_HEIGHT if lines == 1 else _STACKED_HEIGHT
     probes = list(dict.fromkeys(point.probe for point in cost.points))
     key = _arrange_probes(probes, width) if len(probes) > 1 else []
     top = _TOP + _PROBE_LINE * len(key)
     # how many names find room is known once they are placed: reserve lines for that
     reserved = "; ".join(f"{COSTS[kind]}: 100 of 100 names left out" for kind in cost.axes)
-    height = top + _PANEL_HEIGHT + _BOTTOM
-    layout = FigureLayout(width, height, [reserved, *cost.provenance])
+    line_height = panel_height + _BOTTOM
+    layout = FigureLayout(width, top + lines * line_height, [reserved, *cost.provenance])
     _draw_probe_key(layout, key)
-    panels = len(cost.axes)
-    panel_width = (width - _LEFT - 0.06 - _PANEL_GAP * (panels - 1)) / panels
+    panel_width = (width - _LEFT - 0.06 - _PANEL_GAP * (columns - 1)) / columns
     notes = []
     for k, kind in enumerate(cost.axes):
-        axes = layout.add(_LEFT + k * (panel_width + _PANEL_GAP), top, panel_width, _PANEL_HEIGHT)
+        line, column = divmod(k, columns)
+        left = _LEFT + column * (panel_width + _PANEL_GAP)
+        axes = layout.add(left, top + line * line_height, panel_width, panel_height)
         axes.set_ylim(*_score_limits(cost.points))
         axes.locator_params(axis="y", nbins=6)
         axes.grid(axis="y")
@@ -165,12 +169,19 @@ def draw_cost(cost: Cost, width: float | None = None) -> "Figure":
         if shown < names:
             notes.append(f"{COSTS[kind]}: {names - shown} of {names} names left out")
         axes.set_xlabel(COSTS[kind], labelpad=2)
-        if k:
+        if column:
             axes.tick_params(axis="y", labelleft=False)
         else:
             axes.set_ylabel(metrics.get_metric(cost.metric).title, labelpad=3)
     layout.set_notes([*notes, *cost.provenance])
     return layout.figure
+
+
+def _count_columns(cost: Cost, width: float) -> int:
+    """Return how many panels stand side by side: all if their titles fit, else one."""
+    title = max(text_width(COSTS[kind], _TITLE_SIZE) for kind in cost.axes) / 72
+    needed = _LEFT + 0.06 + len(cost.axes) * (title + _PANEL_GAP)
+    return len(cost.axes) if width >= needed else 1
 
 
 def _score_limits(points: tuple[CostPoint, ...]) -> tuple[float, float]:
@@ -194,7 +205,7 @@ def _draw_panel(
     for point, x in zip(points, np.where(costs > 0, costs, zero).tolist(), strict=True):
         k = probes.index(point.probe)
         x, score = x * shift ** (k - (len(probes) - 1) / 2), point.group.score
-        color, marker = _probe_marker(k)
+        color, marker = style.color_and_marker(k)
         axes.plot([x, x], point.interval, color=color, lw=0.8, alpha=0.6, zorder=2)
         axes.plot(x, score, marker, ms=3.4, color=color, mew=0, zorder=3)
         positions.append((x, score))
@@ -234,12 +245,6 @@ def _set_cost_axis(axes: "Axes", costs: Array, width: float) -> float:
     return zero
 
 
-def _probe_marker(k: int) -> tuple[str, str]:
-    """Return color and marker of a probe."""
-    palette = style.categorical()
-    return palette[k % len(palette)], style.MARKERS[k % len(style.MARKERS)]
-
-
 def _arrange_probes(probes: list[str], width: float) -> list[list[tuple[float, str]]]:
     """Return the lines of the key: names of probes, each with its left edge in inches."""
     lines: list[list[tuple[float, str]]] = [[]]
@@ -264,6 +269,6 @@ def _draw_probe_key(layout: FigureLayout, lines: list[list[tuple[float, str]]]) 
     axes.set_axis_off()
     entries = [(x, row, name) for row, line in enumerate(lines) for x, name in line]
     for k, (x, row, name) in enumerate(entries):
-        color, marker = _probe_marker(k)
+        color, marker = style.color_and_marker(k)
         axes.plot(x + 0.05, row + 0.5, marker, ms=3.4, color=color, mew=0)
         axes.text(x + 0.12, row + 0.5, name, fontsize=_SIZE, va="center_baseline")

@@ -1,8 +1,10 @@
 """Style of figures: widths, palettes, and style files."""
 
+import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -21,12 +23,18 @@ NOTE_COLOR = "#555555"  # of what is written below a figure
 GRAY = "#8A8A8A"  # of what belongs to no group
 SMALLEST_SIZE = 6.0  # points
 
+_counts: ContextVar[bool] = ContextVar("counts", default=False)
+_COUNT = re.compile(r"[\d,]+ of [\d,]+ clips\b")  # a note that some clips are missing
+
 Subject = TypeVar("Subject")
 Contra = TypeVar("Contra", contravariant=True)
 
 
 class Drawing(Protocol[Contra]):
-    """A function that draws an analysis: width in inches, and a style file of the user's."""
+    """A function that draws an analysis.
+
+    Width is in inches; a style file of the user's; whether the number of clips is written below.
+    """
 
     def __call__(
         self,
@@ -34,6 +42,7 @@ class Drawing(Protocol[Contra]):
         /,
         width: float | None = None,
         style_file: str | Path | None = None,
+        counts: bool = False,
     ) -> "Figure":
         """Return the figure."""
         ...
@@ -111,7 +120,7 @@ def style_context(style_file: str | Path | None = None) -> Iterator[None]:
 def styled(draw: Callable[[Subject, float | None], "Figure"]) -> Drawing[Subject]:
     """Decorate a function that draws, so that it does so in :func:`style_context`.
 
-    The decorated function takes a style file as its last argument.
+    The decorated function takes a style file and ``counts`` as its last arguments.
     """
 
     @wraps(draw)
@@ -120,11 +129,34 @@ def styled(draw: Callable[[Subject, float | None], "Figure"]) -> Drawing[Subject
         /,
         width: float | None = None,
         style_file: str | Path | None = None,
+        counts: bool = False,
     ) -> "Figure":
-        with style_context(style_file):
-            return draw(analysis, width)
+        token = _counts.set(counts)
+        try:
+            with style_context(style_file):
+                return draw(analysis, width)
+        finally:
+            _counts.reset(token)
 
     return draw_styled
+
+
+def drawn_notes(notes: Iterable[str]) -> list[str]:
+    """Return the notes to write below a figure, each once.
+
+    How many of the clips there are is not among them, unless the figure is drawn with ``counts``:
+    that stands in the caption.
+    """
+    return [note for note in dict.fromkeys(notes) if _counts.get() or not _COUNT.match(note)]
+
+
+def color_and_marker(k: int) -> tuple[str, str]:
+    """Return color and marker of the k-th of several groups; 80 differ in one or the other.
+
+    Neighbors differ in both, so that they can be told apart in gray and by the color-blind.
+    """
+    palette = categorical()
+    return palette[k % len(palette)], MARKERS[(k + k // len(palette)) % len(MARKERS)]
 
 
 def categorical() -> list[str]:

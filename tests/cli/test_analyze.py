@@ -60,6 +60,23 @@ def test_dendrogram(task, main, tmp_path):
     assert len(figures(tmp_path)) == 10
 
 
+def test_where_figures_go_and_how_wide_they_are(task, main, tmp_path, monkeypatch):
+    task(["a", "b", "c"])
+    monkeypatch.chdir(tmp_path)
+    command = ("analyze", "dendrogram", "--task", "mine", "-e", "made")
+    done = main(*command, "--width", "3.3")
+    assert done.returncode == 0, done.stderr
+    assert figures(tmp_path) == sorted(f"dendrogram-mine-made-3.3in.{kind}" for kind in KINDS)
+    done = main(*command, "-o", "paper/tree.pdf")
+    assert done.stdout.splitlines()[1:] == ["  paper/tree.pdf"]
+    assert [path.name for path in (tmp_path / "paper").iterdir()] == ["tree.pdf"]
+    assert main(*command, "-o", "all").returncode == 0
+    assert len(list((tmp_path / "all").iterdir())) == 5 and len(figures(tmp_path)) == 5
+    done = main("analyze", "similarity", *command[2:], "-e", "made", "-o", "x.png")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "-o x.png: these are 2 figures; name a folder for them" in done.stderr
+
+
 def test_correlation(task, main, tmp_path):
     embeddings = task(["a", "b", "c"])
     done = main("analyze", "correlation", "--task", "mine", "-e", "made")

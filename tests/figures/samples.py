@@ -49,10 +49,15 @@ def training_clips(matrix):
 def entry(label="made", score=0.5, **others):
     result = {
         "task": "mine",
+        "metric": "accuracy",
+        "embedding": label,
         "run": "0" * 64,
         "seed": 0,
         "probe": "linear",
+        "settings": {},
+        "steps": [],
         "preset": "",
+        "fraction": 1.0,
         "folds": [{}],
         "sources": [{"fingerprint": "f" * 64}],
         "manifest": "m",

@@ -3,6 +3,7 @@
 import csv
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from probekit.analysis import base
 from probekit.figures import curves, dot_plot, files, heatmap, scatter, style
+from probekit.report.html.figure_images import collect_figures
 
 RARE = "\U00012000"  # cuneiform
 
@@ -34,6 +36,54 @@ def test_five_files_and_nothing_else(tmp_path):
         f"kind-task.{kind}" for kind in ("pdf", "svg", "png", "csv", "json")
     ]
     assert sorted((tmp_path / "new").iterdir()) == sorted(written)
+
+
+def test_the_width_is_in_the_name_if_it_was_asked_for(tmp_path):
+    written = files.save_figure(*made(), tmp_path, width=3.3)
+    assert [path.name for path in written] == [
+        f"kind-task-3.3in.{kind}" for kind in ("pdf", "svg", "png", "csv", "json")
+    ]
+    assert json.loads(written[4].read_text())["width_inches"] == 3.3
+    files.save_figure(*made(), tmp_path)
+    assert [figure.name for figure in collect_figures(tmp_path)] == ["kind-task"]
+    (tmp_path / "kind-task.json").unlink()
+    assert [figure.name for figure in collect_figures(tmp_path)] == ["kind-task-3.3in"]
+
+
+@pytest.mark.parametrize("name", ["a.pdf", "b/c.SVG", "a.png", "numbers.csv", "what.json"])
+def test_one_file_and_nothing_else(tmp_path, name):
+    out = tmp_path / name
+    assert files.save_figure(*made(), tmp_path / "figures", out=out) == [out]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [out]
+    [reference] = [
+        path
+        for path in files.save_figure(*made(), tmp_path / "all")
+        if path.suffix == out.suffix.lower()
+    ]
+    if out.suffix == ".json":
+        assert json.loads(out.read_text())["runs"] == ["r1"]
+    else:
+        assert out.read_bytes() == reference.read_bytes()
+
+
+def test_another_folder(tmp_path):
+    written = files.save_figure(*made(), tmp_path / "figures", out=tmp_path / "paper.v2")
+    assert {path.parent for path in written} == {tmp_path / "paper.v2"}
+    assert len(written) == 5 and not (tmp_path / "figures").exists()
+
+
+def test_the_number_of_clips_is_drawn_only_if_asked_for(tmp_path):
+    notes = ("1,999 of 2,000 clips (a, b)", "7 of 9 clips", "12 of 80 test clips are copies")
+    found = replace(samples.similar(4), provenance=notes)
+    plain, counted = (heatmap.draw_similarity(found, counts=counts) for counts in (False, True))
+    texts = [" ".join(overlap.texts(figure)) for figure in (plain, counted)]
+    assert "12 of 80 test clips are copies" in texts[0]  # that is no count, but a leak
+    assert "2,000 clips" not in texts[0] and "7 of 9" not in texts[0]
+    assert all(note in texts[1] for note in notes)
+    assert all(note in found.caption for note in notes)
+    (*_, record) = files.save_drawing(heatmap.draw_similarity, found, tmp_path)
+    assert "1,999 of 2,000 clips" in json.loads(record.read_text())["caption"]
+    assert "2,000 clips" not in overlap.texts(heatmap.draw_similarity(found))  # not remembered
 
 
 def test_what_made_it_is_in_every_file(tmp_path):
@@ -145,7 +195,7 @@ def test_files_have_all_numbers(tmp_path):
 
 
 def test_stems_carry_choices_that_are_not_the_default():
-    name = base.filename_stem("kind", "My Task", "vggish:pool=mean+std")
+    name = base.filename_stem("kind", "my-task", "vggish:pool=mean+std")
     assert name == "kind-my-task-vggish-pool-mean-std"
     name = base.filename_stem(
         "kind", metric=("euclidean", "cosine"), c=(None, None), both=(True, False)

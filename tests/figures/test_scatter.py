@@ -1,5 +1,7 @@
 """Scatter plots of projections and of costs: names, keys, colors."""
 
+import itertools
+
 import numpy as np
 import overlap
 import pytest
@@ -70,6 +72,11 @@ def test_groups_differ_in_colour_or_form():
         form = collection.get_paths()[0].vertices
         looks.add((to_hex(collection.get_facecolor()[0]), form.round(3).tobytes()))
     assert len(axes.collections) == len(looks) == 24
+    forms = [
+        collection.get_paths()[0].vertices.round(3).tobytes() for collection in axes.collections
+    ]
+    # in gray print and to the color-blind, too: neighbors differ in form
+    assert all(a != b for a, b in itertools.pairwise(forms)) and len(set(forms[:10])) == 9
 
 
 def test_all_points_are_drawn_and_those_of_no_group_are_grey():
@@ -108,6 +115,19 @@ def test_costs_can_be_read(names, probes):
     assert overlap.problems(figure) == []
     assert len(found.axes) == (2 if names == 1 else 3)
     assert {"mlp", "knn"} <= set(overlap.texts(figure)) or len(probes) == 1
+
+
+@pytest.mark.parametrize("width", [2.5, 3.3, 3.5, 4.5, 5.0, 7.16])
+def test_costs_can_be_read_at_any_width(width):
+    found = samples.priced(6, ("linear", "mlp", "knn"))
+    figure = draw_cost(found, width)
+    assert overlap.problems(figure) == []
+    assert figure.get_size_inches()[0] == width
+    titles = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
+    assert len(titles) == 3
+    panels = [axes.get_position() for axes in figure.axes if axes.get_xlabel()]
+    lines = len({round(panel.y0, 6) for panel in panels})
+    assert lines == (1 if width > 5 else 3)
 
 
 def test_what_costs_nothing_stands_apart_and_one_kind_takes_one_column():

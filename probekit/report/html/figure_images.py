@@ -4,6 +4,7 @@ import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 BUDGET = 5_000_000  # bytes of all figures in the page
 _LARGE_SVG = 700_000  # bytes; beyond, the PNG is taken where it is smaller
@@ -36,12 +37,17 @@ def collect_figures(folder: Path | None, budget: int = BUDGET) -> list[FigureIma
     """Return the figures of a folder, by name; smaller ones are embedded first.
 
     A figure is ``STEM.svg`` or ``STEM.png`` with caption and task in ``STEM.json``; other files are
-    skipped.
+    skipped, and those of another width if there is one of the default width.
     """
     figures = []
-    for path in sorted(folder.glob("*.json")) if folder is not None else ():
+    paths = sorted(folder.glob("*.json")) if folder is not None else []
+    stems = {path.stem for path in paths}
+    for path in paths:
         facts, picture = _read_facts(path), _choose_picture(path)
-        if facts is not None and picture is not None:
+        if facts is None or picture is None:
+            continue
+        suffix = f"-{facts['width_inches']:g}in" if facts.get("width_inches") else ""
+        if not suffix or path.stem.removesuffix(suffix) not in stems - {path.stem}:
             figures.append((path.stem, facts, picture))
     embedded, used = set(), 0
     for _, _, picture in sorted(figures, key=lambda figure: figure[2].stat().st_size):
@@ -59,7 +65,7 @@ def collect_figures(folder: Path | None, budget: int = BUDGET) -> list[FigureIma
     ]
 
 
-def _read_facts(path: Path) -> dict[str, object] | None:
+def _read_facts(path: Path) -> dict[str, Any] | None:
     """Return what made a figure, or None if the file is something else."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
