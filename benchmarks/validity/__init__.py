@@ -1,1 +1,1 @@
-"""Simulations of level, power and coverage: do the tests and intervals keep what they promise?"""
+"""Simulations of level, power and coverage: whether tests and intervals keep their promise."""

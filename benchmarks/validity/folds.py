@@ -17,7 +17,7 @@ Learner = Callable[[Array, Array, Array], Array]
 
 
 def fixed(x: Array, y: Array, test: Array) -> Array:
-    """A probe that never changes: the class with the nearest true mean."""
+    """Return the class with the nearest true mean: a probe that never changes."""
     return test[:, :CLASSES].argmax(axis=1)
 
 
@@ -29,7 +29,7 @@ def least_squares(x: Array, y: Array, test: Array) -> Array:
 
 
 def nearest(x: Array, y: Array, test: Array) -> Array:
-    """The nearest neighbor: as unstable as a learner can be."""
+    """Return the class of the nearest neighbor: as unstable as a learner can be."""
     distances = (x**2).sum(axis=1) - 2 * test @ x.T
     return y[distances.argmin(axis=1)]
 
