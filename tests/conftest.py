@@ -38,6 +38,34 @@ def _private(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("PROBEKIT_CARDS", "")
 
 
+@contextmanager
+def _few_settings():
+    """Choose C among three values instead of twelve."""
+    from probekit.analysis import class_weights
+    from probekit.probes import linear
+
+    grid = (0.01, 0.1, 1.0)
+    defaults = {k: f.default for k, f in linear.Linear.__dataclass_fields__.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        values = tuple({**defaults, "grid": grid}.values())
+        patch.setattr(linear.Linear.__init__, "__defaults__", values)
+        patch.setattr(class_weights, "GRID", grid)
+        yield
+
+
+@pytest.fixture(scope="session")
+def few_settings():
+    """Return a context in which linear probes choose among few values of C."""
+    return _few_settings
+
+
+@pytest.fixture(scope="module")
+def small_grid(few_settings):
+    """Let linear probes choose among few values of C: for tests that are not about the choice."""
+    with few_settings():
+        yield
+
+
 class WriteHook:
     """Calls a function with the name of each point that an atomic write passes.
 

@@ -27,6 +27,11 @@ published:
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_grid(small_grid):
+    """Commands are tested here, not the selection of C."""
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """The task's card and its cache; nothing is scored yet. Not to be changed."""
@@ -54,13 +59,14 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def scored_once(made):
+def scored_once(made, few_settings):
     """Five runs: two embeddings, one of them with another probe, with few labels and two seeds."""
     common = {"cache": made / "cache", "root": made, "reports": made / "reports"}
     task = str(made / "mine.yaml")
-    evaluate.evaluate(task, ["good", "bad"], **common)
-    evaluate.evaluate(task, "good", probe="knn", **common)
-    evaluate.evaluate(task, "good", fractions=[0.5], seeds=2, **common)
+    with few_settings():
+        evaluate.evaluate(task, ["good", "bad"], **common)
+        evaluate.evaluate(task, "good", probe="knn", **common)
+        evaluate.evaluate(task, "good", fractions=[0.5], seeds=2, **common)
     return made / "reports"
 
 
