@@ -223,7 +223,7 @@ def test_confusion(main, scored):
     done = main("analyze", "confusion", "good/knn", "--task", "mine", "--reports", scored.root)
     assert done.returncode == 0, done.stderr
     assert "Confusion of good / knn on mine" in done.stdout and "6 folds" in done.stdout
-    assert files(scored, "confusion-mine-good---knn") == sorted(KINDS)
+    assert files(scored, "confusion-mine-good---knn-*") == sorted(KINDS)
 
 
 def test_confusion_of_embeddings_as_its_siblings_take_them(main, scored):
