@@ -47,10 +47,12 @@ def test_a_network_of_ones_own(folder, main, monkeypatch):
     done = run(extract)
     assert "mine: 60 clips embedded" in done.stdout
     assert re.search(
-        r"mine: runs the code of my-extractors/net.py, SHA-256 [0-9a-f]{8}", done.stderr
+        r"mine: uses the code of my-extractors/net.py, SHA-256 [0-9a-f]{8}", done.stderr
     )
     assert "nothing to do" in run(extract).stdout
     assert "mine" in run(evaluate).stdout
+    shown = run("probekit --cards my-extractors extractors show mine").stdout
+    assert "file: my-extractors/net.py" in shown and "module: net.py:Net" in shown
 
     # other code: other embeddings, of which evaluate warns, takes those, and gc lists the others
     [before] = Path("cache").glob("mine-*")

@@ -200,6 +200,41 @@ class Embeddings:
             first, last = group["offset"][row : row + 2]
             return np.asarray(group["frames"][first:last], np.float32)
 
+    def times(self, clip_id: str, stream: str = "") -> Array:
+        """Return the times of a clip's frames.
+
+        Parameters
+        ----------
+        clip_id : str
+            Id of the clip.
+        stream : str
+            A stored stream; the extractor's default one if empty.
+
+        Returns
+        -------
+        numpy.ndarray, shape (time,), float64
+            The center of each frame, in seconds from the start of the clip. Frame ``k`` depends on
+            ``window`` seconds around it; :attr:`stream_info` has ``hop`` and ``window``.
+
+        Raises
+        ------
+        CacheError
+            If the clip is not in the cache, or frames were not stored.
+
+        See Also
+        --------
+        frames : The frames themselves.
+        """
+        stream = self._resolve_frame_stream(stream)
+        [position] = self.find([clip_id])
+        codes, names = self.index.part_codes
+        with part.open_part(self.folder / names[codes[position]]) as file:
+            [row] = part.find_rows(file, [clip_id])
+            first, last = file["streams"][stream]["offset"][row : row + 2]
+        grid = self.stream_info[stream]
+        first_center, hop = Fraction(grid["first_center"]), Fraction(grid["hop"])
+        return np.array([float(first_center + k * hop) for k in range(last - first)])
+
     def crops(
         self, clip_ids: Sequence[str], seconds: float, stream: str = "", dtype: str = "float32"
     ) -> Crops:
@@ -361,7 +396,8 @@ def _check_parameters(selector: EmbeddingSelector, named: list[Embeddings]) -> N
     """Raise if a parameter is none of the extractor's, in the cache or in its card."""
     known = {key for e in named for key in e.layout.identity.get("params", {})}
     if selector.name in cards.card_paths("extractors"):
-        known |= set(cards.load_extractor_card(selector.name).parameters)
+        card = cards.load_extractor_card(selector.name)
+        known |= {*card.parameters, *([HOP] if card.window_hop else [])}
     for key in sorted(selector.params.keys() - known):
         kind = f"parameter of {selector.name}"
         raise CacheError(str(unknown_name_error(kind, key, {*known, *CACHE_KEYS})))

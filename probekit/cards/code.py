@@ -190,9 +190,9 @@ def import_file(card: ExtractorCard | TaskCard, file: Path) -> ModuleType:
     if name in sys.modules and all(_imported.get(p) == digest for p, digest in digests.items()):
         return sys.modules[name]
     beside = {module: path for module, path in files.items() if path != file}
-    for module, path in beside.items():
-        if _is_at(sys.modules.get(module), path):
-            del sys.modules[module]
+    for other, path in beside.items():
+        if _is_at(sys.modules.get(other), path):
+            del sys.modules[other]
     module = _run_import(card, file.name, lambda: _execute(name, file))
     for other, path in beside.items():
         if other in sys.modules and not _is_at(sys.modules[other], path):

@@ -132,6 +132,9 @@ def show_extractor(
         for file in list_weights([name])
     }
     extra: dict[str, Any] = {"weights_here": weights}
+    if code := cards.code_identity(card):
+        file = cards.code_file(card)
+        extra["code"] = {**code, **({"file": str(file)} if file else {})}
     if card.window_hop is not None:
         hop = {
             "default": str(card.window_hop),

@@ -69,17 +69,18 @@ def reproduce(
     from probekit import cards
     from probekit.cache import layout
     from probekit.errors import ProbekitError
-    from probekit.reproduce import arguments, paper_tables, reproduction
+    from probekit.reproduce import arguments, paper_tables, preconditions, reproduction
     from probekit.reproduce.assets import Assets
     from probekit.scores import store
 
     card = arguments.select_parts(cards.load_paper_card(paper), only or ())
     overrides = [*arguments.check_weights(card, weights or ())]
     cache_root, out = layout.cache_root(cache), store.reports_root(reports)
+    preconditions.check_settings(card, epochs, device)
     if rehearse is not None:
         if root or roots:
             raise ProbekitError("--rehearse makes its own data: leave out --root and --roots")
-        folder = Path(rehearse)
+        card, folder = arguments.shorten_figures(card), Path(rehearse)
         folders, random_weights = arguments.make_standins(card, folder / "data", clips)
         overrides = [*random_weights, *overrides]
         # stand-ins stay apart from real embeddings and results, unless requested
@@ -88,9 +89,11 @@ def reproduce(
     else:
         folders = arguments.parse_roots(card, root or (), roots)
     with progress.ExtractionProgress() as display:
+        assets = Assets(cache_root, folders, overrides, device, display.begin, display.tick)
+        preconditions.check_data(card, assets)
         result = reproduction.reproduce(
             card,
-            Assets(cache_root, folders, overrides, device, display.begin, display.tick),
+            assets,
             reports=out,
             jobs=jobs,
             rehearsed=rehearse is not None,

@@ -94,11 +94,12 @@ class PartJob:
             role: replace(source, path=source.path.absolute()) if source.path else source
             for role, source in self.spec.sources.items()
         }
+        file = self.spec.file
         return replace(
             self,
             path=self.path.absolute(),
             clips=tuple(replace(clip, path=clip.path.absolute()) for clip in self.clips),
-            spec=replace(self.spec, sources=sources),
+            spec=replace(self.spec, sources=sources, file=file.absolute() if file else None),
         )
 
 

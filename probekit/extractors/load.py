@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from probekit.extractors.base import Extractor
 
+_ROUNDING = 1e-6  # samples by which a hop may be off: as a decimal number it is rounded
 PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -137,7 +138,7 @@ def resolve_spec(
     reports : str or pathlib.Path, optional
         Reports folder in which trained students are searched first.
     note : callable, optional
-        Called before a user's Python file is run, with a sentence that names it.
+        Called before a user's Python file is used, with a sentence that names it.
 
     Returns
     -------
@@ -238,7 +239,7 @@ def _add_code(spec: Spec, note: Callable[[str], None] | None) -> Spec:
         return spec
     spec = replace(spec, code=code, file=cards.code_file(spec.card))
     if note is not None and spec.file is not None:
-        note(f"{spec.name}: runs the code of {spec.file}, SHA-256 {code['source'][:8]}")
+        note(f"{spec.name}: uses the code of {spec.file}, SHA-256 {code['source'][:8]}")
     if spec.sources:
         return spec
     from probekit.extractors.adapters.waveform_module import hash_state
@@ -398,10 +399,10 @@ def _parse_hop(card: ExtractorCard, text: str) -> Fraction:
             f"{card.name}: hop must be > 0 and at most a window, {float(window):g} s, got {text}"
         )
     samples = hop * card.sample_rate
-    if samples.denominator != 1:
-        nearest = max(1, round(samples))
+    nearest = max(1, round(samples))
+    if abs(samples - nearest) > _ROUNDING:
         raise ProbekitError(
             f"{card.name}: hop must be a whole number of samples at {card.sample_rate} Hz, got "
             f"{text} s; the nearest is {Fraction(nearest, card.sample_rate)} s, {nearest} samples"
         )
-    return hop
+    return Fraction(nearest, card.sample_rate)

@@ -8,7 +8,7 @@ import yaml
 from probekit import cards
 from probekit.cards import PaperCard
 from probekit.cards.selector import parse_selectors
-from probekit.errors import DataError, ProbekitError
+from probekit.errors import DataError, ProbekitError, WeightsError
 from probekit.extractors.weights.source import parse_overrides, validate_overrides
 from probekit.tasks.task import load_task
 from probekit.utils.suggest import unknown_name_error
@@ -92,12 +92,15 @@ def check_weights(card: PaperCard, weights: Sequence[str]) -> tuple[str, ...]:
     Raises
     ------
     ProbekitError
-        If one is malformed, or of no network of the paper.
+        If one is malformed, of no network of the paper, or a file that does not exist.
     """
     known = {name for name, _ in _list_weights(card)}
-    for key in parse_overrides(weights):
-        if key.partition(".")[0] not in known:
-            raise unknown_name_error(f"network of {card.name}", key.partition(".")[0], known)
+    for key, value in parse_overrides(weights).items():
+        name = key.partition(".")[0]
+        if name not in known:
+            raise unknown_name_error(f"network of {card.name}", name, known)
+        if not value.startswith("random:") and not Path(value).is_file():
+            raise WeightsError(f"--weights {name}={value}: file not found")
     validate_overrides(weights, sorted(known))
     return tuple(weights)
 
@@ -108,6 +111,20 @@ def list_tasks(card: PaperCard) -> list[str]:
     figures = (figure for figure in card.figures if not figure.pending)
     names = [*(c.task for c in cells if not c.count and not c.of), *(f.task for f in figures)]
     return list(dict.fromkeys(names))
+
+
+def shorten_figures(card: PaperCard) -> PaperCard:
+    """Return a paper's card for a rehearsal: of several shares of the labels, two in a figure.
+
+    These are the smallest and the largest; each further one would train as many students again.
+    """
+    figures = [
+        figure.model_copy(update={"shares": sorted({min(figure.shares), max(figure.shares)})})
+        if figure.shares
+        else figure
+        for figure in card.figures
+    ]
+    return card.model_copy(update={"figures": figures})
 
 
 def make_standins(card: PaperCard, folder: Path, clips: int) -> tuple[dict[str, Path], list[str]]:

@@ -44,6 +44,15 @@ def draw_figure(
     return _draw_class_weights(figure, runs, folder)
 
 
+def run_settings(figure: Figure) -> list[Column]:
+    """Return the settings of the runs that an efficiency figure shows; none of other figures."""
+    return [
+        _with_fraction(line, figure, fraction)
+        for line in figure.lines
+        for fraction in sorted(figure.shares)
+    ]
+
+
 def missing_for_figure(figure: Figure, runs: Runs) -> list[str]:
     """Say what a figure needs that is missing, and how to get it; may repeat itself."""
     if not figure.lines:

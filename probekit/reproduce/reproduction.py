@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probekit.cards import PaperCard
-from probekit.cards.paper import Cell, Figure, Table
+from probekit.cards.paper import Cell, Figure, Setting, Table
 from probekit.cards.selector import parse_selectors
 from probekit.errors import ProbekitError
 from probekit.reproduce import paper_figures
 from probekit.reproduce.assets import Assets
 from probekit.reproduce.gains import mean_gain
-from probekit.reproduce.runs import EpochProgress, Runs
+from probekit.reproduce.runs import EpochProgress, Runs, run_key
 from probekit.scores.store import Result
 
 COMPUTED, MISSING, FAILED, PENDING, PRIOR = "computed", "missing", "failed", "pending", "prior"
@@ -178,9 +178,13 @@ def reproduce(
         With reasons for what could not be computed.
     """
     report_step = step or (lambda text: None)
-    runs = Runs(assets, reports, jobs, epochs, rehearsed, report_step, progress)
-    folder = reports / card.name / "figures"
     cells = [cell for table in card.tables for cell in table.cells()]
+    settings: list[Setting] = [c for c in cells if c.computed and not c.count and not c.of]
+    for figure in card.figures:
+        settings += paper_figures.run_settings(figure) if not figure.pending else []
+    total = len({run_key(setting) for setting in settings})
+    runs = Runs(assets, reports, jobs, epochs, rehearsed, report_step, progress, total)
+    folder = reports / card.name / "figures"
     # one extraction serves all cells of an embedding: with frames if any of them needs these
     with_frames = {(cell.task, cell.embedding) for cell in cells if cell.frames}
     tables = tuple((table, _compute_scores(table, runs, with_frames)) for table in card.tables)

@@ -41,6 +41,8 @@ class Runs:
         Called with a description of each run before it starts.
     progress : callable, optional
         Called while a student is trained: its name, epochs done, epochs at most, numbers.
+    total : int
+        Number of different runs, for the descriptions; 0 if not known.
     """
 
     assets: Assets
@@ -50,6 +52,7 @@ class Runs:
     rehearsed: bool = False
     report_step: Callable[[str], None] = lambda text: None
     progress: EpochProgress | None = None
+    total: int = 0
 
     def __post_init__(self) -> None:
         self._outcomes: dict[tuple[Any, ...], Result | ProbekitError] = {}
@@ -69,7 +72,7 @@ class Runs:
         ProbekitError
             If it cannot be computed; the same again if it is requested again.
         """
-        key = tuple(getattr(setting, name) for name in _RUN_FIELDS)
+        key = run_key(setting)
         if key not in self._outcomes:
             try:
                 self._outcomes[key] = (
@@ -90,9 +93,14 @@ class Runs:
             setting.task, setting.embedding, init=setting.init, audio=bool(setting.student)
         )
 
+    def _report_run(self, text: str) -> None:
+        """Describe a run before it starts, with its number."""
+        number = f" ({len(self._outcomes) + 1} of {self.total})" if self.total else ""
+        self.report_step(text + number)
+
     def _evaluate_probe(self, setting: Setting, frames: bool) -> Result:
         """Evaluate a probe."""
-        self.report_step(f"{setting.task}, {setting.embedding}")
+        self._report_run(f"{setting.task}, {setting.embedding}")
         embedding, _ = apply_preset(setting.preset, setting.embedding)
         [result] = evaluate(
             setting.task,
@@ -114,7 +122,7 @@ class Runs:
         epochs, notes = self._training_epochs(setting)
         name = student_name(setting)
         labels = "" if setting.fraction == 1 else f", {100 * setting.fraction:g} % of the labels"
-        self.report_step(f"{setting.task}, {setting.student}, {name}{labels}")
+        self._report_run(f"{setting.task}, {setting.student}, {name}{labels}")
         teachers = setting.embedding and self.assets.embedding(
             setting.task, setting.embedding, frames=True
         )
@@ -149,6 +157,11 @@ class Runs:
             return None, []
         text = f"{epochs} epoch{'' if epochs == 1 else 's'}"
         return epochs, [f"trained for {text}, recipe {recipe.name} has {recipe.epochs}"]
+
+
+def run_key(setting: Setting) -> tuple[Any, ...]:
+    """Return what distinguishes the run of a setting from others."""
+    return tuple(getattr(setting, name) for name in _RUN_FIELDS)
 
 
 def student_name(setting: Setting) -> str:

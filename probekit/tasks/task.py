@@ -137,7 +137,6 @@ class Task:
         standin = writer.StandInWriter(Path(root), clips, seed)
         writer.prepare_folder(standin.root, self.name, self.card.dataset)
         module.make_standin(self.card, standin)
-        writer.list_written(standin)
 
 
 def load_task(text: str) -> Task:

@@ -99,10 +99,43 @@ def test_mistakes_are_one_line(main, tmp_path):
         (["kumar2021", "--weights", "talnt=x"], "talnet"),
         (["kumar2021", "--rehearse", tmp_path, "--root", f"esc50={tmp_path}"], "leave out"),
         (["kumar2021", "--roots", tmp_path / "none.yaml"], "none.yaml: no such file"),
+        (["kumar2021", "--epochs", "2"], "--epochs is for students"),
+        (["kumar2021", "--weights", "talnet=gone.pt"], "talnet=gone.pt: file not found"),
+        (["hung2022", "--rehearse", tmp_path / "r", "--epochs", "1"], "--epochs must be >= 4"),
+        (["hung2022", "--rehearse", tmp_path / "r", "--device", "cuda:99"], "cuda:99"),
+        (["lee2019", "--root", f"gtzan={tmp_path}"], "gtzan"),
     ):
         done = main("reproduce", *arguments)
         assert done.returncode == 2, arguments
         assert done.stderr.startswith("error: ") and said in done.stderr, done.stderr
+    assert not (tmp_path / "r").exists()  # before anything was written
+
+
+def test_shares_of_too_few_clips_are_refused_before_the_first_one(main, tmp_path):
+    arguments = ("reproduce", "hung2022", "--only", "figure-2-mtat", "--rehearse", tmp_path / "r")
+    done = main(*arguments, "--clips", "16")
+    assert done.returncode == 2
+    assert "figure-2-mtat: 10 % of the" in done.stderr and "raise --clips" in done.stderr
+    assert {path.name for path in (tmp_path / "r").iterdir()} == {"data"}
+
+
+def test_a_rehearsal_that_was_interrupted_goes_on(main, tmp_path, monkeypatch):
+    """While data is written, and while embeddings are computed: the same command resumes it."""
+    (tmp_path / "cards" / "reports").mkdir(parents=True)
+    (tmp_path / "cards" / "reports" / "small.yaml").write_text(yaml.safe_dump(PAPER))
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path / "cards"))
+    arguments = ("reproduce", "small", "--rehearse", tmp_path / "r", "--clips", "20")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for target in ("probekit.tasks.standin.writer._mix", "probekit.extraction.worker.embed"):
+        with monkeypatch.context() as patch:
+            patch.setattr(target, interrupt)
+            assert main(*arguments).returncode != 0
+    done = main(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 scores" in done.stdout
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """A user's torch module as an extractor, and the hop of windows."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,7 +10,8 @@ import yaml
 
 from probekit import cards, extract
 from probekit.cache import embeddings
-from probekit.errors import CardError, ProbekitError, WeightsError
+from probekit.errors import CacheError, CardError, ProbekitError, WeightsError
+from probekit.extraction import garbage
 from probekit.extractors import load
 from probekit.extractors.load import build_extractor, resolve_spec
 
@@ -228,7 +231,7 @@ def test_worker_processes_run_the_file(card, tmp_path):
     [summary] = extract("mine", audio=audio, cache=tmp_path / "c", jobs=2, note=notes.append)
     assert (summary.done, summary.failed) == (2, {})
     path = card.folder / "net.py"
-    assert notes == [f"mine: runs the code of {path}, SHA-256 {spec.code['source'][:8]}"]
+    assert notes == [f"mine: uses the code of {path}, SHA-256 {spec.code['source'][:8]}"]
     stored = embeddings.find_embeddings(tmp_path / "c", "mine", "audio").vectors(["a", "b"])
     expected = [[np.square(waves[name].astype(np.float32)).mean()] for name in "ab"]
     np.testing.assert_allclose(stored, expected, rtol=1e-6)
@@ -287,3 +290,29 @@ def test_openl3_keeps_its_own_hop():
     card = cards.load_extractor_card("openl3")
     assert card.window_hop is None
     assert load.parse_parameters(card, {})["hop"] == 0.1
+
+
+def test_a_hop_that_is_no_decimal_number_is_the_same_wherever_it_is_written(card):
+    """1/3 s at 900 Hz: as text, as stored in a cache, and as read from there."""
+    facts = {"long_audio": "windowed", "sample_rate": 900}
+    stream = {"seq": WINDOW | {"hop": "1/2", "first_center": "1/2", "window": "1"}}
+    third = card("Window", stream, "mine:hop=1/3", **facts)
+    stored = {name: str(value) for name, value in third.params.items()}
+    assert load.parse_parameters(cards.load_extractor_card("mine"), stored) == third.params
+    assert third.card.streams["seq"].hop == Fraction(1, 3)
+
+
+def test_the_hop_selects_embeddings(card, tmp_path):
+    facts = {"long_audio": "windowed"}
+    card("Window", {"seq": WINDOW}, **facts)
+    audio, cache = tmp_path / "audio", tmp_path / "c"
+    audio.mkdir()
+    soundfile.write(audio / "a.wav", np.linspace(0, 1, 1000), 1000, "FLOAT")
+    extract("mine", audio=audio, cache=cache, frames=True)
+    with pytest.raises(CacheError, match=r"no mine:hop=0.125 for audio, only:"):
+        embeddings.find_embeddings(cache, "mine:hop=0.125", "audio")
+    extract("mine:hop=1/8", audio=audio, cache=cache, frames=True)
+    for text, hop in (("mine", 0.25), ("mine:hop=0.250", 0.25), ("mine:hop=1/8", 0.125)):
+        found = embeddings.find_embeddings(cache, text, "audio")
+        np.testing.assert_allclose(np.diff(found.times("a")), hop)
+    assert garbage.find_garbage(cache) == []

@@ -24,7 +24,7 @@ The files have the dataset's names and layout; their sounds are synthetic, and l
 groups are invented. Results on them say nothing about the real task; probekit shows "stand-in data"
 beside each. 'probekit data rehearse' wrote them, and replaces them when it is run again.
 """
-_FILES = "\nfiles:\n"
+_FILES = "\nfiles:\n"  # before the names of all files, each listed before it is written
 
 
 class StandInWriter:
@@ -149,6 +149,10 @@ class StandInWriter:
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         self.written.append(path)
+        marker = self.root / MARKER
+        if marker.exists():
+            with marker.open("a", encoding="utf-8") as stream:
+                stream.write(f"{path}\n")
         return file
 
 
@@ -160,7 +164,7 @@ def is_standin(root: Path | None) -> bool:
 def prepare_folder(root: Path, task: str, dataset: str) -> None:
     """Make a folder for stand-in data, and mark it as such before any other file is in it.
 
-    Files of finished stand-in data are removed.
+    Files of earlier stand-in data are removed, also if its writing was interrupted.
 
     Raises
     ------
@@ -172,21 +176,15 @@ def prepare_folder(root: Path, task: str, dataset: str) -> None:
     marker = root / MARKER
     earlier = [marker, *(root / name for name in _read_written(marker))] if marker.exists() else []
     others = {path for path in root.rglob("*") if not path.is_dir()} - set(earlier)
-    if others or len(earlier) == 1:
+    if others:
         raise DataError(
-            f"--root {root}: the folder is not empty. Stand-in data is never mixed with other "
-            "files, nor with stand-in data whose writing was interrupted: name a new folder"
+            f"--root {root}: the folder is not empty, it has {min(others).relative_to(root)}. "
+            "Stand-in data is never mixed with other files: name a new folder"
         )
     for path in earlier:
         path.unlink(missing_ok=True)
     root.mkdir(parents=True, exist_ok=True)
-    marker.write_text(_TEXT.format(task=task, dataset=dataset), encoding="utf-8")
-
-
-def list_written(writer: StandInWriter) -> None:
-    """List the files in the folder's marker, so that the next stand-in data replaces them."""
-    with (writer.root / MARKER).open("a", encoding="utf-8") as stream:
-        stream.write(_FILES + "".join(f"{name}\n" for name in writer.written))
+    marker.write_text(_TEXT.format(task=task, dataset=dataset) + _FILES, encoding="utf-8")
 
 
 def _read_written(marker: Path) -> list[str]:

@@ -143,12 +143,27 @@ def test_marker_never_removes_files_outside_of_its_folder(tmp_path):
     assert (tmp_path / "precious").exists()
 
 
-def test_interrupted_stand_in_is_marked_and_not_mixed_with_another(tmp_path):
-    writer.prepare_folder(tmp_path, "t", "d")
-    StandInWriter(tmp_path, 1).write_text("half.txt", "")
+def test_interrupted_stand_in_is_marked_and_replaced_the_next_time(tmp_path, monkeypatch):
+    """Every file is listed before it is written, so that no other is ever removed."""
+    task, write = load_task("fsdd"), soundfile.write
+
+    def interrupted(file, *arguments):
+        if len(list((tmp_path / "recordings").iterdir())) >= 5:
+            raise KeyboardInterrupt
+        write(file, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(soundfile, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            task.write_standin(tmp_path, clips=60)
     assert writer.is_standin(tmp_path)
-    with pytest.raises(DataError, match="interrupted"):
-        writer.prepare_folder(tmp_path, "t", "d")
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(DataError, match=r"not empty, it has mine.txt"):
+        task.write_standin(tmp_path, clips=60)
+    assert len(list((tmp_path / "recordings").iterdir())) == 5
+    (tmp_path / "mine.txt").unlink()
+    task.write_standin(tmp_path, clips=60)
+    assert len(task.manifest(tmp_path)) == 60
 
 
 def test_table_of_the_users_has_no_stand_in(tmp_path):
