@@ -25,7 +25,7 @@ def made(tmp_path):
     table = pd.DataFrame(
         {
             "clip_id": [f"c{k}" for k in range(60)],
-            "path": "x.wav",
+            "path": [f"{k}.wav" for k in range(60)],
             "labels": labels,
             "split": ["train"] * 30 + ["test"] * 30,
         }

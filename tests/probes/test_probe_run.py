@@ -58,6 +58,7 @@ def features(values, clips, **others):
         "digest": "d",
         "training_digests": [],
         "notes": lambda tested: [],
+        "recording_hashes": {},
     }
     return RunFeatures(**{**found, **others})
 
