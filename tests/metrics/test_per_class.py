@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from probekit.data.manifest import from_rows
 from probekit.metrics import metrics, per_class
 
 NAMES = ["a", "b", "c"]
@@ -116,3 +117,22 @@ def test_a_class_of_some_folds_only_and_one_of_none():
 )
 def test_the_definition_is_part_of_the_title(metric, folds, title):
     assert per_class.class_score_title(metrics.get_metric(metric), folds) == title
+
+
+def test_tags_that_no_test_clip_has_are_named_and_left_out_of_the_mean():
+    rng = np.random.default_rng(0)
+    targets = (rng.random((40, 4)) < 0.5).astype(np.int8)
+    targets[20:, 1] = 0  # never in test
+    targets[30:, 2] = 0  # in one of two folds
+    rows = [{"clip_id": str(k), "path": "", "labels": ()} for k in range(40)]
+    clips = from_rows("m", rows, target="multi", class_names=["a", "b", "c", "d"])
+    tests = [np.arange(20, 30), np.arange(30, 40)]
+    assert per_class.untested_class_notes(clips, targets, tests) == [
+        "never in test, and not scored there: 1 of 4 tags (b)",
+        "never in test in some folds, and not scored there: 1 of 4 tags (c)",
+    ]
+    assert per_class.untested_class_notes(clips, targets, [np.arange(20)]) == []
+    scores = rng.random((20, 4))
+    of_others = sk.average_precision_score(targets[20:][:, [0, 2, 3]], scores[:, [0, 2, 3]])
+    metric = metrics.get_metric("pr-auc")
+    assert metric.score(targets[20:], scores) == pytest.approx(of_others, abs=1e-12)
