@@ -2,7 +2,6 @@
 
 import codecs
 import errno
-import inspect
 import sys
 import traceback
 import warnings
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from probekit.cli.help_text import format_help, name_types
 from probekit.errors import ProbekitError
 
 _UNWRITABLE = {
@@ -29,9 +29,9 @@ app = typer.Typer(
     help="How much does an audio embedding know, and what did the probe learn?",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -71,20 +71,16 @@ def _register() -> None:
     app.add_typer(data.app, name="data")
     app.command("demo")(demo.demo)
     app.command("doctor")(doctor.doctor)
-    _wrap_help(app)
+    format_help(app)
 
 
-def _wrap_help(group: typer.Typer) -> None:
-    """Let help wrap at the terminal's width, not where lines of docstrings end."""
-    for info in (*group.registered_commands, group.registered_callback):
-        if info and info.callback and info.callback is not _root:
-            paragraphs = (inspect.getdoc(info.callback) or "").split("\n\n")
-            info.help = "\n\n".join(
-                text if text.startswith(" ") else text.replace("\n", " ") for text in paragraphs
-            )
-    for subgroup in group.registered_groups:
-        if subgroup.typer_instance:
-            _wrap_help(subgroup.typer_instance)
+def build_command() -> Any:
+    """Return the command line as a command of click."""
+    if not app.registered_commands:
+        _register()
+    command = typer.main.get_command(app)
+    name_types(command)
+    return command
 
 
 @app.callback(invoke_without_command=True)
@@ -115,10 +111,8 @@ def main() -> None:
     """Run the command line: exit code 0 done, 1 done with failures listed, 2 failed."""
     _accept_all_characters()
     warnings.formatwarning = _one_line
-    if not app.registered_commands:
-        _register()
     try:
-        code = app(prog_name="probekit", standalone_mode=False)
+        code = build_command()(prog_name="probekit", standalone_mode=False)
     except ProbekitError as error:
         _fail(str(error))
     except _UsageError as error:
@@ -183,7 +177,7 @@ def _fail(message: str) -> NoReturn:
 def _fail_usage(error: Any) -> NoReturn:
     """Print what is wrong with the arguments; without arguments, print the help."""
     if not error.ctx or type(error).__name__ == "NoArgsIsHelpError":
-        error.show()
+        error.show(sys.stdout)
         sys.exit(2)
     message = error.format_message()
     message += "" if message.endswith((".", "?")) else "."

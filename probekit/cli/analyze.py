@@ -1,5 +1,6 @@
 """``probekit analyze``: figures of class weights, embeddings and stored runs."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
@@ -8,6 +9,8 @@ import typer
 from probekit.cli import options, output
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from probekit.analysis.class_differences import ClassDifferences
 
 app = typer.Typer(
@@ -130,7 +133,7 @@ def correlation(
                 linkage=linkage,
                 permutations=permutations,
                 seed=seed,
-                progress=lambda done, _, bar=bar, line=line: bar.update(line, completed=done),
+                progress=partial(_advance, bar, line),
             )
         files = save_drawing(draw_correlation, cosines, _folder(reports), width, style, **target)
         entries.append(_entry(name, cosines, files) | {"strongest": cosines.strongest(10)})
@@ -474,7 +477,7 @@ def efficiency(
 def curve(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN …", help="Runs of train or distill, as for compare."),
+        typer.Argument(metavar="RUN", help="Runs of train or distill, as for compare."),
     ],
     task: options.RunTask = "",
     reports: options.Reports = None,
@@ -591,3 +594,8 @@ def _print_differences(differences: "ClassDifferences") -> None:
         title="Classes that differ beyond chance",
         numbers=f"{first}|{second}|difference|p",
     )
+
+
+def _advance(bar: "Progress", line: "TaskID", done: int, _: int) -> None:
+    """Advance a line of progress."""
+    bar.update(line, completed=done)

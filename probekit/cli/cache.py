@@ -227,7 +227,7 @@ def repair(
 def gc(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]", help="Embeddings to remove as well, written as after -e."),
+        typer.Argument(metavar="NAME", help="Embeddings to remove as well, written as after -e."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
     cache: options.Cache = None,

@@ -14,7 +14,7 @@ def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN RUN …",
+            metavar="RUN",
             help="First digits of a run, or an embedding (with --task): NAME, NAME@FINGERPRINT, or "
             "NAME/PROBE for another probe than the linear one.",
         ),
@@ -24,9 +24,9 @@ def compare(
     test: Annotated[
         str,
         typer.Option(
-            metavar="NAME",
-            help="What the standard error is of: components (clips or groups, and folds or seeds), "
-            "corrected-t (folds alone), units (clips or groups alone).",
+            metavar="components|corrected-t|units",
+            help="What the standard error is of: clips or groups, and folds or seeds; folds alone; "
+            "clips or groups alone.",
         ),
     ] = "components",
     rope: Annotated[

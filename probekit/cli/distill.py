@@ -66,7 +66,10 @@ def distill(
     ] = None,
     alignment: Annotated[
         str,
-        typer.Option(help="time: frames by their exact time; paper: as hung2022, which drifts."),
+        typer.Option(
+            metavar="time|paper",
+            help="time: frames by their exact time; paper: as hung2022, which drifts.",
+        ),
     ] = "time",
     init: Annotated[
         str,
@@ -82,7 +85,9 @@ def distill(
     devices: Annotated[
         int, typer.Option(min=1, help="Number of devices that train a student together.")
     ] = 1,
-    precision: Annotated[str, typer.Option(help="32, bf16-mixed or 16-mixed.")] = "32",
+    precision: Annotated[
+        str, typer.Option(metavar="32|bf16-mixed|16-mixed", help="Arithmetic of the training.")
+    ] = "32",
     name: Annotated[str, typer.Option(help="Label of the runs in tables.")] = "",
     again: Annotated[bool, typer.Option("--again", help="Repeat finished runs.")] = False,
     json: bool = output.AsJson,

@@ -39,7 +39,7 @@ def evaluate(
         int, typer.Option(min=1, help="Number of seeds, for probes and fractions that are random.")
     ] = 1,
     solver: Annotated[
-        str, typer.Option(help="Solver of linear probes: probekit or scikit-learn.")
+        str, typer.Option(metavar="probekit|scikit-learn", help="Solver of linear probes.")
     ] = "probekit",
     device: Annotated[str, typer.Option(help="Torch device of probekit's solver.")] = "cpu",
     jobs: Annotated[

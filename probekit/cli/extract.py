@@ -67,8 +67,12 @@ def extract(
         str | None,
         typer.Option(metavar="I/N", help="One of N independent shares, for job arrays."),
     ] = None,
-    precision: Annotated[str, typer.Option(help="float32, bf16 or fp16.")] = "float32",
-    dtype: Annotated[str, typer.Option(help="Storage: float32 or float16.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(metavar="float32|bf16|fp16", help="Arithmetic of the network.")
+    ] = "float32",
+    dtype: Annotated[
+        str, typer.Option(metavar="float32|float16", help="Type of the stored numbers.")
+    ] = "float32",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Retry clips that failed before.")
     ] = False,

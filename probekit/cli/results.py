@@ -174,7 +174,11 @@ def paper_table(
         typer.Option("-e", "--embedding", metavar="NAME", help="Only this embedding; repeatable."),
     ] = None,
     format: Annotated[
-        str, typer.Option(help="latex (booktabs), markdown or csv (one line per score).")
+        str,
+        typer.Option(
+            metavar="latex|markdown|csv",
+            help="LaTeX needs booktabs, CSV has a line per score; by default as FILE ends.",
+        ),
     ] = "",
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="FILE", help="Output file; else printed.")

@@ -17,7 +17,10 @@ def train(
         ),
     ],
     objective: Annotated[
-        str, typer.Option(help="supervised, or contrastive (with --unlabeled).")
+        str,
+        typer.Option(
+            metavar="supervised|contrastive", help="What is minimized; contrastive: --unlabeled."
+        ),
     ] = "supervised",
     unlabeled: Annotated[
         str,
@@ -95,7 +98,9 @@ def train(
     devices: Annotated[
         int, typer.Option(min=1, help="Number of devices that train a network together.")
     ] = 1,
-    precision: Annotated[str, typer.Option(help="32, bf16-mixed or 16-mixed.")] = "32",
+    precision: Annotated[
+        str, typer.Option(metavar="32|bf16-mixed|16-mixed", help="Arithmetic of the training.")
+    ] = "32",
     name: Annotated[str, typer.Option(help="Label of the runs in tables.")] = "",
     again: Annotated[bool, typer.Option("--again", help="Repeat finished runs.")] = False,
     json: bool = output.AsJson,
