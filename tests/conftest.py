@@ -59,7 +59,7 @@ def few_settings():
     return _few_settings
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def small_grid(few_settings):
     """Let linear probes choose among few values of C: for tests that are not about the choice."""
     with few_settings():

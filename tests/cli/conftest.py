@@ -27,7 +27,7 @@ published:
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _small_grid(small_grid):
     """Commands are tested here, not the selection of C."""
 

@@ -235,7 +235,7 @@ def test_two_processes_give_the_same_as_one(done):
 # ---- what is missing or strange is said
 
 
-def test_clips_lacking_in_the_cache_are_counted(place):
+def test_clips_lacking_in_the_cache_are_counted(place, small_grid):
     clips, features = draw()
     place.task(clips)
     some = np.delete(np.arange(90), [3, 50, 77])
@@ -261,7 +261,7 @@ def test_clips_that_the_card_counts_but_the_table_lacks_are_missing_too(place):
     assert "90 of 100 clips" in result["provenance"]
 
 
-def test_made_folds_do_not_depend_on_which_clips_are_missing(place):
+def test_made_folds_do_not_depend_on_which_clips_are_missing(place, small_grid):
     clips, features = draw(other=[""] * 90)
     place.task(clips)
     place.embed(clips, features)
@@ -324,7 +324,7 @@ def test_label_never_in_training_is_said(place, refit):
     assert result["folds"][0]["train"] == (70 if refit else 50)
 
 
-def test_many_labels_never_in_training_are_counted(place):
+def test_many_labels_never_in_training_are_counted(place, small_grid):
     names = [f"rare {k}" for k in range(8)]
     clips, features = draw(split=["train", "test"] * 45)
     table = clips.table.copy()
@@ -483,7 +483,7 @@ def calls(monkeypatch):
     return made
 
 
-def test_same_run_is_not_computed_twice(small, calls):
+def test_same_run_is_not_computed_twice(small, calls, small_grid):
     place, _, _ = small
     first = place.evaluate()
     assert len(calls) == 3
@@ -495,7 +495,9 @@ def test_same_run_is_not_computed_twice(small, calls):
     assert len(place.files("*.json")) == 1
 
 
-def test_recordings_that_changed_under_the_same_fingerprint_are_another_run(small, monkeypatch):
+def test_recordings_that_changed_under_the_same_fingerprint_are_another_run(
+    small, monkeypatch, small_grid
+):
     """They are embedded again: the index has their hashes."""
     place, _, _ = small
     (first,) = place.evaluate()
@@ -513,7 +515,7 @@ def test_recordings_that_changed_under_the_same_fingerprint_are_another_run(smal
     assert second["run"] != first["run"]
 
 
-def test_other_clips_folds_labels_or_solver_are_another_run(small):
+def test_other_clips_folds_labels_or_solver_are_another_run(small, small_grid):
     place, clips, _ = small
     runs = [place.evaluate()[0]["run"]]
     place.task(clips.subset(range(27)))
@@ -528,7 +530,7 @@ def test_other_clips_folds_labels_or_solver_are_another_run(small):
     assert place.evaluate()[0]["run"] == runs[0]
 
 
-def test_result_of_another_format_is_computed_again(small, calls):
+def test_result_of_another_format_is_computed_again(small, calls, small_grid):
     place, _, _ = small
     (first,) = place.evaluate()
     (path,) = place.files("*.json")
@@ -645,7 +647,7 @@ def test_nothing_warns(small):
         place.evaluate()
 
 
-def test_large_embeddings_are_read_block_by_block(place, monkeypatch):
+def test_large_embeddings_are_read_block_by_block(place, monkeypatch, small_grid):
     clips, features = draw()
     place.task(clips)
     place.embed(clips, features)
@@ -661,7 +663,7 @@ def test_large_embeddings_are_read_block_by_block(place, monkeypatch):
         assert other["clips"] == one["clips"]
 
 
-def test_a_cluster_sums_over_large_embeddings(place, monkeypatch):
+def test_a_cluster_sums_over_large_embeddings(place, monkeypatch, small_grid):
     pytest.importorskip("distributed")
     parts = [("train", "train", "train", "valid", "test")[k // 3 % 5] for k in range(90)]
     clips, features = draw(split=parts)  # one path: each pass waits for the workers

@@ -15,7 +15,7 @@ from probekit.probes.probe_run import ProbeRun, _compared_notes
 from probekit.scores import predictions, scoring, store
 
 KINDS = ["linear", "mlp", "knn", "sklearn.svm:SVC", "sklearn.linear_model:LogisticRegression"]
-pytestmark = pytest.mark.usefixtures("small_mlp")
+pytestmark = pytest.mark.usefixtures("small_mlp", "small_grid")
 
 
 @pytest.fixture(autouse=True)
