@@ -166,7 +166,7 @@ class PermutedProbe:
             tags = np.concatenate([targets.T[fitted] != 0 for targets in labels])
             coef, converged = self._solver.tags(tags)
             coef = coef.reshape(len(labels), classes, -1)
-            converged = converged.reshape(len(labels), classes).all(axis=1)
+            converged = np.asarray(converged.reshape(len(labels), classes).all(axis=1))
         elif classes == 2:  # the difference of the two rows is what is fitted
             difference, converged = self._solver.tags(np.stack(labels) == fitted[1])
             coef = np.stack([-difference, difference], axis=1) / 2
@@ -194,7 +194,7 @@ def is_relabeling(first: Array, second: Array) -> bool:
     """Tell whether two arrays of targets are the same up to the names of their classes."""
     if first.ndim == 2:
         columns = [targets[:, np.lexsort(targets)] for targets in (first, second)]
-        return np.array_equal(*columns)
+        return bool(np.array_equal(columns[0], columns[1]))
     classes = 1 + int(max(first.max(), second.max()))
     both = len(np.unique(first.astype(np.int64) * classes + second))
     return both == len(np.unique(first)) == len(np.unique(second))

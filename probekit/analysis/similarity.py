@@ -465,7 +465,7 @@ def k_nearest(rows: Array, k: int = N_NEIGHBORS) -> Array:
 
 
 def neighbor_overlap(a: Array, b: Array) -> float:
-    """Return the share, 0 to 1, of neighbors that two results of :func:`k_nearest` have in common."""
+    """Return the share of neighbors, 0 to 1, that two results of :func:`k_nearest` share."""
     return float((a[:, :, None] == b[:, None, :]).sum() / a.size)
 
 

@@ -120,7 +120,11 @@ def export_vectors(
 
     def write(temp: Path) -> None:
         if path.suffix == ".npz":
-            arrays = {**_text_arrays(columns), "embedding": vectors, "about": np.array(about_text)}
+            arrays: dict[str, Any] = {
+                **_text_arrays(columns),
+                "embedding": vectors,
+                "about": np.array(about_text),
+            }
             with temp.open("wb") as file:
                 np.savez(file, **arrays)
             return

@@ -131,7 +131,7 @@ class ExtractorCard(Card):
                 f"{self.resampler!r}, got {parameter.default!r}"
             )
         known = get_args(Resampler)
-        for value in parameter.choices or [None]:
+        for value in parameter.choices or [""]:
             if value not in known:
                 raise ValueError(
                     f"parameters: choices of resampler must be among {', '.join(known)}, "

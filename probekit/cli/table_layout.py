@@ -100,7 +100,7 @@ def arrange(
     rest = [column for column in rest if not column.constant]
     facts = [f"{c.head} {c.cells[0]}".strip() for c in same if not set(c.cells) <= set(_EMPTY)]
     common = f"in all rows: {'; '.join(facts)}" if facts else ""
-    blocks = []
+    blocks: list[tuple[list[str], list[str]]] = []
     while True:
         block, rest = _take_block(names, rest, width, below if not blocks else ())
         blocks.append(_render(block, _share_width(block, width, len(names))))

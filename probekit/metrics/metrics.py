@@ -68,6 +68,13 @@ def one_hot(targets: Array, classes: int) -> Array:
 
 def clip_scores(metric: Metric, targets: Array, scores: Array) -> Array:
     """Return the metric of each single clip, shape (clips,)."""
+    kind, _, k = metric.name.rpartition("-")
+    if metric.name == "accuracy":
+        return np.asarray(scores.argmax(axis=1) == targets, np.float64)
+    if kind == "top" and k.isdecimal():
+        return np.asarray(_ranks(targets, scores) < int(k), np.float64)
+    if metric.name == "log-loss" and targets.ndim == 1:
+        return _losses(targets, scores)
     return np.array(
         [metric.score(targets[i : i + 1], scores[i : i + 1]) for i in range(len(targets))]
     )

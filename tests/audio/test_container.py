@@ -143,7 +143,7 @@ def test_half_a_flac_ends_with_its_last_intact_frame(tmp_path):
         audio.load(path)
 
 
-@pytest.mark.parametrize("lengths", [(2.0, 2.0), (2.0, 0.7), (12.0, 12.0)])
+@pytest.mark.parametrize("lengths", [(2.0, 2.0), (2.0, 0.7), (12.0, 12.0), (12.0,) * 3])
 def test_flac_recordings_one_after_the_other(tmp_path, lengths):
     paths = [
         written(tmp_path / f"{k}.flac", chirp(seconds, seed=k)) for k, seconds in enumerate(lengths)
@@ -152,6 +152,16 @@ def test_flac_recordings_one_after_the_other(tmp_path, lengths):
     (tmp_path / "a.flac").write_bytes(b"".join(path.read_bytes() for path in paths))
     np.testing.assert_array_equal(audio.load(tmp_path / "a.flac").wave, expected)
     check_segments(tmp_path / "a.flac", expected)
+
+
+def test_recordings_of_one_length_are_told_by_a_few_frames():
+    """Wherever in a frame the search begins: it ends at the next one, of 40 in a recording."""
+    rng = np.random.default_rng(0)
+    probes = np.array(flac_frames._PROBES)
+    for copies in range(2, 61):
+        for _ in range(50):
+            frame = np.ceil((probes * copies % 1) * 40 + rng.uniform(0, 0.5, len(probes))) % 40
+            assert (np.diff(frame) <= 0).any()
 
 
 def test_tags_around_a_flac_do_not_matter(tmp_path):

@@ -134,7 +134,11 @@ def test_deviation_is_shown_by_extract_and_evaluate(real, main, tmp_path):
     ("header", "rows", "said"),
     [
         ("label,split", ("x,", "y,", "x,test", "y,test"), "no clip has split 'train'"),
-        ("extra:kind,split", ("x,train", "y,train", "x,test", "y,test"), "the clips have no labels"),
+        (
+            "extra:kind,split",
+            ("x,train", "y,train", "x,test", "y,test"),
+            "the clips have no labels",
+        ),
         ("label,fold", ("x,1", "y,1", "x,1", "y,1"), "at least two folds, got only 1"),
         ("label,fold", ("x,1", "y,2", "x,1", "y,"), "1 of 4 clips have no fold"),
         ("label,group", ("x,a", "y,a", "x,b", "y,b"), "5 folds need at least 5 groups"),

@@ -84,7 +84,7 @@ def one_of_each_dataset():
 
 
 @pytest.mark.parametrize("name", one_of_each_dataset())
-def test_extraction_and_evaluation_beat_chance(standins, tmp_path, name):
+def test_extraction_and_evaluation_beat_chance(standins, tmp_path, small_grid, name):
     own = standins(name)
     # GTZAN's list is in its cards, so all of it is there; a fifth of it will do
     few = 200 if len(own.clips) > 500 else None
