@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import false_discovery_control, norm
+from scipy.stats import false_discovery_control, t
 
 from probekit._typing import Array
 from probekit.analysis.base import as_sentence, filename_stem
@@ -45,8 +45,8 @@ class ClassDifferences:
         Test clips (or groups) that have the class.
     p : numpy.ndarray, shape (classes,)
         Two-sided, of McNemar's exact test where a clip is right or wrong, else from difference and
-        standard error of the bootstrap by the normal distribution; NaN for classes of fewer than
-        ten units, which are not tested.
+        standard error of the bootstrap by Student's t distribution with ``units - 1`` degrees of
+        freedom; NaN for classes of fewer than ten units, which are not tested.
     adjusted : numpy.ndarray, shape (classes,)
         ``p`` corrected for all classes that are tested.
     correction : {"holm", "bh"}
@@ -130,7 +130,7 @@ class ClassDifferences:
         how = (
             "McNemar's exact test"
             if self.exact
-            else "normal approximation with the bootstrap's standard error"
+            else "t-test with the bootstrap's standard error"
         )
         return (
             f"Difference in {self.score_name} of each class of {self.first.results[0]['task']}, "
@@ -160,7 +160,7 @@ class ClassDifferences:
             "clips": self.clips,
             "correction": self.correction,
             "class_scores": class_score_rule(metrics.get_metric(self.metric)),
-            "test": "McNemar, exact" if self.exact else "bootstrap, normal approximation",
+            "test": "McNemar, exact" if self.exact else "bootstrap, t distribution",
             "level": LEVEL,
         }
 
@@ -248,7 +248,11 @@ def class_differences(
     p = np.full(len(difference), np.nan)
     tested = np.isfinite(difference) & np.isfinite(error) & (units >= MIN_UNITS)
     exact = sign_test(scorer, pairs)
-    p[tested] = _normal_p(difference[tested], error[tested]) if exact is None else exact[tested]
+    p[tested] = (
+        _t_p(difference[tested], error[tested], units[tested] - 1)
+        if exact is None
+        else exact[tested]
+    )
     adjusted = np.full_like(p, np.nan)
     if tested.any():
         adjusted[tested] = (
@@ -284,8 +288,8 @@ def _interval_and_se(resampled: Array) -> tuple[Array, Array, Array]:
     return low, high, error
 
 
-def _normal_p(difference: Array, error: Array) -> Array:
+def _t_p(difference: Array, error: Array, freedom: Array) -> Array:
     """Return two-sided p-values; 1 for no difference, also with a standard error of 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.abs(difference) / error
-    return np.where(difference == 0, 1.0, 2 * norm.sf(z))
+        ratio = np.abs(difference) / error
+    return np.where(difference == 0, 1.0, 2 * t.sf(ratio, freedom))

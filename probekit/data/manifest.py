@@ -318,7 +318,9 @@ def from_rows(
         table["labels"] = [()] * len(table)
         target = "none"
     table["labels"] = [(row,) if isinstance(row, str) else tuple(row) for row in table["labels"]]
-    table["path"] = [_normalize_path(origin, str(path), root) for path in table["path"]]
+    paths = [str(path) for path in table["path"]]
+    normal = {path: _normalize_path(origin, path, root) for path in dict.fromkeys(paths)}
+    table["path"] = [normal[path] for path in paths]
     _check_segments(origin, table)
     _check_table(origin, table[list(COLUMNS)])
     if class_names is None and target in ("single", "multi"):
@@ -393,7 +395,7 @@ def groups_are_recordings(clips: Manifest) -> bool:
 def _normalize_path(name: str, path: str, root: Path | None = None) -> str:
     """Return a path in normal form, relative to its root; raise if it leaves the root."""
     normal = posixpath.normpath(path.replace("\\", "/")) if path else ""
-    if root is not None and Path(path).is_absolute():
+    if root is not None and (path[:1] in ("/", "\\") or path[1:2] == ":"):
         normal = _relative_to_root(path, os.path.abspath(root)) or normal  # noqa: PTH100
     if posixpath.isabs(normal) or normal.split("/")[0] == ".." or normal[1:3] == ":/":
         raise DataError(

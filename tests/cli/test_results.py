@@ -97,6 +97,32 @@ def test_verify_finds_a_changed_digit(main, scored):
     assert sum(bool(one["faults"]) for one in found) == 1
 
 
+# pytest shows warnings that users see once: commands with warnings run in a process of their own
+SEVERAL = """
+import json, sys, warnings
+from probekit import cli
+
+codes = []
+for words in json.loads(sys.argv.pop(1)):
+    warnings.simplefilter("default")  # what one command has shown the next one shows, too
+    sys.argv = ["probekit", *words]
+    try:
+        codes.append(cli.main() or 0)
+    except SystemExit as error:
+        codes.append(error.code or 0)
+    print(end="\\0", file=sys.stderr, flush=True)
+print(json.dumps(codes))
+"""
+
+
+def run_commands(cli, *commands):
+    """Return the exit code and the lines of standard error of each command."""
+    done = cli(json.dumps([[str(word) for word in command] for command in commands]), code=SEVERAL)
+    assert done.returncode == 0, done.stderr
+    errors = [text.splitlines() for text in done.stderr.split("\0")[:-1]]
+    return [*zip(json.loads(done.stdout.splitlines()[-1]), errors, strict=True)]
+
+
 def test_results_of_an_older_version_are_left_out_with_one_warning(main, cli, scored):
     old, torn, *_ = [
         path
@@ -107,11 +133,10 @@ def test_results_of_an_older_version_are_left_out_with_one_warning(main, cli, sc
     torn.write_text(torn.read_text()[:999])
     where = ("--task", "mine", "--reports", scored.root)
     said = f"warning: 2 results cannot be read; the first: {scored.root}"
-    # a process of its own: pytest shows warnings that users see once
-    for arguments in (("compare", "good", "bad", *where), ("report", "--reports", scored.root)):
-        done = cli(*arguments)
-        assert done.returncode == 0, done.stderr
-        (line,) = done.stderr.splitlines()
+    commands = (("compare", "good", "bad", *where), ("report", "--reports", scored.root))
+    for code, lines in run_commands(cli, *commands):
+        assert code == 0, lines
+        (line,) = lines
         assert line.startswith(said) and "Delete them, or evaluate again" in line
     page = (scored.root / "index.html").read_text(encoding="utf-8")
     assert "2 results cannot be read" in page
@@ -129,10 +154,10 @@ def test_results_of_an_older_version_are_left_out_with_one_warning(main, cli, sc
 def test_a_store_of_nothing_but_older_results(cli, scored):
     for path, result in zip(scored.files, scored.results, strict=True):
         path.write_text(json.dumps({**result, "format": 1}))
-    for arguments in (("compare", "a", "b"), ("report",)):
-        done = cli(*arguments, "--reports", scored.root)
-        warning, error = done.stderr.splitlines()
-        assert done.returncode == 2 and "5 results cannot be read" in warning
+    commands = [(*words, "--reports", scored.root) for words in (("compare", "a", "b"), ("report",))]
+    for code, lines in run_commands(cli, *commands):
+        warning, error = lines
+        assert code == 2 and "5 results cannot be read" in warning
         assert error.endswith("make them with: probekit evaluate --task TASK -e NAME")
 
 
