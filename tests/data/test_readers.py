@@ -137,7 +137,8 @@ def test_a_csv_that_cannot_be_used_says_why(tmp_path, text, reason):
 @pytest.mark.parametrize(
     "path", ["../a.wav", "x/../../a.wav", "/data/a.wav", r"C:\data\a.wav", "C:/a.wav", r"\\host\a"]
 )
-def test_paths_do_not_leave_the_root(tmp_path, path):
+def test_paths_do_not_leave_the_root(tmp_path, path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="leaves the root folder") as caught:
         readers.from_csv(csv(tmp_path, f"clip_id,path\na,{path}\n"))
     assert repr(path) in str(caught.value)
