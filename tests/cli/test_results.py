@@ -154,7 +154,9 @@ def test_results_of_an_older_version_are_left_out_with_one_warning(main, cli, sc
 def test_a_store_of_nothing_but_older_results(cli, scored):
     for path, result in zip(scored.files, scored.results, strict=True):
         path.write_text(json.dumps({**result, "format": 1}))
-    commands = [(*words, "--reports", scored.root) for words in (("compare", "a", "b"), ("report",))]
+    commands = [
+        (*words, "--reports", scored.root) for words in (("compare", "a", "b"), ("report",))
+    ]
     for code, lines in run_commands(cli, *commands):
         warning, error = lines
         assert code == 2 and "5 results cannot be read" in warning
