@@ -127,11 +127,7 @@ class ClassDifferences:
         aside = f"; {few} with fewer than {MIN_UNITS} test units are not tested" if few else ""
         undefined = len(self.names) - len(self.order)
         without = f" {undefined} classes have no defined score." if undefined else ""
-        how = (
-            "McNemar's exact test"
-            if self.exact
-            else "t-test with the bootstrap's standard error"
-        )
+        how = "McNemar's exact test" if self.exact else "t-test with the bootstrap's standard error"
         return (
             f"Difference in {self.score_name} of each class of {self.first.results[0]['task']}, "
             f"{self.first.label} less {self.second.label}, on the {self.clips:,} test clips that "
