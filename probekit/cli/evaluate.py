@@ -84,8 +84,8 @@ def evaluate(
 
         def tick(name: str, done: int, total: int) -> None:
             if name not in lines:
-                lines[name] = bar.add_task(name, total=None, note="")
-            bar.update(lines[name], completed=done, total=total or None)
+                lines[name] = bar.add_task(name, total=total, note="")
+            bar.update(lines[name], completed=done)
 
         results = evaluate_embeddings(
             task,

@@ -92,7 +92,7 @@ def evaluate(
         Repeat runs that are in the store already.
     progress : callable, optional
         Called with the name of a run or ``"runs"``, the number of finished folds or runs, and the
-        total; 0 of 0 when a run begins.
+        total; first with 0.
 
     Returns
     -------
@@ -185,8 +185,6 @@ def _compute(
     run: ProbeRun,
 ) -> None:
     """Compute one run and save its result."""
-    if progress:
-        progress(0, 0)
     result, arrays = run.compute(jobs, progress, client)
     store.save(run.path(reports), result, arrays)
 

@@ -107,7 +107,7 @@ class ProbeRun:
         jobs : int >= 1
             Number of processes.
         progress : callable, optional
-            Called with the number of finished folds and the total.
+            Called with the number of finished folds and the total, first with 0.
         client : distributed.Client, optional
             Dask cluster whose workers sum over the features of an :attr:`out_of_core` run.
 
@@ -132,6 +132,8 @@ class ProbeRun:
             for split in make_splits(self.card.protocol, clips, self.features.all_clips)
         ]
         self._check_defined(splits, targets, metric)
+        if progress:
+            progress(0, len(splits))
         context = FitContext(
             features=self._load_features(),
             targets=targets,
