@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from probekit import extract
+from probekit import cards, extract
 from probekit.audio import duration
 from probekit.cache import part
 from probekit.data import readers
@@ -101,3 +101,51 @@ def test_stretches_are_not_opened(tmp_path, corpus, monkeypatch):
     [summary] = extract("melstats", manifest=table, root=corpus, cache=tmp_path / "c", dry_run=True)
     assert summary.about_audio_seconds == pytest.approx(0.1)
     assert np.isfinite(summary.bytes)
+
+
+WEIGHTS = {"weights": ("convnet=random:0",), "device": "cpu"}
+
+
+def test_what_padding_costs_is_said_before(corpus, tmp_path, main):
+    """Of convnet, which reads 29 s of every clip; melstats reads what there is."""
+    notes = []
+    audio, cache = ("--audio", corpus), tmp_path / "c"
+    extract("melstats", audio=corpus, cache=cache, limit=2, note=notes.append)
+    assert notes == []
+    seconds = true_seconds(corpus)
+    dry_run = main("extract", "-e", "convnet", "--weights", "convnet=random:0", *audio, "--dry-run")
+    assert f"about {seconds:.1f} s of audio, 11.6 min with the zeros that" in dry_run.stdout
+    [summary] = extract("convnet", audio=corpus, cache=cache, limit=2, note=notes.append, **WEIGHTS)
+    assert summary.done == 2
+    assert len(notes) == 1 and notes[0].startswith("convnet: reads 29 s for each clip of about 0.")
+    assert ", so the work is that of 58 s of audio instead of " in notes[0]
+    extract("convnet", audio=corpus, cache=cache, limit=2, note=notes.append, **WEIGHTS)
+    assert len(notes) == 1  # nothing is left to do
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [("convnet", 29.0), ("vggish", 0.975), ("melstats", 0.5), ("openl3", 1.0)]
+)
+def test_what_a_network_reads_of_half_a_second(name, read):
+    card = cards.load_extractor_card(name)
+    assert estimate.padded_seconds(card, 0.5) == read
+    assert estimate.padded_seconds(card, 31.0) == (29.0 if name == "convnet" else 31.0)
+
+
+def test_the_time_of_short_clips_predicts_that_of_long_ones(corpus, tmp_path, monkeypatch):
+    """Half of real time for clips of 0.2 s is 72 times for those of 29 s: the work is the same."""
+    write = part.write_part
+
+    def noted(path, content):
+        content.meta["provenance"][estimate.SPEED] = "0.5"
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(part, "write_part", noted)
+        extract("convnet", audio=corpus / "click", limit=1, cache=tmp_path / "c", **WEIGHTS)
+    long = tmp_path / "long"
+    long.mkdir()
+    soundfile.write(long / "a.wav", np.zeros(29 * 8000), 8000)
+    summary = dry(long, tmp_path / "c", "convnet", weights=("convnet=random:0",))
+    short = soundfile.info(corpus / "click" / "click0.wav").duration
+    assert summary.about_seconds == pytest.approx(29 / (0.5 * 29 / short))
