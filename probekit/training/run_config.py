@@ -15,7 +15,7 @@ from probekit.cache import training_clips
 from probekit.cache.training_clips import TrainingClips
 from probekit.extractors.students import zoo
 from probekit.extractors.students.base import Student
-from probekit.metrics import intervals, metrics, per_class
+from probekit.metrics import metrics, per_class
 from probekit.metrics.metrics import Metric
 from probekit.parallel import resources
 from probekit.scores import result_builder, store
@@ -186,7 +186,7 @@ class RunConfig:
             "folds": [split.name for split in self.splits],
             "precision": self.trainer.precision,
             "devices": self.trainer.devices,
-            "interval": intervals.CI_METHOD,
+            "interval": _INTERVAL,
         }
 
     @cached_property
