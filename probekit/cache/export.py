@@ -51,7 +51,7 @@ class Exported:
     omitted: int
 
 
-def own_clip_table(embeddings: Embeddings) -> Manifest | None:
+def default_clip_table(embeddings: Embeddings) -> Manifest | None:
     """Return the clip table that goes without saying: the dataset's own, or that of its only task.
 
     None if no table is saved in the cache, or there are several tasks to choose from.
@@ -150,8 +150,14 @@ def export_frames(
 
     Parameters
     ----------
-    embeddings, path, stream, clips
-        As for :func:`export_vectors`; frames must have been stored.
+    embeddings : Embeddings
+        What to export; frames must have been stored.
+    path : pathlib.Path
+        As for :func:`export_vectors`.
+    stream : str
+        A stored stream; the extractor's default one if empty.
+    clips : Manifest, optional
+        As for :func:`export_vectors`.
 
     Returns
     -------
@@ -279,16 +285,16 @@ class _FrameReader:
         for name in self.embeddings.index.parts:
             with part.open_part(self.embeddings.folder / name) as file:
                 rows = [self.rows.get(clip_id) for clip_id in part.read_clip_ids(file)]
-                wanted = np.array([row is not None for row in rows], bool)
-                if not wanted.any():
+                listed = np.array([row is not None for row in rows], bool)
+                if not listed.any():
                     continue
                 group = file["streams"][self.stream]
                 counts = np.diff(group["offset"][:])
                 frames = np.asarray(group["frames"][:limit], np.float32)
             chosen = np.array([row for row in rows if row is not None])
-            if limit is None and not wanted.all():
-                frames = frames[np.repeat(wanted, counts)]
-            yield chosen, counts[wanted], frames
+            if limit is None and not listed.all():
+                frames = frames[np.repeat(listed, counts)]
+            yield chosen, counts[listed], frames
 
     def times(self, counts: Array) -> Array:
         """Return the centers of the frames of clips in seconds, from the start of each."""

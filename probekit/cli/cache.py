@@ -383,7 +383,7 @@ def export(
       probekit cache export vggish fsdd --task fsdd-speaker --frames -o vggish-fsdd.csv
     """
     from probekit.cache.embeddings import find_embeddings
-    from probekit.cache.export import export_frames, export_vectors, own_clip_table
+    from probekit.cache.export import default_clip_table, export_frames, export_vectors
     from probekit.cache.layout import cache_root
     from probekit.cards.selector import parse_selector
     from probekit.errors import CacheError
@@ -392,7 +392,7 @@ def export(
     selector = parse_selector(embedding)
     root = cache_root(cache)
     entry = find_embeddings(root, selector, dataset)
-    clips = own_clip_table(entry) if task is None else resolve_clips(task, root, None)[1]
+    clips = default_clip_table(entry) if task is None else resolve_clips(task, root, None)[1]
     stream = stream or selector.stream
     if frames and pool:
         raise CacheError("frames are not pooled: leave out --pool, or --frames")

@@ -133,7 +133,7 @@ class _StepProgress(Progress):
             disable=not sys.stderr.isatty(),
             transient=True,
         )
-        self._unit, self._begun = unit, monotonic()
+        self._unit, self._started = unit, monotonic()
         self._heartbeat = Heartbeat(self._lines) if self.disable else None
 
     def start(self) -> None:
@@ -150,7 +150,7 @@ class _StepProgress(Progress):
         """Return a line for each step that is not finished; how long it took so far if none is."""
         steps = [step for step in self.tasks if step.visible and not step.finished]
         if not steps:
-            return [f"at work for {format_duration(monotonic() - self._begun)}"]
+            return [f"at work for {format_duration(monotonic() - self._started)}"]
         return [_format_step(step, self._unit) for step in steps]
 
 

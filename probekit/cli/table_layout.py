@@ -157,11 +157,11 @@ def _total(widths: Sequence[int]) -> int:
 def _share_width(columns: Sequence[Column], width: int, keys: int) -> list[int]:
     """Return the width of each column: what it needs, and a share of what is left."""
     widths = [column.narrowest for column in columns]
-    wanted = [column.width for column in columns]
+    natural = [column.width for column in columns]
     for k in range(keys):  # names may be cut short for the sake of other columns, not the reverse
-        wanted[k] = max(widths[k], min(wanted[k], int(_KEY_SHARE * width)))
-    while _total(widths) < width and widths != wanted:
-        lacking = [want - have for want, have in zip(wanted, widths, strict=True)]
+        natural[k] = max(widths[k], min(natural[k], int(_KEY_SHARE * width)))
+    while _total(widths) < width and widths != natural:
+        lacking = [want - have for want, have in zip(natural, widths, strict=True)]
         # names first: they are read most
         k = next((k for k in range(keys) if lacking[k]), lacking.index(max(lacking)))
         widths[k] += 1

@@ -97,8 +97,12 @@ def build_table(
     groups : sequence of RunGroup
         Of runs that differ only in their share of the labels, those on most labels are shown; of
         those that differ in their seeds, mean and standard deviation.
-    intervals, digits, percent
-        See :class:`ScoreFormat`.
+    intervals : bool
+        Whether 95 % intervals are shown.
+    digits : int >= 0, optional
+        Decimals; by default 3, and 1 in percent.
+    percent : bool
+        Whether shares are in percent; see :class:`ScoreFormat`.
     rename : sequence of str
         ``"NAME=TEXT"``: what stands in the row called NAME otherwise.
 
@@ -149,8 +153,8 @@ def records_csv(groups: Sequence[RunGroup], rename: Sequence[str] = ()) -> str:
             score = (row.score, *ends, method, row.mark, row.explanation)
             provenance = "; ".join(row.provenance)
             seeds = (row.spread, len(row.group.results))
-            place = (board.task, names[row.label], "here", board.metric_name)
-            lines.append([*place, *score, provenance, runs, *seeds])
+            source = (board.task, names[row.label], "here", board.metric_name)
+            lines.append([*source, *score, provenance, runs, *seeds])
         for p in board.published:
             label = f"{p['method']} (published)"
             name = names[label] if names[label] != label else p["method"]

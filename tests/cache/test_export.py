@@ -161,10 +161,10 @@ def test_a_part_that_grows_meanwhile_is_noticed(tmp_path, songs, monkeypatch):
 
 
 def test_the_table_that_goes_without_saying(tmp_path, songs):
-    assert export.own_clip_table(songs) is None
+    assert export.default_clip_table(songs) is None
     manifests.save_manifest(tmp_path, MULTI)
     manifests.save_manifest(tmp_path, SINGLE)
-    assert export.own_clip_table(songs).target == "single"  # the newest
+    assert export.default_clip_table(songs).target == "single"  # the newest
 
 
 def test_nothing_to_export(tmp_path, put, songs):
