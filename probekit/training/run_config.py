@@ -29,6 +29,10 @@ from probekit.training.schedules import TrainingRecipe
 from probekit.training.state import EvaluationSet, TrainingHistory, TrainingJob
 from probekit.training.task_data import TrainingTask
 
+_INTERVAL = [0.95, 1000, 0, 2]
+"""Part of a training's name: that of the first trainings, since how a score is judged is no reason
+to train again."""
+
 
 @dataclass(frozen=True)
 class TrainerConfig:
