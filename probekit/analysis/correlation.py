@@ -331,7 +331,9 @@ def cosine_correlation(
         The network's classifier.
     normalize, linkage : str
         As for :func:`correlation`.
-    permutations, seed, progress
+    permutations, seed : int
+        As for :func:`correlation`.
+    progress : callable, optional
         As for :func:`correlation`.
 
     Returns

@@ -370,10 +370,12 @@ def chance_cka(arrays: Sequence[Array], groups: Array, debiased: bool = False) -
 
     Parameters
     ----------
-    arrays, debiased
-        As for :func:`linear_cka`.
+    arrays : sequence of numpy.ndarray, each of shape (clips, its own dim)
+        Row i of each is of the same clip.
     groups : numpy.ndarray of str, shape (clips,)
         Empty text for a clip of its own.
+    debiased : bool
+        As for :func:`linear_cka`.
 
     Returns
     -------

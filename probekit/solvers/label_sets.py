@@ -115,7 +115,9 @@ class LabelSetSolver:
         ----------
         labels : numpy.ndarray, shape (tags, rows)
             0 and 1.
-        tolerance, max_iter
+        tolerance : float > 0
+            As for :meth:`softmax`.
+        max_iter : int >= 1
             As for :meth:`softmax`.
 
         Returns
