@@ -18,13 +18,17 @@ SYNTHETIC, RANDOM = "synthetic corpus", "random weights (seed 0)"
 CLIPS = 300  # the fewest that it takes
 
 
+pytestmark = pytest.mark.usefixtures("small_grid")
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, few_settings):
     root = tmp_path_factory.mktemp("demo")
     steps = []
-    found = demo.run_demo(
-        cache=root / "cache", reports=root / "reports", clips=CLIPS, step=steps.append
-    )
+    with few_settings():
+        found = demo.run_demo(
+            cache=root / "cache", reports=root / "reports", clips=CLIPS, step=steps.append
+        )
     return root, found, steps
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from probekit import load_task
 
+pytestmark = pytest.mark.usefixtures("small_grid")
+
 TEXT = (Path(__file__).parents[1] / "docs" / "extending.md").read_text("utf-8")
 
 

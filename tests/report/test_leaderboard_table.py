@@ -33,7 +33,7 @@ published:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(tmp_path_factory, few_settings):
     root = tmp_path_factory.mktemp("tables")
     rng = np.random.default_rng(0)
     for task, metric in (("one", "accuracy"), ("two", "log-loss")):
@@ -57,9 +57,9 @@ def store(tmp_path_factory):
                 name, clips, [root / "x.npy"], cache=root / "cache", dataset=task
             )
         names = ["good", "alike", "bad"] if task == "one" else ["good", "bad"]
-        evaluate.evaluate(
-            str(root / f"{task}.yaml"), names, cache=root / "cache", root=root, reports=root / "out"
-        )
+        card, places = str(root / f"{task}.yaml"), {"cache": root / "cache", "root": root}
+        with few_settings():
+            evaluate.evaluate(card, names, reports=root / "out", **places)
     return root / "out"
 
 

@@ -17,6 +17,8 @@ from probekit.probes.features import find_features
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.tasks.task_clips import resolve_clips
 
+pytestmark = pytest.mark.usefixtures("small_grid")
+
 TEXT = (Path(__file__).parents[2] / "docs/own-data.md").read_text("utf-8")
 BIRDS = ("blackbird", "wren")
 

@@ -11,6 +11,8 @@ from probekit.tasks import splits, validation
 from probekit.tasks.standin.writer import MARKER
 from probekit.tasks.task import load_task
 
+pytestmark = pytest.mark.usefixtures("small_grid")
+
 
 @pytest.fixture(scope="module")
 def urban(tmp_path_factory):
@@ -124,7 +126,7 @@ def test_deviation_is_shown_by_extract_and_evaluate(real, main, tmp_path):
     done = main("extract", "-e", "melstats", *where, "--root", real)
     assert done.returncode == 0, done.stderr
     assert "fold 10: 4 of 837 clips" in done.stdout
-    done = main("evaluate", "-e", "melstats", *where, "--json")
+    done = main("evaluate", "-e", "melstats", *where, "--probe", "knn", "--json")
     [result] = json.loads(done.stdout)
     assert "fold 10: 4 of 837 clips" in result["provenance"]
     assert "40 of 8,732 clips" in result["provenance"]
