@@ -14,7 +14,14 @@ import pandas as pd
 
 from probekit.analysis.class_weights import ClassWeights, TrainingClips, l2_normalize_rows
 from probekit.analysis.correlation import REFIT_ERROR, Correlation, cosine_correlation
-from probekit.analysis.label_permutation import PermutedProbe
+from probekit.analysis.label_permutation import LabelExchange, PermutedProbe
+from probekit.analysis.similarity import (
+    chance_cka,
+    chance_overlap,
+    k_nearest,
+    linear_cka,
+    neighbor_overlap,
+)
 from probekit.cache.head import SavedHead
 from probekit.probes.linear import FittedLinear, fit_paths
 from probekit.solvers.label_sets import LabelSetSolver
@@ -303,6 +310,34 @@ def print_accuracy() -> None:
                 print(f"| {clips.name} | {text} | {c:g} | {converged.sum()} of 8 | {error:.1e} |")
 
 
+def print_chance(simulations: int) -> None:
+    """Print similarity after sources were exchanged in one embedding, and what is expected."""
+    print("\nSimilarity of two embeddings of 800 clips from 200 sources of 4 clips each, after the "
+          "sources, and their clips, were exchanged in one of them:\n")  # fmt: skip
+    print("| measure | mean over exchanges | expected without groups (before) | expected now |")
+    print("| --- | --- | --- | --- |")
+    sounds = pd.read_csv(DATA / "urbansound.csv")
+    source = np.array([Path(name).name.partition("-")[0] for name in sounds["filepath"]])
+    names, counts = np.unique(source, return_counts=True)
+    some = np.isin(source, names[counts == 4])
+    first, second = (np.load(DATA / f"urbansound_layer_{k}.npy")[some] for k in (0, 4))
+    groups, alone = source[some], np.full(some.sum(), "")
+    exchange = LabelExchange(groups)
+    orders = [exchange.draw(np.random.default_rng(seed)) for seed in range(simulations)]
+    for debiased in (False, True):
+        mean = np.mean([linear_cka([first, second[rows]], debiased)[0, 1] for rows in orders])
+        chance = [chance_cka([first, second], units, debiased)[0, 1] for units in (alone, groups)]
+        text = "linear CKA, debiased" if debiased else "linear CKA"
+        before = chance[0] if debiased else float("nan")
+        print(f"| {text} | {mean:.4f} | {before + 0.0:.4f} | {chance[1]:.4f} |")
+    near = k_nearest(first)
+    others = [k_nearest(second[rows]) for rows in orders]
+    mean = np.mean([neighbor_overlap(near, other) for other in others])
+    expected = np.mean([chance_overlap(near, other, groups) for other in others])
+    before = chance_overlap(near, others[0], alone)
+    print(f"| share of 10 nearest neighbors | {mean:.4f} | {before:.4f} | {expected:.4f} |")
+
+
 def print_time() -> None:
     """Print the time of 200 permutations of a probe of 10 classes on 8,000 clips of 1,024."""
     print("\n200 permutations, 10 classes, 8,000 × 1,024:\n")
@@ -332,4 +367,5 @@ def main(simulations: int) -> None:
     print_level(simulations)
     print_power(max(1, simulations // 10))
     print_accuracy()
+    print_chance(simulations)
     print_time()

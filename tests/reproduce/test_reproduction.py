@@ -12,6 +12,7 @@ from probekit.reproduce import arguments, paper_tables
 from probekit.reproduce.assets import Assets
 from probekit.reproduce.reproduction import reproduce
 
+pytestmark = pytest.mark.usefixtures("small_grid")
 LABELS = ("click", "noise", "tone")
 TASK = {
     "name": "mine",
@@ -80,9 +81,9 @@ def paper(places, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def found(places):
+def found(places, few_settings):
     """The paper with its dataset's folder given."""
-    with pytest.MonkeyPatch.context() as patch:
+    with few_settings(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROBEKIT_CARDS", str(places / "cards"))
         assets = Assets(places / "cache", {"mine": places / "data"})
         return reproduce(cards.load_paper_card("paper"), assets, reports=places / "out")

@@ -47,8 +47,8 @@ def official(published, tmp_path_factory):
     tagged = [clip for clip in published.values() if clip["y_all"] is not None]
     tags = sorted({tag for clip in tagged for tag in clip["y_all"]})
     rows = (
-        [c["extra"]["clip_id"], *(int(t in c["y_all"]) for t in tags), c["extra"]["mp3_path"]]
-        for c in tagged
+        [c["extra"]["clip_id"], *(int(t in own) for t in tags), c["extra"]["mp3_path"]]
+        for c, own in ((clip, set(clip["y_all"])) for clip in tagged)
     )
     write(root / "annotations_final.csv", ["clip_id", *tags, "mp3_path"], rows)
     columns = list(next(iter(published.values()))["extra"])
