@@ -36,6 +36,7 @@ def _private(monkeypatch, tmp_path_factory):
         folder = base / f"{name.lower()}-{os.urandom(6).hex()}"
         monkeypatch.setenv(f"PROBEKIT_{name}", str(folder))
     monkeypatch.setenv("PROBEKIT_CARDS", "")
+    monkeypatch.delenv("COLUMNS", raising=False)  # width of tables, which some runners set
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class ClassDifferences:
         Of both runs, mean over seeds, of all test clips or mean over folds as
         :func:`probekit.metrics.per_class.class_score_rule` says; NaN where not defined.
     difference, low, high : numpy.ndarray, shape (classes,)
-        First less second, with the 95 % percentile interval of the paired bootstrap.
+        First less second, with the 95 % interval by Student's t distribution.
     units : numpy.ndarray of int, shape (classes,)
         Test clips (or groups) that have the class.
     p : numpy.ndarray, shape (classes,)
@@ -131,7 +131,7 @@ class ClassDifferences:
         return (
             f"Difference in {self.score_name} of each class of {self.first.results[0]['task']}, "
             f"{self.first.label} less {self.second.label}, on the {self.clips:,} test clips that "
-            f"both scored{self._folds}, with 95 % intervals (paired bootstrap, 1,000 resamples). "
+            f"both scored{self._folds}, with 95 % intervals (Student's t, paired bootstrap's errors). "
             "Filled: beyond "
             f"chance at the 5 % level ({how}, "
             f"corrected for {tested} classes after {_CORRECTION_TEXT[self.correction]}{aside})."
@@ -191,11 +191,12 @@ def class_differences(
 ) -> ClassDifferences:
     """Compare two runs class by class on the test clips that both scored.
 
-    Intervals are of the paired bootstrap. Its 1,000 resamples give no p-value below 0.002, too
-    coarse where many classes are corrected for: p is of McNemar's exact test where a clip is right
-    or wrong, and comes from the bootstrap's standard error for other metrics. Classes in fewer than
-    ten test clips (or groups) are not tested: neither interval nor standard error holds there. A
-    clip that is in several folds counts in each.
+    Intervals are the paired bootstrap's standard error times the quantile of Student's t
+    distribution with ``units - 1`` degrees of freedom: percentiles are too narrow for classes with
+    few clips, and too coarse where many classes are corrected for. p is of McNemar's exact test
+    where a clip is right or wrong, and of the same t distribution for other metrics. Classes in
+    fewer than ten test clips (or groups) are not tested. A clip that is in several folds counts in
+    each.
 
     Parameters
     ----------
@@ -240,7 +241,9 @@ def class_differences(
     ).T
     difference = scores[:, 0] - scores[:, 1]
     units = units_per_class(pairs[0][0])
-    low, high, error = _interval_and_se(resampled)
+    error = _standard_error(resampled, units)
+    reach = t.ppf((1 + LEVEL) / 2, np.maximum(units - 1, 1)) * error
+    low, high = difference - reach, difference + reach
     p = np.full(len(difference), np.nan)
     tested = np.isfinite(difference) & np.isfinite(error) & (units >= MIN_UNITS)
     exact = sign_test(scorer, pairs)
@@ -273,15 +276,16 @@ def class_differences(
     )
 
 
-def _interval_and_se(resampled: Array) -> tuple[Array, Array, Array]:
-    """Return the ends of the 95 % intervals and the standard errors; NaN where not defined."""
-    low, high, error = (np.full(resampled.shape[1], np.nan) for _ in range(3))
-    for k, column in enumerate(resampled.T):
-        values = column[np.isfinite(column)]
-        if len(values):
-            low[k], high[k] = np.percentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-            error[k] = values.std()
-    return low, high, error
+def _standard_error(resampled: Array, units: Array) -> Array:
+    """Return the standard error of each class; NaN where fewer than two units have it.
+
+    Resamples of n units vary by (n - 1) / n too little.
+    """
+    defined = np.isfinite(resampled)
+    error = np.full(resampled.shape[1], np.nan)
+    for k in np.flatnonzero(defined.any(axis=0) & (units > 1)):
+        error[k] = resampled[defined[:, k], k].std() * np.sqrt(units[k] / (units[k] - 1))
+    return error
 
 
 def _t_p(difference: Array, error: Array, freedom: Array) -> Array:

@@ -15,7 +15,7 @@ CANCELLATION_DB = -30.0
 Unrelated channels are 3 dB louder than their mean for two of them, 9 dB for eight.
 """
 
-_COMPARED = 4096  # samples of a block whose power is compared: what is cancelled is so in each
+_COMPARED = 4096  # samples of a block whose power is compared: what is canceled is so in each
 
 
 class Downmix:

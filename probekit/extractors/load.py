@@ -16,7 +16,7 @@ from probekit import cards
 from probekit.cards import ExtractorCard, Params
 from probekit.cards.schema import HOP, RESAMPLER
 from probekit.cards.selector import HEAR, STUDENT_PREFIX, parse_selector
-from probekit.errors import ProbekitError
+from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors import networks
 from probekit.extractors.weights.source import (
     WeightsSource,
@@ -250,7 +250,8 @@ def _add_code(spec: Spec, note: Callable[[str], None] | None) -> Spec:
 
 def _build_with_weights(spec: Spec) -> "Extractor":
     """Build the extractor of a card and load its weights."""
-    from probekit.extractors.weights.state_dict import load_state_dict
+    from probekit.extractors.weights.diagnosis import diagnose_mismatch
+    from probekit.extractors.weights.state_dict import MismatchError, load_state_dict
 
     network = networks.import_network(spec.card, spec.file)
     current = cards.code_identity(spec.card, spec.file)
@@ -263,8 +264,12 @@ def _build_with_weights(spec: Spec) -> "Extractor":
         role: load_state_dict(source, role, extractor.weights_target(role), network.read_weights)
         for role, source in spec.sources.items()
     }
-    if states:
-        extractor.load_weights(states)
+    try:
+        if states:
+            extractor.load_weights(states)
+    except MismatchError as error:
+        hints = diagnose_mismatch(error.network, error.state)
+        raise WeightsError("\n  ".join([str(error), *hints])) from None
     return extractor
 
 

@@ -91,7 +91,7 @@ def factorize(
     factors : int >= 1
         Length of the factors; at most the number of users, and of items.
     regularization : float > 0
-        λ, not multiplied by numbers of cells.
+        Penalty λ, not multiplied by numbers of cells.
     sweeps : int >= 1
         Most sweeps over users and items; it ends before when a sweep lowers the objective by less
         than 1e-4 of itself.

@@ -255,8 +255,17 @@ def train(
         The folder of its recordings.
     allow_overlap : bool
         Train although test clips are among the unlabeled ones; the result notes it.
-    weight, temperature, mixing, cross, separate
-        Of the contrastive loss; see :class:`probekit.training.objectives.Contrastive`.
+    weight : float >= 0
+        Weight of the contrastive loss.
+    temperature : float > 0
+        Divisor of its cosine similarities.
+    mixing : bool
+        Whether clips are mixed and noise is added; else the random offset alone is left.
+    cross : bool
+        As for :func:`probekit.training.losses.nt_xent`.
+    separate : bool
+        Whether labeled clips, halves and augmented halves pass the network one after the other,
+        each with the statistics of its own batch; else all at once.
     cache, root, reports : str or pathlib.Path, optional
         As for :func:`probekit.distill`.
     recipe : str
@@ -272,8 +281,26 @@ def train(
         network ``"runs/ID"``.
     weights : sequence of str
         That extractor's weights: ``NAME=PATH`` or ``NAME=random:SEED``.
-    fractions, seeds, folds, device, devices, precision, name, again, progress, warn
-        As for :func:`probekit.distill`.
+    fractions : sequence of float, 0 < fraction <= 1
+        Shares of the training labels; a run each.
+    seeds : int >= 1
+        Number of runs, with seeds 0, 1, …
+    folds : sequence of str
+        Some of the task's folds; by default all. The result notes it.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` …
+    devices : int >= 1
+        Number of devices that train one network together.
+    precision : {"32", "bf16-mixed", "16-mixed"}
+        Arithmetic of the network.
+    name : str
+        Label of the runs in tables; by default network and objective.
+    again : bool
+        Repeat finished runs.
+    progress : callable, optional
+        Called with what is counted, how much is done, of how much, and a note.
+    warn : callable, optional
+        Called with warnings before the training starts.
 
     Returns
     -------

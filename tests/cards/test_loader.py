@@ -114,7 +114,7 @@ def with_resampler(**facts):
             with_resampler(default="soxr_hq", choices=["soxr_hq", "sinc"]),
             ["choices of resampler must be among soxr_hq, kaiser_best, ", "got 'sinc'"],
         ),
-        (with_resampler(default="soxr_hq"), ["choices of resampler must be among", "got None"]),
+        (with_resampler(default="soxr_hq"), ["choices of resampler must be among", "got ''"]),
         (with_stream(hop=None), ["streams.out: ", "needs hop, first_center and window"]),
         (with_stream(hop="1/0"), ["streams.out.hop: ", "'1/0'"]),
         (with_stream(hop=0), ["hop and window must be > 0 s"]),

@@ -35,13 +35,13 @@ def test_a_table_says_what_came_out(distill, main, corpus, tmp_path):
     taught = ("--method", "con-reg", "--teacher", "melstats:pool=mean")
     done = distill("--epochs", "2", *taught, "--seeds", "2")
     assert done.returncode == 0, done.stderr
-    title, _, head, first, second, extractor = done.stdout.splitlines()
+    title, _, head, first, second, mean, _, extractor = done.stdout.splitlines()
     assert title.strip() == "mine: mine"
     for word in ("method", "student", "accuracy", "95 % interval", "on validation", "epoch"):
         assert word in head
     assert "sd over folds" not in head
     assert "con-reg, 2 epochs, batch 8 (melstats:pool=mean)" in first and "24 of 24" in first
-    assert "100 %, seed 0" in first and "100 %, seed 1" in second
+    assert "100 %, seed 0" in first and "100 %, seed 1" in second and "100 %, 2 seeds" in mean
     name, _, where = extractor.rpartition(" runs/")[2].partition(" ")
     assert (tmp_path / "r" / "students" / name / "card.yaml").exists()
     assert where == f"--reports {tmp_path / 'r'}"  # what is printed does it

@@ -469,6 +469,7 @@ def test_a_file_is_read_again_only_when_it_changed(
         "mtime_ns": path.stat().st_mtime_ns,
         "sha256": SHA256,
         "git_blob": GIT_BLOB,
+        "md5": hashlib.md5(CONTENT).hexdigest(),
     }
     changed = path.stat().st_mtime + 1
     path.write_bytes(CONTENT[:-1] + b"!")  # the same size

@@ -6,7 +6,8 @@ from torch import nn
 
 from probekit.errors import WeightsError
 from probekit.extractors.networks import cnn14, vggish
-from probekit.extractors.weights.state_dict import load_strict
+from probekit.extractors.weights.diagnosis import diagnose_mismatch
+from probekit.extractors.weights.state_dict import MismatchError, load_strict
 
 
 def network():
@@ -73,9 +74,10 @@ def names():
 def refusal(state):
     with torch.device("meta"):  # it will not get any weights
         network = vggish.Network()
-    with pytest.raises(WeightsError) as raised:
+    with pytest.raises(MismatchError) as raised:
         load_strict(network, state, "vggish: main weights")
-    return str(raised.value)
+    hints = diagnose_mismatch(raised.value.network, raised.value.state)
+    return "\n  ".join([str(raised.value), *hints])
 
 
 def test_weights_of_another_network_are_recognised(names):

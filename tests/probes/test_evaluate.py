@@ -169,7 +169,7 @@ def test_result_says_what_was_done(done):
     assert result["clips"] == {"used": 90, "of": 90, "missing": {}, "missing_count": 0}
     assert result["manifest"] == clips.digest()
     assert result["provenance"] == NOTES
-    assert result["interval"]["unit"] == "groups within folds"
+    assert result["interval"]["unit"] == "groups across folds"
     assert result["interval"]["low"] < result["score"] < result["interval"]["high"]
     assert result["grid"] == [{"C": c} for c in linear.GRID]
     for one in result["folds"]:

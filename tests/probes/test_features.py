@@ -101,7 +101,7 @@ def fake(ids, failures=(), values=None, name="a"):
             ),
             default_stream="s",
             stream_info={name: {"dim": 2, "kind": "frames"} for name in "st"},
-            index=SimpleNamespace(table=table),
+            index=SimpleNamespace(table=table, notes={}),
             vectors=lambda ids, *_: np.zeros((len(ids), 2)) if values is None else values,
         ),
     )

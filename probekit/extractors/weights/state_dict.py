@@ -16,11 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from probekit.errors import WeightsError
-from probekit.extractors.weights import diagnosis, safe_pickle
+from probekit.extractors.weights import safe_pickle
 from probekit.extractors.weights.source import WeightsSource
 
 _HDF5 = (b"\x89HDF\r\n\x1a\n", b"\x1f\x8b")  # plain and gzip'ed
 Reader = Callable[[Path], dict[str, Tensor]]
+
+
+class MismatchError(WeightsError):
+    """A state dict has other names than the network: ``network`` and ``state`` are kept."""
+
+    def __init__(self, message: str, network: nn.Module, state: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.network, self.state = network, state
 
 
 def load_state_dict(
@@ -116,8 +124,8 @@ def load_strict(
     Raises
     ------
     WeightsError
-        With a few of the missing, unexpected and misshapen tensors, and whose weights they look
-        like.
+        With a few of the missing, unexpected and misshapen tensors; a :class:`MismatchError` where
+        names differ.
     """
     expected = network.state_dict()
     missing = [
@@ -136,9 +144,8 @@ def load_strict(
     faults = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
     if any(faults.values()):
         lines = [f"  {len(f)} {what}: {_summarize(f)}" for what, f in faults.items() if f]
-        if missing or unexpected:
-            lines += [f"  {hint}" for hint in diagnosis.diagnose_mismatch(network, state)]
-        raise WeightsError(f"{label}: does not fit the network.\n" + "\n".join(lines))
+        text = f"{label}: does not fit the network.\n" + "\n".join(lines)
+        raise MismatchError(text, network, state) if missing or unexpected else WeightsError(text)
     network.load_state_dict(dict(state), strict=False)
 
 

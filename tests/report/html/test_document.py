@@ -75,7 +75,7 @@ def test_rows_scores_and_intervals(small):
     heads = [own for own in read.each("th") if "aria-sort" in own]
     assert [own["aria-sort"] for own in heads].count("descending") == 1
     assert len(read.each("button")) == len(heads)  # every column has one
-    assert "95 % intervals: bootstrap over clips within folds." in read.shown
+    assert "95 % intervals: binomial, logit scale, over clips within folds." in read.shown
 
 
 def test_points_stand_where_the_scores_are(small):
