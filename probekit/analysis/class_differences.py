@@ -131,7 +131,7 @@ class ClassDifferences:
         return (
             f"Difference in {self.score_name} of each class of {self.first.results[0]['task']}, "
             f"{self.first.label} less {self.second.label}, on the {self.clips:,} test clips that "
-            f"both scored{self._folds}, with 95 % intervals (Student's t, paired bootstrap's errors). "
+            f"both scored{self._folds}, with 95 % intervals (Student's t, bootstrap's errors). "
             "Filled: beyond "
             f"chance at the 5 % level ({how}, "
             f"corrected for {tested} classes after {_CORRECTION_TEXT[self.correction]}{aside})."
