@@ -4,8 +4,10 @@ import bz2
 import gzip
 import io
 import json
+import re
 import zipfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ _ROLES = {
     "count": ("count", "play_count", "plays", "playcount", "weight", "listens"),
 }
 _PLAYLIST_KEYS = ("id", "songs")
+_JSON_CHARACTERS = 1 << 22  # read at once
+_MANGLED = re.compile(r"\d([.,]\d+)?E\+\d+")  # as spreadsheets write long numbers
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class ListeningLogs:
 
     Attributes
     ----------
-    counts : scipy.sparse.csr_matrix, shape (users, items), float64
+    counts : scipy.sparse.csr_matrix, shape (users, items), float32
         Equal pairs are summed.
     users, items : numpy.ndarray of str
         Their ids, as text.
@@ -62,9 +66,8 @@ class ListeningLogs:
         """
         logs = self
         while True:
-            cells = logs.counts > 0
-            users = np.asarray(cells.sum(axis=1)).ravel() >= user_items
-            items = np.asarray(cells.sum(axis=0)).ravel() >= item_users
+            users = logs.counts.getnnz(axis=1) >= user_items
+            items = logs.counts.getnnz(axis=0) >= item_users
             if users.all() and items.all():
                 return logs
             logs = logs.subset(np.flatnonzero(users), np.flatnonzero(items))
@@ -76,7 +79,10 @@ class ListeningLogs:
 
 
 def read_logs(
-    path: str | Path, columns: Sequence[str] = (), exclude: Sequence[str] = ()
+    path: str | Path,
+    columns: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    progress: Callable[[int], None] | None = None,
 ) -> ListeningLogs:
     """Read listening logs.
 
@@ -91,6 +97,8 @@ def read_logs(
         their names, else the first three. Without a count every line counts 1.
     exclude : sequence of str
         Ids of items to leave out.
+    progress : callable, optional
+        Called with the number of pairs that were read.
 
     Returns
     -------
@@ -106,24 +114,58 @@ def read_logs(
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file of listening logs")
+    users, items, counts = _Codes(), _Codes(frozenset(exclude)), []
     try:
-        frames = list(_read_playlists(path) if _is_json(path) else _read_triplets(path, columns))
-    except (OSError, EOFError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        for chunk in _read_playlists(path) if _is_json(path) else _read_triplets(path, columns):
+            codes = items.encode(chunk["item"])
+            rows = np.flatnonzero(codes >= 0)
+            users.add(users.encode(chunk["user"].iloc[rows]))
+            items.add(codes[rows])
+            counts.append(chunk["count"].to_numpy(np.float32)[rows])
+            if progress:
+                progress(sum(map(len, counts)))
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise DataError(f"{path}: damaged or not text ({error})") from error
-    table = pd.concat(frames, ignore_index=True)
-    if exclude:
-        table = table[~table["item"].isin(set(exclude))]
-    if table.empty:
+    values = np.concatenate(counts) if counts else np.zeros(0, np.float32)
+    if not len(values):
         raise DataError(f"{path}: no pair of user and item")
-    users, user_ids = pd.factorize(table["user"])
-    items, item_ids = pd.factorize(table["item"])
-    counts = scipy.sparse.coo_matrix(
-        (table["count"].to_numpy(np.float64), (users, items)), (len(user_ids), len(item_ids))
+    matrix = scipy.sparse.coo_matrix(
+        (values, (users.joined(), items.joined())), (len(users.ids), len(items.ids))
     ).tocsr()  # equal pairs are summed
-    for name, ids in (("user", user_ids), ("item", item_ids)):
+    for name, ids in (("user", users.ids), ("item", items.ids)):
         if len(ids) < 2:
-            raise DataError(f"{path}: one {name} only ({ids[0]!r}); check --columns")
-    return ListeningLogs(counts, np.asarray(user_ids, str), np.asarray(item_ids, str), sha256(path))
+            raise DataError(f"{path}: one {name} only ({next(iter(ids))!r}); check --columns")
+    return ListeningLogs(matrix, users.as_array(), items.as_array(), sha256(path))
+
+
+class _Codes:
+    """Numbers of ids in the order in which they occur."""
+
+    def __init__(self, excluded: frozenset[str] = frozenset()) -> None:
+        self.ids: dict[str, int] = {}
+        self._excluded = excluded
+        self._parts: list[np.ndarray[Any, Any]] = []
+
+    def encode(self, texts: pd.Series) -> np.ndarray[Any, Any]:
+        """Return the number of each id, -1 for an excluded one."""
+        codes, unique = pd.factorize(texts)
+        known = [
+            -1 if text in self._excluded else self.ids.setdefault(text, len(self.ids))
+            for text in unique
+        ]
+        return np.asarray(known, np.int32)[codes] if len(codes) else np.zeros(0, np.int32)
+
+    def add(self, codes: np.ndarray[Any, Any]) -> None:
+        """Add numbers of some lines."""
+        self._parts.append(codes)
+
+    def joined(self) -> np.ndarray[Any, Any]:
+        """Return the numbers of all lines."""
+        return np.concatenate(self._parts)
+
+    def as_array(self) -> np.ndarray[Any, Any]:
+        """Return all ids."""
+        return np.asarray(list(self.ids), str)
 
 
 @contextmanager
@@ -148,23 +190,51 @@ def _is_json(path: Path) -> bool:
 
 
 def _read_playlists(path: Path) -> Iterator[pd.DataFrame]:
-    """Read playlists; each is a user who has each of its songs once."""
+    """Read playlists, some at once; each is a user who has each of its songs once."""
+    number = 0
     with _open_text(path) as stream:
-        try:
-            playlists = json.load(stream)
-        except ValueError as error:
-            raise DataError(f"{path}: not JSON ({error})") from error
-    for number, playlist in enumerate(playlists, start=1):
-        if not isinstance(playlist, dict) or not set(_PLAYLIST_KEYS) <= playlist.keys():
-            raise DataError(f"{path}: entry {number} must have the keys id and songs")
-    lengths = [len(playlist["songs"]) for playlist in playlists]
-    yield pd.DataFrame(
-        {
-            "user": np.repeat([str(playlist["id"]) for playlist in playlists], lengths),
-            "item": [str(song) for playlist in playlists for song in playlist["songs"]],
-            "count": np.ones(sum(lengths)),
-        }
-    )
+        for playlists in _parse_list(path, stream):
+            for number, playlist in enumerate(playlists, start=number + 1):  # noqa: B020
+                if not isinstance(playlist, dict) or not set(_PLAYLIST_KEYS) <= playlist.keys():
+                    raise DataError(f"{path}: entry {number} must have the keys id and songs")
+                if not isinstance(playlist["songs"], list):
+                    raise DataError(f"{path}: entry {number}: songs must be a list")
+            songs = [list(dict.fromkeys(map(str, playlist["songs"]))) for playlist in playlists]
+            users = np.repeat(
+                [str(playlist["id"]) for playlist in playlists], list(map(len, songs))
+            )
+            items = [song for row in songs for song in row]
+            yield pd.DataFrame({"user": users, "item": items, "count": np.ones(len(items))})
+
+
+def _parse_list(path: Path, stream: IO[str]) -> Iterator[list[Any]]:
+    """Yield the entries of a JSON list in parts, so that no more than a part is in memory."""
+    decoder, end = json.JSONDecoder(), False
+    entries: list[Any] = []
+    text = stream.read(_JSON_CHARACTERS).lstrip()[1:]  # after the bracket
+    while not end:
+        part = stream.read(_JSON_CHARACTERS)
+        is_last, text, place = not part, text + part, 0
+        while True:
+            while place < len(text) and text[place] in " \t\r\n,":
+                place += 1
+            if place < len(text) and text[place] == "]":
+                end = True
+                break
+            try:
+                entry, place = decoder.raw_decode(text, place)
+            except ValueError as error:  # cut off by the end of the part
+                if is_last:
+                    raise DataError(
+                        f"{path}: not JSON, or cut off, after entry {len(entries):,} of the last "
+                        f"part ({error})"
+                    ) from error
+                break
+            entries.append(entry)
+        text = text[place:]
+        if entries:
+            yield entries
+        entries = []
 
 
 def _read_triplets(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
@@ -230,7 +300,19 @@ def _find_columns(
         if name in lowered
     }
     if {"user", "item"} <= by_name.keys():
+        others = [name for place, name in enumerate(names) if place not in by_name.values()]
+        if others and "count" not in by_name:
+            raise DataError(
+                f"{path}: line 1 has no column of counts ({', '.join(names)}). Name it with "
+                f"--columns {names[by_name['user']]},{names[by_name['item']]},COUNT; or, if every "
+                f"line is one play, --columns {names[by_name['user']]},{names[by_name['item']]}"
+            )
         return by_name, True
+    if lowered in ([str(k) for k in range(len(names))], ["", *map(str, range(len(names) - 1))]):
+        raise DataError(
+            f"{path}: line 1 ({', '.join(names)}) looks like a header of numbers, not like data. "
+            "Remove it, or name the columns in it"
+        )
     if len(names) >= 3 and not _is_number(names[2]):
         raise DataError(
             f"{path}: line 1 ({_first_fields(names)}) is neither a header with columns user, item "
@@ -245,9 +327,16 @@ def _check_chunk(
     """Return user, item and count of some lines; DataError with the first bad line."""
     table = pd.DataFrame({role: chunk[place] for role, place in places.items()})
     for role in ("user", "item"):
-        empty = np.flatnonzero(table[role].isna() | (table[role].str.strip() == ""))
-        if len(empty):
-            raise DataError(f"{path}, line {first_line + empty[0]}: no {role}")
+        for text in table[role].unique():  # of which there are fewer than lines
+            if not isinstance(text, str) or not text.strip():
+                line = first_line + np.flatnonzero((table[role] == text) | table[role].isna())[0]
+                raise DataError(f"{path}, line {line}: no {role}")
+            if text[0].isdigit() and _MANGLED.fullmatch(text):
+                line = first_line + np.flatnonzero(table[role] == text)[0]
+                raise DataError(
+                    f"{path}, line {line}: {role} {text!r} is a number that a spreadsheet has "
+                    "shortened, so that different ids may be one now. Export the ids as text"
+                )
     if "count" not in table:
         return table.assign(count=1.0)
     counts = pd.to_numeric(table["count"], errors="coerce").to_numpy(np.float64)
