@@ -1,6 +1,6 @@
 """One training run: its settings, its id, and the notes beside its score."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
@@ -19,6 +19,7 @@ from probekit.metrics import metrics, per_class
 from probekit.metrics.metrics import Metric
 from probekit.parallel import resources
 from probekit.scores import result_builder, store
+from probekit.scores.predictions import Predictions
 from probekit.scores.store import Source
 from probekit.tasks import leakage, subsample
 from probekit.tasks.splits import Split
@@ -32,6 +33,11 @@ from probekit.training.task_data import TrainingTask
 _INTERVAL = [0.95, 1000, 0, 2]
 """Part of a training's name: that of the first trainings, since how a score is judged is no reason
 to train again."""
+
+
+_FRONTEND_CLIPS = 2000
+"""Training clips, at most, that constants of a front-end are estimated from."""
+_FRONTEND_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,15 @@ class RunConfig:
     def make_streams(self, split: Split, student: Student) -> dict[str, TrainBatches]:
         """Return the streams of batches of a fold."""
         return {LABELED: self.labeled_batches(split)}
+
+    @property
+    def loss(self) -> str:
+        """What is minimized, as ``target`` of :func:`probekit.training.losses.task_loss`."""
+        return self.task.clips.target
+
+    def evaluate(self, predictions: Predictions) -> dict[str, Any]:
+        """Return further entries of the result's settings, from the predictions of test clips."""
+        return {}
 
     @property
     def sources(self) -> list[Source]:
@@ -223,6 +238,7 @@ class RunConfig:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             student = self.build_student()
+            student.fit_frontend(self._frontend_waves(split))
             objective = self.make_objective(student)
         valid = self._evaluation_set(split.valid) if len(split.valid) else None
         is_defined = is_metric_defined(metric, task.targets[split.valid], task)
@@ -231,7 +247,7 @@ class RunConfig:
             streams=self.make_streams(split, student),
             recipe=recipe,
             metric=metric,
-            target=task.clips.target,
+            target=self.loss,
             n_classes=len(task.clips.class_names),
             valid=valid,
             test=self._evaluation_set(split.test) if recipe.score_test else None,
@@ -239,6 +255,15 @@ class RunConfig:
             seed=self.seed,
         )
         return student, job
+
+    def _frontend_waves(self, split: Split) -> Iterator[torch.Tensor]:
+        """Return crops that cover a fold's training clips, or some of them if there are many."""
+        rows = self.task.audio_rows[split.train]
+        step = -(-len(rows) // _FRONTEND_CLIPS)
+        batches = dataloader.evaluation_batches(
+            self.task.audio, None, rows[::step], self.task.crop_length, _FRONTEND_BATCH
+        )
+        return (batch.waves for batch in batches)
 
     def labeled_batches(self, split: Split) -> TrainBatches:
         """Return batches of a fold's training clips."""

@@ -1,6 +1,6 @@
 """Base class of students: an encoder from sound to an embedding, and a decoder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -115,6 +115,15 @@ class Student(nn.Module):
             with torch.no_grad():
                 return self.embed(features)
         return self.embed(features)
+
+    def fit_frontend(self, waves: Iterable[Tensor]) -> None:
+        """Set constants of the front-end from training clips; by default there are none.
+
+        Parameters
+        ----------
+        waves : iterable of Tensor, shape (clips, samples)
+            Batches of crops; not read where there are no such constants.
+        """
 
     def frontend(self, waves: Tensor) -> Tensor:
         """Return the input of :meth:`embed` for waveforms, shape (clips, samples)."""

@@ -5,15 +5,22 @@ A student can also be a class of the user, ``module:Class``: a torch module buil
 ``decode(embedding)``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from probekit.audio.timegrid import FrameGrid
 from probekit.errors import ProbekitError
-from probekit.extractors.networks import cf, harmonic_cnn, resnet50v2, short_chunk
+from probekit.extractors.networks import (
+    artist_net,
+    cf,
+    harmonic_cnn,
+    resnet50v2,
+    short_chunk,
+)
 from probekit.extractors.students import torch_module
 from probekit.extractors.students.base import PooledLinear, Student
 from probekit.utils.suggest import unknown_name_error
@@ -112,6 +119,73 @@ class CFStudent(Student):
         return lambda embedding: embedding.mean(1), self.network.dense
 
 
+class ArtistNet(Student):
+    """The network of kim2018; one embedding of ``branches · width`` a segment of 1 s.
+
+    With several branches, one for each target, the first is that of the task's labels.
+    """
+
+    network: artist_net.Network
+    rate = artist_net.SAMPLE_RATE
+    crop = Fraction(artist_net.FRAMES * artist_net.HOP_LENGTH, artist_net.SAMPLE_RATE)
+    min_samples = artist_net.MIN_FRAMES * artist_net.HOP_LENGTH
+    classifier_prefix = "dense."
+
+    def __init__(self, classes: int, width: int = artist_net.WIDTH, branches: int = 1) -> None:
+        for name, value, least in (("width", width, 16), ("branches", branches, 1)):
+            if value < least:
+                raise ProbekitError(f"network artist-net: {name} must be >= {least}, got {value}")
+        params = {"width": width, **({"branches": branches} if branches > 1 else {})}
+        network = artist_net.Network(classes, width, branches)
+        super().__init__("artist-net", params, classes, branches * width, network)
+
+    def frames(self, samples: int) -> tuple[FrameGrid, int]:
+        """Return one frame for segments of which each overlaps half of the one before it."""
+        self.check_length(samples)
+        length = Fraction(samples, self.rate)
+        spectra = samples // artist_net.HOP_LENGTH
+        hop = Fraction(spectra // 2 * artist_net.HOP_LENGTH, self.rate)
+        return FrameGrid(hop, length / 2, length), 1
+
+    def fit_frontend(self, waves: Iterable[Tensor]) -> None:
+        """Set mean and standard deviation of each mel band to those of crops."""
+        count, total, squares = 0, torch.zeros(artist_net.N_MELS).double(), torch.zeros(1).double()
+        for batch in waves:
+            levels = self.network.mel(batch).double().flatten(0, 1)
+            count += len(levels)
+            total = total + levels.sum(0)
+            squares = squares + levels.square().sum(0)
+        if count:
+            mean = total / count
+            variance = (squares / count - mean.square()).clamp(min=0)
+            self.network.mean.copy_(mean)
+            self.network.scale.copy_(variance.sqrt().clamp(min=1e-3))  # of silence: 0
+
+    def frontend(self, waves: Tensor) -> Tensor:
+        """Return standardized mel spectra, shape (clips, 1, spectra, 128)."""
+        return self.network.spectra(waves)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Return embeddings, shape (clips, 1, branches · width)."""
+        return self.network.encode_spectra(features)[:, None]
+
+    def original_logits(self, embedding: Tensor) -> Tensor:
+        """Return logits, shape (clips, classes)."""
+        return self.network.decode(embedding.mean(1))
+
+    def decoder(self, features: int) -> PooledLinear:
+        """Return a linear layer on the mean over time."""
+        return PooledLinear(features, self.classes)
+
+    def remove_classifier(self) -> None:
+        """Remove the linear layer."""
+        self.network.dense = nn.Identity()  # type: ignore[assignment]
+
+    def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
+        """Return the linear layer and the function of its input."""
+        return lambda embedding: embedding.mean(1)[:, : self.network.width], self.network.dense
+
+
 class ShortChunk(Student):
     """The small CNN of :mod:`probekit.extractors.networks.short_chunk`; four frames a second."""
 
@@ -202,12 +276,14 @@ class ResNetStudent(Student):
 
 
 _STUDENTS: dict[str, Callable[..., Student]] = {
+    "artist-net": ArtistNet,
     "harmonic-cnn": HarmonicStudent,
     "cf-net": CFStudent,
     "resnet50v2": ResNetStudent,
     "short-chunk": ShortChunk,
 }
 _PARAMS: dict[str, tuple[str, ...]] = {
+    "artist-net": ("width", "branches"),
     "harmonic-cnn": (),
     "cf-net": ("width",),
     "resnet50v2": ("width",),
