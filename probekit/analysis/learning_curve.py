@@ -21,10 +21,11 @@ from probekit.scores.groups import (
 )
 
 _NO_TERMS = ("fold", "epoch", "phase", "lr", "best")
-_SCORES = ("valid_score", "test_score")
+_SCORES = ("train_score", "valid_score", "test_score")
 _TITLES = {
     "loss": "training loss",
     "valid_loss": "validation loss",
+    "train_score": "training",
     "valid_score": "validation",
     "test_score": "test",
 }
@@ -171,7 +172,26 @@ def learning_curve(
     DataError
         If there is no such run, one has no history, or they are of several tasks or metrics.
     """
-    groups = disambiguate_labels([resolve_run(name, task, reports) for name in runs])
+    return curve_of_groups(disambiguate_labels([resolve_run(name, task, reports) for name in runs]))
+
+
+def curve_of_groups(
+    groups: Sequence[RunGroup], quantities: Sequence[str] | None = None
+) -> LearningCurve:
+    """Collect the histories of run groups, as :func:`learning_curve` does.
+
+    Parameters
+    ----------
+    groups : sequence of RunGroup
+        With different labels.
+    quantities : sequence of str, optional
+        Names of quantities, for example ``test_score``; by default all.
+
+    Raises
+    ------
+    DataError
+        If one has no history or no such quantity, or they are of several tasks or metrics.
+    """
     tasks = sorted({group.results[0]["task"] for group in groups})
     if len(tasks) > 1:
         raise DataError(f"learning curves must be of one task, got {', '.join(tasks)}")
@@ -181,6 +201,10 @@ def learning_curve(
                 f"{group.label}: no epochs are stored: only runs of train and distill have some"
             )
     series = [each for group in groups for each in _group_series(group)]
+    if quantities is not None:
+        series = [each for each in series if each.quantity in quantities]
+        if not series:
+            raise DataError(f"no epochs with {', '.join(quantities)} are stored")
     return LearningCurve(
         task=tasks[0],
         metric=common_metric(groups),

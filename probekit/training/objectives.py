@@ -28,9 +28,12 @@ class Objective(nn.Module):
     ----------
     streams : tuple of str
         Streams of batches that a step reads. A phase of the recipe may leave some out.
+    logits : Tensor or None
+        Of the last step's labeled clips, detached; for the training accuracy of learning curves.
     """
 
     streams: ClassVar[tuple[str, ...]] = (LABELED,)
+    logits: Tensor | None = None
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Return the terms of the loss of a step, each with its weight; ``loss`` is the task's.
@@ -98,6 +101,7 @@ class Supervised(Objective):
         batch = batches[LABELED]
         assert batch.targets is not None
         logits, embedding = self.model(batch.waves, batch.frames)
+        self.logits = logits.detach()
         loss = losses.task_loss(logits, batch.targets, self.target)
         penalty = torch.zeros_like(loss)
         if self.penalty is not None:
@@ -167,13 +171,16 @@ class Contrastive(Objective):
         assert labeled.targets is not None
         if unlabeled is None:
             logits = self.student(labeled.waves)
+            self.logits = logits.detach()
             loss = losses.task_loss(logits, labeled.targets, self.target)
             return {"loss": loss, "contrastive": torch.zeros_like(loss)}
         halves = self._split(labeled.waves, unlabeled.waves)
         augmented = [self.augment(halves[k], halves[1 - k]) for k in (0, 1)]
         parts = [labeled.waves, halves[0], augmented[0], halves[1], augmented[1]]
         first, *vectors = self._encode(parts)
-        loss = losses.task_loss(self.student.decode(first), labeled.targets, self.target)
+        logits = self.student.decode(first)
+        self.logits = logits.detach()
+        loss = losses.task_loss(logits, labeled.targets, self.target)
         projected = self._project(vectors)
         first_half, second_half = (
             losses.nt_xent(projected[k], projected[k + 1], self.temperature, cross=self.cross)

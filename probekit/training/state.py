@@ -81,6 +81,11 @@ class TrainingJob:
     seed: int
     test: EvaluationSet | None = None
 
+    @property
+    def scores_training(self) -> bool:
+        """Whether the history has the training accuracy: beside a test accuracy."""
+        return self.test is not None and self.metric.name == "accuracy" and self.target == "single"
+
     def streams_at(self, epoch: int) -> dict[str, TrainBatches]:
         """Return the streams that an epoch (from 0) reads."""
         names = self.recipe.phases[self.recipe.phase_at(epoch)].streams
@@ -95,9 +100,10 @@ class TrainingHistory:
     ----------
     epochs : list of dict
         Per epoch: ``epoch`` and ``phase`` (from 1), ``lr``, the objective's terms (means over the
-        training crops, each times its weight), ``valid_loss``, ``valid_score`` (metric on the
-        validation clips; None if undefined or infinite), ``test_score`` if test clips are scored,
-        and ``best`` (best epoch so far).
+        training crops, each times its weight), ``train_score`` (accuracy on the training crops as
+        the steps read them, where test clips are scored by accuracy), ``valid_loss``,
+        ``valid_score`` (metric on the validation clips; None if undefined or infinite),
+        ``test_score`` if test clips are scored, and ``best`` (best epoch so far).
     best_epoch : int
         Selected epoch, from 1; 0 if none could be selected.
     """

@@ -18,6 +18,7 @@ from probekit.errors import DataError, ProbekitError
 from probekit.parallel import resources
 from probekit.training import losses
 from probekit.training.dataloader import Batch, TrainBatches
+from probekit.training.objectives import LABELED
 from probekit.training.schedules import Phase
 from probekit.training.state import (
     CHECKPOINT,
@@ -228,6 +229,7 @@ class _Loop:
             self._start_phase(recipe.phases[phase])
         torch.manual_seed(_derive_seed(self.job.seed, epoch, self.rank))
         terms = self._train(epoch)
+        term_names = [name for name in terms if not name.endswith("_score")]
         valid, valid_score = self._evaluate(self.job.valid)
         done, valid_loss = epoch + 1, valid.loss if valid else None
         if valid_loss is not None and not np.isfinite(valid_loss):
@@ -255,7 +257,7 @@ class _Loop:
                 self.objective.state_dict(), self.optimizer.state_dict(), self.scaler.state_dict()
             )
             if self._callback is not None:
-                self._callback(done, recipe.epochs, _summarize_epoch(history, list(terms)))
+                self._callback(done, recipe.epochs, _summarize_epoch(history, term_names))
 
     def _train(self, epoch: int) -> dict[str, float]:
         """Take the steps of an epoch; return the means of the terms over crops."""
@@ -275,11 +277,12 @@ class _Loop:
                 self.scaler.scale(total).backward()
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
-                if not names:
-                    names, sums = list(terms), torch.zeros(len(terms) + 1, device=self.device)
                 crops = torch.tensor(float(len(next(iter(batches.values())))), device=self.device)
-                values = [term.detach().float() * crops for term in terms.values()]
-                sums += torch.stack([*values, crops])
+                values = {name: term.detach().float() * crops for name, term in terms.items()}
+                values |= self._count_correct(batches)
+                if not names:
+                    names, sums = list(values), torch.zeros(len(values) + 1, device=self.device)
+                sums += torch.stack([*values.values(), crops])
                 if self.device.type == "cpu" or index % _CHECK_EVERY == 0 or index == steps - 1:
                     self._check_finite(sums, epoch, index, steps)
         finally:
@@ -290,6 +293,14 @@ class _Loop:
             self._check_finite(sums, epoch, steps - 1, steps)
         *totals, crops_seen = sums.tolist()
         return {name: total / crops_seen for name, total in zip(names, totals, strict=True)}
+
+    def _count_correct(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
+        """Return how many labeled crops of a step were classified correctly, where that is kept."""
+        logits = self.objective.logits
+        targets = batches[LABELED].targets if LABELED in batches else None
+        if not self.job.scores_training or logits is None or targets is None:
+            return {}
+        return {"train_score": (logits.argmax(1) == targets).sum().float()}
 
     def _repeat(self, stream: TrainBatches, epoch: int) -> Generator[Batch, None, None]:
         """Read a stream's batches of an epoch, again and again, each time in another order."""

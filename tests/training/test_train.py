@@ -75,6 +75,8 @@ def test_the_last_epoch_of_lee2021_and_its_test_scores(go):
     assert [epoch["contrastive"] > 0 for epoch in history] == [False, True, True]  # warm-up
     assert history[-1]["test_score"] == pytest.approx(fold["score"])
     assert all(epoch["valid_score"] is None for epoch in history)
+    counts = [12 * epoch["train_score"] for epoch in history]  # of 12 training crops
+    assert counts == pytest.approx(np.round(counts)) and 0 < max(counts) <= 12
 
 
 class Killed(Exception):

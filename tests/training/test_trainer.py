@@ -499,3 +499,29 @@ def test_a_clip_without_chunks_has_no_score():
     mean.add(torch.tensor([9, 9]), torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=torch.float64))
     values = mean.means()
     assert np.isnan(values[0]).all() and values[1].tolist() == [0.5, 1.0]
+
+
+def test_training_accuracy_beside_a_test_accuracy(tmp_path):
+    """A rate of almost nothing: every step sees the initial network."""
+
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(SAMPLES, CLASSES)
+
+        def forward(self, waves, frames):
+            return self.layer(waves), waves[:, None]
+
+    recipe = TrainingRecipe("mine", (Phase(2, "adam", 1e-12),), batch_size=6, weight_decay=0.0)
+    job = make_job(recipe, penalty=False)
+    job.objective = Supervised(Linear(), "single")
+    data = job.streams[LABELED]
+    with torch.inference_mode():
+        right = job.objective.model(data.waves, None)[0].argmax(1) == data.targets
+    history = trainer.fit(job, tmp_path / "without", device="cpu")
+    assert "train_score" not in history.epochs[0]  # nobody asked for test scores
+    job.test = job.valid
+    history = trainer.fit(job, tmp_path / "with", device="cpu")
+    scores = [epoch["train_score"] for epoch in history.epochs]
+    assert scores == 2 * [right.double().mean().item()]
+    assert history.epochs[0]["test_score"] == history.epochs[0]["valid_score"]
