@@ -189,7 +189,7 @@ def format_interval(interval: Mapping[str, Any]) -> str:
 
 def format_detectable(value: float, metric: str) -> str:
     """Return a smallest difference to be found; of a share at most 1, where none is found."""
-    unbounded = metric in ("log-loss", "mae", "r2", "d-prime")
+    unbounded = metric in ("log-loss", "mae", "r2", "r2-weighted", "d-prime")
     return f"{value:.3f}" if value <= 1 or unbounded else "> 1"
 
 

@@ -194,6 +194,8 @@ def make_resampled_metric(metric: Metric, targets: Array, scores: Array) -> Resa
         return _weighted_mean_of_ratios(hits, total, actual.astype(float))
     if kind == "r2":
         return _r2(targets, scores)
+    if kind == "r2-weighted":
+        return _r2_weighted(targets, scores)
     return _repeat_clips(metric.score, targets, scores)
 
 
@@ -272,6 +274,22 @@ def _weighted_mean_of_ratios(
         ratios = above / np.where(below > 0, below, 1)
         with np.errstate(invalid="ignore"):
             return np.asarray((ratios * weight).sum(axis=1) / weight.sum(axis=1))
+
+    return rescore
+
+
+def _r2_weighted(targets: Array, scores: Array) -> ResampledMetric:
+    """Prepare the R² of all targets together, by sums about their mean."""
+    centered = np.asarray(targets, np.float64) - targets.mean(axis=0)
+    sums = [(centered**2).sum(1), ((targets - scores) ** 2).sum(1)]
+    columns = np.column_stack([centered, *sums])
+
+    def rescore(counts: Array) -> Array:
+        drawn = _sum_drawn(counts, columns)
+        squares, residual = drawn[:, -2], drawn[:, -1]
+        variation = squares - (drawn[:, :-2] ** 2).sum(1) / counts.sum(axis=1)
+        varies = variation > _ROUNDING * squares
+        return np.where(varies, 1 - residual / np.where(varies, variation, 1), np.nan)
 
     return rescore
 

@@ -199,7 +199,9 @@ def _scale(kind: str) -> str:
     """Return the scale on which errors of a metric are closest to symmetric."""
     if kind in ("log-loss", "mae"):
         return "log"
-    return {"r2": "log(1 - R²)", "d-prime": ""}.get(kind, "logit")
+    if kind in ("r2", "r2-weighted"):
+        return "log(1 - R²)"
+    return {"d-prime": ""}.get(kind, "logit")
 
 
 def _ends(scale: str, score: float, error: float) -> tuple[float, float]:

@@ -267,6 +267,12 @@ def _r2(targets: Array, scores: Array) -> Array:
         return np.where(total > 0, 1 - residual / total, np.nan)
 
 
+def _r2_weighted(targets: Array, scores: Array) -> float:
+    """Return the coefficient of determination of all targets together; NaN if none varies."""
+    total = ((targets - targets.mean(axis=0)) ** 2).sum()
+    return float(1 - ((targets - scores) ** 2).sum() / total) if total > 0 else float("nan")
+
+
 def _mae(targets: Array, scores: Array) -> Array:
     return np.asarray(np.abs(targets - scores).mean(axis=0))
 
@@ -349,6 +355,7 @@ METRICS = {
             needs_probabilities=True,
         ),
         Metric("r2", "R²", _NUMBERS, partial(_mean, _r2), _r2, pooled=False),
+        Metric("r2-weighted", "R² weighted by variance", _NUMBERS, _r2_weighted, _r2, pooled=False),
         Metric(
             "mae",
             "mean absolute error",

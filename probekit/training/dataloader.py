@@ -17,7 +17,7 @@ from probekit.utils.suggest import unknown_name_error
 
 Rows = npt.NDArray[np.int64]
 
-CHUNK_POLICIES = ("cover", "won")
+CHUNK_POLICIES = ("cover", "won", "middle")
 WON_CHUNKS_PER_CLIP = 16
 """Chunks per clip that the code of Won et al. (2020) scores."""
 _QUEUE_SIZE = 4  # batches that wait for the network
@@ -206,10 +206,10 @@ def evaluation_batches(
         Samples per chunk.
     batch_size : int >= 1
         Chunks per batch; those of one clip may be in two batches.
-    policy : {"cover", "won"}
+    policy : {"cover", "won", "middle"}
         ``cover``: as few evenly spaced chunks as cover a clip. ``won``: 16 chunks that start every
         ``(clip_length - chunk_length) // 16`` samples, so that the end of the clip is not reached.
-        Clips no longer than a chunk have one.
+        ``middle``: one chunk in the middle. Clips no longer than a chunk have one.
     pin : bool
         Whether batches are in page-locked memory, for CUDA.
 
@@ -247,6 +247,8 @@ def chunk_starts(clip_length: int, chunk_length: int, policy: str = "cover") -> 
     spare = max(0, clip_length - chunk_length)
     if not spare:
         return np.zeros(1, np.int64)
+    if policy == "middle":
+        return np.array([spare // 2])
     if policy == "won":
         return np.arange(WON_CHUNKS_PER_CLIP) * (spare // WON_CHUNKS_PER_CLIP)
     count = -(-clip_length // chunk_length)

@@ -24,6 +24,9 @@ from probekit.training.state import TrainingHistory, TrainingJob
 
 FoldCallback = Callable[[str, int, int, str], None]
 
+_HEADS = {"cosine": "regression", "distribution": "single"}
+"""What the outputs of a trained extractor are, for losses that are no kind of task."""
+
 
 @dataclass(frozen=True)
 class FoldResult:
@@ -97,7 +100,7 @@ def run_folds(
         sources=config.sources,
         dim=config.build_student().dim,
         probe=f"student:{task.network}",
-        settings=_settings(config, results[-1]),
+        settings=_settings(config, results[-1]) | config.evaluate(predictions),
         steps=[],
         # a label that was made from the settings has the recipe already
         preset=config.recipe.name if config.name and config.recipe.name != "default" else "",
@@ -187,7 +190,7 @@ def train_fold(
             folder,
             student,
             classes=task.clips.class_names,
-            target=task.clips.target,
+            target=_HEADS.get(config.loss, config.loss),
             crop=config.crop,
             description=f"{task.network}, {config.label}, {task.card.name}",
             run=config.id,

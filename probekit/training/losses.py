@@ -17,14 +17,19 @@ def task_loss(logits: Tensor, targets: Tensor, target: str) -> Tensor:
         Outputs of a network.
     targets : Tensor
         Class indices, shape (batch,); 0 and 1, or real values, shape (batch, classes).
-    target : {"single", "multi", "regression"}
-        Cross-entropy, binary cross-entropy of each class, or squared error.
+    target : {"single", "multi", "regression", "cosine", "distribution"}
+        Cross-entropy, binary cross-entropy of each class, squared error, 1 - cosine, or
+        cross-entropy with probabilities, shape (batch, classes).
     """
     logits = logits.float()
     if target == "single":
         return functional.cross_entropy(logits, targets.long())
+    if target == "distribution":
+        return functional.cross_entropy(logits, targets.float())
     if target == "multi":
         return functional.binary_cross_entropy_with_logits(logits, targets.float())
+    if target == "cosine":
+        return 1 - functional.cosine_similarity(logits, targets.float()).mean()
     return functional.mse_loss(logits, targets.float())
 
 
@@ -62,11 +67,15 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float, *, cross: bool = 
 def to_scores(logits: Tensor, target: str) -> Tensor:
     """Return probabilities, or the values themselves for regression; float64 on the CPU.
 
+    For a cosine they are divided by their length.
+
     Scores of a clip are means of these over its chunks.
     """
     logits = logits.detach().cpu().double()
-    if target == "single":
+    if target in ("single", "distribution"):
         return torch.softmax(logits, dim=1)
+    if target == "cosine":
+        return functional.normalize(logits, dim=1)
     return torch.sigmoid(logits) if target == "multi" else logits
 
 

@@ -14,7 +14,7 @@ from probekit.errors import ProbekitError
 from probekit.utils.suggest import unknown_name_error
 
 Optimizer = Literal["adam", "sgd"]
-NAMES = ("default", "won", "hung2022", "lee2021", "lee2021-supervised")
+NAMES = ("default", "won", "hung2022", "lee2019", "lee2021", "lee2021-supervised")
 _F1 = "f1-samples"  # metric by which Won et al. select on DCASE2017
 _F1_BURN_IN = 10  # epochs before F1 selects
 
@@ -93,7 +93,7 @@ class TrainingRecipe:
         Number of epochs before the first that may be selected.
     max_valid_loss : float or None
         Epochs with a validation loss of at least this are never selected.
-    chunk_policy : {"cover", "won"}
+    chunk_policy : {"cover", "won", "middle"}
         Chunks that are scored; see :func:`probekit.training.dataloader.evaluation_batches`.
     patience : int or None
         Training stops after this many epochs without an improvement; None: never.
@@ -116,7 +116,7 @@ class TrainingRecipe:
     ties: Literal["first", "loss"] = "first"
     burn_in: int = 0
     max_valid_loss: float | None = None
-    chunk_policy: Literal["cover", "won"] = "cover"
+    chunk_policy: Literal["cover", "won", "middle"] = "cover"
     patience: int | None = None
     restore_best: bool = True
     score_test: bool = False
@@ -171,15 +171,17 @@ def get_recipe(
     the highest F1, from the eleventh on. That the phases are the same for DCASE2017 is not
     established. ``hung2022`` is the same but for the best epoch, which has the best metric on every
     task: the paper selects "based on the validation metric for each task", and takes the rest from
-    Won et al. ``lee2021`` has 20 epochs of Adam at 1e-4 without unlabeled clips, then 100 at 1e-5
-    with a new Adam; batches of 8 labeled and 32 unlabeled clips; no weight decay and no validation:
-    the last epoch is used, and test clips are scored after every epoch. ``lee2021-supervised`` has
-    200 epochs at 1e-4. On UrbanSound8K the paper has 10 epochs without unlabeled clips
-    (``--warm-up 10``).
+    Won et al. ``lee2019`` is that of a CF estimator, as far as the poster leaves it to us: batches
+    of 64, Adam at 1e-3, no weight decay, the epoch with the lowest validation loss, a patience of
+    10 epochs, and the middle of each clip in scoring. ``lee2021`` has 20 epochs of Adam at 1e-4
+    without unlabeled clips, then 100 at 1e-5 with a new Adam; batches of 8 labeled and 32 unlabeled
+    clips; no weight decay and no validation: the last epoch is used, and test clips are scored
+    after every epoch. ``lee2021-supervised`` has 200 epochs at 1e-4. On UrbanSound8K the paper has
+    10 epochs without unlabeled clips (``--warm-up 10``).
 
     Parameters
     ----------
-    name : {"default", "won", "hung2022", "lee2021", "lee2021-supervised"}
+    name : {"default", "won", "hung2022", "lee2019", "lee2021", "lee2021-supervised"}
         Name of the recipe.
     metric : str
         Metric of the task.
@@ -191,7 +193,8 @@ def get_recipe(
     lr : float > 0, optional
         Learning rate of the first phase; the others keep their ratio to it.
     warm_up : int >= 1, optional
-        Number of epochs of a first phase that leaves streams out, instead of the recipe's.
+        Number of epochs of a first phase that leaves streams out, instead of the recipe's; it is
+        part of ``epochs`` if both are given.
 
     Raises
     ------
@@ -202,26 +205,33 @@ def get_recipe(
         raise unknown_name_error("recipe", name, NAMES)
     if name.startswith("lee2021"):
         recipe = _lee2021(name)
+    elif name == "lee2019":
+        recipe = _lee2019()
     else:
         recipe = _default() if name == "default" else _won2020(name, metric)
-    if epochs is not None:
-        if epochs < len(recipe.phases):
-            raise ProbekitError(
-                f"--epochs must be >= {len(recipe.phases)} for recipe {name!r}, one per phase, got "
-                f"{epochs}"
-            )
-        recipe = replace(
-            recipe,
-            burn_in=min(recipe.burn_in * epochs // recipe.epochs, epochs - 1),
-            phases=_split_epochs(recipe.phases, epochs),
-        )
     if warm_up is not None:
-        first, *others = recipe.phases
-        if first.streams is None:
+        if recipe.phases[0].streams is None:
             raise ProbekitError(f"recipe {name!r} has no warm-up; leave --warm-up out")
         if warm_up < 1:
             raise ProbekitError(f"--warm-up must be >= 1 epoch, got {warm_up}")
-        recipe = replace(recipe, phases=(replace(first, epochs=warm_up), *others))
+    if epochs is not None:
+        first = warm_up or 1
+        fewest = first + len(recipe.phases) - 1
+        if epochs < fewest:
+            needed = "one per phase" if first == 1 else f"{first} of them without unlabeled clips"
+            raise ProbekitError(
+                f"--epochs must be >= {fewest} for recipe {name!r}, {needed}, got {epochs}"
+            )
+        burn_in = min(recipe.burn_in * epochs // recipe.epochs, epochs - 1)
+        if warm_up is None:
+            phases = _split_epochs(recipe.phases, epochs)
+        else:
+            others = _split_epochs(recipe.phases[1:], epochs - warm_up)
+            phases = (replace(recipe.phases[0], epochs=warm_up), *others)
+        recipe = replace(recipe, burn_in=burn_in, phases=phases)
+    elif warm_up is not None:
+        first_phase = replace(recipe.phases[0], epochs=warm_up)
+        recipe = replace(recipe, phases=(first_phase, *recipe.phases[1:]))
     if batch is not None:
         if batch < 2:  # pairs within a batch, and batch normalization, need two
             raise ProbekitError(f"--batch must be >= 2, got {batch}")
@@ -250,6 +260,18 @@ def describe_changes(recipe: TrainingRecipe, metric: str) -> list[str]:
 
 def _default() -> TrainingRecipe:
     return TrainingRecipe("default", (Phase(200, "adam", 1e-3),), ties="loss", patience=20)
+
+
+def _lee2019() -> TrainingRecipe:
+    return TrainingRecipe(
+        "lee2019",
+        (Phase(200, "adam", 1e-3),),
+        batch_size=64,
+        weight_decay=0.0,
+        select="loss",
+        chunk_policy="middle",
+        patience=10,
+    )
 
 
 def _lee2021(name: str) -> TrainingRecipe:

@@ -16,6 +16,7 @@ from probekit.extractors.load import Spec
 from probekit.extractors.students.base import Student
 from probekit.extractors.weights.source import validate_overrides
 from probekit.scores import store
+from probekit.scores.predictions import Predictions
 from probekit.scores.store import Result
 from probekit.tasks.splits import Split
 from probekit.tasks.task_clips import resolve_clips
@@ -31,6 +32,7 @@ from probekit.training.objectives import (
 )
 from probekit.training.run_config import RunConfig, TrainerConfig
 from probekit.training.runner import Progress, Runner, check_options
+from probekit.training.target_clips import LOSSES, TargetClips, check_alone, with_targets
 from probekit.training.unlabeled_clips import OWN_CLIPS, UnlabeledClips, open_unlabeled
 from probekit.utils.suggest import unknown_name_error
 
@@ -88,9 +90,12 @@ class TrainConfig(RunConfig):
         Extractor of the initial weights; empty for none.
     weights : tuple of (str, str)
         That extractor's weights.
+    targets : TargetClips or None
+        Targets of a file; None for the task's labels.
     """
 
     objective: ObjectiveConfig
+    targets: TargetClips | None = None
     unlabeled: UnlabeledClips | None = None
     init: str = ""
     weights: tuple[tuple[str, str], ...] = ()
@@ -100,12 +105,15 @@ class TrainConfig(RunConfig):
         """Display label: the name, or else network, objective and what differs from defaults."""
         if self.name:
             return self.name
-        words = [self.task.network, *self.objective.describe()]
+        words = [self.task.network]
+        words += [self.targets.loss] if self.targets else self.objective.describe()
         words += schedules.describe_changes(self.recipe, self.task.card.metric)
         if self.task.crop_length != self.task.default_crop_length:
             words.append(f"crop {self.task.crop_length / self.task.audio.sr:g} s")
         if self.init:
             words.append(f"from {self.init}")
+        if self.targets:
+            return ", ".join(words) + f" ({self.targets.file})"
         return ", ".join(words) + (f" ({self.unlabeled.name})" if self.unlabeled else "")
 
     @cached_property
@@ -121,6 +129,7 @@ class TrainConfig(RunConfig):
         unlabeled = self.unlabeled
         return {
             "train": 1,
+            **({"targets": self.targets.facts()} if self.targets else {}),
             "objective": self.objective.facts(),
             "unlabeled": {"digest": unlabeled.clips.digest(), "sound": unlabeled.audio.digest}
             if unlabeled
@@ -138,14 +147,24 @@ class TrainConfig(RunConfig):
             "unlabeled": self.unlabeled.name if self.unlabeled else None,
             "unlabeled_clips": len(self.unlabeled.rows) if self.unlabeled else 0,
             "init": self.init or None,
+            **({"targets": self.targets.file, "loss": self.targets.loss} if self.targets else {}),
         }
+
+    @property
+    def loss(self) -> str:
+        """What is minimized: the loss of the targets, or the task's."""
+        return LOSSES[self.targets.loss] if self.targets else super().loss
+
+    def evaluate(self, predictions: Predictions) -> dict[str, Any]:
+        """Return the scores of predicted targets with their bounds."""
+        return {"evaluation": self.targets.evaluate(predictions)} if self.targets else {}
 
     def make_objective(self, student: Student) -> Objective:
         """Return the objective, with new weights of its further modules."""
         if self.init_spec is not None:
             weights = dict(self.weights)
             initial_weights.init_from_extractor(student, self.init, weights, self.task.reports)
-        target, chosen = self.task.clips.target, self.objective
+        target, chosen = self.loss, self.objective
         if chosen.name == "supervised":
             return Supervised(StudentModel(student), target)
         return Contrastive(
@@ -180,6 +199,7 @@ class TrainConfig(RunConfig):
     def source_notes(self) -> list[str]:
         """Return notes about data and initial weights."""
         notes = super().source_notes()
+        notes += self.targets.notes if self.targets else ()
         if self.unlabeled is not None:
             notes += self.unlabeled.notes(self.task, self.splits)
         if self.init_spec is not None:
@@ -202,6 +222,9 @@ def train(
     network: str,
     *,
     objective: str = "supervised",
+    targets: str | Path = "",
+    loss: str = "",
+    unit_length: bool = False,
     unlabeled: str = "",
     unlabeled_root: str | Path | None = None,
     allow_overlap: bool = False,
@@ -248,6 +271,16 @@ def train(
         ``"module:Class"``; see :mod:`probekit.extractors.students.zoo`.
     objective : {"supervised", "contrastive"}
         The task's loss; or with it the contrastive loss of lee2021, on labeled and unlabeled clips.
+    targets : str or pathlib.Path
+        A table of vectors or distributions by clip id, which the network learns instead of the
+        task's labels: a target file of ``probekit targets``, ``.npz``, ``.parquet`` or ``.csv``;
+        see :func:`probekit.targets.target_file.read_targets`. The recipe ``default`` is then
+        ``lee2019``.
+    loss : {"", "mse", "cosine", "cross-entropy"}
+        Of targets; by default ``mse`` for vectors, ``cross-entropy`` for distributions.
+    unit_length : bool
+        Whether vectors of targets are divided by their lengths; those of ``probekit targets cf``
+        are already.
     unlabeled : str
         For ``contrastive``: a task, table or folder of recordings, whose labels are not read; or
         ``"train"`` for the task's own training clips.
@@ -352,6 +385,16 @@ def train(
     )
     cache_folder, reports_folder = cache_root(cache), store.reports_root(reports)
     card, clips = resolve_clips(task, cache_folder, root)
+    target_clips = None
+    if targets:
+        check_alone([("--objective contrastive", objective != "supervised")])
+        target_clips = with_targets(card, clips, targets, loss=loss, unit_length=unit_length)
+        card, clips = target_clips.card, target_clips.clips
+        recipe = "lee2019" if recipe == "default" else recipe
+    elif loss or unit_length:
+        raise ProbekitError(
+            f"{'--loss' if loss else '--unit-length'} is for --targets; leave it out"
+        )
     training_recipe = schedules.get_recipe(
         recipe, card.metric, epochs=epochs, batch=batch, lr=lr, warm_up=warm_up
     )
@@ -387,6 +430,7 @@ def train(
             trainer=TrainerConfig(device, devices, precision),
             name=name,
             objective=chosen,
+            targets=target_clips,
             unlabeled=more,
             init=init,
             weights=tuple(overrides.items()),
