@@ -95,3 +95,14 @@ def test_other_numbers_take_the_place_of_the_recipes():
 def test_what_makes_no_sense_is_said(name, given, words):
     with pytest.raises(ProbekitError, match=words):
         schedules.get_recipe(name, "accuracy", **given)
+
+
+def test_a_warm_up_is_part_of_the_epochs():
+    def epochs(**numbers):
+        return [p.epochs for p in schedules.get_recipe("lee2021", "accuracy", **numbers).phases]
+
+    assert epochs() == [20, 100]
+    assert epochs(warm_up=10) == [10, 100]  # UrbanSound8K in the paper
+    assert epochs(epochs=20, warm_up=12) == [12, 8]
+    with pytest.raises(ProbekitError, match=r"--epochs must be >= 13 .*12 of them without unlab"):
+        epochs(epochs=12, warm_up=12)
