@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from probekit.probes.evaluate import evaluate
     from probekit.probes.linear_classifier import LinearProbe
     from probekit.scores.comparison import compare
-    from probekit.scores.store import results
+    from probekit.scores.result_table import results
     from probekit.tasks.task import load_task
     from probekit.training.train import train
 
@@ -37,7 +37,7 @@ _LAZY = {
     "load_extractor": "probekit.api:load_extractor",
     "load_task": "probekit.tasks.task:load_task",
     "open_cache": "probekit.api:open_cache",
-    "results": "probekit.scores.store:results",
+    "results": "probekit.scores.result_table:results",
     "train": "probekit.training.train:train",
 }
 

@@ -29,7 +29,7 @@ PUBLIC = (
     "probekit.probes.evaluate.evaluate",
     "probekit.probes.linear_classifier.LinearProbe",
     "probekit.scores.comparison.compare",
-    "probekit.scores.store.results",
+    "probekit.scores.result_table.results",
     "probekit.tasks.task.Task",
     "probekit.tasks.task.load_task",
 )

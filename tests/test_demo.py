@@ -11,7 +11,7 @@ import pytest
 
 from probekit import demo
 from probekit.errors import DataError
-from probekit.scores import store
+from probekit.scores import result_table, store
 from probekit.tasks.standin import corpus, sounds
 
 SYNTHETIC, RANDOM = "synthetic corpus", "random weights (seed 0)"
@@ -68,7 +68,7 @@ def test_store_has_what_was_returned_with_its_marks(made):
     root, found, _ = made
     kept = store.load_results(root / "reports/demo")
     assert sorted(kept, key=lambda r: r["run"]) == sorted(found.results, key=lambda r: r["run"])
-    table = store.results(root / "reports/demo").set_index("embedding")
+    table = result_table.results(root / "reports/demo").set_index("embedding")
     assert table.loc["melstats", "provenance"] == SYNTHETIC
     assert table.loc["vggish", "provenance"] == f"{SYNTHETIC}; {RANDOM}"
     for path in (root / "reports/demo/results").glob("*/*.h5"):

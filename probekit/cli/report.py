@@ -51,15 +51,17 @@ def report(
     """
     from probekit.errors import DataError
     from probekit.report import html
-    from probekit.scores import groups, store
+    from probekit.scores import groups, staleness, store
 
     folder = store.reports_root(reports)
     contents = [store.read_store(reports, name) for name in dict.fromkeys(task or [""])]
+    splits = [staleness.split_stale(content.results) for content in contents]
     notes = [content.note for content in contents if content.note]
+    notes += [left_out for _, left_out in splits if left_out]
     for note in notes:
         output.warn(f"warning: {note}")
     runs: dict[str, list[tuple[Path, store.Result]]] = {}
-    for path, result in (run for content in contents for run in content.results):
+    for path, result in (run for current, _ in splits for run in current):
         runs.setdefault(result["task"], []).append((path, result))
     unknown = [name for name in task or () if name not in runs]
     if unknown or not runs:

@@ -1,5 +1,6 @@
 """``probekit results``: stored results as tables."""
 
+import sys
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,20 +35,38 @@ def group(
       probekit results best gtzan
     """
     if options.is_bare_call(context, task, reports, json):
-        ls(task, reports, json)
+        ls(task, reports=reports, json=json)
 
 
 @app.command("ls")
-def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.AsJson) -> None:
-    """List all results, by task, best first.
+def ls(
+    task: _Task = None,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Only runs of data or code that has changed since.")
+    ] = False,
+    reports: options.Reports = None,
+    json: bool = output.AsJson,
+) -> None:
+    """List all results, by task, best first, stale ones last.
 
-    [bold]Example[/bold]
+    A run is stale if the dataset or the extractor's code has changed since, or it was repeated.
+    Other commands leave stale runs out, and take the newest of runs with equal names.
+
+    [bold]Examples[/bold]
 
       probekit results ls --task fsdd
-    """
-    from probekit.scores import store
 
-    table = store.results(reports, task or "")
+      probekit results ls --stale
+    """
+    from probekit.scores import result_table, store
+    from probekit.utils.text import format_date
+
+    table = result_table.results(reports, task or "")
+    if stale and not table.empty:
+        table = table[table["stale"] != ""]
+        if table.empty and not json:
+            output.say(f"no stale results in {store.reports_root(reports)}")
+            return
     if json:
         output.print_json(table.astype(object).where(table.notna(), None).to_dict("records"))
         return
@@ -65,7 +84,8 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
             f"{r.score:.3f}",
             output.format_interval({"low": r.low, "high": r.high, "method": r.interval_method}),
             f"{r.clips:,} of {r.of:,}",
-            r.provenance or "–",
+            "; ".join(filter(None, [r.stale and f"stale: {r.stale}", r.provenance])) or "–",
+            format_date(r.created),
             r.run[:12],
         )
         for r in table.itertuples(index=False)
@@ -81,13 +101,95 @@ def ls(task: _Task = None, reports: options.Reports = None, json: bool = output.
             "95 % interval",
             "clips",
             "note",
+            "created",
             "run",
         ),
         rows,
         numbers="score|clips",
         keys=4,
-        below="run|clips|note",
+        below="run|created|clips|note",
     )
+
+
+@app.command()
+def rm(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN", help="First digits of a run, or an embedding (with --task)."),
+    ] = None,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Stale runs: all, or those of the names.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    task: options.RunTask = "",
+    reports: options.Reports = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Remove runs: result, predictions and, of a student, its trained networks, after asking.
+
+    A student that other runs use is removed only together with them. Without a terminal to ask
+    at, and without --yes, runs are only listed. Embeddings in the cache stay (probekit cache gc).
+
+    [bold]Examples[/bold]
+
+      probekit results rm 1a2b3c4d5e6f
+
+      probekit results rm --stale --yes
+    """
+    from probekit.errors import ProbekitError
+    from probekit.scores import removal
+    from probekit.scores.groups import run_label
+    from probekit.scores.store import reports_root
+    from probekit.utils.text import format_date
+
+    if not runs and not stale:
+        raise ProbekitError("results rm needs a RUN, or --stale; see probekit results ls")
+    items = removal.find_removable(runs or (), stale=stale, task=task, reports=reports)
+    for item in items:
+        if item.users:
+            output.warn(
+                f"run {item.result['run'][:12]} stays, others use its network: "
+                f"{'; '.join(item.users)}"
+            )
+    items = [item for item in items if not item.users]
+    if not json:
+        for item in items:
+            result = item.result
+            parts = [f"{len(item.files)} files"]
+            parts += [f"trained network {folder.name}" for folder in item.students]
+            output.say(
+                f"{result['run'][:12]}  {result['task']}  {run_label(result)}, seed "
+                f"{result['seed']}  {result['score']:.3f}  {format_date(result['created'])}"
+                f"{'  stale: ' + item.reason if item.reason else ''} ({', '.join(parts)})"
+            )
+    total = f"{len(items):,} run{'' if len(items) == 1 else 's'}"
+    total += f", {output.format_size(sum(item.size for item in items))}"
+    agreed = yes
+    if items and not yes and not json and sys.stdin.isatty():
+        agreed = typer.confirm(f"Remove {total}?")
+    if agreed:
+        for item in items:
+            removal.remove_run(item)
+    if json:
+        output.print_json(
+            [
+                {
+                    "run": item.result["run"],
+                    "task": item.result["task"],
+                    "embedding": item.result["embedding"],
+                    "stale": item.reason,
+                    "files": [str(path) for path in (item.path, *item.students)],
+                    "removed": agreed,
+                }
+                for item in items
+            ]
+        )
+    elif not items:
+        output.say(f"nothing to remove in {reports_root(reports)}")
+    else:
+        output.say(f"removed: {total}" if agreed else f"nothing was removed; --yes removes {total}")
+    if items and not agreed and not json and not sys.stdin.isatty():
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -289,6 +391,8 @@ def _load_groups(
 
 
 def _print_folds(result: "Result") -> None:
+    from probekit.utils.text import format_date
+
     metric, params = result["metric"], result["folds"][0]["params"]
     output.print_table(
         ("fold", "train", "test", metric, *params, "selected on", "gap", "steps"),
@@ -305,7 +409,7 @@ def _print_folds(result: "Result") -> None:
             )
             for fold in result["folds"]
         ],
-        title=f"run {result['run'][:12]}, {result['created']}",
+        title=f"run {result['run'][:12]}, {format_date(result['created'])}",
         numbers=f"train|test|{metric}|gap|steps",
         below="gap|steps",
     )

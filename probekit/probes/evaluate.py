@@ -18,7 +18,7 @@ from probekit.probes.presets import apply_preset
 from probekit.probes.pretrained_head import Head
 from probekit.probes.probe_run import ProbeRun
 from probekit.probes.registry import get_probe
-from probekit.scores import store
+from probekit.scores import staleness, store
 from probekit.scores.store import Result
 from probekit.tasks.subsample import check_fraction
 from probekit.tasks.task_clips import resolve_clips
@@ -168,6 +168,9 @@ def evaluate(
         for run in local:
             run_progress = partial(progress, run.label) if progress else None
             _compute(reports_root, 1 if client else jobs, run_progress, client, run)
+    computed = {run.card.name for run in todo}
+    for run in {run.card.name: run for run in runs if run.card.name not in computed}.values():
+        staleness.note_clip_table(reports_root, run.card.name, run.features.all_clips.digest())
     return [store.load(path) for path in paths]
 
 

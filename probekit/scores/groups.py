@@ -1,6 +1,7 @@
 """Run groups: stored runs over seeds, found by name."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 from probekit.errors import DataError
 from probekit.metrics.intervals import interval_ends, missing_interval
 from probekit.scores import store
+from probekit.scores.staleness import find_stale, split_stale
 from probekit.scores.store import Result, group_key, shown_notes
-from probekit.utils.text import join_names
+from probekit.utils.text import format_date, join_names
 
 _Run = tuple[Path, Result]
 _FINGERPRINT = re.compile(r"@([0-9a-f]+)(?=[:+/]|$)")
@@ -62,8 +64,14 @@ class RunGroup:
 
 
 def load_groups(task: str, reports: str | Path | None = None) -> list[RunGroup]:
-    """Return the run groups of a task, in no particular order, each with a label of its own."""
-    return group_runs(store.list_results(reports, task))
+    """Return the run groups of a task, in no particular order, each with a label of its own.
+
+    Stale runs are left out, with a warning.
+    """
+    runs, left_out = split_stale(store.list_results(reports, task))
+    if left_out:
+        warnings.warn(left_out, stacklevel=1)
+    return group_runs(runs)
 
 
 def require_groups(task: str, reports: str | Path | None = None) -> list[RunGroup]:
@@ -83,7 +91,8 @@ def resolve_run(name: str, task: str = "", reports: str | Path | None = None) ->
         The first six or more digits of a run id; a label as tables print it; or an embedding,
         ``"vggish"`` or ``"vggish@1a2b3c4d"``, with a probe where it is not the linear one,
         ``"vggish/mlp"``. An embedding means its run without a preset on all labels, where there is
-        one.
+        one. Stale runs (see :mod:`probekit.scores.staleness`) are meant by their digits only, and
+        of runs with equal labels the newest, with a warning.
     task : str
         Only of this task.
     reports : str or pathlib.Path, optional
@@ -97,31 +106,72 @@ def resolve_run(name: str, task: str = "", reports: str | Path | None = None) ->
     Raises
     ------
     DataError
-        If there are no results at all (says which command makes them), none of that name, or
-        several that differ in more than the seed (lists them).
+        If there are no results at all (says which command makes them), none of that name, stale
+        ones only, or several with different labels (lists them).
     """
     runs = store.list_results(reports, task)
     if not runs:
         raise no_results_error(task, reports)
-    matches = _by_digits(name, runs) or _by_label(name, runs) or _by_embedding(name, runs)
+    folder, stale = store.reports_root(reports), find_stale(runs)
+    matches = _by_digits(name, runs)
+    if not matches:
+        current = [run for run in runs if run[0] not in stale]
+        matches = match_runs(name, current)
+        old = [] if matches else match_runs(name, runs)
+        if old:
+            raise DataError(
+                f"{folder}: {name!r} has stale runs only ({stale[old[0][0]]}); evaluate again, or "
+                f"name one by its first digits:\n{_list_runs(old)}"
+            )
     groups = _group(matches)
+    if len(groups) > 1 and len({(g.results[0]["task"], g.label) for g in groups}) == 1:
+        groups = [_newest(groups)]
     if len(groups) == 1:
+        _warn_if_stale(groups[0], stale)
         return groups[0]
-    folder = store.reports_root(reports)
     if not matches:
         embeddings = ", ".join(sorted({result["embedding"] for _, result in runs}))
         raise DataError(
             f"{folder}: no run {name!r}{f' of {task}' if task else ''}; results exist for "
             f"{embeddings}"
         )
-    lines = "\n".join(
-        f"  {r['run'][:12]}  {r['task']}  {run_label(r)}, seed {r['seed']}  {r['score']:.3f}  "
-        f"{r['clips']['used']:,} clips  {r['created']}"
-        for _, r in matches
-    )
     raise DataError(
-        f"{folder}: {name!r} matches several runs; name one by its first digits:\n{lines}"
+        f"{folder}: {name!r} matches several runs; name one by its first digits:\n"
+        f"{_list_runs(matches)}"
     )
+
+
+def _list_runs(runs: Sequence[_Run]) -> str:
+    """Return a line for each run, for a message."""
+    return "\n".join(
+        f"  {r['run'][:12]}  {r['task']}  {run_label(r)}, seed {r['seed']}  {r['score']:.3f}  "
+        f"{r['clips']['used']:,} clips  {format_date(r['created'])}"
+        for _, r in runs
+    )
+
+
+def _newest(groups: Sequence[RunGroup]) -> RunGroup:
+    """Return the newest of groups with equal labels, and warn that it is meant."""
+    *others, newest = sorted(groups, key=lambda g: max(r["created"] for r in g.results))
+    names = join_names([other.results[0]["run"][:12] for other in others], _MAX_NAMES)
+    first = newest.results[0]
+    warnings.warn(
+        f"{newest.label}: the newest run is taken, {first['run'][:12]} of "
+        f"{format_date(first['created'])}; others by their first digits ({names})",
+        stacklevel=1,
+    )
+    return newest
+
+
+def _warn_if_stale(group: RunGroup, stale: Mapping[Path, str]) -> None:
+    """Warn that a run named by its digits is stale."""
+    for path, result in zip(group.paths, group.results, strict=True):
+        if path in stale:
+            warnings.warn(
+                f"{group.label}: run {result['run'][:12]} of {format_date(result['created'])} is "
+                f"stale ({stale[path]})",
+                stacklevel=1,
+            )
 
 
 def no_results_error(task: str = "", reports: str | Path | None = None) -> DataError:
@@ -178,18 +228,23 @@ def common_metric(groups: Sequence[RunGroup]) -> str:
     return metrics[0]
 
 
-def _by_digits(name: str, runs: list[_Run]) -> list[_Run]:
+def match_runs(name: str, runs: Sequence[_Run]) -> list[_Run]:
+    """Return the runs that a name means; see :func:`resolve_run`. There may be none, or several."""
+    return _by_digits(name, runs) or _by_label(name, runs) or _by_embedding(name, runs)
+
+
+def _by_digits(name: str, runs: Sequence[_Run]) -> list[_Run]:
     if len(name) < 6 or set(name) - set("0123456789abcdef"):
         return []
     return [(path, result) for path, result in runs if result["run"].startswith(name)]
 
 
-def _by_label(name: str, runs: list[_Run]) -> list[_Run]:
+def _by_label(name: str, runs: Sequence[_Run]) -> list[_Run]:
     """Return the runs with this label in tables; one word alone is an embedding."""
     return [(path, result) for path, result in runs if " / " in name and run_label(result) == name]
 
 
-def _by_embedding(name: str, runs: list[_Run]) -> list[_Run]:
+def _by_embedding(name: str, runs: Sequence[_Run]) -> list[_Run]:
     """Return the runs of an embedding; the plain ones, if there are any."""
     text, digits = _FINGERPRINT.sub("", name), _FINGERPRINT.findall(name)
     matches = [

@@ -18,11 +18,9 @@ from typing import Any, TypedDict
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from probekit.errors import DataError
 from probekit.metrics import metrics
-from probekit.metrics.intervals import interval_ends
 from probekit.scores.scoring import ExtraMetric
 from probekit.utils import atomic
 from probekit.utils.text import dataset_name, slug
@@ -284,67 +282,3 @@ def _depends_on_seed(result: Result) -> bool:
 def higher_is_better(result: Result) -> bool:
     """Tell whether a higher score is better under a result's metric."""
     return metrics.get_metric(result["metric"]).higher_is_better
-
-
-_COLUMNS = (
-    "task", "embedding", "probe", "fraction", "seed", "metric", "score", "low", "high",
-    "interval_method", "spread", "clips", "of", "provenance", "created", "run",
-)  # fmt: skip
-
-
-def results(reports: str | Path | None = None, task: str = "") -> pd.DataFrame:
-    """Load the stored results as a table.
-
-    Parameters
-    ----------
-    reports : str or pathlib.Path, optional
-        The reports folder that :func:`probekit.evaluate` and :func:`probekit.distill` wrote to;
-        ``PROBEKIT_REPORTS``, else ``reports/out`` by default.
-    task : str
-        Name of a task, to load its results only.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a run, by task, best first; empty if there are no results. Columns: ``task``,
-        ``embedding``, ``probe``, ``fraction`` (share of the training labels, from 0 to 1),
-        ``seed``, ``metric``, ``score`` (mean over folds), ``low`` and ``high`` (95 % interval; NaN
-        where there is none), ``interval_method`` (how it was computed, or why there is none),
-        ``spread`` (standard deviation over folds), ``clips`` (clips used), ``of`` (clips of the
-        task), ``provenance`` (notes to be shown beside the score), ``created`` and ``run`` (id).
-
-    Warns
-    -----
-    UserWarning
-        If results cannot be read, for example of another format version; they are left out.
-
-    See Also
-    --------
-    probekit.evaluate : Score probes on embeddings.
-    probekit.compare : Test whether two runs differ.
-
-    Examples
-    --------
-    >>> import probekit
-    >>> from probekit.tasks.standin.corpus import write_corpus
-    >>> _ = write_corpus("corpus", clips=24)
-    >>> _ = probekit.extract("melstats", task="synth", root="corpus")
-    >>> _ = probekit.evaluate("synth", "melstats", probe="knn")
-    >>> table = probekit.results()
-    >>> table[["task", "embedding", "probe", "metric", "clips", "provenance"]]
-        task embedding probe    metric  clips        provenance
-    0  synth  melstats   knn  accuracy     24  synthetic corpus
-    """
-    loaded = load_results(reports, task)
-    rows = [
-        {
-            **{key: r.get(key) for key in _COLUMNS if key in r},
-            **dict(zip(("low", "high"), interval_ends(r["interval"]), strict=True)),
-            "interval_method": r["interval"]["method"],
-            "clips": r["clips"]["used"],
-            "of": r["clips"]["of"],
-            "provenance": "; ".join(notes),
-        }
-        for r, notes in zip(loaded, shown_notes(loaded), strict=True)
-    ]
-    return pd.DataFrame(rows, columns=list(_COLUMNS))

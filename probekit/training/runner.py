@@ -6,7 +6,7 @@ from pathlib import Path
 
 from probekit.errors import ProbekitError
 from probekit.parallel import resources
-from probekit.scores import store
+from probekit.scores import staleness, store
 from probekit.scores.store import Result
 from probekit.tasks import subsample
 from probekit.training import folds, run_folder
@@ -64,6 +64,9 @@ class Runner:
             with run_folder.exclusive_lock(folder):
                 self._train(config)
             paths = [config.path(self.reports)]
+        else:
+            task = config.task
+            staleness.note_clip_table(self.reports, task.card.name, task.all_clips.digest())
         result = store.load(paths[0])
         if result["embedding"] != config.label and self.warn:
             self.warn(

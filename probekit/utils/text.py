@@ -3,6 +3,7 @@
 import hashlib
 import unicodedata
 from collections.abc import Sequence
+from datetime import datetime
 
 _FORBIDDEN = frozenset('/\\:*?"<>|[]')  # in names of files somewhere, or in patterns of them
 _DEVICES = frozenset(
@@ -46,9 +47,21 @@ def join_names(names: Sequence[str], limit: int) -> str:
 
 def summarize_ids(ids: Sequence[str], limit: int = 5) -> str:
     """Return the first ``limit`` ids in quotation marks, and how many more there are."""
-    return join_names([repr(clip_id) for clip_id in ids], limit)
+    return join_names([repr(str(clip_id)) for clip_id in ids], limit)
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def format_date(text: str) -> str:
+    """Return an ISO date and time as local time to the minute; other text as it is.
+
+    >>> len(format_date("2026-11-30T04:12:33+00:00"))
+    16
+    """
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return text

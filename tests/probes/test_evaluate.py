@@ -20,7 +20,7 @@ from probekit.errors import CacheError, CardError, DataError, UnknownNameError
 from probekit.metrics import bootstrap, metrics
 from probekit.probes import evaluate, linear, model_selection
 from probekit.probes import features as features_module
-from probekit.scores import store
+from probekit.scores import result_table, store
 from probekit.solvers import objective
 
 NOTES = ["imported embeddings", "groups with clips in training and in test: 10 of 10"]  # of done
@@ -212,7 +212,7 @@ def test_result_is_plain_json_that_reads_back(done):
 
 def test_table_of_results_has_the_run(done):
     place, _, _, result = done
-    (row,) = store.results(place.reports).to_dict("records")
+    (row,) = result_table.results(place.reports).to_dict("records")
     assert (row["task"], row["embedding"], row["run"]) == ("mine", "made", result["run"])
     assert (row["low"], row["high"]) == (result["interval"]["low"], result["interval"]["high"])
     assert (row["clips"], row["of"], row["provenance"]) == (90, 90, "; ".join(NOTES))

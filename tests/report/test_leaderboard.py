@@ -8,7 +8,7 @@ import pytest
 
 from probekit.report import leaderboard
 from probekit.report.html.axis import nice_axis
-from probekit.scores import comparison
+from probekit.scores import comparison, groups
 from probekit.scores import store as store_module
 
 
@@ -85,7 +85,10 @@ def test_run_that_is_made_again_is_tested_again(small):
 def test_run_with_other_classes_is_shown_and_says_why_it_is_not_tested(small):
     small.clips("birds", np.arange(40) % 3, ["finch", "crow", "owl"], folds=2)
     small.run("birds", "old", np.eye(3)[np.arange(40) % 3] * 0.5, note="old")
-    [found] = leaderboard.build_leaderboards(small.entries())
+    stored = groups.group_runs(store_module.list_results(small.reports, "birds"))
+    [found] = leaderboard.build_leaderboards(stored)
+    with pytest.warns(UserWarning, match="2 stale runs of birds left out"):
+        assert [group.label for group in groups.load_groups("birds", small.reports)] == ["old"]
     marks = {row.label: row.mark for row in found.rows}
     # it is right everywhere, so it leads, and none of the others can be tested against it
     assert marks == {

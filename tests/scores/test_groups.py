@@ -3,7 +3,7 @@
 import pytest
 
 from probekit.errors import DataError
-from probekit.scores import groups
+from probekit.scores import groups, result_table
 from probekit.scores import store as store_module
 
 RIGHT = [True, True, False, True] * 5
@@ -74,7 +74,7 @@ def sources(fingerprint):
 def test_fingerprints_tell_caches_of_one_name_apart(store):
     store.guess("net", RIGHT, sources=sources("a"), probe="knn")
     store.guess("net", RIGHT[::-1], sources=sources("b"), probe="knn")
-    with pytest.raises(DataError, match="'net/knn' matches several runs"):
+    with pytest.warns(UserWarning, match="net / knn: the newest run is taken, .*others by their"):
         called(store, "net/knn")
     found = groups.resolve_run("net@bb/knn", "mine", store.root)
     assert found.results[0]["sources"] == sources("b")
@@ -83,16 +83,26 @@ def test_fingerprints_tell_caches_of_one_name_apart(store):
     assert len(set(labels)) == len(labels)
 
 
-def test_runs_of_one_seed_on_other_clips_are_not_taken_for_seeds(store):
-    store.guess("more", RIGHT[:-1], number="before")
-    store.guess("more", RIGHT, number="after")
-    with pytest.raises(DataError) as caught:
-        called(store, "more")
-    assert "'more' matches several runs; name one by its first digits" in str(caught.value)
-    assert "19 clips" in str(caught.value) and "20 clips" in str(caught.value)
-    own = [one for one in groups.load_groups("mine", store.root) if one.label.startswith("more")]
-    assert [len(one.results) for one in own] == [1, 1]
-    assert {one.label for one in own} == {f"more (run {one.results[0]['run'][:8]})" for one in own}
+def test_of_runs_of_one_seed_on_other_clips_the_newest_counts(store):
+    store.guess("more", RIGHT[:-1], created="2026-02-01T00:00:00+00:00")
+    store.guess("more", RIGHT, created="2026-02-02T00:00:00+00:00")
+    found = groups.resolve_run("more", "mine", store.root)
+    assert found.results[0]["clips"]["used"] == 20
+    with pytest.warns(UserWarning, match=r"1 stale run of mine left out \(repeated since\)"):
+        loaded = groups.load_groups("mine", store.root)
+    assert [one.results for one in loaded if one.label == "more"] == [found.results]
+
+
+def test_of_runs_with_other_settings_the_newest_is_meant_and_tables_have_both(store):
+    old = store.guess("grid", RIGHT, settings={"grid": [1]}, created="2026-02-01T00:00:00+00:00")
+    store.guess("grid", RIGHT[::-1], settings={"grid": [2]}, created="2026-02-02T00:00:00+00:00")
+    digits = old.stem[-12:]
+    with pytest.warns(UserWarning, match=f"grid: the newest run is taken.*{digits}"):
+        found = groups.resolve_run("grid", "mine", store.root)
+    assert found.results[0]["settings"] == {"grid": [2]}
+    assert groups.resolve_run(digits, "mine", store.root).results[0]["settings"] == {"grid": [1]}
+    labels = [one.label for one in groups.load_groups("mine", store.root)]
+    assert sum(label.startswith("grid (run ") for label in labels) == 2
 
 
 def test_the_task_is_asked_for_where_names_do_not_tell(store):
@@ -126,7 +136,7 @@ def test_a_single_seed_is_noted_where_chance_matters(store):
     store.guess("net", RIGHT, probe="sklearn.ensemble:RandomForestClassifier")
     store.guess("net", RIGHT, probe="student:short-chunk", provenance=["random weights"])
     store.guess("net", RIGHT, probe="sklearn.svm:SVC")
-    table = store_module.results(store.root, "mine")
+    table = result_table.results(store.root, "mine")
     noted = {
         (row.probe, row.fraction)
         for row in table.itertuples()

@@ -11,7 +11,7 @@ import pytest
 from probekit.errors import DataError
 from probekit.metrics import bootstrap, metrics, per_class
 from probekit.scores import groups as groups_module
-from probekit.scores import scoring, verification
+from probekit.scores import result_table, scoring, verification
 from probekit.scores import store as store_module
 from probekit.scores.predictions import load_predictions
 
@@ -267,7 +267,7 @@ def test_damaged_results_of_another_task_are_no_matter(kept):
             "lone"
         ]
         assert groups_module.resolve_run("lone", "other", store.root).label == "lone"
-    assert list(store_module.results(store.root, "other")["embedding"]) == ["lone"]
+    assert list(result_table.results(store.root, "other")["embedding"]) == ["lone"]
 
 
 def test_an_empty_store_has_nothing_to_verify(tmp_path):
