@@ -51,6 +51,7 @@ def _register() -> None:
         report,
         reproduce,
         results,
+        targets,
         train,
         weights,
     )
@@ -58,6 +59,7 @@ def _register() -> None:
     app.command("extract")(extract.extract)
     app.command("evaluate")(evaluate.evaluate)
     app.command("compare")(compare.compare)
+    app.add_typer(targets.app, name="targets")
     app.command("train")(train.train)
     app.command("distill")(distill.distill)
     app.add_typer(analyze.app, name="analyze")

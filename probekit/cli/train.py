@@ -1,11 +1,14 @@
 """``probekit train``: trains a network on audio, from labels and unlabeled sound."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from probekit.cli import options, output
 from probekit.cli.distill import parse_fractions, show_trainings, training_progress
+
+if TYPE_CHECKING:
+    from probekit.scores.store import Result
 
 
 def train(
@@ -22,6 +25,24 @@ def train(
             metavar="supervised|contrastive", help="What is minimized; contrastive: --unlabeled."
         ),
     ] = "supervised",
+    targets: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Vectors or distributions to learn instead of labels: a target file (.h5), .npz, "
+            ".parquet or .csv.",
+        ),
+    ] = "",
+    loss: Annotated[
+        str,
+        typer.Option(
+            metavar="mse|cosine|cross-entropy",
+            help="Of --targets; else mse, or cross-entropy for distributions.",
+        ),
+    ] = "",
+    unit_length: Annotated[
+        bool, typer.Option("--unit-length", help="Divide vectors of --targets by their lengths.")
+    ] = False,
     unlabeled: Annotated[
         str,
         typer.Option(
@@ -67,7 +88,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="default; lee2021 (with contrastive); lee2021-supervised; won; hung2022."
+            help="default (with --targets: lee2019); lee2021 (with contrastive); "
+            "lee2021-supervised; won; hung2022."
         ),
     ] = "default",
     epochs: Annotated[
@@ -117,6 +139,8 @@ def train(
       probekit train --task esc10 --root ESC-50 --network resnet50v2 --init resnet50v2
       --objective contrastive --unlabeled esc40 --unlabeled-root ESC-50 --recipe lee2021
 
+      probekit train --task songs.csv --root audio --network cf-net --targets cf.h5
+
       probekit train --task birds.csv --network short-chunk --objective contrastive
       --unlabeled field-recordings --fraction 0.1,1 --seeds 3
     """
@@ -127,6 +151,9 @@ def train(
             task,
             network,
             objective=objective,
+            targets=targets,
+            loss=loss,
+            unit_length=unit_length,
             unlabeled=unlabeled,
             unlabeled_root=unlabeled_root,
             allow_overlap=allow_overlap,
@@ -161,3 +188,38 @@ def train(
         output.print_json(results)
         return
     show_trainings(results, reports)
+    for result in results:
+        _show_evaluation(result)
+
+
+def _show_evaluation(result: "Result") -> None:
+    """Print the scores of predicted targets, with what bounds them."""
+    rows = result["settings"].get("evaluation")
+    if not rows:
+        return
+    heads = {
+        "mse": "MSE",
+        "cosine": "cosine",
+        "r2": "R²",
+        "cross_entropy": "cross-entropy",
+        "agreement": "agreement",
+        "auc": "AUC",
+        "map@500": "mAP@500",
+        "percentile_rank": "percentile rank",
+    }
+    names = [name for name in heads if any(name in row for row in rows)]
+    users = max(row.get("users", 0) for row in rows)
+    ranked = f"; AUC, mAP and rank (0 at the top, chance 50) of {users:,} users" if users else ""
+    output.print_table(
+        ("", "bound", *(heads[name] for name in names)),
+        [
+            (
+                row["name"],
+                row.get("bound", "–"),
+                *(f"{row[name]:.4f}" if name in row else "–" for name in names),
+            )
+            for row in rows
+        ],
+        title=f"{result['embedding']}, seed {result['seed']}: test clips{ranked}",
+        numbers="|".join(heads[name] for name in names),
+    )

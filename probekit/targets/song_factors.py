@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -383,8 +384,6 @@ def _describe(
     regularization: float,
 ) -> dict[str, Any]:
     """Return what the targets were made of, as plain values."""
-    import probekit
-
     files = {"items": items, "exclude": exclude}
     return {
         "kind": "cf",
@@ -405,5 +404,5 @@ def _describe(
         "min_items": config.user_items,
         "min_users": config.item_users,
         "split": list(config.split),
-        "probekit": probekit.__version__,
+        "probekit": version("probekit"),
     }

@@ -1,0 +1,207 @@
+"""``probekit targets``: learning targets made from data other than labels."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import TaskID
+
+from probekit.cli import options, output
+from probekit.errors import ProbekitError
+
+if TYPE_CHECKING:
+    from probekit.targets.song_factors import Factorization
+
+app = typer.Typer(no_args_is_help=True, help="Make targets for networks from other data.")
+
+
+@app.command()
+def cf(
+    logs: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Lines of user, item and count (.tsv, .csv, .txt; also .gz, .bz2, .zip), or "
+            "playlists as JSON.",
+        ),
+    ],
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.h5", help="New target file.")],
+    items: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table with a header: item and clip, artist, or both; by default items are clips.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Items to leave out, one a line; or the Echo Nest's mismatches."
+        ),
+    ] = None,
+    columns: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,C", help="Columns of user, item and count, by name or place (1,2,3)."
+        ),
+    ] = "",
+    task: Annotated[
+        str, typer.Option(help="Task, CSV or folder of the recordings: items without are counted.")
+    ] = "",
+    root: options.Root = None,
+    cache: options.Cache = None,
+    factors: Annotated[int, typer.Option(min=1, help="Numbers a song.")] = 40,
+    regularization: Annotated[
+        str,
+        typer.Option(
+            metavar="L,L", help="Lambda; of several, the one of the best held-out nDCG@100."
+        ),
+    ] = "10",
+    confidence: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|log|linear",
+            help="1 + alpha log(1 + count / epsilon), or 1 + alpha count; auto: linear if all "
+            "counts are equal.",
+        ),
+    ] = "auto",
+    alpha: Annotated[
+        float | None, typer.Option(help="Weight of a count; by default 2 for log, 40 for linear.")
+    ] = None,
+    epsilon: Annotated[float, typer.Option(help="Of log.")] = 1e-6,
+    sweeps: Annotated[int, typer.Option(min=1, help="Most sweeps over users and items.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of factors and split.")] = 0,
+    min_items: Annotated[
+        int, typer.Option(min=0, help="Users with fewer items are left out.")
+    ] = 20,
+    min_users: Annotated[
+        int, typer.Option(min=0, help="Items with fewer users are left out.")
+    ] = 20,
+    split: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,C", help="Percent of training, validation and test; artists undivided."
+        ),
+    ] = "76.5,8.5,15",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    json: bool = output.AsJson,
+) -> None:
+    """Make factors of songs from listening logs, as targets of a network that reads audio.
+
+    Exact alternating least squares for implicit feedback. Users are factorized without the
+    validation and test songs, so that the trained network is scored on songs never seen. Factors
+    are divided by their lengths, which follow popularity and are kept apart. Songs without
+    listeners have no target.
+
+    [bold]Examples[/bold]
+
+      probekit targets cf --logs plays.tsv --items songs.csv -o cf.h5
+
+      probekit targets cf --logs train_triplets.txt.zip --exclude sid_mismatches.txt
+      --regularization 0.1,1,10,100 -o taste.h5
+
+      probekit targets cf --logs playlists.json --task songs.csv --root audio -o lists.h5
+    """
+    from probekit.cache.layout import cache_root
+    from probekit.parallel.resources import resolve_device
+    from probekit.targets.song_factors import FactorConfig, make_targets
+    from probekit.targets.target_file import check_output, write_targets
+    from probekit.tasks.task_clips import resolve_clips
+
+    check_output(out)
+    config = FactorConfig(
+        factors=factors,
+        regularization=tuple(_numbers("--regularization", regularization)),
+        confidence=confidence,
+        alpha=alpha,
+        epsilon=epsilon,
+        sweeps=sweeps,
+        seed=seed,
+        user_items=min_items,
+        item_users=min_users,
+        split=_three("--split", split),
+    )
+    config.check()
+    clip_ids = resolve_clips(task, cache_root(cache), root)[1].clip_ids if task else None
+    with _progress() as tick:
+        made = make_targets(
+            logs,
+            config,
+            items=items,
+            exclude=exclude,
+            columns=[name.strip() for name in columns.split(",")] if columns else (),
+            clip_ids=clip_ids,
+            device=str(resolve_device(device)),
+            progress=tick,
+        )
+    write_targets(out, made.targets)
+    if json:
+        output.print_json({**made.targets.provenance, "notes": list(made.notes), "file": out})
+    else:
+        _print(made, out, task)
+
+
+def _print(made: "Factorization", out: str, task: str) -> None:
+    """Print what was made, how λ was chosen, and the next command."""
+    import numpy as np
+
+    targets, facts = made.targets, made.targets.provenance
+    output.print_table(
+        ("", "number"),
+        [(name, f"{count:,}") for name, count in made.counts.items()],
+        title=f"{out}: {facts['factors']} factors, lambda {facts['regularization']:g}, "
+        f"{facts['confidence']} confidence, seed {facts['seed']}",
+        numbers="number",
+    )
+    assert targets.split is not None
+    sizes = {name: int((targets.split == name).sum()) for name in ("train", "valid", "test")}
+    words = [f"{name} {size:,} ({size / len(targets):.1%})" for name, size in sizes.items() if size]
+    artists = len(np.unique(targets.groups)) if targets.groups is not None else 0
+    output.say(
+        f"split: {', '.join(words)}{f'; {artists:,} artists, none divided' if artists > 1 else ''}"
+    )
+    if made.ndcg:
+        rows = [(f"lambda {value:g}", f"{score:.4f}") for value, score in made.ndcg.items()]
+        rows.append(("popularity", f"{made.popularity_ndcg:.4f}"))
+        output.print_table(("", "nDCG@100"), rows, title="held-out cells", numbers="nDCG@100")
+    sweeps = len(facts["objective"])
+    output.say(f"objective after {sweeps} sweeps: {facts['objective'][-1]:.4f} of its start")
+    for note in made.notes:
+        output.say(f"note: {note}")
+    name = task or "TASK --root DIR"
+    output.say(f"Next: probekit train --task {name} --network cf-net --targets {out}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
+    """Show a line for each step; yield what advances it."""
+    with output.make_progress("") as bar:
+        lines: dict[str, TaskID] = {}
+
+        def tick(what: str, done: int, total: int, note: str) -> None:
+            if what not in lines:
+                for line in lines.values():
+                    bar.update(line, visible=False)
+                lines[what] = bar.add_task(what, total=total or None, note="")
+            bar.update(lines[what], completed=done, note=note or ("" if total else f"{done:,}"))
+
+        yield tick
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    """Parse numbers separated by commas."""
+    try:
+        return [float(value) for value in text.split(",")]
+    except ValueError as error:
+        raise ProbekitError(
+            f"{option} must be numbers separated by commas, got {text!r}"
+        ) from error
+
+
+def _three(option: str, text: str) -> tuple[float, float, float]:
+    """Parse three numbers."""
+    values = _numbers(option, text)
+    if len(values) != 3:
+        raise ProbekitError(f"{option} must be three numbers, got {text!r}")
+    return values[0], values[1], values[2]
