@@ -24,7 +24,10 @@ def distill(
     ],
     teacher: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Embedding in the cache, with frames; repeatable."),
+        typer.Option(
+            metavar="NAME",
+            help="Embedding in the cache, with frames, or file of targets; repeatable.",
+        ),
     ] = None,
     method: Annotated[
         str,

@@ -10,6 +10,7 @@ from probekit.cards import TaskCard
 from probekit.cards.selector import parse_selector
 from probekit.distillation import distillation_task, methods
 from probekit.distillation.config import DistillationConfig
+from probekit.distillation.teacher_files import import_teacher, is_teacher_file
 from probekit.distillation.teachers import ALIGNMENTS, select_stream
 from probekit.errors import ProbekitError
 from probekit.extractors.weights.source import validate_overrides
@@ -67,8 +68,8 @@ def distill(
         ``"harmonic-cnn"``, ``"cf-net:width=32"``, ``"short-chunk"``, or ``"module:Class"``; see
         :mod:`probekit.extractors.students.zoo`.
     teachers : str or sequence of str
-        Embeddings in the cache, with frames: ``"vggish"``, ``"openl3:content=env"``. Several are
-        concatenated.
+        Embeddings in the cache, with frames: ``"vggish"``, ``"openl3:content=env"``; or a file of
+        targets by clip id, as for :func:`probekit.train`. Several are concatenated.
     method : str
         ``"none"``: no teacher; a regularizer, which needs teachers in training only (``"con-reg"``,
         ``"dis-reg"``, ``"l1"``, ``"l2"``, ``"soft-targets"``, ``"cf-reg"``); a baseline, which
@@ -166,6 +167,12 @@ def distill(
     checked_method = methods.make_method(method, alpha, len(names), init, alignment)
     cache_folder, reports_folder = cache_root(cache), store.reports_root(reports)
     card, clips = resolve_clips(task, cache_folder, root)
+    names = [
+        import_teacher(teacher, card, clips, cache_folder, as_logits=method == "soft-targets")
+        if is_teacher_file(teacher)
+        else teacher
+        for teacher in names
+    ]
     training_recipe = schedules.get_recipe(recipe, card.metric, epochs=epochs, batch=batch, lr=lr)
     _check_teachers(cache_folder, names, card, alignment)  # before hours of decoding, not after
     data = distillation_task.prepare_task(
