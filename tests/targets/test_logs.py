@@ -108,3 +108,38 @@ def test_real_play_counts(shared):
         pytest.skip("no Last.fm logs")
     logs = read_logs(path)
     assert logs.counts.nnz == 92_834 and logs.counts.shape == (1_892, 17_632)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("user,song,total\na,x,3\nb,y,1\n", r"no column of counts .*--columns user,song,COUNT"),
+        ("0,1,2\na,x,3\nb,y,1\n", "looks like a header of numbers"),
+        (",0,1,2\n0,a,x,3\n1,b,y,1\n", "looks like a header of numbers"),
+        ("a,x,3\n1.23E+15,y,1\n", r"line 2: user '1.23E\+15' is a number that a spreadsheet"),
+        ("a,x,3\nb,1E+17,1\n", r"line 2: item '1E\+17'"),
+    ],
+)
+def test_tables_of_spreadsheets(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        read_logs(write(tmp_path / "l.csv", text))
+
+
+def test_hexadecimal_ids_stay(tmp_path):
+    logs = read_logs(write(tmp_path / "l.tsv", "1E10\tx\t3\n5e7\ty\t1\n"))
+    assert logs.users.tolist() == ["1E10", "5e7"]
+
+
+def test_playlists_are_read_in_parts(tmp_path, monkeypatch):
+    from probekit.targets import logs as module
+
+    playlists = [{"id": n, "songs": [n % 7, f"[{n}]", "é]}"], "tags": ["x,{"]} for n in range(50)]
+    path = write(tmp_path / "train.json", json.dumps(playlists, indent=1))
+    whole = read_logs(path)
+    monkeypatch.setattr(module, "_JSON_CHARACTERS", 13)
+    parts = read_logs(path)
+    assert parts.items.tolist() == whole.items.tolist() and len(parts.users) == 50
+    assert (parts.counts != whole.counts).nnz == 0
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(DataError, match=r"train.json: not JSON, or cut off"):
+        read_logs(path)
