@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,10 @@ from probekit.cli import options, output
 from probekit.errors import ProbekitError
 
 if TYPE_CHECKING:
+    from probekit.targets.artist_groups import ArtistGroups
     from probekit.targets.song_factors import Factorization
+
+_LISTED_TOPICS = 10
 
 app = typer.Typer(no_args_is_help=True, help="Make targets for networks from other data.")
 
@@ -140,6 +144,146 @@ def cf(
         output.print_json({**made.targets.provenance, "notes": list(made.notes), "file": out})
     else:
         _print(made, out, task)
+
+
+@app.command()
+def artist_groups(
+    task: Annotated[str, typer.Option(help="A task's name, card or CSV.")],
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.h5", help="New target file.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="mfcc|d|essentia|labels[:COLUMN]|EXTRACTOR",
+            help="What is counted: MFCC, their differences, Essentia's statistics, labels, or "
+            "frames in the cache (vggish:stream=relu).",
+        ),
+    ] = "mfcc",
+    group_column: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What a group is: group, recording, fold, label, or a column of --table.",
+        ),
+    ] = "group",
+    table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="CSV with a column clip_id, or tracks.csv of FMA (artist.id)."
+        ),
+    ] = None,
+    clips: Annotated[
+        str,
+        typer.Option(
+            metavar="train|all", help="Clips that are counted; all, as published, has test clips."
+        ),
+    ] = "train",
+    fold: Annotated[
+        str, typer.Option(help="Fold whose training clips are counted, where there are several.")
+    ] = "",
+    words: Annotated[int, typer.Option(help="Words of the dictionary; not for labels.")] = 2048,
+    topics: Annotated[int, typer.Option(help="Topics, the numbers of a target.")] = 40,
+    iterations: Annotated[int, typer.Option(help="Passes of the topic model.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of dictionary and topics.")] = 0,
+    figures: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Draw topics by group, and a map of the groups."),
+    ] = None,
+    root: options.Root = None,
+    cache: options.Cache = None,
+    json: bool = output.AsJson,
+) -> None:
+    """Make soft targets from groups of clips, such as artists, speakers, recordings or sites.
+
+    Frames become words of a dictionary (K-means), a group is a bag of words, and latent Dirichlet
+    allocation describes it by proportions of topics: the target of all its clips (Kim et al.,
+    2018). Only training clips are counted.
+
+    [bold]Examples[/bold]
+
+      probekit targets artist-groups --task fma-medium --root FMA -o m.h5
+
+      probekit targets artist-groups --task fma-medium --root FMA --from labels:track.genres
+      --table FMA/fma_metadata/tracks.csv -o s.h5
+
+      probekit targets artist-groups --task digits.csv --group-column speaker --table who.csv
+      --from vggish --words 256 --topics 8 -o speakers.h5
+    """
+    from probekit.cache.layout import cache_root
+    from probekit.targets.artist_groups import GroupConfig, make_artist_groups
+    from probekit.targets.target_file import check_output, write_targets
+
+    check_output(out)
+    config = GroupConfig(
+        source=source,
+        group_column=group_column,
+        clips=clips,  # type: ignore[arg-type]
+        words=words,
+        topics=topics,
+        iterations=iterations,
+        seed=seed,
+        fold=fold,
+    )
+    with _progress() as tick:
+        made = make_artist_groups(
+            task, config, table=table, cache=cache_root(cache), root=root, progress=tick
+        )
+    write_targets(out, made.targets)
+    drawn = []
+    if figures is not None:
+        drawn = [str(path) for path in _draw_groups(made, Path(figures))]
+    if json:
+        files = {"file": out, "figures": drawn}
+        output.print_json({**made.targets.provenance, **files})
+    else:
+        _print_groups(made, out, task)
+        for path in drawn:
+            output.say(path)
+
+
+def _draw_groups(made: "ArtistGroups", folder: Path) -> list[Path]:
+    """Draw the map of the groups, and write tables of topics and groups."""
+    import pandas as pd
+
+    from probekit.analysis.group_map import map_groups, tabulate_groups, tabulate_topics
+    from probekit.figures.files import save_drawing
+    from probekit.figures.scatter import draw_projection
+    from probekit.utils.atomic import atomic_write_text
+
+    paths = save_drawing(draw_projection, map_groups(made), folder)
+    for name, rows in (("topics", tabulate_topics(made)), ("groups", tabulate_groups(made))):
+        path = folder / f"{name}.csv"
+        atomic_write_text(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+        paths.append(path)
+    return paths
+
+
+def _print_groups(made: "ArtistGroups", out: str, task: str) -> None:
+    """Print the topics, with their words and groups, and the next command."""
+    from probekit.targets.artist_groups import most_likely_words, typical_groups
+
+    shares = made.proportions.mean(0)
+    order = [int(k) for k in (-shares).argsort(kind="stable")[:_LISTED_TOPICS]]
+    output.print_table(
+        ("topic", "share", "words", "groups"),
+        [
+            (
+                str(topic + 1),
+                f"{shares[topic]:.3f}",
+                ", ".join(
+                    word.removeprefix("word ") for word, _ in most_likely_words(made, topic, 5)
+                ),
+                ", ".join(f"{name} {share:.2f}" for name, share in typical_groups(made, topic, 3)),
+            )
+            for topic in order
+        ],
+        title=f"{out}: {len(made.targets):,} clips, {len(made.group_names):,} groups, "
+        f"{len(shares)} topics; the largest",
+        numbers="share",
+    )
+    for note in made.notes:
+        output.say(f"note: {note}")
+    output.say(f"Next: probekit train --task {task} --network artist-net --targets {out}")
 
 
 def _print(made: "Factorization", out: str, task: str) -> None:

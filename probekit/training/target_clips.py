@@ -178,7 +178,8 @@ def _choose_split(
     """Return the protocol, and write its split into the table."""
     if targets.split is not None:
         table["split"], table["fold"] = targets.split[order], ""
-        return _fixed("the split of the target file", table, card), []
+        has_valid = bool((targets.split == "valid").any())
+        return _fixed("the split of the target file", table, card, has_valid=has_valid), []
     if card.protocol.kind in ("split", "folds"):
         return card.protocol, []
     groups = table["group"].to_numpy(str)
@@ -189,9 +190,14 @@ def _choose_split(
     ), notes
 
 
-def _fixed(description: str, table: Any, card: TaskCard) -> Protocol:
-    """Return the protocol of a fixed split; DataError if a part of it has no clips."""
-    empty = [name for name in ("train", "valid", "test") if not (table["split"] == name).any()]
+def _fixed(description: str, table: Any, card: TaskCard, *, has_valid: bool = True) -> Protocol:
+    """Return the protocol of a fixed split; DataError if a part of it has no clips.
+
+    Without validation clips in the file, some are held out of the training clips where a recipe
+    needs them.
+    """
+    needed = ("train", "valid", "test") if has_valid else ("train", "test")
+    empty = [name for name in needed if not (table["split"] == name).any()]
     if empty:
         raise DataError(
             f"{card.name}: no {' and no '.join(empty)} clips with a target in {description}. It "
@@ -203,12 +209,23 @@ def _fixed(description: str, table: Any, card: TaskCard) -> Protocol:
 def _describe(targets: Targets, path: Path) -> str:
     """Return a line on what targets were made of."""
     facts = targets.provenance
+    if facts.get("method") == "artist groups":
+        return describe_artist_groups(facts, path)
     if facts.get("kind") != "cf":
         return f"targets {path.name}"
     logs = facts["logs"]
     return (
         f"targets {path.name}: {facts['factors']} factors of {logs['file']} "
         f"({logs['sha256'][:8]}), lambda {facts['regularization']:g}, seed {facts['seed']}"
+    )
+
+
+def describe_artist_groups(facts: dict[str, Any], path: Path) -> str:
+    """Return a line on the groups that targets were made of."""
+    clips = " of all clips, test clips too" if facts["clips"] == "all" else ""
+    return (
+        f"targets {path.name}: {facts['topics']} topics of {facts['groups']:,} groups "
+        f"({facts['group_column']}){clips}, from {facts['features']['from']}, seed {facts['seed']}"
     )
 
 
