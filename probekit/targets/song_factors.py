@@ -15,6 +15,7 @@ from probekit.targets.als import CONFIDENCES, Factors
 from probekit.targets.item_clips import ItemClips
 from probekit.targets.logs import ListeningLogs, read_logs
 from probekit.targets.target_file import Listeners, Targets
+from probekit.tasks.standin.writer import is_standin
 from probekit.utils.hashing import sha256
 from probekit.utils.suggest import unknown_name_error
 
@@ -405,4 +406,5 @@ def _describe(
         "min_users": config.item_users,
         "split": list(config.split),
         "probekit": version("probekit"),
+        **({"stand_in": True} if is_standin(Path(logs).parent) else {}),
     }

@@ -14,6 +14,8 @@ from probekit.scores.predictions import Predictions
 from probekit.targets.estimates import score_estimates
 from probekit.targets.song_factors import draw_split
 from probekit.targets.target_file import Targets, read_targets
+from probekit.tasks.standin.writer import is_standin
+from probekit.tasks.task import STAND_IN
 from probekit.utils.suggest import unknown_name_error
 from probekit.utils.text import dataset_name, summarize_ids
 
@@ -122,6 +124,8 @@ def with_targets(
         notes.append(f"{len(rows):,} of {len(clips):,} clips have a target")
     if len(rows) < len(targets):
         notes.append(f"{len(targets) - len(rows):,} of {len(targets):,} targets have no clip")
+    if is_standin(clips.root) and STAND_IN not in clips.provenance:
+        notes.insert(0, STAND_IN)
     changes = {
         "name": name,
         "title": f"{card.title}: targets of {path.name}",
@@ -139,7 +143,7 @@ def with_targets(
         targets,
         loss,
         path.name,
-        (_describe(targets, path), *notes),
+        (describe_targets(targets, path), *notes),
     )
 
 
@@ -206,21 +210,22 @@ def _fixed(description: str, table: Any, card: TaskCard, *, has_valid: bool = Tr
     return Protocol(kind="split", refit=False, description=description)
 
 
-def _describe(targets: Targets, path: Path) -> str:
+def describe_targets(targets: Targets, path: Path) -> str:
     """Return a line on what targets were made of."""
     facts = targets.provenance
     if facts.get("method") == "artist groups":
-        return describe_artist_groups(facts, path)
+        return _describe_artist_groups(facts, path)
     if facts.get("kind") != "cf":
         return f"targets {path.name}"
     logs = facts["logs"]
+    kind = f"{STAND_IN} " if facts.get("stand_in") else ""
     return (
-        f"targets {path.name}: {facts['factors']} factors of {logs['file']} "
+        f"targets {path.name}: {facts['factors']} factors of {kind}{logs['file']} "
         f"({logs['sha256'][:8]}), lambda {facts['regularization']:g}, seed {facts['seed']}"
     )
 
 
-def describe_artist_groups(facts: dict[str, Any], path: Path) -> str:
+def _describe_artist_groups(facts: dict[str, Any], path: Path) -> str:
     """Return a line on the groups that targets were made of."""
     clips = " of all clips, test clips too" if facts["clips"] == "all" else ""
     return (
@@ -229,8 +234,8 @@ def describe_artist_groups(facts: dict[str, Any], path: Path) -> str:
     )
 
 
-def check_alone(options: Sequence[tuple[str, bool]]) -> None:
-    """Raise a ProbekitError if an option that needs labels is set beside targets."""
+def check_alone(options: Sequence[tuple[str, bool]], name: str = "--targets") -> None:
+    """Raise a ProbekitError if an option that does not go with that of a name is set."""
     for option, is_set in options:
         if is_set:
-            raise ProbekitError(f"--targets does not go with {option}; leave one of them out")
+            raise ProbekitError(f"{name} does not go with {option}; leave one of them out")
