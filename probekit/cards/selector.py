@@ -37,6 +37,8 @@ class EmbeddingSelector:
         Name of the stream; empty: the default one.
     pool : tuple of str
         Poolings over frames, concatenated.
+    has_pool : bool
+        Whether the user wrote ``pool=``; selectors that differ in it only are equal.
     """
 
     name: str
@@ -44,6 +46,7 @@ class EmbeddingSelector:
     params: dict[str, str] = field(default_factory=dict)
     stream: str = ""
     pool: tuple[str, ...] = ("mean",)
+    has_pool: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         keys = dict(self.params)
@@ -86,8 +89,9 @@ def parse_selector(text: str) -> EmbeddingSelector:
         )
     params = {key.strip(): value.strip() for key, _, value in pairs}
     stream = params.pop("stream", "")
+    has_pool = "pool" in params
     pool = tuple(params.pop("pool", "mean").split("+"))
-    return EmbeddingSelector(name, fingerprint, params, stream, pool)
+    return EmbeddingSelector(name, fingerprint, params, stream, pool, has_pool)
 
 
 def display_name(name: str) -> str:

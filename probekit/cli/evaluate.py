@@ -42,6 +42,15 @@ def evaluate(
         str, typer.Option(metavar="probekit|scikit-learn", help="Solver of linear probes.")
     ] = "probekit",
     device: Annotated[str, typer.Option(help="Torch device of probekit's solver.")] = "cpu",
+    grid: Annotated[
+        str,
+        typer.Option(
+            metavar="C,C", help="Values of C that linear probes select from, or one value."
+        ),
+    ] = "",
+    repeats: Annotated[
+        int, typer.Option(min=1, help="How often folds are made, where probekit makes them.")
+    ] = 1,
     jobs: Annotated[
         int, typer.Option(min=1, help="Number of processes for runs, or for the folds of a run.")
     ] = 1,
@@ -68,17 +77,14 @@ def evaluate(
 
       probekit evaluate --task gtzan -e vggish --fraction 0.1,0.3,1 --seeds 5
 
+      probekit evaluate --task my-clips.csv -e melstats --repeats 10 --grid 0.01,0.1,1
+
       probekit evaluate --task my-clips.csv -e melstats --probe "sklearn.svm:SVC:C=0.1|1|10"
     """
-    from probekit.errors import ProbekitError
     from probekit.probes.evaluate import evaluate as evaluate_embeddings
 
-    try:
-        fractions = [float(value) for value in fraction.split(",")]
-    except ValueError as error:
-        raise ProbekitError(
-            f"--fraction must be numbers separated by commas, got {fraction}"
-        ) from error
+    fractions = _parse_numbers("--fraction", fraction)
+    values = _parse_numbers("--grid", grid) if grid else []
     with output.make_progress("folds") as bar:
         lines: dict[str, TaskID] = {}
 
@@ -99,6 +105,8 @@ def evaluate(
             seeds=seeds,
             solver=solver,
             device=device,
+            grid=values,
+            repeats=repeats,
             jobs=jobs,
             dask=dask,
             again=again,
@@ -109,6 +117,16 @@ def evaluate(
         return
     for name in dict.fromkeys(r["task"] for r in results):
         show([r for r in results if r["task"] == name])
+
+
+def _parse_numbers(option: str, text: str) -> list[float]:
+    """Return numbers separated by commas."""
+    from probekit.errors import ProbekitError
+
+    try:
+        return [float(value) for value in text.split(",")]
+    except ValueError as error:
+        raise ProbekitError(f"{option} must be numbers separated by commas, got {text}") from error
 
 
 def show(results: "list[Result]") -> None:

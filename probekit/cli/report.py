@@ -51,17 +51,13 @@ def report(
     """
     from probekit.errors import DataError
     from probekit.report import html
-    from probekit.scores import groups, staleness, store
+    from probekit.scores import groups, store
 
     folder = store.reports_root(reports)
     contents = [store.read_store(reports, name) for name in dict.fromkeys(task or [""])]
-    splits = [staleness.split_stale(content.results) for content in contents]
     notes = [content.note for content in contents if content.note]
-    notes += [left_out for _, left_out in splits if left_out]
-    for note in notes:
-        output.warn(f"warning: {note}")
     runs: dict[str, list[tuple[Path, store.Result]]] = {}
-    for path, result in (run for current, _ in splits for run in current):
+    for path, result in (run for content in contents for run in content.results):
         runs.setdefault(result["task"], []).append((path, result))
     unknown = [name for name in task or () if name not in runs]
     if unknown or not runs:
@@ -70,9 +66,13 @@ def report(
             raise groups.no_results_error(unknown[0] if unknown else "", reports)
         raise DataError(f"{folder}: no results of {unknown[0]!r}, only of {', '.join(existing)}")
     tasks = list(dict.fromkeys(task or sorted(runs)))
+    current = [groups.current_groups(runs[name]) for name in tasks]
+    notes += [line for _, lines in current for line in lines]
+    for note in notes:
+        output.warn(f"warning: {note}")
     page = html.write_page(
         Path(out) if out else folder / "index.html",
-        [group for name in tasks for group in groups.group_runs(runs[name])],
+        [group for of_task, _ in current for group in of_task],
         title=title,
         figures=folder / "figures",
         cache=cache,

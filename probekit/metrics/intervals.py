@@ -136,9 +136,11 @@ def confidence_interval(
             return interval(f"no bound for a score of {score:g}")
         ends = (bound, 1.0) if score else (0.0, bound)
         return interval("exact binomial" if kind in _SHARES else "exact bound", *ends)
-    if kind in _SHARES and design.of_clips:
+    if kind in _SHARES and design.clip_repeats:
         right = _right(metric, targets, scores)
-        error = norm.isf(_TAIL) * np.sqrt(_binomial_variance(kind, right, targets, design))
+        # clips that are scored several times are no more clips
+        variance = design.clip_repeats * _binomial_variance(kind, right, targets, design)
+        error = norm.isf(_TAIL) * np.sqrt(variance)
         return interval("binomial, logit scale", *_ends(scale, score, error))
     reason = _too_few(kind, targets, design)
     if reason:
@@ -272,9 +274,12 @@ class _Design:
         return self.units - len(self.strata)
 
     @property
-    def of_clips(self) -> bool:
-        """Whether each clip is a unit."""
-        return self.units == len(self.unit_numbers)
+    def clip_repeats(self) -> int:
+        """How often each clip is scored, if each is a unit; 0 in groups, or if it differs."""
+        counts = np.bincount(self.unit_numbers)
+        if self.noun == "groups" and counts.max() > 1:
+            return 0
+        return int(counts[0]) if (counts == counts[0]).all() else 0
 
     @property
     def disjoint(self) -> bool:

@@ -20,6 +20,7 @@ from probekit.probes.probe_run import ProbeRun
 from probekit.probes.registry import get_probe
 from probekit.scores import staleness, store
 from probekit.scores.store import Result
+from probekit.tasks.splits import check_repeats
 from probekit.tasks.subsample import check_fraction
 from probekit.tasks.task_clips import resolve_clips
 from probekit.tasks.validation import check_metrics
@@ -40,6 +41,8 @@ def evaluate(
     seeds: int = 1,
     solver: str = "probekit",
     device: str = "cpu",
+    grid: Sequence[float] = (),
+    repeats: int = 1,
     jobs: int = 1,
     dask: str | None = None,
     again: bool = False,
@@ -82,6 +85,12 @@ def evaluate(
         scikit-learn's is for comparison.
     device : str
         Torch device of probekit's solver: ``"cpu"``, ``"cuda"`` …
+    grid : sequence of float > 0
+        Values of C that a linear probe selects from; by default twelve from 1e-5 to 1e6. One value
+        is used as it is.
+    repeats : int >= 1
+        How often folds are made, of clips in another order each time; the score is the mean over
+        all folds. Only for tasks whose folds probekit makes.
     jobs : int >= 1
         Number of processes; runs, or the folds of a single run, are distributed over them.
     dask : str, optional
@@ -142,7 +151,7 @@ def evaluate(
     if device != "cpu":  # checked even if all runs are stored
         device = str(resources.resolve_device(device))
     cache_root, reports_root = layout.cache_root(cache), store.reports_root(reports)
-    request = _Request(probe, preset, tuple(fractions), seeds, solver, device)
+    request = _Request(probe, preset, tuple(fractions), seeds, solver, device, tuple(grid), repeats)
     names = [extractors] if isinstance(extractors, str) else extractors
     runs = [
         run
@@ -202,18 +211,22 @@ class _Request:
     seeds: int
     solver: str
     device: str
+    grid: tuple[float, ...]
+    repeats: int
 
     def runs(
         self, cache: Path, task: str, selectors: Sequence[str], root: str | Path | None
     ) -> list[ProbeRun]:
         """Return the runs of one task."""
-        get_probe(self.probe, solver=self.solver)  # an unknown name is reported before data is read
+        # an unknown name is reported before data is read
+        get_probe(self.probe, solver=self.solver, grid=self.grid)
         card, clips = resolve_clips(task, cache, root)
+        check_repeats(card.protocol, card.name, self.repeats)
         runs = []
         for text in selectors:
             selector, preset = apply_preset(self.preset, text)
             name = preset.probe if self.preset else self.probe
-            probe = get_probe(name, solver=self.solver, device=self.device)
+            probe = get_probe(name, solver=self.solver, device=self.device, grid=self.grid)
             features = find_features(cache, selector, card.dataset, clips)
             if isinstance(probe, Head):
                 features = pretrained_head.restrict_stream(features)
@@ -221,6 +234,16 @@ class _Request:
             for fraction in self.fractions:
                 random = probe.seeded or check_fraction(fraction) < 1
                 for seed in range(self.seeds if random else 1):
-                    run = ProbeRun(card, features, probe, preset.steps, self.preset, fraction, seed)
-                    runs.append(run)
+                    runs.append(
+                        ProbeRun(
+                            card,
+                            features,
+                            probe,
+                            preset.steps,
+                            self.preset,
+                            fraction,
+                            seed,
+                            self.repeats,
+                        )
+                    )
         return runs

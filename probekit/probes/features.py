@@ -342,7 +342,7 @@ def _dim(selector: EmbeddingSelector, embeddings: Embeddings) -> int:
     grid = embeddings.stream_info[stream]
     if grid["kind"] != "clip":
         return int(grid["dim"]) * len(selector.pool)
-    if selector.pool != ("mean",):  # the default
+    if selector.has_pool or selector.pool != ("mean",):
         raise DataError(
             f"{selector.name}: its stream {stream} is one vector per clip; leave out pool="
         )

@@ -20,7 +20,7 @@ from probekit.probes.features import Features
 from probekit.scores import result_builder, scoring, store
 from probekit.scores.store import Fold, Result, Source
 from probekit.tasks import leakage
-from probekit.tasks.splits import Split, make_splits
+from probekit.tasks.splits import Split, make_repeated_splits
 from probekit.tasks.subsample import draw_facts, subsample_labels
 
 
@@ -44,6 +44,8 @@ class ProbeRun:
         Fraction of the training labels.
     seed : int
         Random seed; 0 if nothing is random.
+    repeats : int >= 1
+        How often folds are made, of clips in another order each time.
     """
 
     card: TaskCard
@@ -53,6 +55,7 @@ class ProbeRun:
     preset: str = ""
     fraction: float = 1.0
     seed: int = 0
+    repeats: int = 1
 
     @property
     def label(self) -> str:
@@ -80,6 +83,7 @@ class ProbeRun:
                 "fraction": self.fraction,
                 **draw_facts(self.fraction, self.card.protocol),
                 "seed": self.seed,
+                **({"repeats": self.repeats} if self.repeats > 1 else {}),
                 "interval": intervals.CI_METHOD,
             }
         )
@@ -129,7 +133,9 @@ class ProbeRun:
         metric = metrics.get_metric(self.card.metric)
         splits = [
             subsample_labels(split, self.fraction, targets, clips, self.seed)
-            for split in make_splits(self.card.protocol, clips, self.features.all_clips)
+            for split in make_repeated_splits(
+                self.card.protocol, clips, self.features.all_clips, self.repeats
+            )
         ]
         self._check_defined(splits, targets, metric)
         if progress:
@@ -187,7 +193,7 @@ class ProbeRun:
             preset=self.preset,
             fraction=self.fraction,
             seed=self.seed,
-            protocol=self.card.protocol.description or self.card.protocol.kind,
+            protocol=self._protocol,
             probabilities=predictions.probabilities,
             folds=[self._fold(*fold) for fold in zip(splits, models, scores["folds"], strict=True)],
             grid=models[0].grid,
@@ -210,6 +216,12 @@ class ProbeRun:
             history=[],
         )
         return result, {**predictions.arrays(), **_weights(splits, models)}
+
+    @property
+    def _protocol(self) -> str:
+        """The protocol in words."""
+        text = self.card.protocol.description or self.card.protocol.kind
+        return text if self.repeats == 1 else f"{text}, made {self.repeats} times"
 
     @property
     def _uses_head(self) -> bool:

@@ -1,5 +1,9 @@
 """Probes by name."""
 
+import math
+from collections.abc import Sequence
+
+from probekit.errors import ProbekitError
 from probekit.probes.base import Probe
 from probekit.probes.linear import SOLVERS, Linear
 from probekit.probes.pretrained_head import Head
@@ -8,7 +12,9 @@ from probekit.utils.suggest import unknown_name_error
 NAMES = ("linear", "mlp", "knn", "head")
 
 
-def get_probe(text: str, *, solver: str = "probekit", device: str = "cpu") -> Probe:
+def get_probe(
+    text: str, *, solver: str = "probekit", device: str = "cpu", grid: Sequence[float] = ()
+) -> Probe:
     """Return the probe of a name.
 
     Parameters
@@ -21,6 +27,8 @@ def get_probe(text: str, *, solver: str = "probekit", device: str = "cpu") -> Pr
         Solver of the linear probe.
     device : str
         Torch device of the linear probe's solver.
+    grid : sequence of float > 0
+        Values of C of the linear probe; empty for its own.
 
     Returns
     -------
@@ -30,14 +38,27 @@ def get_probe(text: str, *, solver: str = "probekit", device: str = "cpu") -> Pr
     Raises
     ------
     ProbekitError
-        If the name is unknown, or the class cannot be imported.
+        If the name is unknown, the class cannot be imported, or a grid is not of positive numbers
+        or not for a linear probe.
     """
     solver = {"sklearn": "scikit-learn"}.get(solver, solver)
     if solver not in SOLVERS:
         raise unknown_name_error("solver", solver, SOLVERS)
     name, colon, parameters = text.partition(":")
     if name == "linear" and not colon:
-        return Linear(solver, device)
+        if not grid:
+            return Linear(solver, device)
+        wrong = [value for value in grid if not 0 < value < math.inf]
+        if wrong:
+            raise ProbekitError(f"grid: values of C must be > 0 and finite, got {wrong[0]:g}")
+        return Linear(solver, device, tuple(sorted({float(value) for value in grid})))
+    if grid:
+        hint = f"{name} has no C"
+        if colon and name not in NAMES:
+            hint = (
+                f"write the values in --probe, such as {':'.join(text.split(':')[:2])}:C=0.1|1|10"
+            )
+        raise ProbekitError(f"grid: values of C are for the linear probe, got {text}; {hint}")
     if name == "head" and not colon:
         return Head()
     # these import scikit-learn

@@ -71,6 +71,9 @@ def _find_in_run(row: LeaderboardRow) -> Misclassified:
         return Misclassified(row.label, problem=str(error))
     if not len(predicted.clip_ids):
         return Misclassified(row.label)
+    first = np.sort(np.unique(predicted.clip_ids, return_index=True)[1])
+    if len(first) < len(predicted.clip_ids):  # of repeated folds the first ones
+        predicted = predicted.subset(first)
     if predicted.target == "regression":
         return _largest_errors(row.label, predicted)
     return _wrong_classes(row.label, predicted)

@@ -559,17 +559,17 @@ class _Comparer:
             raise DataError(
                 f"{self._metric.title} is not defined on any resample of the test clips"
             )
-        degrees = max(1, min(units.degrees_of_freedom, _count_differing(units, pairs) - 1))
-        within = variances.sum() / len(variances) ** 2
+        # each time that folds are made, the same clips are tested: they do not average out
+        depth = _count_overlapping(pairs[0][0].predictions.clip_ids)
+        degrees = min(units.degrees_of_freedom, _count_differing(units, pairs) - 1)
+        degrees = max(1, degrees // depth)
+        within = depth * variances.sum() / len(variances) ** 2
         name = units.name.partition(" ")[0].rstrip(";")
-        ids = pairs[0][0].predictions.clip_ids
-        overlapping = len(differences) > 1 and len(np.unique(ids)) < len(ids)
+        overlapping = len(differences) > 1 and depth > 1
         # of two fractions of the labels, the smaller one is the more cautious
         ratio = max(_test_over_train(group.results[0]) for group in (first, second))
         if self._test == "units":
-            # test clips of overlapping splits do not average out
-            variance = variances.mean() if overlapping else within
-            return significance.unit_test(variance, differences, degrees), name
+            return significance.unit_test(within, differences, degrees), name
         if len(differences) > 1:
             if self._test == "corrected-t" or overlapping:
                 return significance.corrected_t(differences, ratio), "folds, corrected"
@@ -595,6 +595,11 @@ def _count_repeats(first: RunGroup, second: RunGroup) -> int:
     """Return the number of pairs of seeds; one run alone is paired with every seed."""
     counts = len(first.results), len(second.results)
     return max(counts) if 1 in counts else min(counts)
+
+
+def _count_overlapping(clip_ids: Array) -> int:
+    """Return in how many folds a clip is tested, at most."""
+    return int(np.unique(clip_ids, return_counts=True)[1].max())
 
 
 def _unit_variances(resampled: Array, units: ResamplingUnits) -> Array:

@@ -66,12 +66,33 @@ class RunGroup:
 def load_groups(task: str, reports: str | Path | None = None) -> list[RunGroup]:
     """Return the run groups of a task, in no particular order, each with a label of its own.
 
-    Stale runs are left out, with a warning.
+    Runs that :func:`current_groups` leaves out are said in a warning.
     """
-    runs, left_out = split_stale(store.list_results(reports, task))
-    if left_out:
-        warnings.warn(left_out, stacklevel=1)
-    return group_runs(runs)
+    groups, left_out = current_groups(store.list_results(reports, task))
+    for line in left_out:
+        warnings.warn(line, stacklevel=1)
+    return groups
+
+
+def current_groups(runs: Sequence[_Run]) -> tuple[list[RunGroup], list[str]]:
+    """Return the groups of the runs that count, and a line on each kind of those that do not.
+
+    Stale runs do not count, nor do older runs of the same embeddings and label with other settings.
+    """
+    runs, line = split_stale(runs)
+    lines = [line] if line else []
+    by_label: dict[tuple[Any, ...], list[RunGroup]] = {}
+    for group in _group(runs):
+        first = group.results[0]
+        fingerprints = tuple(source["fingerprint"] for source in first["sources"])
+        by_label.setdefault((first["task"], group.label, fingerprints), []).append(group)
+    groups = []
+    for alike in by_label.values():
+        newest, others = _newest(alike)
+        groups.append(newest)
+        if others:
+            lines.append(_newest_note(newest, others))
+    return disambiguate_labels(groups), lines
 
 
 def require_groups(task: str, reports: str | Path | None = None) -> list[RunGroup]:
@@ -125,7 +146,9 @@ def resolve_run(name: str, task: str = "", reports: str | Path | None = None) ->
             )
     groups = _group(matches)
     if len(groups) > 1 and len({(g.results[0]["task"], g.label) for g in groups}) == 1:
-        groups = [_newest(groups)]
+        newest, others = _newest(groups)
+        warnings.warn(_newest_note(newest, others), stacklevel=1)
+        groups = [newest]
     if len(groups) == 1:
         _warn_if_stale(groups[0], stale)
         return groups[0]
@@ -150,17 +173,20 @@ def _list_runs(runs: Sequence[_Run]) -> str:
     )
 
 
-def _newest(groups: Sequence[RunGroup]) -> RunGroup:
-    """Return the newest of groups with equal labels, and warn that it is meant."""
+def _newest(groups: Sequence[RunGroup]) -> tuple[RunGroup, list[RunGroup]]:
+    """Return the newest of groups, and the others."""
     *others, newest = sorted(groups, key=lambda g: max(r["created"] for r in g.results))
+    return newest, others
+
+
+def _newest_note(newest: RunGroup, others: Sequence[RunGroup]) -> str:
+    """Return a line on groups with equal labels, of which the newest is meant."""
     names = join_names([other.results[0]["run"][:12] for other in others], _MAX_NAMES)
     first = newest.results[0]
-    warnings.warn(
+    return (
         f"{newest.label}: the newest run is taken, {first['run'][:12]} of "
-        f"{format_date(first['created'])}; others by their first digits ({names})",
-        stacklevel=1,
+        f"{format_date(first['created'])}; others by their first digits ({names})"
     )
-    return newest
 
 
 def _warn_if_stale(group: RunGroup, stale: Mapping[Path, str]) -> None:

@@ -61,6 +61,12 @@ class Predictions:
         """The predicted class of each clip, for one label a clip; of equal scores the first."""
         return self.scores.argmax(axis=1) if self.own_classes is None else self.own_classes
 
+    @property
+    def repeats(self) -> int:
+        """How often each clip was scored, with repeated folds; 1 if not all equally often."""
+        counts = np.unique(self.clip_ids, return_counts=True)[1]
+        return int(counts[0]) if len(set(counts.tolist())) == 1 else 1
+
     def scores_for(self, metric: Metric) -> Array:
         """Return the scores as the metric needs them; see :func:`metrics.prepare_scores`."""
         return metrics.prepare_scores(

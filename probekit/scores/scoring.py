@@ -80,6 +80,12 @@ def score_predictions(
     fold_scores, scores = predictions.by_fold(main), predictions.scores_for(main)
     targets = predictions.targets
     rule = class_rule or class_score_rule(main)
+    by_class = class_scores(
+        main, names, predictions.target, targets, scores, predictions.fold, rule
+    )
+    by_group = group_scores(main, targets, scores, predictions.groups)
+    for entry in (*by_class.values(), *by_group.values()):  # each clip counts once
+        entry["clips"] = int(entry["clips"] or 0) // predictions.repeats
     return ScoreReport(
         score=float(np.mean(fold_scores)),
         spread=float(np.std(fold_scores)),
@@ -89,10 +95,8 @@ def score_predictions(
             name: _extra_metric(predictions, metrics.get_metric(name), percentile) for name in also
         },
         class_scores=rule,
-        per_class=class_scores(
-            main, names, predictions.target, targets, scores, predictions.fold, rule
-        ),
-        per_group=group_scores(main, targets, scores, predictions.groups),
+        per_class=by_class,
+        per_group=by_group,
     )
 
 

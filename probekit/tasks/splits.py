@@ -4,7 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +92,52 @@ def make_splits(
         Split(name, np.flatnonzero(assignments != name), empty, np.flatnonzero(assignments == name))
         for name in names
     ]
+
+
+def make_repeated_splits(
+    protocol: Protocol, clips: Manifest, all_clips: Manifest | None = None, repeats: int = 1
+) -> list[Split]:
+    """Make folds several times, of clips in another order each time.
+
+    The first time they are those of :func:`make_splits`. Fold 3 of the second time is called
+    ``2.3``; without repeats, folds have the names of :func:`make_splits`.
+
+    Parameters
+    ----------
+    protocol, clips, all_clips
+        As for :func:`make_splits`.
+    repeats : int >= 1
+        How often.
+
+    Raises
+    ------
+    DataError
+        As of :func:`make_splits`, and if the protocol's folds are not made.
+    """
+    if repeats == 1:
+        return make_splits(protocol, clips, all_clips)
+    check_repeats(protocol, clips.name, repeats)
+    return [
+        replace(split, name=f"{repeat + 1}.{split.name}")
+        for repeat in range(repeats)
+        for split in make_splits(
+            protocol.model_copy(update={"seed": protocol.seed + repeat}), clips, all_clips
+        )
+    ]
+
+
+def check_repeats(protocol: Protocol, name: str, repeats: int) -> None:
+    """Raise a DataError if folds cannot be made so often; ``name`` is the task's."""
+    if repeats < 1:
+        raise DataError(f"repeats must be >= 1, got {repeats}")
+    if repeats == 1 or protocol.kind == "made-folds":
+        return
+    reason = {
+        "split": "it has one official split",
+        "folds": "its folds are official, and other ones would give scores of another protocol",
+        "made-split": "its test clips are drawn once",
+    }[protocol.kind]
+    raise DataError(f"{name}: {reason}; folds can be repeated only where probekit makes them")
 
 
 def split_assignments(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from probekit.cache import import_export
-from probekit.cards.selector import EmbeddingSelector
+from probekit.cards.selector import EmbeddingSelector, parse_selector
 from probekit.data import manifest as manifests
 from probekit.errors import CacheError, DataError
 from probekit.probes import features
@@ -172,3 +172,13 @@ def test_pooled_frames_are_as_wide_as_their_poolings():
     found = features.load_features([(chosen, fake(["c0"])[1])], clips_of(["c0"]))
     assert found.sources[0]["dim"] == 4
     assert found.label == "a:pool=mean+max"
+
+
+@pytest.mark.parametrize("text", ["a:pool=mean", "a:pool=max", "a:pool=mean+std"])
+def test_a_pooling_of_what_has_no_frames_is_refused(text):
+    selector, (_, embeddings) = parse_selector(text), fake(["c0"])
+    embeddings.stream_info = {"s": {"kind": "clip", "dim": 2}}
+    with pytest.raises(DataError, match="its stream s is one vector per clip; leave out pool="):
+        features.load_features([(selector, embeddings)], clips_of(["c0"]))
+    plain = features.load_features([(parse_selector("a"), embeddings)], clips_of(["c0"]))
+    assert plain.sources[0]["dim"] == 2
