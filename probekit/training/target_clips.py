@@ -124,8 +124,7 @@ def with_targets(
         notes.append(f"{len(rows):,} of {len(clips):,} clips have a target")
     if len(rows) < len(targets):
         notes.append(f"{len(targets) - len(rows):,} of {len(targets):,} targets have no clip")
-    if is_standin(clips.root) and STAND_IN not in clips.provenance:
-        notes.insert(0, STAND_IN)
+    is_invented = is_standin(clips.root) and STAND_IN not in clips.provenance
     changes = {
         "name": name,
         "title": f"{card.title}: targets of {path.name}",
@@ -143,7 +142,7 @@ def with_targets(
         targets,
         loss,
         path.name,
-        (describe_targets(targets, path), *notes),
+        (*[STAND_IN] * is_invented, describe_targets(targets, path), *notes),
     )
 
 
