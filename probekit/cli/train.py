@@ -16,7 +16,8 @@ def train(
     network: Annotated[
         str,
         typer.Option(
-            help="resnet50v2, short-chunk, harmonic-cnn, cf-net (NAME:width=32), or MODULE:CLASS."
+            help="resnet50v2, short-chunk, harmonic-cnn, artist-net, cf-net (NAME:width=32), or "
+            "MODULE:CLASS."
         ),
     ],
     objective: Annotated[
@@ -33,6 +34,17 @@ def train(
             ".parquet or .csv.",
         ),
     ] = "",
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Further targets, learned beside labels or --targets; repeatable. artist-net has "
+            "a branch for each.",
+        ),
+    ] = None,
+    draw: Annotated[
+        str, typer.Option(metavar="epoch|step", help="How often one of several targets is drawn.")
+    ] = "epoch",
     loss: Annotated[
         str,
         typer.Option(
@@ -89,7 +101,7 @@ def train(
         str,
         typer.Option(
             help="default (with --targets: lee2019); lee2021 (with contrastive); "
-            "lee2021-supervised; won; hung2022."
+            "lee2021-supervised; kim2018; won; hung2022."
         ),
     ] = "default",
     epochs: Annotated[
@@ -141,6 +153,8 @@ def train(
 
       probekit train --task songs.csv --root audio --network cf-net --targets cf.h5
 
+      probekit train --task digits.csv --root audio --network artist-net --also speakers.h5
+
       probekit train --task birds.csv --network short-chunk --objective contrastive
       --unlabeled field-recordings --fraction 0.1,1 --seeds 3
     """
@@ -152,6 +166,8 @@ def train(
             network,
             objective=objective,
             targets=targets,
+            also=also or (),
+            draw=draw,  # type: ignore[arg-type]
             loss=loss,
             unit_length=unit_length,
             unlabeled=unlabeled,

@@ -1,6 +1,6 @@
 """Objectives: what a step of training minimizes, as named terms of a loss."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -53,6 +53,24 @@ class Objective(nn.Module):
     def predict(self, batch: Batch) -> Tensor:
         """Return the logits of a batch, shape (batch, classes)."""
         raise NotImplementedError
+
+    # ---- for objectives of several targets, of which each step has one
+
+    def parameter_sets(self) -> list[list[nn.Parameter]]:
+        """Return the parameters of each optimizer; by default one has all."""
+        return [list(self.parameters())]
+
+    def streams_of_epoch(self, names: Sequence[str], seed: int, epoch: int) -> list[str]:
+        """Return the streams, of those of the phase, that an epoch (from 0) reads."""
+        return list(names)
+
+    def streams_of_step(self, names: Sequence[str], seed: int, epoch: int, step: int) -> list[str]:
+        """Return the streams, of those of the epoch, that a step (from 0) reads."""
+        return list(names)
+
+    def optimizer_of(self, names: Sequence[str]) -> int:
+        """Return the index of the optimizer of a step that reads some streams."""
+        return 0
 
 
 class StudentModel(nn.Module):

@@ -14,7 +14,7 @@ from probekit.errors import ProbekitError
 from probekit.utils.suggest import unknown_name_error
 
 Optimizer = Literal["adam", "sgd"]
-NAMES = ("default", "won", "hung2022", "lee2019", "lee2021", "lee2021-supervised")
+NAMES = ("default", "won", "hung2022", "kim2018", "lee2019", "lee2021", "lee2021-supervised")
 _F1 = "f1-samples"  # metric by which Won et al. select on DCASE2017
 _F1_BURN_IN = 10  # epochs before F1 selects
 
@@ -33,6 +33,7 @@ _LATER_DEFAULTS = {
     "epsilon": 1e-8,
     "restore_best": True,
     "score_test": False,
+    "decays_biases": True,
 }
 """Settings that are not among the facts where they have these values."""
 
@@ -100,6 +101,8 @@ class TrainingRecipe:
     restore_best : bool
         Whether each phase but the first starts with the best weights so far, or goes on with those
         of the last epoch.
+    decays_biases : bool
+        Whether the L2 penalty holds for biases and shifts of batch normalization, too.
     score_test : bool
         Whether test clips are scored after every epoch, for learning curves and for tables of
         papers that state such scores; nothing is selected by them.
@@ -120,6 +123,7 @@ class TrainingRecipe:
     patience: int | None = None
     restore_best: bool = True
     score_test: bool = False
+    decays_biases: bool = True
 
     @property
     def epochs(self) -> int:
@@ -179,9 +183,12 @@ def get_recipe(
     after every epoch. ``lee2021-supervised`` has 200 epochs at 1e-4. On UrbanSound8K the paper has
     10 epochs without unlabeled clips (``--warm-up 10``).
 
+    ``kim2018`` has 200 epochs of Adam at 1e-3 for each target, batches of 64, an L2 penalty of 1e-5
+    on all weights but biases, and no validation: the last epoch is used.
+
     Parameters
     ----------
-    name : {"default", "won", "hung2022", "lee2019", "lee2021", "lee2021-supervised"}
+    name : {"default", "won", "hung2022", "kim2018", "lee2019", "lee2021", "lee2021-supervised"}
         Name of the recipe.
     metric : str
         Metric of the task.
@@ -207,6 +214,8 @@ def get_recipe(
         recipe = _lee2021(name)
     elif name == "lee2019":
         recipe = _lee2019()
+    elif name == "kim2018":
+        recipe = _kim2018()
     else:
         recipe = _default() if name == "default" else _won2020(name, metric)
     if warm_up is not None:
@@ -260,6 +269,27 @@ def describe_changes(recipe: TrainingRecipe, metric: str) -> list[str]:
 
 def _default() -> TrainingRecipe:
     return TrainingRecipe("default", (Phase(200, "adam", 1e-3),), ties="loss", patience=20)
+
+
+def _kim2018() -> TrainingRecipe:
+    """Return the recipe of kim2018's code: its L2 penalty of 1e-5 is a decay of 2e-5 in torch."""
+    return TrainingRecipe(
+        "kim2018",
+        (Phase(200, "adam", 1e-3),),
+        batch_size=64,
+        weight_decay=2e-5,
+        decays_biases=False,
+        select="last",
+        restore_best=False,
+    )
+
+
+def per_target(recipe: TrainingRecipe, targets: int) -> TrainingRecipe:
+    """Return kim2018's recipe with as many times the epochs as there are targets, else as it is."""
+    if recipe.name != "kim2018":
+        return recipe
+    phases = tuple(replace(phase, epochs=phase.epochs * targets) for phase in recipe.phases)
+    return replace(recipe, phases=phases)
 
 
 def _lee2019() -> TrainingRecipe:

@@ -1,13 +1,14 @@
 """Training of networks on audio, from labels and from unlabeled sound."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from probekit._typing import Array
 from probekit.cache.layout import cache_root
 from probekit.cache.training_clips import TrainingClips
 from probekit.errors import ProbekitError
@@ -22,6 +23,14 @@ from probekit.tasks.splits import Split
 from probekit.tasks.task_clips import resolve_clips
 from probekit.training import initial_weights, schedules, task_data
 from probekit.training.dataloader import TrainBatches
+from probekit.training.multi_target import (
+    Draw,
+    FurtherTargets,
+    MultiTarget,
+    check_draw,
+    read_further_targets,
+    with_branches,
+)
 from probekit.training.objectives import (
     LABELED,
     UNLABELED,
@@ -32,6 +41,7 @@ from probekit.training.objectives import (
 )
 from probekit.training.run_config import RunConfig, TrainerConfig
 from probekit.training.runner import Progress, Runner, check_options
+from probekit.training.state import TrainingHistory
 from probekit.training.target_clips import LOSSES, TargetClips, check_alone, with_targets
 from probekit.training.unlabeled_clips import OWN_CLIPS, UnlabeledClips, open_unlabeled
 from probekit.utils.suggest import unknown_name_error
@@ -92,10 +102,16 @@ class TrainConfig(RunConfig):
         That extractor's weights.
     targets : TargetClips or None
         Targets of a file; None for the task's labels.
+    further : tuple of FurtherTargets
+        Targets beside these.
+    draw : {"epoch", "step"}
+        How often one of several targets is drawn.
     """
 
     objective: ObjectiveConfig
     targets: TargetClips | None = None
+    further: tuple[FurtherTargets, ...] = ()
+    draw: Draw = "epoch"
     unlabeled: UnlabeledClips | None = None
     init: str = ""
     weights: tuple[tuple[str, str], ...] = ()
@@ -107,6 +123,8 @@ class TrainConfig(RunConfig):
             return self.name
         words = [self.task.network]
         words += [self.targets.loss] if self.targets else self.objective.describe()
+        words += [f"with {' + '.join(each.name for each in self.further)}"] * bool(self.further)
+        words += ["drawn by step"] * (self.draw == "step")
         words += schedules.describe_changes(self.recipe, self.task.card.metric)
         if self.task.crop_length != self.task.default_crop_length:
             words.append(f"crop {self.task.crop_length / self.task.audio.sr:g} s")
@@ -130,12 +148,20 @@ class TrainConfig(RunConfig):
         return {
             "train": 1,
             **({"targets": self.targets.facts()} if self.targets else {}),
+            **self._further_facts,
             "objective": self.objective.facts(),
             "unlabeled": {"digest": unlabeled.clips.digest(), "sound": unlabeled.audio.digest}
             if unlabeled
             else None,
             "init": self.init_spec.fingerprint if self.init_spec else "",
         }
+
+    @property
+    def _further_facts(self) -> dict[str, Any]:
+        """Plain values of further targets, if there are any."""
+        if not self.further:
+            return {}
+        return {"further": [each.facts() for each in self.further], "draw": self.draw}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -148,6 +174,7 @@ class TrainConfig(RunConfig):
             "unlabeled_clips": len(self.unlabeled.rows) if self.unlabeled else 0,
             "init": self.init or None,
             **({"targets": self.targets.file, "loss": self.targets.loss} if self.targets else {}),
+            **self._further_facts,
         }
 
     @property
@@ -165,6 +192,8 @@ class TrainConfig(RunConfig):
             weights = dict(self.weights)
             initial_weights.init_from_extractor(student, self.init, weights, self.task.reports)
         target, chosen = self.loss, self.objective
+        if self.further:
+            return MultiTarget(student, target, self.further, self.draw)
         if chosen.name == "supervised":
             return Supervised(StudentModel(student), target)
         return Contrastive(
@@ -180,6 +209,17 @@ class TrainConfig(RunConfig):
     def make_streams(self, split: Split, student: Student) -> dict[str, TrainBatches]:
         """Return labeled batches, and unlabeled ones where the objective reads some."""
         streams = {LABELED: self.labeled_batches(split)}
+        for k, each in enumerate(self.further):
+            streams[each.stream] = TrainBatches(
+                self.task.audio,
+                None,
+                each.values,
+                self.task.audio_rows[self._train_rows(each, split)],
+                self.task.crop_length,
+                self.recipe.batch_size,
+                self.seed + _SECOND_STREAM + k,
+                pin=self.pins_memory,
+            )
         if self.objective.name == "contrastive":
             own_rows = self.task.audio_rows[split.train]
             audio = self.unlabeled.audio if self.unlabeled else self.task.audio
@@ -196,10 +236,30 @@ class TrainConfig(RunConfig):
             )
         return streams
 
+    def _train_rows(self, targets: FurtherTargets, split: Split) -> Array:
+        """Return the training clips of a fold, as rows of the clips with audio, with a target."""
+        has_target = targets.has_target[self.task.audio_rows]
+        return replace(targets, has_target=has_target).train_rows(self.task.clips, split)
+
+    def check_further(self) -> None:
+        """Raise a DataError if further targets do not suit a fold, before anything is trained."""
+        for split in self.splits:
+            for each in self.further:
+                self._train_rows(each, split)
+
+    def provenance(self, histories: Sequence[TrainingHistory] = ()) -> list[str]:
+        """Return the notes that must be shown beside the score."""
+        names = ["loss", *(each.name for each in self.further)] if self.further else []
+        seen = {name for history in histories for epoch in history.epochs for name in epoch}
+        never = [name for name in names if name not in seen] if histories else []
+        notes = super().provenance(histories)
+        return [*notes, *(f"target {name} was drawn in no epoch" for name in never)]
+
     def source_notes(self) -> list[str]:
         """Return notes about data and initial weights."""
         notes = super().source_notes()
         notes += self.targets.notes if self.targets else ()
+        notes += [f"further {each.note}" for each in self.further]
         if self.unlabeled is not None:
             notes += self.unlabeled.notes(self.task, self.splits)
         if self.init_spec is not None:
@@ -223,6 +283,8 @@ def train(
     *,
     objective: str = "supervised",
     targets: str | Path = "",
+    also: Sequence[str | Path] = (),
+    draw: Draw = "epoch",
     loss: str = "",
     unit_length: bool = False,
     unlabeled: str = "",
@@ -276,6 +338,13 @@ def train(
         task's labels: a target file of ``probekit targets``, ``.npz``, ``.parquet`` or ``.csv``;
         see :func:`probekit.targets.target_file.read_targets`. The recipe ``default`` is then
         ``lee2019``.
+    also : sequence of str or pathlib.Path
+        Further target files, which the network learns beside labels or ``targets``: one of them is
+        drawn for every epoch. ``artist-net`` shares its first convolution and has a branch for
+        each, whose embeddings are put side by side; other networks share the encoder. Each target
+        has an optimizer of its own.
+    draw : {"epoch", "step"}
+        How often one of several targets is drawn, with equal probabilities.
     loss : {"", "mse", "cosine", "cross-entropy"}
         Of targets; by default ``mse`` for vectors, ``cross-entropy`` for distributions.
     unit_length : bool
@@ -302,7 +371,8 @@ def train(
     cache, root, reports : str or pathlib.Path, optional
         As for :func:`probekit.distill`.
     recipe : str
-        ``"default"``, ``"won"``, ``"hung2022"``, ``"lee2021"``, ``"lee2021-supervised"``; see
+        ``"default"``, ``"won"``, ``"hung2022"``, ``"kim2018"``, ``"lee2019"``, ``"lee2021"``,
+        ``"lee2021-supervised"``; see
         :func:`probekit.training.schedules.get_recipe`.
     epochs, warm_up, batch, lr : number, optional
         Instead of the recipe's; see :func:`probekit.training.schedules.get_recipe`.
@@ -398,6 +468,13 @@ def train(
     training_recipe = schedules.get_recipe(
         recipe, card.metric, epochs=epochs, batch=batch, lr=lr, warm_up=warm_up
     )
+    check_draw(draw, also)
+    if also:
+        check_alone([("--objective contrastive", objective != "supervised")], "--also")
+        network = with_branches(network, 1 + len(also))
+        if epochs is None:
+            training_recipe = schedules.per_target(training_recipe, 1 + len(also))
+    further = tuple(read_further_targets(also, clips))
     overrides = validate_overrides(list(weights), [init] if init else [], "--init")
     data = task_data.prepare_task(
         card,
@@ -431,6 +508,8 @@ def train(
             name=name,
             objective=chosen,
             targets=target_clips,
+            further=further,
+            draw=draw,
             unlabeled=more,
             init=init,
             weights=tuple(overrides.items()),
@@ -438,6 +517,8 @@ def train(
         for fraction in fractions
         for seed in range(seeds)
     ]
+    for config in configs:
+        config.check_further()
     if more is not None:
         more.notes(data, [split for config in configs for split in config.splits])
     return Runner(reports_folder, again, progress, warn).run_all(configs)

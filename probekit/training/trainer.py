@@ -19,6 +19,7 @@ from probekit.parallel import resources
 from probekit.training import losses
 from probekit.training.dataloader import Batch, TrainBatches
 from probekit.training.objectives import LABELED
+from probekit.training.optimizers import OptimizerSet
 from probekit.training.schedules import Phase
 from probekit.training.state import (
     CHECKPOINT,
@@ -199,6 +200,7 @@ class _Loop:
         if world_size > 1:
             # a phase that reads fewer streams may not use all parameters
             partly = any(phase.streams is not None for phase in job.recipe.phases)
+            partly |= len(self.objective.parameter_sets()) > 1
             self.step = DistributedDataParallel(
                 self.objective,
                 [device] if device.type == "cuda" else None,
@@ -261,7 +263,9 @@ class _Loop:
 
     def _train(self, epoch: int) -> dict[str, float]:
         """Take the steps of an epoch; return the means of the terms over crops."""
-        streams = self.job.streams_at(epoch)
+        every, seed = self.job.streams_at(epoch), self.job.seed
+        chosen = self.objective.streams_of_epoch(list(every), seed, epoch)
+        streams = {name: every[name] for name in chosen}
         steps = max(stream.steps(self.world_size) for stream in streams.values())
         readers = {name: self._repeat(stream, epoch) for name, stream in streams.items()}
         names: list[str] = []
@@ -269,13 +273,14 @@ class _Loop:
         self.step.train()
         try:
             for index in range(steps):
-                batches = {name: next(reader).to(self.device) for name, reader in readers.items()}
+                read = self.objective.streams_of_step(chosen, seed, epoch, index)
+                batches = {name: next(readers[name]).to(self.device) for name in read}
                 with _autocast(self.device, self.precision):
                     terms = self.step(batches)
                 self.optimizer.zero_grad()
                 total = torch.stack(list(terms.values())).sum()
                 self.scaler.scale(total).backward()
-                self.scaler.step(self.optimizer)
+                self.scaler.step(self.optimizer.optimizers[self.objective.optimizer_of(read)])
                 self.scaler.update()
                 crops = torch.tensor(float(len(next(iter(batches.values())))), device=self.device)
                 values = {name: term.detach().float() * crops for name, term in terms.items()}
@@ -355,20 +360,10 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = phase.lr
 
-    def _make_optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+    def _make_optimizer(self, phase: Phase) -> OptimizerSet:
         recipe = self.job.recipe
-        parameters = [p for p in self.objective.parameters() if p.requires_grad]
-        if phase.optimizer == "adam":
-            return torch.optim.Adam(
-                parameters, lr=phase.lr, weight_decay=recipe.weight_decay, eps=recipe.epsilon
-            )
-        return torch.optim.SGD(
-            parameters,
-            lr=phase.lr,
-            momentum=recipe.momentum,
-            nesterov=True,
-            weight_decay=recipe.weight_decay,
-        )
+        plain = [] if recipe.decays_biases else _list_biases(self.objective)
+        return OptimizerSet(self.objective.parameter_sets(), plain, phase, recipe)
 
     def _check_finite(self, sums: Tensor, epoch: int, index: int, steps: int) -> None:
         """Raise if a loss of this epoch was not finite, and so its sum."""
@@ -459,6 +454,11 @@ def _translate_exceptions() -> Iterator[None]:
 def _autocast(device: torch.device, precision: str) -> torch.autocast:
     dtype = _DTYPES.get(precision)
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def _list_biases(module: nn.Module) -> list[nn.Parameter]:
+    """Return the biases of all layers, shifts of batch normalization included."""
+    return [p for name, p in module.named_parameters() if name.rpartition(".")[2] == "bias"]
 
 
 def _open_tensorboard(folder: Path) -> Any:

@@ -176,6 +176,33 @@ class Student(nn.Module):
         """Remove the layers of its own decoder from the network."""
         raise NotImplementedError
 
+    # ---- several targets
+
+    def encode_branch(self, waves: Tensor, branch: int) -> Tensor:
+        """Embed crops for one of several targets; as :meth:`encode` if all share the encoder.
+
+        Parameters
+        ----------
+        waves : Tensor, shape (clips, samples), float32
+            As for :meth:`encode`.
+        branch : int >= 0
+            Which target; 0 is that of :meth:`decode`.
+        """
+        return self.encode(waves)
+
+    def branch_decoder(self, outputs: int) -> nn.Module:
+        """Return a new decoder for one of several targets, from what its branch embeds."""
+        return PooledLinear(self.dim, outputs)
+
+    def branch_parameters(self, branch: int) -> list[nn.Parameter]:
+        """Return the parameters of a target, but those of its :meth:`branch_decoder`.
+
+        By default all; without those of the network's own decoder for further targets.
+        """
+        own = self.classifier_prefix if branch else ""
+        prefix = f"network.{own}"
+        return [p for name, p in self.named_parameters() if not (own and name.startswith(prefix))]
+
     def classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
         """Return the last layer and the function that computes its input.
 

@@ -185,6 +185,25 @@ class ArtistNet(Student):
         """Return the linear layer and the function of its input."""
         return lambda embedding: embedding.mean(1)[:, : self.network.width], self.network.dense
 
+    def encode_branch(self, waves: Tensor, branch: int) -> Tensor:
+        """Embed crops with one branch, shape (clips, 1, width)."""
+        with torch.autocast(waves.device.type, enabled=False):
+            spectra = self.frontend(waves)
+        return self.network.encode_branch(spectra, branch)[:, None]
+
+    def branch_decoder(self, outputs: int) -> nn.Module:
+        """Return dropout and a linear layer on the embedding of a branch."""
+        linear = PooledLinear(self.network.width, outputs)
+        nn.init.xavier_uniform_(linear.dense.weight)
+        nn.init.zeros_(linear.dense.bias)
+        return nn.Sequential(nn.Dropout(0.5), linear)
+
+    def branch_parameters(self, branch: int) -> list[nn.Parameter]:
+        """Return the parameters of the first convolution and of one branch."""
+        modules = [self.network.shared, self.network.branches[branch]]
+        modules += [] if branch else [self.network.dense]
+        return [parameter for module in modules for parameter in module.parameters()]
+
 
 class ShortChunk(Student):
     """The small CNN of :mod:`probekit.extractors.networks.short_chunk`; four frames a second."""
