@@ -25,7 +25,7 @@ def evaluate(
     probe: Annotated[
         str,
         typer.Option(
-            help="linear, mlp, knn, head (the network's own classifier, nothing fitted), or a "
+            help="linear, mlp, mlp-segments, knn, head (the network's own classifier, nothing fitted), or a "
             "scikit-learn estimator MODULE:CLASS:name=value."
         ),
     ] = "linear",

@@ -69,7 +69,8 @@ def evaluate(
     reports : str or pathlib.Path, optional
         Reports folder; by default ``PROBEKIT_REPORTS``, else ``reports/out``.
     probe : str
-        ``linear``, ``mlp``, ``knn``, ``head`` (the network's own classifier, nothing is fitted;
+        ``linear``, ``mlp``, ``mlp-segments`` (on frames, whose scores are averaged over a clip),
+        ``knn``, ``head`` (the network's own classifier, nothing is fitted;
         the task's classes must be among the network's), or a scikit-learn estimator
         ``MODULE:CLASS``; see :func:`probekit.probes.registry.get_probe`.
     preset : str

@@ -224,11 +224,19 @@ class ProbeRun:
         return text if self.repeats == 1 else f"{text}, made {self.repeats} times"
 
     @property
+    def _uses_segments(self) -> bool:
+        return self.probe.name.partition(":")[0] == "mlp-segments"
+
+    @property
     def _uses_head(self) -> bool:
         return isinstance(self.probe, pretrained_head.Head)
 
     def _load_features(self) -> Any:
         """Return what the probe reads; large features block by block if it can."""
+        if self._uses_segments:
+            from probekit.probes import mlp_segments  # imports torch
+
+            return mlp_segments.read_segments(self.features)
         if not self._uses_head:
             return self.features.rows() if self.out_of_core else self.features.matrix()
         [(_, embeddings)] = self.features.members

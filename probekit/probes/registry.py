@@ -9,7 +9,7 @@ from probekit.probes.linear import SOLVERS, Linear
 from probekit.probes.pretrained_head import Head
 from probekit.utils.suggest import unknown_name_error
 
-NAMES = ("linear", "mlp", "knn", "head")
+NAMES = ("linear", "mlp", "mlp-segments", "knn", "head")
 
 
 def get_probe(
@@ -20,7 +20,8 @@ def get_probe(
     Parameters
     ----------
     text : str
-        ``linear``, ``mlp``, ``mlp:hear`` (its grid), ``knn``, ``head``, or a scikit-learn estimator
+        ``linear``, ``mlp``, ``mlp:hear`` (its grid), ``mlp-segments`` (with
+        ``:epochs=20``), ``knn``, ``head``, or a scikit-learn estimator
         ``MODULE:CLASS`` with parameters, of which several values are tried:
         ``sklearn.svm:SVC:kernel=rbf,C=0.1|1|10``.
     solver : {"probekit", "scikit-learn"}
@@ -66,6 +67,10 @@ def get_probe(
         from probekit.probes import mlp
 
         return mlp.parse(parameters)
+    if name == "mlp-segments":
+        from probekit.probes import mlp_segments
+
+        return mlp_segments.parse(parameters, device)
     if name == "knn":
         from probekit.probes import knn
 
