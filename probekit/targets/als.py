@@ -19,7 +19,7 @@ from probekit.utils.suggest import unknown_name_error
 
 CONFIDENCES = ("log", "linear")
 _INITIAL_DEVIATION = 0.01
-_BLOCK_VALUES = 1 << 23  # float64 values of padded factors at once: 64 MB
+_BLOCK_VALUES = {"cpu": 1 << 19, "cuda": 1 << 25}  # of padded factors at once: 4 MB stay in cache
 _TOLERANCE = 1e-4
 
 
@@ -129,9 +129,10 @@ def factorize(
     zero = float(added.sum() + added.nnz)  # all predictions 0: each cell with a count costs c
     losses: list[float] = []
     for sweep in range(sweeps):
-        x = by_user.solve(y, regularization)
-        y = by_item.solve(x, regularization)
-        losses.append(_loss(by_user, x, y, regularization) / zero)
+        x, _ = by_user.solve(y, regularization)
+        y, gain = by_item.solve(x, regularization)
+        # y minimizes the objective for x: there it is that of y = 0 minus the gain
+        losses.append((zero - gain + regularization * float(x.square().sum())) / zero)
         if progress:
             progress(sweep + 1, sweeps)
         if sweep and losses[-2] - losses[-1] < _TOLERANCE * losses[-2]:
@@ -144,7 +145,7 @@ def fold_in(added: scipy.sparse.csr_matrix, users: Array, regularization: float 
 
     ``added`` has shape (users, items); the result (items, factors), zeros without counts.
     """
-    y = _Rows(added.T.tocsr()).solve(torch.as_tensor(users).double(), regularization)
+    y, _ = _Rows(added.T.tocsr()).solve(torch.as_tensor(users).double(), regularization)
     return y.numpy()
 
 
@@ -172,10 +173,13 @@ class _Rows:
         self._lengths = np.diff(added.indptr)
         self._order = np.argsort(self._lengths, kind="stable")
 
-    def solve(self, other: Tensor, regularization: float) -> Tensor:
-        """Return the factors of all rows for those of the columns, shape (columns, factors)."""
+    def solve(self, other: Tensor, regularization: float) -> tuple[Tensor, float]:
+        """Return the factors of all rows for those of the columns, shape (columns, factors).
+
+        Also the sum of what each row lowers the objective by: Σ bᵀA⁻¹b.
+        """
         count, factors = self._added.shape[0], other.shape[1]
-        solved = other.new_zeros(count, factors)
+        solved, gain = other.new_zeros(count, factors), other.new_zeros(())
         gram = other.T @ other + regularization * torch.eye(
             factors, dtype=other.dtype, device=other.device
         )
@@ -183,14 +187,16 @@ class _Rows:
             members = other[columns]
             systems = gram + members.transpose(1, 2) @ (values[:, :, None] * members)
             present = (values > 0).to(other.dtype)
-            right = ((values + present)[:, :, None] * members).sum(1)
+            right = members.transpose(1, 2) @ (values + present)[:, :, None]
             triangle = torch.linalg.cholesky(systems)
-            solved[rows] = torch.cholesky_solve(right[:, :, None], triangle)[:, :, 0]
-        return solved
+            solved[rows] = torch.cholesky_solve(right, triangle)[:, :, 0]
+            gain += (right[:, :, 0] * solved[rows]).sum()
+        return solved, float(gain)
 
     def blocks(self, factors: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield rows, their columns (0 after the end) and confidences (0 after the end)."""
         start = int(np.searchsorted(self._lengths[self._order], 1))
+        most = _BLOCK_VALUES["cuda" if device.type == "cuda" else "cpu"]
         while start < len(self._order):
             stop = start + 1
             # a block is padded to its longest row, the last one
@@ -198,14 +204,15 @@ class _Rows:
             while low <= high:
                 middle = (low + high) // 2
                 longest = self._lengths[self._order[middle - 1]]
-                if (middle - start) * int(longest) * factors <= _BLOCK_VALUES:
+                if (middle - start) * int(longest) * factors <= most:
                     stop, low = middle, middle + 1
                 else:
                     high = middle - 1
             rows = self._order[start:stop]
             lengths = self._lengths[rows]
             filled = np.arange(lengths.max()) < lengths[:, None]
-            places = np.concatenate([np.arange(*self._added.indptr[row : row + 2]) for row in rows])
+            firsts = self._added.indptr[rows].astype(np.int64)
+            places = (firsts[:, None] + np.arange(lengths.max()))[filled]
             columns = np.zeros(filled.shape, np.int64)
             values = np.zeros(filled.shape)
             columns[filled] = self._added.indices[places]
@@ -214,13 +221,3 @@ class _Rows:
                 torch.from_numpy(array).to(device) for array in (rows, columns, values)
             )
             start = stop
-
-
-def _loss(by_user: _Rows, x: Tensor, y: Tensor, regularization: float) -> float:
-    """Return the objective, without a sum over cells that have no count."""
-    total = ((x.T @ x) * (y.T @ y)).sum()  # of all cells, as if none had a count
-    for rows, columns, values in by_user.blocks(x.shape[1], x.device):
-        scores = torch.einsum("bnf,bf->bn", y[columns], x[rows])
-        cells = (1 + values) * (1 - scores).square() - scores.square()
-        total = total + torch.where(values > 0, cells, 0.0).sum()
-    return float(total + regularization * (x.square().sum() + y.square().sum()))

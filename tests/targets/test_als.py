@@ -76,7 +76,7 @@ def test_the_objective_falls_until_it_hardly_does():
 def test_rows_without_counts_are_zero_and_blocks_do_not_matter(monkeypatch):
     added = als.confidence(random_counts(50, 30, 0.4))
     whole = als.factorize(added, 4, sweeps=2)
-    monkeypatch.setattr(als, "_BLOCK_VALUES", 64)
+    monkeypatch.setitem(als._BLOCK_VALUES, "cpu", 64)
     blocks = als.factorize(added, 4, sweeps=2)
     assert np.allclose(whole.users, blocks.users, atol=1e-12)
     assert not whole.users[0].any() and not whole.items[3].any()
