@@ -170,6 +170,7 @@ def _section(
         "board": board,
         "leaderboard": task_section.leaderboard_view(board),
         "efficiency": task_section.efficiency_view(board),
+        "learning_curves": task_section.learning_curves_view(board),
         "figures": [figure for figure in figures if figure.task == board.task],
         "clip_browser": clip_browser_view(board, clips),
         "class_scores": task_section.class_scores_view(board),

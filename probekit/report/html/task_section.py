@@ -1,6 +1,7 @@
 """Contents of a task's section as plain data for the templates.
 
-The section has a leaderboard, label efficiency, scores of each class, and how the runs were made.
+The section has a leaderboard, label efficiency, learning curves, scores of each class, and how the
+runs were made.
 """
 
 import json
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from probekit.analysis.learning_curve import curve_of_groups
 from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.metrics.intervals import interval_ends
@@ -192,7 +194,7 @@ class _PanelScale:
         return _LEFT + width * (1 - math.log(share) / math.log(self.shares[0]))
 
     def y(self, score: float) -> float:
-        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - self.axis.position(score))
+        return _panel_y(self.axis, score)
 
     def spaced_shares(self) -> list[float]:
         """Return the shares whose names do not touch, always both ends."""
@@ -230,6 +232,67 @@ def _share(row: LeaderboardRow) -> float:
 
 def _mean(row: LeaderboardRow) -> float:
     return fmean(r["score"] for r in row.group.results)
+
+
+# ---- learning curves
+
+_DASHES = {"train_score": "2 3", "valid_score": "", "test_score": "7 3"}
+
+
+def learning_curves_view(board: Leaderboard) -> dict[str, Any] | None:
+    """Return a panel for each trained network: scores by epoch; None where there are none."""
+    curves = [
+        (row, [series for series in curve_of_groups([row.group]).series if series.is_score])
+        for row in board.rows
+        if all(result["history"] for result in row.group.results)
+    ]
+    curves = [(row, series) for row, series in curves if series]
+    if not curves:
+        return None
+    epochs = max(each.values.shape[1] for _, series in curves for each in series)
+    means = {id(each): each.statistics()[0] for _, series in curves for each in series}
+    axis = nice_axis([float(value) for mean in means.values() for value in mean], 5)
+
+    def point(epoch: int, score: float) -> str:
+        x = _LEFT + (_WIDTH - _LEFT - _RIGHT) * epoch / max(1, epochs - 1)
+        return f"{x:.1f},{_panel_y(axis, score):.1f}"
+
+    panels = []
+    for row, series in curves:
+        shown = [
+            (each, [(k, float(v)) for k, v in enumerate(means[id(each)]) if math.isfinite(v)])
+            for each in series
+        ]
+        panels.append(
+            {
+                "title": row.label,
+                "description": f"{row.label}, score of the first and last epoch: "
+                + ", ".join(
+                    f"{each.title} {format_number(points[0][1])}, {format_number(points[-1][1])}"
+                    for each, points in shown
+                ),
+                "lines": [
+                    (_DASHES[each.quantity], " ".join(point(*where) for where in points))
+                    for each, points in shown
+                ],
+            }
+        )
+    titles = dict.fromkeys((each.title, _DASHES[each.quantity]) for _, s in curves for each in s)
+    return {
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "left": _LEFT,
+        "right": _WIDTH - _RIGHT,
+        "ticks": [(_panel_y(axis, tick), axis.format_tick(tick)) for tick in axis.ticks],
+        "epochs": epochs,
+        "lines": list(titles),
+        "panels": panels,
+    }
+
+
+def _panel_y(axis: Axis, score: float) -> float:
+    """Return the height of a score in a panel."""
+    return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - axis.position(score))
 
 
 # ---- scores of each class

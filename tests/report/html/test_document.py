@@ -244,6 +244,31 @@ def test_label_efficiency_has_a_panel_for_each_embedding(small):
     assert heights == sorted(heights, reverse=True)  # more labels, better, further up
 
 
+def test_learning_curves_have_a_panel_for_each_trained_network(small):
+    """Two folds of two epochs; probes have no epochs."""
+    assert "Learning curves" not in small.text()
+    scores = {"1": [(0.2, 0.3), (0.6, 0.4)], "2": [(0.4, 0.5), (0.8, 0.6)]}
+    history = [
+        {"fold": fold, "epoch": epoch, "phase": 1, "lr": 1.0, "loss": 2.0 / epoch,
+         "train_score": train, "valid_score": None, "test_score": test, "best": True}
+        for fold, epochs in scores.items()
+        for epoch, (train, test) in enumerate(epochs, start=1)
+    ]  # fmt: skip
+    small.run("birds", NASTY, np.eye(4)[np.arange(40) % 4], history=history)
+    read = Reader(small.text())
+    (panel,) = (own for own in read.each("svg") if "viewbox" in own)
+    said = "score of the first and last epoch: training 0.300, 0.700, test 0.400, 0.500"
+    assert panel["aria-label"] == f"{NASTY}, {said}"
+    train, test = read.each("polyline")
+    assert train["stroke-dasharray"] == "2 3" and test["stroke-dasharray"] == "7 3"
+    points = [[float(v) for v in pair.split(",")] for pair in train["points"].split()]
+    assert points[0][0] < points[1][0] and points[0][1] > points[1][1]  # later, better, further up
+    # training gains 0.4 and test 0.1
+    ends = [[float(pair.split(",")[1]) for pair in own["points"].split()] for own in (train, test)]
+    rises = [first - last for first, last in ends]
+    assert rises[0] == pytest.approx(4 * rises[1], abs=0.6)
+
+
 # ---- figures
 
 
