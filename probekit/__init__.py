@@ -7,15 +7,17 @@ All public names are here, and imported when first used::
     probekit.extract(["melstats"], task="fsdd", root="free-spoken-digit-dataset")
     probekit.evaluate("fsdd", ["melstats"])
     probekit.results()                                   # a pandas DataFrame
-    x = probekit.open_cache("melstats", "fsdd").vectors(clip_ids)   # a numpy array
+    x, y, groups = probekit.load_xy("fsdd", "melstats")             # numpy arrays
 """
 
+from functools import cache, wraps
 from importlib import import_module
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probekit.analysis.dendrogram import dendrogram
-    from probekit.api import load_extractor, open_cache
+    from probekit.api import load_extractor, load_task, load_xy, open_cache
     from probekit.data.manifest import Manifest
     from probekit.distillation.distill import distill
     from probekit.extraction.extract import extract
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from probekit.probes.linear_classifier import LinearProbe
     from probekit.scores.comparison import compare
     from probekit.scores.result_table import results
-    from probekit.tasks.task import load_task
     from probekit.training.train import train
 
 _LAZY = {
@@ -35,7 +36,8 @@ _LAZY = {
     "evaluate": "probekit.probes.evaluate:evaluate",
     "extract": "probekit.extraction.extract:extract",
     "load_extractor": "probekit.api:load_extractor",
-    "load_task": "probekit.tasks.task:load_task",
+    "load_task": "probekit.api:load_task",
+    "load_xy": "probekit.api:load_xy",
     "open_cache": "probekit.api:open_cache",
     "results": "probekit.scores.result_table:results",
     "train": "probekit.training.train:train",
@@ -52,6 +54,7 @@ __all__ = [
     "extract",
     "load_extractor",
     "load_task",
+    "load_xy",
     "open_cache",
     "results",
     "train",
@@ -62,7 +65,25 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'probekit' has no attribute {name!r}")
     module, _, attribute = _LAZY[name].partition(":")
-    return getattr(import_module(module), attribute)
+    value = getattr(import_module(module), attribute)
+    return _name_arguments_in_errors(value) if isfunction(value) else value
+
+
+@cache
+def _name_arguments_in_errors(function: Any) -> Any:
+    """Return a function whose errors name arguments, not options of the command line."""
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        from probekit.errors import ProbekitError, name_arguments
+
+        try:
+            return function(*args, **kwargs)
+        except ProbekitError as error:
+            error.args = (name_arguments(str(error)),)
+            raise
+
+    return wrapper
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,21 @@
 """Exceptions raised by probekit.
 
 The message of a :class:`ProbekitError` is for users: what is wrong, with which file or value, and
-what to do. The command line prints it without a traceback and exits with code 2.
+what to do. The command line prints it without a traceback and exits with code 2. Messages name
+options; from Python, :func:`name_arguments` makes arguments of them.
 """
+
+import re
+
+_COMMAND = re.compile(r"probekit [a-z]+ .*?(?=[;,)\n]|\.(?:\s|$)|$)")
+_OPTION = re.compile(r"--([a-z][a-z-]*)( [^\s;,]+)?")
+_PROSE = frozenset(  # words that follow an option and are no value of it
+    (
+        *("and", "applies", "are", "does", "for", "from", "given", "goes", "has", "is", "must"),
+        *("needs", "of", "or", "sets", "starts", "takes", "than", "that", "the", "to", "with"),
+    )
+)
+_PLURALS = {"embedding": "extractors", "fraction": "fractions", "teacher": "teachers"}
 
 
 class ProbekitError(Exception):
@@ -31,3 +44,32 @@ class WeightsError(ProbekitError):
 
 class UnknownNameError(ProbekitError):
     """A name of a task, extractor, probe … does not exist."""
+
+
+def name_arguments(text: str) -> str:
+    """Return a message in which arguments of functions stand for options of commands.
+
+    Whole commands stay as they are.
+
+    Examples
+    --------
+    >>> name_arguments("--seeds must be >= 1, got 0")
+    'seeds must be >= 1, got 0'
+    >>> name_arguments("Choose another folder with --cache, or give --root DIR")
+    'Choose another folder with cache=, or give root=DIR'
+    >>> name_arguments("make some with: probekit evaluate --task birds -e NAME")
+    'make some with: probekit evaluate --task birds -e NAME'
+    """
+    parts, end = [], 0
+    for command in _COMMAND.finditer(text):
+        parts += [_OPTION.sub(_name_argument, text[end : command.start()]), command.group()]
+        end = command.end()
+    return "".join([*parts, _OPTION.sub(_name_argument, text[end:])])
+
+
+def _name_argument(option: "re.Match[str]") -> str:
+    name, value = option.groups()
+    name = _PLURALS.get(name, name.replace("-", "_"))
+    if value is None:
+        return f"{name}="
+    return f"{name}{value}" if value.strip() in _PROSE else f"{name}={value.strip()}"

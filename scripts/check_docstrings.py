@@ -31,6 +31,8 @@ PUBLIC = (
     "probekit.scores.comparison.compare",
     "probekit.scores.result_table.results",
     "probekit.tasks.task.Task",
+    "probekit.api.load_task",
+    "probekit.api.load_xy",
     "probekit.tasks.task.load_task",
 )
 COMPLETE = {"PR01", "RT01", "SA01", "EX01"}  # asked of public names only

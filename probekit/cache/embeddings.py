@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +81,16 @@ class Embeddings:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.layout = load_layout(folder)
+
+    def __repr__(self) -> str:
+        """Return extractor, dataset, numbers of clips and failures, and streams with dimensions."""
+        words = [f"{self.layout.extractor}@{self.layout.fingerprint[:8]}"]
+        words.append(f"{self.layout.dataset!r}")
+        with suppress(CacheError, OSError):  # of a damaged cache what is known
+            words.append(f"{len(self.clip_ids):,} clips")
+            words += [f"{len(self.failures):,} failed"] * bool(self.failures)
+            words += [f"{name}: {info['dim']:,}" for name, info in self.stream_info.items()]
+        return f"Embeddings({', '.join(words)})"
 
     @cached_property
     def index(self) -> Index:

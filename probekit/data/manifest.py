@@ -43,7 +43,7 @@ _LABEL_MARKS = r"^\[|[;|,]"  # in a name: a reader could take it for several lab
 TARGET_PREFIX = "target:"  # CSV columns of numbers to predict are called target:NAME
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Manifest:
     """A table of clips, keyed by ``clip_id``.
 
@@ -125,6 +125,16 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def __repr__(self) -> str:
+        """Return name, numbers of clips and classes, target, and the folder of the recordings."""
+        words = [f"{self.name!r}", f"{len(self):,} clips"]
+        if self.target != "none":
+            unit = "targets" if self.target == "regression" else "classes"
+            words += [f"{len(self.class_names):,} {unit}", f"target={self.target!r}"]
+        if self.root is not None:
+            words.append(f"root={str(self.root)!r}")
+        return f"Manifest({', '.join(words)})"
 
     @property
     def clip_ids(self) -> list[str]:

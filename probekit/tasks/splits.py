@@ -104,8 +104,12 @@ def make_repeated_splits(
 
     Parameters
     ----------
-    protocol, clips, all_clips
-        As for :func:`make_splits`.
+    protocol : Protocol
+        From the task's card.
+    clips : Manifest
+        The clips to divide.
+    all_clips : Manifest, optional
+        All clips of the task; see :func:`make_splits`.
     repeats : int >= 1
         How often.
 

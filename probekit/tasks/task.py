@@ -30,6 +30,8 @@ class Task:
         recordings are to be read.
     source : pathlib.Path, optional
         The table or folder that ``list_clips`` reads each time.
+    saved_clips : callable, optional
+        Returns the clips that were extracted last, or None: what the manifest is without a folder.
 
     See Also
     --------
@@ -46,11 +48,21 @@ class Task:
     """
 
     def __init__(
-        self, card: TaskCard, list_clips: ClipLister | None = None, source: Path | None = None
+        self,
+        card: TaskCard,
+        list_clips: ClipLister | None = None,
+        source: Path | None = None,
+        saved_clips: Callable[[], Manifest | None] | None = None,
     ) -> None:
         self.card = card
         self.source = source
         self._list_clips = list_clips
+        self._saved_clips = saved_clips
+
+    def __repr__(self) -> str:
+        """Return name, metric and protocol."""
+        protocol = self.card.protocol.description.partition(";")[0] or self.card.protocol.kind
+        return f"Task({self.name!r}, metric={self.card.metric!r}, protocol={protocol!r})"
 
     @property
     def name(self) -> str:
@@ -76,7 +88,8 @@ class Task:
         Parameters
         ----------
         root : str or pathlib.Path, optional
-            The dataset's folder as downloaded. No recording is opened.
+            The dataset's folder as downloaded. No recording is opened. Without it, the clips that
+            were extracted last, if the task is from :func:`probekit.load_task`.
         audio : bool
             Whether recordings are to be read later: a user's own table needs a column ``path``
             then.
@@ -100,6 +113,9 @@ class Task:
             raise DataError(f"--root {root}: {problem}")
         if self._list_clips is not None:
             return self._list_clips(root, audio)
+        saved = self._saved_clips() if root is None and self._saved_clips else None
+        if saved is not None:
+            return saved
         manifest: Manifest = _dataset_module(self.card).load(self.card, root)
         if self.card.stand_in:
             notes = [self.card.stand_in]
