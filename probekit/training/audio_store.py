@@ -319,6 +319,7 @@ class AudioStore:
         self.path = path
         self.sr = sr
         self.dtype = dtype
+        self._table = table
         self.clip_ids = [str(clip_id) for clip_id in table["clip_id"]]
         self.lengths = table["samples"].to_numpy(np.int64)
         self.digest = _digest(table, sr, dtype)
@@ -402,6 +403,11 @@ class AudioStore:
                 f"be decoded, for example that of {first!r}: {store.failures[first]}"
             )
         return store
+
+    def subset(self, rows: npt.ArrayLike) -> "AudioStore":
+        """Return the store of some of the clips, by rows; it reads the same file."""
+        table = self._table.iloc[np.asarray(rows)].reset_index(drop=True)
+        return AudioStore(self.path, table, self.sr, self.dtype)
 
     @property
     def durations(self) -> npt.NDArray[np.float64]:

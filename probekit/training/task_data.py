@@ -155,6 +155,7 @@ def prepare_task(
     cache: Path,
     crop: float | None = None,
     reports: Path | None = None,
+    stored: Manifest | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainingTask:
     """Check a task and a network, and decode the audio that is not decoded yet.
@@ -170,6 +171,9 @@ def prepare_task(
     crop : float, optional
         Length of the network's input in s; by default the network's own, or the duration of the
         longest clip if that is shorter.
+    stored : Manifest, optional
+        Clips that are decoded, of which these are a part; by default these. Trainings on several
+        targets then share one file of audio.
     progress : callable, optional
         Called with the number of decoded clips and of all clips.
 
@@ -185,7 +189,10 @@ def prepare_task(
         if not 0 < crop < float("inf"):
             raise ProbekitError(f"--crop must be > 0 s, got {crop:g}")
         built.check_length(int(Fraction(str(crop)) * built.rate))
-    audio = open_audio(card.name, clips, built.rate, cache, progress)
+    audio = open_audio(card.name, clips if stored is None else stored, built.rate, cache, progress)
+    if stored is not None:
+        places = {clip_id: row for row, clip_id in enumerate(stored.clip_ids)}
+        audio = audio.subset([places[clip_id] for clip_id in clips.clip_ids])
     longest = Fraction(int(audio.lengths.max()), built.rate)
     default_length = max(int(min(built.crop, longest) * built.rate), built.min_samples)
     return TrainingTask(

@@ -455,7 +455,7 @@ def train(
     )
     cache_folder, reports_folder = cache_root(cache), store.reports_root(reports)
     card, clips = resolve_clips(task, cache_folder, root)
-    target_clips = None
+    target_clips, everything = None, clips
     if targets:
         check_alone([("--objective contrastive", objective != "supervised")])
         target_clips = with_targets(card, clips, targets, loss=loss, unit_length=unit_length)
@@ -483,6 +483,8 @@ def train(
         cache=cache_folder,
         crop=crop,
         reports=reports_folder,
+        # most clips have a target: then all trainings share their audio
+        stored=everything if target_clips and 2 * len(clips) >= len(everything) else None,
         progress=(lambda done, total: progress("sound", done, total, "")) if progress else None,
     )
     more = None

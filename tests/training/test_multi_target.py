@@ -258,3 +258,13 @@ def test_mistakes_are_one_message(go, options, error, words):
 
 def test_labeled_stream_comes_first():
     assert make_objective().stream_names[0] == LABELED
+
+
+def test_trainings_on_several_targets_share_one_file_of_audio(workspace, corpus, tmp_path):
+    folders = {"cache": tmp_path / "c", "root": corpus, "reports": tmp_path / "r"}
+    options = {"epochs": 1, "batch": 4, "recipe": "kim2018", "device": "cpu"}
+    task = str(workspace / "clips.csv")
+    for name in ("m", "d"):
+        train(task, SMALL, targets=workspace / f"{name}.h5", **folders, **options)
+    train(task, SMALL, **folders, **options)
+    assert len(list((tmp_path / "c" / "sound").glob("*.raw"))) == 1
