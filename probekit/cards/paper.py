@@ -4,9 +4,9 @@ They are parts of a paper's card (:class:`probekit.cards.PaperCard`). A table is
 rows of values under columns. What its cells have in common (task, embedding, probe …) is declared
 for the table, a column or a row; of several declarations the last one counts.
 
-A cell is one of four kinds: the score of a probe; that of a student, which is trained on the task;
-a number of parameters (``count``); the mean difference of two rows over some columns (``of``,
-``over``).
+A cell is one of five kinds: the score of a probe; that of a student, which is trained on the task
+with teachers; that of a ``network``, which is trained without; a number of parameters (``count``);
+the mean difference of two rows over some columns (``of``, ``over``).
 """
 
 from typing import Any, Literal, Self
@@ -43,9 +43,17 @@ class Setting(_FrozenModel):
     init: str = ""  # the extractor whose weights the student starts from
     recipe: str = "default"
     alignment: Literal["time", "paper"] = "time"
+    network: str = ""  # as after --network; the next six fields, init and recipe apply to it
+    objective: Literal["supervised", "contrastive"] = "supervised"
+    unlabeled: str = ""  # a task, or train: as after --unlabeled
+    mixing: bool = True
+    warm_up: int | None = Field(default=None, ge=1)
+    statistic: Literal["", "best", "last"] = ""  # of the test scores of all epochs
+    name: str = ""  # of the network's runs
     count: Literal["", "training", "inference"] = (
         ""  # count the parameters of a method; needs no data
     )
+    average: list[str] = []  # rows whose mean this one is
     of: list[str] = []  # columns over which this row minus the row ``over`` is averaged
     over: str = ""
     metric: str = ""
@@ -61,15 +69,27 @@ class Setting(_FrozenModel):
         return not (self.prior or self.pending)
 
     @property
+    def trains(self) -> bool:
+        """Whether a student or network is trained."""
+        return bool(self.student or self.network)
+
+    @property
     def networks(self) -> list[str]:
         """Selectors of the extractors that are needed."""
         return [text for text in (self.embedding, self.init) if text]
 
+    @property
+    def unlabeled_task(self) -> str:
+        """The other task whose clips are read without labels; empty if there is none."""
+        return "" if self.unlabeled == "train" else self.unlabeled
+
     def missing_fields(self) -> list[str]:
         """Return the names of required fields that are not declared."""
-        if not self.computed or self.of:
+        if not self.computed or self.of or self.average:
             return []
         required = ["task", "metric", "embedding"]
+        if self.network:
+            required = ["task", "metric", "name"]
         if self.count:
             required = ["student", "metric"]
         elif self.student:
@@ -136,8 +156,12 @@ class Table(Setting):
             if missing:
                 fields = " and no ".join(missing)
                 raise ValueError(f"{self.name}, {cell.row!r}, {cell.column!r}: no {fields}")
-            for name, known in ((cell.over, labels[0]), *((name, labels[1]) for name in cell.of)):
-                if cell.of and name not in known:
+            for name, known in (
+                *((name, labels[0]) for name in cell.average),
+                *([(cell.over, labels[0])] if cell.of else []),
+                *((name, labels[1]) for name in cell.of),
+            ):
+                if name not in known:
                     raise ValueError(f"{self.name}, {cell.row!r}: {name!r} is no row or column")
         return self
 
@@ -179,13 +203,13 @@ class Figure(_FrozenModel):
     """A figure of a paper, and the analysis that reproduces it.
 
     An efficiency figure has lines, each of a student or a probe, and fractions of the training
-    labels.
+    labels. A figure of learning curves has lines, each of a network or student.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     title: str
     where: str
-    kind: Literal["dendrogram", "projection", "correlation", "efficiency", ""] = ""
+    kind: Literal["dendrogram", "projection", "correlation", "efficiency", "curve", ""] = ""
     task: str = ""
     embedding: str = ""
     preset: str = ""  # name of the embedding's preset
@@ -197,14 +221,15 @@ class Figure(_FrozenModel):
 
     @model_validator(mode="after")
     def _check_figure(self) -> Self:
-        has_content = (len(self.lines) and len(self.shares) > 1) or self.embedding
+        is_curve = self.kind == "curve"
+        has_content = (self.lines and (is_curve or len(self.shares) > 1)) or self.embedding
         if not self.pending and not (self.kind and self.task and has_content):
             raise ValueError(f"{self.name}: needs kind, task and embedding, or pending")
-        if not self.pending and (self.kind == "efficiency") != bool(self.lines):
+        if not self.pending and (self.kind in ("efficiency", "curve")) != bool(self.lines):
             raise ValueError(f"{self.name}: an efficiency figure has lines and shares")
         for line in self.lines:
             complete = line.model_copy(update={"task": self.task, "metric": "the task's"})
-            if complete.missing_fields() or line.of or line.count:
+            if complete.missing_fields() or line.of or line.count or (is_curve and not line.trains):
                 raise ValueError(
                     f"{self.name}, {line.label!r}: must be a score of a probe or student"
                 )

@@ -28,6 +28,14 @@ def reproduce(
         list[str] | None,
         typer.Option(metavar="NAME=PATH", help="Weights file, or NAME=random:SEED."),
     ] = None,
+    estimator: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="runs/ID",
+            help="lee2019: CF estimator from train --targets, in place of cf; repeatable, one for "
+            "each seed of the factors.",
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="table-1, figure-2 …; repeatable.")
     ] = None,
@@ -65,11 +73,20 @@ def reproduce(
       probekit reproduce kumar2021 --rehearse /tmp/rehearsal
 
       probekit reproduce hung2022 --only table-2
+
+      probekit reproduce lee2019 --root gtzan=~/data/gtzan --estimator runs/ID --estimator runs/ID2
     """
     from probekit import cards
     from probekit.cache import layout
     from probekit.errors import ProbekitError
-    from probekit.reproduce import arguments, paper_tables, preconditions, reproduction
+    from probekit.reproduce import (
+        arguments,
+        estimators,
+        paper_tables,
+        preconditions,
+        reproduction,
+        training_cost,
+    )
     from probekit.reproduce.assets import Assets
     from probekit.scores import store
 
@@ -88,9 +105,24 @@ def reproduce(
         out = folder / "reports" if reports is None else out
     else:
         folders = arguments.parse_roots(card, root or (), roots)
+    if estimator or (rehearse is not None and estimators.uses_estimator(card)):
+        names = estimator or estimators.rehearse_estimators(
+            Path(rehearse or ""),
+            cache_root,
+            out,
+            device=device,
+            step=output.warn,
+            progress=None if json else _StatusLine(),
+        )
+        card = estimators.with_estimators(card, estimators.open_estimators(names, out))
     with progress.ExtractionProgress() as display:
-        assets = Assets(cache_root, folders, overrides, device, display.begin, display.tick)
+        assets = Assets(
+            cache_root, folders, overrides, device, display.begin, display.tick, reports=out
+        )
         preconditions.check_data(card, assets)
+        cost = "" if rehearse is not None else training_cost.describe_cost(card, assets, epochs)
+        if cost:
+            output.warn(cost)
         result = reproduction.reproduce(
             card,
             assets,

@@ -7,6 +7,7 @@ import yaml
 
 from probekit import cards
 from probekit.cards import PaperCard
+from probekit.cards.paper import Setting
 from probekit.cards.selector import parse_selectors
 from probekit.errors import DataError, ProbekitError, WeightsError
 from probekit.extractors.weights.source import parse_overrides, validate_overrides
@@ -106,10 +107,13 @@ def check_weights(card: PaperCard, weights: Sequence[str]) -> tuple[str, ...]:
 
 
 def list_tasks(card: PaperCard) -> list[str]:
-    """Return the tasks of a paper's computed scores and figures, in the order of the card."""
+    """Return the tasks of a paper's computed scores and figures, then those of unlabeled clips."""
     cells = (cell for table in card.tables for cell in table.cells() if cell.computed)
-    figures = (figure for figure in card.figures if not figure.pending)
-    names = [*(c.task for c in cells if not c.count and not c.of), *(f.task for f in figures)]
+    figures = [figure for figure in card.figures if not figure.pending]
+    scores = [cell for cell in cells if not cell.count and not cell.of]
+    names = [*(cell.task for cell in scores), *(figure.task for figure in figures)]
+    settings: list[Setting] = [*scores, *(line for figure in figures for line in figure.lines)]
+    names += [setting.unlabeled_task for setting in settings if setting.unlabeled_task]
     return list(dict.fromkeys(names))
 
 
@@ -151,13 +155,14 @@ def make_standins(card: PaperCard, folder: Path, clips: int) -> tuple[dict[str, 
     DataError
         If a folder holds other files.
     """
-    roots: dict[str, Path] = {}
+    tasks: dict[str, list[str]] = {}
     for name in list_tasks(card):
-        task = load_task(name)
-        dataset = task.card.dataset
-        if dataset not in roots:
-            roots[dataset] = folder / dataset
-            task.write_standin(roots[dataset], clips)
+        tasks.setdefault(cards.load_task_card(name).dataset, []).append(name)
+    roots = {dataset: folder / dataset for dataset in tasks}
+    for dataset, names in tasks.items():
+        # several tasks may be parts of a dataset: then the stand-in is of the whole
+        whole = len(names) > 1 and dataset in cards.card_paths("tasks")
+        load_task(dataset if whole else names[0]).write_standin(roots[dataset], clips)
     return roots, [f"{name}.{role}=random:0" for name, role in _list_weights(card)]
 
 

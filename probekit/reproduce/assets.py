@@ -30,6 +30,8 @@ class Assets:
         Where networks run.
     begin, progress : callable, optional
         As for :func:`probekit.extract`.
+    reports : pathlib.Path or None
+        Reports folder where trained networks are looked up first.
     """
 
     cache: Path
@@ -38,6 +40,7 @@ class Assets:
     device: str = "auto"
     begin: Callable[[str, int], None] | None = None
     progress: Progress | None = None
+    reports: Path | None = None
 
     def __post_init__(self) -> None:
         self._fingerprints: dict[tuple[str, str], str] = {}  # of what was extracted
@@ -122,6 +125,7 @@ class Assets:
                     weights=self.weights_of(selector.name),
                     frames=frames,
                     device=self.device,
+                    reports=self.reports,
                     begin=self.begin,
                     progress=self.progress,
                 )
@@ -139,7 +143,8 @@ class Assets:
         weights = self.weights_of(selector.name)
         if selector.fingerprint or not weights:
             return selector
-        spec = load.resolve_spec(str(selector), weights=source.parse_overrides(weights))
+        overrides = source.parse_overrides(weights)
+        spec = load.resolve_spec(str(selector), weights=overrides, reports=self.reports)
         return replace(selector, fingerprint=spec.fingerprint[:8])
 
     def _is_cached(self, task: str, selector: EmbeddingSelector) -> bool:

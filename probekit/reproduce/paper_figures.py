@@ -41,15 +41,17 @@ def draw_figure(
     """
     if figure.kind == "efficiency":
         return _draw_efficiency(figure, runs, folder)
+    if figure.kind == "curve":
+        return _draw_curves(figure, runs, folder)
     return _draw_class_weights(figure, runs, folder)
 
 
 def run_settings(figure: Figure) -> list[Column]:
-    """Return the settings of the runs that an efficiency figure shows; none of other figures."""
+    """Return the settings of the runs that the lines of a figure show."""
     return [
         _with_fraction(line, figure, fraction)
         for line in figure.lines
-        for fraction in sorted(figure.shares)
+        for fraction in sorted(figure.shares or [1.0])
     ]
 
 
@@ -90,6 +92,21 @@ def _draw_efficiency(
     efficiency = LabelEfficiency(figure.task, metric, tuple(curves), (figure.name,))
     files = save_drawing(draw_label_efficiency, efficiency, folder)
     return efficiency.caption, tuple(files), tuple(efficiency.provenance)
+
+
+def _draw_curves(
+    figure: Figure, runs: Runs, folder: Path
+) -> tuple[str, tuple[Path, ...], tuple[str, ...]]:
+    """Draw training and test scores by epoch, of the card's runs and no others."""
+    from probekit.analysis.learning_curve import curve_of_groups
+    from probekit.figures.curves import draw_learning_curve
+    from probekit.figures.files import save_drawing
+
+    lines = zip(figure.lines, run_settings(figure), strict=True)
+    groups = [RunGroup(line.label, (runs.get_run(setting),), ()) for line, setting in lines]
+    curve = curve_of_groups(groups, ("train_score", "test_score"))
+    files = save_drawing(draw_learning_curve, curve, folder)
+    return curve.caption, tuple(files), tuple(curve.provenance)
 
 
 def _draw_class_weights(

@@ -34,7 +34,7 @@ def check_settings(card: PaperCard, epochs: int | None, device: str) -> None:
     from probekit.parallel.resources import resolve_device  # imports torch
     from probekit.training.schedules import get_recipe
 
-    students = list(_student_settings(card))
+    students = list(training_settings(card))
     for setting in students:
         get_recipe(setting.recipe, cards.load_task_card(setting.task).metric, epochs=epochs)
     if epochs is not None and not students:
@@ -62,25 +62,26 @@ def check_data(card: PaperCard, assets: Assets) -> None:
     settings = [cell for table in card.tables for cell in table.cells()]
     names = [s.task for s in settings if s.computed and s.task and not s.count and not s.of]
     names += [figure.task for figure in card.figures if not figure.pending]
+    names += [s.unlabeled_task for s in training_settings(card) if s.unlabeled_task]
     for name in dict.fromkeys(names):
         root = assets.root(name)
         if root is not None:
             load_task(name).manifest(root)
     for figure in card.figures:
         root = None if figure.pending else assets.root(figure.task)
-        if root is not None and any(line.student for line in figure.lines):
+        if root is not None and figure.shares and any(line.student for line in figure.lines):
             _check_share(figure.task, assets, min(figure.shares), figure.name)
 
 
-def _student_settings(card: PaperCard) -> Iterator[Setting]:
-    """Yield the settings of students to train."""
+def training_settings(card: PaperCard) -> Iterator[Setting]:
+    """Yield the settings of students and networks to train, of several scores each."""
     for table in card.tables:
         for cell in table.cells():
-            if cell.student and cell.computed and not cell.count and not cell.of:
+            if cell.trains and cell.computed and not cell.count and not cell.of:
                 yield cell
     for figure in card.figures:
         if not figure.pending:
-            yield from (line for line in paper_figures.run_settings(figure) if line.student)
+            yield from (line for line in paper_figures.run_settings(figure) if line.trains)
 
 
 def _check_share(name: str, assets: Assets, share: float, figure: str) -> None:

@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from probekit.cards import PaperCard
 from probekit.cards.paper import Cell, Figure, Setting, Table
 from probekit.cards.selector import parse_selectors
 from probekit.errors import ProbekitError
 from probekit.reproduce import paper_figures
 from probekit.reproduce.assets import Assets
+from probekit.reproduce.epoch_scores import score_epochs
 from probekit.reproduce.gains import mean_gain
 from probekit.reproduce.runs import EpochProgress, Runs, run_key
 from probekit.scores.store import Result
@@ -179,7 +182,9 @@ def reproduce(
     """
     report_step = step or (lambda text: None)
     cells = [cell for table in card.tables for cell in table.cells()]
-    settings: list[Setting] = [c for c in cells if c.computed and not c.count and not c.of]
+    settings: list[Setting] = [
+        c for c in cells if c.computed and not (c.count or c.of or c.average)
+    ]
     for figure in card.figures:
         settings += paper_figures.run_settings(figure) if not figure.pending else []
     total = len({run_key(setting) for setting in settings})
@@ -200,8 +205,11 @@ def _compute_scores(
     scores = {
         (c.row, c.column): _compute_score(c, runs, (c.task, c.embedding) in with_frames)
         for c in cells
-        if not c.of or not c.computed
+        if not (c.of or c.average) or not c.computed
     }
+    for cell in cells:
+        if cell.average and not cell.of and cell.computed:
+            scores[cell.row, cell.column] = _compute_mean(cell, scores)
     for cell in cells:
         if (cell.row, cell.column) not in scores:
             scores[cell.row, cell.column] = _compute_gain(cell, scores)
@@ -218,11 +226,17 @@ def _compute_score(cell: Cell, runs: Runs, frames: bool) -> Score:
         if cell.count:
             return Score(cell, COMPUTED, float(_count_parameters(cell)))
         result = runs.get_run(cell, frames)
-        value, low, high = _score_and_interval(result, cell.metric)
+        notes = list(result["provenance"])
+        if cell.statistic:
+            epochs = score_epochs(result, cell.statistic)
+            value, low, high = epochs.mean, epochs.low, epochs.high
+            notes.append(epochs.note)
+        else:
+            value, low, high = _score_and_interval(result, cell.metric)
     except ProbekitError as error:
         needs = () if cell.count else tuple(runs.missing(cell))
         return Score(cell, MISSING if needs else FAILED, reason=str(error), needs=needs)
-    return Score(cell, COMPUTED, value, low, high, result["run"], tuple(result["provenance"]))
+    return Score(cell, COMPUTED, value, low, high, result["run"], tuple(notes))
 
 
 def _count_parameters(cell: Cell) -> int:
@@ -232,6 +246,22 @@ def _count_parameters(cell: Cell) -> int:
     teachers = [str(s) for s in parse_selectors(cell.embedding)] if cell.embedding else []
     count = parameter_count.count_method(cell.method, teachers, cell.student)
     return count.training if cell.count == "training" else count.inference
+
+
+def _compute_mean(cell: Cell, scores: dict[tuple[str, str], Score]) -> Score:
+    """Compute the mean of some rows in a column."""
+    rows = [scores[label, cell.column] for label in cell.average]
+    values = [score.value for score in rows if score.value is not None]
+    if len(values) < len(rows):
+        # what is missing for it is listed with the scores themselves
+        missing = any(score.status == MISSING for score in rows)
+        text = f"{len(values)} of {len(rows)} rows have a score"
+        return Score(cell, MISSING if missing else FAILED, reason=text)
+    deviation = float(np.std(values, ddof=1))
+    note = f"mean of {len(values)} estimators, standard deviation {deviation:.3f}"
+    return Score(
+        cell, COMPUTED, float(np.mean(values)), provenance=(note, *_shared_notes(rows))
+    )
 
 
 def _compute_gain(cell: Cell, scores: dict[tuple[str, str], Score]) -> Score:

@@ -1,4 +1,4 @@
-"""Runs behind a paper's scores: of probes and of students, each computed once."""
+"""Runs behind a paper's scores: of probes, students and networks, each computed once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,13 @@ from probekit.probes.presets import apply_preset
 from probekit.reproduce.assets import Assets
 from probekit.scores.store import Result
 
+REHEARSED_WIDTH = 4
+"""Width of networks in a rehearsal."""
+
 EpochProgress = Callable[[str, int, int, str], None]
 _RUN_FIELDS = (  # of a setting: what distinguishes runs
     "task", "embedding", "preset", "probe", "fraction", "student", "method", "alpha", "init",
-    "recipe", "alignment",
+    "recipe", "alignment", "network", "objective", "unlabeled", "mixing", "warm_up",
 )  # fmt: skip
 
 
@@ -63,7 +66,7 @@ class Runs:
         Parameters
         ----------
         setting : Setting
-            Of a probe or a student.
+            Of a probe, a student or a network.
         frames : bool
             Whether frames are to be extracted as well; a student's teachers always need them.
 
@@ -75,11 +78,12 @@ class Runs:
         key = run_key(setting)
         if key not in self._outcomes:
             try:
-                self._outcomes[key] = (
-                    self._train_student(setting)
-                    if setting.student
-                    else self._evaluate_probe(setting, frames)
-                )
+                if setting.network:
+                    self._outcomes[key] = self._train_network(setting)
+                elif setting.student:
+                    self._outcomes[key] = self._train_student(setting)
+                else:
+                    self._outcomes[key] = self._evaluate_probe(setting, frames)
             except ProbekitError as error:
                 self._outcomes[key] = error
         outcome = self._outcomes[key]
@@ -89,9 +93,12 @@ class Runs:
 
     def missing(self, setting: Setting) -> list[str]:
         """Say what a run needs that is missing, and how to get it; see :class:`Assets`."""
-        return self.assets.missing(
-            setting.task, setting.embedding, init=setting.init, audio=bool(setting.student)
+        messages = self.assets.missing(
+            setting.task, setting.embedding, init=setting.init, audio=setting.trains
         )
+        if setting.unlabeled_task:
+            messages += self.assets.missing(setting.unlabeled_task, "", audio=True)
+        return list(dict.fromkeys(messages))
 
     def _report_run(self, text: str) -> None:
         """Describe a run before it starts, with its number."""
@@ -147,11 +154,49 @@ class Runs:
         )
         return {**result, "provenance": [*result["provenance"], *notes]}
 
+    def _train_network(self, setting: Setting) -> Result:
+        """Train a network; its provenance says what is not the card's.
+
+        In a rehearsal it is narrow and has no initial weights, since these are not so narrow.
+        """
+        from probekit.training.train import train  # imports torch
+
+        epochs, notes = self._training_epochs(setting)
+        network, init = setting.network, setting.init
+        if self.rehearsed and ":" not in network:
+            network, init = f"{network}:width={REHEARSED_WIDTH}", ""
+            notes.append(f"{network} with random weights in place of {setting.network}")
+        labels = "" if setting.fraction == 1 else f", {100 * setting.fraction:g} % of the labels"
+        self._report_run(f"{setting.task}, {network}, {setting.name}{labels}")
+        root = self.assets.root(setting.unlabeled_task) if setting.unlabeled_task else None
+        [result] = train(
+            setting.task,
+            network,
+            objective=setting.objective,
+            unlabeled=setting.unlabeled,
+            unlabeled_root=root,
+            mixing=setting.mixing,
+            cache=self.assets.cache,
+            root=self.assets.root(setting.task),
+            reports=self.reports,
+            recipe=setting.recipe,
+            epochs=epochs,
+            warm_up=None if epochs else setting.warm_up,
+            init=init,
+            weights=self.assets.weights_of(init) if init else (),
+            fractions=(setting.fraction,),
+            device=self.assets.device,
+            name=setting.name,
+            progress=self.progress,
+        )
+        return {**result, "provenance": [*result["provenance"], *notes]}
+
     def _training_epochs(self, setting: Setting) -> tuple[int | None, list[str]]:
         """Return the epochs of a student, None for the recipe's, and a note on fewer ones."""
         from probekit.training.schedules import get_recipe
 
-        recipe = get_recipe(setting.recipe, cards.load_task_card(setting.task).metric)
+        metric = cards.load_task_card(setting.task).metric
+        recipe = get_recipe(setting.recipe, metric, warm_up=setting.warm_up)
         epochs = self.epochs or (len(recipe.phases) if self.rehearsed else None)
         if epochs in (None, recipe.epochs):
             return None, []

@@ -10,6 +10,8 @@ from probekit.cards.selector import parse_selectors
 from probekit.distillation import methods
 from probekit.errors import CardError
 from probekit.extractors.students import zoo
+from probekit.reproduce import preconditions
+from probekit.reproduce.runs import run_key
 from probekit.training import schedules
 
 TABLE = {
@@ -162,11 +164,38 @@ def test_lee2021_names_its_scores_alike_in_the_cards_of_tasks():
         for name in ("esc10", "esc50")
     }
     values = {cell.row: cell.value for cell in table_2.cells()}
-    supervised = "ResNet50V2 from ImageNet, supervised"
+    supervised = "ResNet50V2, supervised from ImageNet"
     assert published["esc10"][supervised] == values["ESC-10"]
     assert published["esc50"][supervised] == values["ESC-50"] == 0.736
-    assert {c.row: c.value for c in table_3.cells()}["Supervised"] == values["ESC-50"]
-    assert "ResNet50V2, supervised" not in published["esc50"]  # that is without ImageNet
+    ablation = {c.row: c for c in table_3.cells()}
+    assert ablation["Supervised from ImageNet"].value == values["ESC-50"]
+    assert "ResNet50V2, supervised from scratch" not in published["esc50"]
+    # rows of all tables, cards of tasks, and runs have the same names
+    for table in cards.load_paper_card("lee2021").tables:
+        for cell in table.cells():
+            method = f"ResNet50V2, {cell.name}"
+            if cell.computed and cell.fraction == 1 and cell.statistic == "last":
+                assert published.get(cell.task, {}).get(method, cell.value) == cell.value
+    names = {f"ResNet50V2, {c.name}" for c in cards.load_paper_card("lee2021").tables[0].cells()}
+    assert published["esc10"].keys() <= names
+
+
+def test_lee2021_trains_each_network_once():
+    card = cards.load_paper_card("lee2021")
+    settings = list(preconditions.training_settings(card))
+    runs = {run_key(setting): setting for setting in settings}
+    # 3 methods on 5 shares of ESC-10; 4 more in Table 2, 2 more in Table 3; figure 3 has none
+    assert len(runs) == 15 + 4 + 2
+    assert {s.name for s in settings if "contrastive" not in s.objective} == {
+        "supervised from scratch", "supervised from ImageNet"
+    }  # fmt: skip
+    for setting in runs.values():
+        assert (setting.init == "resnet50v2") == (setting.name != "supervised from scratch")
+        recipe = {"supervised": "lee2021-supervised", "contrastive": "lee2021"}
+        assert setting.recipe == recipe[setting.objective]
+        # the paper has a shorter warm-up on UrbanSound8K alone
+        is_long = setting.task != "urbansound8k" or setting.objective == "supervised"
+        assert setting.warm_up == (None if is_long else 10)
 
 
 def test_lee2019_compares_its_modes_and_no_row_with_itself():

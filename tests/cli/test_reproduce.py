@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from probekit import cards
+from probekit.tasks.task import load_task
 
 PAPER = {
     "name": "small",
@@ -78,7 +79,34 @@ def test_what_students_need_is_said(main, tmp_path):
     assert "linear" not in done.stdout and "mel128" not in done.stdout
 
 
-@pytest.mark.parametrize("paper", ["lee2021", "kim2018"])
+def test_the_cost_of_training_is_said_before_it_starts(main, tmp_path, monkeypatch):
+    table = {**PAPER["tables"][0], "network": "short-chunk:width=2"}
+    table["rows"] = [{"label": "a", "name": "a", "recipe": "lee2021-supervised",
+                      "statistic": "last", "values": [0.7]}]  # fmt: skip
+    (tmp_path / "cards" / "reports").mkdir(parents=True)
+    path = tmp_path / "cards" / "reports" / "small.yaml"
+    path.write_text(yaml.safe_dump({**PAPER, "tables": [table]}))
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path / "cards"))
+    load_task("esc10").write_standin(tmp_path / "ESC-50", 20)
+    folders = ("--reports", tmp_path / "o", "--cache", tmp_path / "c")
+    given = ("--root", f"esc10={tmp_path / 'ESC-50'}", "--epochs", "1", "--device", "cpu")
+    done = main("reproduce", "small", *given, *folders)
+    assert done.returncode == 0, done.stderr
+    first, second, *_ = done.stderr.splitlines()
+    assert first.startswith("training: 1 runs, 5 networks, 0 PFLOP, so about less than 0.1 GPU")
+    assert second == "esc10, short-chunk:width=2, a (1 of 1)"
+    assert "1 of 1 scores" in done.stdout
+
+
+def test_what_networks_need_is_said(main, tmp_path):
+    done = main("reproduce", "lee2021", "--reports", tmp_path / "o", "--cache", tmp_path / "c")
+    assert done.returncode == 1 and "GPU hours" not in done.stderr  # nothing to train on
+    for text in ("--root esc10=DIR", "--root urbansound8k=DIR", "--weights resnet50v2=FILE"):
+        assert text in done.stdout
+    assert "lee2021: 0 of 40 scores and 0 of 1 figures" in done.stdout
+
+
+@pytest.mark.parametrize("paper", ["kim2018"])
 def test_papers_that_wait_list_their_numbers(main, tmp_path, paper):
     done = main("reproduce", paper, "--reports", tmp_path, "--json")
     assert done.returncode == 1
