@@ -370,7 +370,8 @@ class _Loop:
         if not torch.isfinite(sums).all():
             raise DataError(
                 f"the loss is not finite in epoch {epoch + 1}, at or before step {index + 1} of "
-                f"{steps}; {self.progress.describe()}. Try a lower --lr or --alpha"
+                f"{steps}; {self.progress.describe()}. Try a lower --lr, or a lower "
+                "weight of the other terms (--alpha, --weight)"
             )
 
 

@@ -148,3 +148,76 @@ def test_supervised_is_the_task_alone(go):
     (result,) = go(objective="supervised", epochs=1)
     assert result["history"][0]["penalty"] == 0
     assert result["settings"]["objective"] == {"name": "supervised"}
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """Two classes in two folds, every third clip silent; other recordings at another rate."""
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    lines = ["clip_id,path,label,fold"]
+    (tmp_path / "other").mkdir()
+    for k in range(16):
+        wave = 0.1 * rng.normal(size=8000) if k % 3 else np.zeros(8000)
+        soundfile.write(tmp_path / f"c{k}.wav", wave, 16000)
+        lines.append(f"c{k},c{k}.wav,{'ab'[k % 2]},{k // 2 % 2 + 1}")
+    (tmp_path / "odd.csv").write_text("\n".join(lines) + "\n")
+    for k in range(8):  # 0.5 s, one silent, one shorter than any window
+        wave = np.zeros(4000) if k == 0 else 0.1 * rng.normal(size=100 if k == 1 else 4000)
+        soundfile.write(tmp_path / "other" / f"o{k}.wav", wave, 8000)
+
+    def call(warn=None, **options):
+        given = {"cache": tmp_path / "cache", "root": tmp_path, "reports": tmp_path / "out",
+                 "recipe": "lee2021", "epochs": 2, "objective": "contrastive",
+                 "unlabeled": str(tmp_path / "other"), "device": "cpu", "warn": warn}  # fmt: skip
+        return train(str(tmp_path / "odd.csv"), NETWORK, **{**given, **options})
+
+    return call
+
+
+def test_silent_clips_and_clips_of_another_rate_and_length(odd):
+    (result,) = odd()
+    terms = [epoch[name] for epoch in result["history"] for name in ("loss", "contrastive")]
+    assert np.isfinite(terms).all() and result["settings"]["unlabeled_clips"] == 8
+    assert not any("could be read" in note for note in result["provenance"])
+
+
+def test_a_tenth_of_the_labels_leaves_a_clip_of_each_class(odd):
+    (result,) = odd(fractions=[0.1], unlabeled="train", batch=2)
+    assert [fold["train"] for fold in result["folds"]] == [2, 2]
+
+
+def test_a_loss_that_is_not_finite_and_a_run_with_another_objective(odd, tmp_path):
+    with pytest.raises(DataError, match=r"the loss is not finite in epoch \d.* --lr"):
+        odd(lr=1e30, reports=tmp_path / "infinite")
+
+    class Stop(Exception):
+        pass
+
+    def stop(name, done, total, note):
+        if done == 1 and name not in ("sound", "unlabeled sound"):
+            raise Stop
+
+    with pytest.raises(Stop):
+        odd(progress=stop)
+    warnings = []
+    (result,) = odd(objective="supervised", unlabeled="", warn=warnings.append)
+    (text,) = [text for text in warnings if "is not resumed" in text]
+    assert "objective" in text and result["settings"]["objective"] == {"name": "supervised"}
+    assert all(epoch.get("contrastive") is None for epoch in result["history"])
+
+
+def test_a_step_of_too_few_clips_is_one_message(odd, tmp_path):
+    import soundfile
+
+    (tmp_path / "single").mkdir()
+    soundfile.write(tmp_path / "single" / "x.wav", 0.1 * np.ones(4000), 16000)
+    with pytest.raises(DataError, match=r"a step must have at least 4 clips .* got 3"):
+        odd(unlabeled=str(tmp_path / "single"), batch=2)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "x.wav").write_bytes(b"RIFF of nothing")
+    with pytest.raises(DataError, match=r"none of the 1 recordings .* can be decoded"):
+        odd(unlabeled=str(tmp_path / "damaged"))
+    with pytest.raises(ProbekitError, match=r"a crop must be >= 0\.25 s"):
+        odd(crop=0.01)
