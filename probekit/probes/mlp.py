@@ -1,7 +1,8 @@
-"""The MLP probe: scikit-learn's, with early stopping on the clips that the protocol holds out.
+"""The MLP probe: that of scikit-learn, with early stopping on clips that the protocol holds out.
 
 scikit-learn's own ``early_stopping`` holds out random clips, which splits groups; here epochs are
-run one by one, and the protocol's held-out clips decide when to stop.
+run one by one, and the protocol's held-out clips decide when to stop. The weights are those of its
+``MLPClassifier`` and ``MLPRegressor`` (see :mod:`probekit.probes.perceptron`).
 """
 
 from dataclasses import dataclass, replace
@@ -10,11 +11,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from probekit._typing import Array
 from probekit.probes.base import FitContext, SelectedModel, Settings
 from probekit.probes.model_selection import Fit, GridSearch, Pair, choose_all, score_probe
+from probekit.probes.perceptron import Perceptron
 from probekit.utils.suggest import unknown_name_error
 
 
@@ -93,18 +94,18 @@ class FittedMLP:
 
     Attributes
     ----------
-    model : MLPClassifier or MLPRegressor
-        scikit-learn's.
+    network : Perceptron
+        The network.
     mean, scale : numpy.ndarray or None
         Statistics of the target numbers, which are standardized for the fit; None for classes.
-    single_tag : bool
-        Whether there is a single tag, for which the model has two classes.
+    two_classes : bool
+        Whether one output tells two classes of one label apart.
     """
 
-    model: Any
+    network: Perceptron
     mean: Array | None = None
     scale: Array | None = None
-    single_tag: bool = False
+    two_classes: bool = False
 
     @property
     def probabilities(self) -> bool:
@@ -113,18 +114,19 @@ class FittedMLP:
 
     def scores(self, features: Array) -> Array:
         """Return probabilities of classes, or predicted numbers; shape (clips, classes)."""
-        if self.mean is None:
-            probs = np.asarray(self.model.predict_proba(features), np.float64)
-            return probs[:, 1:] if self.single_tag else probs
-        predictions = self.model.predict(features).reshape(len(features), -1)
-        return np.asarray(predictions * self.scale + self.mean, np.float64)
+        outputs = self.network(features)
+        if self.two_classes:
+            outputs = np.hstack([1 - outputs, outputs])
+        if self.mean is not None:
+            return np.asarray(outputs * self.scale + self.mean, np.float64)
+        return np.asarray(outputs, np.float64)
 
     def predictions(self, features: Array) -> None:
         """Return None: the class of the highest score is predicted."""
 
     def arrays(self) -> dict[str, Array]:
         """Return weights and biases of each layer."""
-        layers = zip(self.model.coefs_, self.model.intercepts_, strict=True)
+        layers = zip(self.network.coefs, self.network.intercepts, strict=True)
         return {
             f"layer-{k}/{name}": value
             for k, pair in enumerate(layers)
@@ -185,46 +187,43 @@ def _fit(
 ) -> Fit:
     """Train until the score on held-out clips stops improving, or for a number of epochs."""
     recipe = recipe.with_schedule(len(features))
-    common = {
-        "hidden_layer_sizes": tuple(settings["hidden"]),
-        "learning_rate_init": settings["rate"],
-        "alpha": settings["decay"],
-        "batch_size": min(recipe.batch, len(features)),
-        # not an int: scikit-learn would restart from it in every epoch, and draw the same batches
-        "random_state": np.random.RandomState(context.seed),
-    }
+    classes, mean, scale = len(context.clips.class_names), None, None
+    two_classes = context.clips.target == "single" and classes == 2
     if context.clips.target == "regression":
         mean, scale = targets.mean(axis=0), np.maximum(targets.std(axis=0), 1e-12)
-        network = FittedMLP(MLPRegressor(**common), mean, scale)
-        options: dict[str, Any] = {}
-        # scikit-learn expects a single column as a vector
-        values = ((targets - mean) / scale).squeeze(axis=1 if targets.shape[1] == 1 else ())
+        values, output = (targets - mean) / scale, "identity"
+    elif context.clips.target == "multi" or two_classes:
+        values, output = targets.reshape(len(targets), -1) == 1, "logistic"
     else:
-        single_tag = targets.ndim == 2 and targets.shape[1] == 1
-        network = FittedMLP(MLPClassifier(**common), single_tag=single_tag)
-        values = targets[:, 0] if single_tag else targets
-        options = {"classes": np.arange(2 if single_tag else len(context.clips.class_names))}
+        values, output = targets[:, np.newaxis] == np.arange(classes), "softmax"
+    network = Perceptron(
+        (features.shape[1], *settings["hidden"], values.shape[1]),
+        output,
+        rate=settings["rate"],
+        decay=settings["decay"],
+        batch=min(recipe.batch, len(features)),
+        rng=np.random.RandomState(context.seed),
+        dtype=features.dtype,
+    )
+    fitted = FittedMLP(network, mean, scale, two_classes)
     best_weights, best_score, best_epoch, waited = None, -np.inf, 0, 0
     for epoch in range(1, (epochs or recipe.epochs) + 1):
-        network.model.partial_fit(features, values, **options)
+        network.train_epoch(features, values)
         if held_out is None or epoch % recipe.every:
             continue
-        score = score_probe(context, network, *held_out) * (
+        score = score_probe(context, fitted, *held_out) * (
             1 if context.metric.higher_is_better else -1
         )
         if score > best_score or best_weights is None:
-            best_weights, best_score = _copy_weights(network.model), score
+            best_weights, best_score = network.weights(), score
             best_epoch, waited = epoch, 0
         else:
             waited += 1
         if waited >= recipe.patience:
             break
     if best_weights is not None:
-        network.model.coefs_, network.model.intercepts_ = best_weights
+        network.set_weights(*best_weights)
         # a score that still improves at the last epoch was stopped by the limit
-        return Fit(network, converged=waited > 0, iterations=best_epoch)
-    return Fit(network, iterations=epochs or recipe.epochs)
-
-
-def _copy_weights(model: Any) -> tuple[list[Array], list[Array]]:
-    return [a.copy() for a in model.coefs_], [a.copy() for a in model.intercepts_]
+        return Fit(fitted, converged=waited > 0, iterations=best_epoch)
+    network.set_weights(network.coefs, network.intercepts)
+    return Fit(fitted, iterations=epochs or recipe.epochs)

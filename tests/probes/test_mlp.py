@@ -2,9 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.neural_network import _multilayer_perceptron as theirs
 
-from probekit.probes import mlp, registry
+from probekit.probes import mlp, perceptron, registry
 from probekit.probes.model_selection import score_probe
 
 SETTINGS = {"hidden": [16], "rate": 3e-2, "decay": 1e-4}
@@ -70,13 +69,13 @@ def test_seeds(make_job):
 
 
 def test_every_epoch_draws_other_batches(make_job, monkeypatch):
-    orders, shuffle = [], theirs.shuffle
+    orders, step = [], perceptron.Perceptron._step
 
-    def watch(rows, **others):
-        orders.append(tuple(shuffle(rows, **others)))
-        return np.array(orders[-1])
+    def watch(own, features, targets):
+        orders.append(features.tobytes())
+        return step(own, features, targets)
 
-    monkeypatch.setattr(theirs, "shuffle", watch)
+    monkeypatch.setattr(perceptron.Perceptron, "_step", watch)
     fit(make_job(), held=False, epochs=4)
     assert len(orders) == len(set(orders)) == 4
 
