@@ -119,7 +119,7 @@ def _older(runs: Iterable[_Run], key: Any, variant: Any, reason: str) -> dict[Pa
     by_key: dict[Any, list[_Run]] = {}
     for run in runs:
         by_key.setdefault(key(run[1]), []).append(run)
-    stale = {}
+    stale: dict[Path, str] = {}
     for alike in by_key.values():
         newest = variant(max(alike, key=_time)[1])
         stale |= {path: reason for path, result in alike if variant(result) != newest}

@@ -199,3 +199,15 @@ def test_values_that_no_probe_can_use_are_refused(place, others, message):
         place.run(**others)
     assert message in str(caught.value)
     assert not place.reports.exists()
+
+
+def test_the_command_takes_both(place, main):
+    common = ("evaluate", "--task", place.root / "mine.csv", "-e", "good", "--cache")
+    common = (*common, place.root / "cache", "--reports", place.reports)
+    done = main(*common, "--grid", "1,x")
+    assert done.returncode == 2
+    assert done.stderr == "error: --grid must be numbers separated by commas, got 1,x\n"
+    done = main(*common, "--grid", "0.1,1", "--repeats", "2")
+    assert done.returncode == 0 and "made 2 times" in done.stdout
+    [group] = groups.load_groups("mine", place.reports)
+    assert len(group.results[0]["folds"]) == 10 and len(group.results[0]["grid"]) == 2
