@@ -36,12 +36,15 @@ class UnlabeledClips:
         Their audio, in the same order.
     allow_overlap : bool
         Whether test clips may be among them.
+    dataset : str
+        Dataset of their task; empty for tables and folders.
     """
 
     name: str
     clips: Manifest
     audio: AudioStore
     allow_overlap: bool = False
+    dataset: str = ""
 
     @cached_property
     def rows(self) -> Array:
@@ -54,6 +57,17 @@ class UnlabeledClips:
         files = _recordings(task.clips)
         unlabeled = set(_recordings(self.clips))
         return [task.clips.clip_ids[row] for row in rows if files[row] in unlabeled]
+
+    def shared_groups(self, task: TrainingTask, splits: Sequence[Split]) -> int:
+        """Return how many test clips have a group that unlabeled clips of the same dataset have.
+
+        ESC-10 and ESC-40, for example, have excerpts of the same recordings.
+        """
+        if not self.dataset or self.dataset != task.card.dataset:
+            return 0
+        rows = np.unique(np.concatenate([split.test for split in splits]))
+        groups = set(self.clips.column("group")[self.rows]) - {""}
+        return sum(group in groups for group in task.clips.column("group")[rows])
 
     def notes(self, task: TrainingTask, splits: Sequence[Split]) -> list[str]:
         """Return notes about clips without audio and test clips among them.
@@ -76,6 +90,9 @@ class UnlabeledClips:
             )
         if shared:
             notes.append(f"{len(shared):,} test clips are among the unlabeled clips")
+        related = self.shared_groups(task, splits) - len(shared)
+        if related > 0:
+            notes.append(f"{related:,} test clips share their groups with unlabeled clips")
         return notes
 
 
@@ -111,11 +128,12 @@ def open_unlabeled(
         If the name is unknown, or no recording can be read.
     """
     if Path(name).is_dir():
-        clips = readers.from_folder(Path(name))  # folders need not be labels
+        clips, dataset = readers.from_folder(Path(name)), ""  # folders need not be labels
     else:
-        clips = resolve_clips(name, cache, root)[1]
+        card, clips = resolve_clips(name, cache, root)
+        dataset = card.dataset
     audio = task_data.open_audio(name, clips, sr, cache, progress)
-    unlabeled = UnlabeledClips(name, clips, audio, allow_overlap)
+    unlabeled = UnlabeledClips(name, clips, audio, allow_overlap, dataset)
     if not len(unlabeled.rows):
         raise DataError(f"--unlabeled {name}: none of its {len(clips):,} recordings could be read")
     return unlabeled

@@ -1,5 +1,7 @@
 """``train``: objectives on real tables, resume with two streams, and what is refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from probekit.extractors import load
 from probekit.scores import verification
 from probekit.training import trainer
 from probekit.training.train import train
+from probekit.training.unlabeled_clips import UnlabeledClips
 
 NETWORK = "short-chunk:width=2"
 QUICK = {"batch": 8, "device": "cpu", "objective": "contrastive"}
@@ -118,6 +121,23 @@ def test_test_clips_among_the_unlabeled_are_refused(go, workspace, corpus):
         go(unlabeled=table, unlabeled_root=corpus, epochs=1)
     (result,) = go(unlabeled=table, unlabeled_root=corpus, allow_overlap=True, epochs=1)
     assert "6 test clips are among the unlabeled clips" in result["provenance"]
+
+
+def test_test_clips_of_recordings_that_have_unlabeled_excerpts_are_counted():
+    """Of four test clips two are of a recording that unlabeled clips of the dataset are of, too."""
+
+    def clips(groups):
+        return SimpleNamespace(column=lambda name: np.array(groups))
+
+    task = SimpleNamespace(
+        card=SimpleNamespace(dataset="esc50"), clips=clips(["a", "b", "b", "", "c"])
+    )
+    splits = [SimpleNamespace(test=np.array([0, 1])), SimpleNamespace(test=np.array([2, 3]))]
+    audio = SimpleNamespace(lengths=np.array([5, 5, 0, 5]))
+    own = UnlabeledClips("esc40", clips(["b", "x", "a", ""]), audio, dataset="esc50")
+    assert own.shared_groups(task, splits) == 2  # the clip of a has no audio
+    other = UnlabeledClips("urbansound8k", own.clips, audio, dataset="urbansound8k")
+    assert other.shared_groups(task, splits) == 0  # other datasets have other names of groups
 
 
 def test_the_training_clips_themselves(go):
