@@ -27,6 +27,7 @@ Progress = Callable[[str, int, int, str], None]
 
 _SPLIT = (76.5, 8.5, 15.0)
 _NDCG_CUTOFF = 100
+_VANISHED = 0.999  # of the objective for factors of 0
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,11 @@ def make_targets(
         if regularization in (min(values), max(values)):
             notes.append("lambda is at the end of its range: a wider one may be better")
     factors = als.balance(fit(fitted, regularization, "sweeps"))
+    if factors.losses[-1] > _VANISHED:
+        raise DataError(
+            f"--regularization {regularization:g} leaves nothing of the factors: the objective is "
+            f"{factors.losses[-1]:.4f} of its value for factors of 0. Choose a smaller one"
+        )
     vectors = np.zeros((len(filtered.items), config.factors))
     vectors[is_fitted] = factors.items
     rest = np.flatnonzero(~is_fitted)

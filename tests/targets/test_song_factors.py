@@ -127,6 +127,7 @@ def test_equal_counts_are_weighed_linearly(tmp_path, plays):
         ({"factors": 91}, r"at most the number of users \(120\) and of items \(68\) of the tr"),
         ({"factors": 0}, "--factors must be >= 1"),
         ({"regularization": (0.0,)}, "--regularization must be > 0"),
+        ({"regularization": (1e5,)}, "leaves nothing of the factors"),
         ({"confidence": "lin"}, "Did you mean 'linear'"),
         ({"alpha": -1.0}, "--alpha must be > 0"),
         ({"epsilon": 0.0}, "--epsilon must be > 0"),
