@@ -66,9 +66,9 @@ def confidence(
     for name, value in (("alpha", alpha), ("epsilon", epsilon)):
         if not 0 < value < np.inf:
             raise ProbekitError(f"--{name} must be > 0, got {value:g}")
-    added = counts.astype(np.float64).copy()
-    added.data = alpha * (added.data if form == "linear" else np.log1p(added.data / epsilon))
-    return added
+    values = counts.data.astype(np.float64)
+    values = alpha * (values if form == "linear" else np.log1p(values / epsilon))
+    return scipy.sparse.csr_matrix((values, counts.indices, counts.indptr), counts.shape)
 
 
 def factorize(

@@ -188,6 +188,8 @@ def make_targets(
     filtered = raw.without_rare(config.user_items, config.item_users)
     counts |= {"users": len(filtered.users), "items": len(filtered.items)}
     counts["pairs"] = filtered.counts.nnz
+    digest = raw.digest
+    del raw  # the largest of all
     for name, ids in (("user", filtered.users), ("item", filtered.items)):
         if len(ids) < 2:
             raise DataError(
@@ -246,12 +248,12 @@ def make_targets(
     lengths = np.linalg.norm(vectors, axis=1)
     rows = np.flatnonzero(has_clip & (lengths > 0))
     counts["songs with a target"] = len(rows)
-    counts["songs without listeners"] = _count_cold(raw, filtered, links) + int(
+    counts["songs without listeners"] = _count_cold(filtered, links) + int(
         (has_clip & (lengths == 0)).sum()
     )
     if not artists.any():
         notes.append("artists are not known: songs of one artist may be on both sides of the split")
-    provenance = _describe(logs, raw, items, exclude, config, form, alpha, regularization)
+    provenance = _describe(logs, digest, items, exclude, config, form, alpha, regularization)
     provenance |= {"counts": counts, "objective": list(factors.losses)}
     if values:
         provenance["ndcg@100"] = {f"{value:g}": score for value, score in values.items()}
@@ -339,7 +341,7 @@ def _no_clip_message(
     return f"{text} with audio: items are like {str(logs.items[0])!r}, clips like {example}{hint}"
 
 
-def _count_cold(raw: ListeningLogs, filtered: ListeningLogs, links: ItemClips) -> int:
+def _count_cold(filtered: ListeningLogs, links: ItemClips) -> int:
     """Return the number of items with a clip that the filters left out, or that nobody played."""
     return len(set(links.clips) - set(map(str, filtered.items)))
 
@@ -382,7 +384,7 @@ def _held_out_listeners(
 
 def _describe(
     logs: str | Path,
-    raw: ListeningLogs,
+    digest: str,
     items: str | Path | None,
     exclude: str | Path | None,
     config: FactorConfig,
@@ -394,7 +396,7 @@ def _describe(
     files = {"items": items, "exclude": exclude}
     return {
         "kind": "cf",
-        "logs": {"file": Path(logs).name, "sha256": raw.digest},
+        "logs": {"file": Path(logs).name, "sha256": digest},
         **{
             name: {"file": Path(path).name, "sha256": sha256(Path(path))}
             for name, path in files.items()
