@@ -17,6 +17,7 @@ NAMES = (
     "probes",
     "analysis",
     "distill",
+    "streams",
 )
 
 
