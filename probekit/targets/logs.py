@@ -127,6 +127,7 @@ def read_logs(
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise DataError(f"{path}: damaged or not text ({error})") from error
     values = np.concatenate(counts) if counts else np.zeros(0, np.float32)
+    counts.clear()
     if not len(values):
         raise DataError(f"{path}: no pair of user and item")
     matrix = scipy.sparse.coo_matrix(
@@ -160,8 +161,9 @@ class _Codes:
         self._parts.append(codes)
 
     def joined(self) -> np.ndarray[Any, Any]:
-        """Return the numbers of all lines."""
-        return np.concatenate(self._parts)
+        """Return the numbers of all lines, which are then no longer in parts."""
+        parts, self._parts = self._parts, []
+        return np.concatenate(parts)
 
     def as_array(self) -> np.ndarray[Any, Any]:
         """Return all ids."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from probekit._typing import Array
 from probekit.errors import DataError, ProbekitError
@@ -375,11 +376,14 @@ def _held_out_listeners(
     """Return the users with a profile, and their counts of validation and test songs."""
     if not is_held_out.any():
         return None
-    plays = logs.counts.T.tocsr()[rows]
-    plays = plays.multiply(is_held_out[:, None].astype(np.float32)).tocsr()
-    plays.eliminate_zeros()
+    plays = logs.counts[:, rows[is_held_out]].T.tocsr()
     has_profile = np.flatnonzero(users.any(axis=1) & (plays.getnnz(axis=0) > 0))
-    return Listeners(users[has_profile].astype(np.float32), plays[:, has_profile].tocsr())
+    plays = plays[:, has_profile]
+    lengths = np.zeros(len(rows), np.int64)  # rows of training songs are empty
+    lengths[is_held_out] = np.diff(plays.indptr)
+    parts = (plays.data, plays.indices, np.concatenate([[0], lengths.cumsum()]))
+    counts = scipy.sparse.csr_matrix(parts, (len(rows), len(has_profile)))
+    return Listeners(users[has_profile].astype(np.float32), counts)
 
 
 def _describe(
