@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import words  # noqa: E402
 
 REPEATED = {"__init__", "__main__", "base"}
-NOUNS = {"clustering", "hashing", "locking", "pooling", "recording", "scoring", "typing"}
+NOUNS = {"clustering", "hashing", "locking", "pooling", "ranking", "recording", "scoring", "typing"}
 ADVERBS = {"ahead", "alike", "alone", "apart", "aside", "beside", "fewer", "there", "where"}
 LIMIT = 2.0  # vague identifiers per 1,000; librosa has 1.2 by the same count
 
