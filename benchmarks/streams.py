@@ -44,9 +44,9 @@ def stop(self, *arguments):
     count(self, *arguments)
     os._exit(0)
 trainer._Loop._check_finite = stop
-from probekit.cli.main import app
+from probekit.cli import main
 sys.argv[0] = "probekit"
-app()
+main()
 """
 
 

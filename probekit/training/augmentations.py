@@ -23,6 +23,9 @@ def random_shift(waves: Tensor) -> Tensor:
     """
     batch, samples = waves.shape
     offsets = torch.randint(samples, (batch, 1), device=waves.device)
+    if waves.device.type == "cpu":  # copies are faster there; on a GPU they would wait for it
+        pairs = zip(waves, offsets.flatten().tolist(), strict=True)
+        return torch.stack([wave.roll(offset) for wave, offset in pairs])
     positions = torch.arange(samples, device=waves.device)
     return waves.gather(1, (positions - offsets) % samples)
 
