@@ -101,10 +101,12 @@ def ndcg(
 
     Parameters
     ----------
-    held_out, seen : scipy.sparse.csr_matrix, shape (users, items)
-        Cells to be found, and those that were fitted.
+    held_out : scipy.sparse.csr_matrix, shape (users, items)
+        Cells to be found.
     score : callable
         Scores of items, higher is earlier.
+    seen : scipy.sparse.csr_matrix, shape (users, items)
+        Cells that were fitted.
     k : int >= 1
         Cut-off.
     """
