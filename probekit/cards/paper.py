@@ -48,6 +48,8 @@ class Setting(_FrozenModel):
     unlabeled: str = ""  # a task, or train: as after --unlabeled
     mixing: bool = True
     warm_up: int | None = Field(default=None, ge=1)
+    targets: str = ""  # combinations of kim2018's targets, separated by spaces; their mean
+    sharing: Literal["", "stn", "mtn", "wstn"] = ""  # how these are learned
     statistic: Literal["", "best", "last"] = ""  # of the test scores of all epochs
     name: str = ""  # of the network's runs
     count: Literal["", "training", "inference"] = (
@@ -71,7 +73,7 @@ class Setting(_FrozenModel):
     @property
     def trains(self) -> bool:
         """Whether a student or network is trained."""
-        return bool(self.student or self.network)
+        return bool(self.student or self.network or self.targets)
 
     @property
     def networks(self) -> list[str]:
@@ -90,6 +92,8 @@ class Setting(_FrozenModel):
         required = ["task", "metric", "embedding"]
         if self.network:
             required = ["task", "metric", "name"]
+        if self.targets:
+            required = ["task", "metric", "sharing"]
         if self.count:
             required = ["student", "metric"]
         elif self.student:
@@ -209,7 +213,9 @@ class Figure(_FrozenModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     title: str
     where: str
-    kind: Literal["dendrogram", "projection", "correlation", "efficiency", "curve", ""] = ""
+    kind: Literal[
+        "dendrogram", "projection", "correlation", "efficiency", "curve", "combinations", ""
+    ] = ""
     task: str = ""
     embedding: str = ""
     preset: str = ""  # name of the embedding's preset
@@ -221,11 +227,11 @@ class Figure(_FrozenModel):
 
     @model_validator(mode="after")
     def _check_figure(self) -> Self:
-        is_curve = self.kind == "curve"
+        is_curve = self.kind in ("curve", "combinations")
         has_content = (self.lines and (is_curve or len(self.shares) > 1)) or self.embedding
         if not self.pending and not (self.kind and self.task and has_content):
             raise ValueError(f"{self.name}: needs kind, task and embedding, or pending")
-        if not self.pending and (self.kind in ("efficiency", "curve")) != bool(self.lines):
+        if not self.pending and (is_curve or self.kind == "efficiency") != bool(self.lines):
             raise ValueError(f"{self.name}: an efficiency figure has lines and shares")
         for line in self.lines:
             complete = line.model_copy(update={"task": self.task, "metric": "the task's"})

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probekit.analysis.combinations import TargetCounts
 from probekit.analysis.label_efficiency import EfficiencyCurve, LabelEfficiency
 from probekit.analysis.learning_curve import LearningCurve, Series
 from probekit.figures import style
@@ -126,12 +127,45 @@ def _write_names(
 
 
 @style.styled
+def draw_target_counts(counts: TargetCounts, width: float | None = None) -> "Figure":
+    """Draw scores by the number of targets, a panel for each metric, one column wide by default."""
+    width = style.ONE_COLUMN if width is None else width
+    names = counts.metrics
+    panel = (width - _LEFT * len(names) - 0.06) / len(names)
+    key = _LEGEND_STEP + 0.05
+    layout = FigureLayout(width, _TOP + key + _HEIGHT + _BOTTOM, list(counts.provenance))
+    for index, name in enumerate(names):
+        axes = layout.add(_LEFT + index * (panel + _LEFT), _TOP + key, panel, _HEIGHT)
+        for k, line in enumerate(counts.lines):
+            color, marker = style.color_and_marker(k)
+            scores = counts.scores(line, name)
+            shift = 0.08 * (k - (len(counts.lines) - 1) / 2)  # so that they do not hide each other
+            for count, values in scores.items():
+                axes.plot([count + shift] * len(values), values, ".", ms=2.2, mec="none", c=color)
+            means = [float(np.mean(values)) for values in scores.values()]
+            x = [count + shift for count in scores]
+            axes.plot(x, means, color=color, marker=marker, ms=3.2, lw=1.0, label=line)
+        axes.set_xticks(sorted({len(c) for line in counts.lines.values() for c in line}))
+        axes.set_xlabel("targets", labelpad=2)
+        axes.set_ylabel(metrics.get_metric(name).title, labelpad=3)
+        axes.grid(axis="y")
+        if not index:
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(counts.lines), fontsize=_SIZE,
+                frameon=False, borderaxespad=0.2,
+            )  # fmt: skip
+    return layout.figure
+
+
+@style.styled
 def draw_learning_curve(curve: LearningCurve, width: float | None = None) -> "Figure":
     """Draw losses and scores by epoch side by side, two columns wide by default.
 
     A color is a run, a line style a quantity; bands are one standard deviation over folds and
     seeds. Dotted vertical lines are the starts of phases.
     """
+    from matplotlib.ticker import MaxNLocator
+
     width = style.TWO_COLUMNS if width is None else width
     panels = [
         [series for series in curve.series if series.is_score == is_score]
@@ -150,7 +184,7 @@ def draw_learning_curve(curve: LearningCurve, width: float | None = None) -> "Fi
         (title, {"color": "0.35", "lw": 1.0, "ls": styles[name]}) for name, title in quantities
     ]
     legend_height = _LEGEND_STEP * len(entries) + 0.06
-    axes_width = (width - len(panels) * _LEFT - (len(panels) - 1) * _PANEL_GAP) / len(panels)
+    axes_width = width / len(panels) - _LEFT - _PANEL_GAP
     layout = FigureLayout(width, _TOP + _HEIGHT + _BOTTOM + legend_height, notes)
     for number, panel in enumerate(panels):
         left = _LEFT + number * (axes_width + _PANEL_GAP + _LEFT)
@@ -162,6 +196,7 @@ def draw_learning_curve(curve: LearningCurve, width: float | None = None) -> "Fi
         for start in curve.phase_starts:
             axes.axvline(start - 0.5, color="0.6", lw=0.6, ls=":", zorder=1)
         axes.grid(axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch", labelpad=2)
         is_score = panel[0].is_score
         title = metrics.get_metric(curve.metric).title

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from probekit.cards.paper import Column, Figure
+from probekit.errors import ProbekitError
 from probekit.probes.presets import apply_preset
-from probekit.reproduce.runs import Runs
+from probekit.reproduce.runs import Runs, split_targets
 from probekit.scores.groups import RunGroup
 
 
@@ -43,6 +44,8 @@ def draw_figure(
         return _draw_efficiency(figure, runs, folder)
     if figure.kind == "curve":
         return _draw_curves(figure, runs, folder)
+    if figure.kind == "combinations":
+        return _draw_combinations(figure, runs, folder)
     return _draw_class_weights(figure, runs, folder)
 
 
@@ -107,6 +110,38 @@ def _draw_curves(
     curve = curve_of_groups(groups, ("train_score", "test_score"))
     files = save_drawing(draw_learning_curve, curve, folder)
     return curve.caption, tuple(files), tuple(curve.provenance)
+
+
+def _draw_combinations(
+    figure: Figure, runs: Runs, folder: Path
+) -> tuple[str, tuple[Path, ...], tuple[str, ...]]:
+    """Draw scores by the number of targets; combinations that fail are counted and left out."""
+    from probekit.analysis.combinations import TargetCounts, shared_notes
+    from probekit.figures.curves import draw_target_counts
+    from probekit.figures.files import save_drawing
+
+    lines: dict[str, dict[str, dict[str, float]]] = {}
+    notes, error, failed = [], None, 0
+    for line, setting in zip(figure.lines, run_settings(figure), strict=True):
+        scores: dict[str, dict[str, float]] = {}
+        for letters in split_targets(setting):
+            try:
+                result = runs.get_run(setting.model_copy(update={"targets": letters}))
+            except ProbekitError as problem:
+                error, failed = problem, failed + 1
+                continue
+            others = {name: result["also"][name]["score"] for name in ("f1-macro",)}
+            scores[letters] = {
+                result["metric"]: result["score"],
+                **{name: value for name, value in others.items() if value is not None},
+            }
+            notes.append(result["provenance"])
+        lines[line.label] = scores
+    if error is not None and not notes:
+        raise error
+    counts = TargetCounts(figure.task, lines, failed, shared_notes(notes))
+    files = save_drawing(draw_target_counts, counts, folder)
+    return counts.caption, tuple(files), counts.provenance
 
 
 def _draw_class_weights(

@@ -1,7 +1,7 @@
 """Runs behind a paper's scores: of probes, students and networks, each computed once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,12 @@ from probekit.cards.selector import parse_selectors
 from probekit.errors import ProbekitError
 from probekit.probes.evaluate import evaluate
 from probekit.probes.presets import apply_preset
+from probekit.reproduce.artist_networks import (
+    REHEARSED,
+    ArtistNetworks,
+    NetworkSettings,
+    mean_result,
+)
 from probekit.reproduce.assets import Assets
 from probekit.scores.store import Result
 
@@ -21,6 +27,7 @@ EpochProgress = Callable[[str, int, int, str], None]
 _RUN_FIELDS = (  # of a setting: what distinguishes runs
     "task", "embedding", "preset", "probe", "fraction", "student", "method", "alpha", "init",
     "recipe", "alignment", "network", "objective", "unlabeled", "mixing", "warm_up",
+    "targets", "sharing",
 )  # fmt: skip
 
 
@@ -59,6 +66,7 @@ class Runs:
 
     def __post_init__(self) -> None:
         self._outcomes: dict[tuple[Any, ...], Result | ProbekitError] = {}
+        self._artist_networks: dict[str, ArtistNetworks] = {}
 
     def get_run(self, setting: Setting, frames: bool = False) -> Result:
         """Return the run of a setting; several metrics share one run.
@@ -78,7 +86,9 @@ class Runs:
         key = run_key(setting)
         if key not in self._outcomes:
             try:
-                if setting.network:
+                if setting.targets:
+                    self._outcomes[key] = self._score_targets(setting)
+                elif setting.network:
                     self._outcomes[key] = self._train_network(setting)
                 elif setting.student:
                     self._outcomes[key] = self._train_student(setting)
@@ -104,6 +114,32 @@ class Runs:
         """Describe a run before it starts, with its number."""
         number = f" ({len(self._outcomes) + 1} of {self.total})" if self.total else ""
         self.report_step(text + number)
+
+    def _score_targets(self, setting: Setting) -> Result:
+        """Return the result of a combination of targets, or the means of several."""
+        networks = self._networks(setting.task)
+        assert setting.sharing  # the schema requires it
+        results = [networks.evaluate(each, setting.sharing) for each in split_targets(setting)]
+        return results[0] if len(results) == 1 else mean_result(results)
+
+    def _networks(self, task: str) -> ArtistNetworks:
+        """Return the networks of a task, which are kept; tiny ones in a rehearsal."""
+        if task not in self._artist_networks:
+            settings = REHEARSED if self.rehearsed else NetworkSettings()
+            if self.epochs is not None:
+                settings = replace(settings, epochs=self.epochs)
+            self._artist_networks[task] = ArtistNetworks(
+                task,
+                self.assets.cache,
+                self.reports,
+                self.assets.root(task),
+                settings,
+                stand_ins={"e": "mfcc"} if self.rehearsed else {},
+                device=self.assets.device,
+                report_step=self.report_step,
+                progress=self.progress,
+            )
+        return self._artist_networks[task]
 
     def _evaluate_probe(self, setting: Setting, frames: bool) -> Result:
         """Evaluate a probe."""
@@ -202,6 +238,12 @@ class Runs:
             return None, []
         text = f"{epochs} epoch{'' if epochs == 1 else 's'}"
         return epochs, [f"trained for {text}, recipe {recipe.name} has {recipe.epochs}"]
+
+
+def split_targets(setting: Setting) -> list[str]:
+    """Return the combinations of a setting; a network of several targets has at least two."""
+    combinations = setting.targets.split()
+    return [each for each in combinations if setting.sharing != "mtn" or len(each) > 1]
 
 
 def run_key(setting: Setting) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from functools import cache
 
 from probekit.cards import PaperCard
 from probekit.cards.paper import Setting
+from probekit.reproduce import artist_networks
 from probekit.reproduce.assets import Assets
 from probekit.reproduce.preconditions import training_settings
 from probekit.reproduce.runs import run_key
@@ -141,4 +142,15 @@ def forward_flop(network: str, classes: int) -> float:
 def describe_cost(card: PaperCard, assets: Assets, epochs: int | None = None) -> str:
     """Return a line on the training of a paper's networks; empty if there is none."""
     cost = estimate_cost(card, assets, epochs)
-    return cost.describe() if cost.runs else ""
+    lines = [cost.describe()] if cost.runs else []
+    combined = [setting for setting in training_settings(card) if setting.targets]
+    root = assets.root(combined[0].task) if combined else None
+    if root is not None:
+        task = load_task(combined[0].task)
+        clips = task.manifest(root)
+        [split] = splits.make_splits(task.card.protocol, clips, clips)
+        estimate = artist_networks.estimate_cost(
+            len(split.train), **({} if epochs is None else {"epochs": epochs})
+        )
+        lines.append(f"training: {estimate.describe()}")
+    return "\n".join(lines)

@@ -28,8 +28,8 @@ def read_groups(clips: Manifest, column: str, table: str | Path | None = None) -
     clips : Manifest
         Clips.
     column : str
-        Without a table ``group`` (or ``artist``: the same), ``recording``, ``fold``, ``split`` or
-        ``label``; with one a column of it.
+        A column of the table; or ``group`` (or ``artist``: the same), ``recording``, ``fold``,
+        ``split`` or ``label``, which the clips have themselves.
     table : str or pathlib.Path, optional
         CSV with a column ``clip_id``, or ``tracks.csv`` of FMA, whose columns are named like
         ``artist.id``.
@@ -39,9 +39,10 @@ def read_groups(clips: Manifest, column: str, table: str | Path | None = None) -
     DataError
         If there is no such column, or no clip has a group.
     """
-    if table is None and column in ("label", "labels"):
+    in_table = table is not None and _has_column(Path(table), column)
+    if not in_table and column in ("label", "labels"):
         groups = [" ".join(map(str, labels)) for labels in clips.table["labels"]]
-    elif table is None:
+    elif table is None or (not in_table and column in _OWN_COLUMNS):
         if column not in _OWN_COLUMNS:
             hint = "For a column of a table of your own, name the table with --table."
             raise unknown_name_error("group column", column, [*_OWN_COLUMNS, "label"], hint)
@@ -50,7 +51,7 @@ def read_groups(clips: Manifest, column: str, table: str | Path | None = None) -
         texts = _read_table_column(Path(table), column, clips)
         groups = [text.strip() for text in texts]
     if not any(groups):
-        origin = table or clips.name
+        origin = table if in_table else clips.name
         raise DataError(
             f"{origin}: no group column: {column!r} is empty for all {len(clips):,} clips. Name "
             "another with --group-column, or a table with a column clip_id with --table"
@@ -85,6 +86,14 @@ def read_labels(
     if not any(labels):
         raise DataError(f"{table}: column {column!r} is empty for all {len(clips):,} clips")
     return labels
+
+
+def _has_column(path: Path, column: str) -> bool:
+    """Tell whether a table has a column; a table that cannot be read is reported later."""
+    try:
+        return column in _read_table(path)
+    except (OSError, UnicodeDecodeError, ValueError):
+        return False
 
 
 def _read_table_column(path: Path, column: str, clips: Manifest) -> list[str]:

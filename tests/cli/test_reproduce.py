@@ -106,15 +106,15 @@ def test_what_networks_need_is_said(main, tmp_path):
     assert "lee2021: 0 of 40 scores and 0 of 1 figures" in done.stdout
 
 
-@pytest.mark.parametrize("paper", ["kim2018"])
-def test_papers_that_wait_list_their_numbers(main, tmp_path, paper):
-    done = main("reproduce", paper, "--reports", tmp_path, "--json")
+def test_networks_of_kim2018_need_the_dataset(main, tmp_path):
+    folders = ("--reports", tmp_path / "o", "--cache", tmp_path / "c")
+    done = main("reproduce", "kim2018", *folders, "--json")
     assert done.returncode == 1
     content = json.loads(done.stdout)
-    assert {one["status"] for one in content["scores"]} <= {"pending", "prior"}
-    assert all(one["why"] for one in content["scores"] if one["status"] == "pending")
-    table = cards.load_paper_card(paper).tables[0]
-    lines = (tmp_path / paper / f"{table.name}.csv").read_text().splitlines()
+    assert {one["status"] for one in content["scores"]} == {"missing"}
+    assert all("--root fma-medium=DIR" in one["needs"] for one in content["scores"])
+    table = cards.load_paper_card("kim2018").tables[0]
+    lines = (tmp_path / "o" / "kim2018" / f"{table.name}.csv").read_text().splitlines()
     assert len(lines) == 1 + len(table.cells())
 
 

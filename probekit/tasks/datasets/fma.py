@@ -93,9 +93,11 @@ def make_standin(card: TaskCard, writer: StandInWriter) -> None:
             channels=2,
         )
         artist = 10 * (k // 6) + sides.index(side)
-        rows.append(_row(track, {_SPLIT: side, _SUBSET: size, _GENRE: genre, _ARTIST: artist}))
-    facts: dict[Name, object] = {_SPLIT: "training", _SUBSET: "large", _ARTIST: 1}
-    rows.append(_row(2 + 997 * writer.clips, facts))
+        assigned = f"[{genres.index(genre)}, {100 + artist % 3}]"
+        facts: dict[Name, object] = {_SPLIT: side, _SUBSET: size, _GENRE: genre, _ARTIST: artist}
+        rows.append(_row(track, {**facts, ("track", "genres"): assigned}))
+    others: dict[Name, object] = {_SPLIT: "training", _SUBSET: "large", _ARTIST: 1}
+    rows.append(_row(2 + 997 * writer.clips, others))
     groups = ["", *(group for group, names in _COLUMNS.items() for _ in names.split())]
     names = ["", *(name for names in _COLUMNS.values() for name in names.split())]
     third = ["track_id", *[""] * (len(names) - 1)]
