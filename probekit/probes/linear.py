@@ -214,8 +214,9 @@ def path_ends(curve: Sequence[float], values: Sequence[float], higher: bool) -> 
     """Tell whether the path of C may end, since larger values will not be selected.
 
     It may from C = 10 on, when the best value lies three decades back and scores have not risen
-    since, or four decades back. On 200 selections with stored curves of the whole grid (GTZAN,
-    Free Spoken Digits, synthesized sounds) it never changed the selected C.
+    since, or four decades back. On 250 selections with stored curves of the whole grid (GTZAN,
+    UrbanSound8K, Free Spoken Digits, synthesized sounds) it changed the selected C in none where
+    200 clips or more were held out. A grid of the user's own is always fitted whole.
 
     Parameters
     ----------
