@@ -773,6 +773,8 @@ def test_a_result_is_computed_as_before(store, k):
     assert [result["run"]] == RENAMED[k]
     b = json.loads(now.read_text())
     a = {**with_new_intervals(before, b), "run": result["run"]}
+    if a["probe"] == "linear":
+        a["settings"] = {**a["settings"], "version": 3}
     assert differences(steady(a), steady(b)) == []
     assert list(a["versions"]) == list(b["versions"]) and list(a["seconds"]) == list(b["seconds"])
     assert_same_content(content(before.with_suffix(".h5")), content(now.with_suffix(".h5")))
