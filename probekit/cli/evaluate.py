@@ -25,8 +25,8 @@ def evaluate(
     probe: Annotated[
         str,
         typer.Option(
-            help="linear, mlp, mlp-segments, knn, head (the network's own classifier, nothing fitted), or a "
-            "scikit-learn estimator MODULE:CLASS:name=value."
+            help="linear, mlp, mlp-segments, knn, head (the network's own classifier, nothing "
+            "fitted), or a scikit-learn estimator MODULE:CLASS:name=value."
         ),
     ] = "linear",
     preset: Annotated[

@@ -53,7 +53,8 @@ class SelectedModel:
     grid : list of dict
         All settings that were tried.
     curve : list of float
-        Metric on held-out training or validation clips, for each of ``grid``.
+        Metric on held-out training or validation clips, for each of ``grid``; shorter where the
+        path ended before its last values.
     at_edge : bool
         Whether a selected setting is at an end of its range.
     selected_on : str

@@ -6,7 +6,7 @@ the loss is ``½‖w‖² + C · Σ loss``, the intercept is not penalized. It i
 solver, or by scikit-learn's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,8 @@ import numpy as np
 from probekit._typing import Array
 from probekit.errors import DataError
 from probekit.probes import transforms
-from probekit.probes.base import FitContext, SelectedModel, Settings
-from probekit.probes.model_selection import Fit, Pair, choose_all
+from probekit.probes.base import FitContext, SelectedModel, Settings, best_index
+from probekit.probes.model_selection import AddFits, Fit, Pair, choose_all
 from probekit.solvers import ridge, sklearn_backend
 from probekit.solvers.problem import Problem, Solution, make_problem
 from probekit.solvers.scaler import Scaler, fit_scaler
@@ -25,6 +25,8 @@ GRID = tuple(float(c) for c in np.logspace(-5, 6, 12))
 SOLVERS = ("probekit", "scikit-learn")
 CERTIFIED = 1e-5  # relative gap up to which a fit counts as converged
 _BLOCK = 4_000_000  # values processed at a time
+_FIRST_END = 10.0  # smallest C at which a path may end
+_FEW_HELD_OUT = 200  # clips: with fewer, one clip more or less decides, and fits take no time
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class Linear:
         Torch device of probekit's solver.
     grid : tuple of float > 0
         Values of C to select from, ascending.
+    full : bool
+        Whether every C is fitted, also where :func:`path_ends`.
     name : str
         As after ``--probe``.
     seeded : bool
@@ -105,19 +109,21 @@ class Linear:
     solver: str = "probekit"
     device: str = "cpu"
     grid: tuple[float, ...] = GRID
+    full: bool = False
     name: str = "linear"
     seeded: bool = False
 
     def facts(self) -> dict[str, Any]:
         """Return the grid of C and the solver."""
-        return {"version": 2, "grid": list(self.grid), "solver": self.solver}
+        facts = {"version": 3, "grid": list(self.grid), "solver": self.solver}
+        return facts | ({"full": True} if self.full else {})
 
     def choose_all(self, context: FitContext) -> list[SelectedModel]:
         """Select C and fit; all splits together if features are standardized only."""
         grid: list[Settings] = [{"C": c} for c in self.grid]
         if context.steps == transforms.STANDARD:
-            return choose_all(context, grid, PathSearch(self.solver, self.device))
-        search = PathSearch(self.solver, self.device, standardize=False)
+            return choose_all(context, grid, PathSearch(self.solver, self.device, full=self.full))
+        search = PathSearch(self.solver, self.device, standardize=False, full=self.full)
         selected: list[SelectedModel] = []
         for split in context.splits:
             # fitted to the training clips' features; labels and test clips are not used
@@ -144,6 +150,8 @@ class PathSearch:
         Torch device of probekit's solver.
     standardize : bool
         Whether features are standardized on the clips fitted on.
+    full : bool
+        Whether every C is fitted, also where :func:`path_ends`.
     choice, errors
         See :class:`probekit.probes.model_selection.Search`.
     """
@@ -151,14 +159,27 @@ class PathSearch:
     solver: str = "probekit"
     device: str = "cpu"
     standardize: bool = True
+    full: bool = False
     choice: str = "C"
     errors: tuple[type[Exception], ...] = (DataError,)
 
     def fit_grid(
-        self, context: FitContext, grid: Sequence[Settings], pairs: Sequence[Pair]
+        self,
+        context: FitContext,
+        grid: Sequence[Settings],
+        pairs: Sequence[Pair],
+        add: AddFits,
     ) -> list[list[Fit]]:
-        """Fit every C on every pair."""
-        return self._fit(context, [rows for rows, _ in pairs], grid)
+        """Fit every C on every pair, up to where the path ends."""
+        held_out = sum(len(rows) for _, rows in pairs)
+        higher, values = context.metric.higher_is_better, [settings["C"] for settings in grid]
+
+        def go_on(probes: list[FittedLinear]) -> bool:
+            curve = add([_as_fit(probe) for probe in probes])
+            return not path_ends(curve, values, higher)
+
+        whole = self.full or held_out < _FEW_HELD_OUT
+        return self._fit(context, [rows for rows, _ in pairs], grid, None if whole else go_on)
 
     def refit(
         self, context: FitContext, path: Sequence[Settings], rows: Array, fits: Sequence[Fit]
@@ -167,7 +188,11 @@ class PathSearch:
         return self._fit(context, [rows], path)[0]
 
     def _fit(
-        self, context: FitContext, row_sets: list[Array], grid: Sequence[Settings]
+        self,
+        context: FitContext,
+        row_sets: list[Array],
+        grid: Sequence[Settings],
+        go_on: Callable[[list[FittedLinear]], bool] | None = None,
     ) -> list[list[Fit]]:
         paths = fit_paths(
             context.features,
@@ -180,8 +205,45 @@ class PathSearch:
             standardize=self.standardize,
             device=self.device,
             client=context.client,
+            go_on=go_on,
         )
-        return [[Fit(p, p.converged, p.iterations, p.gap) for p in path] for path in paths]
+        return [[_as_fit(probe) for probe in path] for path in paths]
+
+
+def path_ends(curve: Sequence[float], values: Sequence[float], higher: bool) -> bool:
+    """Tell whether the path of C may end, since larger values will not be selected.
+
+    It may from C = 10 on, when the best value lies three decades back and scores have not risen
+    since, or four decades back. On 250 selections with stored curves of the whole grid (GTZAN,
+    UrbanSound8K, Free Spoken Digits, synthesized sounds) it changed the selected C in none where
+    200 clips or more were held out. A grid of the user's own is always fitted whole.
+
+    Parameters
+    ----------
+    curve : sequence of float
+        Scores on held-out clips, for the first values of C.
+    values : sequence of float > 0
+        All values of C, ascending.
+    higher : bool
+        Whether higher scores are better.
+
+    Returns
+    -------
+    bool
+        Whether to end.
+    """
+    if not curve or values[len(curve) - 1] < _FIRST_END:
+        return False
+    best = best_index(list(curve), higher)
+    c = values[len(curve) - 1]
+    later = np.asarray(curve[best:])
+    risen = np.diff(later if higher else -later) > 0
+    back = np.log10(c / values[best]) + 1e-9
+    return bool(back >= 4 or (back >= 3 and not risen[-3:].any()))
+
+
+def _as_fit(probe: FittedLinear) -> Fit:
+    return Fit(probe, probe.converged, probe.iterations, probe.gap)
 
 
 def fit_paths(
@@ -196,6 +258,7 @@ def fit_paths(
     standardize: bool = True,
     device: str = "cpu",
     client: Any = None,
+    go_on: Callable[[list[FittedLinear]], bool] | None = None,
 ) -> list[list[FittedLinear]]:
     """Fit a probe for each C on each of several sets of training clips, in one job.
 
@@ -222,6 +285,9 @@ def fit_paths(
         Torch device of probekit's solver.
     client : distributed.Client, optional
         Dask cluster whose workers read the rows and sum over them, for probekit's solver.
+    go_on : callable, optional
+        Called with the probes of all sets after each C; paths end where it returns False. Not
+        called where probekit's solver is not used, or cannot hold all sets in memory.
 
     Returns
     -------
@@ -242,7 +308,7 @@ def fit_paths(
     if target != "regression" and solver == "probekit":
         from probekit.solvers import multi_fold  # torch takes a second to load
 
-        folds = multi_fold.solve_folds(
+        paths = multi_fold.FoldPaths(
             source,
             targets,
             masks,
@@ -252,9 +318,20 @@ def fit_paths(
             device=device,
             client=client,
         )
+        if go_on is None or not paths.stepwise:
+            paths.extend(len(grid))
+        for k in range(len(grid) if go_on and paths.stepwise else 0):
+            paths.extend(k + 1)
+            if not go_on(
+                [
+                    _assemble(fold, problem, k, grid[k])
+                    for fold, problem in zip(paths.paths, problems, strict=True)
+                ]
+            ):
+                break
         return [
-            [_fitted(Scaler(mean, scale), problem, s, c) for s, c in zip(path, grid, strict=True)]
-            for (mean, scale, path), problem in zip(folds, problems, strict=True)
+            [_assemble(fold, problem, k, c) for k, c in enumerate(grid[: len(fold[2])])]
+            for fold, problem in zip(paths.paths, problems, strict=True)
         ]
     return [
         _fit_set(np.asarray(source[np.flatnonzero(mask)]), targets[mask], p, grid, standardize)
@@ -287,6 +364,14 @@ def _fit_set(
 def _uncenter(solution: Solution, center: Array) -> Solution:
     """Return the solution for features that were not centered."""
     return replace(solution, intercept=solution.intercept - solution.coef @ center)
+
+
+def _assemble(
+    fold: tuple[Array, Array, list[list[Solution]]], problem: Problem, k: int, c: float
+) -> FittedLinear:
+    """Return the probe of a fold for the k-th C."""
+    mean, scale, path = fold
+    return _fitted(Scaler(mean, scale), problem, path[k], c)
 
 
 def _fitted(

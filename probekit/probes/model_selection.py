@@ -42,6 +42,10 @@ class Fit:
     gap: float = float("nan")
 
 
+AddFits = Callable[[Sequence[Fit]], list[float]]
+"""Scores the fits to all pairs at the next point of the grid; returns the curve so far."""
+
+
 class Search(Protocol):
     """How a probe is fitted at the points of a grid."""
 
@@ -56,9 +60,16 @@ class Search(Protocol):
         ...
 
     def fit_grid(
-        self, context: FitContext, grid: Sequence[Settings], pairs: Sequence[Pair]
+        self,
+        context: FitContext,
+        grid: Sequence[Settings],
+        pairs: Sequence[Pair],
+        add: AddFits,
     ) -> list[list[Fit]]:
-        """Return for each pair one fit per grid point, to its first rows."""
+        """Return for each pair one fit per grid point, to its first rows.
+
+        A search that may end before the last point calls ``add`` after each.
+        """
         ...
 
     def refit(
@@ -93,7 +104,11 @@ class GridSearch:
     errors: tuple[type[Exception], ...] = (DataError, ValueError)
 
     def fit_grid(
-        self, context: FitContext, grid: Sequence[Settings], pairs: Sequence[Pair]
+        self,
+        context: FitContext,
+        grid: Sequence[Settings],
+        pairs: Sequence[Pair],
+        add: AddFits,
     ) -> list[list[Fit]]:
         """Fit every grid point on every pair."""
         fits = []
@@ -194,14 +209,13 @@ def _choose(
             plural = "s" if len(pairs) > 1 else ""
             selected_on = f"{len(pairs)} division{plural} of the training clips"
         stage = f", choosing {search.choice} on {selected_on}"
-        paths = search.fit_grid(context, grid, pairs)
-        with resources.single_threaded():
-            curves = np.array([_scores(context, *pair) for pair in zip(paths, pairs, strict=True)])
-        # the same inner splits count for every setting
-        defined = curves[~np.isnan(curves).any(axis=1)]
-        if not len(defined):
+        scored = _Curve(context, pairs)
+        paths = search.fit_grid(context, grid, pairs, scored.add)
+        for k in range(len(scored), len(paths[0])):
+            scored.add([path[k] for path in paths])
+        curve = scored.means
+        if not curve:
             raise DataError(f"{context.metric.title} is not defined on the clips held out")
-        curve = [float(value) for value in np.mean(defined, axis=0)]
         index = best_index(curve, context.metric.higher_is_better)
         stage, rows = "", split.fit_rows(context.protocol)
         fits = [fit for path in paths for fit in path]
@@ -227,10 +241,34 @@ def _choose(
     )
 
 
-def _scores(context: FitContext, path: Sequence[Fit], pair: Pair) -> list[float]:
-    """Return the metric of each fit on held-out clips."""
-    features = context.features[pair[1]]
-    return [score_probe(context, fit.probe, features, pair[1]) for fit in path]
+class _Curve:
+    """Scores of a grid on held-out clips, point by point."""
+
+    def __init__(self, context: FitContext, pairs: Sequence[Pair]) -> None:
+        self.context, self.rows = context, [rows for _, rows in pairs]
+        in_memory = isinstance(context.features, np.ndarray)
+        self.features = [context.features[rows] for rows in self.rows] if in_memory else []
+        self.scores: list[list[float]] = []
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def add(self, fits: Sequence[Fit]) -> list[float]:
+        """Score a fit to each pair; return the means so far."""
+        with resources.single_threaded():
+            scores = []
+            for k, (fit, rows) in enumerate(zip(fits, self.rows, strict=True)):
+                features = self.features[k] if self.features else self.context.features[rows]
+                scores.append(score_probe(self.context, fit.probe, features, rows))
+            self.scores.append(scores)
+        return self.means
+
+    @property
+    def means(self) -> list[float]:
+        """Mean over the pairs in which the metric is defined for all; empty where there is none."""
+        scores = np.array(self.scores)
+        defined = scores[:, ~np.isnan(scores).any(axis=0)]
+        return [float(value) for value in defined.mean(axis=1)] if defined.size else []
 
 
 def score_probe(context: FitContext, probe: FittedProbe, features: Array, rows: Array) -> float:

@@ -52,7 +52,7 @@ def get_probe(
         wrong = [value for value in grid if not 0 < value < math.inf]
         if wrong:
             raise ProbekitError(f"grid: values of C must be > 0 and finite, got {wrong[0]:g}")
-        return Linear(solver, device, tuple(sorted({float(value) for value in grid})))
+        return Linear(solver, device, tuple(sorted({float(value) for value in grid})), full=True)
     if grid:
         hint = f"{name} has no C"
         if colon and name not in NAMES:

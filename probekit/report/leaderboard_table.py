@@ -39,7 +39,13 @@ _CSV_COLUMNS = (
     "sd",
     "seeds",
 )
-_NOT_SHARES = ("log-loss", "mae", "r2", "r2-weighted", "d-prime")  # metrics that are not from 0 to 1
+_NOT_SHARES = (
+    "log-loss",
+    "mae",
+    "r2",
+    "r2-weighted",
+    "d-prime",
+)  # metrics that are not from 0 to 1
 
 
 @dataclass(frozen=True)

@@ -259,9 +259,7 @@ def _compute_mean(cell: Cell, scores: dict[tuple[str, str], Score]) -> Score:
         return Score(cell, MISSING if missing else FAILED, reason=text)
     deviation = float(np.std(values, ddof=1))
     note = f"mean of {len(values)} estimators, standard deviation {deviation:.3f}"
-    return Score(
-        cell, COMPUTED, float(np.mean(values)), provenance=(note, *_shared_notes(rows))
-    )
+    return Score(cell, COMPUTED, float(np.mean(values)), provenance=(note, *_shared_notes(rows)))
 
 
 def _compute_gain(cell: Cell, scores: dict[tuple[str, str], Score]) -> Score:

@@ -85,21 +85,85 @@ def solve_logistic(
     list of list of Solution
         For each group, one per C. A ``gap`` above the tolerance means that the solver gave up.
     """
-    solutions: list[list[Solution]] = []
-    width = 1 if tags is not None else classes
-    batch, max_rows = _sizes(rows, len(folds), width)
-    with _threads(rows, min(batch, len(folds)) * width), torch.no_grad():
-        for start in range(0, len(folds), batch):
-            part = slice(start, start + batch)
-            part_tags = None if tags is None else tags[part]
-            objective = Objective(rows, targets, folds[part], part_tags, classes, client)
-            newton = Newton(objective, max_rows, _BLOCK_MEMORY)
-            path = _Path(objective, newton, grid, tolerance, max_iter)
-            for done in path.run():
-                if progress:
-                    progress(start * len(grid) + done, len(folds) * len(grid))
-            solutions += path.solutions
-    return solutions
+    paths = LogisticPaths(
+        rows,
+        targets,
+        grid,
+        folds,
+        tags=tags,
+        classes=classes,
+        tolerance=tolerance,
+        max_iter=max_iter,
+        client=client,
+    )
+    paths.extend(len(grid), progress)
+    return paths.solutions
+
+
+class LogisticPaths:
+    """Paths of all groups along C, which can be extended value by value.
+
+    Parameters are those of :func:`solve_logistic`.
+
+    Attributes
+    ----------
+    solutions : list of list of Solution
+        For each group, one for each C so far.
+    """
+
+    def __init__(
+        self,
+        rows: StandardizedRows,
+        targets: Array,
+        grid: Sequence[float],
+        folds: Sequence[int],
+        *,
+        tags: Sequence[int] | None = None,
+        classes: int = 1,
+        tolerance: float = TOLERANCE,
+        max_iter: int = MAX_ITER,
+        client: Any = None,
+    ) -> None:
+        self.rows, self.targets, self.grid, self.folds = rows, targets, grid, folds
+        self.tags, self.classes, self.client = tags, classes, client
+        self.tolerance, self.max_iter = tolerance, max_iter
+        self.solutions: list[list[Solution]] = [[] for _ in folds]
+        self._width = 1 if tags is not None else classes
+        self._batch, self._max_rows = _sizes(rows, len(folds), self._width)
+        self._path: _Path | None = None
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether memory holds all groups at once; else a path is solved to its end."""
+        return len(self.folds) <= self._batch
+
+    def extend(self, count: int, progress: Callable[[int, int], None] | None = None) -> None:
+        """Solve for the first ``count`` values of C; for all of them if not ``stepwise``."""
+        together = min(self._batch, len(self.folds)) * self._width
+        with _threads(self.rows, together), torch.no_grad():
+            if self.stepwise:
+                self._path = self._path or self._make_path(slice(None))
+                self._run(self._path, count, 0, progress)
+                self.solutions = self._path.solutions
+                return
+            for start in range(0, len(self.folds), self._batch):
+                path = self._make_path(slice(start, start + self._batch))
+                self._run(path, len(self.grid), start, progress)
+                self.solutions[start : start + self._batch] = path.solutions
+
+    def _make_path(self, part: slice) -> "_Path":
+        tags = None if self.tags is None else self.tags[part]
+        folds = self.folds[part]
+        objective = Objective(self.rows, self.targets, folds, tags, self.classes, self.client)
+        newton = Newton(objective, self._max_rows, _BLOCK_MEMORY)
+        return _Path(objective, newton, self.grid, self.tolerance, self.max_iter)
+
+    def _run(
+        self, path: "_Path", count: int, start: int, progress: Callable[[int, int], None] | None
+    ) -> None:
+        for done in path.run(count):
+            if progress:
+                progress(start * len(self.grid) + done, len(self.folds) * len(self.grid))
 
 
 def _sizes(rows: StandardizedRows, groups: int, width: int) -> tuple[int, int]:
@@ -141,6 +205,7 @@ class _Path:
     ) -> None:
         self.objective, self.newton, self.grid = objective, newton, grid
         self.tolerance, self.max_iter = tolerance, max_iter
+        self.count = len(grid)  # values of C to solve for at present
         count, width, dim = len(objective), objective.classes, objective.rows.dim
         device = objective.rows.device
         self.c_values = torch.tensor(list(grid), dtype=torch.float64, device=device)
@@ -166,9 +231,11 @@ class _Path:
         self.always_double_sums = self.double_sums.clone()  # for the next C too
         self.solutions: list[list[Solution]] = [[] for _ in range(count)]
 
-    def run(self) -> Iterator[int]:
-        """Run; yields the number of finished solutions."""
-        active = torch.arange(len(self.objective), device=self.c_index.device)
+    def run(self, count: int) -> Iterator[int]:
+        """Go on to the first ``count`` values of C; yields the number of finished solutions."""
+        self.count = count
+        active = torch.nonzero(self.c_index < count)[:, 0]
+        self.value[active] = torch.inf  # that of the C before
         done = 0
         while len(active):
             sums, weights, intercepts = self._evaluate(active)
@@ -179,11 +246,11 @@ class _Path:
             if finished > done:
                 done = finished
                 yield done
-            unfinished = self.c_index[groups] < len(self.grid)
+            unfinished = self.c_index[groups] < count
             ready = torch.nonzero(unfinished & ~recheck)[:, 0]
             if len(ready):
                 self._newton_direction(groups[ready], sums[ready], gap[ready])
-            active = active[self.c_index[active] < len(self.grid)]
+            active = active[self.c_index[active] < count]
 
     def _evaluate(self, active: Tensor) -> tuple[Sums, Tensor, Tensor]:
         """Return the sums at the trial points, and these."""
@@ -240,7 +307,7 @@ class _Path:
         recheck = torch.zeros(len(active), dtype=torch.bool, device=active.device)
         gap = torch.full((len(active),), torch.inf, dtype=torch.float64, device=active.device)
         while True:
-            rows = torch.nonzero((self.c_index[active] < len(self.grid)) & ~recheck)[:, 0]
+            rows = torch.nonzero((self.c_index[active] < self.count) & ~recheck)[:, 0]
             groups = active[rows]
             c = self.c_values[self.c_index[groups]]
             value, bound = self.objective.duality_gap(

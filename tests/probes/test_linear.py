@@ -257,3 +257,33 @@ def test_numbers_are_fitted_by_the_closed_form(dim):
         np.testing.assert_allclose(
             probe.scores(features), wide @ expected.T + middle, rtol=1e-6, atol=1e-6
         )
+
+
+@pytest.mark.parametrize(
+    "curve, ends",
+    [
+        ([0.1, 0.2, 0.3, 0.9, 0.8, 0.7], False),  # C = 1
+        ([0.1, 0.2, 0.3, 0.9, 0.8, 0.7, 0.6], True),  # C = 10: three decades after the best
+        ([0.1, 0.2, 0.3, 0.9, 0.8, 0.7, 0.75], False),  # rising
+        ([0.1, 0.2, 0.3, 0.9, 0.8, 0.7, 0.75, 0.7], True),  # four decades
+        ([0.1, 0.2, 0.3, 0.4, 0.9, 0.9, 0.9], False),
+        ([0.1, 0.2, 0.3, 0.4, 0.9, 0.9, 0.9, 0.9], True),  # of equal values the first is selected
+        ([0.5] * 6 + [0.6] * 3, False),
+        ([], False),
+    ],
+)
+def test_a_path_ends_decades_after_the_best(curve, ends):
+    assert linear.path_ends(curve, linear.GRID, True) is ends
+    assert linear.path_ends([-value for value in curve], linear.GRID, False) is ends
+
+
+def test_a_path_that_ended_selects_the_c_of_the_whole_grid(make_job):
+    job = make_job(clips=900, dim=20, noise=4.0)
+    [ended] = linear.Linear().choose_all(job)
+    [whole] = linear.Linear(full=True).choose_all(job)
+    assert len(ended.curve) < len(whole.curve) == len(linear.GRID)
+    assert ended.params == whole.params
+    np.testing.assert_allclose(
+        ended.curve, whole.curve[: len(ended.curve)], atol=0.005
+    )  # a clip of 225
+    np.testing.assert_allclose(ended.probe.coef, whole.probe.coef, rtol=1e-3, atol=1e-6)
