@@ -166,9 +166,10 @@ class _Network(nn.Sequential):
             nn.Dropout(_DROPOUT),
             nn.Linear(hidden, outputs),
         )
-        for layer in (self[1], self[4]):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for layer in self:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,8 @@ class FittedSegments:
     probabilities: bool = True
 
     @torch.inference_mode()
-    def scores(self, features: Segments) -> Array:
-        """Return means of the probabilities over segments, shape (clips, classes)."""
+    def scores(self, features: Any) -> Array:
+        """Return means of the probabilities over :class:`Segments`, shape (clips, classes)."""
         self.network.eval()
         places, counts = features.places, features.counts
         parts = []
@@ -204,7 +205,7 @@ class FittedSegments:
         sums = np.add.reduceat(np.concatenate(parts), starts, axis=0)
         return np.asarray(sums / counts[:, None])
 
-    def predictions(self, features: Segments) -> None:
+    def predictions(self, features: Any) -> None:
         """Return None: the class of the highest score is predicted."""
 
     def arrays(self) -> dict[str, Array]:
@@ -322,7 +323,10 @@ def fit_segments(
         network = _Network(frames.shape[1], recipe.hidden, classes).to(device)
         weights = [p for p in network.parameters() if p.ndim > 1]
         biases = [p for p in network.parameters() if p.ndim == 1]
-        groups = [{"params": weights, "weight_decay": recipe.decay}, {"params": biases}]
+        groups: list[dict[str, Any]] = [
+            {"params": weights, "weight_decay": recipe.decay},
+            {"params": biases},
+        ]
         optimizer = torch.optim.Adam(groups, lr=recipe.rate)
         network.train()
         rng = np.random.default_rng(seed)

@@ -344,7 +344,7 @@ def _count_words(
     order = np.array(sorted(rows, key=lambda row: clips.clip_ids[row]))  # of the dictionary
     dictionary = MiniBatchKMeans(config.words, n_init=1, random_state=config.seed)
     n_frames, waiting = 0, np.zeros((0, 0), np.float32)
-    for block in _blocks(source.stream(order), len(order), "dictionary, clips", tick):
+    for block in _blocks(source.stream(order.tolist()), len(order), "dictionary, clips", tick):
         n_frames += len(block)
         waiting = np.concatenate([waiting, block]) if len(waiting) else block
         if len(waiting) >= config.words:
@@ -365,7 +365,7 @@ def _count_words(
         dictionary.partial_fit(waiting)
     counts, clip_counts = np.zeros((n_groups, config.words)), np.zeros(n_groups, np.int64)
     everything = np.concatenate([order, others])
-    for done, (row, frames) in enumerate(source.stream(everything), 1):
+    for done, (row, frames) in enumerate(source.stream(everything.tolist()), 1):
         words = dictionary.predict(np.ascontiguousarray(frames, np.float32))
         counts[members[row]] += np.bincount(words, minlength=config.words)
         clip_counts[members[row]] += 1
