@@ -318,9 +318,10 @@ def fit_paths(
             device=device,
             client=client,
         )
-        if go_on is None or not paths.stepwise:
-            paths.extend(len(grid))
-        for k in range(len(grid) if go_on and paths.stepwise else 0):
+        for k in range(len(grid)):
+            if go_on is None or not paths.stepwise:
+                paths.extend(len(grid))
+                break
             paths.extend(k + 1)
             if not go_on(
                 [
