@@ -146,7 +146,7 @@ def cf(
         _print(made, out, task)
 
 
-@app.command()
+@app.command("artist-groups")
 def artist_groups(
     task: Annotated[str, typer.Option(help="A task's name, card or CSV.")],
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.h5", help="New target file.")],
