@@ -165,7 +165,7 @@ def make_artist_groups(
     >>> config = GroupConfig(words=16, topics=3, fold="1", group_column="recording")
     >>> made = make_artist_groups("synth", config, cache=Path("cache"), root="corpus")
     >>> made.targets.values.shape, made.targets.kind
-    ((16, 3), 'distributions')
+    ((20, 3), 'distributions')
     """
     config = config or GroupConfig()
     config.check()
