@@ -61,6 +61,8 @@ def report(
         runs.setdefault(result["task"], []).append((path, result))
     unknown = [name for name in task or () if name not in runs]
     if unknown or not runs:
+        for note in notes:
+            output.warn(f"warning: {note}")
         existing = sorted({result["task"] for _, result in store.read_store(reports).results})
         if not existing:
             raise groups.no_results_error(unknown[0] if unknown else "", reports)

@@ -160,15 +160,15 @@ def test_no_scheduler_is_a_clear_error(corpus, tmp_path, main, monkeypatch):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"jobs": 0}, "--jobs must be >= 1, got 0"),
-        ({"jobs": 2, "devices": ["cpu"]}, "leave out --jobs, or --devices"),
-        ({"dask": "local", "devices": ["cpu"]}, "leave out --dask, or --devices"),
-        ({"device": "cpu", "devices": ["cpu"]}, "leave out --device, or --devices"),
-        ({"devices": ["cpu", ""]}, "--devices must be names with commas"),
-        ({"jobs": 2, "dask": "tcp://node:1"}, "--dask tcp://node:1 has the workers"),
-        ({"share": "0/4"}, "--share must be I/N with I from 1 to N, such as 3/16, got 0/4"),
-        ({"share": "5/4"}, "--share must be I/N .* got 5/4"),
-        ({"share": "1of4"}, "--share must be I/N .* got 1of4"),
+        ({"jobs": 0}, "jobs must be >= 1, got 0"),
+        ({"jobs": 2, "devices": ["cpu"]}, "leave out jobs=, or devices="),
+        ({"dask": "local", "devices": ["cpu"]}, "leave out dask=, or devices="),
+        ({"device": "cpu", "devices": ["cpu"]}, "leave out device=, or devices="),
+        ({"devices": ["cpu", ""]}, "devices must be names with commas"),
+        ({"jobs": 2, "dask": "tcp://node:1"}, "dask=tcp://node:1 has the workers"),
+        ({"share": "0/4"}, "share must be I/N with I from 1 to N, such as 3/16, got 0/4"),
+        ({"share": "5/4"}, "share must be I/N .* got 5/4"),
+        ({"share": "1of4"}, "share must be I/N .* got 1of4"),
     ],
 )
 def test_what_contradicts_is_an_error(corpus, tmp_path, asked, message):
@@ -204,7 +204,7 @@ def test_a_place_is_checked_though_nothing_is_to_be_done(corpus, tmp_path, main,
 def test_a_device_is_checked_where_torch_is_loaded(corpus, tmp_path, cli):
     probekit.extract("melstats", audio=corpus, cache=tmp_path, limit=2)
     again = {"audio": corpus, "cache": tmp_path, "limit": 2}
-    with pytest.raises(ProbekitError, match="--device cuda: this machine has 0 CUDA devices"):
+    with pytest.raises(ProbekitError, match="device=cuda: this machine has 0 CUDA devices"):
         probekit.extract("melstats", device="cuda", **again)
     [plan] = probekit.extract("melstats", device="cuda", dry_run=True, **again)
     assert (plan.cached, plan.todo) == (2, 0)  # a plan is also made where the device is not

@@ -255,7 +255,7 @@ def test_adding_frames_never_loses_clips(audio, tmp_path, content):
     cache = tmp_path / "cache"
     extract("mfcc", audio=audio, cache=cache)
     before = content(cache, "mfcc")
-    with pytest.raises(CacheError, match=r"clips of part-.* are not in this manifest.*--limit"):
+    with pytest.raises(CacheError, match=r"clips of part-.* are not in this manifest.*limit="):
         extract("mfcc", audio=audio, cache=cache, frames=True, limit=5)
     clips = readers.from_folder(audio)
     (audio / "tone/tone0.wav").unlink()
@@ -368,7 +368,7 @@ def test_half_precision_is_storage_only(corpus, tmp_path):
     expected = single.vectors(ids).astype(np.float16)
     np.testing.assert_allclose(half.vectors(ids), expected, rtol=2e-3)
     assert half.vectors(ids).dtype == np.float32
-    with pytest.raises(CacheError, match="stored as float16; use --dtype float16"):
+    with pytest.raises(CacheError, match="stored as float16; use dtype=float16"):
         extract("melstats", audio=corpus, cache=tmp_path / "half")
 
 
@@ -430,10 +430,10 @@ def test_a_wrong_root_is_noticed_before_anything_fails(corpus, tmp_path):
     table = tmp_path / "clips.csv"
     table.write_text("clip_id,path\na,tone/tone0.wav\nb,tone/tone1.flac\n")
     with pytest.raises(
-        DataError, match=r"none of the 2 recordings was found in it.*tone0\.wav.*--root"
+        DataError, match=r"none of the 2 recordings was found in it.*tone0\.wav.*root="
     ):
         extract("melstats", manifest=table, cache=tmp_path / "cache")
-    with pytest.raises(DataError, match=r"--root .*: no such folder"):
+    with pytest.raises(DataError, match=r"root=.*: no such folder"):
         extract("melstats", manifest=table, root=tmp_path / "gone", cache=tmp_path / "cache")
     [summary] = extract("melstats", manifest=table, root=corpus, cache=tmp_path / "cache")
     assert summary.done == 2
@@ -451,12 +451,12 @@ def test_a_wrong_root_is_noticed_before_anything_fails(corpus, tmp_path):
             "melstats",
             {"device": "gpu"},
             ProbekitError,
-            "--device must be auto, cpu or a torch device such as cuda:0, got 'gpu'",
+            "device must be auto, cpu or a torch device such as cuda:0, got 'gpu'",
         ),
         ("melstats", {"device": "meta"}, ProbekitError, "cannot use it on this machine"),
-        ("melstats", {"limit": 0}, ProbekitError, "--limit must be >= 1, got 0"),
-        ("melstats", {"task": "fsdd"}, ProbekitError, "exactly one of --task .* got 2"),
-        ("melstats", {"root": "."}, ProbekitError, "leave it out with --audio"),
+        ("melstats", {"limit": 0}, ProbekitError, "limit must be >= 1, got 0"),
+        ("melstats", {"task": "fsdd"}, ProbekitError, "exactly one of task=TASK .* got 2"),
+        ("melstats", {"root": "."}, ProbekitError, "leave it out with audio="),
         ("melstats", {"weights": ["melstats"]}, ProbekitError, "NAME=PATH"),
     ],
 )
@@ -466,9 +466,9 @@ def test_what_cannot_be_done_is_said(corpus, tmp_path, names, changes, error, re
 
 
 def test_no_recordings_at_all(tmp_path):
-    with pytest.raises(ProbekitError, match="--root DIR, --audio DIR, or --manifest"):
+    with pytest.raises(ProbekitError, match="root=DIR, audio=DIR, or manifest="):
         extract("melstats")
-    with pytest.raises(ProbekitError, match="--task fsdd needs --root DIR"):
+    with pytest.raises(ProbekitError, match="task=fsdd needs root=DIR"):
         extract("melstats", task="fsdd")
     with pytest.raises(UnknownNameError, match="Did you mean 'fsdd'"):
         extract("melstats", task="fsd", root=tmp_path)

@@ -249,11 +249,12 @@ def test_the_score_is_inside_of_its_interval(name, target, design):
     score = np.mean([metric.score(targets[folds == k], scores[folds == k]) for k in set(folds)])
     perfect = interval.method.startswith("exact")
     assert interval.low < score < interval.high or (perfect and score == interval.high)
-    least, most = (0, 1) if name not in ("mae", "r2", "log-loss", "d-prime") else (-np.inf, np.inf)
+    unbounded = name in ("mae", "r2", "r2-weighted", "log-loss", "d-prime")
+    least, most = (-np.inf, np.inf) if unbounded else (0, 1)
     assert least < interval.low and (interval.high < most or perfect)
     if name in ("mae", "log-loss"):
         assert interval.low > 0
-    if name == "r2":
+    if name in ("r2", "r2-weighted"):
         assert interval.high < 1
 
 
