@@ -204,9 +204,9 @@ def test_targets_of_another_dataset_and_too_few(tmp_path):
 
 def test_options_of_targets_alone(standin):
     _, logs, _ = standin
-    with pytest.raises(ProbekitError, match="loss is for .*; leave it out"):
+    with pytest.raises(ProbekitError, match=r"loss is for .*; leave it out"):
         probekit.train(str(logs.clips), NETWORK, loss="mse")
-    with pytest.raises(ProbekitError, match="targets.* does not go with .*objective"):
+    with pytest.raises(ProbekitError, match=r"targets.* does not go with .*objective"):
         probekit.train(
             str(logs.clips), NETWORK, targets="x.h5", objective="contrastive", unlabeled="train"
         )
