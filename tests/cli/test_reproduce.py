@@ -170,7 +170,8 @@ def test_a_rehearsal_that_was_interrupted_goes_on(main, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("paper", "computed"),
     [("hung2022", "62 of 62 scores and 2 of 2 figures"),
-     ("lee2019", "110 of 110 scores and 0 of 0 figures")],
+     ("lee2019", "110 of 110 scores and 0 of 0 figures"),
+     ("lee2021", "40 of 40 scores and 1 of 1 figures")],
 )  # fmt: skip
 def test_papers_of_students_are_rehearsed(main, tmp_path, paper, computed):
     done = main("reproduce", paper, "--rehearse", tmp_path / "r")
