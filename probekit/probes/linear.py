@@ -318,22 +318,17 @@ def fit_paths(
             device=device,
             client=client,
         )
-        for k in range(len(grid)):
-            if go_on is None or not paths.stepwise:
-                paths.extend(len(grid))
-                break
-            paths.extend(k + 1)
-            if not go_on(
-                [
-                    _assemble(fold, problem, k, grid[k])
-                    for fold, problem in zip(paths.paths, problems, strict=True)
-                ]
+        fitted: list[list[FittedLinear]] = [[] for _ in problems]
+        stepwise = go_on is not None and paths.stepwise
+        for k, c in enumerate(grid):
+            paths.extend(k + 1 if stepwise else len(grid))
+            for probes, (mean, scale, path), problem in zip(
+                fitted, paths.paths, problems, strict=True
             ):
+                probes.append(_fitted(Scaler(mean, scale), problem, path[k], c))
+            if go_on and stepwise and not go_on([probes[k] for probes in fitted]):
                 break
-        return [
-            [_assemble(fold, problem, k, c) for k, c in enumerate(grid[: len(fold[2])])]
-            for fold, problem in zip(paths.paths, problems, strict=True)
-        ]
+        return fitted
     return [
         _fit_set(np.asarray(source[np.flatnonzero(mask)]), targets[mask], p, grid, standardize)
         for mask, p in zip(masks, problems, strict=True)
@@ -365,14 +360,6 @@ def _fit_set(
 def _uncenter(solution: Solution, center: Array) -> Solution:
     """Return the solution for features that were not centered."""
     return replace(solution, intercept=solution.intercept - solution.coef @ center)
-
-
-def _assemble(
-    fold: tuple[Array, Array, list[list[Solution]]], problem: Problem, k: int, c: float
-) -> FittedLinear:
-    """Return the probe of a fold for the k-th C."""
-    mean, scale, path = fold
-    return _fitted(Scaler(mean, scale), problem, path[k], c)
 
 
 def _fitted(

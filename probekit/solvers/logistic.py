@@ -47,14 +47,38 @@ def solve_logistic(
     grid: Sequence[float],
     folds: Sequence[int],
     *,
-    tags: Sequence[int] | None = None,
-    classes: int = 1,
-    tolerance: float = TOLERANCE,
-    max_iter: int = MAX_ITER,
     progress: Callable[[int, int], None] | None = None,
-    client: Any = None,
+    **options: Any,
 ) -> list[list[Solution]]:
     """Minimize for every group and every C.
+
+    Parameters
+    ----------
+    rows : StandardizedRows
+        Features, with the folds' masks.
+    targets : numpy.ndarray
+        As for :class:`LogisticPaths`.
+    grid : sequence of float > 0
+        Values of C, ascending.
+    folds : sequence of int
+        Fold of each group.
+    progress : callable, optional
+        Called with the number of finished solutions and the total.
+    **options : object
+        Keyword arguments of :class:`LogisticPaths`.
+
+    Returns
+    -------
+    list of list of Solution
+        For each group, one per C. A ``gap`` above the tolerance means that the solver gave up.
+    """
+    paths = LogisticPaths(rows, targets, grid, folds, **options)
+    paths.extend(len(grid), progress)
+    return paths.solutions
+
+
+class LogisticPaths:
+    """Paths of all groups along C, which can be extended value by value.
 
     Parameters
     ----------
@@ -75,35 +99,8 @@ def solve_logistic(
         Certified relative gap at which to stop.
     max_iter : int >= 1
         Newton directions for one C.
-    progress : callable, optional
-        Called with the number of finished solutions and the total.
     client : distributed.Client, optional
         Dask cluster whose workers read the rows and sum over them.
-
-    Returns
-    -------
-    list of list of Solution
-        For each group, one per C. A ``gap`` above the tolerance means that the solver gave up.
-    """
-    paths = LogisticPaths(
-        rows,
-        targets,
-        grid,
-        folds,
-        tags=tags,
-        classes=classes,
-        tolerance=tolerance,
-        max_iter=max_iter,
-        client=client,
-    )
-    paths.extend(len(grid), progress)
-    return paths.solutions
-
-
-class LogisticPaths:
-    """Paths of all groups along C, which can be extended value by value.
-
-    Parameters are those of :func:`solve_logistic`.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """Fits several sets of training clips of the same rows together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,35 @@ def solve_folds(
     masks: Array,
     problems: Sequence[Problem],
     grid: Sequence[float],
-    *,
-    standardize: bool,
-    device: str,
-    tolerance: float = logistic.TOLERANCE,
-    max_iter: int = logistic.MAX_ITER,
-    client: Any = None,
+    **options: Any,
 ) -> list[FoldPath]:
-    """Fit every fold of the same rows.
+    """Fit every fold of the same rows, for all values of C.
+
+    Parameters
+    ----------
+    source : RowSource
+        Rows of all folds.
+    targets, masks : numpy.ndarray
+        As for :class:`FoldPaths`.
+    problems : sequence of Problem
+        What is fitted to each fold.
+    grid : sequence of float > 0
+        Values of C, ascending.
+    **options : object
+        Keyword arguments of :class:`FoldPaths`.
+
+    Returns
+    -------
+    list of (numpy.ndarray, numpy.ndarray, list of list of Solution)
+        For each fold mean and scale, and for each C the solutions: one per tag, or a single one.
+    """
+    paths = FoldPaths(source, targets, masks, problems, grid, **options)
+    paths.extend(len(grid))
+    return paths.paths
+
+
+class FoldPaths:
+    """Paths of all folds of the same rows along C, which can be extended value by value.
 
     Parameters
     ----------
@@ -53,31 +74,12 @@ def solve_folds(
     client : distributed.Client, optional
         Dask cluster whose workers read the rows and sum over them.
 
-    Returns
-    -------
-    list of (numpy.ndarray, numpy.ndarray, list of list of Solution)
-        For each fold mean and scale, and for each C the solutions: one per tag, or a single one.
-    """
-    paths = FoldPaths(
-        source,
-        targets,
-        masks,
-        problems,
-        grid,
-        standardize=standardize,
-        device=device,
-        tolerance=tolerance,
-        max_iter=max_iter,
-        client=client,
-    )
-    paths.extend(len(grid))
-    return paths.paths
-
-
-class FoldPaths:
-    """Paths of all folds along C, which can be extended value by value.
-
-    Parameters are those of :func:`solve_folds`.
+    Attributes
+    ----------
+    paths : list of (numpy.ndarray, numpy.ndarray, list of list of Solution)
+        For each fold mean and scale, and for each C so far the solutions.
+    stepwise : bool
+        Whether memory holds all folds at once; else paths are solved to their ends.
     """
 
     def __init__(
@@ -94,76 +96,57 @@ class FoldPaths:
         max_iter: int = logistic.MAX_ITER,
         client: Any = None,
     ) -> None:
-        self.problems, self.grid, self.standardize = problems, grid, standardize
+        self.grid = grid
+        self.paths: list[FoldPath] = []
+        self._solved = 0  # values of C
+        self._forms: list[_Form] = []
+        self._folds: Iterable[FoldPaths] | None = None
         options = {"tolerance": tolerance, "max_iter": max_iter, "client": client}
         rows = StandardizedRows(source, masks, standardize=standardize, device=device)
-        self._solved: list[FoldPath] = []
-        self._forms: list[_Form] = []
-        self._alone: Callable[[int], FoldPaths] | None = None
-        self._folds: list[FoldPaths] = []
         if len(masks) > 1 and (rows.count < rows.dim or not rows.shared_scale_ok):
             # few rows span less than all features, each fold's its own: no common basis
-            def alone(fold: int) -> FoldPaths:
-                fold_rows = np.ascontiguousarray(np.asarray(source[:])[masks[fold]])
-                return FoldPaths(
-                    fold_rows,
-                    targets[masks[fold]],
-                    np.ones((1, len(fold_rows)), bool),
-                    [problems[fold]],
+            options |= {"standardize": standardize, "device": device}
+            folds = (
+                FoldPaths(
+                    np.ascontiguousarray(np.asarray(source[:])[mask]),
+                    targets[mask],
+                    np.ones((1, int(mask.sum())), bool),
+                    [problem],
                     grid,
-                    standardize=standardize,
-                    device=device,
                     **options,
                 )
-
-            self._alone = alone
-            self._together = 8.0 * masks.sum() * rows.dim <= _MEMORY
+                for mask, problem in zip(masks, problems, strict=True)
+            )
+            self.stepwise = 8.0 * masks.sum() * rows.dim <= _MEMORY
+            self._folds = list(folds) if self.stepwise else folds
             return
         for form in ("multinomial", "binary", "ovr"):
-            folds = [fold for fold, problem in enumerate(problems) if problem.form == form]
-            if folds:
-                self._forms.append(_Form(form, folds, rows, targets, problems, grid, options))
-        self.rows = rows
-
-    @property
-    def stepwise(self) -> bool:
-        """Whether memory holds all folds at once; else paths are solved to their ends."""
-        if self._alone:
-            return self._together
-        return all(form.paths is None or form.paths.stepwise for form in self._forms)
+            members = [fold for fold, problem in enumerate(problems) if problem.form == form]
+            if members:
+                self._forms.append(_Form(form, members, rows, targets, problems, grid, options))
+        self.stepwise = all(form.stepwise for form in self._forms)
+        for mean, scale in zip(rows.mean, rows.scale, strict=True):
+            statistics = (
+                (mean, scale) if standardize else (np.zeros_like(mean), np.ones_like(scale))
+            )
+            self.paths.append((*statistics, []))
 
     def extend(self, count: int) -> None:
         """Solve for the first ``count`` values of C; for all of them if not ``stepwise``."""
-        if not self._alone:
-            for form in self._forms:
-                if form.paths:
-                    form.paths.extend(count)
-        elif self._together:
-            self._folds = self._folds or [self._alone(k) for k in range(len(self.problems))]
+        count = count if self.stepwise else len(self.grid)
+        if count <= self._solved:
+            return
+        self._solved = count
+        if self._folds is not None:
+            self.paths = []
             for fold in self._folds:
                 fold.extend(count)
-        else:
-            for k in range(len(self.problems)):
-                fold = self._alone(k)
-                fold.extend(len(self.grid))
-                self._solved += fold.paths
-
-    @property
-    def paths(self) -> list[FoldPath]:
-        """For each fold mean and scale, and for each C so far the solutions."""
-        if self._alone:
-            return self._solved or [path for fold in self._folds for path in fold.paths]
-        solved: list[list[list[Solution]]] = [[[] for _ in self.grid] for _ in self.problems]
+                self.paths += fold.paths
+            return
+        for _, _, path in self.paths:
+            path += [[] for _ in range(len(path), count)]
         for form in self._forms:
-            form.collect(solved)
-        results = []
-        for fold, path in enumerate(solved):
-            mean, scale = self.rows.mean[fold], self.rows.scale[fold]
-            if not self.standardize:
-                mean, scale = np.zeros_like(mean), np.ones_like(scale)
-            form = next(form for form in self._forms if fold in form.folds)
-            results.append((mean, scale, path[: form.count]))
-        return results
+            form.extend(count, self.paths)
 
 
 class _Form:
@@ -179,8 +162,8 @@ class _Form:
         grid: Sequence[float],
         options: dict[str, Any],
     ) -> None:
-        self.form, self.folds, self.rows, self.problems = form, folds, rows, problems
-        self._steps = len(grid)
+        self.form, self.rows, self.problems = form, rows, problems
+        self._collected = 0  # values of C
         tags: list[int] | None
         if form == "multinomial":
             self.labels, class_numbers = np.unique(targets, return_inverse=True)
@@ -210,23 +193,25 @@ class _Form:
         )
 
     @property
-    def count(self) -> int:
-        """The number of values of C that are solved."""
-        return len(self.paths.solutions[0]) if self.paths else self._steps
+    def stepwise(self) -> bool:
+        """Whether memory holds all groups at once."""
+        return self.paths is None or self.paths.stepwise
 
-    def collect(self, solved: list[list[list[Solution]]]) -> None:
-        """Append the solutions to those of their folds."""
+    def extend(self, count: int, folds: Sequence[FoldPath]) -> None:
+        """Solve for the first ``count`` values of C, and add the solutions to the folds' own."""
         if self.paths is None:
             return
+        self.paths.extend(count)
         for fold, path in zip(self.group_folds, self.paths.solutions, strict=True):
             fitted = np.ones(self.classes, bool)
             if self.form == "multinomial":
                 fitted = np.isin(self.labels, self.problems[fold].classes)
-            for k, solution in enumerate(path):
+            for k, solution in enumerate(path[self._collected :], self._collected):
                 coef, intercept = solution.coef[fitted], solution.intercept[fitted]
                 coef[:, self.rows.constant[fold]] = 0.0  # up to rounding they are
                 if not self.rows.standardize:  # the solver centers; weights are the same without
                     intercept = intercept - coef @ self.rows.mean[fold]
-                solved[fold][k].append(
+                folds[fold][2][k].append(
                     Solution(coef, intercept, solution.c, solution.gap, solution.n_iter)
                 )
+        self._collected = count

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from probekit.errors import DataError
 from probekit.parallel import resources
 from probekit.probes import linear
+from probekit.solvers import logistic, multi_fold
 from probekit.solvers.scaler import fit_scaler
 
 SOME = (1e-4, 1e-2, 1.0, 100.0, 1e4)
@@ -287,3 +288,21 @@ def test_a_path_that_ended_selects_the_c_of_the_whole_grid(make_job):
         ended.curve, whole.curve[: len(ended.curve)], atol=0.005
     )  # a clip of 225
     np.testing.assert_allclose(ended.probe.coef, whole.probe.coef, rtol=1e-3, atol=1e-6)
+
+
+def test_folds_beyond_memory_are_solved_once_and_to_their_ends(monkeypatch):
+    features, targets = draw(clips=60, dim=90)  # fewer clips than features: no common basis
+    row_sets, grid = [np.arange(60)[:40], np.arange(60)[20:]], (1e-2, 1.0, 100.0)
+    expected = linear.fit_paths(features, targets, row_sets, "single", 4, grid)
+    counts = []
+    run = logistic._Path.run
+    monkeypatch.setattr(logistic._Path, "run", lambda path, n: counts.append(n) or run(path, n))
+    monkeypatch.setattr(multi_fold, "_MEMORY", 0)
+    paths = linear.fit_paths(
+        features, targets, row_sets, "single", 4, grid, go_on=lambda probes: False
+    )
+    assert counts == [3, 3]
+    for path, others in zip(paths, expected, strict=True):
+        assert [probe.c for probe in path] == list(grid)
+        for probe, other in zip(path, others, strict=True):
+            np.testing.assert_allclose(probe.coef, other.coef, rtol=1e-12)
