@@ -10,7 +10,7 @@ from probekit.cards import TaskCard
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 from probekit.targets.target_file import SUFFIXES, read_targets
-from probekit.utils.text import slug, summarize_ids
+from probekit.utils.text import slug
 
 
 def is_teacher_file(name: str) -> bool:
@@ -43,15 +43,9 @@ def import_teacher(
     """
     path = Path(name)
     targets = read_targets(path)
-    place = {str(clip_id): row for row, clip_id in enumerate(targets.clip_ids)}
-    rows = np.flatnonzero([clip_id in place for clip_id in clips.clip_ids])
-    if not len(rows):
-        raise DataError(
-            f"--teacher {name}: none of its {len(targets):,} targets is of the {len(clips):,} "
-            f"clips of {card.dataset}: these are like {summarize_ids(clips.clip_ids[:2], 2)}, its "
-            f"ids like {summarize_ids([str(i) for i in targets.clip_ids[:2]], 2)}"
-        )
-    values = targets.values[[place[clips.clip_ids[row]] for row in rows]]
+    matches = targets.match(clips.clip_ids, card.dataset, f"--teacher {name}")
+    rows = np.flatnonzero(matches >= 0)
+    values = targets.values[matches[rows]]
     if as_logits and targets.kind == "distributions":
         if targets.names and set(targets.names) != set(clips.class_names):
             raise DataError(

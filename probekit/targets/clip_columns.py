@@ -13,7 +13,7 @@ from probekit.errors import DataError
 from probekit.utils.suggest import unknown_name_error
 from probekit.utils.text import summarize_ids
 
-_OWN_COLUMNS = {
+_CLIP_COLUMNS = {
     "group": "group", "artist": "group", "recording": "path", "path": "path", "fold": "fold",
     "split": "split",
 }  # fmt: skip
@@ -42,11 +42,11 @@ def read_groups(clips: Manifest, column: str, table: str | Path | None = None) -
     in_table = table is not None and _has_column(Path(table), column)
     if not in_table and column in ("label", "labels"):
         groups = [" ".join(map(str, labels)) for labels in clips.table["labels"]]
-    elif table is None or (not in_table and column in _OWN_COLUMNS):
-        if column not in _OWN_COLUMNS:
+    elif table is None or (not in_table and column in _CLIP_COLUMNS):
+        if column not in _CLIP_COLUMNS:
             hint = "For a column of a table of your own, name the table with --table."
-            raise unknown_name_error("group column", column, [*_OWN_COLUMNS, "label"], hint)
-        groups = list(map(str, clips.column(_OWN_COLUMNS[column])))
+            raise unknown_name_error("group column", column, [*_CLIP_COLUMNS, "label"], hint)
+        groups = list(map(str, clips.column(_CLIP_COLUMNS[column])))
     else:
         texts = _read_table_column(Path(table), column, clips)
         groups = [text.strip() for text in texts]

@@ -1,14 +1,15 @@
 """Scores of predicted targets, beside those that bound them from below and from above."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from probekit._typing import Array
 from probekit.targets import ranking
-from probekit.targets.ranking import RankingScores, ScoreItems
+from probekit.targets.ranking import RankingScores
 from probekit.targets.target_file import Targets
 
 MOST_USERS = 10_000
@@ -89,8 +90,8 @@ def score_estimates(
     list of EstimateScores
         The network first.
     """
-    place = {str(clip_id): row for row, clip_id in enumerate(targets.clip_ids)}
-    rows = np.array([place[str(clip_id)] for clip_id in clip_ids])
+    rows = targets.find(clip_ids)
+    assert (rows >= 0).all()
     truth = targets.values[rows].astype(np.float64)
     predictions = np.asarray(predictions, np.float64)
     is_train = np.ones(len(targets), bool)
@@ -100,7 +101,9 @@ def score_estimates(
     mean = targets.values[is_train].mean(axis=0, dtype=np.float64)
     mean_error = float(np.square(truth - mean).mean())
 
-    def values_of(name: str, bound: str, vectors: Array, score: ScoreItems | None = None) -> Any:
+    listeners = _Listeners.of_clips(targets, rows, seed)
+
+    def score(name: str, bound: str, vectors: Array) -> EstimateScores:
         error = float(np.square(truth - vectors).mean())
         is_distribution = targets.kind == "distributions"
         return EstimateScores(
@@ -111,44 +114,66 @@ def score_estimates(
             r2=1 - error / mean_error if mean_error else None,
             cross_entropy=_cross_entropy(truth, vectors) if is_distribution else None,
             agreement=_agreement(truth, vectors) if is_distribution else None,
-            ranking=_rank(targets, rows, vectors, seed, score),
+            ranking=listeners.rank_by(vectors) if listeners else None,
         )
+
+    def rank(name: str, bound: str, ranks: Callable[[_Listeners], RankingScores]) -> EstimateScores:
+        return EstimateScores(name, bound, ranking=ranks(listeners) if listeners else None)
 
     order = np.random.default_rng(seed).random(len(rows))
     scores = [
-        values_of("network", "", predictions),
-        values_of("mean", "lower", np.broadcast_to(mean, truth.shape)),
+        score("network", "", predictions),
+        score("mean", "lower", np.broadcast_to(mean, truth.shape)),
     ]
     if targets.listeners is None:
         return scores
-    if targets.popularity is not None:
-        popular = _rank(
-            targets, rows, truth, seed, ranking.constant_scores(targets.popularity[rows])
-        )
-        scores.append(EstimateScores("popularity", "lower", ranking=popular))
-    random = _rank(targets, rows, truth, seed, ranking.constant_scores(order))
-    scores.append(EstimateScores("random", "lower", ranking=random))
-    scores.append(values_of("directions", "upper", truth))
-    if targets.lengths is not None:
-        fold_in = _rank(targets, rows, truth * targets.lengths[rows, None], seed)
-        scores.append(EstimateScores("factors", "upper", ranking=fold_in))
+    popularity, lengths = targets.popularity, targets.lengths
+    if popularity is not None:
+        scores.append(rank("popularity", "lower", lambda users: users.rank_same(popularity[rows])))
+    scores.append(rank("random", "lower", lambda users: users.rank_same(order)))
+    scores.append(score("directions", "upper", truth))
+    if lengths is not None:
+        factors = truth * lengths[rows, None]
+        scores.append(rank("factors", "upper", lambda users: users.rank_by(factors)))
     return scores
 
 
-def _rank(
-    targets: Targets, rows: Array, vectors: Array, seed: int, score: ScoreItems | None = None
-) -> RankingScores | None:
-    """Return the scores of recommendations to users; None without listeners of these clips."""
-    if targets.listeners is None:
-        return None
-    plays = targets.listeners.counts[rows].T.tocsr()
-    users = np.flatnonzero((plays.getnnz(axis=1) > 0) & (plays.getnnz(axis=1) < len(rows)))
-    if not len(users):
-        return None
-    if len(users) > MOST_USERS:
-        users = np.sort(np.random.default_rng(seed).choice(users, MOST_USERS, replace=False))
-    factors = targets.listeners.users[users].astype(np.float64)
-    return ranking.score_ranking(plays[users], score or ranking.factor_scores(factors, vectors))
+@dataclass(frozen=True)
+class _Listeners:
+    """Users that recommendations of held-out clips are scored for.
+
+    Attributes
+    ----------
+    plays : scipy.sparse.csr_matrix, shape (users, clips)
+        Their counts.
+    factors : numpy.ndarray, shape (users, factors)
+        Their factors.
+    """
+
+    plays: scipy.sparse.csr_matrix
+    factors: Array
+
+    @classmethod
+    def of_clips(cls, targets: Targets, rows: Array, seed: int) -> "_Listeners | None":
+        """Return the listeners of some but not all of the clips; None if there are none."""
+        if targets.listeners is None:
+            return None
+        plays = targets.listeners.counts[rows].T.tocsr()
+        played = plays.getnnz(axis=1)
+        users = np.flatnonzero((played > 0) & (played < len(rows)))
+        if not len(users):
+            return None
+        if len(users) > MOST_USERS:
+            users = np.sort(np.random.default_rng(seed).choice(users, MOST_USERS, replace=False))
+        return cls(plays[users], targets.listeners.users[users].astype(np.float64))
+
+    def rank_by(self, vectors: Array) -> RankingScores:
+        """Score the order by inner products with the factors of clips."""
+        return ranking.score_ranking(self.plays, ranking.factor_scores(self.factors, vectors))
+
+    def rank_same(self, values: Array) -> RankingScores:
+        """Score an order that is the same for all users."""
+        return ranking.score_ranking(self.plays, ranking.constant_scores(values))
 
 
 def _mean_cosine(truth: Array, vectors: Array) -> float:

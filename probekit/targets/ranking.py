@@ -69,8 +69,8 @@ def score_ranking(
     for rows in _blocks(users, n_items):
         scores = score(rows)
         block = counts[rows]
+        row_of = _row_numbers(block)
         is_played = np.zeros(scores.shape, bool)
-        row_of = np.repeat(np.arange(len(rows)), np.diff(block.indptr))
         is_played[row_of, block.indices] = True
         ranks = rankdata(-scores, axis=1)
         n_played = played[rows].astype(np.float64)
@@ -117,13 +117,10 @@ def ndcg(
     values = []
     for rows in _blocks(users, held_out.shape[1]):
         scores = np.array(score(rows), np.float64)
-        for block, mask in ((seen[rows], True), (held_out[rows], False)):
-            row_of = np.repeat(np.arange(len(rows)), np.diff(block.indptr))
-            if mask:
-                scores[row_of, block.indices] = -np.inf
-            else:
-                relevant = np.zeros(scores.shape, bool)
-                relevant[row_of, block.indices] = True
+        skipped, wanted = seen[rows], held_out[rows]
+        scores[_row_numbers(skipped), skipped.indices] = -np.inf
+        relevant = np.zeros(scores.shape, bool)
+        relevant[_row_numbers(wanted), wanted.indices] = True
         hits = np.take_along_axis(relevant, _first(scores, k), axis=1)
         count = np.minimum(k, held_out.getnnz(axis=1)[rows])
         values.append((hits * discounts).sum(1) / ideal[count - 1])
@@ -179,6 +176,11 @@ def _cells(counts: scipy.sparse.csr_matrix, mask: Array) -> scipy.sparse.csr_mat
     edges = np.concatenate([[0], np.cumsum(mask)])[counts.indptr]
     parts = (counts.data[mask], counts.indices[mask], edges)
     return scipy.sparse.csr_matrix(parts, counts.shape)
+
+
+def _row_numbers(cells: scipy.sparse.csr_matrix) -> Array:
+    """Return the row of each stored cell."""
+    return np.repeat(np.arange(cells.shape[0]), np.diff(cells.indptr))
 
 
 def _first(scores: Array, k: int) -> Array:

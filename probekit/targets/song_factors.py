@@ -296,8 +296,8 @@ def draw_split(
         Names of the splits.
     """
     chosen = np.flatnonzero(rows)
-    own = np.array([f"\0{row}" for row in chosen], dtype=object)
-    keys = np.where(groups[chosen] == "", own, groups[chosen]).astype(str)
+    alone = np.array([f"\0{row}" for row in chosen], dtype=object)
+    keys = np.where(groups[chosen] == "", alone, groups[chosen]).astype(str)
     unique, members = np.unique(keys, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(unique))
     sizes = np.bincount(members)
@@ -363,10 +363,10 @@ def _check_factors(factors: int, shape: tuple[int, int], is_divided: bool) -> No
     """Raise if there are fewer users or items than factors."""
     users, items = shape
     if factors > min(shape):
-        where = " of the training songs" if is_divided else ""
+        part = " of the training songs" if is_divided else ""
         raise DataError(
             f"--factors must be at most the number of users ({users:,}) and of items ({items:,})"
-            f"{where}, got {factors}; choose fewer, or lower --min-items and --min-users"
+            f"{part}, got {factors}; choose fewer, or lower --min-items and --min-users"
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from probekit.tasks.standin.writer import StandInWriter, prepare_folder
 
 _SR = 16000
-_OWN, _OTHER = 0.5, 0.05  # share of the songs of the own and of other taste groups that are played
+_SAME_TASTE, _OTHER_TASTE = 0.5, 0.05  # shares of a taste group's songs that users play
 _SONGS_PER_ARTIST = 3
 
 
@@ -81,7 +81,7 @@ def write_standin_logs(
     )
     taste = rng.integers(groups, size=users)
     appeal = np.exp(rng.normal(0, 0.3, songs))  # of a song, whatever its sound
-    rates = np.where(taste[:, None] == sound, _OWN, _OTHER) * appeal
+    rates = np.where(taste[:, None] == sound, _SAME_TASTE, _OTHER_TASTE) * appeal
     played = np.argwhere(rng.random((users, songs)) < rates)
     counts = rng.geometric(0.3, len(played))
     writer.write_table(

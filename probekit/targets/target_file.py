@@ -1,12 +1,12 @@
 """Target files: what a network is trained on that is no label, by clip id, with its provenance.
 
-A target file is HDF5, written by ``probekit targets``; tables of one's own (``.npz``, Parquet, CSV)
-are read as well.
+A target file is HDF5, written by ``probekit targets``; tables of other programs (``.npz``,
+Parquet, CSV) are read as well.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -92,6 +92,25 @@ class Targets:
         """Numbers a clip."""
         return int(self.values.shape[1])
 
+    def find(self, clip_ids: Sequence[str]) -> Array:
+        """Return the row of each clip, -1 for one without a target."""
+        rows = {str(clip_id): row for row, clip_id in enumerate(self.clip_ids)}
+        return np.array([rows.get(str(clip_id), -1) for clip_id in clip_ids], np.int64)
+
+    def match(self, clip_ids: Sequence[str], dataset: str, origin: str, hint: str = "") -> Array:
+        """Return the same as :meth:`find`; DataError if no clip of a dataset has a target.
+
+        ``origin`` names the file in the message, ``hint`` ends it.
+        """
+        rows = self.find(clip_ids)
+        if (rows < 0).all():
+            raise DataError(
+                f"{origin}: none of its {len(self):,} targets is of the {len(clip_ids):,} clips of "
+                f"{dataset}: these are like {summarize_ids(list(clip_ids[:2]), 2)}, its ids like "
+                f"{summarize_ids(list(map(str, self.clip_ids[:2])), 2)}{hint}"
+            )
+        return rows
+
     def digest(self) -> str:
         """Return the SHA-256 of ids, values and split."""
         sha = hashlib.sha256(json.dumps([self.kind, list(self.names)]).encode())
@@ -165,7 +184,7 @@ def read_targets(path: str | Path) -> Targets:
     Parameters
     ----------
     path : str or pathlib.Path
-        A target file (``.h5``); or a table of one's own: ``.npz`` with ``clip_id`` and one array of
+        A target file (``.h5``); or another table: ``.npz`` with ``clip_id`` and one array of
         shape (clips, dim), or ``.parquet`` or ``.csv`` with a column ``clip_id`` and columns of
         numbers, or one column of lists. Columns ``split`` and ``group`` are read, too.
 
@@ -254,7 +273,7 @@ def _read_npz(path: Path) -> Targets:
         for field, name in (("split", "split"), ("groups", "group"))
         if name in arrays
     }
-    return _own(path, arrays[key], arrays[matrices[0]], (), **optional)
+    return _as_targets(path, arrays[key], arrays[matrices[0]], (), **optional)
 
 
 def _read_table(path: Path) -> Targets:
@@ -282,15 +301,19 @@ def _read_table(path: Path) -> Targets:
         lengths = {len(row) for row in table[columns[0]]}
         if len(lengths) > 1:
             raise DataError(f"{path}: lists of different lengths ({min(lengths)}-{max(lengths)})")
-        return _own(path, table[key], np.stack(table[columns[0]].to_numpy()), (), **optional)
+        return _as_targets(path, table[key], np.stack(table[columns[0]].to_numpy()), (), **optional)
     text = [str(name) for name in columns if not pd.api.types.is_numeric_dtype(table[name])]
     if text:
         raise DataError(f"{path}: columns that are not numbers: {', '.join(text)}; remove them")
-    return _own(path, table[key], table[columns].to_numpy(), tuple(map(str, columns)), **optional)
+    return _as_targets(
+        path, table[key], table[columns].to_numpy(), tuple(map(str, columns)), **optional
+    )
 
 
-def _own(path: Path, ids: Any, values: Array, names: tuple[str, ...], **optional: Any) -> Targets:
-    """Return targets of a table of one's own."""
+def _as_targets(
+    path: Path, ids: Any, values: Array, names: tuple[str, ...], **optional: Any
+) -> Targets:
+    """Return the targets of a table."""
     array = np.asarray(ids)
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8")

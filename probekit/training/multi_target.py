@@ -115,22 +115,15 @@ def read_further_targets(files: Sequence[str | Path], clips: Manifest) -> list[F
         path, targets = Path(file), read_targets(file)
         if path.stem in [other.name for other in result]:
             raise ProbekitError(f"--also {path}: there are two files {path.stem!r}; rename one")
-        places = {str(clip_id): k for k, clip_id in enumerate(targets.clip_ids)}
-        found = np.array([places.get(clip_id, -1) for clip_id in clips.clip_ids])
-        if not (found >= 0).any():
-            raise DataError(
-                f"{path}: none of its {len(targets):,} targets is of the {len(clips):,} clips of "
-                f"{clips.name}: these are like {summarize_ids(clips.clip_ids[:2], 2)}, its ids "
-                f"like {summarize_ids(list(map(str, targets.clip_ids[:2])), 2)}"
-            )
-        values = np.where(found[:, None] >= 0, targets.values[found], 0).astype(np.float32)
+        rows = targets.match(clips.clip_ids, clips.name, str(path))
+        values = np.where(rows[:, None] >= 0, targets.values[rows], 0).astype(np.float32)
         is_trained = targets.split == "train" if targets.split is not None else ()
         result.append(
             FurtherTargets(
                 name=path.stem,
                 loss=_LOSSES[targets.kind],
                 values=values,
-                has_target=found >= 0,
+                has_target=rows >= 0,
                 trained=frozenset(map(str, targets.clip_ids[np.flatnonzero(is_trained)])),
                 uses_all_clips=targets.provenance.get("clips") == "all",
                 digest=targets.digest(),

@@ -17,7 +17,7 @@ from probekit.targets.target_file import Targets, read_targets
 from probekit.tasks.standin.writer import is_standin
 from probekit.tasks.task import STAND_IN
 from probekit.utils.suggest import unknown_name_error
-from probekit.utils.text import dataset_name, summarize_ids
+from probekit.utils.text import dataset_name
 
 LOSSES = {"mse": "regression", "cosine": "cosine", "cross-entropy": "distribution"}
 """What is minimized, as after ``--loss``, and what the training loop calls it."""
@@ -101,9 +101,10 @@ def with_targets(
         if targets.kind != "vectors" or targets.dim < 2:
             raise ProbekitError(f"--unit-length is for vectors, and {path} has none; leave it out")
         targets = targets.unit_length()
-    rows = _match(clips, targets, path, card.dataset)
-    place = {str(clip_id): row for row, clip_id in enumerate(targets.clip_ids)}
-    order = np.array([place[str(clips.clip_ids[row])] for row in rows])
+    hint = ". Targets of another dataset? Name clips of items with --items"
+    matches = targets.match(clips.clip_ids, card.dataset, str(path), hint)
+    rows = np.flatnonzero(matches >= 0)
+    order = matches[rows]
     names = targets.names or tuple(f"target {k + 1}" for k in range(targets.dim))
     table = clips.subset(rows).table.copy()
     table["labels"] = [tuple(map(float, row)) for row in targets.values[order]]
@@ -159,20 +160,6 @@ def _check_loss(loss: str, targets: Targets, path: Path) -> str:
     if loss == "cosine" and targets.dim < 2:
         raise ProbekitError(f"--loss cosine needs vectors, and {path} has one number a clip")
     return loss
-
-
-def _match(clips: Manifest, targets: Targets, path: Path, dataset: str) -> Any:
-    """Return the rows of clips that have a target; DataError if these are of other data."""
-    known = set(map(str, targets.clip_ids))
-    rows = np.flatnonzero([clip_id in known for clip_id in clips.clip_ids])
-    if len(rows):
-        return rows
-    examples = summarize_ids([str(clip_id) for clip_id in targets.clip_ids[:2]], 2)
-    raise DataError(
-        f"{path}: none of its {len(targets):,} targets is of the {len(clips):,} clips of "
-        f"{dataset}: these are like {summarize_ids(clips.clip_ids[:2], 2)}, its ids like "
-        f"{examples}. Targets of another dataset? Name clips of items with --items"
-    )
 
 
 def _choose_split(
