@@ -1,8 +1,8 @@
 """Embeddings of one extractor and dataset: arrays by clip id; and finding them by selector."""
 
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -202,14 +202,8 @@ class Embeddings:
         CacheError
             If the clip is not in the cache, or frames were not stored.
         """
-        stream = self._resolve_frame_stream(stream)
-        [position] = self.find([clip_id])
-        codes, names = self.index.part_codes
-        with part.open_part(self.folder / names[codes[position]]) as file:
-            [row] = part.find_rows(file, [clip_id])
-            group = file["streams"][stream]
-            first, last = group["offset"][row : row + 2]
-            return np.asarray(group["frames"][first:last], np.float32)
+        with self._open_frames(clip_id, self._resolve_frame_stream(stream)) as (frames, rows):
+            return np.asarray(frames[rows], np.float32)
 
     def times(self, clip_id: str, stream: str = "") -> Array:
         """Return the times of a clip's frames.
@@ -237,14 +231,22 @@ class Embeddings:
         frames : The frames themselves.
         """
         stream = self._resolve_frame_stream(stream)
+        with self._open_frames(clip_id, stream) as (_, rows):
+            count = rows.stop - rows.start
+        grid = self.stream_info[stream]
+        first_center, hop = Fraction(grid["first_center"]), Fraction(grid["hop"])
+        return np.array([float(first_center + k * hop) for k in range(count)])
+
+    @contextmanager
+    def _open_frames(self, clip_id: str, stream: str) -> Iterator[tuple[Any, slice]]:
+        """Open the part that has a clip; yield its frames of all clips, and the clip's rows."""
         [position] = self.find([clip_id])
         codes, names = self.index.part_codes
         with part.open_part(self.folder / names[codes[position]]) as file:
             [row] = part.find_rows(file, [clip_id])
-            first, last = file["streams"][stream]["offset"][row : row + 2]
-        grid = self.stream_info[stream]
-        first_center, hop = Fraction(grid["first_center"]), Fraction(grid["hop"])
-        return np.array([float(first_center + k * hop) for k in range(last - first)])
+            group = file["streams"][stream]
+            first, last = group["offset"][row : row + 2]
+            yield group["frames"], slice(int(first), int(last))
 
     def crops(
         self, clip_ids: Sequence[str], seconds: float, stream: str = "", dtype: str = "float32"

@@ -19,10 +19,10 @@ from probekit._typing import Array
 from probekit.cache.embeddings import Embeddings
 from probekit.errors import DataError, ProbekitError
 from probekit.parallel import resources
-from probekit.parallel.pool import parallel_map
 from probekit.probes import transforms
 from probekit.probes.base import FitContext, SelectedModel
 from probekit.probes.features import Features
+from probekit.probes.model_selection import fit_splits
 from probekit.tasks.splits import Split
 
 NAME = "mlp-segments"
@@ -251,13 +251,7 @@ class MLPSegments:
                 f"--probe {NAME} is for classes and tags; {context.clips.name} has "
                 "numbers to predict"
             )
-        fit = partial(_fit_split, replace(context, progress=None), self)
-        models: list[SelectedModel] = []
-        for model in parallel_map(fit, context.splits, jobs=min(context.jobs, len(context.splits))):
-            models.append(model)
-            if context.progress:
-                context.progress(len(models), len(context.splits))
-        return models
+        return fit_splits(context, partial(_fit_split, replace(context, progress=None), self))
 
 
 def _fit_split(context: FitContext, probe: MLPSegments, split: Split) -> SelectedModel:

@@ -182,14 +182,18 @@ def choose_all(
         If a split cannot be fitted or divided, or the metric is not defined on any held-out clips;
         names the split.
     """
-    splits, progress = context.splits, context.progress
     choose = partial(_choose, replace(context, progress=None), list(grid), search, max_inner_splits)
-    selected: list[SelectedModel] = []
-    for model in parallel_map(choose, splits, jobs=min(context.jobs, len(splits))):
-        selected.append(model)
-        if progress:
-            progress(len(selected), len(splits))
-    return selected
+    return fit_splits(context, choose)
+
+
+def fit_splits(context: FitContext, fit: Callable[[Split], SelectedModel]) -> list[SelectedModel]:
+    """Return what a function returns for each split, in the processes of a context."""
+    models: list[SelectedModel] = []
+    for model in parallel_map(fit, context.splits, jobs=min(context.jobs, len(context.splits))):
+        models.append(model)
+        if context.progress:
+            context.progress(len(models), len(context.splits))
+    return models
 
 
 def _choose(

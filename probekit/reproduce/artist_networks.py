@@ -8,6 +8,7 @@ each; ``wstn``, one network for ``g`` alone that has as many parameters as an ``
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -16,9 +17,11 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.analysis.combinations import shared_notes
+from probekit.data.manifest import Manifest
 from probekit.errors import DataError, ProbekitError
 from probekit.extraction.extract import extract
 from probekit.probes.evaluate import evaluate
+from probekit.reproduce.outcomes import Outcomes
 from probekit.scores import store
 from probekit.scores.predictions import load_predictions
 from probekit.scores.store import Result
@@ -130,8 +133,13 @@ class ArtistNetworks:
     progress: EpochProgress | None = None
 
     def __post_init__(self) -> None:
-        self._outcomes: dict[tuple[str, ...], Any] = {}
+        self._outcomes: Outcomes[Any] = Outcomes()
         self._replaced: dict[str, str] = {}  # letters whose groups are made of a stand-in
+
+    @cached_property
+    def _clips(self) -> Manifest:
+        """The task's clips."""
+        return resolve_clips(self.task, self.cache, self.root)[1]
 
     def evaluate(self, letters: str, sharing: Sharing) -> Result:
         """Return the result of a probe on the features of a combination's networks.
@@ -150,26 +158,13 @@ class ArtistNetworks:
         """
         if not letters or set(letters) - {_LABELS, *self.sources}:
             raise ProbekitError(f"targets must be of {LETTERS}, got {letters!r}")
-        return self._once(("evaluate", letters, sharing), lambda: self._evaluate(letters, sharing))
-
-    def _once(self, key: tuple[str, ...], compute: Callable[[], Any]) -> Any:
-        """Return what was computed before, or compute it; an error is raised again."""
-        if key not in self._outcomes:
-            try:
-                self._outcomes[key] = compute()
-            except ProbekitError as error:
-                self._outcomes[key] = error
-        outcome = self._outcomes[key]
-        if isinstance(outcome, ProbekitError):
-            raise outcome
-        return outcome
+        return self._outcomes.get(
+            ("evaluate", letters, sharing), lambda: self._evaluate(letters, sharing)
+        )
 
     def _evaluate(self, letters: str, sharing: Sharing) -> Result:
         groups = list(letters) if sharing == "stn" else [letters]
-        names = []
-        for group in groups:
-            kind = "mtn" if len(group) > 1 and sharing != "wstn" else sharing
-            names.append(self._extract(group, "stn" if len(group) == 1 else kind))
+        names = [self._extract(group, "stn" if len(group) == 1 else sharing) for group in groups]
         self.report_step(f"{letters}, {sharing}: {self.settings.probe}")
         results = evaluate(
             self.task,
@@ -203,7 +198,9 @@ class ArtistNetworks:
 
     def _extract(self, letters: str, sharing: str) -> str:
         """Return the selector of a network whose frames are in the cache."""
-        return str(self._once(("extract", letters, sharing), lambda: self._embed(letters, sharing)))
+        return str(
+            self._outcomes.get(("extract", letters, sharing), lambda: self._embed(letters, sharing))
+        )
 
     def _embed(self, letters: str, sharing: str) -> str:
         name = self._train(letters, sharing)
@@ -253,25 +250,23 @@ class ArtistNetworks:
         """Return the width of a network for labels alone with the parameters of an ``mtn``."""
         from probekit.extractors.networks import artist_net
 
-        _, clips = resolve_clips(self.task, self.cache, self.root)
-        classes = len(clips.class_names)
+        classes = len(self._clips.class_names)
         outputs = tuple(classes if each == _LABELS else self.settings.topics for each in letters)
         total = artist_net.count_parameters(self.settings.width, outputs)
         return artist_net.match_width(total, classes)
 
     def target_file(self, letter: str) -> Path:
         """Return the target file of a letter; it is made once."""
-        return Path(self._once(("targets", letter), lambda: self._make_targets(letter)))
+        return Path(self._outcomes.get(("targets", letter), lambda: self._make_targets(letter)))
 
     def _make_targets(self, letter: str) -> Path:
-        from probekit.targets.artist_groups import GroupConfig, make_artist_groups
+        from probekit.targets.artist_groups import ArtistGroups, GroupConfig, make_artist_groups
 
         settings, source = self.settings, self.sources[letter]
         path = self.reports / "targets" / f"{letter}-{settings.words}-{settings.topics}.h5"
-        clips = resolve_clips(self.task, self.cache, self.root)[1]
         if path.exists():
             facts = read_targets(path).provenance
-            if facts.get("manifest") == clips.digest():
+            if facts.get("manifest") == self._clips.digest():
                 origin = facts["features"]["from"]
                 if letter in self.stand_ins and origin != source:
                     self._replaced[letter] = origin
@@ -282,16 +277,12 @@ class ArtistNetworks:
             table = self.root / _TABLE
         uses_table = source.startswith("labels:") or self.group_column != "group"
 
-        def make(source: str) -> Any:
-            config = GroupConfig(
-                source,
-                self.group_column,
-                words=settings.words,
-                topics=settings.topics,
-            )
+        def make(source: str) -> ArtistGroups:
             return make_artist_groups(
                 self.task,
-                config,
+                GroupConfig(
+                    source, self.group_column, words=settings.words, topics=settings.topics
+                ),
                 table=table if uses_table else None,
                 cache=self.cache,
                 root=self.root,
@@ -310,8 +301,8 @@ class ArtistNetworks:
 
 def clipped_log_loss(scores: Array, targets: Array) -> float:
     """Return the mean of -log p of each clip's class, with p of at least 1e-8 as in the code."""
-    own = scores[np.arange(len(scores)), targets]
-    return float(-np.log(np.maximum(own, _LEAST_PROBABILITY)).mean())
+    probabilities = scores[np.arange(len(scores)), targets]
+    return float(-np.log(np.maximum(probabilities, _LEAST_PROBABILITY)).mean())
 
 
 def mean_result(results: Sequence[Result]) -> Result:

@@ -8,7 +8,6 @@ from typing import Any
 from probekit import cards
 from probekit.cards.paper import Setting
 from probekit.cards.selector import parse_selectors
-from probekit.errors import ProbekitError
 from probekit.probes.evaluate import evaluate
 from probekit.probes.presets import apply_preset
 from probekit.reproduce.artist_networks import (
@@ -18,6 +17,7 @@ from probekit.reproduce.artist_networks import (
     mean_result,
 )
 from probekit.reproduce.assets import Assets
+from probekit.reproduce.outcomes import Outcomes
 from probekit.scores.store import Result
 
 REHEARSED_WIDTH = 4
@@ -65,7 +65,7 @@ class Runs:
     total: int = 0
 
     def __post_init__(self) -> None:
-        self._outcomes: dict[tuple[Any, ...], Result | ProbekitError] = {}
+        self._outcomes: Outcomes[Result] = Outcomes()
         self._artist_networks: dict[str, ArtistNetworks] = {}
 
     def get_run(self, setting: Setting, frames: bool = False) -> Result:
@@ -83,23 +83,17 @@ class Runs:
         ProbekitError
             If it cannot be computed; the same again if it is requested again.
         """
-        key = run_key(setting)
-        if key not in self._outcomes:
-            try:
-                if setting.targets:
-                    self._outcomes[key] = self._score_targets(setting)
-                elif setting.network:
-                    self._outcomes[key] = self._train_network(setting)
-                elif setting.student:
-                    self._outcomes[key] = self._train_student(setting)
-                else:
-                    self._outcomes[key] = self._evaluate_probe(setting, frames)
-            except ProbekitError as error:
-                self._outcomes[key] = error
-        outcome = self._outcomes[key]
-        if isinstance(outcome, ProbekitError):
-            raise outcome
-        return outcome
+        return self._outcomes.get(run_key(setting), lambda: self._compute(setting, frames))
+
+    def _compute(self, setting: Setting, frames: bool) -> Result:
+        """Compute the run of a setting."""
+        if setting.targets:
+            return self._score_targets(setting)
+        if setting.network:
+            return self._train_network(setting)
+        if setting.student:
+            return self._train_student(setting)
+        return self._evaluate_probe(setting, frames)
 
     def missing(self, setting: Setting) -> list[str]:
         """Say what a run needs that is missing, and how to get it; see :class:`Assets`."""
@@ -114,6 +108,11 @@ class Runs:
         """Describe a run before it starts, with its number."""
         number = f" ({len(self._outcomes) + 1} of {self.total})" if self.total else ""
         self.report_step(text + number)
+
+    def _report_training(self, setting: Setting, network: str, name: str) -> None:
+        """Describe the training of a network before it starts."""
+        labels = "" if setting.fraction == 1 else f", {100 * setting.fraction:g} % of the labels"
+        self._report_run(f"{setting.task}, {network}, {name}{labels}")
 
     def _score_targets(self, setting: Setting) -> Result:
         """Return the result of a combination of targets, or the means of several."""
@@ -164,8 +163,7 @@ class Runs:
 
         epochs, notes = self._training_epochs(setting)
         name = student_name(setting)
-        labels = "" if setting.fraction == 1 else f", {100 * setting.fraction:g} % of the labels"
-        self._report_run(f"{setting.task}, {setting.student}, {name}{labels}")
+        self._report_training(setting, setting.student, name)
         teachers = setting.embedding and self.assets.embedding(
             setting.task, setting.embedding, frames=True
         )
@@ -202,8 +200,7 @@ class Runs:
         if self.rehearsed and ":" not in network:
             network, init = f"{network}:width={REHEARSED_WIDTH}", ""
             notes.append(f"{network} with random weights in place of {setting.network}")
-        labels = "" if setting.fraction == 1 else f", {100 * setting.fraction:g} % of the labels"
-        self._report_run(f"{setting.task}, {network}, {setting.name}{labels}")
+        self._report_training(setting, network, setting.name)
         root = self.assets.root(setting.unlabeled_task) if setting.unlabeled_task else None
         [result] = train(
             setting.task,

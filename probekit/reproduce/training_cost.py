@@ -1,10 +1,13 @@
 """Arithmetic of a reproduction's training, counted before it starts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from probekit import cards
 from probekit.cards import PaperCard
 from probekit.cards.paper import Setting
+from probekit.data.manifest import Manifest
 from probekit.reproduce import artist_networks
 from probekit.reproduce.assets import Assets
 from probekit.reproduce.preconditions import training_settings
@@ -65,8 +68,13 @@ def estimate_cost(card: PaperCard, assets: Assets, epochs: int | None = None) ->
         Epochs of all networks instead of their recipe's.
     """
     settings = {run_key(setting): setting for setting in training_settings(card)}
+
+    @cache
+    def read_clips(task: str) -> Manifest:
+        return load_task(task).manifest(assets.root(task))
+
     costs = [
-        _estimate_run(setting, assets, epochs)
+        _estimate_run(setting, read_clips, epochs)
         for setting in settings.values()
         if setting.network
         and all(assets.root(name) for name in (setting.task, setting.unlabeled_task) if name)
@@ -74,22 +82,23 @@ def estimate_cost(card: PaperCard, assets: Assets, epochs: int | None = None) ->
     return TrainingCost(len(costs), sum(n for n, _ in costs), sum(flop for _, flop in costs))
 
 
-def _estimate_run(setting: Setting, assets: Assets, epochs: int | None) -> tuple[int, float]:
+def _estimate_run(
+    setting: Setting, read_clips: Callable[[str], Manifest], epochs: int | None
+) -> tuple[int, float]:
     """Return the number of folds of a run, and its arithmetic."""
     from probekit.training.schedules import get_recipe
 
-    task = load_task(setting.task)
-    clips = task.manifest(assets.root(setting.task))
+    card, clips = cards.load_task_card(setting.task), read_clips(setting.task)
     targets = clips.targets()
     recipe = get_recipe(
         setting.recipe,
-        task.card.metric,
+        card.metric,
         epochs=epochs,
         warm_up=None if epochs else setting.warm_up,
     )
     other = setting.unlabeled_task
-    n_other = len(load_task(other).manifest(assets.root(other))) if other else 0
-    passes, all_splits = 0.0, splits.make_splits(task.card.protocol, clips, clips)
+    n_other = len(read_clips(other)) if other else 0
+    passes, all_splits = 0.0, splits.make_splits(card.protocol, clips, clips)
     for full in all_splits:
         split = subsample.subsample_labels(full, setting.fraction, targets, clips, 0)
         labeled = len(split.train)

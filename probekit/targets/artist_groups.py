@@ -352,10 +352,7 @@ def _count_words(
             waiting = np.zeros((0, 0), np.float32)
     failures = dict(source.failures)
     if not n_frames:
-        clip_id, reason = next(iter(failures.items()))
-        raise DataError(
-            f"{clips.name}: none of {len(failures):,} clips has features ({clip_id!r}: {reason})"
-        )
+        raise clip_features.all_failed_error(clips.name, failures)
     if n_frames < config.words:
         raise DataError(
             f"{clips.name}: {n_frames:,} frames of {len(order):,} clips are fewer than the "

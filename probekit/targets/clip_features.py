@@ -150,7 +150,7 @@ class Essentia:
         vectors = dict(read)
         fitted = [vectors[row] for row in self.fitted_rows if row in vectors]
         if not fitted:
-            raise DataError(_all_failed(self.clips.name, self.failures))
+            raise all_failed_error(self.clips.name, self.failures)
         scaler = QuantileTransformer(
             n_quantiles=min(1000, len(fitted)), output_distribution="normal", random_state=0
         )
@@ -254,7 +254,9 @@ def _stream_recordings(
             yield row, result
 
 
-def _all_failed(name: str, failures: dict[str, str]) -> str:
-    """Return the message that no clip has frames, with the reason of the first."""
+def all_failed_error(name: str, failures: dict[str, str]) -> DataError:
+    """Return the error that no clip has frames, with the reason of the first."""
     clip_id, reason = next(iter(failures.items()))
-    return f"{name}: none of {len(failures):,} clips has features ({clip_id!r}: {reason})"
+    return DataError(
+        f"{name}: none of {len(failures):,} clips has features ({clip_id!r}: {reason})"
+    )

@@ -41,25 +41,25 @@ class Branch(nn.Sequential):
     """The layers that a target has for itself, from the second convolution to the embedding."""
 
     def __init__(self, width: int) -> None:
-        one, two, three, four, five, six, seven = scale_channels(width)
+        c1, c2, c3, c4, c5, c6, c7 = scale_channels(width)
         super().__init__(
-            *_convolution(one, two, 3, norm=True),
+            *_convolution(c1, c2, 3, norm=True),
             nn.MaxPool2d(2),
             nn.Dropout(0.1),
-            *_convolution(two, three, 3),
+            *_convolution(c2, c3, 3),
             nn.MaxPool2d(2),
-            *_convolution(three, four, 3, norm=True),
+            *_convolution(c3, c4, 3, norm=True),
             nn.MaxPool2d(2),
             nn.Dropout(0.1),
-            *_convolution(four, five, 3),
+            *_convolution(c4, c5, 3),
             nn.MaxPool2d(2),
-            *_convolution(five, six, 3),
-            *_convolution(six, seven, 1),
+            *_convolution(c5, c6, 3),
+            *_convolution(c6, c7, 1),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.BatchNorm1d(seven, _EPSILON),
+            nn.BatchNorm1d(c7, _EPSILON),
             nn.Dropout(0.5),
-            nn.Linear(seven, width, bias=False),
+            nn.Linear(c7, width, bias=False),
             nn.BatchNorm1d(width, _EPSILON),
             nn.ELU(),
         )
@@ -148,11 +148,11 @@ def count_parameters(width: int, outputs: tuple[int, ...]) -> int:
     outputs : tuple of int
         Number of outputs of each target.
     """
-    one, two, three, four, five, six, seven = scale_channels(width)
-    shared = 25 * one + one
-    branch = 9 * one * two + 2 * two + 9 * two * three + three + 9 * three * four + 2 * four
-    branch += 9 * four * five + five + 9 * five * six + six + six * seven + seven
-    branch += 2 * seven + seven * width + 2 * width
+    c1, c2, c3, c4, c5, c6, c7 = scale_channels(width)
+    shared = 25 * c1 + c1
+    branch = 9 * c1 * c2 + 2 * c2 + 9 * c2 * c3 + c3 + 9 * c3 * c4 + 2 * c4
+    branch += 9 * c4 * c5 + c5 + 9 * c5 * c6 + c6 + c6 * c7 + c7
+    branch += 2 * c7 + c7 * width + 2 * width
     return shared + sum(branch + (width + 1) * count for count in outputs)
 
 
