@@ -1,13 +1,10 @@
 """``probekit distill``: trains a student network, with cached embeddings as teachers."""
 
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import TaskID
 
 from probekit.cli import options, output
 from probekit.cli.seed_means import LEGEND, Score, add_mean_rows, also_score
@@ -114,7 +111,7 @@ def distill(
     """
     from probekit.distillation.distill import distill as train_students
 
-    with training_progress() as tick:
+    with output.show_steps() as tick:
         results = train_students(
             task,
             student,
@@ -132,7 +129,7 @@ def distill(
             alignment=alignment,
             init=init,
             weights=weights or (),
-            fractions=parse_fractions(fraction),
+            fractions=options.parse_numbers("--fraction", fraction),
             seeds=seeds,
             folds=[fold.strip() for fold in folds.split(",")] if folds else (),
             device=device,
@@ -147,32 +144,6 @@ def distill(
         output.print_json(results)
         return
     show_trainings(results, reports)
-
-
-@contextmanager
-def training_progress() -> Iterator[Callable[[str, int, int, str], None]]:
-    """Show a line of progress for each training; yield what advances it."""
-    with output.make_progress("") as bar:
-        lines: dict[str, TaskID] = {}
-
-        def tick(label: str, done: int, total: int, note: str) -> None:
-            if label not in lines:
-                lines[label] = bar.add_task(label, total=total, note="")
-            bar.update(lines[label], completed=done, note=note)
-
-        yield tick
-
-
-def parse_fractions(text: str) -> list[float]:
-    """Parse ``--fraction``: numbers separated by commas."""
-    from probekit.errors import ProbekitError
-
-    try:
-        return [float(value) for value in text.split(",")]
-    except ValueError as error:
-        raise ProbekitError(
-            f"--fraction must be numbers separated by commas, got {text!r}"
-        ) from error
 
 
 def show_trainings(results: "list[Result]", reports: str | None = None) -> None:

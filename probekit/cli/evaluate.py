@@ -4,7 +4,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import TaskID
 
 from probekit.cli import options, output
 from probekit.cli.seed_means import LEGEND, Score, add_mean_rows, also_score
@@ -85,14 +84,7 @@ def evaluate(
 
     fractions = _parse_numbers("--fraction", fraction)
     values = _parse_numbers("--grid", grid) if grid else []
-    with output.make_progress("folds") as bar:
-        lines: dict[str, TaskID] = {}
-
-        def tick(name: str, done: int, total: int) -> None:
-            if name not in lines:
-                lines[name] = bar.add_task(name, total=total, note="")
-            bar.update(lines[name], completed=done)
-
+    with output.show_steps("folds") as tick:
         results = evaluate_embeddings(
             task,
             embedding,

@@ -121,3 +121,13 @@ def is_bare_call(context: typer.Context, *values: object) -> bool:
             f"{context.invoked_subcommand} …"
         )
     return False
+
+
+def parse_numbers(option: str, text: str) -> list[float]:
+    """Return the numbers of an option, which are separated by commas."""
+    try:
+        return [float(value) for value in text.split(",")]
+    except ValueError as error:
+        raise ProbekitError(
+            f"{option} must be numbers separated by commas, got {text!r}"
+        ) from error

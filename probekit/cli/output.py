@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -110,6 +112,26 @@ def warn(text: str) -> None:
 def make_progress(unit: str) -> Progress:
     """Return a progress display on standard error: bars on a terminal, else lines now and then."""
     return _StepProgress(unit)
+
+
+@contextmanager
+def show_steps(unit: str = "", *, latest: bool = False) -> Iterator[Callable[..., None]]:
+    """Show a line of progress for each step; yield what advances it.
+
+    That is called with the name of the step, how much is done, of how much (0: not known) and,
+    if it has any, a note. With ``latest`` the lines of earlier steps are hidden.
+    """
+    with make_progress(unit) as bar:
+        lines: dict[str, TaskID] = {}
+
+        def tick(name: str, done: int, total: int, note: str = "") -> None:
+            if name not in lines:
+                for line in lines.values() if latest else ():
+                    bar.update(line, visible=False)
+                lines[name] = bar.add_task(name, total=total or None, note="")
+            bar.update(lines[name], completed=done, note=note or ("" if total else f"{done:,}"))
+
+        yield tick
 
 
 class _StepProgress(Progress):

@@ -1,12 +1,9 @@
 """``probekit targets``: learning targets made from data other than labels."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import TaskID
 
 from probekit.cli import options, output
 from probekit.errors import ProbekitError
@@ -116,7 +113,7 @@ def cf(
     check_output(out)
     config = FactorConfig(
         factors=factors,
-        regularization=tuple(_numbers("--regularization", regularization)),
+        regularization=tuple(options.parse_numbers("--regularization", regularization)),
         confidence=confidence,
         alpha=alpha,
         epsilon=epsilon,
@@ -128,7 +125,7 @@ def cf(
     )
     config.check()
     clip_ids = resolve_clips(task, cache_root(cache), root)[1].clip_ids if task else None
-    with _progress() as tick:
+    with output.show_steps(latest=True) as tick:
         made = make_targets(
             logs,
             config,
@@ -224,7 +221,7 @@ def artist_groups(
         seed=seed,
         fold=fold,
     )
-    with _progress() as tick:
+    with output.show_steps(latest=True) as tick:
         made = make_artist_groups(
             task, config, table=table, cache=cache_root(cache), root=root, progress=tick
         )
@@ -317,35 +314,9 @@ def _print(made: "Factorization", out: str, task: str) -> None:
     output.say(f"Next: probekit train --task {name} --network cf-net --targets {out}")
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
-    """Show a line for each step; yield what advances it."""
-    with output.make_progress("") as bar:
-        lines: dict[str, TaskID] = {}
-
-        def tick(what: str, done: int, total: int, note: str) -> None:
-            if what not in lines:
-                for line in lines.values():
-                    bar.update(line, visible=False)
-                lines[what] = bar.add_task(what, total=total or None, note="")
-            bar.update(lines[what], completed=done, note=note or ("" if total else f"{done:,}"))
-
-        yield tick
-
-
-def _numbers(option: str, text: str) -> list[float]:
-    """Parse numbers separated by commas."""
-    try:
-        return [float(value) for value in text.split(",")]
-    except ValueError as error:
-        raise ProbekitError(
-            f"{option} must be numbers separated by commas, got {text!r}"
-        ) from error
-
-
 def _three(option: str, text: str) -> tuple[float, float, float]:
     """Parse three numbers."""
-    values = _numbers(option, text)
+    values = options.parse_numbers(option, text)
     if len(values) != 3:
         raise ProbekitError(f"{option} must be three numbers, got {text!r}")
     return values[0], values[1], values[2]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from probekit.cli import options, output
-from probekit.cli.distill import parse_fractions, show_trainings, training_progress
+from probekit.cli.distill import show_trainings
 
 if TYPE_CHECKING:
     from probekit.scores.store import Result
@@ -160,7 +160,7 @@ def train(
     """
     from probekit.training.train import train as train_networks
 
-    with training_progress() as tick:
+    with output.show_steps() as tick:
         results = train_networks(
             task,
             network,
@@ -189,7 +189,7 @@ def train(
             crop=crop,
             init=init,
             weights=weights or (),
-            fractions=parse_fractions(fraction),
+            fractions=options.parse_numbers("--fraction", fraction),
             seeds=seeds,
             folds=[fold.strip() for fold in folds.split(",")] if folds else (),
             device=device,

@@ -178,8 +178,8 @@ class PathSearch:
             curve = add([_as_fit(probe) for probe in probes])
             return not path_ends(curve, values, higher)
 
-        whole = self.full or held_out < _FEW_HELD_OUT
-        return self._fit(context, [rows for rows, _ in pairs], grid, None if whole else go_on)
+        may_end = held_out >= _FEW_HELD_OUT and not self.full
+        return self._fit(context, [rows for rows, _ in pairs], grid, go_on if may_end else None)
 
     def refit(
         self, context: FitContext, path: Sequence[Settings], rows: Array, fits: Sequence[Fit]

@@ -161,8 +161,8 @@ def make_standins(card: PaperCard, folder: Path, clips: int) -> tuple[dict[str, 
     roots = {dataset: folder / dataset for dataset in tasks}
     for dataset, names in tasks.items():
         # several tasks may be parts of a dataset: then the stand-in is of the whole
-        whole = len(names) > 1 and dataset in cards.card_paths("tasks")
-        load_task(dataset if whole else names[0]).write_standin(roots[dataset], clips)
+        has_joint_task = len(names) > 1 and dataset in cards.card_paths("tasks")
+        load_task(dataset if has_joint_task else names[0]).write_standin(roots[dataset], clips)
     return roots, [f"{name}.{role}=random:0" for name, role in _list_weights(card)]
 
 

@@ -199,9 +199,10 @@ class Student(nn.Module):
 
         By default all; without those of the network's own decoder for further targets.
         """
-        own = self.classifier_prefix if branch else ""
-        prefix = f"network.{own}"
-        return [p for name, p in self.named_parameters() if not (own and name.startswith(prefix))]
+        if not branch or not self.classifier_prefix:
+            return list(self.parameters())
+        decoder = f"network.{self.classifier_prefix}"
+        return [p for name, p in self.named_parameters() if not name.startswith(decoder)]
 
     def classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
         """Return the last layer and the function that computes its input.

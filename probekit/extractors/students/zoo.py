@@ -80,26 +80,14 @@ class HarmonicDecoder(nn.Module):
         return logits
 
 
-class CFStudent(Student):
-    """The network of lee2019's poster; one embedding of length ``width`` a crop."""
+class _DenseStudent(Student):
+    """A network with one embedding a segment, and one linear layer ``dense`` on their mean."""
 
-    network: cf.Network
-    crop = Fraction(30)
-    min_samples = cf.MIN_SAMPLES
+    network: cf.Network | artist_net.Network
     classifier_prefix = "dense."
 
-    def __init__(self, classes: int, width: int = 128) -> None:
-        if width < cf.REDUCTION or width % cf.REDUCTION:
-            raise ProbekitError(f"student cf-net: width must be a multiple of 8, got {width}")
-        super().__init__("cf-net", {"width": width}, classes, width, cf.Network(width, classes))
-
-    def frontend(self, waves: Tensor) -> Tensor:
-        """Return mel spectra in decibels, shape (clips, 1, 96, spectra)."""
-        spectra: Tensor = self.network.mel(waves)
-        return spectra
-
     def embed(self, features: Tensor) -> Tensor:
-        """Return embeddings, shape (clips, 1, width)."""
+        """Return embeddings, shape (clips, 1, dim)."""
         return self.network.encode_spectra(features)[:, None]
 
     def original_logits(self, embedding: Tensor) -> Tensor:
@@ -114,12 +102,30 @@ class CFStudent(Student):
         """Remove the linear layer."""
         self.network.dense = nn.Identity()  # type: ignore[assignment]
 
+
+class CFStudent(_DenseStudent):
+    """The network of lee2019's poster; one embedding of length ``width`` a crop."""
+
+    network: cf.Network
+    crop = Fraction(30)
+    min_samples = cf.MIN_SAMPLES
+
+    def __init__(self, classes: int, width: int = 128) -> None:
+        if width < cf.REDUCTION or width % cf.REDUCTION:
+            raise ProbekitError(f"student cf-net: width must be a multiple of 8, got {width}")
+        super().__init__("cf-net", {"width": width}, classes, width, cf.Network(width, classes))
+
+    def frontend(self, waves: Tensor) -> Tensor:
+        """Return mel spectra in decibels, shape (clips, 1, 96, spectra)."""
+        spectra: Tensor = self.network.mel(waves)
+        return spectra
+
     def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
         """Return the linear layer and the function of its input."""
         return lambda embedding: embedding.mean(1), self.network.dense
 
 
-class ArtistNet(Student):
+class ArtistNet(_DenseStudent):
     """The network of kim2018; one embedding of ``branches · width`` a segment of 1 s.
 
     With several branches, one for each target, the first is that of the task's labels.
@@ -129,7 +135,6 @@ class ArtistNet(Student):
     rate = artist_net.SAMPLE_RATE
     crop = Fraction(artist_net.FRAMES * artist_net.HOP_LENGTH, artist_net.SAMPLE_RATE)
     min_samples = artist_net.MIN_FRAMES * artist_net.HOP_LENGTH
-    classifier_prefix = "dense."
 
     def __init__(self, classes: int, width: int = artist_net.WIDTH, branches: int = 1) -> None:
         for name, value, least in (("width", width, 16), ("branches", branches, 1)):
@@ -164,22 +169,6 @@ class ArtistNet(Student):
     def frontend(self, waves: Tensor) -> Tensor:
         """Return standardized mel spectra, shape (clips, 1, spectra, 128)."""
         return self.network.spectra(waves)
-
-    def embed(self, features: Tensor) -> Tensor:
-        """Return embeddings, shape (clips, 1, branches · width)."""
-        return self.network.encode_spectra(features)[:, None]
-
-    def original_logits(self, embedding: Tensor) -> Tensor:
-        """Return logits, shape (clips, classes)."""
-        return self.network.decode(embedding.mean(1))
-
-    def decoder(self, features: int) -> PooledLinear:
-        """Return a linear layer on the mean over time."""
-        return PooledLinear(features, self.classes)
-
-    def remove_classifier(self) -> None:
-        """Remove the linear layer."""
-        self.network.dense = nn.Identity()  # type: ignore[assignment]
 
     def original_classifier(self) -> tuple[Callable[[Tensor], Tensor], nn.Linear] | None:
         """Return the linear layer and the function of its input."""

@@ -272,7 +272,10 @@ def learning_curves_view(board: Leaderboard) -> dict[str, Any] | None:
                     for each, points in shown
                 ),
                 "lines": [
-                    (_DASHES[each.quantity], " ".join(point(*where) for where in points))
+                    (
+                        _DASHES[each.quantity],
+                        " ".join(point(epoch, score) for epoch, score in points),
+                    )
                     for each, points in shown
                 ],
             }
