@@ -94,12 +94,12 @@ def find_removable(
         else:
             named |= dict.fromkeys(resolve_run(name, task, reports).paths)
     paths = list(reasons) if stale and not names else list(named)
-    by_path, everything = dict(runs), store.list_results(reports)
+    by_path, removed = dict(runs), set(paths)
+    rest = [result for path, result in store.list_results(reports) if path not in removed]
     removable = []
     for path in paths:
         result = by_path[path]
-        rest = [other for other in everything if other[0] not in paths]
-        users = [_describe(other) for _, other in rest if _uses(other, result["run"])]
+        users = [_describe(other) for other in rest if _uses(other, result["run"])]
         if users and path in named:
             raise DataError(
                 f"run {result['run'][:_DIGITS]} ({run_label(result)}) has a trained network that "

@@ -156,7 +156,7 @@ class Task:
 
 
 def load_task(text: str) -> Task:
-    r"""Return the task of a name, a card, a CSV file or a folder of recordings.
+    """Return the task of a name, a card, a CSV file or a folder of recordings.
 
     Parameters
     ----------
@@ -177,22 +177,13 @@ def load_task(text: str) -> Task:
 
     See Also
     --------
+    probekit.load_task : The same, and extracted datasets.
     Task.write_standin : Write synthetic data in the layout of a task's dataset.
-    probekit.extract : Extract embeddings of a task's clips.
 
     Examples
     --------
-    >>> from probekit import load_task
     >>> load_task("esc50").card.metric
     'accuracy'
-
-    A table of one's own is a task as well:
-
-    >>> from pathlib import Path
-    >>> table = Path("birds.csv")
-    >>> _ = table.write_text("clip_id,path,label\na,a.wav,wren\nb,b.wav,robin\n")
-    >>> load_task("birds.csv").manifest().class_names
-    ('robin', 'wren')
     """
     path = Path(text)
     if path.suffix in (".yaml", ".yml"):
