@@ -4,7 +4,16 @@ from difflib import get_close_matches
 from fractions import Fraction
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from probekit.cards.paper import Figure, Preset, Table
 from probekit.utils.text import dataset_name
@@ -55,6 +64,8 @@ class Stream(_FrozenModel):
     first_center: Seconds | None = None
     window: Seconds | None = None
     description: str = ""
+    # depth of a layer's output among the network's layers; the input of the first block is 0
+    layer: int | None = Field(default=None, ge=0)
     # datasets on which its authors compared layers or poolings before they released this one
     compared_on: list[str] = []
 
@@ -66,6 +77,14 @@ class Stream(_FrozenModel):
         if any(length is not None and length <= 0 for length in (self.hop, self.window)):
             raise ValueError("hop and window must be > 0 s")
         return self
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the layer of streams that are none: stored cards keep their bytes."""
+        fields: dict[str, Any] = serialize(self)
+        if fields.get("layer") is None:
+            fields.pop("layer", None)
+        return fields
 
 
 class Parameter(_FrozenModel):
