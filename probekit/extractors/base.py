@@ -34,9 +34,9 @@ class Head:
         Its intercepts.
     stream : str
         The stream that the layer reads.
-    pooling : {"none", "mean", "lin", "attention"}
+    pooling : {"none", "mean", "max", "lin", "exp", "attention"}
         How a clip's probabilities come from those of frames: ``none`` for a stream of one
-        vector a clip, ``lin`` is Σp² / Σp.
+        vector a clip, ``lin`` is Σp² / Σp, ``exp`` is Σp exp(p) / Σ exp(p).
     """
 
     classes: tuple[str, ...]

@@ -13,10 +13,13 @@ from probekit.errors import DataError
 from probekit.probes.base import FitContext, SelectedModel
 from probekit.probes.features import Features
 
-# how networks pool frames into clips: TALNet's "linear softmax" (Wang et al., 2019), and the mean
+# how networks pool frames into clips: TALNet's "linear softmax", mean, maximum and "exponential
+# softmax" (Wang et al., 2019)
 _POOLING = {
     "lin": lambda p: (p * p).sum(axis=0) / np.maximum(p.sum(axis=0), 1e-12),
     "mean": lambda p: p.mean(axis=0),
+    "max": lambda p: p.max(axis=0),
+    "exp": lambda p: (p * np.exp(p)).sum(axis=0) / np.exp(p).sum(axis=0),
 }
 
 

@@ -12,7 +12,8 @@ from probekit.extractors import frontends
 from probekit.extractors.base import Head, Outputs, WholeClipExtractor
 from probekit.extractors.weights.state_dict import load_strict
 
-_HOP_LENGTH = 400  # 40 frames a second
+HOP_LENGTH = 400  # 40 frames a second
+MIN_SAMPLES = 4 * HOP_LENGTH  # one step of the network
 
 
 class Block(nn.Module):
@@ -31,24 +32,33 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Ten convolutions, a bidirectional GRU and a linear layer; 9,980,527 parameters."""
+    """Ten convolutions, a bidirectional GRU and a linear layer; 9,980,527 parameters.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    classes : int >= 1
+        Number of classes; 527 for AudioSet.
+    width : int >= 1
+        Channels of the first two convolutions; 32 as published. The embedding has 32 times as
+        many numbers.
+    """
+
+    def __init__(self, classes: int = 527, width: int = 32) -> None:
         super().__init__()
-        width = 1
+        channels = 1
         for number in range(1, 11):
-            out = 32 * 2 ** ((number - 1) // 2)
+            out = width * 2 ** ((number - 1) // 2)
             pool = ((2, 2) if number <= 4 else (1, 2)) if number % 2 == 0 else None
-            self.add_module(f"conv{number}", Block(width, out, pool))
-            width = out
-        self.gru = nn.GRU(1024, 512, batch_first=True, bidirectional=True)
-        self.fc_prob = nn.Linear(1024, 527)
+            self.add_module(f"conv{number}", Block(channels, out, pool))
+            channels = out
+        self.gru = nn.GRU(2 * channels, channels, batch_first=True, bidirectional=True)
+        self.fc_prob = nn.Linear(2 * channels, classes)
 
     def forward(self, features: Tensor) -> Tensor:
         """Run all layers but the last on log-mel spectra, shape (pieces, frames >= 4, 64).
 
-        Returns the GRU's output, 512 numbers forwards and 512 backwards, shape
-        (pieces, frames // 2 // 2, 1024).
+        Returns the GRU's output, as published 512 numbers forwards and 512 backwards, shape
+        (pieces, frames // 2 // 2, 32 · width).
         """
         maps = features[:, None]
         for number in range(1, 11):
@@ -58,7 +68,7 @@ class Network(nn.Module):
         return steps
 
     def probabilities(self, steps: Tensor) -> Tensor:
-        """Return the probability of each class at each step, shape (pieces, time, 527)."""
+        """Return the probability of each class at each step, shape (pieces, time, classes)."""
         logits: Tensor = self.fc_prob(steps)
         return logits.float().sigmoid().clamp(1e-7, 1 - 1e-7)
 
@@ -82,20 +92,41 @@ class Normalizer(nn.Module):
         return (levels - self.mu) / self.sigma
 
 
+class LogMelLevels(frontends.LogMel):
+    """Log-mel spectra in dB, shape (pieces, samples // 400, 64), before the floor is taken.
+
+    The original centers a window of 1024 samples in transforms of 4096 samples, themselves centered
+    at multiples of 400. Magnitudes do not depend on the place of a window in its transform, so that
+    it is at the beginning here. Spectra are cropped before the floor is taken.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            sr=16000, n_fft=4096, hop_length=HOP_LENGTH, n_mels=64, win_length=1024, power=1.0
+        )
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """Return spectra of waveforms, shape (pieces, samples)."""
+        return super().forward(waves)[:, : waves.shape[1] // HOP_LENGTH]
+
+
+def limit_range(levels: Tensor) -> Tensor:
+    """Raise levels that are more than 80 dB below the loudest of a piece."""
+    return frontends.clip_top_db(levels, top_db=80.0)
+
+
 class TALNet(WholeClipExtractor):
     """TALNet on whole clips: the GRU and the floor of the spectra depend on all of the clip."""
 
     network: Network
-    min_samples = 4 * _HOP_LENGTH  # one step of the network
+    min_samples = MIN_SAMPLES
     batch_seconds = 160.0  # steps of the GRU come one after another: the more clips at once
 
     def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
         super().__init__(card, params, streams)
         self.network = Network()
         self.normalizer = Normalizer()
-        self.log_mel = frontends.LogMel(
-            sr=16000, n_fft=4096, hop_length=_HOP_LENGTH, n_mels=64, win_length=1024, power=1.0
-        )
+        self.log_mel = LogMelLevels()
 
     def weights_target(self, role: str) -> nn.Module | None:
         """Return the network for ``main``, the band statistics for ``normalizer``."""
@@ -129,15 +160,8 @@ class TALNet(WholeClipExtractor):
             )
 
     def frontend(self, pieces: Tensor) -> Tensor:
-        """Return normalized log-mel spectra, shape (pieces, samples // 400, 64).
-
-        The original centers a window of 1024 samples in transforms of 4096 samples, themselves
-        centered at multiples of 400. Magnitudes do not depend on the place of a window in its
-        transform, so that it is at the beginning here. Spectra are cropped before the
-        floor is taken.
-        """
-        levels = self.log_mel(pieces)[:, : pieces.shape[1] // _HOP_LENGTH]
-        normalized: Tensor = self.normalizer(frontends.clip_top_db(levels, top_db=80.0))
+        """Return normalized log-mel spectra, shape (pieces, samples // 400, 64)."""
+        normalized: Tensor = self.normalizer(limit_range(self.log_mel(pieces)))
         return normalized
 
     def embed(self, features: Tensor) -> Outputs:

@@ -1,6 +1,7 @@
 """Base class of students: an encoder from sound to an embedding, and a decoder."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -9,6 +10,53 @@ from torch import Tensor, nn
 
 from probekit.audio.timegrid import FrameGrid
 from probekit.errors import ProbekitError
+from probekit.extractors.students.frame_pooling import FrameClassifier
+
+
+@dataclass(frozen=True)
+class LevelGrid:
+    """Spectra that a network reads, and that can be stored instead of waveforms.
+
+    Attributes
+    ----------
+    frontend : str
+        Identifies their values: front-end and its version.
+    hop : int
+        Samples from one spectrum to the next.
+    extra : int
+        Spectra beyond one for each whole hop.
+    bands : int
+        Numbers a spectrum.
+    """
+
+    frontend: str
+    hop: int
+    extra: int
+    bands: int
+
+    def frames(self, samples: int) -> int:
+        """Return the number of spectra of so many samples."""
+        return samples // self.hop + self.extra
+
+
+@dataclass(frozen=True)
+class FrameLayer:
+    """The linear layer that makes logits of frames.
+
+    Attributes
+    ----------
+    weight : Tensor, shape (classes, hidden)
+        Rows of the classes.
+    bias : Tensor, shape (classes,)
+        Their intercepts.
+    inputs : callable or None
+        From embeddings, shape (clips, time, dim), to what the layer reads, shape
+        (clips, time, hidden); None if it reads the embedding.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    inputs: Callable[[Tensor], Tensor] | None = None
 
 
 class Student(nn.Module):
@@ -39,12 +87,25 @@ class Student(nn.Module):
         A decoder in place of the network's own; see :meth:`replace_classifier`.
     classifier_prefix : str
         Prefix of the state-dict keys of the network's last layer; empty if it is not known.
+    pooling : str
+        How its decoder pools the outputs of frames
+        (:mod:`probekit.extractors.students.frame_pooling`); empty if it has none.
+    any_length : bool
+        Whether it reads clips of any length at once.
+    level_grid : LevelGrid or None
+        Spectra that :meth:`frontend` takes in place of waveforms; None if it takes none.
+    frontend_clips : int
+        Training clips, at most, that constants of the front-end are estimated from.
     """
 
     rate: int = 16000
     crop: Fraction = Fraction(5)
     min_samples: int = 1
     classifier_prefix: str = ""
+    pooling: str = ""
+    any_length: bool = False
+    level_grid: LevelGrid | None = None
+    frontend_clips: int = 2000
 
     def __init__(
         self, name: str, params: dict[str, Any], classes: int, dim: int, network: nn.Module
@@ -125,6 +186,10 @@ class Student(nn.Module):
             Batches of crops; not read where there are no such constants.
         """
 
+    def levels(self, waves: Tensor) -> Tensor:
+        """Return the spectra of :attr:`level_grid`, shape (clips, frames, bands)."""
+        raise NotImplementedError
+
     def frontend(self, waves: Tensor) -> Tensor:
         """Return the input of :meth:`embed` for waveforms, shape (clips, samples)."""
         return waves
@@ -156,6 +221,26 @@ class Student(nn.Module):
     def forward(self, waves: Tensor) -> Tensor:
         """Return logits, shape (clips, classes), for crops, shape (clips, samples)."""
         return self.decode(self.encode(waves))
+
+    def frame_logits(self, embedding: Tensor) -> Tensor | None:
+        """Return logits of each frame, shape (clips, time, classes), before they are pooled.
+
+        None if the decoder makes none.
+        """
+        if isinstance(self.head, FrameClassifier):
+            return self.head.frame_logits(embedding)
+        return None
+
+    def frame_classifier(self) -> "FrameLayer | None":
+        """Return the linear layer that makes logits of frames; None if there is none."""
+        if isinstance(self.head, FrameClassifier):
+            return FrameLayer(self.head.dense.weight, self.head.dense.bias)
+        return None
+
+    def classify_frames(self, pooling: str) -> None:
+        """Replace the decoder by a linear layer on each frame, pooled over time."""
+        self.replace_classifier(FrameClassifier(self.dim, self.classes, pooling))
+        self.pooling = pooling
 
     def decoder(self, features: int) -> nn.Module:
         """Return a new decoder, like the network's own, for frames of another length.

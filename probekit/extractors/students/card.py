@@ -25,6 +25,8 @@ from probekit.utils.suggest import did_you_mean
 
 CARD = "card.yaml"
 WEIGHTS = "weights.pt"
+FRAME_PROBABILITIES = "frame_probabilities"
+_WHOLE_CLIP_SECONDS = 600
 _MAX_LISTED = 5  # students in an error message
 
 
@@ -48,7 +50,8 @@ class StudentCard(BaseModel):
     """The facts of one trained student.
 
     ``student`` is the text that builds it, ``decoder`` its own or the single linear layer of the
-    mode ``fix``. The grid is that of its ``steps`` frames in a crop of ``crop`` seconds; ``hidden``
+    mode ``fix``, or one on each frame (``frames``), pooled over time by ``pooling``. One of
+    ``any_length`` reads whole clips. The grid is that of its ``steps`` frames in a crop of ``crop`` seconds; ``hidden``
     is the length of its last layer's input, 0 if not known. ``result`` is the id of its run;
     ``caveat`` is shown beside every score. ``task``, ``dataset`` and ``fold`` are those of its
     training, ``trained_on`` and ``chosen_on`` the numbers of clips that it was trained and selected
@@ -60,7 +63,9 @@ class StudentCard(BaseModel):
     name: str = Field(pattern=rf"^{STUDENT_PREFIX}[a-z0-9][a-z0-9.-]*$")
     description: str = ""
     student: str
-    decoder: Literal["own", "linear"] = "own"
+    decoder: Literal["own", "linear", "frames"] = "own"
+    pooling: str = ""
+    any_length: bool = False
     classes: tuple[str, ...]
     target: Literal["single", "multi", "regression"]
     sample_rate: int = Field(gt=0)
@@ -99,7 +104,7 @@ class StudentCard(BaseModel):
     @property
     def streams_averaged(self) -> bool:
         """Whether frames are averaged over each crop."""
-        return self.stride != self.steps * self.hop * self.sample_rate
+        return not self.any_length and self.stride != self.steps * self.hop * self.sample_rate
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -117,6 +122,9 @@ class StudentCard(BaseModel):
             "first_center": self.first_center,
             "window": self.window,
         }
+        if self.any_length:
+            per_crop = {"kind": "clip"}
+        place = "of the clip" if self.any_length else "of each crop"
         count = len(self.classes)
         streams = {
             "embedding": Stream(
@@ -127,17 +135,25 @@ class StudentCard(BaseModel):
             )
         }
         if self.hidden:
+            per_hidden = per_frame if self.pooling and not self.streams_averaged else per_crop
+            where = "of each frame" if per_hidden is per_frame else place
             streams["hidden"] = Stream(
-                dim=self.hidden, description="what the last layer reads, of each crop", **per_crop
+                dim=self.hidden, description=f"what the last layer reads, {where}", **per_hidden
+            )
+        if self.pooling and not self.streams_averaged and self.target != "regression":
+            streams[FRAME_PROBABILITIES] = Stream(
+                dim=count,
+                description=f"probability of each class in each frame, before {self.pooling}",
+                **per_frame,
             )
         output = "values" if self.target == "regression" else "logits"
         streams["logits"] = Stream(
-            dim=count, description=f"{output} of the classes, of each crop", **per_crop
+            dim=count, description=f"{output} of the classes, {place}", **per_crop
         )
         if self.target != "regression":
             function = "softmax" if self.target == "single" else "sigmoid"
             streams["probabilities"] = Stream(
-                dim=count, description=f"{function} of the logits, of each crop", **per_crop
+                dim=count, description=f"{function} of the logits, {place}", **per_crop
             )
         return streams
 
@@ -244,11 +260,14 @@ def describe_student(
         version=1,
         module="student",
         sample_rate=facts.sample_rate,
-        padding=(
+        padding="zeros at the end of a clip that is too short for one frame"
+        if facts.any_length
+        else (
             f"crops of {facts.samples} samples every {facts.stride}; zeros at the end so that the "
             "last crop is whole"
         ),
-        long_audio="windowed",
+        long_audio="exact" if facts.any_length else "windowed",
+        **({"max_seconds": _WHOLE_CLIP_SECONDS} if facts.any_length else {}),
         default_stream="embedding",
         streams=facts.streams,
         caveat=facts.caveat,
@@ -256,6 +275,8 @@ def describe_student(
     code = facts.model_dump(
         mode="json", include={"student", "decoder", "classes", "target", "hidden", "steps"}
     )
+    if facts.pooling:
+        code |= {"pooling": facts.pooling, "any_length": facts.any_length}
     name_or_module, _, rest = facts.student.partition(":")
     attribute = rest.partition(":")[0]
     if attribute and "=" not in attribute:  # a class of the user: module:Class

@@ -16,16 +16,29 @@ from torch import Tensor
 from probekit.cards import ExtractorCard, Params
 from probekit.cards.selector import STUDENT_PREFIX
 from probekit.errors import ProbekitError
-from probekit.extractors.base import Head, Outputs, WindowedExtractor
+from probekit.extractors.base import (
+    Extractor,
+    Head,
+    Outputs,
+    WholeClipExtractor,
+    WindowedExtractor,
+)
 from probekit.extractors.students import zoo
 from probekit.extractors.students.base import PooledLinear, Student
-from probekit.extractors.students.card import CARD, WEIGHTS, StudentCard, StudentWeights
+from probekit.extractors.students.card import (
+    CARD,
+    FRAME_PROBABILITIES,
+    WEIGHTS,
+    StudentCard,
+    StudentWeights,
+)
+from probekit.extractors.students.frame_pooling import HEAD_POOLINGS, FrameClassifier
 from probekit.utils.atomic import atomic_write, atomic_write_text
 from probekit.utils.hashing import sha256
 
 
-class TrainedStudent(WindowedExtractor):
-    """A trained student on consecutive crops of a clip.
+class _StudentOutputs(Extractor):
+    """What trained students have in common, however they cut a clip.
 
     Parameters
     ----------
@@ -40,7 +53,6 @@ class TrainedStudent(WindowedExtractor):
     """
 
     network: Student
-    keep_tail = True
     batch_seconds = 20.0
 
     def __init__(
@@ -57,7 +69,6 @@ class TrainedStudent(WindowedExtractor):
         )
         self.facts = facts
         self.network = student_from_card(facts)
-        self.window, self.hop = facts.samples, facts.stride
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Run the student's front-end."""
@@ -67,10 +78,12 @@ class TrainedStudent(WindowedExtractor):
         """Run encoder and decoder."""
         frames = self.network.embed(features)
         outputs = {"embedding": frames.mean(1) if self.facts.streams_averaged else frames}
-        classifier = self.network.classifier()
+        if FRAME_PROBABILITIES in self.stream_names:
+            logits = self.network.frame_logits(frames)
+            assert logits is not None  # otherwise there is no such stream
+            outputs[FRAME_PROBABILITIES] = logits.float().sigmoid()
         if "hidden" in self.stream_names:
-            assert classifier is not None  # otherwise there is no such stream
-            outputs["hidden"] = classifier[0](frames)
+            outputs["hidden"] = self._hidden(frames)
         if {"logits", "probabilities"} & set(self.stream_names):
             logits = self.network.decode(frames)
             outputs["logits"] = logits
@@ -80,6 +93,15 @@ class TrainedStudent(WindowedExtractor):
                 else logits.float().sigmoid()
             )
         return {name: outputs[name] for name in self.stream_names}
+
+    def _hidden(self, frames: Tensor) -> Tensor:
+        """Return what the last layer reads."""
+        layer = self.network.frame_classifier()
+        if layer is not None and layer.inputs is not None:
+            return layer.inputs(frames)
+        classifier = self.network.classifier()
+        assert classifier is not None  # otherwise there is no such stream
+        return classifier[0](frames)
 
     def source_classes(self) -> tuple[str, ...]:
         """Return the task's classes."""
@@ -91,11 +113,39 @@ class TrainedStudent(WindowedExtractor):
         Crops of a clip are averaged after a sigmoid, as for all heads, even if the student was
         trained with a softmax.
         """
+        layer = self.network.frame_classifier()
+        if layer is not None and not self.facts.streams_averaged:
+            stream = "hidden" if layer.inputs else "embedding"
+            pooling = HEAD_POOLINGS[self.facts.pooling]
+            weight, bias = layer.weight.detach(), layer.bias.detach()
+            return Head(self.facts.classes, weight, bias, stream, pooling)
         classifier = self.network.classifier()
         if classifier is None or self.facts.target == "regression":
             return None
         last = classifier[1]
         return Head(self.facts.classes, last.weight.detach(), last.bias.detach(), "hidden", "mean")
+
+
+class TrainedStudent(_StudentOutputs, WindowedExtractor):
+    """A trained student on consecutive crops of a clip."""
+
+    keep_tail = True
+
+    def __init__(
+        self, card: ExtractorCard, params: Params, streams: Sequence[str], code: Mapping[str, Any]
+    ) -> None:
+        super().__init__(card, params, streams, code)
+        self.window, self.hop = self.facts.samples, self.facts.stride
+
+
+class TrainedEventNetwork(_StudentOutputs, WholeClipExtractor):
+    """A trained student on whole clips of any length."""
+
+    def __init__(
+        self, card: ExtractorCard, params: Params, streams: Sequence[str], code: Mapping[str, Any]
+    ) -> None:
+        super().__init__(card, params, streams, code)
+        self.min_samples = self.network.min_samples
 
 
 def student_from_card(facts: StudentCard) -> Student:
@@ -113,6 +163,8 @@ def student_from_card(facts: StudentCard) -> Student:
         )
     if facts.decoder == "linear":
         student.replace_classifier(PooledLinear(student.dim, student.classes))
+    elif facts.decoder == "frames":
+        student.classify_frames(facts.pooling)
     return student
 
 
@@ -164,14 +216,17 @@ def save_student(
     ProbekitError
         If its decoder also reads a teacher's features.
     """
-    if student.head is not None and not isinstance(student.head, PooledLinear):
+    if student.head is not None and not isinstance(student.head, PooledLinear | FrameClassifier):
         raise ProbekitError(
             f"student {student.spec}: its decoder also reads a teacher's features, so that it "
             "cannot be an extractor"
         )
     samples = int(crop * student.rate)
     grid, steps = student.frames(samples)
-    classifier = student.classifier()
+    layer, classifier = student.frame_classifier(), student.classifier()
+    hidden = 0 if classifier is None else classifier[1].in_features
+    if layer is not None:
+        hidden = layer.weight.shape[1] if layer.inputs else 0
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in student.state_dict().items()}
 
@@ -184,7 +239,9 @@ def save_student(
         name=STUDENT_PREFIX + folder.name,
         description=description,
         student=student.spec,
-        decoder="own" if student.head is None else "linear",
+        decoder=_decoder_name(student),
+        pooling=student.pooling,
+        any_length=student.any_length,
         classes=tuple(classes),
         target=target,
         sample_rate=student.rate,
@@ -194,7 +251,7 @@ def save_student(
         hop=grid.hop,
         first_center=grid.first_center,
         window=grid.window,
-        hidden=0 if classifier is None else classifier[1].in_features,
+        hidden=hidden,
         weights=StudentWeights(sha256=sha256(folder / WEIGHTS)),
         result=result,
         caveat=caveat,
@@ -209,4 +266,15 @@ def save_student(
     return folder
 
 
-build = TrainedStudent
+def _decoder_name(student: Student) -> Literal["own", "linear", "frames"]:
+    if student.head is None:
+        return "own"
+    return "frames" if isinstance(student.head, FrameClassifier) else "linear"
+
+
+def build(
+    card: ExtractorCard, params: Params, streams: Sequence[str], code: Mapping[str, Any]
+) -> TrainedStudent | TrainedEventNetwork:
+    """Return a trained student as an extractor, of consecutive crops or of whole clips."""
+    kind = TrainedEventNetwork if code.get("any_length") else TrainedStudent
+    return kind(card, params, streams, code)

@@ -23,6 +23,7 @@ from probekit.extractors.networks import (
 )
 from probekit.extractors.students import torch_module
 from probekit.extractors.students.base import PooledLinear, Student
+from probekit.extractors.students.event_networks import TALNetStudent, WEANetStudent
 from probekit.utils.suggest import unknown_name_error
 
 
@@ -289,6 +290,8 @@ _STUDENTS: dict[str, Callable[..., Student]] = {
     "cf-net": CFStudent,
     "resnet50v2": ResNetStudent,
     "short-chunk": ShortChunk,
+    "talnet": TALNetStudent,
+    "weanet": WEANetStudent,
 }
 _PARAMS: dict[str, tuple[str, ...]] = {
     "artist-net": ("width", "branches"),
@@ -296,7 +299,10 @@ _PARAMS: dict[str, tuple[str, ...]] = {
     "cf-net": ("width",),
     "resnet50v2": ("width",),
     "short-chunk": ("width",),
+    "talnet": ("width", "pooling"),
+    "weanet": ("width", "pooling"),
 }
+_TEXT_PARAMS = ("pooling",)
 NAMES = tuple(sorted(_STUDENTS))
 
 
@@ -306,7 +312,7 @@ def build_student(text: str, classes: int, **params: Any) -> Student:
     Parameters
     ----------
     text : str
-        ``harmonic-cnn``, ``cf-net``, ``short-chunk`` or ``resnet50v2``, or ``module:Class``; with
+        ``harmonic-cnn``, ``cf-net``, ``short-chunk``, ``resnet50v2``, ``talnet`` or ``weanet``, or ``module:Class``; with
         parameters ``cf-net:width=32`` or ``module:Class:depth=3``.
     classes : int >= 1
         Number of outputs.
@@ -339,6 +345,8 @@ def build_student(text: str, classes: int, **params: Any) -> Student:
     for key, value in params.items():
         if key not in _PARAMS[name]:
             raise unknown_name_error(f"parameter of student {name}", key, _PARAMS[name])
+        if key in _TEXT_PARAMS:
+            continue
         if not isinstance(value, int) or isinstance(value, bool):
             raise ProbekitError(f"student {text}: {key} must be an integer, got {value!r}")
     return _STUDENTS[name](classes, **params)
