@@ -29,9 +29,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import expit, logit, ndtri, stdtrit  # scipy.stats takes long to import
 
 from probekit._typing import Array
 from probekit.metrics.bootstrap import (
@@ -140,7 +138,7 @@ def confidence_interval(
         right = _right(metric, targets, scores)
         # clips that are scored several times are no more clips
         variance = design.clip_repeats * _binomial_variance(kind, right, targets, design)
-        error = norm.isf(_TAIL) * np.sqrt(variance)
+        error = -ndtri(_TAIL) * np.sqrt(variance)
         return interval("binomial, logit scale", *_ends(scale, score, error))
     reason = _too_few(kind, targets, design)
     if reason:
@@ -153,7 +151,7 @@ def confidence_interval(
         return interval(NO_VARIATION)
     spread = float((deviations**4).sum()) - variance**2 / len(deviations)
     degrees = min(design.degrees_of_freedom, 2 * variance**2 / max(spread, 1e-300))
-    error = student.isf(_TAIL, max(1.0, degrees)) * np.sqrt(variance)
+    error = -stdtrit(max(1.0, degrees), _TAIL) * np.sqrt(variance)
     suffix = f", {scale} scale" if scale else ""
     return interval(f"jackknife t{suffix}", *_ends(scale, score, error))
 

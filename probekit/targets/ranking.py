@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
-from scipy.stats import rankdata
 
 from probekit._typing import Array
 from probekit.errors import DataError
@@ -59,6 +58,8 @@ def score_ranking(
     DataError
         If nothing was played.
     """
+    from scipy.stats import rankdata  # slow to import, and most trainings rank nothing
+
     n_items = counts.shape[1]
     played = counts.getnnz(axis=1)
     users = np.flatnonzero((played > 0) & (played < n_items))

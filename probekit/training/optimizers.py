@@ -1,12 +1,13 @@
 """Optimizers of a training: one, or one for each target of several."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from probekit.training.schedules import Phase, TrainingRecipe
+from probekit.training.schedules import Phase, Plateau, TrainingRecipe
 
 _SETS = "sets"
 
@@ -60,6 +61,33 @@ class OptimizerSet:
             optimizer.load_state_dict(each)
 
 
+def plateau_factor(plateau: Plateau, scores: Sequence[float | None], *, rises: bool) -> float:
+    """Return the factor of the learning rate after some epochs, by torch's own scheduler.
+
+    It follows from the scores of all epochs of the phase, so that a resumed run has the same.
+
+    Parameters
+    ----------
+    plateau : Plateau
+        Factor and patience.
+    scores : sequence of float or None
+        Validation metric of each epoch; None, where it is undefined, is worse than any.
+    rises : bool
+        Whether higher is better.
+    """
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer,
+        "max" if rises else "min",
+        factor=plateau.factor,
+        patience=plateau.patience,
+    )
+    worst = float("-inf" if rises else "inf")
+    for score in scores:
+        scheduler.step(worst if score is None else score)
+    return float(optimizer.param_groups[0]["lr"])
+
+
 def _make_optimizer(
     parameters: Sequence[nn.Parameter], without: set[int], phase: Phase, recipe: TrainingRecipe
 ) -> torch.optim.Optimizer:
@@ -71,13 +99,31 @@ def _make_optimizer(
             {"params": [p for p in trained if id(p) in without], "weight_decay": 0.0},
         ]
     if phase.optimizer == "adam":
-        return torch.optim.Adam(
-            groups, lr=phase.lr, weight_decay=recipe.weight_decay, eps=recipe.epsilon
+        return _uncompiled(torch.optim.Adam)(
+            groups,
+            lr=phase.lr,
+            weight_decay=recipe.weight_decay,
+            eps=recipe.epsilon,
+            amsgrad=recipe.amsgrad,
         )
-    return torch.optim.SGD(
+    return _uncompiled(torch.optim.SGD)(
         groups,
         lr=phase.lr,
         momentum=recipe.momentum,
         nesterov=True,
         weight_decay=recipe.weight_decay,
     )
+
+
+def _uncompiled(kind: type[torch.optim.Optimizer]) -> Any:
+    """Return a kind of optimizer without the wrappers that keep its methods out of torch.compile.
+
+    At their first call they import torch's compiler, which takes a second, and is not used here.
+    """
+    methods = {
+        name: inspect.unwrap(getattr(kind, name))
+        for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    }
+    # what wraps the step turns off gradients as well
+    step = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), {**methods, "step": step})

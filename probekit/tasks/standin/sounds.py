@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
+import scipy  # loads scipy.signal when it is used: training on such sounds need not wait for it
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal import butter, lfilter, sosfilt
 
 Signal: TypeAlias = NDArray[np.float64]
 
@@ -45,8 +45,8 @@ def _band(x: Signal, sr: int, low: float | None, high: float | None) -> Signal:
     """Second-order high-pass at ``low`` and low-pass at ``high``, kept below Nyquist."""
     for hertz, kind in ((low, "highpass"), (high, "lowpass")):
         if hertz is not None:
-            sos = butter(2, min(hertz, 0.45 * sr), kind, fs=sr, output="sos")
-            x = np.asarray(sosfilt(sos, x))
+            sos = scipy.signal.butter(2, min(hertz, 0.45 * sr), kind, fs=sr, output="sos")
+            x = np.asarray(scipy.signal.sosfilt(sos, x))
     return x
 
 
@@ -56,7 +56,7 @@ def _ring(x: Signal, sr: int, hertz: Signal, t60: Signal, gain: ArrayLike = 1.0)
     for f, seconds, level in np.broadcast(hertz, t60, gain):
         if f < 0.47 * sr:
             r, w = 10.0 ** (-3.0 / (seconds * sr)), 2 * np.pi * f / sr
-            out += lfilter([level * np.sin(w)], [1.0, -2 * r * np.cos(w), r * r], x)
+            out += scipy.signal.lfilter([level * np.sin(w)], [1.0, -2 * r * np.cos(w), r * r], x)
     return out
 
 
@@ -117,7 +117,7 @@ def _engine(rng: Generator, n: int, sr: int) -> Signal:
     pulses[fires] = np.resize(cylinders, fires.size) * rng.uniform(0.8, 1.2, fires.size)
     hertz = np.exp(rng.uniform(np.log(60), np.log(1500), 4))
     tone = _ring(pulses, sr, hertz, rng.uniform(0.02, 0.12, 4), np.sqrt(200 / hertz))
-    load = np.asarray(lfilter([1.0], [1.0, -np.exp(-1 / (0.006 * sr))], pulses))
+    load = np.asarray(scipy.signal.lfilter([1.0], [1.0, -np.exp(-1 / (0.006 * sr))], pulses))
     intake = _band(rng.standard_normal(n), sr, 150, _log_uniform(rng, 600, 4000)) * load
     return _unit(tone) + rng.uniform(0.2, 0.9) * _unit(intake)
 
@@ -193,11 +193,15 @@ def _pluck(rng: Generator, n: int, sr: int) -> Signal:
         hertz = root * 2.0 ** (rng.choice([0, 3, 5, 7, 10, 12]) / 12)
         delay = int(sr / hertz - soft)
         pick = np.zeros(min(n - onset, int(1.2 * sr)))
-        pick[:delay] = lfilter([1 - soft], [1, -soft], rng.uniform(-1, 1, delay))[: pick.size]
+        pick[:delay] = scipy.signal.lfilter([1 - soft], [1, -soft], rng.uniform(-1, 1, delay))[
+            : pick.size
+        ]
         loop = np.zeros(delay + 2)
         loss = 10.0 ** (-3.0 / (t60 * hertz))
         loop[0], loop[-2], loop[-1] = 1.0, -loss * (1 - soft), -loss * soft
-        _add(out, onset, rng.uniform(0.4, 1.0) * np.asarray(lfilter([1.0], loop, pick)))
+        _add(
+            out, onset, rng.uniform(0.4, 1.0) * np.asarray(scipy.signal.lfilter([1.0], loop, pick))
+        )
     return out
 
 
@@ -263,11 +267,11 @@ CLASSES: tuple[str, ...] = tuple(sorted(_VOICES))
 
 def _record(rng: Generator, x: Signal, sr: int) -> Signal:
     """Simulate a recording: microphone, background noise 5-40 dB below, distance."""
-    x = np.asarray(lfilter([1.0, rng.uniform(-0.3, 0.3)], [1.0], x))
+    x = np.asarray(scipy.signal.lfilter([1.0, rng.uniform(-0.3, 0.3)], [1.0], x))
     if rng.uniform() < 0.2:
         x = _band(x, sr, None, _log_uniform(rng, 2500, 12000))
     x = np.tanh(_unit(x) / rng.uniform(5, 8))  # a recorder's limiter, for rare peaks
-    noise = lfilter([1.0], [1.0, -rng.uniform(0.6, 0.95)], rng.standard_normal(x.size))
+    noise = scipy.signal.lfilter([1.0], [1.0, -rng.uniform(0.6, 0.95)], rng.standard_normal(x.size))
     x = _unit(x) + 10.0 ** (-(5 + 35 * rng.beta(4, 1)) / 20) * _unit(noise)
     return np.asarray(x * (0.98 * 10.0 ** (-rng.uniform(0, 12) / 20) / np.abs(x).max()))
 
