@@ -10,7 +10,6 @@ All public names are here, and imported when first used::
     x, y, groups = probekit.load_xy("fsdd", "melstats")             # numpy arrays
 """
 
-from functools import cache, wraps
 from importlib import import_module
 from inspect import isfunction
 from typing import TYPE_CHECKING, Any
@@ -66,24 +65,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'probekit' has no attribute {name!r}")
     module, _, attribute = _LAZY[name].partition(":")
     value = getattr(import_module(module), attribute)
-    return _name_arguments_in_errors(value) if isfunction(value) else value
+    if isfunction(value):
+        from probekit.errors import with_argument_names
 
-
-@cache
-def _name_arguments_in_errors(function: Any) -> Any:
-    """Return a function whose errors name arguments, not options of the command line."""
-
-    @wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        from probekit.errors import ProbekitError, name_arguments
-
-        try:
-            return function(*args, **kwargs)
-        except ProbekitError as error:
-            error.args = (name_arguments(str(error)),)
-            raise
-
-    return wrapper
+        return with_argument_names(value)
+    return value
 
 
 def __dir__() -> list[str]:

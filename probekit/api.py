@@ -12,13 +12,20 @@ from probekit._typing import Array
 from probekit.cache import embeddings, layout, manifests
 from probekit.cache.embeddings import Embeddings
 from probekit.data.manifest import Manifest
-from probekit.errors import DataError
+from probekit.errors import DataError, with_argument_names
 from probekit.tasks.task import Task
 from probekit.tasks.task_clips import resolve_clips, resolve_task
 from probekit.utils.text import summarize_ids
 
 if TYPE_CHECKING:
     from probekit.extractors.base import Extractor
+
+
+class _Task(Task):
+    """A task whose errors name arguments of its methods."""
+
+    manifest = with_argument_names(Task.manifest)
+    write_standin = with_argument_names(Task.write_standin)
 
 
 class _XY(NamedTuple):
@@ -92,9 +99,8 @@ def load_task(text: str | Path, cache: str | Path | None = None) -> Task:
     """
     root = layout.cache_root(cache)
     task = resolve_task(str(text), root)
-    if task.is_user_data:
-        return task
-    return Task(task.card, saved_clips=partial(manifests.latest_manifest, root, task.name))
+    saved_clips = None if task.is_user_data else partial(manifests.latest_manifest, root, task.name)
+    return _Task(task.card, task.list_clips, task.source, saved_clips)
 
 
 def load_xy(

@@ -2,10 +2,13 @@
 
 The message of a :class:`ProbekitError` is for users: what is wrong, with which file or value, and
 what to do. The command line prints it without a traceback and exits with code 2. Messages name
-options; from Python, :func:`name_arguments` makes arguments of them.
+options; from Python, :func:`with_argument_names` makes arguments of them.
 """
 
 import re
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any
 
 _COMMAND = re.compile(r"probekit [a-z]+ .*?(?=[;,)\n]|\.(?:\s|$)|$)")
 _OPTION = re.compile(r"--([a-z][a-z-]*)( [^\s;,]+)?")
@@ -73,3 +76,18 @@ def _name_argument(option: "re.Match[str]") -> str:
     if value is None:
         return f"{name}="
     return f"{name}{value}" if value.strip() in _PROSE else f"{name}={value.strip()}"
+
+
+@cache
+def with_argument_names(function: Callable[..., Any]) -> Any:
+    """Return a function whose errors name arguments, not options of the command line."""
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ProbekitError as error:
+            error.args = (name_arguments(str(error)),)
+            raise
+
+    return wrapper

@@ -103,8 +103,12 @@ def test_errors_name_arguments_in_python_and_options_on_the_command_line(place, 
         probekit.evaluate("sounds", "mfcc", cache=place / "cache", seeds=0)
     with pytest.raises(ProbekitError, match=r"^give exactly one of task=TASK root=DIR, audio=DIR"):
         probekit.extract("mfcc")
+    with pytest.raises(ProbekitError, match=r"^root=nowhere: no such folder$"):
+        probekit.load_task("fsdd").manifest("nowhere")
     done = main("extract", "-e", "mfcc", "--cache", place / "cache")
     assert "--task TASK --root DIR, --audio DIR" in done.stderr
+    done = main("data", "check", "fsdd", "--root", "nowhere")
+    assert done.stderr == "error: --root nowhere: no such folder\n"
 
 
 def test_public_functions_keep_their_signatures_and_docstrings():

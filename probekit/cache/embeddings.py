@@ -321,8 +321,8 @@ class Embeddings:
         stream = self._resolve_stream(name)
         if "frames" not in self.index.arrays(stream):
             raise CacheError(
-                f"{self.folder}: frames of {stream!r} are not in the cache. Extract again with "
-                "--frames"
+                f"{self.folder}: frames of {stream!r} are not in the cache. To add them: "
+                f"probekit extract -e {self.layout.extractor} --frames …"
             )
         return stream
 

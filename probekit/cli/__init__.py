@@ -21,6 +21,12 @@ _REPLACEMENTS = {
     "–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "·": ".", "→": "->", "≤": "<=", "≥": ">=",
     "²": "2", "½": "1/2", "’": "'", "“": '"', "”": '"', "±": "+-", "α": "alpha",
 }  # fmt: skip
+_OPTIONS_OF_PATHS = {
+    "extract": ("--audio", "--manifest"),
+    "evaluate": ("--task", "--task"),
+    "distill": ("--task", "--task"),
+    "train": ("--task", "--task"),
+}  # which option takes a folder, and which one a table
 # of click, or of typer's own copy of click
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -178,9 +184,38 @@ def _fail(message: str) -> NoReturn:
 
 def _fail_usage(error: Any) -> NoReturn:
     """Print what is wrong with the arguments; without arguments, print the help."""
-    if not error.ctx or type(error).__name__ == "NoArgsIsHelpError":
+    if type(error).__name__ == "NoArgsIsHelpError":
         error.show(sys.stdout)
         sys.exit(2)
     message = error.format_message()
     message += "" if message.endswith((".", "?")) else "."
-    _fail(f"{message} See {error.ctx.command_path} --help")
+    command = error.ctx.command_path if error.ctx else _command_path()
+    _fail(f"{message}{_hint_at_option(command)} See {command} --help")
+
+
+def _command_path() -> str:
+    """Return the words before the first argument: ``probekit cache export``."""
+    command, path = build_command(), ["probekit"]
+    for word in sys.argv[1:]:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        path.append(word)
+    return " ".join(path)
+
+
+def _hint_at_option(command: str) -> str:
+    """Return which option takes the recordings or clips that were named without one."""
+    from pathlib import Path
+
+    name = command.rpartition(" ")[2]
+    if name not in _OPTIONS_OF_PATHS:
+        return ""
+    words = sys.argv[sys.argv.index(name) + 1 :] if name in sys.argv else []
+    values = {word for option, word in pairwise(words) if option.startswith("-")}
+    paths = [Path(word) for word in words if word not in values and not word.startswith("-")]
+    for path in paths:
+        option = _OPTIONS_OF_PATHS[name][0 if path.is_dir() else 1]
+        if path.exists():
+            return f" Did you mean {option} {path}?"
+    return ""

@@ -76,7 +76,7 @@ def _print_table(comparisons: "list[Comparison]") -> None:
             f"{comparison.difference:+.3f}",
             f"{comparison.low:+.3f} – {comparison.high:+.3f}",
             output.format_p_value(comparison.adjusted),
-            output.format_detectable(comparison.detectable, comparison.metric),
+            comparison.power,
             _format_verdict(comparison),
         )
         for comparison in comparisons
@@ -100,6 +100,8 @@ def _print_table(comparisons: "list[Comparison]") -> None:
             )
     tests = dict.fromkeys(f"{c.test} ({c.degrees_of_freedom:.0f} df)" for c in comparisons)
     output.say(f"standard error: {', '.join(tests)}; {first.units} are drawn")
+    for text in output.describe_power(comparisons):
+        output.say(text)
     for note in dict.fromkeys(note for comparison in comparisons for note in comparison.notes):
         output.say(f"note: {note}")
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich import filesize
@@ -26,6 +26,9 @@ from rich.text import Text
 
 from probekit.cli.heartbeat import Heartbeat
 from probekit.cli.table_layout import Column, arrange, wrap_cell
+
+if TYPE_CHECKING:
+    from probekit.scores.comparison import Comparison
 
 AsJson = typer.Option(False, "--json", help="Print JSON instead of a table.")
 
@@ -209,10 +212,17 @@ def format_interval(interval: Mapping[str, Any]) -> str:
     return f"{text} ({method})" if method.startswith(("exact", "bootstrap")) else text
 
 
-def format_detectable(value: float, metric: str) -> str:
-    """Return a smallest difference to be found; of a share at most 1, where none is found."""
-    unbounded = metric in ("log-loss", "mae", "r2", "r2-weighted", "d-prime")
-    return f"{value:.3f}" if value <= 1 or unbounded else "> 1"
+def describe_power(comparisons: "Sequence[Comparison]") -> list[str]:
+    """Return what the words of the column of power mean, as far as they occur."""
+    texts = []
+    if any(comparison.power == "none" for comparison in comparisons):
+        texts.append(
+            f"{POWER_COLUMN} none: no difference, however large, would be found in 80 % of cases; "
+            "too few folds, seeds, or test clips (groups) that the runs score differently"
+        )
+    if any(comparison.power == "–" for comparison in comparisons):
+        texts.append(f"{POWER_COLUMN} –: not known, since nothing varies")
+    return texts
 
 
 def format_p_value(value: float) -> str:

@@ -250,7 +250,7 @@ def best(
             f"{comparison.difference:+.3f}",
             f"{comparison.low:+.3f} – {comparison.high:+.3f}",
             output.format_p_value(comparison.adjusted),
-            output.format_detectable(comparison.detectable, comparison.metric),
+            comparison.power,
             "worse" if comparison.verdict != "not distinguishable" else comparison.verdict,
         )
         for comparison in comparisons
@@ -263,6 +263,8 @@ def best(
         numbers=f"{metric}|p (Holm)|best - this|{output.POWER_COLUMN}",
         below=f"{output.POWER_COLUMN}|95 % interval|best - this",
     )
+    for text in output.describe_power(comparisons):
+        output.say(text)
     notes = [note for comparison in comparisons for note in comparison.notes]
     for note in dict.fromkeys(notes or top.provenance):
         output.say(f"note: {note}")

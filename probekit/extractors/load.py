@@ -18,6 +18,7 @@ from probekit.cards.schema import HOP, RESAMPLER
 from probekit.cards.selector import HEAR, STUDENT_PREFIX, parse_selector
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors import networks
+from probekit.extractors.pooling import POOLINGS
 from probekit.extractors.weights.source import (
     WeightsSource,
     required_weights,
@@ -172,6 +173,8 @@ def resolve_spec(
         if name not in card.streams:
             raise unknown_name_error(f"stream of {card.name}", name, card.streams)
     stream_names = tuple(name for name in card.streams if name in requested)
+    if selector.has_pool:
+        _check_pooling(card, selector.pool, stream_names)
     if sources is None:
         sources = {
             role: resolve_weights(card, role, facts, overrides.get(f"{card.name}.{role}"))
@@ -321,6 +324,19 @@ def optimize_for_inference(extractor: "Extractor", precision: "torch.dtype") -> 
             weight = module.weight.data.contiguous(memory_format=torch.channels_last)
             module.weight.data = weight
         module.to(precision)
+
+
+def _check_pooling(card: ExtractorCard, pool: Sequence[str], streams: Sequence[str]) -> None:
+    """Raise if no stream has frames to be pooled, or a pooling does not exist."""
+    for name in pool:
+        if name not in POOLINGS:
+            raise unknown_name_error(f"pooling of {card.name}", name, POOLINGS)
+    if all(card.streams[stream].kind == "clip" for stream in streams):
+        with_frames = [name for name, stream in card.streams.items() if stream.kind == "frames"]
+        hint = f", or name one over time: stream={' or '.join(with_frames)}" if with_frames else ""
+        raise ProbekitError(
+            f"{card.name}: its stream {streams[0]} is one vector per clip; leave out pool={hint}"
+        )
 
 
 def parse_parameters(card: ExtractorCard, values: dict[str, str]) -> Params:

@@ -369,6 +369,9 @@ METRICS = {
 }
 """All metrics whose name holds no parameter."""
 
+NOT_SHARES = ("log-loss", "mae", "r2", "r2-weighted", "d-prime")
+"""Metrics that are not from 0 to 1."""
+
 
 def get_metric(name: str) -> Metric:
     """Return the metric of a name.

@@ -184,9 +184,11 @@ def _describe_test(comparison: Comparison) -> str:
         f"the best less this: {comparison.difference:+.3f} ({comparison.low:+.3f} to "
         f"{comparison.high:+.3f}) on {comparison.clips:,} clips, p = {comparison.adjusted:.3f}"
     )
-    if comparison.adjusted < LEVEL:
+    if comparison.adjusted < LEVEL or comparison.standard_error == 0:
         return text
-    return f"{text}; a difference of {comparison.detectable:.3f} would be seen in 80 % of cases"
+    if comparison.is_too_small:
+        return f"{text}; no difference, however large, would be seen in 80 % of cases"
+    return f"{text}; a difference of {comparison.power} would be seen in 80 % of cases"
 
 
 def _published_scores(rows: Sequence[LeaderboardRow], metric: str) -> list[dict[str, Any]]:

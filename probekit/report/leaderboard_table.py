@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probekit.errors import ProbekitError
+from probekit.metrics.metrics import NOT_SHARES
 from probekit.report.leaderboard import (
     BEST,
     NOT_DISTINGUISHABLE,
@@ -39,13 +40,6 @@ _CSV_COLUMNS = (
     "sd",
     "seeds",
 )
-_NOT_SHARES = (
-    "log-loss",
-    "mae",
-    "r2",
-    "r2-weighted",
-    "d-prime",
-)  # metrics that are not from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ class ScoreFormat:
 
     def in_percent(self, metric: str) -> bool:
         """Return whether scores of a metric are written in percent."""
-        return self.percent and metric not in _NOT_SHARES
+        return self.percent and metric not in NOT_SHARES
 
     def number(self, value: float, metric: str) -> str:
         """Return a score as text."""

@@ -98,6 +98,18 @@ class Comparison:
     verdict: str
     notes: tuple[str, ...]
 
+    @property
+    def is_too_small(self) -> bool:
+        """Whether no true difference would be found with a power of 80 %: none is above 1."""
+        return self.detectable > 1 and self.metric not in metrics.NOT_SHARES
+
+    @property
+    def power(self) -> str:
+        """The smallest true difference that would be found, or "none"; "–" where none varies."""
+        if self.standard_error == 0:
+            return "–"
+        return "none" if self.is_too_small else f"{self.detectable:.3f}"
+
 
 def compare(
     *runs: str,

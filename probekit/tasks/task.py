@@ -56,7 +56,7 @@ class Task:
     ) -> None:
         self.card = card
         self.source = source
-        self._list_clips = list_clips
+        self.list_clips = list_clips
         self._saved_clips = saved_clips
 
     def __repr__(self) -> str:
@@ -72,7 +72,7 @@ class Task:
     @property
     def is_user_data(self) -> bool:
         """Whether it is a user's own table or folder, which needs no root."""
-        return self._list_clips is not None
+        return self.list_clips is not None
 
     @property
     def listed_by_card(self) -> bool:
@@ -111,8 +111,8 @@ class Task:
         if root is not None and not root.is_dir():
             problem = "is not a folder" if root.exists() else "no such folder"
             raise DataError(f"--root {root}: {problem}")
-        if self._list_clips is not None:
-            return self._list_clips(root, audio)
+        if self.list_clips is not None:
+            return self.list_clips(root, audio)
         saved = self._saved_clips() if root is None and self._saved_clips else None
         if saved is not None:
             return saved

@@ -78,7 +78,7 @@ def test_unknown_streams_and_poolings_bring_the_near_ones(songs):
 
 def test_frames_that_were_not_kept(tmp_path, put):
     songs = embeddings.Embeddings(put(tmp_path, frames=False))
-    with pytest.raises(CacheError, match="Extract again with --frames"):
+    with pytest.raises(CacheError, match=r"probekit extract -e \S+ --frames"):
         songs.frames(ids([1])[0])
 
 

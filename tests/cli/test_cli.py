@@ -102,6 +102,11 @@ def test_a_process_speaks_the_same_way(cli, tmp_path):
         ("extract -e melstats --audio . --limit 0", ["--limit", "1"]),
         ("cache import x", ["Missing option '--manifest'", "See probekit cache import --help"]),
         ("tasks show", ["Missing argument"]),
+        ("extract .", ["Missing option '-e'", "Did you mean --audio .?"]),
+        ("extract -e melstats .", ["unexpected extra argument", "Did you mean --audio .?"]),
+        ("extract --frames clips.csv", ["Missing option '-e'", "See probekit extract --help"]),
+        ("evaluate -e melstats .", ["Missing option '--task'", "Did you mean --task .?"]),
+        ("extract -e melstats --audio", ["'--audio' requires", "See probekit extract --help"]),
     ],
 )
 def test_wrong_arguments(main, arguments, words):
@@ -112,6 +117,8 @@ def test_wrong_arguments(main, arguments, words):
     "arguments, words",
     [
         ("extract -e melstat --audio CORPUS", ["unknown extractor 'melstat'", "'melstats'"]),
+        ("extract -e melstats:pool=mean --audio CORPUS", ["its stream stats is one vector"]),
+        ("extract -e mfcc:pool=maen --audio CORPUS", ["unknown pooling of mfcc", "'mean'"]),
         ("extract -e melstats --task fsd --root CORPUS", ["unknown task 'fsd'", "'fsdd'"]),
         ("extract -e melstats:streem=a --audio CORPUS", ["unknown parameter of melstats"]),
         ("extract -e melstats --streams stat --audio CORPUS", ["Did you mean 'stats'"]),

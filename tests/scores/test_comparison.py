@@ -1,5 +1,7 @@
 """Paired comparison of stored runs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_1samp, ttest_rel
@@ -136,6 +138,20 @@ def test_the_smallest_difference_that_would_be_found(store):
     assert found == pytest.approx(0.8, abs=0.02)
 
 
+def test_no_difference_is_found_with_one_degree_of_freedom(store):
+    """Two groups: by their spread, even an accuracy of 0 against 1 would pass for chance."""
+    wrong = np.arange(200) < 40  # all in one of the two
+    groups = np.repeat(["a", "b"], 100)
+    store.guess("all", ~np.zeros(200, bool), groups=groups)
+    store.guess("most", ~wrong, groups=groups)
+    [one] = compare(store, "all", "most")
+    quantiles = student.isf([0.025, 0.2], 1).sum()
+    assert one.degrees_of_freedom == 1
+    assert one.detectable == pytest.approx(quantiles * 0.2, rel=0.05)  # of means 0.4 and 0
+    assert (one.power, one.verdict) == ("none", "not distinguishable")
+    assert replace(one, metric="log-loss").power == f"{one.detectable:.3f}"  # may differ by more
+
+
 def test_the_interval_is_that_of_the_paired_differences(store):
     """Against a normal approximation: the clips that only one has right decide."""
     store.guess("good", GOOD)
@@ -152,7 +168,7 @@ def test_equal_predictions_cannot_be_told_apart_and_are_not_called_equal(store):
     store.guess("b", GOOD, FOLD)
     [one] = compare(store, "a", "b")
     assert (one.difference, one.standard_error, one.p, one.adjusted) == (0, 0, 1, 1)
-    assert one.verdict == "not distinguishable"
+    assert (one.verdict, one.power) == ("not distinguishable", "–")
 
 
 def test_a_difference_of_one_fold_alone_is_not_significant(store):
