@@ -42,7 +42,8 @@ class Series:
     quantity : str
         As in the history: ``loss``, ``penalty``, ``valid_score``, ``test_score`` …
     values : numpy.ndarray, shape (trainings, epochs)
-        Of each fold and seed; NaN after a training's end, and where a score is not defined.
+        Of each fold and seed; NaN after a training's end, where a score is not defined, and where a
+        term is not minimized, as in a warm-up.
     """
 
     run: str
@@ -233,7 +234,11 @@ def _group_series(group: RunGroup) -> list[Series]:
             row[: len(training)] = [
                 np.nan if epoch.get(name) is None else epoch[name] for epoch in training
             ]
-        if np.isfinite(values).any() and np.nan_to_num(values).any():
+        if name not in _SCORES:
+            # earlier versions stored 0 for a term that a warm-up leaves out
+            started = np.logical_or.accumulate(np.nan_to_num(values).any(axis=0))
+            values[:, ~started] = np.nan
+        if np.isfinite(values).any():
             series.append(Series(group.label, name, values))
     return series
 

@@ -184,14 +184,13 @@ class Contrastive(Objective):
         self.augment = BatchSplitMixing(student.rate, mixing=mixing)
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
-        """Return the terms ``loss`` and ``contrastive``."""
+        """Return the terms ``loss`` and ``contrastive``; in the warm-up ``loss`` alone."""
         labeled, unlabeled = batches[LABELED], batches.get(UNLABELED)
         assert labeled.targets is not None
         if unlabeled is None:
             logits = self.student(labeled.waves)
             self.logits = logits.detach()
-            loss = losses.task_loss(logits, labeled.targets, self.target)
-            return {"loss": loss, "contrastive": torch.zeros_like(loss)}
+            return {"loss": losses.task_loss(logits, labeled.targets, self.target)}
         halves = self._split(labeled.waves, unlabeled.waves)
         augmented = [self.augment(halves[k], halves[1 - k]) for k in (0, 1)]
         parts = [labeled.waves, halves[0], augmented[0], halves[1], augmented[1]]

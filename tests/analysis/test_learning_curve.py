@@ -56,6 +56,24 @@ def test_several_runs_in_one_figure(trained):
     assert len(losses.collections) == 2  # bands of the four trainings; one training has none
 
 
+@pytest.mark.parametrize("stored", [0.0, None])  # as earlier versions did, and today's
+def test_a_term_begins_where_it_is_minimized(kept, stored):
+    right = (np.arange(20) % 3 > 0).astype(int)
+    epochs = history(["1", "2"], 4)
+    for epoch in epochs:
+        epoch["contrastive"] = stored if epoch["phase"] == 1 else 0.2
+    kept.guess("student", right, np.arange(20) % 2, history=epochs)
+    curve = learning_curve(["student"], task="mine", reports=kept.root)
+    [term] = [series for series in curve.series if series.quantity == "contrastive"]
+    assert np.isnan(term.values[:, :2]).all()
+    assert term.statistics()[0][2:] == pytest.approx([0.2, 0.2])
+    rows = [row for row in curve.rows() if row["quantity"] == "contrastive"]
+    assert [row["trainings"] for row in rows] == [0, 0, 2, 1]
+    lines = [np.asarray(line.get_ydata()) for line in draw_learning_curve(curve).axes[0].lines]
+    [line] = [y for y in lines if y[-1] == pytest.approx(0.2)]
+    assert np.isnan(line[:2]).all()
+
+
 def test_what_has_no_epochs_is_refused(trained):
     with pytest.raises(DataError, match="probe: no epochs are stored"):
         learning_curve(["probe"], task="mine", reports=trained.root)
