@@ -1,7 +1,8 @@
 """State dicts: read from files without running code in them, loaded strictly, or drawn at random.
 
 Files of torch are read with ``torch.load(weights_only=True)``, arrays in a pickle by
-:mod:`probekit.extractors.weights.safe_pickle`, HDF5 by the network's ``read_weights``.
+:mod:`probekit.extractors.weights.safe_pickle`, HDF5 and npz by the network's ``read_weights``; an
+npz file whose names are those of the state dict needs no such function.
 """
 
 import pickle
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from probekit.errors import WeightsError
-from probekit.extractors.weights import safe_pickle
+from probekit.extractors.weights import npz, safe_pickle
 from probekit.extractors.weights.source import WeightsSource
 
 _HDF5 = (b"\x89HDF\r\n\x1a\n", b"\x1f\x8b")  # plain and gzip'ed
@@ -32,7 +33,7 @@ class MismatchError(WeightsError):
 
 
 def load_state_dict(
-    source: WeightsSource, role: str, network: nn.Module | None, hdf5: Reader | None = None
+    source: WeightsSource, role: str, network: nn.Module | None, reader: Reader | None = None
 ) -> dict[str, Tensor]:
     """Read weights as a state dict on the CPU, or draw random ones.
 
@@ -44,8 +45,8 @@ def load_state_dict(
         Name of the weights file in the card, for messages.
     network : torch.nn.Module or None
         The network of random weights.
-    hdf5 : callable, optional
-        Reader of this network's HDF5 files, plain or gzip'ed.
+    reader : callable, optional
+        Reader of this network's HDF5 files, plain or gzip'ed, and of its npz files.
 
     Raises
     ------
@@ -64,8 +65,10 @@ def load_state_dict(
         raise WeightsError(
             f"{path}: an HTML or XML page, not weights; the download was probably refused"
         )
-    if hdf5 is not None and head.startswith(_HDF5):
-        return hdf5(path)
+    if npz.is_npz(path):
+        return reader(path) if reader else npz.to_tensors(npz.read_npz(path))
+    if reader is not None and head.startswith(_HDF5):
+        return reader(path)
     try:
         content = _content(path)
     except pickle.UnpicklingError as error:
