@@ -16,16 +16,25 @@ def train(
     network: Annotated[
         str,
         typer.Option(
-            help="resnet50v2, short-chunk, harmonic-cnn, artist-net, cf-net (NAME:width=32), or "
-            "MODULE:CLASS."
+            help="resnet50v2, short-chunk, harmonic-cnn, artist-net, cf-net, talnet, weanet "
+            "(NAME:width=32), or MODULE:CLASS."
         ),
     ],
     objective: Annotated[
         str,
         typer.Option(
-            metavar="supervised|contrastive", help="What is minimized; contrastive: --unlabeled."
+            metavar="supervised|contrastive|weak-labels",
+            help="What is minimized; contrastive: --unlabeled.",
         ),
     ] = "supervised",
+    pooling: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Of weak-labels over time: linear-softmax, attention, max, average, exponential; "
+            "else the network's own.",
+        ),
+    ] = "",
     targets: Annotated[
         str,
         typer.Option(
@@ -101,7 +110,8 @@ def train(
         str,
         typer.Option(
             help="default (with --targets: lee2019); lee2021 (with contrastive); "
-            "lee2021-supervised; kim2018; won; hung2022."
+            "lee2021-supervised; kim2018; won; hung2022; of weak labels: cmu2019, kumar2021, panns, "
+            "self-taught."
         ),
     ] = "default",
     epochs: Annotated[
@@ -115,6 +125,16 @@ def train(
     lr: Annotated[
         float | None, typer.Option(help="Initial learning rate; else the recipe's.")
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Steps from one validation to the next, for recipes of weak labels."),
+    ] = None,
+    parts: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR", help="Folder of log-mel parts of talnet and weanet; else in the cache."
+        ),
+    ] = "",
     crop: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Length of the network's input.")
     ] = None,
@@ -149,7 +169,7 @@ def train(
       probekit train --task synth --root corpus --network short-chunk
 
       probekit train --task esc10 --root ESC-50 --network resnet50v2 --init resnet50v2
-      --objective contrastive --unlabeled esc40 --unlabeled-root ESC-50 --recipe lee2021
+      --objective contrastive --unlabeled esc40 --unlabeled-root ESC-50 --recipe lee2021 --allow-overlap
 
       probekit train --task songs.csv --root audio --network cf-net --targets cf.h5
 
@@ -165,6 +185,7 @@ def train(
             task,
             network,
             objective=objective,
+            pooling=pooling,
             targets=targets,
             also=also or (),
             draw=draw,  # type: ignore[arg-type]
@@ -186,6 +207,8 @@ def train(
             warm_up=warm_up,
             batch=batch,
             lr=lr,
+            steps=steps,
+            parts=parts,
             crop=crop,
             init=init,
             weights=weights or (),

@@ -410,6 +410,16 @@ class AudioStore:
         return AudioStore(self.path, table, self.sr, self.dtype)
 
     @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Where each clip is stored; neighbors are read together, shape (clips,)."""
+        return self._offsets
+
+    @property
+    def hashes(self) -> npt.NDArray[np.str_]:
+        """SHA-256 of each clip's samples, shape (clips,); empty where there are none."""
+        return np.where(self.lengths > 0, self._table["sha256"].to_numpy(np.str_), "")
+
+    @property
     def durations(self) -> npt.NDArray[np.float64]:
         """Duration of each clip in s, shape (clips,)."""
         return self.lengths / self.sr

@@ -12,6 +12,8 @@ from torch import Tensor
 from probekit._typing import Array
 from probekit.errors import DataError
 from probekit.training.audio_store import AudioStore
+from probekit.training.class_rounds import ClassRounds
+from probekit.training.level_store import LevelStore
 from probekit.utils import prefetch
 from probekit.utils.suggest import unknown_name_error
 
@@ -45,8 +47,8 @@ class Batch:
 
     Attributes
     ----------
-    waves : Tensor, shape (B, samples), float32
-        Mono audio, full scale 1.0; zeros after the end of a clip.
+    waves : Tensor, shape (B, samples) or (B, frames, bands), float32
+        Mono audio, full scale 1.0, zeros after the end of a clip; or stored spectra in dB.
     clips : Tensor, shape (B,), int64
         Row of each crop's clip in the audio store.
     targets : Tensor or None
@@ -89,8 +91,8 @@ class TrainBatches:
 
     Parameters
     ----------
-    audio : AudioStore
-        Audio of the clips.
+    audio : AudioStore or LevelStore
+        Audio of the clips, or its spectra.
     frame_source : FrameSource or None
         Has frames of these clips, or of more.
     targets : numpy.ndarray, shape (all clips,) or (all clips, classes)
@@ -108,11 +110,15 @@ class TrainBatches:
         Whether batches are in page-locked memory, for CUDA.
     drop_last : bool
         Whether clips that do not fill a batch are left out of an epoch, unless there is no other.
+    rounds : ClassRounds, optional
+        Reads clips by class instead of each once an epoch.
+    steps_per_epoch : int >= 1, optional
+        Batches of an epoch, for ``rounds``; by default those of one pass over the clips.
     """
 
     def __init__(
         self,
-        audio: AudioStore,
+        audio: AudioStore | LevelStore,
         frame_source: FrameSource | None,
         targets: Array,
         rows: Sequence[int] | Rows,
@@ -122,7 +128,10 @@ class TrainBatches:
         *,
         pin: bool = False,
         drop_last: bool = False,
+        rounds: ClassRounds | None = None,
+        steps_per_epoch: int | None = None,
     ) -> None:
+        self.rounds, self._steps_per_epoch = rounds, steps_per_epoch
         self.rows = np.asarray(rows, np.int64)
         self.crop_length = crop_length
         self.batch_size = batch_size
@@ -135,6 +144,8 @@ class TrainBatches:
 
     def steps(self, world_size: int = 1) -> int:
         """Return the number of batches per epoch for each of ``world_size`` processes."""
+        if self.rounds is not None and self._steps_per_epoch is not None:
+            return self._steps_per_epoch
         return -(-len(self._batch_slices()) // world_size)
 
     def epoch(
@@ -163,6 +174,9 @@ class TrainBatches:
     def _batches(self, numbers: Sequence[int], rank: int, world_size: int) -> Iterator[Batch]:
         """Read the batches of an epoch, whose order follows from seed and numbers."""
         rng = np.random.default_rng([self.seed, *numbers])
+        if self.rounds is not None:
+            yield from self._rounds_batches(self.rounds, numbers, rank, world_size)
+            return
         order = rng.permutation(len(self.rows))
         spare = np.maximum(self._reader.audio.lengths[self.rows] - self.crop_length, 0)
         starts = rng.integers(spare + 1)
@@ -170,6 +184,18 @@ class TrainBatches:
         for k in range(rank, self.steps(world_size) * world_size, world_size):
             chosen = order[slices[k % len(slices)]]
             yield self._reader.read(self.rows[chosen], starts[chosen], self._targets)
+
+    def _rounds_batches(
+        self, rounds: ClassRounds, numbers: Sequence[int], rank: int, world_size: int
+    ) -> Iterator[Batch]:
+        """Read the batches of an epoch by class; the sequence goes on from epoch to epoch."""
+        steps, spare = self.steps(world_size), self._reader.audio.lengths - self.crop_length
+        for step in range(steps):
+            batch = (numbers[0] * steps + step) * world_size + rank
+            rows = self.rows[rounds.draw(batch * self.batch_size, self.batch_size)]
+            rng = np.random.default_rng([self.seed, *numbers, batch])
+            starts = rng.integers(np.maximum(spare[rows], 0) + 1)
+            yield self._reader.read(rows, starts, self._targets)
 
     def _batch_slices(self) -> list[slice]:
         """Return the slice of an epoch's order that each batch takes."""
@@ -183,7 +209,7 @@ class TrainBatches:
 
 
 def evaluation_batches(
-    audio: AudioStore,
+    audio: AudioStore | LevelStore,
     frame_source: FrameSource | None,
     rows: Sequence[int] | Rows,
     chunk_length: int,
@@ -196,8 +222,8 @@ def evaluation_batches(
 
     Parameters
     ----------
-    audio : AudioStore
-        Audio of the clips.
+    audio : AudioStore or LevelStore
+        Audio of the clips, or its spectra.
     frame_source : FrameSource or None
         For models that read frames at inference.
     rows : sequence of int
@@ -260,7 +286,7 @@ class _BatchReader:
 
     def __init__(
         self,
-        audio: AudioStore,
+        audio: AudioStore | LevelStore,
         frame_source: FrameSource | None,
         rows: Rows,
         crop_length: int,

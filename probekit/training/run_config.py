@@ -24,6 +24,7 @@ from probekit.scores.store import Source
 from probekit.tasks import leakage, subsample
 from probekit.tasks.splits import Split
 from probekit.training import dataloader, run_folder
+from probekit.training.class_rounds import ClassRounds, refuse_unlabeled
 from probekit.training.dataloader import FrameSource, TrainBatches
 from probekit.training.objectives import LABELED, Objective
 from probekit.training.schedules import TrainingRecipe
@@ -34,9 +35,6 @@ _INTERVAL = [0.95, 1000, 0, 2]
 """Part of a training's name: that of the first trainings, since how a score is judged is no reason
 to train again."""
 
-
-_FRONTEND_CLIPS = 2000
-"""Training clips, at most, that constants of a front-end are estimated from."""
 _FRONTEND_BATCH = 32
 
 
@@ -259,7 +257,7 @@ class RunConfig:
     def _frontend_waves(self, split: Split) -> Iterator[torch.Tensor]:
         """Return crops that cover a fold's training clips, or some of them if there are many."""
         rows = self.task.audio_rows[split.train]
-        step = -(-len(rows) // _FRONTEND_CLIPS)
+        step = -(-len(rows) // self.build_student().frontend_clips)
         batches = dataloader.evaluation_batches(
             self.task.audio, None, rows[::step], self.task.crop_length, _FRONTEND_BATCH
         )
@@ -270,13 +268,29 @@ class RunConfig:
         return TrainBatches(
             self.task.audio,
             self.train_frames,
-            self.task.targets_by_row,
+            self.train_targets,
             self.task.audio_rows[split.train],
             self.task.crop_length,
             self.recipe.batch_size,
             self.seed,
             pin=self.pins_memory,
+            rounds=self._class_rounds(split),
+            steps_per_epoch=self.recipe.steps,
         )
+
+    @property
+    def train_targets(self) -> Array:
+        """What training clips are to be, by rows of the audio store."""
+        return self.task.targets_by_row
+
+    def _class_rounds(self, split: Split) -> ClassRounds | None:
+        """Return the order by class of a fold's training clips; None for each clip once."""
+        if self.recipe.sampler != "rounds":
+            return None
+        targets, ids = self.task.targets[split.train], self.task.clips.column("clip_id")
+        refuse_unlabeled(ids[split.train], targets, self.recipe.name)
+        places = self.task.audio.places[self.task.audio_rows[split.train]]
+        return ClassRounds(targets, self.seed, places)
 
     @property
     def pins_memory(self) -> bool:

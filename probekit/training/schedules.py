@@ -14,7 +14,21 @@ from probekit.errors import ProbekitError
 from probekit.utils.suggest import unknown_name_error
 
 Optimizer = Literal["adam", "sgd"]
-NAMES = ("default", "won", "hung2022", "kim2018", "lee2019", "lee2021", "lee2021-supervised")
+NAMES = (
+    "default",
+    "won",
+    "hung2022",
+    "kim2018",
+    "lee2019",
+    "lee2021",
+    "lee2021-supervised",
+    "cmu2019",
+    "kumar2021",
+    "panns",
+    "self-taught",
+)
+WEAK_LABELS = ("cmu2019", "kumar2021", "panns", "self-taught")
+"""Recipes of the objective ``weak-labels``."""
 _F1 = "f1-samples"  # metric by which Won et al. select on DCASE2017
 _F1_BURN_IN = 10  # epochs before F1 selects
 
@@ -34,6 +48,12 @@ _LATER_DEFAULTS = {
     "restore_best": True,
     "score_test": False,
     "decays_biases": True,
+    "sampler": "shuffle",
+    "steps": None,
+    "plateau": None,
+    "amsgrad": False,
+    "masks": None,
+    "mixup": 0.0,
 }
 """Settings that are not among the facts where they have these values."""
 
@@ -62,6 +82,43 @@ class Phase:
     lr: float
     new_optimizer: bool = True
     streams: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """A learning rate that falls where the validation metric does not rise.
+
+    As ``torch.optim.lr_scheduler.ReduceLROnPlateau`` with its relative threshold of 1e-4.
+
+    Attributes
+    ----------
+    factor : float, 0 < factor < 1
+        Factor of the learning rate.
+    patience : int >= 0
+        Epochs without a better one that are tolerated.
+    """
+
+    factor: float
+    patience: int
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Blocks of a spectrogram that are masked in training (SpecAugment), with its mean.
+
+    Attributes
+    ----------
+    bands : int >= 0
+        Greatest height of a block of bands; each is uniform from 0 on.
+    seconds : float >= 0
+        Greatest width of a block of frames.
+    count : int >= 1
+        Blocks of each kind.
+    """
+
+    bands: int
+    seconds: float
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -106,6 +163,21 @@ class TrainingRecipe:
     score_test : bool
         Whether test clips are scored after every epoch, for learning curves and for tables of
         papers that state such scores; nothing is selected by them.
+    sampler : {"shuffle", "rounds"}
+        An epoch has each training clip once, or one clip of each class in turn
+        (:class:`probekit.training.class_rounds.ClassRounds`).
+    steps : int or None
+        Steps of an epoch, that is, from one validation to the next; None for one pass over the
+        training clips. ``rounds`` only.
+    plateau : Plateau or None
+        How the learning rate falls within a phase; None if it stays.
+    amsgrad : bool
+        Whether Adam is AMSGrad.
+    masks : Masks or None
+        What is masked of the spectra; ``weak-labels`` only.
+    mixup : float >= 0
+        Clips are averaged in pairs with shares of Beta(mixup, mixup); 0 for none; ``weak-labels``
+        only.
     """
 
     name: str
@@ -124,6 +196,12 @@ class TrainingRecipe:
     restore_best: bool = True
     score_test: bool = False
     decays_biases: bool = True
+    sampler: Literal["shuffle", "rounds"] = "shuffle"
+    steps: int | None = None
+    plateau: Plateau | None = None
+    amsgrad: bool = False
+    masks: Masks | None = None
+    mixup: float = 0.0
 
     @property
     def epochs(self) -> int:
@@ -164,6 +242,7 @@ def get_recipe(
     batch: int | None = None,
     lr: float | None = None,
     warm_up: int | None = None,
+    steps: int | None = None,
 ) -> TrainingRecipe:
     """Return a recipe for a task.
 
@@ -186,10 +265,20 @@ def get_recipe(
     ``kim2018`` has 200 epochs of Adam at 1e-3 for each target, batches of 64, an L2 penalty of 1e-5
     on all weights but biases, and no validation: the last epoch is used.
 
+    Recipes of weak labels draw one clip of each class in turn, and validate every 1,000 steps (2,000
+    of ``panns``), here called an epoch; the one with the best metric is used. ``cmu2019`` is
+    TALNet's: Adam at 1e-3, times 0.8 after more than 3 validations without a better one, batches of
+    250, at most 30 epochs, no weight decay. ``kumar2021`` adds SpecAugment: one block of at most 16
+    bands, one of at most 2 s; that it goes on for 60 epochs, that widths are uniform, and that the
+    mean fills is ours. ``panns`` has batches of 32 mixed pairs (shares uniform from 0 to 1), two
+    blocks of at most 8 bands and two of at most 0.64 s, and AMSGrad at 1e-3, constant, for 300 epochs.
+    ``self-taught``, for WEANet, whose training is not published, is ours: ``kumar2021`` with batches
+    of 128 and 8 bands.
+
     Parameters
     ----------
-    name : {"default", "won", "hung2022", "kim2018", "lee2019", "lee2021", "lee2021-supervised"}
-        Name of the recipe.
+    name : str
+        One of :data:`NAMES`.
     metric : str
         Metric of the task.
     epochs : int >= 1, optional
@@ -199,6 +288,8 @@ def get_recipe(
         Batch size instead of the recipe's.
     lr : float > 0, optional
         Learning rate of the first phase; the others keep their ratio to it.
+    steps : int >= 1, optional
+        Steps from one validation to the next instead of the recipe's, for those of weak labels.
     warm_up : int >= 1, optional
         Number of epochs of a first phase that leaves streams out, instead of the recipe's; it is
         part of ``epochs`` if both are given.
@@ -216,6 +307,8 @@ def get_recipe(
         recipe = _lee2019()
     elif name == "kim2018":
         recipe = _kim2018()
+    elif name in WEAK_LABELS:
+        recipe = _weak_labels(name)
     else:
         recipe = _default() if name == "default" else _won2020(name, metric)
     if warm_up is not None:
@@ -245,6 +338,15 @@ def get_recipe(
         if batch < 2:  # pairs within a batch, and batch normalization, need two
             raise ProbekitError(f"--batch must be >= 2, got {batch}")
         recipe = replace(recipe, batch_size=batch)
+    if steps is not None:
+        if recipe.steps is None:
+            raise ProbekitError(
+                f"--steps is for recipes of weak labels ({', '.join(WEAK_LABELS)}); an epoch of "
+                f"{name!r} has each clip once. Leave it out"
+            )
+        if steps < 1:
+            raise ProbekitError(f"--steps must be >= 1, got {steps}")
+        recipe = replace(recipe, steps=steps)
     if lr is not None:
         if not lr > 0:
             raise ProbekitError(f"--lr must be > 0, got {lr:g}")
@@ -262,6 +364,8 @@ def describe_changes(recipe: TrainingRecipe, metric: str) -> list[str]:
         words.append(f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}")
     if recipe.batch_size != original.batch_size:
         words.append(f"batch {recipe.batch_size}")
+    if recipe.steps != original.steps:
+        words.append(f"{recipe.steps} steps an epoch")
     if recipe.phases[0].lr != original.phases[0].lr:
         words.append(f"lr {recipe.phases[0].lr:g}")
     return words
@@ -290,6 +394,37 @@ def per_target(recipe: TrainingRecipe, targets: int) -> TrainingRecipe:
         return recipe
     phases = tuple(replace(phase, epochs=phase.epochs * targets) for phase in recipe.phases)
     return replace(recipe, phases=phases)
+
+
+def _weak_labels(name: str) -> TrainingRecipe:
+    """Return recipes of weak labels; see :func:`get_recipe` for what is not established."""
+    recipe = TrainingRecipe(
+        name,
+        (Phase(30, "adam", 1e-3),),
+        batch_size=250,
+        weight_decay=0.0,
+        chunk_policy="middle",
+        sampler="rounds",
+        steps=1000,
+        plateau=Plateau(0.8, 3),
+    )
+    if name == "kumar2021":
+        return replace(recipe, phases=(Phase(60, "adam", 1e-3),), masks=Masks(16, 2.0))
+    if name == "self-taught":
+        phases = (Phase(60, "adam", 1e-3),)
+        return replace(recipe, phases=phases, batch_size=128, masks=Masks(8, 2.0))
+    if name == "panns":
+        return replace(
+            recipe,
+            phases=(Phase(300, "adam", 1e-3),),
+            batch_size=32,
+            steps=2000,
+            plateau=None,
+            amsgrad=True,
+            masks=Masks(8, 0.64, count=2),
+            mixup=1.0,
+        )
+    return recipe
 
 
 def _lee2019() -> TrainingRecipe:

@@ -18,6 +18,7 @@ from probekit.tasks import splits, subsample
 from probekit.tasks.splits import Split
 from probekit.tasks.validation import check_metrics
 from probekit.training.audio_store import AudioStore
+from probekit.training.level_store import LevelStore, open_levels
 from probekit.utils.suggest import unknown_name_error
 
 
@@ -31,8 +32,8 @@ class TrainingTask:
         Task.
     all_clips : Manifest
         All clips of the task.
-    audio : AudioStore
-        Their audio, in the same order.
+    audio : AudioStore or LevelStore
+        Their audio, or its spectra, in the same order.
     network : str
         As after ``--network``, with every parameter.
     crop_length : int
@@ -45,7 +46,7 @@ class TrainingTask:
 
     card: TaskCard
     all_clips: Manifest
-    audio: AudioStore
+    audio: AudioStore | LevelStore
     network: str
     crop_length: int
     default_crop_length: int = 0
@@ -156,6 +157,8 @@ def prepare_task(
     crop: float | None = None,
     reports: Path | None = None,
     stored: Manifest | None = None,
+    levels: bool = False,
+    parts: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainingTask:
     """Check a task and a network, and decode the audio that is not decoded yet.
@@ -174,6 +177,10 @@ def prepare_task(
     stored : Manifest, optional
         Clips that are decoded, of which these are a part; by default these. Trainings on several
         targets then share one file of audio.
+    levels : bool
+        Whether spectra are stored instead of audio, if the network reads them.
+    parts : pathlib.Path, optional
+        Folder of the spectra; by default in the cache.
     progress : callable, optional
         Called with the number of decoded clips and of all clips.
 
@@ -189,7 +196,12 @@ def prepare_task(
         if not 0 < crop < float("inf"):
             raise ProbekitError(f"--crop must be > 0 s, got {crop:g}")
         built.check_length(int(Fraction(str(crop)) * built.rate))
-    audio = open_audio(card.name, clips if stored is None else stored, built.rate, cache, progress)
+    everything = clips if stored is None else stored
+    audio: AudioStore | LevelStore
+    if levels and built.level_grid is not None:
+        audio = open_levels(card.name, everything, built, cache, parts, progress)
+    else:
+        audio = open_audio(card.name, everything, built.rate, cache, progress)
     if stored is not None:
         places = {clip_id: row for row, clip_id in enumerate(stored.clip_ids)}
         audio = audio.subset([places[clip_id] for clip_id in clips.clip_ids])

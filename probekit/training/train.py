@@ -14,6 +14,7 @@ from probekit.cache.training_clips import TrainingClips
 from probekit.errors import ProbekitError
 from probekit.extractors import load
 from probekit.extractors.load import Spec
+from probekit.extractors.students import zoo
 from probekit.extractors.students.base import Student
 from probekit.extractors.weights.source import validate_overrides
 from probekit.scores import store
@@ -44,9 +45,10 @@ from probekit.training.runner import Progress, Runner, check_options
 from probekit.training.state import TrainingHistory
 from probekit.training.target_clips import LOSSES, TargetClips, check_alone, with_targets
 from probekit.training.unlabeled_clips import OWN_CLIPS, UnlabeledClips, open_unlabeled
+from probekit.training.weak_labels import SoftLabels, WeakLabels, check_weak_labels, with_pooling
 from probekit.utils.suggest import unknown_name_error
 
-OBJECTIVES = ("supervised", "contrastive")
+OBJECTIVES = ("supervised", "contrastive", "weak-labels")
 _SECOND_STREAM = 1  # added to a run's seed for the order of unlabeled clips
 
 
@@ -56,10 +58,13 @@ class ObjectiveConfig:
 
     Attributes
     ----------
-    name : {"supervised", "contrastive"}
+    name : {"supervised", "contrastive", "weak-labels"}
         Name, as after ``--objective``.
     weight, temperature, mixing, cross, separate
         As for :class:`probekit.training.objectives.Contrastive`.
+    pooling : str
+        For ``weak-labels``: pooling of a linear layer on the frames, in place of the network's own
+        decoder; empty for the network's own.
     """
 
     name: str = "supervised"
@@ -68,10 +73,13 @@ class ObjectiveConfig:
     mixing: bool = True
     cross: bool = False
     separate: bool = True
+    pooling: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Return plain values of all that is used."""
-        return vars(self) if self.name == "contrastive" else {"name": self.name}
+        if self.name == "contrastive":
+            return {key: value for key, value in vars(self).items() if key != "pooling"}
+        return {"name": self.name, **({"pooling": self.pooling} if self.pooling else {})}
 
     def describe(self) -> list[str]:
         """Return the name and what differs from the defaults."""
@@ -83,7 +91,7 @@ class ObjectiveConfig:
             words += ["without mixing"] * (not self.mixing)
             words += ["cross negatives"] * self.cross
             words += ["one pass"] * (not self.separate)
-        return words
+        return words + [self.pooling] * bool(self.pooling)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +114,8 @@ class TrainConfig(RunConfig):
         Targets beside these.
     draw : {"epoch", "step"}
         How often one of several targets is drawn.
+    soft_labels : SoftLabels or None
+        Outputs of an earlier network, mixed with the labels of training clips.
     """
 
     objective: ObjectiveConfig
@@ -115,6 +125,7 @@ class TrainConfig(RunConfig):
     unlabeled: UnlabeledClips | None = None
     init: str = ""
     weights: tuple[tuple[str, str], ...] = ()
+    soft_labels: SoftLabels | None = None
 
     @property
     def label(self) -> str:
@@ -130,6 +141,8 @@ class TrainConfig(RunConfig):
             words.append(f"crop {self.task.crop_length / self.task.audio.sr:g} s")
         if self.init:
             words.append(f"from {self.init}")
+        if self.soft_labels:
+            words.append(f"taught by {self.soft_labels.path.parent.name}")
         if self.targets:
             return ", ".join(words) + f" ({self.targets.file})"
         return ", ".join(words) + (f" ({self.unlabeled.name})" if self.unlabeled else "")
@@ -149,6 +162,7 @@ class TrainConfig(RunConfig):
             "train": 1,
             **({"targets": self.targets.facts()} if self.targets else {}),
             **self._further_facts,
+            **self._soft_facts,
             "objective": self.objective.facts(),
             "unlabeled": {"digest": unlabeled.clips.digest(), "sound": unlabeled.audio.digest}
             if unlabeled
@@ -164,6 +178,17 @@ class TrainConfig(RunConfig):
         return {"further": [each.facts() for each in self.further], "draw": self.draw}
 
     @property
+    def _soft_facts(self) -> dict[str, Any]:
+        """Plain values of the outputs of an earlier network, if there are any."""
+        return {"soft_labels": self.soft_labels.facts()} if self.soft_labels else {}
+
+    @property
+    def train_targets(self) -> Array:
+        """Labels by rows of the audio store, with their share of an earlier network's outputs."""
+        targets = super().train_targets
+        return self.soft_labels.mix(targets) if self.soft_labels else targets
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Entry ``settings`` of the result, but recipe, arithmetic and sizes."""
         return {
@@ -175,6 +200,7 @@ class TrainConfig(RunConfig):
             "init": self.init or None,
             **({"targets": self.targets.file, "loss": self.targets.loss} if self.targets else {}),
             **self._further_facts,
+            **self._soft_facts,
         }
 
     @property
@@ -196,6 +222,10 @@ class TrainConfig(RunConfig):
             return MultiTarget(student, target, self.further, self.draw)
         if chosen.name == "supervised":
             return Supervised(StudentModel(student), target)
+        if chosen.name == "weak-labels":
+            if chosen.pooling:
+                student.classify_frames(chosen.pooling)
+            return WeakLabels(student, self.recipe.masks, self.recipe.mixup)
         return Contrastive(
             student,
             target,
@@ -287,6 +317,7 @@ def train(
     draw: Draw = "epoch",
     loss: str = "",
     unit_length: bool = False,
+    pooling: str = "",
     unlabeled: str = "",
     unlabeled_root: str | Path | None = None,
     allow_overlap: bool = False,
@@ -303,6 +334,8 @@ def train(
     warm_up: int | None = None,
     batch: int | None = None,
     lr: float | None = None,
+    steps: int | None = None,
+    parts: str | Path = "",
     crop: float | None = None,
     init: str = "",
     weights: Sequence[str] = (),
@@ -331,8 +364,10 @@ def train(
     network : str
         ``"resnet50v2"``, ``"short-chunk:width=32"``, ``"harmonic-cnn"``, ``"cf-net"``, or
         ``"module:Class"``; see :mod:`probekit.extractors.students.zoo`.
-    objective : {"supervised", "contrastive"}
-        The task's loss; or with it the contrastive loss of lee2021, on labeled and unlabeled clips.
+    objective : {"supervised", "contrastive", "weak-labels"}
+        The task's loss; or with it the contrastive loss of lee2021, on labeled and unlabeled clips;
+        or labels of clips, learned through outputs of frames that are pooled over time. Recipes of
+        weak labels imply the latter.
     targets : str or pathlib.Path
         A table of vectors or distributions by clip id, which the network learns instead of the
         task's labels: a target file of ``probekit targets``, ``.npz``, ``.parquet`` or ``.csv``;
@@ -350,6 +385,9 @@ def train(
     unit_length : bool
         Whether vectors of targets are divided by their lengths; those of ``probekit targets cf``
         are already.
+    pooling : {"", "linear-softmax", "attention", "max", "average", "exponential"}
+        For ``weak-labels``: how outputs of frames become those of a clip; by default the network's
+        own way, or linear softmax. Networks without outputs of frames get a linear layer on each.
     unlabeled : str
         For ``contrastive``: a task, table or folder of recordings, whose labels are not read; or
         ``"train"`` for the task's own training clips.
@@ -372,10 +410,14 @@ def train(
         As for :func:`probekit.distill`.
     recipe : str
         ``"default"``, ``"won"``, ``"hung2022"``, ``"kim2018"``, ``"lee2019"``, ``"lee2021"``,
-        ``"lee2021-supervised"``; see
+        ``"lee2021-supervised"``; of weak labels ``"cmu2019"``, ``"kumar2021"``, ``"panns"``,
+        ``"self-taught"``; see
         :func:`probekit.training.schedules.get_recipe`.
-    epochs, warm_up, batch, lr : number, optional
+    epochs, warm_up, batch, lr, steps : number, optional
         Instead of the recipe's; see :func:`probekit.training.schedules.get_recipe`.
+    parts : str or pathlib.Path
+        For ``weak-labels`` with ``talnet`` or ``weanet``: folder of their log-mel spectra, made
+        there if missing; by default in the cache. Recordings may be absent once they are made.
     crop : float > 0, optional
         Length of the network's input in s; by default the network's own, or the duration of the
         longest clip if that is shorter.
@@ -450,9 +492,16 @@ def train(
     ['best', 'contrastive', 'epoch', 'fold']
     """
     check_options(seeds, fractions, device, devices, precision)
+    if recipe in schedules.WEAK_LABELS and objective == "supervised":
+        objective = "weak-labels"
     chosen = _check_objective(
         ObjectiveConfig(objective, weight, temperature, mixing, cross, separate), unlabeled
     )
+    _check_weak_options(objective, pooling, recipe)
+    if objective == "weak-labels":
+        check_alone([("--targets", bool(targets)), ("--also", bool(also))], "--objective weak-labels")
+        network, pooling = with_pooling(network, pooling)
+        chosen = replace(chosen, pooling=pooling)
     cache_folder, reports_folder = cache_root(cache), store.reports_root(reports)
     card, clips = resolve_clips(task, cache_folder, root)
     target_clips, everything = None, clips
@@ -466,8 +515,10 @@ def train(
             f"{'--loss' if loss else '--unit-length'} is for --targets; leave it out"
         )
     training_recipe = schedules.get_recipe(
-        recipe, card.metric, epochs=epochs, batch=batch, lr=lr, warm_up=warm_up
+        recipe, card.metric, epochs=epochs, batch=batch, lr=lr, warm_up=warm_up, steps=steps
     )
+    if objective == "weak-labels":
+        check_weak_labels(zoo.build_student(network, 1), training_recipe, clips)
     check_draw(draw, also)
     if also:
         check_alone([("--objective contrastive", objective != "supervised")], "--also")
@@ -483,6 +534,8 @@ def train(
         cache=cache_folder,
         crop=crop,
         reports=reports_folder,
+        levels=objective == "weak-labels",
+        parts=Path(parts) if parts else None,
         # most clips have a target: then all trainings share their audio
         stored=everything if target_clips and 2 * len(clips) >= len(everything) else None,
         progress=(lambda done, total: progress("sound", done, total, "")) if progress else None,
@@ -526,6 +579,16 @@ def train(
     return Runner(reports_folder, again, progress, warn).run_all(configs)
 
 
+def _check_weak_options(objective: str, pooling: str, recipe: str) -> None:
+    """Raise a ProbekitError if options of weak labels are given for another objective."""
+    if objective == "weak-labels":
+        return
+    if pooling:
+        raise ProbekitError(f"--pooling is for --objective weak-labels, not {objective}")
+    if recipe in schedules.WEAK_LABELS:
+        raise ProbekitError(f"recipe {recipe!r} is for --objective weak-labels, not {objective}")
+
+
 def _check_objective(objective: ObjectiveConfig, unlabeled: str) -> ObjectiveConfig:
     """Return an objective after checking the options that go with it."""
     if objective.name not in OBJECTIVES:
@@ -535,9 +598,9 @@ def _check_objective(objective: ObjectiveConfig, unlabeled: str) -> ObjectiveCon
             "--objective contrastive needs --unlabeled, a task, table or folder of recordings; or "
             f"--unlabeled {OWN_CLIPS} for the task's own training clips"
         )
-    if objective.name == "supervised" and unlabeled:
+    if objective.name != "contrastive" and unlabeled:
         raise ProbekitError(
-            "--objective supervised does not use --unlabeled; leave it out, or give --objective "
+            f"--objective {objective.name} does not use --unlabeled; leave it out, or give --objective "
             "contrastive"
         )
     for option, value in (("--weight", objective.weight), ("--temperature", objective.temperature)):

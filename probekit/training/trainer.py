@@ -19,7 +19,7 @@ from probekit.parallel import resources
 from probekit.training import losses
 from probekit.training.dataloader import Batch, TrainBatches
 from probekit.training.objectives import LABELED
-from probekit.training.optimizers import OptimizerSet
+from probekit.training.optimizers import OptimizerSet, plateau_factor
 from probekit.training.schedules import Phase
 from probekit.training.state import (
     CHECKPOINT,
@@ -150,7 +150,13 @@ class _Progress:
             self.history = TrainingHistory(saved["history"], saved["best"])
             self.best_weights, self.best_rank = saved["best_weights"], saved["rank"]
             self.optimizer, self.scaler = saved["optimizer"], saved["precision"]
-            job.objective.load_state_dict(saved["weights"])
+            _refuse_other_recipe(path, job, self.history)
+            try:
+                job.objective.load_state_dict(saved["weights"])
+            except RuntimeError as error:
+                raise DataError(
+                    f"{path}: the checkpoint of another network; delete it to train from the start"
+                ) from error
 
     def save(self, weights: State, optimizer: dict[str, Any], scaler: dict[str, Any]) -> None:
         """Write the checkpoint and the log, each atomically."""
@@ -229,6 +235,7 @@ class _Loop:
         phase = recipe.phase_at(epoch)
         if recipe.is_phase_start(epoch):
             self._start_phase(recipe.phases[phase])
+        self._follow_plateau(epoch)
         torch.manual_seed(_derive_seed(self.job.seed, epoch, self.rank))
         terms = self._train(epoch)
         term_names = [name for name in terms if not name.endswith("_score")]
@@ -360,6 +367,19 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = phase.lr
 
+    def _follow_plateau(self, epoch: int) -> None:
+        """Set the learning rate of an epoch by the validation scores of its phase so far."""
+        recipe, epochs = self.job.recipe, self.progress.history.epochs
+        if recipe.plateau is None:
+            return
+        phase = recipe.phase_at(epoch)
+        key = "valid_loss" if self.job.select == "loss" else "valid_score"
+        scores = [e[key] for e in epochs if e["phase"] == phase + 1]
+        rises = key == "valid_score" and self.job.metric.higher_is_better
+        factor = plateau_factor(recipe.plateau, scores, rises=rises)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.phases[phase].lr * factor
+
     def _make_optimizer(self, phase: Phase) -> OptimizerSet:
         recipe = self.job.recipe
         plain = [] if recipe.decays_biases else _list_biases(self.objective)
@@ -450,6 +470,22 @@ def _translate_exceptions() -> Iterator[None]:
 
 
 # ---- helpers
+
+
+def _refuse_other_recipe(path: Path, job: TrainingJob, history: TrainingHistory) -> None:
+    """Raise a DataError if the epochs of a checkpoint are not those of the recipe."""
+    for k, epoch in enumerate(history.epochs):
+        if k >= job.recipe.epochs:
+            break  # reported as finished
+        phase = job.recipe.phase_at(k)
+        most = job.recipe.phases[phase].lr
+        falls = job.recipe.plateau is not None
+        if epoch["phase"] != phase + 1 or not (epoch["lr"] == most or (falls and epoch["lr"] < most)):
+            raise DataError(
+                f"{path}: the checkpoint of another recipe: epoch {k + 1} had phase "
+                f"{epoch['phase']} and learning rate {epoch['lr']:g}, recipe {job.recipe.name!r} has "
+                f"phase {phase + 1} and {most:g}; delete it to train from the start"
+            )
 
 
 def _autocast(device: torch.device, precision: str) -> torch.autocast:

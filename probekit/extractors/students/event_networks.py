@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,11 @@ def _check(name: str, width: int, pooling: str) -> None:
     check_pooling(pooling)
 
 
+def _params(width: int, pooling: str, default: str) -> dict[str, Any]:
+    """Return the parameters of a text: the pooling is one if it is not the network's own."""
+    return {"width": width, **({"pooling": pooling} if pooling != default else {})}
+
+
 class TALNetStudent(EventNetwork):
     """TALNet (Wang, Li and Metze, 2019); ten frames of ``32 · width`` numbers a second.
 
@@ -72,7 +78,7 @@ class TALNetStudent(EventNetwork):
 
     def __init__(self, classes: int, width: int = 32, pooling: str = "linear-softmax") -> None:
         _check("talnet", width, pooling)
-        params = {"width": width, "pooling": pooling}
+        params = _params(width, pooling, "linear-softmax")
         network = talnet.Network(classes, width)
         super().__init__("talnet", params, classes, 32 * width, network)
         self.pooling = pooling
@@ -145,7 +151,7 @@ class WEANetStudent(EventNetwork):
 
     def __init__(self, classes: int, width: int = 64, pooling: str = "attention") -> None:
         _check("weanet", width, pooling)
-        params = {"width": width, "pooling": pooling}
+        params = _params(width, pooling, "attention")
         network = weanet.Network(classes, width)
         super().__init__("weanet", params, classes, 32 * width, network)
         self.pooling = pooling
