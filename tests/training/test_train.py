@@ -123,20 +123,92 @@ def test_test_clips_among_the_unlabeled_are_refused(go, workspace, corpus):
     assert "6 test clips are among the unlabeled clips" in result["provenance"]
 
 
-def test_test_clips_of_recordings_that_have_unlabeled_excerpts_are_counted():
-    """Of four test clips two are of a recording that unlabeled clips of the dataset are of, too."""
+def test_copies_of_test_clips_are_refused_and_silence_is_not(workspace, corpus, tmp_path):
+    """Unlabeled files with other names and another format, but the samples of two test clips."""
+    import soundfile
+
+    rng = np.random.default_rng(3)
+    lines = ["clip_id,path,label,split"]
+    (tmp_path / "copies").mkdir()
+    for k in range(12):
+        wave = np.round(3000 * rng.normal(size=4000)).astype(np.int16) * (k != 11)
+        soundfile.write(tmp_path / f"a{k}.wav", wave, 16000)
+        lines.append(f"a{k},a{k}.wav,{'xy'[k % 2]},{('train', 'valid', 'test')[k % 3]}")
+        if k > 3:
+            wave = rng.permutation(wave) if k in (7, 9) else wave
+            soundfile.write(tmp_path / "copies" / f"b{k}.flac", wave, 16000)
+    (tmp_path / "mine.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=r"2 test clips of mine are among its clips: 'a5', 'a8'\."):
+        train(str(tmp_path / "mine.csv"), NETWORK, unlabeled=str(tmp_path / "copies"), epochs=1,
+              root=tmp_path, cache=tmp_path / "c", reports=tmp_path / "r", **QUICK)  # fmt: skip
+
+
+@pytest.fixture
+def freesound(tmp_path, corpus):
+    """Clips of ESC-50, and slices, whole sounds and others, some of the same recordings."""
+    import shutil
+
+    paths = sorted(corpus.rglob("*.*"))[:24]
+    names = [f"{k % 5 + 1}-{100000 + k}-A-{k % 2}" for k in range(20)]
+    lines = ["clip_id,path,label,fold"]
+    for name, path in zip(names, paths, strict=False):
+        shutil.copy(path, tmp_path / f"{name}.wav")
+        lines.append(f"{name},{name}.wav,{name[-1]},{name[0]}")
+    (tmp_path / "esc.csv").write_text("\n".join(lines) + "\n")
+
+    def call(files, **options):
+        folder = tmp_path / "-".join(files)
+        folder.mkdir(exist_ok=True)
+        for file, path in zip(files, paths[20:], strict=False):
+            shutil.copy(path, folder / file)
+        places = {"root": tmp_path, "cache": tmp_path / "c", "reports": tmp_path / "r"}
+        return train(str(tmp_path / "esc.csv"), NETWORK, unlabeled=str(folder), epochs=1,
+                     folds=["1", "2"], **places, **QUICK, **options)  # fmt: skip
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("files", "ids"),
+    [
+        (["100000-3-0-0.wav", "999999-3-0-0.wav", "100006-5-1-12.wav"],  # slices of UrbanSound8K
+         "2 test clips of esc have .* in common with its clips: '1-100000-A-0', '2-100006-A-0'[.]"),
+        (["100001.wav", "7.wav", "12.wav"], "1 test clips of esc .* clips: '2-100001-A-1'[.]"),
+        (["4-100005-B-9.wav", "rain.wav", "x.wav"], "clips: '1-100005-A-1'[.]"),  # another take
+    ],
+)  # fmt: skip
+def test_excerpts_of_freesound_recordings_of_test_clips_are_refused(freesound, files, ids):
+    with pytest.raises(DataError, match=ids):
+        freesound(files)
+
+
+def test_what_only_looks_like_a_number_of_freesound_is_not_refused(freesound):
+    """Neither recordings of training folds alone, nor plain numbers beside plain numbers."""
+    (result,) = freesound(["100002-3-0-0.wav", "100003.wav", "1000011.wav", "1.wav"])
+    assert not any("Freesound" in note for note in result["provenance"])
+
+
+def test_excerpts_of_recordings_are_noted_where_they_are_allowed(freesound):
+    (result,) = freesound(["100000-3-0-0.wav", "100001.wav", "a.wav", "b.wav"], allow_overlap=True)
+    note = "2 test clips have Freesound recordings in common with unlabeled clips"
+    assert note in result["provenance"]
+
+
+def test_test_clips_of_groups_that_have_unlabeled_clips_are_counted():
+    """Of four test clips two are of a group that unlabeled clips of the dataset are of, too."""
 
     def clips(groups):
         return SimpleNamespace(column=lambda name: np.array(groups))
 
     task = SimpleNamespace(
-        card=SimpleNamespace(dataset="esc50"), clips=clips(["a", "b", "b", "", "c"])
+        card=SimpleNamespace(dataset="songs"), clips=clips(["a", "b", "b", "", "c"])
     )
     splits = [SimpleNamespace(test=np.array([0, 1])), SimpleNamespace(test=np.array([2, 3]))]
     audio = SimpleNamespace(lengths=np.array([5, 5, 0, 5]))
-    own = UnlabeledClips("esc40", clips(["b", "x", "a", ""]), audio, dataset="esc50")
+    groups = clips(["b", "x", "a", ""])
+    own = UnlabeledClips("more", groups, audio, card=SimpleNamespace(dataset="songs"))
     assert own.shared_groups(task, splits) == 2  # the clip of a has no audio
-    other = UnlabeledClips("urbansound8k", own.clips, audio, dataset="urbansound8k")
+    other = UnlabeledClips("other", groups, audio, card=SimpleNamespace(dataset="other"))
     assert other.shared_groups(task, splits) == 0  # other datasets have other names of groups
 
 

@@ -77,6 +77,16 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     )
 
 
+def freesound_ids(root: Path) -> dict[str, str]:
+    """Return numbers of Freesound recordings by clip id; Kaggle's tables have none."""
+    numbers = {}
+    for name in (_TABLE.format("curated"), _TEST):
+        if (root / name).exists():
+            for row in read_table(root / name, ("fname",)):
+                numbers[row["fname"].removesuffix(".wav")] = row.get("freesound_id", "")
+    return {clip_id: number for clip_id, number in numbers.items() if number}
+
+
 def make_standin(card: TaskCard, writer: StandInWriter) -> None:
     """Write Zenodo's layout, both training sets, with ten of the classes."""
     train, half = max(20, writer.clips // 3), max(10, writer.clips // 6)

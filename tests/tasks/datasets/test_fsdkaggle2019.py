@@ -8,6 +8,7 @@ import pytest
 
 from probekit.cards import TaskCard, load_task_card
 from probekit.errors import DataError, UnknownNameError
+from probekit.tasks.freesound import freesound_ids, of_shared_recordings
 from probekit.tasks.task import Task, load_task
 
 TASKS = ["fsdkaggle2019-curated", "fsdkaggle2019-noisy"]
@@ -110,6 +111,24 @@ def test_known_bad_clips_stay_unless_asked_otherwise(root):
     assert set(clips.clip_ids) - set(fewer.clip_ids) == set(card.known_bad)
     assert fewer.expected == len(fewer) == 9445
     assert "6 known-bad clips left out" in fewer.provenance
+
+
+def test_recordings_of_freesound_are_in_the_tables(root, shared):
+    """Of both, as they are published: recordings that clips of UrbanSound8K are of, too."""
+    task = load_task(TASKS[0])
+    numbers = freesound_ids(task.manifest(root), task.card)
+    assert len(numbers) == 4970 + 4481
+    meta = root.parent / "us8k/metadata"
+    meta.mkdir(parents=True)
+    shutil.copy(shared / "data/meta/UrbanSound8K.csv", meta)
+    slices = load_task("urbansound8k").manifest(meta.parent)
+    other = freesound_ids(slices)
+    with open(meta / "UrbanSound8K.csv", newline="") as file:  # its own column of numbers
+        rows = {row["slice_file_name"][:-4]: row["fsID"] for row in csv.DictReader(file)}
+    assert other == rows
+    common = set(numbers.values()) & set(rows.values())
+    shared_clips = of_shared_recordings(other, slices.clip_ids, numbers)
+    assert {rows[clip_id] for clip_id in shared_clips} == common and len(common) == 41 + 23
 
 
 def test_commas_separate_labels(tmp_path):
