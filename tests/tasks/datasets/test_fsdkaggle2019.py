@@ -123,7 +123,7 @@ def test_recordings_of_freesound_are_in_the_tables(root, shared):
     shutil.copy(shared / "data/meta/UrbanSound8K.csv", meta)
     slices = load_task("urbansound8k").manifest(meta.parent)
     other = freesound_ids(slices)
-    with open(meta / "UrbanSound8K.csv", newline="") as file:  # its own column of numbers
+    with (meta / "UrbanSound8K.csv").open(newline="") as file:  # its own column of numbers
         rows = {row["slice_file_name"][:-4]: row["fsID"] for row in csv.DictReader(file)}
     assert other == rows
     common = set(numbers.values()) & set(rows.values())
