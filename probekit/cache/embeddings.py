@@ -3,8 +3,9 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,27 @@ from probekit.cache import part, reader
 from probekit.cache.crops import Crops
 from probekit.cache.head import SavedHead, load_head
 from probekit.cache.index import Index, load_index
-from probekit.cache.layout import LAYOUT_FILE, load_layout
+from probekit.cache.layout import LAYOUT_FILE, Layout, load_layout
+from probekit.cards.layers import layer_names, select_layers
 from probekit.cards.schema import HOP, RESAMPLER
-from probekit.cards.selector import CACHE_KEYS, EmbeddingSelector, parse_selector
-from probekit.errors import CacheError, CardError
+from probekit.cards.selector import (
+    CACHE_KEYS,
+    HF,
+    MODEL,
+    ONNX,
+    REVISION,
+    EmbeddingSelector,
+    parse_selector,
+)
+from probekit.errors import CacheError, CardError, ProbekitError
+from probekit.utils.hashing import sha256
 from probekit.utils.suggest import did_you_mean, unknown_name_error
 
 __all__ = [
     "Embeddings",
     "describe_embeddings",
     "find_embeddings",
+    "find_layers",
     "is_outdated",
     "list_embeddings",
     "matches_selector",
@@ -129,6 +141,13 @@ class Embeddings:
     def head(self) -> SavedHead | None:
         """The network's own classifier, or None if it has none."""
         return load_head(self.folder.parent)
+
+    @cached_property
+    def layer_depths(self) -> dict[str, int | None]:
+        """Streams of the extractor's card, stored or not, with their depth if they are layers."""
+        streams = self.meta["card"].get("streams", {})
+        depths = {name: facts.get("layer") for name, facts in streams.items()}
+        return depths or dict.fromkeys(self.stream_info)
 
     @property
     def default_stream(self) -> str:
@@ -352,7 +371,8 @@ def find_embeddings(cache: Path, selector: EmbeddingSelector | str, dataset: str
     cache : pathlib.Path
         The cache root.
     selector : EmbeddingSelector or str
-        Name, and if there are several, fingerprint or parameters.
+        Name, and if there are several, fingerprint or parameters; without ``layer=``, which
+        :func:`find_layers` resolves.
     dataset : str
         Name of the dataset.
 
@@ -364,10 +384,13 @@ def find_embeddings(cache: Path, selector: EmbeddingSelector | str, dataset: str
     Raises
     ------
     CacheError
-        If none or several match, with their names; if a parameter is unknown.
+        If none or several match, with their names; if a parameter is unknown, or ``layer=`` is not
+        possible here.
     """
     if isinstance(selector, str):
         selector = parse_selector(selector)
+    if selector.layer:
+        raise _no_layer_here(cache, selector, dataset)
     entries = list_embeddings(cache)
     of_dataset = [e for e in entries if e.layout.dataset == dataset]
     named = [e for e in of_dataset if e.layout.extractor == selector.name]
@@ -393,7 +416,12 @@ def find_embeddings(cache: Path, selector: EmbeddingSelector | str, dataset: str
     if named:
         _check_parameters(selector, named)
         lines = "\n".join(f"  {e.folder.parent.name}   {describe_embeddings(e)}" for e in named)
-        raise CacheError(f"{cache}: no {selector} for {dataset}, only:\n{lines}")
+        model = selector.params.get(MODEL, "")
+        changed = model and any(_is_named(e.layout, model) for e in named)
+        hint = f"\nThe files of {model} are not those that were embedded. Extract again"
+        raise CacheError(
+            f"{cache}: no {selector} for {dataset}, only:\n{lines}{hint if changed else ''}"
+        )
     extractors = sorted({e.layout.extractor for e in of_dataset})
     datasets = sorted({e.layout.dataset for e in entries if e.layout.extractor == selector.name})
     hint = f" Available: {', '.join(extractors)}." if extractors else ""
@@ -405,9 +433,72 @@ def find_embeddings(cache: Path, selector: EmbeddingSelector | str, dataset: str
     )
 
 
+def find_layers(
+    cache: Path, selector: EmbeddingSelector, dataset: str
+) -> tuple[Embeddings, tuple[str, ...]]:
+    """Return the embeddings that a selector with ``layer=`` matches, and the streams it means.
+
+    Parameters
+    ----------
+    cache : pathlib.Path
+        The cache root.
+    selector : EmbeddingSelector
+        With ``layer``.
+    dataset : str
+        Name of the dataset.
+
+    Returns
+    -------
+    Embeddings
+        As of :func:`find_embeddings`.
+    tuple of str
+        Stored streams: one of a depth, else all layers by depth.
+
+    Raises
+    ------
+    ProbekitError
+        As of :func:`find_embeddings`; if the network has no such layer, or it is not in the cache.
+    """
+    embeddings = find_embeddings(cache, replace(selector, layer=""), dataset)
+    whole = f"{replace(selector, fingerprint='', layer='', pool=('mean',))}"
+    whole += ("," if ":" in whole else ":") + "layer=all"
+    advice = f"Extract the layers with: probekit extract -e {whole} …"
+    try:
+        streams = select_layers(selector.name, embeddings.layer_depths, selector.layer)
+    except ProbekitError as error:
+        name = selector.name
+        is_current = name not in cards.card_paths("extractors") or not any(
+            stream.layer is not None for stream in cards.load_extractor_card(name).streams.values()
+        )
+        if is_current or any(depth is not None for depth in embeddings.layer_depths.values()):
+            raise
+        raise CacheError(
+            f"{embeddings.folder}: {name} was extracted before its card stated layers. {advice}"
+        ) from error
+    missing = [name for name in streams if name not in embeddings.stream_info]
+    if missing:
+        names = layer_names(streams, embeddings.layer_depths)
+        absent = [str(n) for n, s in zip(names, streams, strict=True) if s in missing]
+        raise CacheError(
+            f"{embeddings.folder}: layer {', '.join(absent)} of {selector.name} is not in the "
+            f"cache (streams {', '.join(embeddings.stream_info)} are). {advice}"
+        )
+    return embeddings, streams
+
+
+def _no_layer_here(cache: Path, selector: EmbeddingSelector, dataset: str) -> ProbekitError:
+    """Return the error that one stream is needed, with the name of the layer's stream."""
+    hint = "evaluate and analyze layers take layer=; here write stream=NAME"
+    if selector.layer.isdigit():
+        _, (stream,) = find_layers(cache, selector, dataset)
+        hint = f"write {replace(selector, layer='', stream=stream)}"
+    return CacheError(f"{selector}: one stream is needed here; {hint}")
+
+
 def _check_parameters(selector: EmbeddingSelector, named: list[Embeddings]) -> None:
     """Raise if a parameter is none of the extractor's, in the cache or in its card."""
     known = {key for e in named for key in e.layout.identity.get("params", {})}
+    known |= {MODEL, REVISION} if selector.name == HF else set()
     if selector.name in cards.card_paths("extractors"):
         card = cards.load_extractor_card(selector.name)
         known |= {*card.parameters, *([HOP] if card.window_hop else [])}
@@ -442,6 +533,8 @@ def describe_embeddings(embeddings: Embeddings) -> str:
     words += [f"{role} {text[:23]}" for role, text in identity.get("weights", {}).items()]
     words += [identity[k] for k in ("precision",) if k in identity]
     code = identity.get("module")
+    if isinstance(code, dict) and "transformers" in code:
+        words.append(f"transformers {code['transformers']}")
     if isinstance(code, dict) and code.get("source"):
         words.append(f"code {code['source'][:8]}")
     return ", ".join(words) or "imported"
@@ -456,9 +549,53 @@ def matches_selector(embeddings: Embeddings, selector: EmbeddingSelector) -> boo
     layout = embeddings.layout
     params = {RESAMPLER: layout.identity.get(RESAMPLER), HOP: _default_hop(embeddings)}
     stored = {key: str(value).lower() for key, value in {**params, **layout.params}.items()}
+    requested = dict(selector.params)
+    if selector.name in (HF, ONNX) and not _is_model(layout, requested.pop(MODEL, "")):
+        return False
     return layout.fingerprint.startswith(selector.fingerprint) and all(
-        _same_value(stored.get(key), value.lower()) for key, value in selector.params.items()
+        _same_value(stored.get(key), value.lower()) for key, value in requested.items()
     )
+
+
+def _is_model(layout: Layout, model: str) -> bool:
+    """Return whether embeddings are those of a model: its name on the hub, or a path to it.
+
+    Where the path exists, its files must be those that were embedded.
+    """
+    path = Path(model).expanduser()
+    return not model or (_is_named(layout, model) and _is_unchanged(layout, path))
+
+
+def _is_named(layout: Layout, model: str) -> bool:
+    """Return whether a model has a name; paths go by their last part, since models may move."""
+    path = Path(model).expanduser()
+    return layout.params.get(MODEL, "") in (model, path.name, path.resolve().name)
+
+
+def _is_unchanged(layout: Layout, path: Path) -> bool:
+    """Return whether a file, or a folder's configuration and weights, are those embedded."""
+    code, weights = layout.identity.get("module", {}), layout.identity.get("weights", {})
+    embedded = {
+        path: weights.get("main", "") if path.suffix else "",
+        path / "config.json": f"sha256:{code.get('config', '')}",
+        path / "model.safetensors": weights.get("main", ""),
+    }
+    return all(
+        f"sha256:{_hash(file)}" == digest
+        for file, digest in embedded.items()
+        if digest.startswith("sha256:") and file.is_file()
+    )
+
+
+@lru_cache(maxsize=64)
+def _hash_once(path: Path, size: int, mtime_ns: int) -> str:
+    return sha256(path)
+
+
+def _hash(path: Path) -> str:
+    """Return the SHA-256 of a file, computed once as long as it does not change."""
+    stat = path.stat()
+    return _hash_once(path, stat.st_size, stat.st_mtime_ns)
 
 
 def _default_hop(embeddings: Embeddings) -> float | None:

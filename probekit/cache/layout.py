@@ -4,16 +4,19 @@ import hashlib
 import json
 import math
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from probekit.cards.selector import HF, MODEL, ONNX
 from probekit.errors import CacheError
 from probekit.utils import atomic
 
 LAYOUT_FILE = "dataset.json"
 _MAX_PART_BYTES = 256 << 20
 _MIN_PART_CLIPS, _MAX_PART_CLIPS = 64, 1024
+_MAX_MODEL = 60  # characters of a model's name in that of a folder
 _PARTS = 16  # parts of a small dataset, so that little is lost by a kill
 
 
@@ -46,6 +49,12 @@ class Layout:
     provenance: list[str]
 
     @property
+    def label(self) -> str:
+        """The extractor's name, with the model of ``hf:`` and ``onnx:``."""
+        model = self.params.get(MODEL, "") if self.extractor in (HF, ONNX) else ""
+        return f"{self.extractor}:{model}" if model else self.extractor
+
+    @property
     def params(self) -> dict[str, str]:
         """The extractor's parameters as text, as a selector has them."""
         return {
@@ -59,15 +68,21 @@ def cache_root(cache: str | Path | None = None) -> Path:
     return Path(cache or os.environ.get("PROBEKIT_CACHE") or "cache")
 
 
-def dataset_folder(cache: Path, extractor: str, fingerprint: str, dataset: str) -> Path:
+def dataset_folder(
+    cache: Path, extractor: str, fingerprint: str, dataset: str, model: str = ""
+) -> Path:
     """Return ``<cache>/<extractor>-<fingerprint[:8]>/<dataset>``, which need not exist.
+
+    The name of the model of ``hf:`` and ``onnx:`` comes after the extractor's, with a hyphen for
+    each character that a folder should not have.
 
     Raises
     ------
     CacheError
         If a name cannot be the name of a folder.
     """
-    name = f"{extractor}-{fingerprint[:8]}"
+    readable = re.sub(r"[^A-Za-z0-9._]+", "-", model).strip("-.")[:_MAX_MODEL]
+    name = "-".join([extractor, *[readable] * bool(readable), fingerprint[:8]])
     for kind, text in (("extractor", name), ("dataset", dataset)):
         if not text.strip(". ") or any(c in text for c in "/\\\0"):
             raise CacheError(f"{kind} must be a name without slashes like 'my-clips', got {text!r}")

@@ -12,6 +12,7 @@ from probekit.cache.index import Index, index_file, load_index
 from probekit.cache.layout import Layout
 from probekit.cache.manifests import all_paths, restore_manifest
 from probekit.cache.training_clips import TrainingClips
+from probekit.cards.selector import HF, MODEL, ONNX
 from probekit.errors import CacheError
 from probekit.utils import locking
 from probekit.utils.text import summarize_ids
@@ -96,7 +97,10 @@ def merge_caches(
     for path in sources:
         for source in _open_sources(path, progress):
             info = source.layout
-            folder = layout.dataset_folder(into, info.extractor, info.fingerprint, info.dataset)
+            model = info.params.get(MODEL, "") if info.extractor in (HF, ONNX) else ""
+            folder = layout.dataset_folder(
+                into, info.extractor, info.fingerprint, info.dataset, model
+            )
             groups.setdefault(folder, []).append(source)
     targets = {folder: _load_target(folder) for folder in groups}
     for folder, group in groups.items():

@@ -1,7 +1,8 @@
 """Embedding selectors: what follows ``-e``, as ``NAME[@FINGERPRINT][:key=value,…]``.
 
-``hear:MODULE`` is a module of the HEAR API, ``runs/ID`` a trained student (short for
-``student-ID``), ``A+B`` the concatenation of embeddings.
+``hear:MODULE`` is a module of the HEAR API, ``hf:ORG/NAME[@REVISION]`` or ``hf:FOLDER`` a model of
+the library transformers, ``onnx:FILE`` a network in an ONNX file, ``runs/ID`` a trained student
+(short for ``student-ID``), ``A+B`` the concatenation of embeddings.
 """
 
 import re
@@ -11,12 +12,24 @@ from probekit.errors import ProbekitError
 
 CACHE_KEYS = (
     "stream",
+    "layer",
     "pool",
 )  # keys that select from a cache instead of changing what is computed
 HEAR = "hear"  # the extractor of all modules of the HEAR API
+HF = "hf"  # the extractor of all models of the library transformers
+ONNX = "onnx"  # the extractor of all ONNX files
+MODEL, REVISION = "model", "revision"  # parameters of these two
+LAYERS = ("all", "auto", "learned")  # values of ``layer=`` besides depths
 STUDENT_PREFIX = "student-"  # of the names of trained students
 _RUN_PREFIX = "runs/"  # its short form
-_KEYLESS = {HEAR: "module"}  # names whose first parameter needs no key
+_KEYLESS = {HEAR: "module", HF: MODEL, ONNX: MODEL}  # names whose first parameter needs no key
+# what follows the name of a model, which may be a path: keys after a comma or colon
+_KEYS = r"[A-Za-z_]\w*=[^,=]+"
+_MODEL = re.compile(rf"(?P<model>.+?)(?:[:,](?P<keys>{_KEYS}(?:,{_KEYS})*))?", re.DOTALL)
+_STARTS_WITH_KEY = re.compile(r"[A-Za-z_]\w*=")
+_HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>[\w.-][\w./-]*)")
+# what a path with a plus sign was split into: no name of an extractor looks like this
+_REST_OF_PATH = re.compile(r"$|(?!hf:|onnx:|runs/)[^:]*[/\\]|[^:]*\.onnx\b")
 # a plus sign joins embeddings, unless between poolings: vggish:pool=mean+std+melstats
 _PLUS = re.compile(r"\+(?!(?:mean|std|max)(?:[+,]|$))")
 
@@ -35,6 +48,8 @@ class EmbeddingSelector:
         Parameters of the extractor, as written by the user.
     stream : str
         Name of the stream; empty: the default one.
+    layer : str
+        Depth of a layer, one of :data:`LAYERS`, or empty; not together with ``stream``.
     pool : tuple of str
         Poolings over frames, concatenated.
     has_pool : bool
@@ -47,14 +62,19 @@ class EmbeddingSelector:
     stream: str = ""
     pool: tuple[str, ...] = ("mean",)
     has_pool: bool = field(default=False, compare=False)
+    layer: str = ""
 
     def __str__(self) -> str:
         keys = dict(self.params)
         if self.stream:
             keys["stream"] = self.stream
+        if self.layer:
+            keys["layer"] = self.layer
         if self.pool != ("mean",):
             keys["pool"] = "+".join(self.pool)
         keyless = keys.pop(_KEYLESS.get(self.name, ""), "")
+        if self.name == HF and REVISION in keys:
+            keyless += f"@{keys.pop(REVISION)}"
         words = [keyless] * bool(keyless) + [f"{k}={v}" for k, v in keys.items()]
         text = self.name + (f"@{self.fingerprint}" if self.fingerprint else "")
         return text + (":" + ",".join(words) if words else "")
@@ -79,7 +99,10 @@ def parse_selector(text: str) -> EmbeddingSelector:
     name, _, fingerprint = head.partition("@")
     if name.startswith(_RUN_PREFIX):
         name = STUDENT_PREFIX + name.removeprefix(_RUN_PREFIX)
-    pieces = tail.split(",") if colon else []
+    if name in (HF, ONNX) and colon and not _STARTS_WITH_KEY.match(tail):
+        pieces = _split_model(name, tail)
+    else:
+        pieces = tail.split(",") if colon else []
     if pieces and name in _KEYLESS and "=" not in pieces[0]:
         pieces[0] = f"{_KEYLESS[name]}={pieces[0]}"
     pairs = [piece.partition("=") for piece in pieces]
@@ -89,9 +112,41 @@ def parse_selector(text: str) -> EmbeddingSelector:
         )
     params = {key.strip(): value.strip() for key, _, value in pairs}
     stream = params.pop("stream", "")
+    layer = _parse_layer(text, params.pop("layer", ""), stream)
     has_pool = "pool" in params
     pool = tuple(params.pop("pool", "mean").split("+"))
-    return EmbeddingSelector(name, fingerprint, params, stream, pool, has_pool)
+    return EmbeddingSelector(name, fingerprint, params, stream, pool, has_pool, layer)
+
+
+def _split_model(name: str, tail: str) -> list[str]:
+    """Return the model as ``model=…``, its revision, and the keys that follow."""
+    match = _MODEL.fullmatch(tail)
+    if match is None:
+        return [""]
+    model, keys = match["model"], match["keys"]
+    hub = _HUB_NAME.fullmatch(model) if name == HF else None
+    pieces = [f"{MODEL}={model}"]
+    if hub is not None:
+        pieces = [f"{MODEL}={hub['name']}", f"{REVISION}={hub['revision']}"]
+    return pieces + (keys.split(",") if keys else [])
+
+
+def _parse_layer(text: str, layer: str, stream: str) -> str:
+    """Return the value of ``layer=``, a depth without leading zeros."""
+    if not layer or layer in LAYERS:
+        value = layer
+    elif layer.isascii() and layer.isdigit():
+        value = str(int(layer))
+    else:
+        raise ProbekitError(
+            f"extractor {text!r}: layer must be a depth (0, 1, …) or one of {', '.join(LAYERS)}, "
+            f"got {layer!r}"
+        )
+    if layer and stream:
+        raise ProbekitError(
+            f"extractor {text!r}: a layer is a stream; give stream= or layer=, not both"
+        )
+    return value
 
 
 def display_name(name: str) -> str:
@@ -115,7 +170,13 @@ def parse_selectors(text: str) -> tuple[EmbeddingSelector, ...]:
     ProbekitError
         If one is not of that form, or occurs twice.
     """
-    selectors = tuple(parse_selector(piece.strip()) for piece in _PLUS.split(text))
+    pieces: list[str] = []
+    for piece in _PLUS.split(text):
+        if pieces and _REST_OF_PATH.match(piece) and pieces[-1].startswith((f"{HF}:", f"{ONNX}:")):
+            pieces[-1] += f"+{piece}"
+        else:
+            pieces.append(piece)
+    selectors = tuple(parse_selector(piece.strip()) for piece in pieces)
     if len({str(selector) for selector in selectors}) < len(selectors):
         raise ProbekitError(f"-e {text}: the same embedding twice")
     return selectors

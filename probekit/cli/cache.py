@@ -52,7 +52,7 @@ def ls(cache: options.Cache = None, json: bool = output.AsJson) -> None:
         size = sum(path.stat().st_size for path in entry.folder.glob("part-*.h5"))
         rows.append(
             {
-                "extractor": entry.layout.extractor,
+                "extractor": entry.layout.label,
                 "fingerprint": entry.layout.fingerprint[:8],
                 "dataset": entry.layout.dataset,
                 "clips": len(entry.clip_ids),

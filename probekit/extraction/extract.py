@@ -277,7 +277,7 @@ def extract(
         if note and (padding := describe_padding(estimate_plan(plan), plan)):
             note(padding)
         if begin and plan.todo:
-            begin(spec.name, plan.todo)
+            begin(spec.label, plan.todo)
         _save_training_clips(plan)
         summaries.append(_run(plan, config, progress))
     notes = list(clips.provenance)
@@ -300,7 +300,7 @@ def _summarize(plan: Plan, config: ExecutorConfig) -> Summary:
     """Return the summary of a plan before anything is done."""
     number, total = config.share
     return Summary(
-        plan.spec.name,
+        plan.spec.label,
         plan.spec.fingerprint,
         plan.folder,
         plan.total,
@@ -332,7 +332,7 @@ def _run(plan: Plan, config: ExecutorConfig, progress: Progress | None) -> Summa
 
     def tick(clips: int, seconds: float, failures: int) -> None:
         if progress:
-            progress(plan.spec.name, clips, seconds, failures)
+            progress(plan.spec.label, clips, seconds, failures)
 
     start = perf_counter()
     for result in executor.run_parts(plan.jobs, config, tick):

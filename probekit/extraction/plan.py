@@ -202,7 +202,7 @@ def make_plan(
     DataError
         If nothing is cached and no recording exists.
     """
-    folder = layout.dataset_folder(cache, spec.name, spec.fingerprint, dataset)
+    folder = layout.dataset_folder(cache, spec.name, spec.fingerprint, dataset, spec.model)
     requested = Layout(
         extractor=spec.name,
         fingerprint=spec.fingerprint,

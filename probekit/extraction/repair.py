@@ -12,7 +12,7 @@ from probekit.cache.head import HEAD_FILE
 from probekit.cache.index import load_index, load_saved_index
 from probekit.cache.layout import Layout
 from probekit.cache.manifests import all_manifests, is_readable
-from probekit.cards.selector import HEAR, STUDENT_PREFIX, EmbeddingSelector
+from probekit.cards.selector import HEAR, HF, ONNX, STUDENT_PREFIX, EmbeddingSelector
 from probekit.data.manifest import Manifest
 from probekit.errors import CacheError
 from probekit.extraction import executor
@@ -293,7 +293,7 @@ def _recorded_seeds(
             seeds[f"{name}.{role}"] = identity.split()[0]
         elif (
             f"{name}.{role}" not in overrides
-            and name != HEAR
+            and name not in (HEAR, HF, ONNX)
             and not name.startswith(STUDENT_PREFIX)
         ):
             files = cards.load_extractor_card(name).weights

@@ -419,4 +419,5 @@ def _provenance(extractor: Extractor) -> dict[str, str]:
         "python": platform.python_version(),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         **{name: version(name) for name in libraries},
+        **extractor.runtime(),
     }

@@ -163,6 +163,10 @@ class Extractor(nn.Module):
         """
         raise NotImplementedError
 
+    def runtime(self) -> dict[str, str]:
+        """Return versions and settings of further libraries that compute it, for provenance."""
+        return {}
+
     @property
     def sample_rate(self) -> int:
         """Sample rate of the waveforms that it takes, in Hz."""

@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from probekit import cards
 from probekit.cards import ExtractorCard, Params
+from probekit.cards.layers import select_layers
 from probekit.cards.schema import HOP, RESAMPLER
-from probekit.cards.selector import HEAR, STUDENT_PREFIX, parse_selector
+from probekit.cards.selector import (
+    HEAR,
+    HF,
+    MODEL,
+    ONNX,
+    REVISION,
+    STUDENT_PREFIX,
+    parse_selector,
+)
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors import networks
 from probekit.extractors.pooling import POOLINGS
@@ -54,9 +63,10 @@ class Spec:
     code : dict
         What else decides the values. For a user's code: its name and the hash of its source; of
         the HEAR API also its distribution's version and its sizes. For a trained student: what
-        builds it.
+        builds it. For ``hf:`` and ``onnx:``: hashes of its files, and the library's version.
     file : pathlib.Path or None
-        The Python file that the card names, if it names one.
+        The Python file that the card names, if it names one; the configuration of ``hf:``, the
+        file of ``onnx:``.
     """
 
     card: ExtractorCard
@@ -71,6 +81,16 @@ class Spec:
     def name(self) -> str:
         """The extractor's name."""
         return self.card.name
+
+    @property
+    def model(self) -> str:
+        """Name of the model of ``hf:`` and ``onnx:``; empty for other extractors."""
+        return str(self.params[MODEL]) if self.name in (HF, ONNX) else ""
+
+    @property
+    def label(self) -> str:
+        """The extractor's name, with the model of ``hf:`` and ``onnx:``."""
+        return f"{self.name}:{self.model}" if self.model else self.name
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -127,8 +147,9 @@ def resolve_spec(
     ----------
     text : str
         ``NAME`` or ``NAME:parameter=value,…``; ``stream=`` may be among them. ``hear:MODULE`` for
-        a module of the HEAR API, which is imported and loaded. ``runs/ID`` for a student trained
-        by probekit.
+        a module of the HEAR API, which is imported and loaded. ``hf:ORG/NAME[@REVISION]`` or
+        ``hf:FOLDER`` for a model of transformers, ``onnx:FILE`` for a network in an ONNX file.
+        ``runs/ID`` for a student trained by probekit.
     weights : dict of str to str, optional
         ``extractor.file`` to a path or ``random:SEED``; from
         :func:`probekit.extractors.weights.source.parse_overrides`.
@@ -157,18 +178,30 @@ def resolve_spec(
     overrides = weights or {}
     sources: dict[str, WeightsSource] | None = None
     code: dict[str, Any] = {}
-    if selector.name == HEAR:
+    file: Path | None = None
+    values = selector.params
+    if selector.name in (HF, ONNX):
+        from probekit.extractors.adapters import hf_model, onnx_model
+
+        describe = {HF: hf_model.describe_model, ONNX: onnx_model.describe_network}
+        card, sources, code, file = describe[selector.name](values, overrides)
+        values = {key: text for key, text in values.items() if key not in (MODEL, REVISION)}
+    elif selector.name == HEAR:
         from probekit.extractors.adapters import hear_module
 
-        card, sources, code = hear_module.describe_module(selector.params, overrides)
+        card, sources, code = hear_module.describe_module(values, overrides)
     elif selector.name.startswith(STUDENT_PREFIX):
         from probekit.extractors.students.card import describe_student
 
         card, sources, code = describe_student(selector.name, overrides, reports)
     else:
         card = cards.load_extractor_card(selector.name)
-    params = parse_parameters(card, selector.params)
-    requested = list(streams or [selector.stream or card.default_stream])
+    params = parse_parameters(card, values)
+    requested = list(streams or ())
+    if selector.layer:
+        depths = {name: stream.layer for name, stream in card.streams.items()}
+        requested += select_layers(card.name, depths, selector.layer)
+    requested = requested or [selector.stream or card.default_stream]
     for name in requested:
         if name not in card.streams:
             raise unknown_name_error(f"stream of {card.name}", name, card.streams)
@@ -181,7 +214,7 @@ def resolve_spec(
             for role, facts in required_weights(card, params, stream_names).items()
         }
     card = card.with_parameters(params)
-    spec = Spec(card, params, stream_names, precision, sources, code)
+    spec = Spec(card, params, stream_names, precision, sources, code, file)
     if not code:
         spec = _add_code(spec, note)
     if not spec.fingerprint.startswith(selector.fingerprint):
@@ -223,6 +256,15 @@ def build_extractor(spec: Spec, device: "torch.device | str" = "cpu") -> "Extrac
 
         extractor: Extractor = hear_module.build_hear_extractor(
             spec.card, spec.params, spec.streams, spec.sources
+        )
+        extractor.precision = precision
+    elif spec.name in (HF, ONNX):
+        from probekit.extractors.adapters import hf_model, onnx_model
+
+        assert spec.file is not None
+        build = {HF: hf_model.build_hf_extractor, ONNX: onnx_model.build_onnx_extractor}
+        extractor = build[spec.name](
+            spec.card, spec.params, spec.streams, spec.sources, spec.code, spec.file
         )
         extractor.precision = precision
     else:

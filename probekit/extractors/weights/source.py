@@ -13,6 +13,10 @@ from probekit import cards
 from probekit.cards import ExtractorCard, Params, WeightsFile
 from probekit.cards.selector import (
     HEAR,
+    HF,
+    MODEL,
+    ONNX,
+    REVISION,
     STUDENT_PREFIX,
     EmbeddingSelector,
     display_name,
@@ -231,7 +235,7 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, str]:
     """
     overrides: dict[str, str] = {}
     for text in texts:
-        key, equals, value = text.partition("=")
+        key, equals, value = _split_option(text)
         if not (key and equals and value):
             raise ProbekitError(f"--weights must be NAME=PATH or NAME=random:SEED, got {text!r}")
         overrides[key if "." in key else f"{key}.{MAIN}"] = value
@@ -269,7 +273,7 @@ def validate_overrides(
         name: files for text in extractors for name, files in _roles(parse_selector(text)).items()
     }
     for text in texts:
-        key = text.partition("=")[0]
+        key = _split_option(text)[0]
         name, role = _split_key(key)
         if name == HEAR and any(extractor.startswith(HEAR) for extractor in roles):
             continue  # without a module: reported by name when it is loaded
@@ -293,6 +297,13 @@ def validate_overrides(
 def _roles(selector: EmbeddingSelector) -> dict[str, set[str]]:
     """Return the names of an extractor in ``--weights``, each with its weights files."""
     name = selector.name
+    if name in (HF, ONNX):
+        plain = {key: value for key, value in selector.params.items() if key in (MODEL, REVISION)}
+        without = EmbeddingSelector(name, params={MODEL: plain.get(MODEL, "")})
+        return {
+            text: {MAIN}
+            for text in (name, str(without), str(EmbeddingSelector(name, params=plain)))
+        }
     if name == HEAR:
         return {f"{HEAR}:{selector.params.get('module', '')}": {MAIN}}
     if name.startswith(STUDENT_PREFIX):  # its weights are part of it
@@ -300,9 +311,17 @@ def _roles(selector: EmbeddingSelector) -> dict[str, set[str]]:
     return {name: {key.partition("/")[0] for key in cards.load_extractor_card(name).weights}}
 
 
+def _split_option(text: str) -> tuple[str, str, str]:
+    """Return key, ``=`` and value of an option; a model's path may hold an ``=``."""
+    if text.startswith((f"{HF}:", f"{ONNX}:")):
+        key, equals, value = text.rpartition("=")
+        return key, equals, value
+    return text.partition("=")
+
+
 def _split_key(key: str) -> tuple[str, str]:
     """Return extractor and file of an option; the dots of a module's name belong to the name."""
-    if key.startswith(f"{HEAR}:"):
+    if key.startswith((f"{HEAR}:", f"{HF}:", f"{ONNX}:")):
         return key.removesuffix(f".{MAIN}"), MAIN
     name, _, role = key.partition(".")
     return name, role or MAIN
