@@ -210,6 +210,8 @@ def _select_extractor(path: str, extractor: str) -> tuple[EmbeddingSelector, car
         )
     selector = parse_selector(text)
     card = cards.load_extractor_card(selector.name)
+    if selector.layer:
+        raise ProbekitError(f"{text}: a HEAR model has one stream; write stream= for layer=")
     if card.sample_rate not in RATES:
         raise ProbekitError(
             f"sample rate of a HEAR model must be one of {', '.join(map(str, RATES))} Hz, got "

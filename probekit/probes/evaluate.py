@@ -12,8 +12,8 @@ from probekit.errors import ProbekitError
 from probekit.parallel import resources
 from probekit.parallel.dask import connect
 from probekit.parallel.pool import parallel_map
-from probekit.probes import pretrained_head
-from probekit.probes.features import find_features
+from probekit.probes import layer_choice, pretrained_head
+from probekit.probes.features import expand_layers, find_features
 from probekit.probes.presets import apply_preset
 from probekit.probes.pretrained_head import Head
 from probekit.probes.probe_run import ProbeRun
@@ -62,6 +62,8 @@ def evaluate(
     extractors : str or sequence of str
         Embeddings in the cache: ``"vggish"``, ``"vggish:stream=prerelu,pool=mean+std"``,
         ``"vggish@1a2b3c4d"``; ``"vggish+melstats"`` joins two, for the clips that both have.
+        ``"convnet:layer=3"`` is a layer, ``layer=all`` a run for each; with ``layer=auto`` the layer
+        is selected like other settings, with ``layer=learned`` a linear probe weights all layers.
     cache : str or pathlib.Path, optional
         Cache root; by default ``PROBEKIT_CACHE``, else ``cache``.
     root : str or pathlib.Path, optional
@@ -224,11 +226,14 @@ class _Request:
         card, clips = resolve_clips(task, cache, root)
         check_repeats(card.protocol, card.name, self.repeats)
         runs = []
-        for text in selectors:
+        expanded = [t for text in selectors for t in expand_layers(cache, text, card.dataset)]
+        for text in expanded:
             selector, preset = apply_preset(self.preset, text)
             name = preset.probe if self.preset else self.probe
             probe = get_probe(name, solver=self.solver, device=self.device, grid=self.grid)
-            features = find_features(cache, selector, card.dataset, clips)
+            features = find_features(cache, selector, card.dataset, clips, several_layers=True)
+            if features.layer:
+                probe = layer_choice.wrap_probe(probe, features)
             if isinstance(probe, Head):
                 features = pretrained_head.restrict_stream(features)
             check_metrics(card, features.clips)

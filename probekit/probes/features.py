@@ -13,7 +13,8 @@ from probekit._typing import Array
 from probekit.audio.downmix import CANCELLATION
 from probekit.audio.segment import TRUNCATED
 from probekit.cache import training_clips
-from probekit.cache.embeddings import Embeddings, find_embeddings
+from probekit.cache.embeddings import Embeddings, find_embeddings, find_layers
+from probekit.cards.layers import layer_names
 from probekit.cards.selector import EmbeddingSelector, parse_selectors
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
@@ -59,6 +60,10 @@ class CachedRows:
         ]
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
+    def member(self, index: int) -> "CachedRows":
+        """Return the rows of one of the joined embeddings."""
+        return CachedRows([self.members[index]], self.clip_ids)
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a worker, which opens the caches itself."""
         members = [(embeddings.folder, stream, pool) for embeddings, stream, pool in self.members]
@@ -87,17 +92,36 @@ class Features:
         All clips of the task.
     missing : dict of str to str
         Clips without an embedding, with the reason.
+    layer : {"", "auto", "learned"}
+        How the probe uses the members, which are the layers of one network by depth; empty if it
+        simply joins them.
     """
 
     members: tuple[tuple[EmbeddingSelector, Embeddings], ...]
     clips: Manifest
     all_clips: Manifest
     missing: dict[str, str]
+    layer: str = ""
 
     @property
     def label(self) -> str:
         """Display label: names, parameters, streams and poolings, without fingerprints."""
+        if self.layer:
+            selector, _ = self.members[0]
+            return str(replace(selector, fingerprint="", stream="", layer=self.layer))
         return "+".join(str(replace(selector, fingerprint="")) for selector, _ in self.members)
+
+    @property
+    def layers(self) -> list[int | str]:
+        """Depth of each member where they are :attr:`layer`s, or its stream where depths repeat."""
+        _, embeddings = self.members[0]
+        streams = tuple(selector.stream for selector, _ in self.members)
+        return layer_names(streams, embeddings.layer_depths)
+
+    @property
+    def widths(self) -> list[int]:
+        """Number of features of each member."""
+        return [source["dim"] for source in self.sources]
 
     @property
     def expected(self) -> int:
@@ -214,7 +238,35 @@ class Features:
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
 
-def find_features(cache: Path, selectors: str, dataset: str, clips: Manifest) -> Features:
+def expand_layers(cache: Path, selectors: str, dataset: str) -> list[str]:
+    """Return the selector of each layer of a network for ``layer=all``, by depth; else the same.
+
+    Raises
+    ------
+    ProbekitError
+        If the network has no layers, one is not in the cache, or the network is one of several
+        that are joined.
+    """
+    members = parse_selectors(selectors)
+    if not any(member.layer == "all" for member in members):
+        return [selectors]
+    if len(members) > 1:
+        raise _joined_error(selectors)
+    [member] = members
+    _, streams = find_layers(cache, member, dataset)
+    return [str(replace(member, layer="", stream=stream)) for stream in streams]
+
+
+def _joined_error(selectors: str) -> DataError:
+    return DataError(
+        f"-e {selectors}: layer=all, auto and learned are for one network alone; join one of its "
+        "layers by its depth, such as layer=3"
+    )
+
+
+def find_features(
+    cache: Path, selectors: str, dataset: str, clips: Manifest, *, several_layers: bool = False
+) -> Features:
     """Find embeddings in the cache, and the clips that all of them have.
 
     Parameters
@@ -227,6 +279,8 @@ def find_features(cache: Path, selectors: str, dataset: str, clips: Manifest) ->
         Name of the dataset.
     clips : Manifest
         The task's clips.
+    several_layers : bool
+        Whether the caller can use ``layer=auto`` and ``layer=learned``, whose layers are joined.
 
     Returns
     -------
@@ -238,8 +292,21 @@ def find_features(cache: Path, selectors: str, dataset: str, clips: Manifest) ->
     ProbekitError
         If an embedding is not in the cache, or no clip has one.
     """
-    members = [(s, find_embeddings(cache, s, dataset)) for s in parse_selectors(selectors)]
-    return load_features(members, clips)
+    members, choice = [], ""
+    parsed = parse_selectors(selectors)
+    for selector in parsed:
+        if not selector.layer:
+            members.append((selector, find_embeddings(cache, selector, dataset)))
+            continue
+        if not selector.layer.isdigit():
+            if len(parsed) > 1:
+                raise _joined_error(selectors)
+            if not several_layers or selector.layer == "all":
+                raise DataError(f"-e {selectors}: one layer is needed here, such as layer=3")
+            choice = selector.layer
+        embeddings, streams = find_layers(cache, selector, dataset)
+        members += [(replace(selector, layer="", stream=name), embeddings) for name in streams]
+    return replace(load_features(members, clips), layer=choice)
 
 
 def load_features(members: list[tuple[EmbeddingSelector, Embeddings]], clips: Manifest) -> Features:

@@ -171,14 +171,13 @@ class PathSearch:
         add: AddFits,
     ) -> list[list[Fit]]:
         """Fit every C on every pair, up to where the path ends."""
-        held_out = sum(len(rows) for _, rows in pairs)
         higher, values = context.metric.higher_is_better, [settings["C"] for settings in grid]
 
         def go_on(probes: list[FittedLinear]) -> bool:
             curve = add([_as_fit(probe) for probe in probes])
             return not path_ends(curve, values, higher)
 
-        may_end = held_out >= _FEW_HELD_OUT and not self.full
+        may_end = enough_held_out(pairs) and not self.full
         return self._fit(context, [rows for rows, _ in pairs], grid, go_on if may_end else None)
 
     def refit(
@@ -208,6 +207,11 @@ class PathSearch:
             go_on=go_on,
         )
         return [[_as_fit(probe) for probe in path] for path in paths]
+
+
+def enough_held_out(pairs: Sequence[Pair]) -> bool:
+    """Tell whether enough clips are held out for a path of C to end early."""
+    return sum(len(rows) for _, rows in pairs) >= _FEW_HELD_OUT
 
 
 def path_ends(curve: Sequence[float], values: Sequence[float], higher: bool) -> bool:

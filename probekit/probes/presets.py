@@ -41,7 +41,8 @@ class Preset:
             return selector
         [member] = members
         pool = member.pool if "pool=" in selector else self.pool
-        return str(replace(member, stream=member.stream or self.stream, pool=pool))
+        stream = member.stream if member.layer else member.stream or self.stream
+        return str(replace(member, stream=stream, pool=pool))
 
 
 def load_preset(paper: str, selector: str) -> Preset:

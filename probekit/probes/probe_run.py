@@ -17,6 +17,7 @@ from probekit.metrics.metrics import Metric
 from probekit.probes import linear, pretrained_head, transforms
 from probekit.probes.base import FitContext, FittedProbe, Probe, SelectedModel
 from probekit.probes.features import Features
+from probekit.probes.layer_choice import LayerChoice
 from probekit.scores import result_builder, scoring, store
 from probekit.scores.store import Fold, Result, Source
 from probekit.tasks import leakage
@@ -95,7 +96,8 @@ class ProbeRun:
     @property
     def out_of_core(self) -> bool:
         """Whether features are read block by block: they are large, and the probe supports it."""
-        supported = isinstance(self.probe, linear.Linear) and self.steps == transforms.STANDARD
+        probe = self.probe.inner if isinstance(self.probe, LayerChoice) else self.probe
+        supported = isinstance(probe, linear.Linear) and self.steps == transforms.STANDARD
         return supported and self.features.out_of_core
 
     def compute(
@@ -203,6 +205,7 @@ class ProbeRun:
                 "fits": sum(model.fits for model in models),
                 "unconverged": sum(model.unconverged for model in models),
                 "unconverged_final": unconverged,
+                **_layer_weights(models),
             },
             expected=self.features.expected,
             missing=self.features.missing,
@@ -269,7 +272,7 @@ class ProbeRun:
             score=score,
             params=model.params,
             at_edge=model.at_edge,
-            curve=model.curve,
+            curve=[_finite_or_none(score) for score in model.curve],
             selected_on=model.selected_on,
             selected_score=_finite_or_none(model.selected_score),
             converged=model.converged,
@@ -324,6 +327,16 @@ def _compared_notes(sources: Sequence[Source], dataset: str) -> list[str]:
 
 def _score(probe: FittedProbe, features: Array) -> tuple[Array, Array | None]:
     return probe.scores(features), probe.predictions(features)
+
+
+def _layer_weights(models: list[SelectedModel]) -> dict[str, Any]:
+    """Return the mean over the folds of learned weights of layers, by depth, if there are any."""
+    arrays = [model.probe.arrays() for model in models]
+    if "layer_weights" not in arrays[0]:
+        return {}
+    means = np.mean([each["layer_weights"] for each in arrays], axis=0)
+    names = [str(name) for name in arrays[0]["layers"]]
+    return {"layer_weights": {n: float(w) for n, w in zip(names, means, strict=True)}}
 
 
 def _weights(splits: list[Split], models: list[SelectedModel]) -> dict[str, Array]:

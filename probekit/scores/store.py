@@ -59,7 +59,7 @@ class Fold(TypedDict):
     score: float
     params: dict[str, Any]  # the settings that were chosen; empty where there was no choice
     at_edge: bool  # they are at an end of their range
-    curve: list[float]  # the metric on held-out clips, for each entry of the grid
+    curve: list[float | None]  # the metric on held-out clips, for each entry of the grid
     selected_on: str
     selected_score: float | None  # that of the chosen settings on those clips, before a refit
     converged: bool  # of the final fit

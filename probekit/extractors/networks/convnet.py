@@ -114,9 +114,9 @@ class Convnet(CroppedExtractor):
     def embed(self, features: Tensor) -> Outputs:
         """Run the network."""
         maps, max5 = self.network(features)
-        outputs = {"max5": max5}
-        if "layers" in self.stream_names:
-            outputs["layers"] = torch.cat([x.mean((2, 3)) for x in maps], 1)
+        means = [x.mean((2, 3)) for x in maps]
+        outputs = {"max5": max5, "layers": torch.cat(means, 1)}
+        outputs |= {f"block{i}": mean for i, mean in enumerate(means, start=1)}
         if "frames" in self.stream_names:
             outputs["frames"] = torch.cat([_steps(x.mean(2)) for x in maps], 1).transpose(1, 2)
         return {name: outputs[name] for name in self.stream_names}

@@ -7,6 +7,7 @@ from typing import Any
 
 from probekit import cards
 from probekit.cards import ExtractorCard, WeightsFile
+from probekit.cards.layers import select_layers
 from probekit.cards.selector import parse_selector
 from probekit.errors import WeightsError
 from probekit.extractors import load
@@ -134,11 +135,14 @@ def select_files(text: str) -> list[tuple[ExtractorCard, str, WeightsFile]]:
     """
     selector = parse_selector(text)
     card = cards.load_extractor_card(selector.name)
-    if not (selector.params or selector.stream):
+    if not (selector.params or selector.stream or selector.layer):
         return [(card, role, facts) for role, facts in card.weights.items()]
     if selector.stream and selector.stream not in card.streams:
         raise unknown_name_error(f"stream of {card.name}", selector.stream, card.streams)
     streams = (selector.stream,) if selector.stream else tuple(card.streams)
+    if selector.layer:
+        depths = {name: stream.layer for name, stream in card.streams.items()}
+        streams = select_layers(card.name, depths, selector.layer)
     params = load.parse_parameters(card, selector.params)
     required = source.required_weights(card, params, streams).values()
     return [(card, role, facts) for role, facts in card.weights.items() if facts in required]
