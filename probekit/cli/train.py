@@ -110,8 +110,8 @@ def train(
         str,
         typer.Option(
             help="default (with --targets: lee2019); lee2021 (with contrastive); "
-            "lee2021-supervised; kim2018; won; hung2022; of weak labels: cmu2019, kumar2021, panns, "
-            "self-taught."
+            "lee2021-supervised; kim2018; won; hung2022; of weak labels: cmu2019, kumar2021, "
+            "panns, self-taught."
         ),
     ] = "default",
     epochs: Annotated[

@@ -33,6 +33,7 @@ from probekit.extractors.weights.source import (
     required_weights,
     resolve_weights,
 )
+from probekit.extractors.weights.trained_files import describe_trained, with_bundled_roles
 from probekit.utils.suggest import unknown_name_error
 
 if TYPE_CHECKING:
@@ -209,10 +210,13 @@ def resolve_spec(
     if selector.has_pool:
         _check_pooling(card, selector.pool, stream_names)
     if sources is None:
+        required = required_weights(card, params, stream_names)
+        chosen = with_bundled_roles(card, overrides, required) if required else overrides
         sources = {
-            role: resolve_weights(card, role, facts, overrides.get(f"{card.name}.{role}"))
-            for role, facts in required_weights(card, params, stream_names).items()
+            role: resolve_weights(card, role, facts, chosen.get(f"{card.name}.{role}"))
+            for role, facts in required.items()
         }
+        card = describe_trained(card, sources)
     card = card.with_parameters(params)
     spec = Spec(card, params, stream_names, precision, sources, code, file)
     if not code:

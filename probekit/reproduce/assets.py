@@ -10,7 +10,8 @@ from probekit.cards.selector import EmbeddingSelector, parse_selector, parse_sel
 from probekit.errors import CacheError, ProbekitError
 from probekit.extraction.extract import Progress, extract
 from probekit.extractors import load
-from probekit.extractors.weights import inventory, source
+from probekit.extractors.students.card import find_official_weights
+from probekit.extractors.weights import inventory, source, trained_files
 from probekit.tasks.task_clips import resolve_clips
 
 
@@ -44,6 +45,7 @@ class Assets:
 
     def __post_init__(self) -> None:
         self._fingerprints: dict[tuple[str, str], str] = {}  # of what was extracted
+        self._trained: dict[str, tuple[str, ...]] = {}
 
     def root(self, task: str) -> Path | None:
         """Return the folder of a task or of its dataset; None if unknown."""
@@ -75,8 +77,19 @@ class Assets:
 
     def weights_of(self, extractor: str) -> tuple[str, ...]:
         """Return those of :attr:`weights` that are of an extractor, a name or selector."""
-        name = extractor.partition(":")[0]
-        return tuple(w for w in self.weights if w.partition("=")[0].partition(".")[0] == name)
+        name = extractor.partition(":")[0].partition("@")[0]
+        named = tuple(w for w in self.weights if w.partition("=")[0].partition(".")[0] == name)
+        return named or self._trained_weights(name)
+
+    def _trained_weights(self, name: str) -> tuple[str, ...]:
+        """Return the weights of a network that was trained here, where the official are missing."""
+        if name not in self._trained:
+            self._trained[name] = ()
+            path = find_official_weights(name, self.reports)
+            statuses = inventory.list_weights([name]) if path else []
+            if not any(status.present for status in statuses if status.role == source.MAIN):
+                self._trained[name] = (f"{name}={path}",) if path else ()
+        return self._trained[name]
 
     def missing(self, task: str, text: str, *, init: str = "", audio: bool = False) -> list[str]:
         """Say what a score needs that is missing, and how to get it; nothing is downloaded.
@@ -170,11 +183,14 @@ class Assets:
         name = selector.name
         if name not in cards.card_paths("extractors"):
             return []
-        overrides = source.parse_overrides(self.weights_of(name))
         card, messages = cards.load_extractor_card(name), []
         streams = (selector.stream or card.default_stream,)
         params = load.parse_parameters(card, selector.params)
-        required = source.required_weights(card, params, streams).values()
+        files = source.required_weights(card, params, streams)
+        overrides = source.parse_overrides(self.weights_of(name))
+        if overrides:
+            overrides = trained_files.with_bundled_roles(card, overrides, files)
+        required = files.values()
         for status in inventory.list_weights([name]):
             role, facts = status.role.partition("/")[0], card.weights[status.role]
             if status.present or f"{name}.{role}" in overrides or facts not in required:

@@ -98,6 +98,6 @@ def refuse_unlabeled(clip_ids: Sequence[str], targets: Array, recipe: str) -> No
         names = summarize_ids([clip_ids[row] for row in empty], 3)
         raise DataError(
             f"{len(empty):,} of {len(targets):,} training clips have no label, such as {names}; "
-            f"recipe {recipe!r} reads clips by their classes, and would never read these. Leave them "
-            "out, or take a recipe that reads every clip once (--recipe default)"
+            f"recipe {recipe!r} reads clips by their classes, and would never read these. Leave "
+            "them out, or take a recipe that reads every clip once (--recipe default)"
         )

@@ -18,7 +18,7 @@ from probekit.metrics.metrics import Metric
 from probekit.scores import result_builder, scoring
 from probekit.scores.store import Fold, Result
 from probekit.tasks.splits import Split
-from probekit.training import dataloader, run_folder, trainer
+from probekit.training import dataloader, run_folder, trainer, weights_card
 from probekit.training.run_config import RunConfig, is_metric_defined
 from probekit.training.state import TrainingHistory, TrainingJob
 
@@ -186,6 +186,12 @@ def train_fold(
         raise DataError(f"{task.card.name}, split {split.name!r}: scores are not finite")
     result = FoldResult(history, scores, job.select, *_count_parameters(job, student))
     if config.saves_extractor:
+        notes = config.persistent_notes([history])
+        if config.is_weakly_labeled:
+            card = weights_card.describe_training(config, split, history, scores)
+            weights_card.save_official_weights(folder, student, card)
+            run_folder.save_training_card(folder, card)
+            notes = [card["note"]]
         run_folder.save_extractor(
             folder,
             student,
@@ -194,7 +200,7 @@ def train_fold(
             crop=config.crop,
             description=f"{task.network}, {config.label}, {task.card.name}",
             run=config.id,
-            provenance=config.persistent_notes([history]),
+            provenance=notes,
             origin={
                 "task": task.card.name,
                 "dataset": task.card.dataset,

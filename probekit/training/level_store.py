@@ -1,7 +1,7 @@
 """Log-mel spectra of a task's clips in parts of float16, made once, for random access.
 
-Where several epochs read millions of clips, decoding and spectra would cost more than the network. A
-part is one file of spectra and a table beside it with their places and a digest, which is written
+Where several epochs read millions of clips, decoding and spectra would cost more than the network.
+A part is one file of spectra and a table beside it with their places and a digest, which is written
 last: an interrupted build goes on with the parts that are missing.
 """
 
@@ -68,10 +68,10 @@ class _Part:
 
 
 class LevelStore:
-    """Spectra of many clips in the place of an :class:`~probekit.training.audio_store.AudioStore`.
+    """Spectra of many clips in place of an :class:`~probekit.training.audio_store.AudioStore`.
 
-    Use :meth:`open`. Lengths and starts are in samples of the waveforms, so that whoever reads crops
-    need not know which of the two it is.
+    Use :meth:`open`. Lengths and starts are in samples of the waveforms, so that whoever reads
+    crops need not know which of the two it is.
 
     Attributes
     ----------
@@ -298,7 +298,9 @@ class _Builder:
             stored = json.loads(path.read_text(encoding="utf-8"))
             old, version = stored["frontend"], stored["version"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: damaged; delete the folder to make its parts again") from error
+            raise DataError(
+                f"{path}: damaged; delete the folder to make its parts again"
+            ) from error
         if (old, version) != (self.grid.frontend, _VERSION):
             raise DataError(
                 f"{self.folder}: parts of another front-end: {old!r} (format {version}), but "
@@ -307,8 +309,8 @@ class _Builder:
             )
         if stored["clips"] != facts["clips"]:
             raise DataError(
-                f"{self.folder}: parts of {stored['n_clips']:,} clips of {stored['dataset']}, not of "
-                f"the {len(self.clips):,} clips of {self.clips.name}. Choose another folder with "
+                f"{self.folder}: parts of {stored['n_clips']:,} clips of {stored['dataset']}, not "
+                f"of the {len(self.clips):,} clips of {self.clips.name}. Choose another folder with "
                 "--parts, or delete it"
             )
 

@@ -142,6 +142,11 @@ class RunConfig:
         return None
 
     @property
+    def is_weakly_labeled(self) -> bool:
+        """Whether the network learns from labels of clips, through outputs of frames."""
+        return False
+
+    @property
     def saves_extractor(self) -> bool:
         """Whether the trained network is an extractor."""
         return True

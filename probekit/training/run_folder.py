@@ -19,6 +19,7 @@ from probekit.training.state import LOG
 from probekit.utils import atomic, locking
 from probekit.utils.text import slug
 
+TRAINING_CARD = "training.json"  # of weak labels: data, counts, scores
 STARTED = "run.json"  # beside the checkpoint of an unfinished run: its settings
 _MAX_DIFFERENCES = 3  # of runs that may have been meant to be one
 _HASH = re.compile(r"[0-9a-f]{16,}")
@@ -172,6 +173,12 @@ def save_extractor(
         caveat="; ".join(provenance),
         origin={**origin, **counts},
     )
+
+
+def save_training_card(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write what a network was trained on, and its scores."""
+    content = json.dumps(facts, ensure_ascii=False, indent=1)
+    atomic.atomic_write_text(folder / TRAINING_CARD, content + "\n")
 
 
 def find_similar_interrupted_run(

@@ -265,15 +265,16 @@ def get_recipe(
     ``kim2018`` has 200 epochs of Adam at 1e-3 for each target, batches of 64, an L2 penalty of 1e-5
     on all weights but biases, and no validation: the last epoch is used.
 
-    Recipes of weak labels draw one clip of each class in turn, and validate every 1,000 steps (2,000
-    of ``panns``), here called an epoch; the one with the best metric is used. ``cmu2019`` is
+    Recipes of weak labels draw one clip of each class in turn, and validate every 1,000 steps
+    (2,000 of ``panns``), here called an epoch; the one with the best metric is used. ``cmu2019`` is
     TALNet's: Adam at 1e-3, times 0.8 after more than 3 validations without a better one, batches of
     250, at most 30 epochs, no weight decay. ``kumar2021`` adds SpecAugment: one block of at most 16
     bands, one of at most 2 s; that it goes on for 60 epochs, that widths are uniform, and that the
-    mean fills is ours. ``panns`` has batches of 32 mixed pairs (shares uniform from 0 to 1), two
-    blocks of at most 8 bands and two of at most 0.64 s, and AMSGrad at 1e-3, constant, for 300 epochs.
-    ``self-taught``, for WEANet, whose training is not published, is ours: ``kumar2021`` with batches
-    of 128 and 8 bands.
+    mean fills is ours. ``panns`` has batches of 32 clips, each mixed with another one of the batch
+    (shares uniform from 0 to 1; the original mixes 64 clips to 32 pairs), two blocks of at most 8
+    bands and two of at most 0.64 s, and AMSGrad at 1e-3, constant, for 300 epochs. ``self-taught``,
+    for WEANet, whose training is not published, is ours: ``kumar2021`` with batches of 128 and 8
+    bands.
 
     Parameters
     ----------

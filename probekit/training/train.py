@@ -178,6 +178,11 @@ class TrainConfig(RunConfig):
         return {"further": [each.facts() for each in self.further], "draw": self.draw}
 
     @property
+    def is_weakly_labeled(self) -> bool:
+        """Whether the objective is ``weak-labels``."""
+        return self.objective.name == "weak-labels"
+
+    @property
     def _soft_facts(self) -> dict[str, Any]:
         """Plain values of the outputs of an earlier network, if there are any."""
         return {"soft_labels": self.soft_labels.facts()} if self.soft_labels else {}
@@ -499,7 +504,9 @@ def train(
     )
     _check_weak_options(objective, pooling, recipe)
     if objective == "weak-labels":
-        check_alone([("--targets", bool(targets)), ("--also", bool(also))], "--objective weak-labels")
+        check_alone(
+            [("--targets", bool(targets)), ("--also", bool(also))], "--objective weak-labels"
+        )
         network, pooling = with_pooling(network, pooling)
         chosen = replace(chosen, pooling=pooling)
     cache_folder, reports_folder = cache_root(cache), store.reports_root(reports)
@@ -600,8 +607,8 @@ def _check_objective(objective: ObjectiveConfig, unlabeled: str) -> ObjectiveCon
         )
     if objective.name != "contrastive" and unlabeled:
         raise ProbekitError(
-            f"--objective {objective.name} does not use --unlabeled; leave it out, or give --objective "
-            "contrastive"
+            f"--objective {objective.name} does not use --unlabeled; leave it out, or give "
+            "--objective contrastive"
         )
     for option, value in (("--weight", objective.weight), ("--temperature", objective.temperature)):
         if not 0 < value < float("inf"):

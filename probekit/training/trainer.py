@@ -480,11 +480,13 @@ def _refuse_other_recipe(path: Path, job: TrainingJob, history: TrainingHistory)
         phase = job.recipe.phase_at(k)
         most = job.recipe.phases[phase].lr
         falls = job.recipe.plateau is not None
-        if epoch["phase"] != phase + 1 or not (epoch["lr"] == most or (falls and epoch["lr"] < most)):
+        if epoch["phase"] != phase + 1 or not (
+            epoch["lr"] == most or (falls and epoch["lr"] < most)
+        ):
             raise DataError(
                 f"{path}: the checkpoint of another recipe: epoch {k + 1} had phase "
-                f"{epoch['phase']} and learning rate {epoch['lr']:g}, recipe {job.recipe.name!r} has "
-                f"phase {phase + 1} and {most:g}; delete it to train from the start"
+                f"{epoch['phase']} and learning rate {epoch['lr']:g}, recipe {job.recipe.name!r} "
+                f"has phase {phase + 1} and {most:g}; delete it to train from the start"
             )
 
 

@@ -1,4 +1,4 @@
-"""Weak labels: labels of recordings, learned through outputs of frames that are pooled over time."""
+"""Weak labels: labels of clips, learned through outputs of frames that are pooled over time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,8 +122,8 @@ def check_weak_labels(student: Student, recipe: TrainingRecipe, clips: Manifest)
             features = student.frontend(torch.zeros(2, student.min_samples))
         if features.ndim < 3:
             raise ProbekitError(
-                f"recipe {recipe.name!r} masks spectra, and network {student.spec} reads none; take "
-                "another recipe, such as cmu2019"
+                f"recipe {recipe.name!r} masks spectra, and network {student.spec} reads none; "
+                "take another recipe, such as cmu2019"
             )
 
 
@@ -186,8 +186,8 @@ def read_soft_labels(path: str | Path, clips: Manifest, share: float) -> SoftLab
         detail = f", such as {summarize_ids(other, 3)}" if other else ""
         raise DataError(
             f"{path}: has {targets.dim:,} columns that are not the {len(clips.class_names):,} "
-            f"classes of {clips.name} in their order{detail}; outputs must be of a network that was "
-            "trained on this task"
+            f"classes of {clips.name} in their order{detail}; outputs must be of a network that "
+            "was trained on this task"
         )
     if targets.values.min() < 0 or targets.values.max() > 1:
         raise DataError(

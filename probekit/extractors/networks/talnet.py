@@ -136,7 +136,8 @@ class TALNet(WholeClipExtractor):
         """Load weights and normalizer.
 
         The author's file has the state dict under ``model``, without the batch counters of batch
-        norm; his normalizer is a pair (means, standard deviations).
+        norm; his normalizer is a pair (means, standard deviations). A file of weights that were
+        trained here has it under ``normalizer``.
         """
         missing = {"main", "normalizer"} - set(states)
         if missing:
@@ -145,6 +146,9 @@ class TALNet(WholeClipExtractor):
         inner: Any = main.get("model")
         if isinstance(inner, dict):
             main = inner
+        bundled: Any = normalizer.get("normalizer")
+        if isinstance(bundled, dict):  # both in one file
+            normalizer = bundled
         names = {"0": "mu", "1": "sigma"}
         normalizer = {names.get(key, key): value for key, value in normalizer.items()}
         load_strict(

@@ -275,6 +275,17 @@ class Student(nn.Module):
         """
         return self.encode(waves)
 
+    def official_weights(self) -> tuple[str, dict[str, Any], tuple[str, ...]] | None:
+        """Return a file of weights that the extractor of the same name takes.
+
+        Returns
+        -------
+        tuple or None
+            Name of the file, its content, and the roles of weights that are in it besides
+            ``main``; None if there is no such extractor, or it has another size or pooling.
+        """
+        return None
+
     def branch_decoder(self, outputs: int) -> nn.Module:
         """Return a new decoder for one of several targets, from what its branch embeds."""
         return PooledLinear(self.dim, outputs)

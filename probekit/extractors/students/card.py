@@ -16,11 +16,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from probekit.cards import load_extractor_card
 from probekit.cards.code import code_identity
 from probekit.cards.schema import ExtractorCard, Seconds, Stream
 from probekit.cards.selector import STUDENT_PREFIX, display_name
 from probekit.errors import CardError, UnknownNameError, WeightsError
+from probekit.extractors.labels import load_labels
 from probekit.extractors.weights.source import WeightsSource, file_digests
+from probekit.extractors.weights.trained_files import read_facts
 from probekit.utils.suggest import did_you_mean
 
 CARD = "card.yaml"
@@ -51,8 +54,8 @@ class StudentCard(BaseModel):
 
     ``student`` is the text that builds it, ``decoder`` its own or the single linear layer of the
     mode ``fix``, or one on each frame (``frames``), pooled over time by ``pooling``. One of
-    ``any_length`` reads whole clips. The grid is that of its ``steps`` frames in a crop of ``crop`` seconds; ``hidden``
-    is the length of its last layer's input, 0 if not known. ``result`` is the id of its run;
+    ``any_length`` reads whole clips. The grid is that of its ``steps`` frames in a crop of
+    ``crop`` seconds; ``hidden`` is the length of its last layer's input, 0 if not known. ``result`` is the id of its run;
     ``caveat`` is shown beside every score. ``task``, ``dataset`` and ``fold`` are those of its
     training, ``trained_on`` and ``chosen_on`` the numbers of clips that it was trained and selected
     on; empty and 0 if not recorded.
@@ -174,6 +177,33 @@ def list_students(reports: str | Path | None = None) -> dict[str, Path]:
         for path in folder.glob(f"*/{CARD}")
     }
     return dict(sorted(students.items()))
+
+
+def find_official_weights(name: str, reports: str | Path | None = None) -> Path | None:
+    """Return weights that an extractor takes, of the best network of its name that was trained.
+
+    The best one has the highest score on validation clips; of equal ones, the newest.
+
+    Parameters
+    ----------
+    name : str
+        Name of the extractor: ``talnet``.
+    reports : str or pathlib.Path, optional
+        As for :func:`list_students`.
+    """
+    expected = load_extractor_card(name)
+    classes = load_labels(expected.classes_file) if expected.classes_file else ()
+    best: tuple[float, float, Path] | None = None
+    for folder in list_students(reports).values():
+        for main in {facts.file for facts in expected.weights.values() if facts.file}:
+            facts = read_facts(folder / main)
+            if facts is None or facts["network"] != name:
+                continue
+            if classes and tuple(facts["classes"]) != tuple(classes):
+                continue
+            key = (facts["valid_score"] or 0.0, (folder / main).stat().st_mtime, folder / main)
+            best = key if best is None else max(best, key)
+    return None if best is None else best[2]
 
 
 def _search_folders(reports: str | Path | None) -> list[Path]:

@@ -132,6 +132,13 @@ class TALNetStudent(EventNetwork):
         weights = None if self.attention is None else self.attention(embedding)
         return self.network.fc_prob(embedding), weights
 
+    def official_weights(self) -> tuple[str, dict[str, Any], tuple[str, ...]] | None:
+        """Return TALNet.pt with its normalizer, if size and pooling are the author's."""
+        if self.params != {"width": 32} or self.head is not None:
+            return None
+        content = {"model": _to_cpu(self.network), "normalizer": _to_cpu(self.normalizer)}
+        return "TALNet.pt", content, ("normalizer",)
+
     def remove_classifier(self) -> None:
         """Remove the linear layers."""
         self.network.fc_prob = nn.Identity()  # type: ignore[assignment]
@@ -182,7 +189,18 @@ class WEANetStudent(EventNetwork):
         assert last.bias is not None
         return FrameLayer(last.weight.flatten(1), last.bias, self.network.hidden)
 
+    def official_weights(self) -> tuple[str, dict[str, Any], tuple[str, ...]] | None:
+        """Return weanet.pth, if size and pooling are those of the extractor."""
+        if self.params != {"width": 64} or self.head is not None:
+            return None
+        return "weanet.pth", _to_cpu(self.network), ()
+
     def remove_classifier(self) -> None:
         """Remove B6 to B8 and the attention."""
         for name in ("b6", "b7", "b8", "attention"):
             setattr(self.network, name, nn.Identity())
+
+
+def _to_cpu(module: nn.Module) -> dict[str, Tensor]:
+    state = module.state_dict().items()
+    return {key: value.detach().cpu().contiguous() for key, value in state}

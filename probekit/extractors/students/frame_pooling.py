@@ -1,8 +1,8 @@
 """Pooling over time: from the probabilities of a class in each frame to that in the clip.
 
-Labels of recordings do not say when a sound occurs. A network with an output for each frame is trained
-on them through a pooling function (Wang, Li and Metze, 2019: "A Comparison of Five Multiple Instance
-Learning Pooling Functions for Sound Event Detection with Weak Labeling").
+Labels of recordings do not say when a sound occurs. A network with an output for each frame is
+trained on them through a pooling function (Wang, Li and Metze, 2019: "A Comparison of Five Multiple
+Instance Learning Pooling Functions for Sound Event Detection with Weak Labeling").
 """
 
 import torch

@@ -312,8 +312,8 @@ def build_student(text: str, classes: int, **params: Any) -> Student:
     Parameters
     ----------
     text : str
-        ``harmonic-cnn``, ``cf-net``, ``short-chunk``, ``resnet50v2``, ``talnet`` or ``weanet``, or ``module:Class``; with
-        parameters ``cf-net:width=32`` or ``module:Class:depth=3``.
+        ``harmonic-cnn``, ``cf-net``, ``short-chunk``, ``resnet50v2``, ``talnet`` or ``weanet``, or
+        ``module:Class``; with parameters ``cf-net:width=32`` or ``module:Class:depth=3``.
     classes : int >= 1
         Number of outputs.
     **params
