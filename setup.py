@@ -18,7 +18,7 @@ setup(
     packages=[*find_packages(include=["probekit", "probekit.*"]), *CARDS],
     package_dir=dict(CARDS),
     package_data={
-        **{name: ["*.yaml"] for name in CARDS},
+        **{name: ["*.yaml", "onnx/*.yaml"] for name in CARDS},
         "probekit": [
             "py.typed",
             "extractors/labels/*.csv",

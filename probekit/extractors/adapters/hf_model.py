@@ -291,7 +291,7 @@ class ClapAudio(nn.Module):
         self.audio_model, self.audio_projection = model.audio_model, model.audio_projection
 
 
-def _run_clap(network: nn.Module, features: Tensor, names: Sequence[str]) -> Outputs:
+def _run_clap(network: Any, features: Tensor, names: Sequence[str]) -> Outputs:
     """Run the audio tower; maps of stages are averaged over time and frequency."""
     layers = any(name.startswith("layer.") for name in names)
     longer = torch.zeros(len(features), 1, dtype=torch.bool, device=features.device)
