@@ -201,6 +201,7 @@ class Protocol(_FrozenModel):
     folds: int | None = Field(default=None, ge=2)
     test_share: float | None = Field(default=None, gt=0, lt=1)
     seed: int = 0
+    skip_draws: int = Field(default=0, ge=0)  # of 32 bits, before a split is drawn
     grouped: bool = False
     refit: bool = True
     inner_folds: int = Field(default=5, ge=2)
@@ -212,7 +213,15 @@ class Protocol(_FrozenModel):
             raise ValueError("made-folds needs folds, their number")
         if self.kind == "made-split" and self.test_share is None:
             raise ValueError("made-split needs test_share, the proportion of test clips")
+        if self.skip_draws and self.kind != "made-split":
+            raise ValueError("skip_draws is for made-split")
         return self
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not set: runs from before there were draws to skip keep their names."""
+        facts: dict[str, Any] = handler(self)
+        return {k: v for k, v in facts.items() if k != "skip_draws" or v}
 
 
 def _check_dataset_name(name: str) -> str:

@@ -331,15 +331,19 @@ def _draw_split(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
     units, classes = _units(protocol, clips), _classes(clips)
     grouped = len(set(units)) < len(units)
     features = np.zeros(len(clips))
+    generator: int | np.random.RandomState = seed
+    if protocol.skip_draws:
+        generator = np.random.RandomState(seed)
+        generator.bytes(4 * protocol.skip_draws)
     try:
         if grouped and classes is not None:  # the first of as many folds as the share asks for
             [(_, test), *_] = _divide(units, round(1 / share), seed, classes)
         elif grouped:
-            splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
+            splitter = GroupShuffleSplit(1, test_size=share, random_state=generator)
             [(_, test)] = splitter.split(features, groups=units)
         else:
             kind = ShuffleSplit if classes is None else StratifiedShuffleSplit
-            [(_, test)] = kind(1, test_size=count, random_state=seed).split(features, classes)
+            [(_, test)] = kind(1, test_size=count, random_state=generator).split(features, classes)
     except ValueError as error:
         raise DataError(f"{clips.name}: {count} test clips cannot be drawn: {error}") from error
     assignments = np.full(len(clips), "train", dtype="U5")
