@@ -240,6 +240,8 @@ def _selected(result: "Result") -> str:
         if all(isinstance(v, (int, float)) for v in values):
             values = [f"{v:.4g}" for v in sorted(values)]
         parts.append(f"{name} " + ", ".join(dict.fromkeys(map(str, values))))
+    if weights := result["solver"].get("layer_weights"):
+        parts.append("weights of layers " + output.format_layer_weights(weights))
     return "; ".join(parts) or "–"
 
 
@@ -252,4 +254,4 @@ def _weights(result: "Result") -> str:
             parts.append(value[:8] if kind == "sha256" else f"random:{value.split()[0]}")
     if result["probe"] == "head":
         parts.append("own head")
-    return ", ".join(parts) or "–"
+    return ", ".join(dict.fromkeys(parts)) or "–"

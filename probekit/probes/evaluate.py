@@ -62,8 +62,8 @@ def evaluate(
     extractors : str or sequence of str
         Embeddings in the cache: ``"vggish"``, ``"vggish:stream=prerelu,pool=mean+std"``,
         ``"vggish@1a2b3c4d"``; ``"vggish+melstats"`` joins two, for the clips that both have.
-        ``"convnet:layer=3"`` is a layer, ``layer=all`` a run for each; with ``layer=auto`` the layer
-        is selected like other settings, with ``layer=learned`` a linear probe weights all layers.
+        ``"convnet:layer=3"`` is a layer, ``layer=all`` a run for each; with ``layer=auto`` the
+        layer is selected like other settings, with ``layer=learned`` a linear probe weights all.
     cache : str or pathlib.Path, optional
         Cache root; by default ``PROBEKIT_CACHE``, else ``cache``.
     root : str or pathlib.Path, optional

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,8 @@ class LayerChoice:
 
 def layer_columns(widths: Sequence[int]) -> list[slice]:
     """Return where the features of each layer are, side by side."""
-    edges = np.cumsum([0, *widths])
-    return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    edges = np.cumsum([0, *widths]).tolist()
+    return [slice(first, last) for first, last in pairwise(edges)]
 
 
 def wrap_probe(probe: Probe, features: Features) -> Probe:

@@ -1,10 +1,12 @@
 """A linear probe on a weighted sum of a network's layers, whose weights are learned with it.
 
-Each layer is standardized on the training clips; the weights are a softmax, so that they are
-positive and sum to 1. Loss and penalty are those of :mod:`probekit.probes.linear` on the sum:
-``½‖w‖² + C · Σ loss``. Weights and linear model are fitted together by L-BFGS in float64, from
-equal weights, along a path of C in which each fit starts from the one before; then the linear model
-is solved once more for the weights found, with the linear probe's certificate.
+Each layer is standardized on the training clips. Weights are at least 0 and sum to 1; the sum is
+divided by its root mean square over training clips and features, so that it has variance 1 on
+average, as a single layer has. (Otherwise a sum of layers that differ would be small, the penalty
+of large coefficients would favor single layers, and weights would end at 0 and 1.) Loss and penalty
+are those of :mod:`probekit.probes.linear` on that sum: ``½‖w‖² + C · Σ loss``. For each C, weights
+and linear model are fitted together by L-BFGS-B in float64, from equal weights; then the selected
+linear model is solved once more for the weights found, with the linear probe's certificate.
 """
 
 from collections.abc import Sequence
@@ -24,9 +26,9 @@ from probekit.probes.model_selection import AddFits, Fit, Pair, choose_all
 from probekit.solvers.problem import Problem, Solution, make_problem
 from probekit.solvers.scaler import Scaler, fit_scaler
 
-GRID = linear.GRID[:9]  # to 1e3: of larger values L-BFGS needs thousands of steps
-_MAX_ITER = 2000
-_GRADIENT = 1e-6  # largest entry of the gradient, relative to the loss of a model that knows nothing
+_MAX_ITER = 3000
+_MEMORY = 40  # pairs of vectors of L-BFGS-B; with scipy's 10 it takes four times as many steps
+_CHANGE, _GRADIENT = 1e-10, 1e-7  # where it stops, relative to the loss of a model without features
 _BLOCK = 4_000_000  # values processed at a time
 
 
@@ -37,18 +39,21 @@ class FittedLayerWeights:
     Attributes
     ----------
     weights : numpy.ndarray, shape (layers,)
-        Positive, of sum 1.
+        At least 0, of sum 1.
+    spread : float
+        Root mean square of the weighted sum of standardized layers, by which it is divided.
     layers : tuple of int or str
         Depth of each layer.
     scaler : Scaler
         Of the features of all layers, side by side.
     coef : numpy.ndarray, shape (classes, dim)
-        Weights on the weighted sum of standardized layers.
+        Weights on the divided sum.
     intercept : numpy.ndarray, shape (classes,)
         Minus infinity for a class without training clips.
     """
 
     weights: Array
+    spread: float
     layers: tuple[int | str, ...]
     scaler: Scaler
     coef: Array
@@ -61,7 +66,7 @@ class FittedLayerWeights:
         step = max(1, _BLOCK // max(1, features.shape[1]))
         for start in range(0, len(features), step):
             rows = slice(start, start + step)
-            total = mix_layers(self.scaler(features[rows]), self.weights)
+            total = mix_layers(self.scaler(features[rows]), self.weights / self.spread)
             scores[rows] = total @ self.coef.T + self.intercept
         return scores
 
@@ -72,6 +77,7 @@ class FittedLayerWeights:
         """Return the weights of layers, and the linear model on their sum."""
         return {
             "layer_weights": self.weights,
+            "spread": np.asarray(self.spread),
             "layers": np.asarray(self.layers),
             "coef": self.coef,
             "intercept": self.intercept,
@@ -91,7 +97,7 @@ class LayerWeights:
     dim : int >= 1
         Number of features of each; they stand side by side.
     grid : tuple of float > 0
-        Values of C to select from, ascending; the linear probe's own stand for those up to 1e3.
+        Values of C to select from, ascending.
     full : bool
         Whether every C is fitted, also where :func:`probekit.probes.linear.path_ends`.
     """
@@ -103,17 +109,12 @@ class LayerWeights:
     name: str = "linear"
     seeded: bool = False
 
-    @property
-    def values(self) -> tuple[float, ...]:
-        """Values of C to select from."""
-        return GRID if self.grid == linear.GRID else self.grid
-
     def facts(self) -> dict[str, Any]:
         """Return the grid, the solver and the layers."""
         facts = {
             "version": 1,
-            "grid": list(self.values),
-            "solver": "L-BFGS",
+            "grid": list(self.grid),
+            "solver": "L-BFGS-B",
             "layers": {"version": 1, "selected": "learned", "among": list(self.layers)},
         }
         return facts | ({"full": True} if self.full else {})
@@ -125,7 +126,7 @@ class LayerWeights:
                 "layer=learned standardizes each layer; it cannot be used with a preset of other "
                 f"transforms ({', '.join(context.steps)})"
             )
-        grid: list[Settings] = [{"C": c} for c in self.values]
+        grid: list[Settings] = [{"C": c} for c in self.grid]
         return choose_all(context, grid, WeightSearch(self.layers, self.full))
 
 
@@ -172,11 +173,10 @@ class WeightSearch:
     def refit(
         self, context: FitContext, path: Sequence[Settings], rows: Array, fits: Sequence[Fit]
     ) -> list[Fit]:
-        """Fit the path up to the selected C, and solve the last model exactly."""
-        fitted = _Path(context, rows, self.layers)
+        """Fit the selected C, and solve the linear model exactly for the weights found."""
+        fitted, c = _Path(context, rows, self.layers), path[-1]["C"]
         with resources.single_threaded():
-            refits = [fitted.fit(settings["C"]) for settings in path]
-            return [*refits[:-1], fitted.certify(refits[-1], path[-1]["C"])]
+            return [fitted.certify(fitted.fit(c), c)]
 
 
 class _Path:
@@ -192,31 +192,43 @@ class _Path:
             raise DataError("embeddings hold NaN or infinite values")
         self.scaler = fit_scaler(features)
         self.dim = features.shape[1] // len(layers)
-        self.start: Array | None = None
 
     def fit(self, c: float) -> Fit:
-        """Fit weights and model for one C, from the solution for the one before."""
+        """Fit weights and model for one C, from equal weights."""
         scaled = self.scaler(self.context.features[self.rows])
         objective = Objective(scaled, len(self.layers), self.targets, self.problem, c)
-        start = np.zeros(objective.size) if self.start is None else self.start
         solution = minimize(
             objective,
-            start,
+            objective.start,
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": _MAX_ITER, "maxfun": 2 * _MAX_ITER, "ftol": 1e-13, "gtol": _GRADIENT},
+            bounds=objective.bounds,
+            options={
+                "maxiter": _MAX_ITER,
+                "maxfun": 2 * _MAX_ITER,
+                "maxcor": _MEMORY,
+                "ftol": _CHANGE,
+                "gtol": _GRADIENT,
+            },
         )
-        self.start = solution.x
         weights, coef, intercept = objective.unpack(solution.x)
-        fitted = self._assemble(weights, coef, intercept, c)
-        return Fit(fitted, bool(solution.success), int(solution.nit))
+        whole = self.problem.assemble([Solution(coef, intercept, c, 0.0, 0)], self.dim)
+        probe = FittedLayerWeights(
+            weights / weights.sum(),
+            objective.spread(weights / weights.sum()),
+            self.layers,
+            self.scaler,
+            whole.coef,
+            whole.intercept,
+        )
+        return Fit(probe, bool(solution.success), int(solution.nit))
 
     def certify(self, fit: Fit, c: float) -> Fit:
         """Return a fit with the exact linear model for its weights, and the bound of its gap."""
         probe = fit.probe
         assert isinstance(probe, FittedLayerWeights)
         scaled = self.scaler(self.context.features[self.rows])
-        total = mix_layers(scaled, probe.weights).astype(np.float32)
+        total = mix_layers(scaled, probe.weights / probe.spread).astype(np.float32)
         [[exact]] = linear.fit_paths(
             total,
             self.targets,
@@ -228,17 +240,6 @@ class _Path:
         )
         solved = replace(probe, coef=exact.coef, intercept=exact.intercept)
         return Fit(solved, fit.converged and exact.converged, fit.iterations, exact.gap)
-
-    def _assemble(
-        self, weights: Array, coef: Array, intercept: Array, c: float
-    ) -> FittedLayerWeights:
-        """Return the probe of all classes."""
-        nan = float("nan")
-        solution = Solution(coef, intercept, c, nan, 0)
-        whole = self.problem.assemble([solution], self.dim)
-        return FittedLayerWeights(
-            weights, self.layers, self.scaler, whole.coef, whole.intercept
-        )
 
 
 class Objective:
@@ -273,26 +274,37 @@ class Objective:
         else:
             self.targets = targets.reshape(clips, -1).astype(float)
         self.outputs = self.targets.shape[1]
-        self.size = layers + self.outputs * (self.dim + 1)
-        self.scale = 1 / (1 + c * self._loss(np.zeros(self.targets.shape) + self._prior())[0])
+        # mean product of two layers' features: 1 for a layer with itself, unless some are constant
+        self.products = np.tensordot(self.blocks, self.blocks, ([1, 2], [1, 2]))
+        self.products /= clips * self.dim
+        size = self.outputs * (self.dim + 1)
+        self.start = np.concatenate([np.full(layers, 1 / layers), np.zeros(size)])
+        self.bounds = [(0.0, None)] * layers + [(None, None)] * size
+        self.scale = 1 / (c * self._loss(np.zeros(self.targets.shape) + self._prior())[0] + 1e-300)
 
     def unpack(self, values: Array) -> tuple[Array, Array, Array]:
-        """Return weights of layers, coefficients and intercepts."""
+        """Return weights of layers (their sum is free), coefficients and intercepts."""
         weights, coef, intercept = np.split(
             values, [self.layers, self.layers + self.outputs * self.dim]
         )
-        return softmax(weights), coef.reshape(self.outputs, self.dim), intercept + self._prior()
+        return weights, coef.reshape(self.outputs, self.dim), intercept + self._prior()
+
+    def spread(self, weights: Array) -> float:
+        """Return the root mean square of the weighted sum of layers."""
+        return float(np.sqrt(weights @ self.products @ weights)) or 1.0
 
     def __call__(self, values: Array) -> tuple[float, Array]:
         """Return the objective, relative to the loss of a model without features; and gradient."""
         weights, coef, intercept = self.unpack(values)
-        total = np.tensordot(weights, self.blocks, 1)
+        spread = self.spread(weights)
+        total = np.tensordot(weights / spread, self.blocks, 1)
         loss, errors = self._loss(total @ coef.T + intercept)
         by_feature = errors @ coef
-        by_weight = self.c * (self.blocks.reshape(self.layers, -1) @ by_feature.ravel())
+        by_weight = self.blocks.reshape(self.layers, -1) @ by_feature.ravel()
+        by_weight -= float((by_feature * total).sum()) / spread * (self.products @ weights)
         gradient = np.concatenate(
             [
-                weights * (by_weight - weights @ by_weight),
+                self.c / spread * by_weight,
                 (coef + self.c * errors.T @ total).ravel(),
                 self.c * errors.sum(0),
             ]
