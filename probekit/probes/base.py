@@ -67,6 +67,8 @@ class SelectedModel:
         Upper bound of (objective - minimum) / objective of ``probe``; NaN if not certified.
     iterations : int
         Iterations of the solver for ``probe``.
+    notes : tuple of str
+        What must be shown beside the score.
     """
 
     probe: FittedProbe
@@ -80,6 +82,7 @@ class SelectedModel:
     converged: bool = True
     gap: float = float("nan")
     iterations: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def selected_score(self) -> float:

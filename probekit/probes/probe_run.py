@@ -212,6 +212,7 @@ class ProbeRun:
             start=start,
             fit_seconds=fit_seconds,
             provenance=[
+                *dict.fromkeys(note for model in models for note in model.notes),
                 *self._provenance(splits, targets, unconverged),
                 *_constant_feature_notes(context.features),
             ],

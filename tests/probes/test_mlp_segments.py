@@ -109,6 +109,26 @@ def test_test_clips_are_not_read(workspace, monkeypatch):
         assert not rows & tested and len(rows | tested) == len(segments.frames)
 
 
+def test_the_published_code_trains_on_test_clips_and_every_score_says_so(workspace, monkeypatch):
+    """On random features: a wide MLP knows the test clips by heart, and is at chance without."""
+    base, _ = workspace
+    noise = np.random.default_rng(1).normal(size=(20, 60)).astype(np.float32)
+    monkeypatch.setattr(
+        mlp_segments, "read_segments", lambda features: Segments(noise, np.arange(21))
+    )
+    options = {"cache": base / "cache", "reports": base / "leak"}
+    wide = "mlp-segments:hidden=256,epochs=60,rate=0.01"
+    [honest] = probekit.evaluate("synth", "mfcc", probe=wide, **options)
+    [leaky] = probekit.evaluate("synth", "mfcc", probe=f"{wide},clips=all", **options)
+    assert leaky["score"] > 0.9 > honest["score"] + 0.5
+    assert leaky["provenance"][0] == mlp_segments.TRAINED_ON_TEST_CLIPS
+    assert mlp_segments.TRAINED_ON_TEST_CLIPS not in honest["provenance"]
+    assert leaky["probe"].endswith("clips=all") and leaky["settings"]["clips"] == "all"
+    assert "clips" not in honest["settings"]  # names of earlier runs stay
+    with pytest.raises(ProbekitError, match="clips must be train or all, got 'test'"):
+        mlp_segments.parse("clips=test")
+
+
 def test_frames_are_those_of_the_cache(workspace):
     base, clips = workspace
     features = find_features(base / "cache", "mfcc", "synth", clips)
