@@ -129,6 +129,17 @@ def train(
         int | None,
         typer.Option(help="Steps from one validation to the next, for recipes of weak labels."),
     ] = None,
+    stages: Annotated[
+        int,
+        typer.Option(
+            help="Of weak-labels: networks trained one after the other, each taught by the one "
+            "before it."
+        ),
+    ] = 1,
+    label_share: Annotated[
+        float,
+        typer.Option("--label-share", help="Share of labels in what later stages learn."),
+    ] = 0.3,
     parts: Annotated[
         str,
         typer.Option(
@@ -208,6 +219,8 @@ def train(
             batch=batch,
             lr=lr,
             steps=steps,
+            stages=stages,
+            label_share=label_share,
             parts=parts,
             crop=crop,
             init=init,

@@ -310,8 +310,8 @@ class _Builder:
         if stored["clips"] != facts["clips"]:
             raise DataError(
                 f"{self.folder}: parts of {stored['n_clips']:,} clips of {stored['dataset']}, not "
-                f"of the {len(self.clips):,} clips of {self.clips.name}. Choose another folder with "
-                "--parts, or delete it"
+                f"of the {len(self.clips):,} clips of {self.clips.name}. Choose another folder "
+                "with --parts, or delete it"
             )
 
     def load(self) -> list[_Part | None]:

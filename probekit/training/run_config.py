@@ -142,6 +142,16 @@ class RunConfig:
         return None
 
     @property
+    def weights_seed(self) -> int:
+        """Seed of the initial weights."""
+        return self.seed
+
+    @property
+    def training_notes(self) -> list[str]:
+        """Return notes about how the network was trained that its card must state."""
+        return []
+
+    @property
     def is_weakly_labeled(self) -> bool:
         """Whether the network learns from labels of clips, through outputs of frames."""
         return False
@@ -239,7 +249,7 @@ class RunConfig:
         task, recipe = self.task, self.recipe
         metric = metrics.get_metric(task.card.metric)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(self.weights_seed)
             student = self.build_student()
             student.fit_frontend(self._frontend_waves(split))
             objective = self.make_objective(student)

@@ -141,16 +141,27 @@ class SoftLabels:
         By rows of the task's clips; NaN for clips without outputs.
     digest : str
         SHA-256 of the outputs.
+    stage : int >= 1
+        How many networks taught one another before this one.
     """
 
     path: Path
     share: float
     values: Array
     digest: str
+    stage: int = 1
 
     def facts(self) -> dict[str, Any]:
         """Return plain values of what is used."""
-        return {"share": self.share, "digest": self.digest}
+        return {"share": self.share, "digest": self.digest, "stage": self.stage}
+
+    @property
+    def note(self) -> str:
+        """How the network was taught, for cards and tables."""
+        return (
+            f"self-taught, stage {self.stage}: {100 * self.share:g} % labels, the rest an earlier "
+            "network's outputs (the rule is ours)"
+        )
 
     def mix(self, targets: Array) -> Array:
         """Return labels, shape (clips, classes), with their share of the outputs."""
@@ -158,7 +169,7 @@ class SoftLabels:
         return np.where(np.isnan(self.values), targets, mixed).astype(np.float32)
 
 
-def read_soft_labels(path: str | Path, clips: Manifest, share: float) -> SoftLabels:
+def read_soft_labels(path: str | Path, clips: Manifest, share: float, stage: int = 1) -> SoftLabels:
     """Read the outputs of a network for a task's clips.
 
     Parameters
@@ -170,6 +181,8 @@ def read_soft_labels(path: str | Path, clips: Manifest, share: float) -> SoftLab
         The task's clips.
     share : float, 0 <= share < 1
         Share of the true labels.
+    stage : int >= 1
+        As for :class:`SoftLabels`.
 
     Raises
     ------
@@ -196,4 +209,4 @@ def read_soft_labels(path: str | Path, clips: Manifest, share: float) -> SoftLab
         )
     rows = targets.match(clips.clip_ids, clips.name, str(path))
     values = np.where(rows[:, None] >= 0, targets.values[rows], np.nan).astype(np.float32)
-    return SoftLabels(path, share, values, targets.digest())
+    return SoftLabels(path, share, values, targets.digest(), stage)

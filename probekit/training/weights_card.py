@@ -53,7 +53,7 @@ def describe_training(
         f"{task.card.name}, trained on {len(split.train):,} (recipe {recipe.name}, seed "
         f"{config.seed})"
     )
-    own = config.persistent_notes([history])
+    own = [*config.training_notes, *config.persistent_notes([history])]
     return {
         "note": "; ".join([note, *own]),
         "network": network,

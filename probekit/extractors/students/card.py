@@ -55,7 +55,8 @@ class StudentCard(BaseModel):
     ``student`` is the text that builds it, ``decoder`` its own or the single linear layer of the
     mode ``fix``, or one on each frame (``frames``), pooled over time by ``pooling``. One of
     ``any_length`` reads whole clips. The grid is that of its ``steps`` frames in a crop of
-    ``crop`` seconds; ``hidden`` is the length of its last layer's input, 0 if not known. ``result`` is the id of its run;
+    ``crop`` seconds; ``hidden`` is the length of its last layer's input, 0 if not known.
+    ``result`` is the id of its run;
     ``caveat`` is shown beside every score. ``task``, ``dataset`` and ``fold`` are those of its
     training, ``trained_on`` and ``chosen_on`` the numbers of clips that it was trained and selected
     on; empty and 0 if not recorded.
