@@ -8,6 +8,7 @@ import numpy as np
 
 from probekit.analysis.base import as_sentence, filename_stem
 from probekit.metrics import metrics
+from probekit.utils.text import count_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class TargetCounts:
     def caption(self) -> str:
         """Caption for a paper."""
         titles = " and ".join(metrics.get_metric(name).title for name in self.metrics)
-        failed = f" {self.failed} combinations have no score." if self.failed else ""
+        failed = f" Without a score: {count_of(self.failed, 'combination')}." if self.failed else ""
         return (
             f"{titles} on {self.task} by the number of targets: combinations, and their means."
             f"{failed}{as_sentence(self.provenance)}"

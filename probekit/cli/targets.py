@@ -258,6 +258,7 @@ def _draw_groups(made: "ArtistGroups", folder: Path) -> list[Path]:
 def _print_groups(made: "ArtistGroups", out: str, task: str) -> None:
     """Print the topics, with their words and groups, and the next command."""
     from probekit.targets.artist_groups import most_likely_words, typical_groups
+    from probekit.utils.text import count_of
 
     shares = made.proportions.mean(0)
     order = [int(k) for k in (-shares).argsort(kind="stable")[:_LISTED_TOPICS]]
@@ -274,8 +275,8 @@ def _print_groups(made: "ArtistGroups", out: str, task: str) -> None:
             )
             for topic in order
         ],
-        title=f"{out}: {len(made.targets):,} clips, {len(made.group_names):,} groups, "
-        f"{len(shares)} topics; the largest",
+        title=f"{out}: {count_of(len(made.targets), 'clip')}, "
+        f"{count_of(len(made.group_names), 'group')}, {len(shares)} topics; the largest",
         numbers="share",
     )
     for note in made.notes:

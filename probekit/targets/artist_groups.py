@@ -27,6 +27,7 @@ from probekit.targets.target_file import Targets
 from probekit.tasks.splits import Split, make_splits
 from probekit.tasks.task_clips import resolve_clips
 from probekit.utils.suggest import unknown_name_error
+from probekit.utils.text import count_of
 
 Progress = Callable[[str, int, int, str], None]
 """Called with what is counted, how much is done, of how much, and a note."""
@@ -213,8 +214,9 @@ def make_artist_groups(
     notes = [*counted.notes, *_describe_groups(config, fitted_counts, groups, is_used)]
     if len(others):
         notes.append(
-            f"{len(others):,} validation and test clips of {len(names) - n_fitted:,} groups "
-            "without training clips: described by the topics of the others, for scores only"
+            f"{count_of(len(others), 'validation or test clip')} of "
+            f"{count_of(len(names) - n_fitted, 'group')} without training clips: described by the "
+            "topics of the others, for scores only"
         )
     with_target = np.flatnonzero(members >= 0)
     provenance = {
@@ -324,9 +326,9 @@ def _count_labels(
             if label in columns:
                 counts[members[row], columns[label]] += 1
     unlabeled = sum(not labels[row] for row in rows)
-    notes = [f"{len(words):,} labels are the words"]
+    notes = [f"words are {count_of(len(words), 'label')}"]
     if unlabeled:
-        notes.append(f"{unlabeled:,} of {len(rows):,} clips have no label")
+        notes.append(f"{unlabeled:,} of {count_of(len(rows), 'clip')} without a label")
     return _Counts(counts, clip_counts, tuple(words), tuple(notes))
 
 
@@ -367,16 +369,16 @@ def _count_words(
         counts[members[row]] += np.bincount(words, minlength=config.words)
         clip_counts[members[row]] += 1
         tick("words, clips", done, len(everything), "")
-    notes = [f"{n_frames:,} frames"]
+    notes = [count_of(n_frames, "frame")]
     if failures:
         clip_id, reason = next(iter(failures.items()))
         notes.append(
-            f"{len(failures):,} of {len(order):,} clips have no features, such as {clip_id!r}: "
-            f"{reason}"
+            f"{len(failures):,} of {count_of(len(order), 'clip')} without features, such as "
+            f"{clip_id!r}: {reason}"
         )
     empty = int((counts[np.unique(members[rows])].sum(0) == 0).sum())
     if empty:
-        notes.append(f"{empty:,} of {config.words:,} words of the dictionary stand for no frame")
+        notes.append(f"{empty:,} of {config.words:,} words of the dictionary without a frame")
     names = tuple(f"word {k + 1}" for k in range(config.words))
     return _Counts(counts, clip_counts, names, tuple(notes))
 
@@ -400,17 +402,17 @@ def _describe_groups(
     config: GroupConfig, clip_counts: Array, groups: Array, is_used: Array
 ) -> list[str]:
     """Return notes about groups of training clips, and clips that have no target."""
-    notes = [f"{len(clip_counts):,} groups"]
+    notes = [count_of(len(clip_counts), "group")]
     single, without = int((clip_counts == 1).sum()), int((clip_counts == 0).sum())
     if single:
-        notes.append(f"{single:,} groups of one clip: their target is that clip's")
+        notes.append(f"{count_of(single, 'group')} of one clip: the target is that clip's")
     if without:
-        notes.append(f"{without:,} groups without features: their target is uniform")
+        notes.append(f"{count_of(without, 'group')} without features: the target is uniform")
     if len(clip_counts) < config.topics:
         notes.append(f"fewer groups than the {config.topics} topics")
     unnamed = int((is_used & (groups == "")).sum())
     if unnamed:
-        notes.append(f"{unnamed:,} clips without a group have no target")
+        notes.append(f"no target for {count_of(unnamed, 'clip')} without a group")
     if config.clips == "all":
         what = ", and of test labels" if config.source.startswith(_LABELS) else ""
         notes.append(f"made of all clips, as published: test clips are part of the targets{what}")

@@ -50,6 +50,15 @@ def summarize_ids(ids: Sequence[str], limit: int = 5) -> str:
     return join_names([repr(str(clip_id)) for clip_id in ids], limit)
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number with a noun, in the plural unless it is one.
+
+    >>> count_of(1, "group"), count_of(1200, "clip")
+    ('1 group', '1,200 clips')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -153,7 +153,7 @@ def test_figure():
     assert counts.scores("STN", "log-loss") == {1: [0.9, 1.1], 2: [0.8]}
     means = [row for row in counts.rows() if row["targets"] == "mean"]
     assert [row["log-loss"] for row in means] == pytest.approx([1.0, 0.8])
-    assert "1 combinations have no score" in counts.caption
+    assert "Without a score: 1 combination." in counts.caption
     assert len(draw_target_counts(counts).axes) >= 2
 
 

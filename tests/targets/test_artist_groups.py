@@ -117,7 +117,7 @@ def test_differences_labels_and_other_groups(make, folder, tmp_path):
     )
     sites = make(table=table, group_column="site", source="labels:kinds", topics=2)
     assert sites.group_names == ("s0", "s1", "s2") and sites.word_names == ("high", "low", "x")
-    assert "2 clips without a group have no target" in sites.notes
+    assert "no target for 2 clips without a group" in sites.notes
 
 
 def test_tables_of_fma(tmp_path, folder):
@@ -157,7 +157,7 @@ def test_a_feature_that_fails_for_some_clips(make, folder):
     finally:
         (folder / "low0.wav").write_bytes(content)
     assert any(
-        note.startswith("1 of 6 clips have no features, such as 'low0'") for note in made.notes
+        note.startswith("1 of 6 clips without features, such as 'low0'") for note in made.notes
     )
     assert made.clip_counts.tolist() == [2, 1, 2, 3]
     assert "low0" in made.targets.clip_ids  # it has the target of its group
