@@ -383,3 +383,54 @@ class ResultsStore:
 @pytest.fixture
 def results_store(tmp_path):
     return ResultsStore(tmp_path / "reports")
+
+
+@pytest.fixture
+def layered():
+    """Write embeddings of a network ``net`` with layers into a cache.
+
+    The stream ``whole`` is no layer; the others are layers by their depth.
+    """
+    from probekit.cache import layout, part
+
+    def write(cache, ids, layers, *, absent=(), dataset="mine", depths=True):
+        streams = {"whole": np.concatenate(list(layers.values()), axis=1)}
+        streams |= {f"block{depth}": values for depth, values in layers.items()}
+        card = {
+            "name": "net",
+            "default_stream": "whole",
+            "streams": {
+                name: {"dim": values.shape[1], "kind": "clip"}
+                | ({"layer": int(name[5:])} if depths and name != "whole" else {})
+                for name, values in streams.items()
+            },
+        }
+        stored = {name: values for name, values in streams.items() if name not in absent}
+        identity = {"extractor": "net", "version": 1, "params": {}, "precision": "float32"}
+        facts = {"extractor": "net", "fingerprint": "a" * 64, "identity": identity}
+        folder = layout.dataset_folder(cache, "net", "a" * 64, dataset)
+        layout.create_or_load_layout(
+            folder,
+            layout.Layout(**facts, dataset=dataset, buckets=1, dtype="float32", provenance=[]),
+        )
+        rows = {
+            clip_id: part.Row(
+                {
+                    "start": np.nan,
+                    "end": np.nan,
+                    "duration": 1.0,
+                    "size": 1,
+                    "mtime": 1,
+                    "sha256": f"{k:064x}".encode(),
+                },
+                {name: {"clip": values[k].astype("float32")} for name, values in stored.items()},
+            )
+            for k, clip_id in enumerate(ids)
+        }
+        grids = {name: {"kind": "clip", "dim": v.shape[1]} for name, v in stored.items()}
+        meta = {**facts, "card": card, "weights": {}, "precision": "float32"}
+        meta |= {"dtype": "float32", "provenance": {}}
+        part.write_part(folder / layout.part_name(0), part.Part(meta, grids, rows, {}))
+        return folder
+
+    return write

@@ -241,7 +241,7 @@ def _selected(result: "Result") -> str:
             values = [f"{v:.4g}" for v in sorted(values)]
         parts.append(f"{name} " + ", ".join(dict.fromkeys(map(str, values))))
     if weights := result["solver"].get("layer_weights"):
-        parts.append("weights of layers " + output.format_layer_weights(weights))
+        parts.append("weights of layers " + ", ".join(f"{k}: {w:.2f}" for k, w in weights.items()))
     return "; ".join(parts) or "–"
 
 

@@ -225,11 +225,6 @@ def describe_power(comparisons: "Sequence[Comparison]") -> list[str]:
     return texts
 
 
-def format_layer_weights(weights: Mapping[str, float]) -> str:
-    """Return the learned weight of each layer."""
-    return ", ".join(f"{name}: {weight:.2f}" for name, weight in weights.items())
-
-
 def format_p_value(value: float) -> str:
     """Return a p-value as papers print it: never zero."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -415,8 +415,6 @@ def _print_folds(result: "Result") -> None:
         numbers=f"train|test|{metric}|gap|steps",
         below="gap|steps",
     )
-    if weights := result["solver"].get("layer_weights"):
-        output.say(f"weights of layers, mean over folds: {output.format_layer_weights(weights)}")
 
 
 def _print_classes(path: "Path", result: "Result") -> None:
