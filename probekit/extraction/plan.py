@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from probekit.audio.archives import MARK, file_of
 from probekit.audio.segment import TRUNCATED
 from probekit.cache import layout
 from probekit.cache.index import Index, load_index
@@ -26,6 +27,7 @@ Flags = npt.NDArray[np.bool_]
 BatchProgress = Callable[[int, float, int], None]
 """Takes clips done, seconds of audio and failures."""
 
+_LIBRARY = "transformers"  # key of its version in what identifies a model of ``hf:``
 _MISSING = -2  # size of a missing recording; -1 in the cache: it was missing when it was embedded
 
 
@@ -202,6 +204,7 @@ def make_plan(
     DataError
         If nothing is cached and no recording exists.
     """
+    _check_library(spec, cache, dataset)
     folder = layout.dataset_folder(cache, spec.name, spec.fingerprint, dataset, spec.model)
     requested = Layout(
         extractor=spec.name,
@@ -399,7 +402,7 @@ def _stat_recordings(root: Path, paths: npt.NDArray[Any]) -> tuple[Integers, Int
     for k, path in enumerate(paths):
         if path != last:
             try:
-                stat = os.stat(prefix + path)  # noqa: PTH116 - a Path costs more than the stat
+                stat = os.stat(prefix + path.partition(MARK)[0])  # noqa: PTH116 - a Path costs more than the stat
                 facts = (stat.st_size, stat.st_mtime_ns)
             except OSError:
                 facts = (_MISSING, 0)
@@ -415,6 +418,24 @@ def hash_recording(path: Path, size: int, mtime: int) -> str:
 
 
 # ---- checks
+
+
+def _check_library(spec: Spec, cache: Path, dataset: str) -> None:
+    """Raise if the cache has the same model's embeddings by another version of its library."""
+    version = spec.code.get(_LIBRARY)
+    if version is None:
+        return
+    for path in sorted(cache.glob(f"{spec.name}-*/{dataset}/{layout.LAYOUT_FILE}")):
+        info = layout.load_layout(path.parent)
+        code = info.identity.get("module", {})
+        same = {**info.identity, "module": {**code, _LIBRARY: version}} == spec.identity
+        if same and code.get(_LIBRARY) != version:
+            raise CacheError(
+                f"{path.parent}: computed with {_LIBRARY} {code.get(_LIBRARY)}; this is {_LIBRARY} "
+                f"{version}, whose numbers may differ, and one cache must not mix them. Install "
+                f"{_LIBRARY} {code.get(_LIBRARY)}, choose another --cache, or remove them: probekit "
+                f"cache gc {spec.name}@{info.fingerprint[:8]}"
+            )
 
 
 def _check_no_data_loss(plan: Plan, incomplete: set[str], index: Index) -> None:
@@ -442,7 +463,7 @@ def _check_no_data_loss(plan: Plan, incomplete: set[str], index: Index) -> None:
 def _check_root(plan: Plan, manifest: Manifest) -> None:
     """Raise if every clip would fail since no recording exists."""
     paths = [clip.path for job in plan.jobs for clip in job.clips]
-    if paths and not plan.cached and not any(path.exists() for path in paths):
+    if paths and not plan.cached and not any(file_of(path).exists() for path in paths):
         raise DataError(
             f"{manifest.root}: none of the {len(paths)} recordings was found in it, for example "
             f"{paths[0].name!r} should be {paths[0]}. Check --root"

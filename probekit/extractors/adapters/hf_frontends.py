@@ -196,9 +196,9 @@ class ClapMel(nn.Module):
 
 
 class Samples(nn.Module):
-    """Input of codecs: waveforms with zeros up to a whole number of frames."""
+    """Input of codecs: waveforms with zeros up to a whole number of ``hop`` samples."""
 
-    def __init__(self, hop: int) -> None:
+    def __init__(self, hop: int = 1) -> None:
         super().__init__()
         self.hop = hop
 

@@ -378,7 +378,7 @@ def _run_codec(network: nn.Module, features: Tensor, names: Sequence[str]) -> Ou
 _ENCODEC = Family(
     settings_class="EncodecFeatureExtractor",
     grid=_encodec_grid,
-    frontend=lambda config, settings: hf_frontends.Samples(_encodec_grid(config, settings).hop),
+    frontend=lambda config, settings: hf_frontends.Samples(),  # its convolutions pad themselves
     streams=lambda config: {_LAST: config.hidden_size},
     select=lambda model: model.encoder,
     run=_run_codec,
@@ -758,7 +758,8 @@ class HFModel(Extractor):
             starts = range(0, samples, hop)
             return [(a, min(a + hop, samples)) for a in starts if 2 * (samples - a) >= hop]
         total = self._groups(samples)
-        count = -(-total // self._groups(self.longest))
+        most = self.longest // hop if self.family.pads_last else self._groups(self.longest)
+        count = -(-total // most)
         edges = [total * k // count for k in range(count + 1)]
         overlap = 0 if self.family.pads_last else self._shortest - hop
         return [(a * hop, min(samples, b * hop + overlap)) for a, b in pairwise(edges)]
