@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-HEAVY = ["torch", "sklearn", "pandas", "matplotlib", "jinja2"]
+HEAVY = ["torch", "sklearn", "pandas", "matplotlib", "jinja2", "transformers", "onnxruntime"]
 
 LOADED = f"""
 import json, sys
