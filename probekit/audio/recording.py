@@ -19,7 +19,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from probekit.audio import pyav_backend, soundfile_backend
+from probekit.audio import archives, pyav_backend, soundfile_backend
 from probekit.audio.container import inspect
 from probekit.errors import AudioError
 
@@ -162,7 +162,8 @@ def open_audio(
     Parameters
     ----------
     path : str or pathlib.Path
-        A file that libsndfile or PyAV reads.
+        A file that libsndfile or PyAV reads; or ``FILE::NAME``, a recording inside of a larger file
+        (:mod:`probekit.audio.archives`).
     start, end : float >= 0, optional
         The segment, in seconds from the start of the file; the whole file by default. An ``end``
         less than 0.1 s beyond the end of the file means the end of the file.
@@ -186,6 +187,14 @@ def open_audio(
     load : Decode all of it at once.
     """
     path = Path(path)
+    if archives.split(path):
+        with (
+            archives.on_disk(path) as real,
+            _rename(real, path),
+            open_audio(real, start=start, end=end, allow_truncated=allow_truncated) as member,
+        ):
+            yield member
+        return
     with _translate_errors(path):
         reader = _open_reader(path, start, end, allow_truncated)
     try:
@@ -303,6 +312,15 @@ def _open_reader(
                 raise AudioError(f"{path}: {contents.truncated}") from error
             raise
     return pyav_backend.PyAVReader(*arguments)
+
+
+@contextmanager
+def _rename(temporary: Path, path: Path) -> Iterator[None]:
+    """Name a recording by its own path in messages about a temporary file."""
+    try:
+        yield
+    except AudioError as error:
+        raise AudioError(str(error).replace(str(temporary), str(path))) from error
 
 
 def _is_web_page(head: bytes) -> bool:

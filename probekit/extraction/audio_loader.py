@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from probekit.audio import archives
 from probekit.audio.recording import decode, open_audio
 from probekit.audio.resample import KAISER_FILTERS, resample
 from probekit.cards import ExtractorCard
@@ -123,7 +124,7 @@ def decode_clip(
         "sha256": b"",
     }
     try:
-        stat = clip.path.stat()
+        stat = archives.stat(clip.path)
         facts.update(size=stat.st_size, mtime=stat.st_mtime_ns)
         target_sr = card.sample_rate if card.resampler == "soxr_hq" else None
         start, end = clip.bounds
@@ -135,7 +136,10 @@ def decode_clip(
             decoded = None if streamed else decode(recording, target_sr, crop=card.max_seconds)
         duration = decoded.duration if decoded else recording.duration or 0.0
         _check_length(duration, card)
-        digest = hash_recording(clip.path, stat.st_size, stat.st_mtime_ns)
+        if archives.split(clip.path):
+            digest = archives.hash_member(clip.path)
+        else:
+            digest = hash_recording(clip.path, stat.st_size, stat.st_mtime_ns)
         facts.update(duration=duration, sha256=digest.encode())
     except AudioError as error:
         return DecodedClip(clip, facts, reason=without_path(clip.path, str(error)))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from probekit.audio import archives
 from probekit.audio.recording import open_audio
 from probekit.cache import part
 from probekit.cache.head import SavedHead, save_head
@@ -323,7 +324,7 @@ def _stat_clip(clip: Clip) -> dict[str, float]:
     """Return what is stored about a failed clip, without opening its recording."""
     facts: dict[str, float] = {"start": clip.start, "end": clip.end, "size": -1, "mtime": -1}
     try:
-        stat = clip.path.stat()
+        stat = archives.stat(clip.path)
     except OSError:
         return facts
     return {**facts, "size": stat.st_size, "mtime": stat.st_mtime_ns}

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from probekit._typing import Array
-from probekit.audio import recording
+from probekit.audio import archives, recording
 from probekit.audio.duration import mean_duration
 from probekit.data.manifest import Manifest
 from probekit.errors import AudioError, CacheError, DataError
@@ -60,7 +60,7 @@ def list_clip_files(clips: Manifest) -> list[ClipFile]:
     for clip_id, path, start, end in zip(*columns, strict=True):
         if path not in stats:
             try:
-                stat = (root / path).stat()
+                stat = archives.stat(root / path)
                 stats[path] = (stat.st_size, stat.st_mtime_ns)
             except OSError:
                 stats[path] = (-1, 0)

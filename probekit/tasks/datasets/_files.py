@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from probekit.audio import archives
 from probekit.audio.recording import PYAV_SUFFIXES, SUFFIXES
 from probekit.cards import TaskCard
 from probekit.data.readers import walk_folders
@@ -97,7 +98,9 @@ def index_recordings(root: Path) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        File name without suffix to the path relative to ``root``, with ``/``. Of two files of one
+        File name without suffix to the path relative to ``root``, with ``/``; also names of
+        recordings inside of HDF5, Parquet and tar files (:mod:`probekit.audio.archives`), whose
+        paths are ``FILE::NAME``. Files go before those. Of two files of one
         name, formats of sound alone (wav, flac …) go before those that may be video, then the path
         that comes first in alphabetical order.
     """
@@ -106,6 +109,12 @@ def index_recordings(root: Path) -> dict[str, str]:
         prefix = "" if folder == "." else f"{folder}/"
         for name in names:
             stem, suffix = os.path.splitext(name)  # noqa: PTH122 (millions of names)
+            if suffix in archives.SUFFIXES:
+                for member in archives.list_members(root / (prefix + name)):
+                    candidate = (len(_PREFERENCE), f"{prefix}{name}{archives.MARK}{member}")
+                    if member not in best or candidate < best[member]:
+                        best[member] = candidate
+                continue
             rank = _PREFERENCE.get(suffix.lower())
             if rank is not None:
                 candidate = (rank, prefix + name)

@@ -28,6 +28,8 @@ _STANDIN_CLASSES = (
 def load(card: TaskCard, root: Path | None) -> Manifest:
     """Return the segments of the lists that option ``train`` names, and of the evaluation list.
 
+    Segments of the list that option ``validate`` names, if any, are validation clips.
+
     Recordings are matched by name wherever they lie in ``root``; segments without one are left out
     and counted as missing. The option ``files`` says what recordings are called without suffix, in
     fields ``{ytid}``, ``{start}`` and ``{end}`` (as in the list), ``{start_ms}``, ``{end_ms}``,
@@ -92,7 +94,8 @@ def _segments(
         comments = sum(1 for _ in takewhile(lambda line: line.startswith("# "), stream))
     lines = read_table(table, _COLUMNS, header=False, skip=comments, skipinitialspace=True)
     check_spreadsheet_ids(table, (line["ytid"] for line in lines))
-    split = "test" if table.name.startswith("eval") else "train"
+    part = table.name.removesuffix("_segments.csv")
+    split = {"eval": "test", card.options.get("validate", ""): "valid"}.get(part, "train")
     labels: dict[str, tuple[str, ...]] = {}  # two million clips share far fewer sets of labels
     lines.reverse()
     while lines:  # each line is freed as soon as it is used: there may be two million

@@ -1,13 +1,23 @@
 """AudioSet: the real lists in their original form, files of several names, damaged lists."""
 
+import io
 import shutil
+import tarfile
 from collections import Counter
 
+import h5py
+import numpy as np
 import pytest
+import soundfile
 
+import probekit
+from probekit.cache.embeddings import list_embeddings
 from probekit.cards import TaskCard, load_task_card
 from probekit.errors import CardError, DataError, UnknownNameError
+from probekit.extractors.students.zoo import build_student
 from probekit.tasks.task import Task, load_task
+from probekit.training.audio_store import AudioStore
+from probekit.training.level_store import LevelStore
 
 COMMENTS = (
     "# Segments csv created\n# num_ytids=1\n# YTID, start_seconds, end_seconds, positive_labels\n"
@@ -61,12 +71,45 @@ def test_balanced_has_the_counted_segments(real):
     assert clips.clip_ids[0] == "--PJHxphWEs"
 
 
-def test_all_segments_are_unbalanced_and_balanced(real):
+def test_the_balanced_list_validates_what_the_unbalanced_trains(real):
     lines = 'unbalancedA, 0.000, 10.000, "/m/09x0r"\n'
     (real / "unbalanced_train_segments.csv").write_text(COMMENTS + lines)
     clips = load_task("audioset").manifest(real)
-    assert Counter(clips.column("split")) == {"train": 22161, "test": 20371}
-    assert "train: 22,161 of 2,063,949 clips" in clips.provenance
+    assert Counter(clips.column("split")) == {"train": 1, "valid": 22160, "test": 20371}
+    assert "train: 1 of 2,041,789 clips" in clips.provenance
+
+
+def test_recordings_inside_of_larger_files(tmp_path):
+    """PANNs' HDF5 with an empty row, and a tar without the leading Y; half is missing."""
+    lines = [f'-abc_EFGHI{k}, 30.000, 40.000, "/m/09x0r"' for k in range(4)]
+    write(tmp_path, *lines)
+    rng = np.random.default_rng(0)
+    waves = rng.integers(-9999, 9999, (3, 320000)).astype(np.int16)
+    with h5py.File(tmp_path / "balanced_train.h5", "w") as file:
+        file["audio_name"] = np.array([b"Y-abc_EFGHI0.wav", b"", b"YevalEFGHIJK.wav"], "S20")
+        file["waveform"] = waves
+        file.attrs["sample_rate"] = 32000
+    stream = io.BytesIO()
+    soundfile.write(stream, waves[1], 32000, format="FLAC")
+    with tarfile.open(tmp_path / "eval.tar", "w") as archive:
+        entry = tarfile.TarInfo("audio/-abc_EFGHI1.flac")
+        entry.size = len(stream.getvalue())
+        archive.addfile(entry, io.BytesIO(stream.getvalue()))
+    clips = load_task("audioset-balanced").manifest(tmp_path)
+    assert clips.column("path").tolist() == [
+        "balanced_train.h5::Y-abc_EFGHI0",
+        "eval.tar::-abc_EFGHI1",
+        "balanced_train.h5::YevalEFGHIJK",
+    ]
+    assert clips.absent == ("Y-abc_EFGHI2", "Y-abc_EFGHI3") and clips.expected == 5
+    # both stores of a training, and an extractor, read them
+    store = AudioStore.open(clips, 16000, tmp_path / "store")
+    assert store.lengths.tolist() == [160000] * 3 and not store.failures
+    levels = LevelStore.open(clips, build_student("talnet:width=2", 2), tmp_path / "parts")
+    assert levels.crops([0, 1, 2], [0, 0, 0], 160000).shape == (3, 400, 64)
+    probekit.extract("mfcc", task="audioset-balanced", root=tmp_path, cache=tmp_path / "cache")
+    [embeddings] = list_embeddings(tmp_path / "cache")
+    assert sorted(embeddings.clip_ids) == sorted(clips.clip_ids) and not embeddings.failures
 
 
 def test_labels_are_display_names_with_their_commas(tmp_path):
