@@ -33,7 +33,7 @@ SUFFIXES = (".h5", ".hdf", ".hdf5", ".parquet", ".tar")
 """Suffixes of files that may have recordings inside."""
 _AUDIO = frozenset({*soundfile_backend.SUFFIXES, *pyav_backend.SUFFIXES})
 _CLIP_SECONDS = (5.0, 15.0)  # of a row of PANNs' HDF5, whose clips have 10 s
-_MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, on Linux
+_MEMORY = Path("/dev/shm")
 _lock = threading.Lock()  # HDF5 and Parquet readers are shared by threads
 
 
@@ -217,8 +217,8 @@ def _check_waveforms(file: Path, content: Any) -> None:
     seconds = waveform.shape[1] / float(rate)
     if not _CLIP_SECONDS[0] <= seconds <= _CLIP_SECONDS[1]:
         raise AudioError(
-            f"{file}: rows of {waveform.shape[1]:,} samples at {int(rate):,} Hz are {seconds:.3g} s, "
-            "not AudioSet's 10 s: is its attribute sample_rate that of the samples?"
+            f"{file}: rows of {waveform.shape[1]:,} samples at {int(rate):,} Hz are "
+            f"{seconds:.3g} s, not AudioSet's 10 s: is its attribute sample_rate that of the samples?"
         )
 
 
