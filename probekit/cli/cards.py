@@ -107,41 +107,137 @@ def show_task(
 
 @extractors.command("show")
 def show_extractor(
-    name: Annotated[str, typer.Argument(help="An extractor's name, or runs/ID of a student.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="An extractor's name, runs/ID of a student, hf:ORG/NAME, hf:FOLDER or onnx:FILE."
+        ),
+    ],
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Only the citation.")] = False,
     json: bool = output.AsJson,
 ) -> None:
     """Print all facts about an extractor, and whether its weights are on this machine.
 
-    [bold]Example[/bold]
+    What extractors check measured on this machine comes last.
+
+    [bold]Examples[/bold]
 
       probekit extractors show vggish
+
+      probekit extractors show hf:models/wav2vec2-base
     """
     from probekit import cards
     from probekit.cards.schema import HOP
-    from probekit.cards.selector import STUDENT_PREFIX, parse_selector
+    from probekit.cards.selector import HF, ONNX, STUDENT_PREFIX, parse_selector
+    from probekit.extractors.drift import load_drift
     from probekit.extractors.students.card import describe_student
     from probekit.extractors.weights.inventory import list_weights
 
-    if (student := parse_selector(name).name).startswith(STUDENT_PREFIX):
-        _print_card(describe_student(student)[0], bibtex, json, hide={"module"})
-        return
-    card = cards.load_extractor_card(name)
-    weights = {
-        file.role: {"here": file.present, "state": file.state, "path": str(file.path)}
-        for file in list_weights([name])
-    }
-    extra: dict[str, Any] = {"weights_here": weights}
-    if code := cards.code_identity(card):
-        file = cards.code_file(card)
-        extra["code"] = {**code, **({"file": str(file)} if file else {})}
-    if card.window_hop is not None:
-        hop = {
-            "default": str(card.window_hop),
-            "description": "seconds from one window to the next, at most a window",
+    extra: dict[str, Any] = {}
+    selector = parse_selector(name)
+    if selector.name.startswith(STUDENT_PREFIX):
+        card = describe_student(selector.name)[0]
+        drift = load_drift(selector.name)
+    elif selector.name in (HF, ONNX):
+        card, label = _describe_model(name)
+        drift = load_drift(label)
+    else:
+        card = cards.load_extractor_card(name)
+        drift = load_drift(name)
+        extra["weights_here"] = {
+            file.role: {"here": file.present, "state": file.state, "path": str(file.path)}
+            for file in list_weights([name])
         }
-        extra["parameters"] = {**card.model_dump(mode="json")["parameters"], HOP: hop}
+        if code := cards.code_identity(card):
+            file = cards.code_file(card)
+            extra["code"] = {**code, **({"file": str(file)} if file else {})}
+        if card.window_hop is not None:
+            hop = {
+                "default": str(card.window_hop),
+                "description": "seconds from one window to the next, at most a window",
+            }
+            extra["parameters"] = {**card.model_dump(mode="json")["parameters"], HOP: hop}
+    extra["drift"] = [
+        f"{stream}: {_format_drift(changes)} ({result['fingerprint'][:8]}, {result['device']}"
+        f"{''.join(f', {note}' for note in result.get('provenance', []))})"
+        for result in drift
+        for stream, changes in result["drift"].items()
+    ]
     _print_card(card, bibtex, json, hide={"module"}, extra=extra)
+
+
+def _describe_model(name: str) -> tuple[Any, str]:
+    """Return card and label of a model, whose weights need not be there."""
+    from probekit.errors import WeightsError
+    from probekit.extractors import load
+
+    try:
+        spec = load.resolve_spec(name)
+    except WeightsError:
+        spec = load.resolve_spec(name, weights={"hf.main": "random:0"})
+    return spec.card, spec.label
+
+
+@extractors.command("check")
+def check_extractor(
+    name: Annotated[str, typer.Argument(help="An extractor, as after -e.")],
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Weights file, or NAME=random:SEED."),
+    ] = None,
+    streams: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Streams to check; else all of them.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    json: bool = output.AsJson,
+) -> None:
+    """Measure how much embeddings change though the sound does not, and keep the numbers.
+
+    The same clips are embedded again, alone, in company, and in two pieces. The first three must
+    agree within 1e-5, or the command ends with exit code 1. How much pieces differ from the whole
+    is a fact about the network.
+
+    [bold]Examples[/bold]
+
+      probekit extractors check vggish
+
+      probekit extractors check hf:models/wav2vec2-base
+    """
+    from probekit.extractors import drift
+    from probekit.extractors.weights.source import validate_overrides
+
+    result = drift.check_extractor(
+        name,
+        weights=validate_overrides(weights or (), [name], "NAME"),
+        streams=streams.split(",") if streams else None,
+        device=device,
+    )
+    exceeding = drift.exceeds_limit(result["drift"])
+    if json:
+        output.print_json(result)
+    else:
+        rows = [
+            [stream, *(_format_change(changes.get(key)) for key in drift.CONDITIONS)]
+            for stream, changes in result["drift"].items()
+        ]
+        output.print_table(
+            ["stream", *drift.CONDITIONS], rows, numbers="again|alone|company|pieces"
+        )
+        output.say(f"{result['extractor']}: relative changes; {'; '.join(result['provenance'])}"
+                   .rstrip("; "))  # fmt: skip
+    if exceeding:
+        output.warn(f"{result['extractor']}: more than rounding: {', '.join(exceeding)}")
+        raise typer.Exit(1)
+
+
+def _format_drift(changes: dict[str, float]) -> str:
+    """Return the changes of one stream."""
+    return ", ".join(f"{key} {_format_change(value)}" for key, value in changes.items())
+
+
+def _format_change(value: float | None) -> str:
+    """Return a relative change with two digits."""
+    return "–" if value is None else "0" if value == 0 else f"{value:.1e}"
 
 
 def _print_rows(rows: list[dict[str, Any]], json: bool) -> None:

@@ -104,7 +104,7 @@ def print_json(value: Any) -> None:
 
 def say(text: str) -> None:
     """Print a line."""
-    Console().print(escape(text), highlight=False, soft_wrap=True)
+    Console().print(escape(text), highlight=False, soft_wrap=True, emoji=False)
 
 
 def warn(text: str) -> None:
