@@ -385,7 +385,7 @@ def results_store(tmp_path):
     return ResultsStore(tmp_path / "reports")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def layered():
     """Write embeddings of a network ``net`` with layers into a cache.
 

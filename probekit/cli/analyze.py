@@ -474,6 +474,81 @@ def efficiency(
 
 
 @app.command()
+def layers(
+    task: options.Task,
+    embedding: options.Embedding,
+    cache: options.Cache = None,
+    root: options.Root = None,
+    reports: options.Reports = None,
+    probe: Annotated[
+        str, typer.Option(help="linear, mlp, knn, or a scikit-learn estimator.")
+    ] = "linear",
+    learned: Annotated[
+        bool, typer.Option("--learned", help="Compute learned weights of layers, too.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of probes that are random.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    width: options.Width = None,
+    style: options.Style = None,
+    out: options.Figures = None,
+    counts: options.Counts = False,
+    json: bool = output.AsJson,
+) -> None:
+    """Show the score of every layer of networks, and of a layer chosen without test clips.
+
+    The layer of the best test score looks better than it is, since test clips chose it; the caption
+    says by how much. Needs embeddings extracted with layer=all. Stored runs are read, others
+    computed.
+
+    [bold]Example[/bold]
+
+      probekit extract -e convnet:layer=all --task esc10 --root ESC-50
+
+      probekit analyze layers --task esc10 -e convnet --learned
+    """
+    from probekit.analysis.layer_curve import layer_curves
+    from probekit.figures.curves import draw_layers
+    from probekit.figures.files import save_drawing
+
+    target = _target(out, counts)
+    with output.show_steps("folds") as tick:
+        curves = layer_curves(
+            task,
+            embedding,
+            cache=cache,
+            root=root,
+            reports=reports,
+            probe=probe,
+            learned=learned,
+            seeds=seeds,
+            jobs=jobs,
+            progress=tick,
+        )
+    files = save_drawing(draw_layers, curves, _folder(reports), width, style, **target)
+    entry = _entry(", ".join(embedding), curves, files)
+    if json:
+        _print_entries([entry | {"layers": curves.rows()}], json)
+        return
+    output.print_table(
+        ["network", "layer", curves.metric, "95 % interval", "selected by folds", "weight"],
+        [
+            (
+                row["network"],
+                str(row["layer"]) or row["kind"],
+                f"{row['score']:.3f}",
+                f"{row['low']:.3f} – {row['high']:.3f}",
+                str(row["selected_in_folds"]),
+                f"{row['learned_weight']:.2f}" if row["learned_weight"] != "" else "",
+            )
+            for row in curves.rows()
+        ],
+        title=f"{curves.task}, {curves.probe} probe",
+        numbers=f"{curves.metric}|selected by folds|weight",
+    )
+    _print_entries([entry], json)
+
+
+@app.command()
 def curve(
     runs: Annotated[
         list[str],

@@ -1,4 +1,4 @@
-"""Curves: scores by training labels, named at their ends; and learning curves by epoch."""
+"""Curves: scores by training labels or layers; and learning curves by epoch."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,6 +7,7 @@ import numpy as np
 
 from probekit.analysis.combinations import TargetCounts
 from probekit.analysis.label_efficiency import EfficiencyCurve, LabelEfficiency
+from probekit.analysis.layer_curve import LayerCurve, Layers
 from probekit.analysis.learning_curve import LearningCurve, Series
 from probekit.figures import style
 from probekit.figures.axes_layout import FigureLayout, log_ticks, spread_labels
@@ -25,6 +26,9 @@ _LEFT, _TOP, _BOTTOM = 0.5, 0.08, 0.36  # inches
 _LEADER_WIDTH = 0.2  # inches for the lines that lead to names
 _LINE_STYLES = ("-", "--", "-.", ":", (0, (1, 1)), (0, (5, 1)))
 _LEGEND_STEP, _PANEL_GAP = 0.125, 0.12  # inches
+_RIGHT, _LAYERS_HEIGHT, _WEIGHTS_HEIGHT = 0.06, 1.9, 0.8  # inches
+_PLACE = 0.45  # inches of each column at the right of layers
+_TICK = 0.24  # inches from the number of one layer to the next, at least
 
 
 @style.styled
@@ -233,4 +237,104 @@ def _write_legend(
         y = _LEGEND_STEP * (k + 0.5)
         axes.plot([0, 0.25], [y, y], **line)
         label = fit_to_width(text, 72 * (width - _LEFT - 0.35), _SIZE)
+        axes.text(0.32, y, label, fontsize=_SIZE, va="center_baseline")
+
+
+@style.styled
+def draw_layers(layers: Layers, width: float | None = None) -> "Figure":
+    """Draw scores by depth with intervals, one column wide by default; a color is a network.
+
+    At the right are the scores with the layer selected on held-out clips, and with learned weights
+    of all layers; their weights are in a second panel below.
+    """
+    width = style.ONE_COLUMN if width is None else width
+    curves = layers.curves
+    learned = any(curve.learned for curve in curves)
+    legend_height = _LEGEND_STEP * len(curves) + 0.04
+    weights_height = _WEIGHTS_HEIGHT + _PANEL_GAP if learned else 0.0
+    axes_width = width - _LEFT - _RIGHT
+    height = _TOP + _LAYERS_HEIGHT + weights_height + _BOTTOM + legend_height
+    layout = FigureLayout(width, height, layers.provenance)
+    axes = layout.add(_LEFT, _TOP, axes_width, _LAYERS_HEIGHT)
+    deepest = max(curve.depths[-1] for curve in curves)
+    first = min(curve.depths[0] for curve in curves)
+    names = ["selected", "learned"] if learned else ["selected"]
+    unit = (deepest - first + 1) / (axes_width - _PLACE * len(names))  # layers an inch
+    step, edge = max(1.0, _PLACE * unit), deepest + 0.5
+    places = {name: edge + (k + 0.5) * step for k, name in enumerate(names)}
+    low, high = first - 0.5, edge + step * len(names)
+    shifts = min(0.09, 0.05 * unit) * (np.arange(len(curves)) - (len(curves) - 1) / 2)
+    for k, curve in enumerate(curves):
+        _draw_curve(axes, curve, k, float(shifts[k]), places)
+    axes.set_ylabel(metrics.get_metric(layers.metric).title, labelpad=3)
+    lowest = axes
+    if learned:
+        lowest = layout.add(_LEFT, _TOP + _LAYERS_HEIGHT + _PANEL_GAP, axes_width, _WEIGHTS_HEIGHT)
+        for k, curve in enumerate(curves):
+            if curve.weights is not None:
+                color, marker = style.color_and_marker(k)
+                lowest.plot(curve.depths, curve.weights, color=color, marker=marker, ms=3, lw=0.9)
+        lowest.set_ylim(bottom=0)
+        lowest.set_ylabel("learned weight", labelpad=3)
+        lowest.axvline(edge, color="0.8", lw=0.6)
+    depths = sorted({depth for curve in curves for depth in curve.depths})
+    every = int(np.ceil(_TICK * (high - low) / axes_width))
+    ticks = [depth for depth in depths if depth % every == 0 or every == 1]
+    for panel in {id(axes): axes, id(lowest): lowest}.values():
+        panel.set_xlim(low, high)
+        panel.grid(axis="y")
+        shown = panel is lowest
+        panel.set_xticks(ticks, [str(tick) if shown else "" for tick in ticks])
+    axes.axvline(edge, color="0.8", lw=0.6)
+    middle = ((first + deepest) / 2 - low) / (high - low)
+    lowest.set_xlabel("layer, by depth", labelpad=2, x=middle)
+    for name, place in places.items():
+        axes.text(
+            (place - low) / (high - low),
+            0.02,
+            name,
+            transform=axes.transAxes,
+            fontsize=_SIZE,
+            ha="center",
+            va="bottom",
+        )
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom - 0.07 * (top - bottom), top)  # room for the names
+    _write_prices(layout, layers, height - legend_height)
+    return layout.figure
+
+
+def _draw_curve(
+    axes: "Axes", curve: LayerCurve, k: int, shift: float, places: dict[str, float]
+) -> None:
+    """Draw one network: its layers, and at the right what uses all of them."""
+    color, marker = style.color_and_marker(k)
+    x = np.array(curve.depths) + shift
+    scores = np.array([group.score for group in curve.layers])
+    bounds = np.array([group.interval for group in curve.layers])
+    axes.plot(x, scores, color=color, marker=marker, ms=3.2, lw=1.0, zorder=3)
+    axes.vlines(x, bounds[:, 0], bounds[:, 1], color=color, lw=0.8, zorder=2)
+    axes.axhline(curve.auto.score, color=color, lw=0.6, ls="--", zorder=1)
+    for name, group in (("selected", curve.auto), ("learned", curve.learned)):
+        if group is not None and name in places:
+            place = places[name] + 2 * shift
+            axes.plot(place, group.score, color=color, marker=marker, ms=4.2, mfc="white", zorder=3)
+            axes.vlines(place, *group.interval, color=color, lw=0.8, zorder=2)
+
+
+def _write_prices(layout: FigureLayout, layers: Layers, top: float) -> None:
+    """Write a line for each network: name, and the price of choosing on test clips."""
+    width = layout.width - _LEFT - _RIGHT
+    height = _LEGEND_STEP * len(layers.curves) + 0.04
+    axes = layout.add(_LEFT, top, width, height)
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    for k, curve in enumerate(layers.curves):
+        color, marker = style.color_and_marker(k)
+        y = _LEGEND_STEP * (k + 0.5)
+        axes.plot([0, 0.25], [y, y], color=color, lw=1.0)
+        axes.plot(0.125, y, color=color, marker=marker, ms=3.2)
+        text = f"{curve.label}: best on test less selected {curve.price.difference:+.3f}"
+        label = fit_to_width(text, 72 * (width - 0.35), _SIZE)
         axes.text(0.32, y, label, fontsize=_SIZE, va="center_baseline")

@@ -1,5 +1,7 @@
 """Analyses to draw, of any size and with names of any kind."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from probekit.analysis import clustering
@@ -8,6 +10,7 @@ from probekit.analysis.class_weights import ClassWeights, TrainingClips
 from probekit.analysis.confusion import Confusion
 from probekit.analysis.cost import Cost, CostPoint
 from probekit.analysis.label_efficiency import EfficiencyCurve, EfficiencyPoint, LabelEfficiency
+from probekit.analysis.layer_curve import LayerCurve, Layers
 from probekit.analysis.similarity import Similarity
 from probekit.analysis.timeline import Timeline
 from probekit.scores.groups import RunGroup
@@ -165,3 +168,21 @@ def over_time(seconds=20.0, hop=0.1, classes=0, top=10, names="class {}"):
         origin={"task": "mine"},
         provenance=("random weights",),
     )
+
+
+def layers(depths, learned):
+    """Scores of networks with so many layers."""
+    rng = np.random.default_rng(0)
+    curves = []
+    for k, count in enumerate(depths):
+        names = [str(depth) for depth in range(count)]
+        weights = dict(zip(names, rng.dirichlet(np.ones(count)), strict=True))
+        runs = [entry("layer", score) for score in rng.uniform(0.6, 0.8, count)]
+        auto = entry("auto", 0.75, settings={"layers": {"among": names}})
+        weighted = entry("learned", 0.7, solver={"layer_weights": weights}) if learned else None
+        price = SimpleNamespace(difference=0.01, low=-0.01, high=0.03, p=0.2, verdict="first")
+        curves.append(
+            LayerCurve(f"network-{k}:size=512", tuple(f"layer.{n}" for n in names),
+                       tuple(range(count)), tuple(runs), auto, weighted, price)
+        )  # fmt: skip
+    return Layers("mine", "accuracy", "linear", tuple(curves))

@@ -5,7 +5,7 @@ import overlap
 import pytest
 import samples
 
-from probekit.figures.curves import draw_label_efficiency
+from probekit.figures.curves import draw_label_efficiency, draw_layers
 
 
 @pytest.mark.parametrize("lines", [1, 3, 16, 30])
@@ -27,3 +27,18 @@ def test_curves_are_means_over_labels(seeds):
     )
     np.testing.assert_allclose(np.asarray(line.get_xdata(), float), [70, 700, 7000])
     assert axes.get_xscale() == "log"
+
+
+@pytest.mark.parametrize("width", [3.3, None, 7.0])
+@pytest.mark.parametrize("depths", [(5,), (5, 14), (25, 13, 5)])
+@pytest.mark.parametrize("learned", [False, True])
+def test_layers_can_be_read(width, depths, learned):
+    analysis = samples.layers(depths, learned)
+    figure = draw_layers(analysis, width)
+    assert overlap.problems(figure) == []
+    assert len(figure.axes) == 2 + learned
+    line = figure.axes[0].lines[0]
+    np.testing.assert_allclose(line.get_ydata(), [g.score for g in analysis.curves[0].layers])
+    if learned:
+        weights = figure.axes[1].lines[0].get_ydata()
+        np.testing.assert_allclose(weights, analysis.curves[0].weights)
