@@ -4,10 +4,10 @@ For scenes of ``mixed_scenes.py``, whose onsets and offsets are known and were n
 
     python examples/event_times.py scenes/events.csv scenes/scenes.csv runs/A runs/B --cache cache
 
-A frame is positive for a class where its center lies in an event. The threshold of the probabilities
-is one number for each network, the best on validation scenes; F1 is that of all frames and classes
-together (micro) and the mean over classes (macro). Intervals and the difference to the first network
-are those of 1,000 resamples of the test scenes.
+A frame is positive for a class where its center lies in an event. The threshold of the
+probabilities is one number for each network, the best on validation scenes; F1 is that of all frames
+and classes together (micro) and the mean over classes (macro). Intervals and the difference to the
+first network are those of 1,000 resamples of the test scenes.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def read_scenes(options: argparse.Namespace, name: str) -> dict[str, list]:
     embeddings = find_embeddings(Path(options.cache), parse_selector(name), clips.name)
     labels = {label: k for k, label in enumerate(clips.class_names)}
     events = defaultdict(list)
-    with open(options.events, encoding="utf-8", newline="") as file:
+    with options.events.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             times = float(row["onset"]), float(row["offset"])
             events[row["clip_id"]].append((labels[row["label"]], *times))
@@ -78,13 +78,14 @@ def main() -> None:
     parser.add_argument("networks", nargs="+", metavar="runs/ID")
     parser.add_argument("--cache", default="cache")
     options = parser.parse_args()
-    rng, first = np.random.default_rng(0), None
+    rng, first, draws = np.random.default_rng(0), None, None
     for name in options.networks:
         scenes = read_scenes(options, name)
         sums = [sum(counts(a, s, t) for a, s in scenes["valid"]) for t in THRESHOLDS]
         best = THRESHOLDS[int(np.argmax([f1(each)[0] for each in sums]))]
         each = np.stack([counts(a, s, best) for a, s in scenes["test"]])
-        draws = rng.integers(len(each), size=(RESAMPLES, len(each))) if first is None else draws
+        if draws is None:
+            draws = rng.integers(len(each), size=(RESAMPLES, len(each)))
         resampled = np.array([f1(each[rows].sum(0)) for rows in draws])
         active = np.concatenate([a for a, _ in scenes["test"]])
         scores = np.concatenate([s for _, s in scenes["test"]])

@@ -1,14 +1,14 @@
-"""Mix real recordings into scenes of 10 s with several labels, whose onsets are known.
+r"""Mix real recordings into scenes of 10 s with several labels, whose onsets are known.
 
-A scene has one to three sources of ESC-10, UrbanSound8K and the Philharmonia's instruments at random
-times and levels. Its labels say which sounds occur, not when: what weak labels are. The times are
-in ``events.csv``, for scores of frames, and no network reads them::
+A scene has one to three sources of ESC-10, UrbanSound8K and the Philharmonia's instruments at
+random times and levels. Its labels say which sounds occur, not when: what weak labels are. The times
+are in ``events.csv``, for scores of frames, and no network reads them::
 
-    python examples/mixed_scenes.py scenes --esc10 ESC-10 --urbansound8k UrbanSound8K \\
+    python examples/mixed_scenes.py scenes --esc10 ESC-10 --urbansound8k UrbanSound8K \
         --philharmonia philharmonia
 
-Recordings of training, validation and test scenes are disjoint: folds of ESC-10 and of UrbanSound8K,
-and pitches of the instruments. ``scenes.csv`` is what ``probekit train --task`` takes.
+Recordings of training, validation and test scenes are disjoint: folds of ESC-10 and of
+UrbanSound8K, and pitches of the instruments. ``scenes.csv`` is what ``probekit train --task`` takes.
 """
 
 import argparse
@@ -82,8 +82,11 @@ def mix(sources: dict[str, list[Source]], seed: int) -> tuple[np.ndarray, list[t
         begin = int(rng.integers(len(sound) - length + 1))
         sound = sound[begin : begin + length] * 10 ** (rng.uniform(*LEVELS) / 20)
         onset = int(rng.integers(RATE * SECONDS - length + 1))
-        wave[onset : onset + length] += 0.1 * sound / max(np.sqrt(np.mean(sound**2)), 1e-9) * (
-            10 ** (rng.uniform(*LEVELS) / 20)
+        wave[onset : onset + length] += (
+            0.1
+            * sound
+            / max(np.sqrt(np.mean(sound**2)), 1e-9)
+            * (10 ** (rng.uniform(*LEVELS) / 20))
         )
         events.append((label, onset / RATE, (onset + length) / RATE))
     return (wave / max(1.0, np.abs(wave).max() / 0.99)).astype(np.float32), events

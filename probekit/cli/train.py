@@ -167,6 +167,10 @@ def train(
         str, typer.Option(metavar="32|bf16-mixed|16-mixed", help="Arithmetic of the training.")
     ] = "32",
     name: Annotated[str, typer.Option(help="Label of the runs in tables.")] = "",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Of weak-labels: time 20 steps, and say hours and bytes."),
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Repeat finished runs.")] = False,
     json: bool = output.AsJson,
 ) -> None:
@@ -183,6 +187,8 @@ def train(
       --objective contrastive --unlabeled esc40 --unlabeled-root ESC-50 --recipe lee2021 --allow-overlap
 
       probekit train --task songs.csv --root audio --network cf-net --targets cf.h5
+
+      probekit train --task audioset-balanced --root AudioSet --network talnet --recipe kumar2021
 
       probekit train --task digits.csv --root audio --network artist-net --also speakers.h5
 
@@ -233,9 +239,12 @@ def train(
             precision=precision,
             name=name,
             again=again,
+            dry_run=dry_run,
             progress=tick,
-            warn=lambda text: output.warn(f"warning: {text}"),
+            warn=lambda text: output.warn(f"{'estimate' if dry_run else 'warning'}: {text}"),
         )
+    if dry_run:
+        return
     if json:
         output.print_json(results)
         return

@@ -354,17 +354,12 @@ class _Builder:
 
     def _make(self, file: ClipFile) -> tuple[Array, int, str]:
         """Return the spectra of a clip and the number of its samples, or why there are none."""
-        empty = np.zeros((0, self.grid.bands), np.float16)
         try:
-            wave = recording.load(file.path, self.student.rate, start=file.start, end=file.end).wave
+            levels, samples = make_levels(self.student, file)
         except AudioError as error:
-            return empty, 0, str(error).removeprefix(f"{file.path}: ")
-        samples = len(wave)
-        if samples < self.student.min_samples:
-            wave = np.pad(wave, (0, self.student.min_samples - samples))
-        with torch.inference_mode():
-            levels: Tensor = self.student.levels(torch.from_numpy(wave)[None])[0]
-        return levels.numpy().astype(np.float16), samples, ""
+            reason = str(error).removeprefix(f"{file.path}: ")
+            return np.zeros((0, self.grid.bands), np.float16), 0, reason
+        return levels, samples, ""
 
     def _write(self, number: int, made: list[tuple[Array, int, str]]) -> _Part:
         """Write a part, then its table."""
@@ -409,6 +404,20 @@ class _Builder:
                 f"but only {free / 1e9:.1f} GB are free. Free some space, or choose another folder "
                 "with --parts"
             )
+
+
+def make_levels(student: Student, file: ClipFile) -> tuple[Array, int]:
+    """Return the spectra of a clip, float16, and the number of its samples.
+
+    Raises AudioError if the recording cannot be decoded.
+    """
+    wave = recording.load(file.path, student.rate, start=file.start, end=file.end).wave
+    samples = len(wave)
+    if samples < student.min_samples:
+        wave = np.pad(wave, (0, student.min_samples - samples))
+    with torch.inference_mode():
+        levels: Tensor = student.levels(torch.from_numpy(wave)[None])[0]
+    return levels.numpy().astype(np.float16), samples
 
 
 def _name(number: int) -> str:

@@ -21,11 +21,14 @@ from probekit.training.multi_target import (
 from probekit.training.run_config import TrainerConfig
 from probekit.training.runner import Progress, Runner, check_options
 from probekit.training.self_teaching import check_stages, run_stages
+from probekit.training.step_timing import estimate
 from probekit.training.target_clips import check_alone, with_targets
 from probekit.training.train_config import OBJECTIVES, ObjectiveConfig, TrainConfig
 from probekit.training.unlabeled_clips import OWN_CLIPS, open_unlabeled
 from probekit.training.weak_labels import check_weak_labels, with_pooling
 from probekit.utils.suggest import unknown_name_error
+
+_LONG_TRAINING = 50_000  # clips that all steps read together, from which it is timed before
 
 
 def train(
@@ -70,6 +73,7 @@ def train(
     precision: str = "32",
     name: str = "",
     again: bool = False,
+    dry_run: bool = False,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> list[Result]:
@@ -171,6 +175,9 @@ def train(
         Label of the runs in tables; by default network and objective.
     again : bool
         Repeat finished runs.
+    dry_run : bool
+        For ``weak-labels``: only say through ``warn`` what the training takes, hours and bytes,
+        from 20 timed steps; there are no results. Long trainings say it anyway.
     progress : callable, optional
         Called with what is counted, how much is done, of how much, and a note.
     warn : callable, optional
@@ -251,6 +258,21 @@ def train(
     )
     if objective == "weak-labels":
         check_weak_labels(zoo.build_student(network, 1), training_recipe, clips)
+    if dry_run and objective != "weak-labels":
+        raise ProbekitError(f"--dry-run is for --objective weak-labels, not {objective}")
+    if objective == "weak-labels":
+        splits = card.protocol.kind
+        trained = int((clips.column("split") == "train").sum()) if splits == "split" else len(clips)
+        size = (training_recipe.steps or 0) * training_recipe.epochs * training_recipe.batch_size
+        if dry_run or (size >= _LONG_TRAINING and warn):
+            built = zoo.build_student(network, len(clips.class_names))
+            if chosen.pooling:
+                built.classify_frames(chosen.pooling)
+            cost = estimate(built, training_recipe, clips, trained, device)
+            if warn is not None:
+                warn(f"{network}: {cost}")
+            if dry_run:
+                return []
     check_draw(draw, also)
     if also:
         check_alone([("--objective contrastive", objective != "supervised")], "--also")

@@ -51,11 +51,15 @@ class WeakLabels(Objective):
         """Return the term ``loss``."""
         batch = batches[LABELED]
         assert batch.targets is not None
-        with torch.no_grad(), torch.autocast(batch.waves.device.type, enabled=False):
-            features, targets = self.augment(self.student.frontend(batch.waves), batch.targets)
+        return {"loss": self.step_on(batch.waves, batch.targets)}
+
+    def step_on(self, waves: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of waveforms or stored spectra, and their targets."""
+        with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
+            features, targets = self.augment(self.student.frontend(waves), targets)
         logits = self.student.decode(self.student.embed(features))
         self.logits = logits.detach()
-        return {"loss": losses.task_loss(logits, targets, "multi")}
+        return losses.task_loss(logits, targets, "multi")
 
     def augment(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mask and mix the front-end's output."""

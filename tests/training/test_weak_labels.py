@@ -272,3 +272,18 @@ def test_own_and_other_pooling():
     assert with_pooling("talnet:width=2", "max") == ("talnet:pooling=max,width=2", "")
     assert with_pooling("short-chunk:width=2", "") == ("short-chunk:width=2", "linear-softmax")
     assert with_pooling("short-chunk:width=2", "max") == ("short-chunk:width=2", "max")
+
+
+def test_estimate_before_the_start(table, folders):
+    notes = []
+    options = {**SMALL, "epochs": 30, "steps": 1000}
+    assert (
+        train(str(table), "talnet:width=2", **options, dry_run=True, warn=notes.append, **folders)
+        == []
+    )
+    [text] = notes
+    # 18 clips of 1 s, each 40 spectra of 64 numbers of 2 bytes
+    assert "spectra of 18 clips take 0.0922 MB" in text and "30,000 steps take about" in text
+    assert "20 timed" in text and not (folders["cache"] / "levels").exists()
+    with pytest.raises(ProbekitError, match="--dry-run is for"):
+        train(str(table), "short-chunk:width=2", dry_run=True, **folders)

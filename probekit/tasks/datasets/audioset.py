@@ -9,6 +9,7 @@ from probekit.cards import TaskCard
 from probekit.data.manifest import Manifest
 from probekit.data.readers import check_spreadsheet_ids
 from probekit.errors import CardError, DataError
+from probekit.extractors import labels as labels_of_networks
 from probekit.tasks.datasets._files import locate, match_recordings
 from probekit.tasks.datasets._tables import read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
@@ -23,6 +24,7 @@ _STANDIN_CLASSES = (
     ("/m/0bt9lr", "Dog"),
     ("/m/03l9g", "Hammer"),
 )
+_WHOLE_VOCABULARY = 1000  # clips of a stand-in from which it has all classes
 
 
 def load(card: TaskCard, root: Path | None) -> Manifest:
@@ -49,20 +51,28 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
 
 
 def make_standin(card: TaskCard, writer: StandInWriter) -> None:
-    """Write lists and recordings of five classes; one recording in twelve is missing."""
+    """Write lists and recordings of five classes; one recording in twelve is missing.
+
+    Of 1,000 clips and more they are of AudioSet's 527 classes, by their names.
+    """
     header = ("index", "mid", "display_name")
-    classes = [(k, *names) for k, names in enumerate(_STANDIN_CLASSES)]
+    names = _STANDIN_CLASSES
+    if writer.clips >= _WHOLE_VOCABULARY:
+        vocabulary = labels_of_networks.load_labels("audioset.csv")
+        names = tuple((f"/t/dd{k:05d}", name) for k, name in enumerate(vocabulary))
+    count = len(names)
+    classes = [(k, *each) for k, each in enumerate(names)]
     writer.write_table(_CLASSES, classes, header=header)
     parts = [*card.options["train"], "eval"]
     number = 0
     for part in parts:
         rows = []
         for k in range(max(24, writer.clips // len(parts))):
-            labels = [k % 5, (k + 2) % 5][: 2 if k % 3 == 0 else 1]
+            labels = [k % count, (k + 2) % count][: 2 if k % 3 == 0 else 1]
             video, begin = f"{'-_a'[k % 3]}b{number:09d}", 10 * (k % 4)
             if k % 12 != 7:
                 writer.write_audio(f"{part}/Y{video}.wav", labels, seconds=1.0, sr=16000)
-            mids = ",".join(_STANDIN_CLASSES[j][0] for j in labels)
+            mids = ",".join(names[j][0] for j in labels)
             rows.append(f'{video}, {begin}.000, {begin + 10}.000, "{mids}"')
             number += 1
         preamble = (
