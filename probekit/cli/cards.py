@@ -157,12 +157,14 @@ def show_extractor(
                 "description": "seconds from one window to the next, at most a window",
             }
             extra["parameters"] = {**card.model_dump(mode="json")["parameters"], HOP: hop}
-    extra["drift"] = [
+    lines = [
         f"{stream}: {_format_drift(changes)} ({result['fingerprint'][:8]}, {result['device']}"
         f"{''.join(f', {note}' for note in result.get('provenance', []))})"
         for result in drift
         for stream, changes in result["drift"].items()
     ]
+    if lines:
+        extra["drift"] = lines
     _print_card(card, bibtex, json, hide={"module"}, extra=extra)
 
 
