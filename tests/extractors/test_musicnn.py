@@ -149,3 +149,27 @@ def test_tags_of_random_weights_are_those_of_the_model():
         spec = load.resolve_spec(f"musicnn:model={model}", weights={"musicnn.main": "random:0"})
         extractor = musicnn.build(spec.card, spec.params, spec.streams)
         assert extractor.source_classes() == labels.load_labels(file)
+
+
+@pytest.mark.parametrize("model", ["MTT_vgg", "MSD_vgg"])
+def test_vgg(folder, reference, model):
+    """From waveforms; where float16 rounds to the neighbor, numbers differ by up to 1e-3."""
+    spec = load.resolve_spec(
+        f"musicnn-vgg:model={model}",
+        weights={"musicnn-vgg.main": str(folder / f"{model}.npz")},
+        streams=["pool5", "taggram", "pool1"],
+    )
+    extractor = load.build_extractor(spec)
+    pairs = {"pool5": [], "taggram": []}
+    for sound in SOUNDS:
+        patches = torch.from_numpy(reference[f"{sound}/input"])[:, None]
+        found = extractor.apply_network(patches)
+        expected = reference[f"{sound}/{model}/pool5"].reshape(2, 256)
+        pairs["pool5"].append((found["pool5"].numpy(), expected))
+        pairs["taggram"].append((found["taggram"].numpy(), reference[f"{sound}/{model}/taggram"]))
+        assert found["pool1"].shape == (2, 128)
+    assert all(error(of_sounds) <= 1e-4 for of_sounds in pairs.values())
+    head = extractor.head()
+    assert list(head.classes) == reference[f"{model[:3]}_LABELS"].tolist()
+    tags = (found["pool5"] @ head.weight.T + head.bias).sigmoid()
+    np.testing.assert_allclose(tags, found["taggram"], rtol=0, atol=1e-6)

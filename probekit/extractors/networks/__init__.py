@@ -22,7 +22,7 @@ class Network(NamedTuple):
     build: "Callable[..., Extractor]"
     """Builds the extractor from card, params and stream names."""
     read_weights: "Callable[[Path], dict[str, Tensor]] | None"
-    """Reads HDF5 and npz weights files; None if there are none."""
+    """Reads files of weights that are not torch's; None if there are none."""
 
 
 def import_network(card: ExtractorCard, file: Path | None = None) -> Network:

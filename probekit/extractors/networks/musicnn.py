@@ -12,7 +12,7 @@ from probekit.cards import ExtractorCard, Params
 from probekit.errors import WeightsError
 from probekit.extractors import frontends, labels
 from probekit.extractors.base import Head, Outputs, WindowedExtractor
-from probekit.extractors.weights import npz
+from probekit.extractors.weights import npz, tensor_bundle
 
 SAMPLE_RATE = 16000
 N_FFT = 512
@@ -29,6 +29,7 @@ _PUBLISHED = {
     2863035853: "MTT_vgg",
     3864282184: "MSD_vgg",
 }
+_OPTIMIZER = ("Adam", "Adam_1", "beta1_power", "beta2_power")
 _RENAMED = {
     "kernel": "weight",
     "bias": "bias",
@@ -108,6 +109,7 @@ class PatchExtractor(WindowedExtractor):
     window = (FRAMES - 1) * HOP_LENGTH + N_FFT
     hop = FRAMES * HOP_LENGTH
     lead = N_FFT // 2
+    last: str  # name of the last layer's biases in the state dict
     batch_seconds = 12.0  # the first maps take 9 MB a patch, and padded copies as much
 
     def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
@@ -140,7 +142,7 @@ class PatchExtractor(WindowedExtractor):
     def load_weights(self, states: dict[str, dict[str, Tensor]]) -> None:
         """Load weights; published ones of the other training set are refused."""
         for state in states.values():
-            bias = state.get("output.bias")
+            bias = state.get(self.last)
             if isinstance(bias, Tensor):
                 found = _PUBLISHED.get(zlib.crc32(bias.float().numpy().tobytes()))
                 if found and found != self.params["model"]:
@@ -160,6 +162,7 @@ class Musicnn(PatchExtractor):
     """musicnn on patches of 3 s."""
 
     network: Network
+    last = "output.bias"
 
     def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
         super().__init__(card, params, streams)
@@ -183,25 +186,27 @@ class Musicnn(PatchExtractor):
 
 
 def rename(path: Path, names: dict[str, str]) -> dict[str, Tensor]:
-    """Read an npz file of TensorFlow's variables as a state dict.
+    """Read a checkpoint of TensorFlow, or an npz file of its variables, as a state dict.
 
-    ``names`` are the layers' names in the state dict by their names in the file; other variables
-    keep their names, and are reported as unexpected.
+    ``names`` are the layers' names in the state dict by their names in the file. The optimizer's
+    variables are left out; others keep their names, and are reported as unexpected.
     """
+    checkpoint = tensor_bundle.is_data_file(path)
+    variables = tensor_bundle.read_variables(path) if checkpoint else npz.read_npz(path)
     state: dict[str, Tensor] = {}
-    for key, array in npz.read_npz(path).items():
+    for key, array in variables.items():
         layer, _, kind = key.rpartition("/")
+        if kind in _OPTIMIZER:
+            continue
         if layer not in names or kind not in _RENAMED:
-            state[key] = torch.from_numpy(array)
+            state[key] = torch.from_numpy(array.copy())
             continue
         if kind == "kernel":
             array = np.moveaxis(array, (-1, -2), (0, 1))
-        name = names[layer]
-        state[f"{name}.{_RENAMED[kind]}"] = torch.from_numpy(
-            np.ascontiguousarray(array, np.float32)
-        )
+        name = f"{names[layer]}.{_RENAMED[kind]}"
+        state[name] = torch.from_numpy(np.array(array, np.float32, order="C"))
         if kind == "moving_variance":
-            state[f"{name}.num_batches_tracked"] = torch.tensor(0)
+            state[f"{names[layer]}.num_batches_tracked"] = torch.tensor(0)
     return state
 
 
@@ -221,7 +226,7 @@ def _layers() -> dict[str, str]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read an npz file of the variables of a checkpoint as a state dict of :class:`Network`."""
+    """Read a checkpoint, or an npz file of its variables, as a state dict of :class:`Network`."""
     return rename(path, _layers())
 
 

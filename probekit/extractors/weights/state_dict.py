@@ -1,8 +1,8 @@
 """State dicts: read from files without running code in them, loaded strictly, or drawn at random.
 
 Files of torch are read with ``torch.load(weights_only=True)``, arrays in a pickle by
-:mod:`probekit.extractors.weights.safe_pickle`, HDF5 and npz by the network's ``read_weights``; an
-npz file whose names are those of the state dict needs no such function.
+:mod:`probekit.extractors.weights.safe_pickle`; HDF5, npz and TensorFlow's checkpoints by the
+network's ``read_weights``. An npz file with the names of the state dict needs no such function.
 """
 
 import pickle
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from probekit.errors import WeightsError
-from probekit.extractors.weights import npz, safe_pickle
+from probekit.extractors.weights import npz, safe_pickle, tensor_bundle
 from probekit.extractors.weights.source import WeightsSource
 
 _HDF5 = (b"\x89HDF\r\n\x1a\n", b"\x1f\x8b")  # plain and gzip'ed
@@ -46,7 +46,7 @@ def load_state_dict(
     network : torch.nn.Module or None
         The network of random weights.
     reader : callable, optional
-        Reader of this network's HDF5 files, plain or gzip'ed, and of its npz files.
+        Reader of this network's HDF5 files, plain or gzip'ed, npz files and checkpoints.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def load_state_dict(
         )
     if npz.is_npz(path):
         return reader(path) if reader else npz.to_tensors(npz.read_npz(path))
-    if reader is not None and head.startswith(_HDF5):
+    if reader is not None and (head.startswith(_HDF5) or tensor_bundle.is_data_file(path)):
         return reader(path)
     try:
         content = _content(path)
