@@ -2,6 +2,7 @@
 
 import shutil
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,6 +250,20 @@ def test_ready_cards():
     assert [name for name, card in ready.items() if card.non_commercial] == ["birdnet-2.4"]
     assert (ready["perch-2"].sample_rate, ready["perch-2"].window) == (32000, 5)
     assert ready["perch-2"].normalize.peak == 0.25
+
+
+def test_cards_of_the_documentation(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "extractors.md").read_text(encoding="utf-8")
+    blocks = [block.partition("```")[0] for block in text.split("```yaml\n")[1:]]
+    assert len(blocks) == 2
+    for number, block in enumerate(blocks):
+        (tmp_path / f"{number}.yaml").write_text(block)
+        assert onnx_card.load_card(tmp_path / f"{number}.yaml").outputs
+
+
+def test_the_card_in_an_error_is_valid(tmp_path):
+    (tmp_path / "card.yaml").write_text(onnx_card.TEMPLATE)
+    assert onnx_card.load_card(tmp_path / "card.yaml").window == Fraction(24, 25)
 
 
 def test_a_ready_card_of_another_network(file):
