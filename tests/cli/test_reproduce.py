@@ -5,7 +5,10 @@ import json
 import pytest
 import yaml
 
+import probekit
 from probekit import cards
+from probekit.errors import DataError
+from probekit.reproduce.artist_networks import ArtistNetworks
 from probekit.tasks.task import load_task
 
 PAPER = {
@@ -118,6 +121,31 @@ def test_networks_of_kim2018_need_the_dataset(main, tmp_path):
     assert len(lines) == 1 + len(table.cells())
 
 
+def test_a_sweep_in_which_one_combination_fails_keeps_the_others(main, tmp_path, monkeypatch):
+    """Of Table 4 of kim2018; one probe's result stands for those of the other 56 networks."""
+    results = []
+
+    def stand_in(networks, letters, sharing):
+        if (letters, sharing) == ("gd", "mtn"):
+            raise DataError("the loss is not finite in epoch 1, step 3 of 3")
+        if not results:
+            places = {"cache": networks.cache, "root": networks.root}
+            probekit.extract("melstats", task=networks.task, **places)
+            results.extend(probekit.evaluate(networks.task, "melstats", probe="knn", **places))
+        return results[0]
+
+    monkeypatch.setattr(ArtistNetworks, "_evaluate", stand_in)
+    folder = ("--rehearse", tmp_path / "r", "--clips", "16")
+    done = main("reproduce", "kim2018", *folder, "--only", "table-4")
+    assert done.returncode == 1, done.stderr
+    assert "112 of 114 scores" in done.stdout
+    assert "the loss is not finite in epoch 1, step 3 of 3" in done.stdout
+    content = json.loads((tmp_path / "r/reports/kim2018/kim2018.json").read_text())
+    failed = [score for score in content["scores"] if score["status"] != "computed"]
+    assert {(score["row"], score["column"][:3]) for score in failed} == {("gd", "MTN")}
+    assert len(failed) == 2 and len(content["scores"]) == 114
+
+
 def test_mistakes_are_one_line(main, tmp_path):
     for arguments, said in (
         (["kumar2012"], "kumar2021"),
@@ -171,7 +199,8 @@ def test_a_rehearsal_that_was_interrupted_goes_on(main, tmp_path, monkeypatch):
     ("paper", "computed"),
     [("hung2022", "62 of 62 scores and 2 of 2 figures"),
      ("lee2019", "110 of 110 scores and 0 of 0 figures"),
-     ("lee2021", "40 of 40 scores and 1 of 1 figures")],
+     ("lee2021", "40 of 40 scores and 1 of 1 figures"),
+     ("kim2018", "150 of 150 scores and 1 of 1 figures")],
 )  # fmt: skip
 def test_papers_of_students_are_rehearsed(main, tmp_path, paper, computed):
     done = main("reproduce", paper, "--rehearse", tmp_path / "r")
