@@ -221,7 +221,7 @@ class Embeddings:
         CacheError
             If the clip is not in the cache, or frames were not stored.
         """
-        with self._open_frames(clip_id, self._resolve_frame_stream(stream)) as (frames, rows):
+        with self._open_frames(clip_id, self.resolve_frame_stream(stream)) as (frames, rows):
             return np.asarray(frames[rows], np.float32)
 
     def times(self, clip_id: str, stream: str = "") -> Array:
@@ -249,7 +249,7 @@ class Embeddings:
         --------
         frames : The frames themselves.
         """
-        stream = self._resolve_frame_stream(stream)
+        stream = self.resolve_frame_stream(stream)
         with self._open_frames(clip_id, stream) as (_, rows):
             count = rows.stop - rows.start
         grid = self.stream_info[stream]
@@ -293,7 +293,7 @@ class Embeddings:
         CacheError
             If a clip is not in the cache, or frames were not stored.
         """
-        stream = self._resolve_frame_stream(stream)
+        stream = self.resolve_frame_stream(stream)
         positions = self.find(clip_ids)
         grid, kind = self.stream_info[stream], self._resolve_dtype(dtype)
         return Crops(self.folder, self.index, positions, stream, grid, seconds, kind)
@@ -335,8 +335,14 @@ class Embeddings:
             raise unknown_name_error("type of numbers", name, dtypes)
         return dtypes[name]
 
-    def _resolve_frame_stream(self, name: str) -> str:
-        """Return the stream of a name; an error if its frames are not stored."""
+    def resolve_frame_stream(self, name: str) -> str:
+        """Return the stream of a name, the default one if empty.
+
+        Raises
+        ------
+        CacheError
+            If it is not stored, or its frames are not.
+        """
         stream = self._resolve_stream(name)
         if "frames" not in self.index.arrays(stream):
             raise CacheError(

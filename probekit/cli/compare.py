@@ -62,10 +62,11 @@ def compare(
     if json:
         output.print_json([vars(comparison) for comparison in comparisons])
     else:
-        _print_table(comparisons)
+        print_comparisons(comparisons)
 
 
-def _print_table(comparisons: "list[Comparison]") -> None:
+def print_comparisons(comparisons: "list[Comparison]") -> None:
+    """Print a table of comparisons, the test, the power and notes."""
     first = comparisons[0]
     rows = [
         (

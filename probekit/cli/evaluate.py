@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from probekit.cli import options, output
-from probekit.cli.seed_means import LEGEND, Score, add_mean_rows, also_score
+from probekit.cli.compare import print_comparisons
+from probekit.cli.seed_means import LEGEND, Score, add_mean_rows, also_score, count_labels
 
 if TYPE_CHECKING:
     from probekit.scores.store import Result
@@ -24,8 +25,9 @@ def evaluate(
     probe: Annotated[
         str,
         typer.Option(
-            help="linear, mlp, mlp-segments, knn, head (the network's own classifier, nothing "
-            "fitted), or a scikit-learn estimator MODULE:CLASS:name=value."
+            help="linear, mlp, mlp-segments, attention, prototypes, knn, head (the network's own "
+            "classifier, nothing fitted), zero-shot (class names as texts), or a scikit-learn "
+            "estimator MODULE:CLASS:name=value."
         ),
     ] = "linear",
     preset: Annotated[
@@ -34,6 +36,10 @@ def evaluate(
     fraction: Annotated[
         str, typer.Option(metavar="F,F", help="Fractions of the training labels, one run each.")
     ] = "1",
+    shots: Annotated[
+        str,
+        typer.Option(metavar="K,K", help="Labeled clips a class, one run each, with C = 1."),
+    ] = "",
     seeds: Annotated[
         int, typer.Option(min=1, help="Number of seeds, for probes and fractions that are random.")
     ] = 1,
@@ -81,9 +87,11 @@ def evaluate(
       probekit evaluate --task my-clips.csv -e melstats --probe "sklearn.svm:SVC:C=0.1|1|10"
     """
     from probekit.probes.evaluate import evaluate as evaluate_embeddings
+    from probekit.scores.comparison import compare_with_mean
 
     fractions = _parse_numbers("--fraction", fraction)
     values = _parse_numbers("--grid", grid) if grid else []
+    counts = [int(count) for count in _parse_numbers("--shots", shots)] if shots else []
     with output.show_steps("folds") as tick:
         results = evaluate_embeddings(
             task,
@@ -94,6 +102,7 @@ def evaluate(
             probe=probe,
             preset=preset,
             fractions=fractions,
+            shots=counts,
             seeds=seeds,
             solver=solver,
             device=device,
@@ -109,6 +118,8 @@ def evaluate(
         return
     for name in dict.fromkeys(r["task"] for r in results):
         show([r for r in results if r["task"] == name])
+        for comparison in compare_with_mean([r for r in results if r["task"] == name], reports):
+            print_comparisons([comparison])
 
 
 def _parse_numbers(option: str, text: str) -> list[float]:
@@ -131,7 +142,7 @@ def show(results: "list[Result]") -> None:
     columns: dict[str, list[str]] = {
         "embedding": [r["embedding"] for r in results],
         "probe": [_probe(r) for r in results],
-        "labels": [f"{100 * r['fraction']:g} %, seed {r['seed']}" for r in results],
+        "labels": [f"{count_labels(r)}, seed {r['seed']}" for r in results],
         metric: [f"{r['score']:.3f}" for r in results],
         "95 % interval": [output.format_interval(r["interval"]) for r in results],
         "sd over folds": [f"{r['spread']:.3f}" if len(r["folds"]) > 1 else "–" for r in results],

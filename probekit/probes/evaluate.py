@@ -2,26 +2,32 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from probekit.cache import layout
+from probekit.cards import TaskCard
 from probekit.errors import ProbekitError
 from probekit.parallel import resources
 from probekit.parallel.dask import connect
 from probekit.parallel.pool import parallel_map
-from probekit.probes import layer_choice, pretrained_head
-from probekit.probes.features import expand_layers, find_features
+from probekit.probes import layer_choice, pretrained_head, registry, zero_shot
+from probekit.probes.base import Probe
+from probekit.probes.features import Features, expand_layers, find_features
+from probekit.probes.few_shot import few_shot
 from probekit.probes.presets import apply_preset
 from probekit.probes.pretrained_head import Head
 from probekit.probes.probe_run import ProbeRun
 from probekit.probes.registry import get_probe
+from probekit.probes.zero_shot import ZeroShot, alternatives
 from probekit.scores import staleness, store
 from probekit.scores.store import Result
-from probekit.tasks.splits import check_repeats
-from probekit.tasks.subsample import check_fraction
+from probekit.tasks.splits import check_repeats, make_repeated_splits
+from probekit.tasks.subsample import check_fraction, draw_shots
 from probekit.tasks.task_clips import resolve_clips
 from probekit.tasks.validation import check_metrics
 
@@ -47,6 +53,7 @@ def evaluate(
     dask: str | None = None,
     again: bool = False,
     progress: Progress | None = None,
+    shots: Sequence[int] = (),
 ) -> list[Result]:
     """Probe embeddings: score how much each of them knows about a task.
 
@@ -72,9 +79,10 @@ def evaluate(
         Reports folder; by default ``PROBEKIT_REPORTS``, else ``reports/out``.
     probe : str
         ``linear``, ``mlp``, ``mlp-segments`` (on frames, whose scores are averaged over a clip),
-        ``knn``, ``head`` (the network's own classifier, nothing is fitted;
-        the task's classes must be among the network's), or a scikit-learn estimator
-        ``MODULE:CLASS``; see :func:`probekit.probes.registry.get_probe`.
+        ``attention`` and ``prototypes`` (they learn how to pool frames; results of the linear probe
+        on the mean are returned before theirs), ``knn``, ``head`` (the network's own classifier,
+        nothing is fitted; the task's classes must be among the network's), or a scikit-learn
+        estimator ``MODULE:CLASS``; see :func:`probekit.probes.registry.get_probe`.
     preset : str
         A paper whose stream, pooling, transforms and probe are used for each extractor; see
         :mod:`probekit.probes.presets`.
@@ -105,6 +113,9 @@ def evaluate(
     progress : callable, optional
         Called with the name of a run or ``"runs"``, the number of finished folds or runs, and the
         total; first with 0.
+    shots : sequence of int >= 1
+        Numbers of labeled training clips of each class; each is a run, instead of fractions. The
+        probe is linear, with one C (1, or that of ``grid``): no label is left to select it.
 
     Returns
     -------
@@ -155,6 +166,7 @@ def evaluate(
         device = str(resources.resolve_device(device))
     cache_root, reports_root = layout.cache_root(cache), store.reports_root(reports)
     request = _Request(probe, preset, tuple(fractions), seeds, solver, device, tuple(grid), repeats)
+    request = replace(request, shots=tuple(shots))
     names = [extractors] if isinstance(extractors, str) else extractors
     runs = [
         run
@@ -216,6 +228,7 @@ class _Request:
     device: str
     grid: tuple[float, ...]
     repeats: int
+    shots: tuple[int, ...] = ()
 
     def runs(
         self, cache: Path, task: str, selectors: Sequence[str], root: str | Path | None
@@ -237,19 +250,83 @@ class _Request:
             if isinstance(probe, Head):
                 features = pretrained_head.restrict_stream(features)
             check_metrics(card, features.clips)
-            for fraction in self.fractions:
-                random = probe.seeded or check_fraction(fraction) < 1
-                for seed in range(self.seeds if random else 1):
-                    runs.append(
-                        ProbeRun(
-                            card,
-                            features,
-                            probe,
-                            preset.steps,
-                            self.preset,
-                            fraction,
-                            seed,
-                            self.repeats,
-                        )
-                    )
+            if isinstance(probe, ZeroShot):  # every template, too; no label is used
+                pairs = [zero_shot.prepare(each, features) for each in alternatives(probe)]
+                runs += [ProbeRun(card, fitting, each, ()) for each, fitting in pairs]
+                continue
+            if self.shots:
+                runs += self.few_shot_runs(card, features, probe, preset.steps)
+                continue
+            kind = probe.name.partition(":")[0]
+            if kind in registry.OF_FRAMES:
+                _check_frame_probe(features, probe)
+            if kind in store.POOLING_PROBES:  # never without the mean over frames beside it
+                mean = registry.get_probe("linear", solver=self.solver, device=self.device)
+                beside = replace(self, probe="linear", preset="", grid=())
+                runs += beside.seeded_runs(card, features, mean, preset.steps)
+            runs += self.seeded_runs(card, features, probe, preset.steps)
         return runs
+
+    def seeded_runs(
+        self, card: TaskCard, features: Features, probe: Probe, steps: tuple[str, ...]
+    ) -> list[ProbeRun]:
+        """Return the runs of one embedding, for all fractions and seeds."""
+        return [
+            ProbeRun(card, features, probe, steps, self.preset, fraction, seed, self.repeats)
+            for fraction in self.fractions
+            for seed in range(self.seeds if probe.seeded or check_fraction(fraction) < 1 else 1)
+        ]
+
+
+    def few_shot_runs(
+        self, card: TaskCard, features: Features, probe: Probe, steps: tuple[str, ...]
+    ) -> list[ProbeRun]:
+        """Return the runs of one embedding, for all numbers of shots and seeds.
+
+        Raises
+        ------
+        ProbekitError
+            If clips have several labels, or a class has too few training clips.
+        """
+        if self.fractions != (1.0,):
+            raise ProbekitError("--shots and --fraction: give one of the two")
+        if features.clips.target != "single":
+            raise ProbekitError(f"--shots: clips of {card.name} do not have one label each")
+        clips, targets = features.clips, features.clips.targets()
+        splits = make_repeated_splits(card.protocol, clips, features.all_clips, self.repeats)
+        runs = []
+        for shots in self.shots:
+            if shots < 1:
+                raise ProbekitError(f"--shots must be >= 1, got {shots}")
+            fewest = min(np.unique(targets[s.train], return_counts=True)[1].min() for s in splits)
+            if shots > fewest:
+                raise ProbekitError(
+                    f"--shots {shots}: a class of {card.name} has only {fewest} training clips"
+                )
+            drawn = sum(len(draw_shots(s, shots, targets, clips, 0).train) for s in splits)
+            fraction = drawn / sum(len(s.train) + len(s.valid) for s in splits)
+            runs += [
+                ProbeRun(
+                    card,
+                    features,
+                    few_shot(probe),
+                    steps,
+                    self.preset,
+                    fraction,
+                    seed,
+                    self.repeats,
+                    shots,
+                )
+                for seed in range(self.seeds)
+            ]
+        return runs
+
+
+def _check_frame_probe(features: Features, probe: Probe) -> None:
+    """Raise if a probe of frames cannot read these, or poolings are selected that it ignores."""
+    for selector, _ in features.members:
+        if selector.has_pool:
+            raise ProbekitError(
+                f"-e {features.label}: --probe {probe.name} reads frames; leave out pool="
+            )
+    features.check_frames(probe.name)

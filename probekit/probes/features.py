@@ -201,6 +201,17 @@ class Features:
         embeddings = [member for _, member in self.members]
         return digest_features(embeddings, self.sources, self.clips.clip_ids)
 
+    def check_frames(self, probe: str) -> None:
+        """Raise a ProbekitError if a member has one vector a clip, or its frames are not stored."""
+        for selector, embeddings in self.members:
+            stream = selector.stream or embeddings.default_stream
+            if embeddings.stream_info.get(stream, {}).get("kind") == "clip":
+                raise DataError(
+                    f"{selector.name}: its stream {stream} is one vector per clip, and {probe} "
+                    "needs frames; use --probe mlp"
+                )
+            embeddings.resolve_frame_stream(stream)
+
     @property
     def out_of_core(self) -> bool:
         """Whether they are better read block by block than all at once."""

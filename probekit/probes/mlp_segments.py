@@ -80,8 +80,15 @@ class Segments:
         )
 
 
-def read_segments(features: Features) -> Segments:
+def read_segments(features: Features, probe: str = NAME) -> Segments:
     """Read the frames of all clips; those of several extractors side by side.
+
+    Parameters
+    ----------
+    features : Features
+        Streams whose frames are in the cache.
+    probe : str
+        What needs them, for messages.
 
     Raises
     ------
@@ -89,16 +96,12 @@ def read_segments(features: Features) -> Segments:
         If frames are not in the cache, a stream has one vector a clip, two streams have different
         grids, a clip has no frame, or numbers are not finite.
     """
+    features.check_frames(probe)
     ids = features.clips.clip_ids
     blocks, counts, grids = [], [], []
     for selector, embeddings in features.members:
         stream = selector.stream or embeddings.default_stream
         grid = embeddings.stream_info[stream]
-        if grid["kind"] == "clip":
-            raise DataError(
-                f"{selector.name}: its stream {stream} is one vector per clip, and {NAME} needs "
-                "frames; use --probe mlp"
-            )
         grids.append((str(grid["hop"]), str(grid["first_center"])))
         frames, lengths = _read_member(embeddings, stream, ids)
         blocks.append(frames)
@@ -106,7 +109,7 @@ def read_segments(features: Features) -> Segments:
     for other, lengths in zip(grids[1:], counts[1:], strict=True):
         if other != grids[0] or not np.array_equal(lengths, counts[0]):
             raise DataError(
-                f"{features.label}: {NAME} joins frames of the same times only, and these streams "
+                f"{features.label}: {probe} joins frames of the same times only, and these streams "
                 f"have a frame every {grids[0][0]} and every {other[0]} s"
             )
     joined = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)

@@ -14,15 +14,16 @@ from probekit.cards import TaskCard
 from probekit.errors import DataError
 from probekit.metrics import intervals, metrics, per_class
 from probekit.metrics.metrics import Metric
-from probekit.probes import linear, pretrained_head, transforms
+from probekit.probes import linear, pretrained_head, registry, transforms, zero_shot
 from probekit.probes.base import FitContext, FittedProbe, Probe, SelectedModel
 from probekit.probes.features import Features
 from probekit.probes.layer_choice import LayerChoice
+from probekit.probes.zero_shot import ZeroShot
 from probekit.scores import result_builder, scoring, store
 from probekit.scores.store import Fold, Result, Source
 from probekit.tasks import leakage
 from probekit.tasks.splits import Split, make_repeated_splits
-from probekit.tasks.subsample import draw_facts, subsample_labels
+from probekit.tasks.subsample import draw_facts, draw_shots, subsample_labels
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class ProbeRun:
         Random seed; 0 if nothing is random.
     repeats : int >= 1
         How often folds are made, of clips in another order each time.
+    shots : int
+        Labeled training clips of each class; 0 for the fraction of all.
     """
 
     card: TaskCard
@@ -57,12 +60,15 @@ class ProbeRun:
     fraction: float = 1.0
     seed: int = 0
     repeats: int = 1
+    shots: int = 0
 
     @property
     def label(self) -> str:
         """Display label: the embedding, and the fraction of labels if it is below 1."""
         words = [self.features.label]
-        if self.fraction < 1:
+        if self.shots:
+            words.append(f"{self.shots} labeled clips a class")
+        elif self.fraction < 1:
             words.append(f"{100 * self.fraction:g} % of the labels")
         return ", ".join(words)
 
@@ -85,6 +91,7 @@ class ProbeRun:
                 **draw_facts(self.fraction, self.card.protocol),
                 "seed": self.seed,
                 **({"repeats": self.repeats} if self.repeats > 1 else {}),
+                **({"shots": self.shots} if self.shots else {}),
                 "interval": intervals.CI_METHOD,
             }
         )
@@ -134,7 +141,9 @@ class ProbeRun:
         targets = clips.targets()
         metric = metrics.get_metric(self.card.metric)
         splits = [
-            subsample_labels(split, self.fraction, targets, clips, self.seed)
+            draw_shots(split, self.shots, targets, clips, self.seed)
+            if self.shots
+            else subsample_labels(split, self.fraction, targets, clips, self.seed)
             for split in make_repeated_splits(
                 self.card.protocol, clips, self.features.all_clips, self.repeats
             )
@@ -219,6 +228,8 @@ class ProbeRun:
             packages=("probekit", "numpy", "scipy", "scikit-learn"),
             history=[],
         )
+        if self.shots:
+            result["shots"] = self.shots
         return result, {**predictions.arrays(), **_weights(splits, models)}
 
     @property
@@ -229,7 +240,7 @@ class ProbeRun:
 
     @property
     def _uses_segments(self) -> bool:
-        return self.probe.name.partition(":")[0] == "mlp-segments"
+        return self.probe.name.partition(":")[0] in registry.OF_FRAMES
 
     @property
     def _uses_head(self) -> bool:
@@ -240,7 +251,11 @@ class ProbeRun:
         if self._uses_segments:
             from probekit.probes import mlp_segments  # imports torch
 
-            return mlp_segments.read_segments(self.features)
+            return mlp_segments.read_segments(self.features, self.probe.name)
+        if isinstance(self.probe, ZeroShot):
+            [(_, embeddings)] = self.features.members
+            names = self.features.clips.class_names
+            return zero_shot.text_scores(self.probe, embeddings, names, self.features.matrix())
         if not self._uses_head:
             return self.features.rows() if self.out_of_core else self.features.matrix()
         [(_, embeddings)] = self.features.members
@@ -250,6 +265,8 @@ class ProbeRun:
         )
 
     def _fit(self, context: FitContext) -> list[SelectedModel]:
+        if isinstance(self.probe, ZeroShot):
+            return [zero_shot.passthrough() for _ in context.splits]
         if self._uses_head:
             [(_, embeddings)] = self.features.members
             return [pretrained_head.passthrough(embeddings) for _ in context.splits]

@@ -4,12 +4,15 @@ import math
 from collections.abc import Sequence
 
 from probekit.errors import ProbekitError
+from probekit.probes import zero_shot
 from probekit.probes.base import Probe
 from probekit.probes.linear import SOLVERS, Linear
 from probekit.probes.pretrained_head import Head
+from probekit.scores.store import POOLING_PROBES
 from probekit.utils.suggest import unknown_name_error
 
-NAMES = ("linear", "mlp", "mlp-segments", "knn", "head")
+OF_FRAMES = ("mlp-segments", *POOLING_PROBES)  # read frames, not one vector a clip
+NAMES = ("linear", "mlp", "mlp-segments", "knn", "head", "zero-shot", *POOLING_PROBES)
 
 
 def get_probe(
@@ -21,7 +24,8 @@ def get_probe(
     ----------
     text : str
         ``linear``, ``mlp``, ``mlp:hear`` (its grid), ``mlp-segments`` (with
-        ``:epochs=20``), ``knn``, ``head``, or a scikit-learn estimator
+        ``:epochs=20``), ``attention`` (``attention:weights=class``), ``prototypes``, ``knn``,
+        ``head``, ``zero-shot`` (``zero-shot:a recording of {}``), or a scikit-learn estimator
         ``MODULE:CLASS`` with parameters, of which several values are tried:
         ``sklearn.svm:SVC:kernel=rbf,C=0.1|1|10``.
     solver : {"probekit", "scikit-learn"}
@@ -62,6 +66,8 @@ def get_probe(
         raise ProbekitError(f"grid: values of C are for the linear probe, got {text}; {hint}")
     if name == "head" and not colon:
         return Head()
+    if name == "zero-shot":
+        return zero_shot.parse(parameters)
     # these import scikit-learn
     if name == "mlp":
         from probekit.probes import mlp
@@ -71,6 +77,10 @@ def get_probe(
         from probekit.probes import mlp_segments
 
         return mlp_segments.parse(parameters, device)
+    if name in POOLING_PROBES:
+        from probekit.probes import frame_pooling
+
+        return frame_pooling.parse(name, parameters)
     if name == "knn":
         from probekit.probes import knn
 

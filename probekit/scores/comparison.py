@@ -20,9 +20,15 @@ from probekit.metrics import bootstrap, metrics, significance
 from probekit.metrics.bootstrap import ResamplingUnits
 from probekit.metrics.metrics import Metric
 from probekit.metrics.significance import LEVEL, TESTS, DifferenceTest, holm
-from probekit.scores.groups import RunGroup, common_metric, disambiguate_labels, resolve_run
+from probekit.scores.groups import (
+    RunGroup,
+    common_metric,
+    disambiguate_labels,
+    group_runs,
+    resolve_run,
+)
 from probekit.scores.predictions import Predictions, load_predictions
-from probekit.scores.store import Result
+from probekit.scores.store import POOLING_PROBES, Result, reports_root, result_path
 from probekit.utils import atomic
 from probekit.utils.suggest import unknown_name_error
 from probekit.utils.text import summarize_ids
@@ -213,6 +219,41 @@ def compare_all(
     comparer = _Comparer(groups, metric or groups[0].results[0]["metric"], test, rope)
     pairs = [comparer.compare(a, b) for a, b in combinations(groups, 2)]
     return _adjust(pairs, [pair.p for pair in pairs])
+
+
+def compare_with_mean(
+    results: Sequence[Result], reports: str | Path | None = None
+) -> list[Comparison]:
+    """Compare probes that learn how to pool frames with the linear probe on the mean over frames.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Of one task, as :func:`probekit.evaluate` returns them.
+    reports : str or pathlib.Path, optional
+        The reports folder, which has them.
+
+    Returns
+    -------
+    list of Comparison
+        One for each embedding, probe and share of the labels that learned to pool; empty if none
+        did.
+    """
+    root = reports_root(reports)
+    runs = {r["run"]: (result_path(root, r["task"], r["embedding"], r["run"]), r) for r in results}
+    groups = group_runs(list(runs.values()))
+
+    def key(group: RunGroup) -> tuple[Any, ...]:
+        result = group.results[0]
+        fingerprints = tuple(source["fingerprint"] for source in result["sources"])
+        return result["embedding"], fingerprints, result["fraction"]
+
+    means = {key(g): g for g in groups if g.results[0]["probe"] == "linear"}
+    return [
+        compare_all([group, means[key(group)]])[0]
+        for group in groups
+        if group.results[0]["probe"].partition(":")[0] in POOLING_PROBES and key(group) in means
+    ]
 
 
 def compare_with_best(groups: Sequence[RunGroup]) -> tuple[RunGroup, list[Comparison]]:

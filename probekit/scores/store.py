@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import h5py
 import numpy as np
@@ -26,7 +26,8 @@ from probekit.utils import atomic
 from probekit.utils.text import dataset_name, slug
 
 FORMAT = 2
-_RANDOM_PROBES = ("mlp", "student", "sklearn.ensemble", "sklearn.neural_network")
+POOLING_PROBES = ("attention", "prototypes")  # learn how to pool frames
+_RANDOM_PROBES = ("mlp", *POOLING_PROBES, "student", "sklearn.ensemble", "sklearn.neural_network")
 ONE_SEED = "one seed (--seeds 5 shows the spread)"
 
 
@@ -82,6 +83,7 @@ class Result(TypedDict):
     steps: list[str]  # transforms of the features
     preset: str  # paper; empty for none
     fraction: float  # share of the training labels
+    shots: NotRequired[int]  # labeled training clips of each class, where so many were drawn
     seed: int
     protocol: str
     target: str  # single, multi or regression

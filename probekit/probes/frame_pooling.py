@@ -1,0 +1,347 @@
+"""Probes that learn how to pool a clip's frames, where the others read their mean.
+
+``attention``: the pooled frame is a weighted mean, with weights ``softmax(q · frame)`` over the
+clip, one ``q`` for all classes or one a class; a linear classifier follows. ``q`` starts at zero,
+which is the mean. ``prototypes``: each class has one or several; a clip's features are the largest
+cosines of its frames with each prototype; a linear classifier follows. The first prototype of a
+class starts at the mean of its frames, others at frames of its clips. Both probes are trained by
+AdamW on clips, and stop early by the score on held-out clips.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from probekit._typing import Array
+from probekit.errors import DataError, ProbekitError
+from probekit.parallel import resources
+from probekit.probes import transforms
+from probekit.probes.base import FitContext, SelectedModel, Settings
+from probekit.probes.mlp_segments import Segments
+from probekit.probes.model_selection import AddFits, Fit, Pair, choose_all, score_probe
+from probekit.utils.suggest import unknown_name_error
+
+_EPOCHS, _PATIENCE = 200, 20
+_BATCH = 32  # clips of a step
+_BLOCK = 4_000_000  # values that are scored at once
+_SHARPNESS = 10.0  # of prototypes: a cosine of 1 with one of a class is a logit of this at first
+_GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
+    "attention": {"rate": (1e-3, 1e-2), "decay": (1.0, 0.1, 0.001)},
+    "prototypes": {"prototypes": (1, 4), "rate": (1e-3, 1e-2), "decay": (1.0, 0.01)},
+}
+
+
+class Frames:
+    """Frames of some clips, which are put into batches with a mask.
+
+    Parameters
+    ----------
+    segments : Segments
+        The clips.
+    transform : Transform
+        Applied to every frame.
+    """
+
+    def __init__(self, segments: Segments, transform: transforms.Transform) -> None:
+        frames = transform(np.asarray(segments.frames[segments.places], np.float32))
+        self.frames = torch.from_numpy(frames)
+        self.counts = torch.as_tensor(segments.counts.astype(np.int64))
+        self.starts = self.counts.cumsum(0) - self.counts
+
+    def batch(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Return frames, shape (clips, time, dim), and which of them are the clip's own."""
+        counts = self.counts[clips]
+        steps = torch.arange(int(counts.max()))
+        own = steps < counts[:, None]
+        rows = self.starts[clips][:, None] + torch.minimum(steps, counts[:, None] - 1)
+        return self.frames[rows], own
+
+
+class Attention(nn.Module):
+    """Weighted mean over time, then a linear classifier.
+
+    Parameters
+    ----------
+    dim, classes : int >= 1
+        Features of a frame; outputs.
+    queries : int
+        1 for weights that all classes share, else one query a class.
+    """
+
+    def __init__(self, dim: int, classes: int, queries: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(queries, dim))
+        self.classifier = nn.Linear(dim, classes)
+        nn.init.zeros_(self.classifier.weight)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, frames: Tensor, own: Tensor) -> Tensor:
+        """Return logits, shape (clips, classes); ``own`` marks frames that count."""
+        weights = (frames @ self.query.T).masked_fill(~own[:, :, None], -torch.inf).softmax(1)
+        # the classifier is linear: logits of frames, averaged, are those of the averaged frame
+        return (weights * self.classifier(frames)).sum(1)
+
+
+class Prototypes(nn.Module):
+    """Largest cosine with each prototype over time, then a linear classifier.
+
+    Parameters
+    ----------
+    prototypes : Tensor, shape (classes, count, dim)
+        Initial prototypes.
+    """
+
+    def __init__(self, prototypes: Tensor) -> None:
+        super().__init__()
+        classes, count, _ = prototypes.shape
+        self.prototypes = nn.Parameter(prototypes.flatten(0, 1).clone())
+        self.classifier = nn.Linear(classes * count, classes)
+        with torch.no_grad():
+            own = torch.eye(classes).repeat_interleave(count, 1)
+            self.classifier.weight.copy_(_SHARPNESS / count * own)
+            self.classifier.bias.zero_()
+
+    def forward(self, frames: Tensor, own: Tensor) -> Tensor:
+        """Return logits, shape (clips, classes); ``own`` marks frames that count."""
+        cosines = functional.normalize(frames, dim=2) @ functional.normalize(self.prototypes).T
+        return self.classifier(cosines.masked_fill(~own[:, :, None], -torch.inf).amax(1))
+
+
+@dataclass(frozen=True)
+class FittedPooling:
+    """A fitted probe.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+        :class:`Attention` or :class:`Prototypes`.
+    transform : Transform
+        Applied to frames first.
+    multi : bool
+        Whether clips may have several classes.
+    """
+
+    network: nn.Module
+    transform: transforms.Transform
+    multi: bool
+    probabilities: bool = True
+
+    @torch.inference_mode()
+    def scores(self, features: Segments) -> Array:
+        """Return probabilities of clips, shape (clips, classes)."""
+        order = np.argsort(features.counts, kind="stable")  # clips of like lengths together
+        longest = int(features.counts.max())
+        step = max(1, _BLOCK // (longest * features.shape[1]))
+        scores = None
+        for start in range(0, len(order), step):
+            rows = order[start : start + step]
+            frames, own = Frames(features[rows], self.transform).batch(torch.arange(len(rows)))
+            logits = self.network(frames, own).double()
+            block = (logits.sigmoid() if self.multi else logits.softmax(1)).numpy()
+            if scores is None:
+                scores = np.empty((len(order), block.shape[1]))
+            scores[rows] = block
+        assert scores is not None
+        return scores
+
+    def predictions(self, features: Segments) -> None:
+        """Return None: the class of the highest score is predicted."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Return queries or prototypes, the classifier, and the statistics of the transform."""
+        state = {k.replace(".", "/"): v.numpy() for k, v in self.network.state_dict().items()}
+        statistics = {f"steps/{name}": getattr(self.transform, name) for name in ("mean", "scale")}
+        return {**state, **statistics}
+
+
+@dataclass(frozen=True)
+class FramePooling:
+    """The probe.
+
+    Attributes
+    ----------
+    kind : {"attention", "prototypes"}
+        How frames are pooled.
+    weights : {"shared", "class"}
+        Of attention: for all classes, or for each.
+    seeded : bool
+        True: the order of clips and the first prototypes are random.
+    """
+
+    kind: str
+    weights: str = "shared"
+    seeded: bool = field(default=True, init=False)
+
+    @property
+    def name(self) -> str:
+        """As after ``--probe``."""
+        return self.kind + (":weights=class" if self.weights == "class" else "")
+
+    def grid(self) -> list[Settings]:
+        """Return all settings, the simplest first."""
+        values = _GRIDS[self.kind]
+        return [dict(zip(values, point, strict=True)) for point in product(*values.values())]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the grid and the training recipe."""
+        facts = {
+            "version": 1,
+            "solver": "torch adamw",
+            "grid": self.grid(),
+            "batch": _BATCH,
+            "epochs": _EPOCHS,
+            "patience": _PATIENCE,
+        }
+        return facts | ({"weights": self.weights} if self.kind == "attention" else {})
+
+    def choose_all(self, context: FitContext) -> list[SelectedModel]:
+        """Select settings on validation clips or one inner split, and fit."""
+        if context.clips.target == "regression":
+            raise ProbekitError(
+                f"--probe {self.kind} is for classes and tags; {context.clips.name} has numbers to "
+                "predict"
+            )
+        return choose_all(context, self.grid(), PoolingSearch(self), max_inner_splits=1)
+
+
+@dataclass(frozen=True)
+class PoolingSearch:
+    """Fits each grid point on its own, on transformed frames.
+
+    Attributes
+    ----------
+    probe : FramePooling
+        The probe.
+    choice, errors
+        See :class:`probekit.probes.model_selection.Search`.
+    """
+
+    probe: FramePooling
+    choice: str = "settings"
+    errors: tuple[type[Exception], ...] = (DataError, ValueError)
+
+    def fit_grid(
+        self,
+        context: FitContext,
+        grid: Sequence[Settings],
+        pairs: Sequence[Pair],
+        add: AddFits,
+    ) -> list[list[Fit]]:
+        """Fit every grid point on every pair."""
+        with resources.single_threaded():
+            return [
+                [self._fit(context, train, settings, valid, _EPOCHS) for settings in grid]
+                for train, valid in pairs
+            ]
+
+    def refit(
+        self, context: FitContext, path: Sequence[Settings], rows: Array, fits: Sequence[Fit]
+    ) -> list[Fit]:
+        """Fit once more, for the mean number of epochs."""
+        epochs = max(1, round(np.mean([fit.iterations for fit in fits])))
+        with resources.single_threaded():
+            return [self._fit(context, rows, path[-1], None, epochs)]
+
+    def _fit(
+        self, context: FitContext, rows: Array, settings: Settings, valid: Array | None, epochs: int
+    ) -> Fit:
+        """Train until the score on held-out clips stops improving, or for a number of epochs."""
+        segments: Segments = context.features[rows]
+        transform = fit_frame_transform(context.steps, segments)
+        frames = Frames(segments, transform)
+        multi = context.clips.target == "multi"
+        targets = torch.as_tensor(
+            context.targets[rows], dtype=torch.float32 if multi else torch.int64
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(context.seed)
+            classes = len(context.clips.class_names)
+            network = _build(self.probe, frames, targets, classes, settings, context.seed)
+        fitted = FittedPooling(network, transform, multi)
+        matrices = [p for p in network.parameters() if p.ndim > 1]
+        biases = [p for p in network.parameters() if p.ndim == 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": matrices}, {"params": biases, "weight_decay": 0.0}],
+            lr=settings["rate"],
+            weight_decay=settings["decay"],
+        )
+        held_out = None if valid is None else context.features[valid]
+        sign = 1 if context.metric.higher_is_better else -1
+        generator = torch.Generator().manual_seed(context.seed)
+        best, best_score, best_epoch = {}, -np.inf, 0
+        for epoch in range(1, epochs + 1):
+            for clips in torch.randperm(len(targets), generator=generator).split(_BATCH):
+                loss = _loss(network(*frames.batch(clips)), targets[clips], multi)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            if held_out is None or valid is None:
+                continue
+            score = sign * score_probe(context, fitted, held_out, valid)
+            if score > best_score or not best:
+                best = {name: value.clone() for name, value in network.state_dict().items()}
+                best_score, best_epoch = score, epoch
+            if epoch - best_epoch >= _PATIENCE:
+                break
+        if not all(torch.isfinite(value).all() for value in network.parameters()):
+            raise DataError("weights are not finite")
+        if best:
+            network.load_state_dict(best)
+        # a score that still improves at the last epoch was stopped by the limit
+        return Fit(fitted, converged=best_epoch < _EPOCHS, iterations=best_epoch or epochs)
+
+
+def fit_frame_transform(steps: Sequence[str], segments: Segments) -> transforms.Transform:
+    """Return the transform fitted to all frames of some clips."""
+    return transforms.fit_transform(steps, np.asarray(segments.frames[segments.places], np.float32))
+
+
+def _build(
+    probe: FramePooling,
+    frames: Frames,
+    targets: Tensor,
+    classes: int,
+    settings: Settings,
+    seed: int,
+) -> nn.Module:
+    """Return the network with its initial weights."""
+    dim = frames.frames.shape[1]
+    if probe.kind == "attention":
+        return Attention(dim, classes, classes if probe.weights == "class" else 1)
+    count = int(settings["prototypes"])
+    owner = torch.repeat_interleave(torch.arange(len(frames.counts)), frames.counts)
+    labels = functional.one_hot(targets, classes) if targets.ndim == 1 else targets
+    rng = np.random.default_rng(seed)
+    first = torch.randn(classes, count, dim)
+    for k in range(classes):  # frames of the class's own clips, where it has some
+        own = torch.nonzero(labels[owner, k] > 0)[:, 0].numpy()
+        if len(own):
+            chosen = rng.choice(own, count, replace=len(own) < count)
+            first[k] = frames.frames[torch.from_numpy(chosen)]
+            first[k, 0] = frames.frames[torch.from_numpy(own)].mean(0)
+    return Prototypes(first)
+
+
+def _loss(logits: Tensor, targets: Tensor, multi: bool) -> Tensor:
+    if multi:
+        return functional.binary_cross_entropy_with_logits(logits, targets)
+    return functional.cross_entropy(logits, targets)
+
+
+def parse(kind: str, parameters: str) -> FramePooling:
+    """Return the probe for ``attention``, ``attention:weights=class`` or ``prototypes``."""
+    if not parameters:
+        return FramePooling(kind)
+    name, _, value = parameters.partition("=")
+    if kind != "attention" or name != "weights":
+        what = "weights=shared or weights=class" if kind == "attention" else "no parameters"
+        raise ProbekitError(f"--probe {kind}:{parameters}: {kind} takes {what}")
+    if value not in ("shared", "class"):
+        raise unknown_name_error("weights of attention", value, ("shared", "class"))
+    return FramePooling(kind, value)
