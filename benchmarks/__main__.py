@@ -18,6 +18,7 @@ NAMES = (
     "analysis",
     "distill",
     "streams",
+    "level_parts",
 )
 
 

@@ -5,9 +5,9 @@ For scenes of ``mixed_scenes.py``, whose onsets and offsets are known and were n
     python examples/event_times.py scenes/events.csv scenes/scenes.csv runs/A runs/B --cache cache
 
 A frame is positive for a class where its center lies in an event. The threshold of the
-probabilities is one number for each network, the best on validation scenes; F1 is that of all frames
-and classes together (micro) and the mean over classes (macro). Intervals and the difference to the
-first network are those of 1,000 resamples of the test scenes.
+probabilities is one number for each network, the best on validation scenes; F1 is that of all
+frames and classes together (micro) and the mean over classes (macro). Intervals and the difference
+to the first network are those of 1,000 resamples of the test scenes.
 """
 
 import argparse

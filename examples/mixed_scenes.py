@@ -1,14 +1,15 @@
 r"""Mix real recordings into scenes of 10 s with several labels, whose onsets are known.
 
 A scene has one to three sources of ESC-10, UrbanSound8K and the Philharmonia's instruments at
-random times and levels. Its labels say which sounds occur, not when: what weak labels are. The times
-are in ``events.csv``, for scores of frames, and no network reads them::
+random times and levels. Its labels say which sounds occur, not when: what weak labels are. The
+times are in ``events.csv``, for scores of frames, and no network reads them::
 
     python examples/mixed_scenes.py scenes --esc10 ESC-10 --urbansound8k UrbanSound8K \
         --philharmonia philharmonia
 
 Recordings of training, validation and test scenes are disjoint: folds of ESC-10 and of
-UrbanSound8K, and pitches of the instruments. ``scenes.csv`` is what ``probekit train --task`` takes.
+UrbanSound8K, and pitches of the instruments. ``scenes.csv`` is what ``probekit train --task``
+takes.
 """
 
 import argparse

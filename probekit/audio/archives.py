@@ -218,7 +218,8 @@ def _check_waveforms(file: Path, content: Any) -> None:
     if not _CLIP_SECONDS[0] <= seconds <= _CLIP_SECONDS[1]:
         raise AudioError(
             f"{file}: rows of {waveform.shape[1]:,} samples at {int(rate):,} Hz are "
-            f"{seconds:.3g} s, not AudioSet's 10 s: is its attribute sample_rate that of the samples?"
+            f"{seconds:.3g} s, not AudioSet's 10 s: is its attribute sample_rate that of the "
+            "samples?"
         )
 
 

@@ -1,9 +1,9 @@
 """Sequential self-teaching: networks of one shape, each taught by labels and by the one before it.
 
 That is the idea of WEANet's training (Kumar and Ithapu, 2020), whose rule, shares and number of
-stages are not known here; what is done is ours: stage 0 learns the labels, each further one ``share *
-labels + (1 - share) * outputs`` of the stage before it, from new random weights, and it ends where
-the score on validation clips does not rise.
+stages are not known here; what is done is ours: stage 0 learns the labels, each further one
+``share * labels + (1 - share) * outputs`` of the stage before it, from new random weights, and it
+ends where the score on validation clips does not rise.
 """
 
 from collections.abc import Callable

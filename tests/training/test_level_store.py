@@ -130,13 +130,13 @@ def test_full_disk(clips, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(CacheError, match="no space left on device.*whole parts are kept"):
+    with pytest.raises(CacheError, match=r"no space left on device.*whole parts are kept"):
         LevelStore.open(clips, student, tmp_path / "parts")
     monkeypatch.undo()
     monkeypatch.setattr(level_store, "CLIPS_PER_PART", 2)
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(level_store.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(CacheError, match="only 0.0 GB are free"):
+    with pytest.raises(CacheError, match=r"only 0\.0 GB are free"):
         LevelStore.open(clips, student, tmp_path / "others")
 
 

@@ -136,8 +136,8 @@ def test_any_network_end_to_end(table, folders, network):
     assert card["note"].startswith("our training of ") and "on 6 clips of" in card["note"]
     assert sum(card["class_counts"]) == 9 + 4
     name = f"runs/{folder.name}"
-    probekit.extract(name, task=str(table), frames=True, streams=["frame_probabilities", "embedding"],
-                     **folders, device="cpu")  # fmt: skip
+    streams = ["frame_probabilities", "embedding"]
+    probekit.extract(name, task=str(table), frames=True, streams=streams, device="cpu", **folders)
     [embeddings] = list_embeddings(folders["cache"])
     frames = embeddings.frames("c3", "frame_probabilities")
     assert frames.shape[1] == 3 and len(frames) > 1 and (frames >= 0).all() and (frames <= 1).all()
@@ -239,7 +239,7 @@ def test_tasks_and_clips_that_do_not_fit(table, folders, tmp_path):
     rows[1] = "c0,0.wav,,train"
     empty = table.with_name("empty.csv")
     empty.write_text("\n".join(rows) + "\n")
-    with pytest.raises(ProbekitError, match="no label|label"):
+    with pytest.raises(ProbekitError, match="label"):
         train(str(empty), "talnet:width=2", **SMALL, **folders)
 
 
