@@ -11,6 +11,7 @@ from probekit.cache.head import SavedHead, read_packed_head, save_head
 from probekit.cache.index import Index, index_file, load_index
 from probekit.cache.layout import Layout
 from probekit.cache.manifests import all_paths, restore_manifest
+from probekit.cache.texts import add_texts, load_texts
 from probekit.cache.training_clips import TrainingClips
 from probekit.cards.selector import HF, MODEL, ONNX
 from probekit.errors import CacheError
@@ -235,6 +236,8 @@ def _merge_folder(
     for source in group:
         if source.head is not None:
             save_head(folder.parent, source.head)
+        if (saved := load_texts(source.folder.parent)) is not None:
+            add_texts(folder.parent, saved)
         record = folder.parent / training_clips.CLIPS_FILE
         if source.training_clips is not None and not record.exists():
             training_clips.save(folder.parent, source.training_clips)

@@ -83,6 +83,12 @@ def extract(
             help="Share of a clip, 0 to 1, that a truncated recording may lack.",
         ),
     ] = 0.0,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT", help="Sentence with {} for a class, for zero-shot; repeatable."
+        ),
+    ] = None,
     verify_audio: Annotated[
         bool, typer.Option("--verify-audio", help="Detect changed recordings by hash.")
     ] = False,
@@ -132,6 +138,7 @@ def extract(
             begin=progress.begin,
             progress=progress.tick,
             note=output.warn,
+            templates=template or (),
         )
     if json:
         output.print_json([summary.to_dict() for summary in summaries])

@@ -51,8 +51,7 @@ def add_mean_rows(
             if name in scores:
                 table[name].append(_format_mean([scores[name](results[k]) for k in rows]))
             elif name == "labels":
-                share = f"{100 * results[row]['fraction']:g} %"
-                table[name].append(f"{share}, {len(rows)} seeds")
+                table[name].append(f"{count_labels(results[row])}, {len(rows)} seeds")
             else:
                 table[name].append(_common_cell(name, [cells[k] for k in rows]))
     return table, bool(last)
@@ -77,3 +76,9 @@ def _common_cell(name: str, cells: Sequence[str]) -> str:
         notes = dict.fromkeys(note for cell in cells for note in cell.split("; ") if note != "–")
         return "; ".join(notes) or "–"
     return cells[0] if len(set(cells)) == 1 else "–"
+
+
+def count_labels(result: "Result") -> str:
+    """Return how many training labels a result is of."""
+    shots = result.get("shots", 0)
+    return f"{shots} a class" if shots else f"{100 * result['fraction']:g} %"

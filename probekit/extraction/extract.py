@@ -6,11 +6,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from probekit.cache import training_clips
+from probekit.cache import texts, training_clips
 from probekit.cache.index import load_index
 from probekit.cache.layout import cache_root
 from probekit.cache.manifests import save_manifest
-from probekit.cards.selector import STUDENT_PREFIX
+from probekit.cards.selector import HF, STUDENT_PREFIX
 from probekit.data.manifest import Manifest
 from probekit.errors import ProbekitError
 from probekit.extraction import executor, inputs
@@ -121,6 +121,7 @@ def extract(
     begin: Callable[[str, int], None] | None = None,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
+    templates: Sequence[str] = (),
 ) -> list[Summary]:
     """Embed the clips of a task, a folder or a manifest, and store the embeddings in a cache.
 
@@ -189,6 +190,9 @@ def extract(
     note : callable, optional
         Called before clips are embedded with a sentence on what to know: which Python file of your
         own is run, how much more than the audio a network reads of short clips.
+    templates : sequence of str
+        Further sentences for the probe ``zero-shot``, with ``{}`` for a class name; of models of
+        sound and text only, whose vectors of the class names are stored, too.
 
     Returns
     -------
@@ -253,9 +257,10 @@ def extract(
         for text in names
     ]
     inputs.check_collision(clips, dataset, task, cache)
-    if not dry_run:
-        for table in inputs.manifests_to_save(clips, dataset, task, root):
-            save_manifest(cache, table)
+    tables = [] if dry_run else inputs.manifests_to_save(clips, dataset, task, root)
+    for table in tables:
+        save_manifest(cache, table)
+    class_names = sorted({name for table in tables for name in table.class_names})
     summaries = []
     for spec in specs:
         plan = make_plan(
@@ -280,6 +285,7 @@ def extract(
             begin(spec.label, plan.todo)
         _save_training_clips(plan)
         summaries.append(_run(plan, config, progress))
+        _save_texts(plan, class_names, templates, note)
     notes = list(clips.provenance)
     if clips.expected and clips.absent:
         notes.append(f"{len(clips.absent):,} of {clips.expected:,} clips have no recording")
@@ -294,6 +300,37 @@ def _save_training_clips(plan: Plan) -> None:
         for source in plan.spec.sources.values():
             if source.path is not None:
                 training_clips.copy_record(source.path.parent, plan.folder.parent)
+
+
+def _save_texts(
+    plan: Plan,
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    note: Callable[[str], None] | None,
+) -> None:
+    """Save vectors of the class names beside the embeddings of a model of sound and text."""
+    if plan.spec.name != HF:
+        return
+    from probekit.extractors.adapters import hf_text
+
+    if not hf_text.has_text_tower(plan.spec) or not class_names:
+        return
+    folder = plan.folder.parent
+    saved = texts.load_texts(folder)
+    requested = {
+        texts.fill_template(template, name)
+        for template in (*texts.TEMPLATES, *templates)
+        for name in class_names
+    }
+    missing = sorted(requested - set(saved.texts if saved else ()))
+    if not missing:
+        return
+    try:
+        vectors, scale, stream = hf_text.embed_texts(plan.spec, missing)
+        texts.add_texts(folder, texts.SavedTexts(tuple(missing), vectors, scale, stream))
+    except ProbekitError as error:  # sounds can be probed without texts
+        if note:
+            note(str(error))
 
 
 def _summarize(plan: Plan, config: ExecutorConfig) -> Summary:

@@ -13,12 +13,13 @@ from probekit.cache import embeddings, training_clips
 from probekit.cache.embeddings import Embeddings
 from probekit.cache.head import HEAD_FILE
 from probekit.cache.integrity import QUARANTINE_PREFIX
+from probekit.cache.texts import TEXTS_FILE
 from probekit.cards.selector import HEAR, parse_selector
 from probekit.errors import CacheError, ProbekitError
 from probekit.extractors import load
 from probekit.extractors.load import Spec
 from probekit.extractors.weights.source import INITIALIZATION
-from probekit.utils import atomic
+from probekit.utils import atomic, locking
 from probekit.utils.suggest import unknown_name_error
 
 _MAX_AGE = 3600.0  # seconds after which an unfinished file counts as abandoned
@@ -107,7 +108,7 @@ def remove_garbage(item: GarbageItem) -> None:
         parent = folder.parent
         folder = parent.with_name(f"{_REMOVED_PREFIX}{uuid.uuid4().hex[:8]}")
         item.path.rename(folder)
-        rest = (HEAD_FILE, training_clips.CLIPS_FILE)
+        rest = (HEAD_FILE, TEXTS_FILE, training_clips.CLIPS_FILE, locking.NAME)
         if {path.name for path in parent.iterdir()} <= set(rest):
             for name in rest:
                 (parent / name).unlink(missing_ok=True)

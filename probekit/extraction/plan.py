@@ -433,8 +433,8 @@ def _check_library(spec: Spec, cache: Path, dataset: str) -> None:
             raise CacheError(
                 f"{path.parent}: computed with {_LIBRARY} {code.get(_LIBRARY)}; this is {_LIBRARY} "
                 f"{version}, whose numbers may differ, and one cache must not mix them. Install "
-                f"{_LIBRARY} {code.get(_LIBRARY)}, choose another --cache, or remove them: probekit "
-                f"cache gc {spec.name}@{info.fingerprint[:8]}"
+                f"{_LIBRARY} {code.get(_LIBRARY)}, choose another --cache, or remove them: "
+                f"probekit cache gc {spec.name}@{info.fingerprint[:8]}"
             )
 
 

@@ -291,7 +291,7 @@ class _Request:
         if self.fractions != (1.0,):
             raise ProbekitError("--shots and --fraction: give one of the two")
         if features.clips.target != "single":
-            raise ProbekitError(f"--shots: clips of {card.name} do not have one label each")
+            raise ProbekitError(f"--shots needs clips of one label each, unlike those of {card.name}")
         clips, targets = features.clips, features.clips.targets()
         splits = make_repeated_splits(card.protocol, clips, features.all_clips, self.repeats)
         runs = []

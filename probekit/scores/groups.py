@@ -238,7 +238,9 @@ def run_label(result: Result) -> str:
         words.append(result["probe"])
     if result["preset"]:
         words.append(result["preset"])
-    if result["fraction"] < 1:
+    if shots := result.get("shots", 0):
+        words.append(f"{shots} labels a class")
+    elif result["fraction"] < 1:
         words.append(f"{100 * result['fraction']:g} % of labels")
     return " / ".join(words)
 

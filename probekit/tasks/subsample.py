@@ -60,6 +60,37 @@ def subsample_labels(
     return replace(split, train=train, valid=valid)
 
 
+def draw_shots(split: Split, shots: int, targets: Array, clips: Manifest, seed: int) -> Split:
+    """Return a split with a number of training clips of each class, and all test clips.
+
+    Clips are drawn as by :func:`subsample_labels`: those of fewer shots are a subset of those of
+    more. Validation clips are left out: they would be further labels.
+
+    Parameters
+    ----------
+    split : Split
+        With all training clips.
+    shots : int >= 1
+        Clips of each class; a class with fewer has them all.
+    targets : numpy.ndarray
+        Targets of all clips.
+    clips : Manifest
+        All clips.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    Split
+        The subsample.
+    """
+    draw = f"{seed}" if split.name == FIXED_SPLIT else f"{seed} {split.name}"
+    order, classes = _shuffle(split.train, targets, clips, draw)
+    drawn = [order[classes[order] == k][:shots] for k in np.unique(classes)]
+    train = np.asarray(split.train[np.sort(np.concatenate(drawn))])
+    return replace(split, train=train, valid=split.valid[:0])
+
+
 def draw_facts(fraction: float, protocol: Protocol) -> dict[str, str]:
     """Return what names the draw in a run's id; nothing for all labels and for a fixed split."""
     return {"draw": "each fold"} if fraction < 1 and "folds" in protocol.kind else {}
@@ -68,14 +99,19 @@ def draw_facts(fraction: float, protocol: Protocol) -> dict[str, str]:
 def _draw(rows: Array, fraction: float, targets: Array, clips: Manifest, draw: str) -> Array:
     if not len(rows):
         return rows
-    ids = clips.column("clip_id")[rows]
-    rank_keys = np.array([hashlib.sha256(f"{draw} {i}".encode()).hexdigest() for i in ids])
-    order = np.argsort(rank_keys)
-    classes = targets[rows] if clips.target == "single" else np.zeros(len(ids), np.int64)
+    order, classes = _shuffle(rows, targets, clips, draw)
     drawn = np.concatenate(
         [_leading_share(order[classes[order] == k], fraction) for k in np.unique(classes)]
     )
     return np.asarray(rows[np.sort(drawn)])
+
+
+def _shuffle(rows: Array, targets: Array, clips: Manifest, draw: str) -> tuple[Array, Array]:
+    """Return a random order of rows by clip id, and their classes: one class of several labels."""
+    ids = clips.column("clip_id")[rows]
+    rank_keys = np.array([hashlib.sha256(f"{draw} {i}".encode()).hexdigest() for i in ids])
+    classes = targets[rows] if clips.target == "single" else np.zeros(len(ids), np.int64)
+    return np.argsort(rank_keys), classes
 
 
 def _leading_share(order: Array, fraction: float) -> Array:

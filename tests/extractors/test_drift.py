@@ -102,7 +102,7 @@ def test_check_of_a_model_of_transformers(main, tmp_path):
 
     from probekit.extractors.adapters import hf_model
 
-    with hf_model._quiet():
+    with hf_model.quiet():
         make_model(tmp_path / "clap", "clap")
     name = f"hf:{tmp_path / 'clap'}"
     done = main("extractors", "check", name, "--streams", "pooled", "--weights", f"{name}=random:1")

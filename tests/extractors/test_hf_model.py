@@ -32,7 +32,7 @@ def models(tmp_path_factory):
     def get(name):
         if name not in made:
             folder = root / name
-            with hf_model._quiet():
+            with hf_model.quiet():
                 made[name] = (folder, *make_model(folder, name))
         return made[name]
 

@@ -145,3 +145,23 @@ def make_model(folder, name):
     extractor = frontend()
     extractor.save_pretrained(folder)
     return model, extractor
+
+
+def add_tokenizer(folder):
+    """Save a tokenizer of letters beside a model of text."""
+    import transformers
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    vocabulary = {text: k for k, text in enumerate([*special, *"abcdefghijklmnopqrstuvwxyz "])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=38, **names
+    )
+    fast.save_pretrained(folder)
+    return fast

@@ -465,7 +465,7 @@ def describe_model(params: Mapping[str, str], overrides: Mapping[str, str]) -> D
     place, at = (override, "") if override and seed is None else (model, revision)
     files = find_files(place, at, with_weights=seed is None)
     family = _find_family(files)
-    config, settings = _load_settings(files, family)
+    config, settings = load_settings(files, family)
     name = model if place != model else files.name
     card = _make_card(files, family, config, settings, name, revision, seed)
     if seed is not None:
@@ -524,12 +524,12 @@ def _find_family(files: ModelFiles) -> Family:
     )
 
 
-def _load_settings(files: ModelFiles, family: Family) -> tuple[Any, dict[str, Any]]:
+def load_settings(files: ModelFiles, family: Family) -> tuple[Any, dict[str, Any]]:
     """Return configuration and settings with the defaults of transformers."""
     transformers = import_library("transformers")
     options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with _quiet():
+        with quiet():
             config = transformers.AutoConfig.from_pretrained(files.folder, **options)
             extractor = transformers.AutoFeatureExtractor.from_pretrained(files.folder, **options)
     except Exception as error:  # of any kind, for configurations that are not valid
@@ -862,21 +862,29 @@ def build_hf_extractor(
             "transformers; run the same command again"
         )
     family = _find_family(files)
-    config, settings = _load_settings(files, family)
-    model = _load_model(files, family, config, source)
+    config, settings = load_settings(files, family)
+    model = load_model(files, config, source, family.prefixes)
     return HFModel(card, params, streams, family, config, settings, model)
 
 
-def _load_model(files: ModelFiles, family: Family, config: Any, source: WeightsSource) -> nn.Module:
-    """Return a model with its weights, in evaluation mode."""
+def load_model(
+    files: ModelFiles, config: Any, source: WeightsSource, prefixes: tuple[str, ...]
+) -> nn.Module:
+    """Return a model with its weights, in evaluation mode.
+
+    Raises
+    ------
+    WeightsError
+        If weights whose names begin with one of ``prefixes`` are missing, or do not fit.
+    """
     transformers = import_library("transformers")
     if source.seed is not None:
-        with torch.random.fork_rng(devices=[]), _quiet():
+        with torch.random.fork_rng(devices=[]), quiet():
             torch.manual_seed(source.seed)
             drawn: nn.Module = transformers.AutoModel.from_config(config, dtype=torch.float32)
         return drawn.eval()
     try:
-        with _quiet():
+        with quiet():
             model, info = transformers.AutoModel.from_pretrained(
                 files.folder,
                 config=config,
@@ -894,7 +902,7 @@ def _load_model(files: ModelFiles, family: Family, config: Any, source: WeightsS
     missing = sorted(
         key
         for key in info["missing_keys"]
-        if key.startswith(family.prefixes) and not key.endswith("masked_spec_embed")
+        if key.startswith(prefixes) and not key.endswith("masked_spec_embed")
     )
     if missing:
         raise WeightsError(
@@ -906,7 +914,7 @@ def _load_model(files: ModelFiles, family: Family, config: Any, source: WeightsS
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers from printing warnings and progress bars."""
     logging = import_library("transformers.utils.logging")
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
