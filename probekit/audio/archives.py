@@ -151,7 +151,7 @@ def _members(file: Path, size: int, mtime: int) -> dict[str, Member]:
 
 
 def _tar_members(file: Path) -> dict[str, Member]:
-    members = {}
+    members: dict[str, Member] = {}
     try:
         with tarfile.open(file, "r:") as archive:
             for entry in archive:
@@ -173,7 +173,7 @@ def _parquet_members(file: Path) -> dict[str, Member]:
         names = table.schema_arrow.names
         if not {"video_id", "audio"} <= set(names):
             return {}
-        members = {}
+        members: dict[str, Member] = {}
         for group in range(table.num_row_groups):
             ids = table.read_row_group(group, ["video_id"])["video_id"].to_pylist()
             for row, name in enumerate(ids):
@@ -193,7 +193,7 @@ def _hdf5_members(file: Path) -> dict[str, Member]:
         raise AudioError(f"{file}: {len(names):,} names for {rows:,} rows of {key}")
     if key == "waveform":
         _check_waveforms(file, content)
-    members = {}
+    members: dict[str, Member] = {}
     kind = "waveform" if key == "waveform" else "bytes"
     suffix = ".wav" if key == "waveform" else ".mp3"
     for row, name in enumerate(names):

@@ -91,11 +91,11 @@ class ClassRounds:
         return np.concatenate([rng.permutation(blocks[k]) for k in rng.permutation(len(blocks))])
 
 
-def refuse_unlabeled(clip_ids: Sequence[str], targets: Array, recipe: str) -> None:
+def refuse_unlabeled(clip_ids: Sequence[str] | Array, targets: Array, recipe: str) -> None:
     """Raise a DataError if training clips have no label, so that no class would read them."""
     empty = np.flatnonzero(~(np.asarray(targets) > 0.5).any(1))
     if len(empty):
-        names = summarize_ids([clip_ids[row] for row in empty], 3)
+        names = summarize_ids([str(clip_ids[int(row)]) for row in empty], 3)
         raise DataError(
             f"{len(empty):,} of {len(targets):,} training clips have no label, such as {names}; "
             f"recipe {recipe!r} reads clips by their classes, and would never read these. Leave "

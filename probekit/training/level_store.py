@@ -178,6 +178,20 @@ class LevelStore:
         """Bytes of all spectra."""
         return int(self._frames.sum()) * self.grid.bands * 2
 
+    @property
+    def durations(self) -> npt.NDArray[np.float64]:
+        """Duration of each clip in s, shape (clips,)."""
+        return self.lengths / self.sr
+
+    @property
+    def hashes(self) -> npt.NDArray[np.str_]:
+        """SHA-256 of each clip's spectra, shape (clips,); empty where there are none."""
+        texts = []
+        for part, begin, count in zip(self._parts, self._offsets, self._frames, strict=True):
+            spectra = self._map(int(part))[begin : begin + count] if count else None
+            texts.append("" if spectra is None else hashlib.sha256(spectra.tobytes()).hexdigest())
+        return np.array(texts, np.str_)
+
     def subset(self, rows: npt.ArrayLike) -> "LevelStore":
         """Return the store of some of the clips, by rows; it reads the same files."""
         rows = np.asarray(rows)

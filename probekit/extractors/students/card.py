@@ -298,7 +298,7 @@ def describe_student(
             "last crop is whole"
         ),
         long_audio="exact" if facts.any_length else "windowed",
-        **({"max_seconds": _WHOLE_CLIP_SECONDS} if facts.any_length else {}),
+        max_seconds=_WHOLE_CLIP_SECONDS if facts.any_length else None,
         default_stream="embedding",
         streams=facts.streams,
         caveat=facts.caveat,

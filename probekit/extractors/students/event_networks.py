@@ -21,6 +21,7 @@ class EventNetwork(Student):
     crop = Fraction(10)
     any_length = True
     level_grid: LevelGrid
+    log_mel: nn.Module
 
     def levels(self, waves: Tensor) -> Tensor:
         """Return log-mel spectra in dB, shape (clips, frames, 64), for waveforms."""
