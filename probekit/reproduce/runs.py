@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from probekit import cards
@@ -23,6 +24,8 @@ from probekit.scores.store import Result
 REHEARSED_WIDTH = 4
 """Width of networks in a rehearsal."""
 
+_READ = 2.0  # seconds; a run that takes less was read from results, and tells nothing of others
+_TIMED = 3  # runs after which the time that is left is estimated
 EpochProgress = Callable[[str, int, int, str], None]
 _RUN_FIELDS = (  # of a setting: what distinguishes runs
     "task", "embedding", "preset", "probe", "fraction", "student", "method", "alpha", "init",
@@ -67,6 +70,7 @@ class Runs:
     def __post_init__(self) -> None:
         self._outcomes: Outcomes[Result] = Outcomes()
         self._artist_networks: dict[str, ArtistNetworks] = {}
+        self._seconds: list[float] = []  # of the runs that were computed
 
     def get_run(self, setting: Setting, frames: bool = False) -> Result:
         """Return the run of a setting; several metrics share one run.
@@ -83,7 +87,15 @@ class Runs:
         ProbekitError
             If it cannot be computed; the same again if it is requested again.
         """
-        return self._outcomes.get(run_key(setting), lambda: self._compute(setting, frames))
+        return self._outcomes.get(run_key(setting), lambda: self._time(setting, frames))
+
+    def _time(self, setting: Setting, frames: bool) -> Result:
+        """Compute the run of a setting, and note the time that it takes."""
+        start = monotonic()
+        try:
+            return self._compute(setting, frames)
+        finally:
+            self._seconds.append(monotonic() - start)
 
     def _compute(self, setting: Setting, frames: bool) -> Result:
         """Compute the run of a setting."""
@@ -105,9 +117,19 @@ class Runs:
         return list(dict.fromkeys(messages))
 
     def _report_run(self, text: str) -> None:
-        """Describe a run before it starts, with its number."""
-        number = f" ({len(self._outcomes) + 1} of {self.total})" if self.total else ""
+        """Describe a run before it starts, with its number and the time that is left."""
+        done = len(self._outcomes)
+        number = f" ({done + 1} of {self.total}{self._time_left(done)})" if self.total else ""
         self.report_step(text + number)
+
+    def _time_left(self, done: int) -> str:
+        """Return the time that is left, at the mean of the runs so far; empty if not known."""
+        computed = [seconds for seconds in self._seconds if seconds > _READ]
+        if len(computed) < _TIMED:
+            return ""
+        minutes = sum(computed) / len(computed) * (self.total - done) / 60
+        left = f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.0f} h"
+        return f", about {left} left"
 
     def _report_training(self, setting: Setting, network: str, name: str) -> None:
         """Describe the training of a network before it starts."""

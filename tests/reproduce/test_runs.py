@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ import yaml
 from scipy import stats
 
 from probekit import cards
+from probekit.cards.paper import Setting
 from probekit.distillation import parameter_count
 from probekit.errors import DataError
 from probekit.reproduce import arguments, gains, paper_tables
 from probekit.reproduce.assets import Assets
 from probekit.reproduce.reproduction import reproduce
+from probekit.reproduce.runs import Runs
 
 STUDENT = "short-chunk:width=2"
 NONE = [None, None, None]
@@ -210,6 +213,30 @@ def test_a_rehearsal_has_weights_for_all_and_is_short(places, tmp_path):
     assert score.status == "computed", score.reason
     assert "trained for 1 epoch, recipe default has 200" in score.provenance
     assert score.uses_standins and score.difference is None  # weights that were drawn at random
+
+
+def test_the_time_that_is_left_is_that_of_runs_that_were_computed(monkeypatch, tmp_path):
+    seconds = iter([600, 0.5, 500, 700, 9000])
+    now, lines = [0.0], []
+    monkeypatch.setattr("probekit.reproduce.runs.monotonic", lambda: now[0])
+    assets = Assets(tmp_path / "cache", {}, [], "cpu")
+    some = Runs(assets, tmp_path, report_step=lines.append, total=7)
+
+    def compute(setting, frames):
+        some._report_run(setting.task)
+        now[0] += next(seconds)
+        if setting.task == "a":
+            raise DataError("not at hand")  # fails after 600 s
+        return {}
+
+    monkeypatch.setattr(some, "_compute", compute)
+    for task in "abcdef":
+        with suppress(DataError, StopIteration):
+            some.get_run(Setting(task=task))
+    assert lines == [
+        "a (1 of 7)", "b (2 of 7)", "c (3 of 7)", "d (4 of 7)",
+        "e (5 of 7, about 30 min left)", "f (6 of 7, about 2 h left)",
+    ]  # fmt: skip
 
 
 def test_another_reading_of_a_table_is_computed_by_request_only():
