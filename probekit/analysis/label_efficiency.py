@@ -1,7 +1,7 @@
 """Label efficiency: scores by number of labeled training clips."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from probekit.analysis.base import as_sentence, filename_stem
 from probekit.errors import DataError
 from probekit.metrics import metrics
+from probekit.metrics.significance import holm
+from probekit.scores.comparison import Comparison, compare_all
 from probekit.scores.groups import (
     RunGroup,
     common_metric,
@@ -20,6 +22,9 @@ from probekit.scores.groups import (
     run_label,
 )
 from probekit.scores.store import Result, group_key, reports_root
+
+_TEXTS = "zero-shot"  # the probe
+_LEVEL = 0.05  # of significance
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,30 @@ class EfficiencyCurve:
 
 
 @dataclass(frozen=True)
+class TextScore:
+    """Class names as texts (``--probe zero-shot``) against a curve of the same embedding.
+
+    Attributes
+    ----------
+    curve : int
+        Index of the curve.
+    group : RunGroup
+        The run, which used no label.
+    comparisons : tuple of Comparison
+        One for each point of the curve: texts less the probe, on the same clips, with p-values
+        adjusted for all of them (Holm, 1979).
+    worth : float
+        Labeled training clips with which the probe scores as high, interpolated between the points
+        on a logarithmic scale; 0 if the least labels suffice, infinity if none do.
+    """
+
+    curve: int
+    group: RunGroup
+    comparisons: tuple[Comparison, ...]
+    worth: float
+
+
+@dataclass(frozen=True)
 class LabelEfficiency:
     """Scores by fraction of the training labels, one curve an embedding and probe.
 
@@ -82,17 +111,21 @@ class LabelEfficiency:
         By score on most labels, best first.
     embeddings : tuple of str
         The embeddings that the user selected; empty for all.
+    texts : tuple of TextScore
+        Class names as texts, where the same embedding was scored so.
     """
 
     task: str
     metric: str
     curves: tuple[EfficiencyCurve, ...]
     embeddings: tuple[str, ...]
+    texts: tuple[TextScore, ...] = ()
 
     @property
     def groups(self) -> list[RunGroup]:
         """All runs."""
-        return [point.group for curve in self.curves for point in curve.points]
+        groups = [point.group for curve in self.curves for point in curve.points]
+        return groups + [text.group for text in self.texts]
 
     @property
     def provenance(self) -> tuple[str, ...]:
@@ -131,12 +164,58 @@ class LabelEfficiency:
         title = metrics.get_metric(self.metric).title
         return (
             f"{title[:1].upper()}{title[1:]} on {self.task} by number of labeled training clips. "
-            f"{bars}{single}{as_sentence(self.provenance)}"
+            f"{bars}{single}{self._describe_texts()}{as_sentence(self.provenance)}"
         )
+
+    def _describe_texts(self) -> str:
+        """Return what class names as texts are worth, in sentences."""
+        sentences = []
+        for text in self.texts:
+            curve = self.curves[text.curve]
+            clips = f"{text.worth:,.0f} labeled training clips"
+            if text.worth == 0:
+                clips = f"fewer labels than {curve.points[0].labels:,.0f} training clips"
+            if text.worth == float("inf"):
+                clips = f"more labels than {curve.points[-1].labels:,.0f} training clips"
+            differing = [
+                f"{point.labels:,.0f}"
+                for point, comparison in zip(curve.points, text.comparisons, strict=True)
+                if comparison.adjusted <= _LEVEL
+            ]
+            tests = f"at {', '.join(differing)} clips" if differing else "nowhere"
+            sentences.append(
+                f" Dashed: class names as texts, without labels, {text.group.score:.3f}: worth "
+                f"{clips} of {curve.label}; the two differ significantly {tests} (paired tests on "
+                "the same clips, Holm)."
+            )
+        return "".join(sentences)
 
     def facts(self) -> dict[str, Any]:
         """Return runs and metric."""
-        return {**provenance_dict(self.groups), "metric": self.metric}
+        facts = {**provenance_dict(self.groups), "metric": self.metric}
+        if self.texts:
+            facts["texts"] = [
+                {
+                    "line": self.curves[text.curve].label,
+                    "score": text.group.score,
+                    "worth": text.worth if np.isfinite(text.worth) else None,
+                    "differences": [
+                        {
+                            "training_clips": point.labels,
+                            "difference": comparison.difference,
+                            "low": comparison.low,
+                            "high": comparison.high,
+                            "p": comparison.p,
+                            "adjusted": comparison.adjusted,
+                        }
+                        for point, comparison in zip(
+                            self.curves[text.curve].points, text.comparisons, strict=True
+                        )
+                    ],
+                }
+                for text in self.texts
+            ]
+        return facts
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each curve and fraction."""
@@ -198,7 +277,7 @@ def label_efficiency(
         raise DataError(
             f"{reports_root(reports)}: no embedding of {task} was scored on different fractions of "
             f"the training labels. Make such runs with: probekit evaluate --task {task} -e NAME "
-            "--fraction 0.01,0.1,1 --seeds 5"
+            "--fraction 0.01,0.1,1 --seeds 5 (or --shots 1,2,4,8)"
         )
     metric = common_metric([same[0] for same in members])
     curves = [
@@ -207,7 +286,45 @@ def label_efficiency(
     ]
     sign = 1 if metrics.get_metric(metric).higher_is_better else -1
     curves.sort(key=lambda curve: -sign * curve.points[-1].mean)
-    return LabelEfficiency(task, metric, tuple(curves), tuple(embeddings))
+    texts = _text_scores(curves, groups, metric)
+    return LabelEfficiency(task, metric, tuple(curves), tuple(embeddings), texts)
+
+
+def _text_scores(
+    curves: Sequence[EfficiencyCurve], groups: Sequence[RunGroup], metric: str
+) -> tuple[TextScore, ...]:
+    """Return the scores of class names as texts, each against the curves of its embedding."""
+    texts = [group for group in groups if _first(group)["probe"] == _TEXTS]
+    scores = []
+    for k, curve in enumerate(curves):
+        same = [text for text in texts if _source(text) == _source(curve.points[0].group)]
+        if not same:
+            continue
+        text = max(same, key=lambda group: group.results[-1]["created"])
+        pairs = [compare_all([text, point.group], metric)[0] for point in curve.points]
+        adjusted = holm([pair.p for pair in pairs])
+        comparisons = (replace(p, adjusted=a) for p, a in zip(pairs, adjusted, strict=True))
+        scores.append(TextScore(k, text, tuple(comparisons), _worth(curve, text.score, metric)))
+    return tuple(scores)
+
+
+def _source(group: RunGroup) -> list[tuple[str, str]]:
+    """Return what embeddings a run read."""
+    return [(source["fingerprint"], source["stream"]) for source in _first(group)["sources"]]
+
+
+def _worth(curve: EfficiencyCurve, score: float, metric: str) -> float:
+    """Return with how many training clips a curve first reaches a score."""
+    sign = 1 if metrics.get_metric(metric).higher_is_better else -1
+    gains = [sign * (point.mean - score) for point in curve.points]
+    if gains[0] >= 0:
+        return 0.0
+    for k in range(1, len(gains)):
+        if gains[k] >= 0:
+            share = -gains[k - 1] / (gains[k] - gains[k - 1])
+            low, high = curve.points[k - 1].labels, curve.points[k].labels
+            return float(low * (high / low) ** share)
+    return float("inf")
 
 
 def _first(group: RunGroup) -> Result:

@@ -455,11 +455,18 @@ def efficiency(
     counts: options.Counts = False,
     json: bool = output.AsJson,
 ) -> None:
-    """Show how scores grow with the training labels, from runs with --fraction.
+    """Show how scores grow with the training labels, from runs with --fraction or --shots.
 
-    [bold]Example[/bold]
+    Class names as texts (--probe zero-shot) of the same embedding are a dashed line, with the
+    number of labels that they are worth and paired tests on the same clips.
+
+    [bold]Examples[/bold]
 
       probekit evaluate --task gtzan -e vggish --fraction 0.1,0.3,1 --seeds 5
+
+      probekit evaluate --task esc50 -e hf:laion/clap-htsat-unfused --probe zero-shot
+
+      probekit evaluate --task esc50 -e hf:laion/clap-htsat-unfused --shots 1,2,4,8,16 --seeds 5
 
       probekit analyze efficiency --task gtzan
     """

@@ -52,6 +52,10 @@ def draw_label_efficiency(
     axes = layout.add(_LEFT, _TOP, axes_width, axes_height)
     for k, line in enumerate(lines):
         _draw_line(axes, line, k, len(lines))
+    for text in label_efficiency.texts:
+        if text.curve < len(lines):
+            color, _ = style.color_and_marker(text.curve)
+            axes.axhline(text.group.score, color=color, lw=1.0, ls=(0, (4, 2)), zorder=1)
     labels = [point.labels for line in lines for point in line.points]
     low, high = min(labels) / 1.15, max(labels) * 1.15
     axes.set_xscale("log")

@@ -8,8 +8,15 @@ import pytest
 import torch
 
 import probekit
+from probekit.analysis.label_efficiency import (
+    EfficiencyCurve,
+    EfficiencyPoint,
+    _worth,
+    label_efficiency,
+)
 from probekit.cache.texts import TEMPLATES, SavedTexts, add_texts, fill_template, load_texts
 from probekit.errors import ProbekitError
+from probekit.figures.curves import draw_label_efficiency
 from probekit.probes.zero_shot import parse, text_scores
 
 transformers = pytest.importorskip("transformers")
@@ -84,19 +91,19 @@ def test_a_template_of_one_s_own(setting, tmp_path):
     (result,) = evaluate(setting, tmp_path, "zero-shot:a {} near by")
     assert result["settings"]["templates"] == ["a {} near by"]
     with pytest.raises(
-        ProbekitError, match="no vector of the text 'click on a sunday'.*--template"
+        ProbekitError, match=r"no vector of the text 'click on a sunday'.*--template"
     ):
         evaluate(setting, tmp_path, "zero-shot:{} on a sunday")
-    with pytest.raises(ProbekitError, match="must contain {} once"):
+    with pytest.raises(ProbekitError, match=r"must contain \{\} once"):
         parse("a sound")
 
 
 def test_what_zero_shot_needs(setting, tmp_path, corpus):
     root, _, _ = setting
-    with pytest.raises(ProbekitError, match="leave out pool="):
+    with pytest.raises(ProbekitError, match=r"leave out pool="):
         probekit.evaluate("tiny", "hf:clap,pool=max", cache=root / "cache", probe="zero-shot")
     probekit.extract("melstats", audio=corpus, cache=root / "cache")
-    with pytest.raises(ProbekitError, match="no texts in .* is for models of sound and text"):
+    with pytest.raises(ProbekitError, match=r"no texts in .* is for models of sound and text"):
         probekit.evaluate("tiny", "melstats", cache=root / "cache", probe="zero-shot")
     shutil.copytree(root / "clap", tmp_path / "clap")
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -171,6 +178,35 @@ def test_shots_that_are_not_possible(setting, tmp_path, options, message):
         evaluate(setting, tmp_path, **{"probe": "linear", **options})
 
 
+def test_what_the_texts_are_worth(setting, tmp_path):
+    """Against a probe of few labels, on the same clips."""
+    evaluate(setting, tmp_path, "linear", shots=[1, 2, 4], seeds=3)
+    evaluate(setting, tmp_path)
+    found = label_efficiency("tiny", reports=tmp_path / "reports")
+    [curve], [text] = found.curves, found.texts
+    assert [point.labels for point in curve.points] == [3, 6, 12]
+    for point, comparison in zip(curve.points, text.comparisons, strict=True):
+        difference = text.group.score - point.mean
+        assert comparison.difference == pytest.approx(difference, abs=0.02)
+        assert comparison.low <= comparison.difference <= comparison.high
+        assert comparison.p <= comparison.adjusted
+        assert comparison.clips == 24
+    assert f"Dashed: class names as texts, without labels, {text.group.score:.3f}" in found.caption
+    assert found.facts()["texts"][0]["differences"][0]["training_clips"] == 3
+    drawn = draw_label_efficiency(found).axes[0]
+    assert any(line.get_linestyle() == "--" for line in drawn.lines)
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"), [(0.1, 0.0), (0.5, 4.0), (0.4, np.sqrt(8)), (0.9, np.inf)]
+)
+def test_worth_is_read_off_the_curve(score, expected):
+    means = {2: 0.3, 4: 0.5, 8: 0.7}
+    points = tuple(EfficiencyPoint(n / 10, n, (mean,), None) for n, mean in means.items())
+    worth = _worth(EfficiencyCurve("net", points), score, "accuracy")
+    assert worth == pytest.approx(expected)
+
+
 def test_command_line(setting, main, tmp_path):
     root, _, _ = setting
     common = ("evaluate", "--task", "tiny", "-e", "hf:clap", "--cache", root / "cache",
@@ -179,4 +215,4 @@ def test_command_line(setting, main, tmp_path):
     assert shown.returncode == 0, shown.stderr
     assert "1 a class, seed 0" in shown.stdout and "2 a class, 2 seeds" in shown.stdout
     texts = main(*common, "--probe", "zero-shot", "--json")
-    assert [r["probe"] for r in json.loads(texts.stdout)][0] == "zero-shot"
+    assert json.loads(texts.stdout)[0]["probe"] == "zero-shot"
