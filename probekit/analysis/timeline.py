@@ -21,6 +21,8 @@ from probekit.utils.suggest import unknown_name_error
 MAX_STEPS = 600
 """Steps of time in a figure; more frames are averaged."""
 TOP = 10
+_PROBABILITIES = ("frame_probabilities", "probabilities")
+"""Streams of frames that are scores of the network's own classes."""
 _MAX_CELLS = 5_000_000  # numbers in a table; of more only the rows of the figure are in it
 
 
@@ -234,6 +236,8 @@ def timeline(
             f"over time. Choose a longer clip{hint}"
         )
     scores, classes = _head_scores(embeddings, clip_id, times)
+    if stream in _PROBABILITIES and embeddings.head is not None:  # the scores themselves
+        scores, classes = frames, embeddings.head.classes
     return Timeline(
         frames=frames,
         times=times,
@@ -284,12 +288,12 @@ def _check_time(embeddings: Embeddings, name: str, stream: str) -> None:
     others = [s for s, facts in embeddings.meta["card"]["streams"].items() if facts.get("hop")]
     extractor = embeddings.layout.extractor
     hint = (
-        f"-e {extractor}:stream={others[0]}, extracted with --streams {others[0]} --frames"
+        f"Use -e {extractor}:stream={others[0]}, extracted with --streams {others[0]} --frames"
         if others
-        else f"{extractor} reads each clip at once; list parts of the recording as clips, with "
-        "start and end in a table, or use an extractor with frames such as vggish"
+        else f"{extractor} has no frames: list parts of the recording as clips, with start and end "
+        "in a table, or use an extractor with frames, such as vggish"
     )
-    raise DataError(f"-e {name}: the stream {stream!r} is one vector a clip. Use {hint}")
+    raise DataError(f"-e {name}: the stream {stream!r} is one vector a clip. {hint}")
 
 
 def _head_scores(

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 import probekit
+from probekit.analysis.timeline import timeline
 from probekit.cache.embeddings import list_embeddings
 from probekit.errors import ProbekitError
 from probekit.extractors.students import zoo
@@ -142,6 +143,11 @@ def test_any_network_end_to_end(table, folders, network):
     frames = embeddings.frames("c3", "frame_probabilities")
     assert frames.shape[1] == 3 and len(frames) > 1 and (frames >= 0).all() and (frames <= 1).all()
     assert any(card["note"] in note for note in embeddings.layout.provenance)
+    drawn = timeline(str(table), "c3", f"{name}:stream=frame_probabilities", cache=folders["cache"])
+    assert drawn.classes == ("bell", "kick", "rain") and np.array_equal(drawn.scores, frames)
+    by_head = timeline(str(table), "c3", f"{name}:stream=embedding", cache=folders["cache"])
+    if by_head.scores is not None:  # WEANet's reads another stream
+        np.testing.assert_allclose(by_head.scores, frames, atol=1e-4)
 
 
 def test_interrupted_and_resumed(table, folders, monkeypatch):
