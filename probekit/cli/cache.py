@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from probekit.cli import options, output
+from probekit.utils.text import count_of
 
 if TYPE_CHECKING:
     from probekit.cache.embeddings import Embeddings
@@ -490,8 +491,8 @@ def _print_file(path: Path, clips: int, entry: "Embeddings", json: bool, **facts
             {"file": path, "clips": clips, "size": size, "failed": failures, "note": notes, **facts}
         )
         return
-    output.say(f"{path}: {clips:,} clips, {output.format_size(size)}")
+    output.say(f"{path}: {count_of(clips, 'clip')}, {output.format_size(size)}")
     if notes:
         output.say(f"  {'; '.join(notes)}")
     if failures:
-        output.say(f"  {failures:,} clips have no embedding (probekit cache info)")
+        output.say(f"  clips without an embedding: {failures:,} (probekit cache info)")

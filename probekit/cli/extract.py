@@ -6,6 +6,7 @@ import typer
 
 from probekit.cli import options, output
 from probekit.cli.progress import ExtractionProgress
+from probekit.utils.text import count_of
 
 if TYPE_CHECKING:
     from probekit.extraction.extract import Summary
@@ -168,7 +169,7 @@ def _print_summary(summary: "Summary") -> None:
     else:
         speed = output.format_speed(summary.audio_seconds, max(summary.seconds, 1e-9))
         output.say(
-            f"{summary.extractor}: {summary.done:,} clips embedded in "
+            f"{summary.extractor}: {count_of(summary.done, 'clip')} embedded in "
             f"{output.format_duration(summary.seconds)} "
             f"({output.format_duration(summary.audio_seconds)} of audio, {speed}), "
             f"{summary.cached:,} were cached{share}; in {summary.folder}"

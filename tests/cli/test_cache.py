@@ -185,7 +185,7 @@ def test_notes_and_failures_are_told(main, corpus, tmp_path):
     )  # fmt: skip
     done = main("cache", "pack", "convnet", "audio", "-o", tmp_path / "c.h5", "--cache", cache)
     assert "random weights (seed 0)" in done.stdout
-    assert "1 clips have no embedding" in done.stdout
+    assert "clips without an embedding: 1 (probekit cache info)" in done.stdout
 
 
 def test_the_readme_s_lines_read_a_packed_file(main, cache, tmp_path, monkeypatch):
