@@ -333,7 +333,7 @@ def _first(group: RunGroup) -> Result:
 
 def _without_fraction(result: Result) -> Result:
     """Return a result as if of all labels: what the runs of a curve have in common."""
-    return {**result, "fraction": 1.0}
+    return {**result, "fraction": 1.0, "shots": 0}
 
 
 def _labels(members: Sequence[Sequence[RunGroup]]) -> list[str]:

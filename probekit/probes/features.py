@@ -15,7 +15,7 @@ from probekit.audio.segment import TRUNCATED
 from probekit.cache import training_clips
 from probekit.cache.embeddings import Embeddings, find_embeddings, find_layers
 from probekit.cards.layers import layer_names
-from probekit.cards.selector import EmbeddingSelector, parse_selectors
+from probekit.cards.selector import HF, MODEL, ONNX, EmbeddingSelector, parse_selectors
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 from probekit.scores.store import Source
@@ -307,7 +307,8 @@ def find_features(
     parsed = parse_selectors(selectors)
     for selector in parsed:
         if not selector.layer:
-            members.append((selector, find_embeddings(cache, selector, dataset)))
+            embeddings = find_embeddings(cache, selector, dataset)
+            members.append((_name_model(selector, embeddings), embeddings))
             continue
         if not selector.layer.isdigit():
             if len(parsed) > 1:
@@ -316,8 +317,16 @@ def find_features(
                 raise DataError(f"-e {selectors}: one layer is needed here, such as layer=3")
             choice = selector.layer
         embeddings, streams = find_layers(cache, selector, dataset)
+        selector = _name_model(selector, embeddings)
         members += [(replace(selector, layer="", stream=name), embeddings) for name in streams]
     return replace(load_features(members, clips), layer=choice)
+
+
+def _name_model(selector: EmbeddingSelector, embeddings: Embeddings) -> EmbeddingSelector:
+    """Return a selector with the name of a model of ``hf:`` or ``onnx:``, not the path to it."""
+    if selector.name not in (HF, ONNX):
+        return selector
+    return replace(selector, params={**selector.params, MODEL: embeddings.layout.params[MODEL]})
 
 
 def load_features(members: list[tuple[EmbeddingSelector, Embeddings]], clips: Manifest) -> Features:

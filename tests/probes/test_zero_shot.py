@@ -87,6 +87,15 @@ def test_scores_are_cosines_with_the_mean_of_texts(setting, tmp_path):
         assert result["score"] == pytest.approx(np.mean(logits.argmax(1) == truth), abs=0.03)
 
 
+def test_results_are_named_by_the_model_not_its_path(setting, tmp_path):
+    root, _, _ = setting
+    for name in (f"hf:{root / 'clap'}", "hf", "hf:clap"):
+        [result, *_] = probekit.evaluate(
+            "tiny", name, cache=root / "cache", reports=tmp_path, probe="zero-shot"
+        )
+        assert result["embedding"] == "hf:clap,stream=pooled"
+
+
 def test_a_template_of_one_s_own(setting, tmp_path):
     (result,) = evaluate(setting, tmp_path, "zero-shot:a {} near by")
     assert result["settings"]["templates"] == ["a {} near by"]
@@ -185,6 +194,7 @@ def test_what_the_texts_are_worth(setting, tmp_path):
     found = label_efficiency("tiny", reports=tmp_path / "reports")
     [curve], [text] = found.curves, found.texts
     assert [point.labels for point in curve.points] == [3, 6, 12]
+    assert curve.label == "hf:clap"
     for point, comparison in zip(curve.points, text.comparisons, strict=True):
         difference = text.group.score - point.mean
         assert comparison.difference == pytest.approx(difference, abs=0.02)
