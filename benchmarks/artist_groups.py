@@ -1,12 +1,22 @@
-"""Speaker group factors: the Table 5 of kim2018 in small, on spoken digits.
+"""Group factors: the Table 5 of kim2018 in small, on sounds that are no music of artists.
 
-``python -m benchmarks.artist_groups FSDD FOLDER``, where ``FSDD`` is the Free Spoken Digit Dataset
-and ``FOLDER`` gets all files. A speaker stands for an artist, a digit for a genre. Every speaker
-has recordings 5 to 9 of each digit for training and 0 to 4 for the test, as artists are on both
-sides of the paper's split.
+``python -m benchmarks.artist_groups DATASET SOURCE FOLDER``, where ``SOURCE`` has the recordings
+and ``FOLDER`` gets all files.
+
+============  ==================  ==========  ====================================================
+dataset       a group             a class     clips
+============  ==================  ==========  ====================================================
+fsdd          speaker             digit       of each speaker and digit 5 to train, 5 to test
+philharmonia  pitch               instrument  of each instrument 10 and 10, of 0.6 s or more
+esc10         source recording    category    of each category and fold 4; fold 5 is for the test
+============  ==================  ==========  ====================================================
+
+As in the paper, groups are on both sides of the split, except recordings of ESC-10.
 """
 
 import argparse
+import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -33,22 +43,26 @@ PAIRS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("fsdd", type=Path)
+    parser.add_argument("dataset", choices=sorted(TABLES))
+    parser.add_argument("source", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--letters", default="gdm", help="gm: without d")
     arguments = parser.parse_args()
     folder = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    task = write_table(arguments.fsdd, folder / "digits.csv")
-    losses: dict[tuple[str, str], list[np.ndarray]] = {row: [] for row in ROWS}
-    hits: dict[tuple[str, str], list[np.ndarray]] = {row: [] for row in ROWS}
+    task = TABLES[arguments.dataset](arguments.source, folder / f"{arguments.dataset}-clips.csv")
+    rows_used = [row for row in ROWS if set(row[0]) <= set(arguments.letters)]
+    pairs = [pair for pair in PAIRS if set(pair) <= set(rows_used)]
+    losses: dict[tuple[str, str], list[np.ndarray]] = {row: [] for row in rows_used}
+    hits: dict[tuple[str, str], list[np.ndarray]] = {row: [] for row in rows_used}
     for seed in SEEDS:
         networks = ArtistNetworks(
             str(task),
             folder / "cache",
             folder / "reports",
-            arguments.fsdd,
+            arguments.source,
             NetworkSettings(
                 arguments.width, words=256, topics=6, epochs=arguments.epochs, batch=16, crop=0.5,
                 seed=seed,
@@ -56,7 +70,7 @@ def main() -> None:
             device="cpu",
             report_step=lambda text: print("  ", text, flush=True),
         )  # fmt: skip
-        for row in ROWS:
+        for row in rows_used:
             result = networks.evaluate(*row)
             path = store.result_path(
                 folder / "reports", result["task"], result["embedding"], result["run"]
@@ -68,13 +82,13 @@ def main() -> None:
             losses[row].append(-np.log(np.maximum(own, 1e-8)))
             hits[row].append((scores.argmax(1) == targets).astype(float))
     rows: list[tuple[object, ...]] = [("targets", "networks", "log loss", "accuracy")]
-    for row in ROWS:
+    for row in rows_used:
         rows.append((row[0], row[1].upper(), spread(losses[row]), spread(hits[row])))
     table("Mean ± standard deviation over seeds", rows)
     tests = [
         (first, second, name, *compare(values[first], values[second]))
         for name, values in (("log loss", losses), ("accuracy", hits))
-        for first, second in PAIRS
+        for first, second in pairs
     ]
     adjusted = holm([test[-1] for test in tests])
     rows = [("first", "second", "measure", "difference", "by seed", "p", "p, Holm")]
@@ -86,15 +100,53 @@ def main() -> None:
     table("Paired tests", rows)
 
 
-def write_table(fsdd: Path, path: Path) -> Path:
-    """Write the clips with their split."""
-    rows = ["clip_id,path,label,split,group"]
-    for file in sorted((fsdd / "recordings").glob("*.wav")):
+def write_digits(source: Path, path: Path) -> Path:
+    """Write clips of the Free Spoken Digit Dataset with their split."""
+    rows = []
+    for file in sorted((source / "recordings").glob("*.wav")):
         digit, speaker, index = file.stem.split("_")
         if int(index) < 10:
             split = "test" if int(index) < 5 else "train"
-            rows.append(f"{file.stem},recordings/{file.name},{digit},{split},{speaker}")
-    path.write_text("\n".join(rows) + "\n")
+            rows.append((file.stem, f"recordings/{file.name}", digit, split, speaker))
+    return _write(path, rows)
+
+
+def write_notes(source: Path, path: Path) -> Path:
+    """Write notes of the Philharmonia Orchestra with their split."""
+    import soundfile
+
+    rows, counts = [], Counter[str]()
+    with (source / "labels.csv").open(newline="") as file:
+        notes = sorted(csv.DictReader(file), key=lambda row: row["file"])
+    for k in np.random.default_rng(0).permutation(len(notes)):
+        note = notes[k]
+        instrument = note["instrument"]
+        if counts[instrument] < 20 and soundfile.info(source / note["file"]).duration >= 0.6:
+            split = ("train", "test")[counts[instrument] % 2]
+            counts[instrument] += 1
+            rows.append((Path(note["file"]).stem, note["file"], instrument, split, note["pitch"]))
+    return _write(path, rows)
+
+
+def write_environment(source: Path, path: Path) -> Path:
+    """Write clips of ESC-10 with their split."""
+    rows, counts = [], Counter[tuple[str, str]]()
+    with (source / "esc10.csv").open(newline="") as file:
+        for clip in csv.DictReader(file):
+            place = clip["category"], clip["fold"]
+            if counts[place] < 4:
+                counts[place] += 1
+                name, split = clip["esc50_filename"][:-4], "test" if place[1] == "5" else "train"
+                rows.append((name, clip["file"], clip["category"], split, clip["src_file"]))
+    return _write(path, rows)
+
+
+TABLES = {"fsdd": write_digits, "philharmonia": write_notes, "esc10": write_environment}
+
+
+def _write(path: Path, rows: list[tuple[str, ...]]) -> Path:
+    lines = ["clip_id,path,label,split,group", *(",".join(row) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
     return path
 
 

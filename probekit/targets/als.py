@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from probekit._typing import Array
 from probekit.errors import DataError, ProbekitError
@@ -184,11 +185,12 @@ class _Rows:
             factors, dtype=other.dtype, device=other.device
         )
         for rows, columns, values in self.blocks(factors, other.device):
-            members = other[columns]
-            systems = gram + members.transpose(1, 2) @ (values[:, :, None] * members)
-            present = (values > 0).to(other.dtype)
-            right = members.transpose(1, 2) @ (values + present)[:, :, None]
-            triangle = torch.linalg.cholesky(systems)
+            members = functional.embedding(columns, other)  # faster than an index
+            weighted = values[:, :, None] * members
+            left = members.transpose(1, 2)
+            systems = torch.baddbmm(gram.expand(len(rows), -1, -1), left, weighted)
+            right = left @ (values + (values > 0))[:, :, None]
+            triangle, _ = torch.linalg.cholesky_ex(systems)  # each is definite
             solved[rows] = torch.cholesky_solve(right, triangle)[:, :, 0]
             gain += (right[:, :, 0] * solved[rows]).sum()
         return solved, float(gain)
