@@ -251,7 +251,7 @@ class RunConfig:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.weights_seed)
             student = self.build_student()
-            student.fit_frontend(self._frontend_waves(split))
+            student.fit_frontend(self._frontend_waves(split, student.frontend_clips))
             objective = self.make_objective(student)
         valid = self._evaluation_set(split.valid) if len(split.valid) else None
         is_defined = is_metric_defined(metric, task.targets[split.valid], task)
@@ -269,10 +269,10 @@ class RunConfig:
         )
         return student, job
 
-    def _frontend_waves(self, split: Split) -> Iterator[torch.Tensor]:
-        """Return crops that cover a fold's training clips, or some of them if there are many."""
+    def _frontend_waves(self, split: Split, most: int) -> Iterator[torch.Tensor]:
+        """Return crops that cover a fold's training clips, or so many of them, evenly spread."""
         rows = self.task.audio_rows[split.train]
-        step = -(-len(rows) // self.build_student().frontend_clips)
+        step = -(-len(rows) // most)
         batches = dataloader.evaluation_batches(
             self.task.audio, None, rows[::step], self.task.crop_length, _FRONTEND_BATCH
         )

@@ -260,6 +260,7 @@ def save_student(
     values = {
         key: str(value) if isinstance(value, Fraction) else value
         for key, value in facts.model_dump().items()
+        if value or key not in ("pooling", "any_length")  # as in cards from before there were any
     }
     values["classes"] = list(facts.classes)
     atomic_write_text(folder / CARD, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
