@@ -173,6 +173,10 @@ def distill(
         else teacher
         for teacher in names
     ]
+    if recipe in schedules.WEAK_LABELS:
+        raise ProbekitError(
+            f"recipe {recipe!r} is for weak labels: probekit train --objective weak-labels"
+        )
     training_recipe = schedules.get_recipe(recipe, card.metric, epochs=epochs, batch=batch, lr=lr)
     _check_teachers(cache_folder, names, card, alignment)  # before hours of decoding, not after
     data = distillation_task.prepare_task(
