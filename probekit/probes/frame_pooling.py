@@ -5,10 +5,11 @@ clip, one ``q`` for all classes or one a class; a linear classifier follows. ``q
 which is the mean. ``prototypes``: each class has one or several; a clip's features are the largest
 cosines of its frames with each prototype; a linear classifier follows. The first prototype of a
 class starts at the mean of its frames, others at frames of its clips. Both probes are trained by
-AdamW on clips, and stop early by the score on held-out clips.
+AdamW on clips; the number of steps is selected as learning rate and weight decay are.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -24,15 +25,15 @@ from probekit.parallel import resources
 from probekit.probes import transforms
 from probekit.probes.base import FitContext, SelectedModel, Settings
 from probekit.probes.mlp_segments import Segments
-from probekit.probes.model_selection import AddFits, Fit, Pair, choose_all, score_probe
+from probekit.probes.model_selection import AddFits, Fit, Pair, choose_all
 from probekit.utils.suggest import unknown_name_error
 
-_EPOCHS, _PATIENCE = 200, 20
+_STEPS = (100, 300, 1000)  # of AdamW, to select from
 _BATCH = 32  # clips of a step
 _BLOCK = 4_000_000  # values that are scored at once
 _SHARPNESS = 10.0  # of prototypes: a cosine of 1 with one of a class is a logit of this at first
 _GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
-    "attention": {"rate": (1e-3, 1e-2), "decay": (1.0, 0.1, 0.001)},
+    "attention": {"rate": (1e-3, 1e-2), "decay": (1.0, 0.1, 0.01)},
     "prototypes": {"prototypes": (1, 4), "rate": (1e-3, 1e-2), "decay": (1.0, 0.01)},
 }
 
@@ -184,8 +185,8 @@ class FramePooling:
         return self.kind + (":weights=class" if self.weights == "class" else "")
 
     def grid(self) -> list[Settings]:
-        """Return all settings, the simplest first."""
-        values = _GRIDS[self.kind]
+        """Return all settings, the fewest steps first."""
+        values = {"steps": _STEPS, **_GRIDS[self.kind]}
         return [dict(zip(values, point, strict=True)) for point in product(*values.values())]
 
     def facts(self) -> dict[str, Any]:
@@ -195,24 +196,22 @@ class FramePooling:
             "solver": "torch adamw",
             "grid": self.grid(),
             "batch": _BATCH,
-            "epochs": _EPOCHS,
-            "patience": _PATIENCE,
         }
         return facts | ({"weights": self.weights} if self.kind == "attention" else {})
 
     def choose_all(self, context: FitContext) -> list[SelectedModel]:
-        """Select settings on validation clips or one inner split, and fit."""
+        """Select settings on validation clips or all inner splits, and fit."""
         if context.clips.target == "regression":
             raise ProbekitError(
                 f"--probe {self.kind} is for classes and tags; {context.clips.name} has numbers to "
                 "predict"
             )
-        return choose_all(context, self.grid(), PoolingSearch(self), max_inner_splits=1)
+        return choose_all(context, self.grid(), PoolingSearch(self))
 
 
 @dataclass(frozen=True)
 class PoolingSearch:
-    """Fits each grid point on its own, on transformed frames.
+    """Trains once for all numbers of steps, on transformed frames.
 
     Attributes
     ----------
@@ -235,23 +234,33 @@ class PoolingSearch:
     ) -> list[list[Fit]]:
         """Fit every grid point on every pair."""
         with resources.single_threaded():
-            return [
-                [self._fit(context, train, settings, valid, _EPOCHS) for settings in grid]
-                for train, valid in pairs
-            ]
+            return [self._fit_pair(context, rows, grid) for rows, _ in pairs]
+
+    def _fit_pair(self, context: FitContext, rows: Array, grid: Sequence[Settings]) -> list[Fit]:
+        """Return a fit for each grid point; those that differ in steps are of one training."""
+        fits: list[Fit | None] = [None] * len(grid)
+        alike: dict[str, list[int]] = {}
+        for k, settings in enumerate(grid):
+            alike.setdefault(str({**settings, "steps": 0}), []).append(k)
+        for places in alike.values():
+            steps = [int(grid[k]["steps"]) for k in places]
+            for k, fit in zip(
+                places, self._train(context, rows, grid[places[0]], steps), strict=True
+            ):
+                fits[k] = fit
+        return [fit for fit in fits if fit is not None]
 
     def refit(
         self, context: FitContext, path: Sequence[Settings], rows: Array, fits: Sequence[Fit]
     ) -> list[Fit]:
-        """Fit once more, for the mean number of epochs."""
-        epochs = max(1, round(np.mean([fit.iterations for fit in fits])))
+        """Fit the selected settings."""
         with resources.single_threaded():
-            return [self._fit(context, rows, path[-1], None, epochs)]
+            return self._train(context, rows, path[-1], [int(path[-1]["steps"])])
 
-    def _fit(
-        self, context: FitContext, rows: Array, settings: Settings, valid: Array | None, epochs: int
-    ) -> Fit:
-        """Train until the score on held-out clips stops improving, or for a number of epochs."""
+    def _train(
+        self, context: FitContext, rows: Array, settings: Settings, steps: Sequence[int]
+    ) -> list[Fit]:
+        """Train, and return the probe after each number of steps, ascending."""
         segments: Segments = context.features[rows]
         transform = fit_frame_transform(context.steps, segments)
         frames = Frames(segments, transform)
@@ -263,7 +272,6 @@ class PoolingSearch:
             torch.manual_seed(context.seed)
             classes = len(context.clips.class_names)
             network = _build(self.probe, frames, targets, classes, settings, context.seed)
-        fitted = FittedPooling(network, transform, multi)
         matrices = [p for p in network.parameters() if p.ndim > 1]
         biases = [p for p in network.parameters() if p.ndim == 1]
         optimizer = torch.optim.AdamW(
@@ -271,30 +279,23 @@ class PoolingSearch:
             lr=settings["rate"],
             weight_decay=settings["decay"],
         )
-        held_out = None if valid is None else context.features[valid]
-        sign = 1 if context.metric.higher_is_better else -1
         generator = torch.Generator().manual_seed(context.seed)
-        best, best_score, best_epoch = {}, -np.inf, 0
-        for epoch in range(1, epochs + 1):
+        fits: list[Fit] = []
+        step = 0
+        while step < steps[-1]:
             for clips in torch.randperm(len(targets), generator=generator).split(_BATCH):
                 loss = _loss(network(*frames.batch(clips)), targets[clips], multi)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-            if held_out is None or valid is None:
-                continue
-            score = sign * score_probe(context, fitted, held_out, valid)
-            if score > best_score or not best:
-                best = {name: value.clone() for name, value in network.state_dict().items()}
-                best_score, best_epoch = score, epoch
-            if epoch - best_epoch >= _PATIENCE:
-                break
+                step += 1
+                if step in steps:
+                    fits.append(Fit(FittedPooling(deepcopy(network), transform, multi), True, step))
+                if step == steps[-1]:
+                    break
         if not all(torch.isfinite(value).all() for value in network.parameters()):
-            raise DataError("weights are not finite")
-        if best:
-            network.load_state_dict(best)
-        # a score that still improves at the last epoch was stopped by the limit
-        return Fit(fitted, converged=best_epoch < _EPOCHS, iterations=best_epoch or epochs)
+            raise DataError(f"weights are not finite after {step} steps")
+        return fits
 
 
 def fit_frame_transform(steps: Sequence[str], segments: Segments) -> transforms.Transform:

@@ -14,8 +14,8 @@ from probekit.probes.mlp_segments import Segments
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Few settings, and few epochs."""
-    monkeypatch.setattr(frame_pooling, "_EPOCHS", 40)
+    """Few settings, and few steps."""
+    monkeypatch.setattr(frame_pooling, "_STEPS", (30, 100))
     monkeypatch.setattr(frame_pooling, "_GRIDS", {
         "attention": {"rate": (3e-2,), "decay": (0.01, 0.1)},
         "prototypes": {"prototypes": (1,), "rate": (3e-2,), "decay": (0.01,)},
@@ -161,3 +161,19 @@ def test_other_parameters_are_refused(text, message):
 def test_numbers_are_refused(make_job):
     with pytest.raises(ProbekitError, match="attention is for classes and tags"):
         FramePooling("attention").choose_all(make_job("regression"))
+
+
+def test_numbers_of_steps_are_one_training(make_job, quick):
+    job = events(make_job, protocol="split", clips=60)
+    search = frame_pooling.PoolingSearch(FramePooling("attention"))
+    rows = job.splits[0].train
+    settings = {"rate": 1e-2, "decay": 0.1}
+    both = search._train(job, rows, settings, [7, 20])
+    [short] = search._train(job, rows, settings, [7])
+    assert [fit.iterations for fit in both] == [7, 20]
+    test = job.features[job.splits[0].test]
+    assert np.array_equal(both[0].probe.scores(test), short.probe.scores(test))
+    assert not np.array_equal(both[0].probe.scores(test), both[1].probe.scores(test))
+    grid = FramePooling("attention").grid()
+    fits = search._fit_pair(job, rows, grid)
+    assert [fit.iterations for fit in fits] == [settings["steps"] for settings in grid]
