@@ -20,9 +20,9 @@ from probekit.training.multi_target import (
 )
 from probekit.training.run_config import TrainerConfig
 from probekit.training.runner import Progress, Runner, check_options
-from probekit.training.self_teaching import check_stages, run_stages
-from probekit.training.step_timing import estimate
+from probekit.training.step_cost import estimate
 from probekit.training.target_clips import check_alone, with_targets
+from probekit.training.teaching_stages import check_stages, run_stages
 from probekit.training.train_config import OBJECTIVES, ObjectiveConfig, TrainConfig
 from probekit.training.unlabeled_clips import OWN_CLIPS, open_unlabeled
 from probekit.training.weak_labels import check_weak_labels, with_pooling
@@ -145,7 +145,7 @@ def train(
     stages : int >= 1
         For ``weak-labels``: networks that are trained one after the other, at most; each but the
         first learns from labels and from the outputs of the one before it
-        (:mod:`probekit.training.self_teaching`). The results are those of all, the best one last.
+        (:mod:`probekit.training.teaching_stages`). The results are those of all, the best one last.
     label_share : float, 0 <= label_share < 1
         Share of the labels in what these learn.
     parts : str or pathlib.Path

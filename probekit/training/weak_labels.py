@@ -14,7 +14,7 @@ from probekit.data.manifest import Manifest
 from probekit.errors import DataError, ProbekitError
 from probekit.extractors.students import zoo
 from probekit.extractors.students.base import Student
-from probekit.extractors.students.frame_pooling import check_pooling, refuse_vectors
+from probekit.extractors.students.time_pooling import check_pooling, refuse_vectors
 from probekit.targets.target_file import read_targets
 from probekit.training import losses
 from probekit.training.augmentations import mask_spectra, mixup

@@ -62,7 +62,7 @@ def describe_training(
         "dataset": task.card.dataset,
         "classes": list(task.clips.class_names),
         "clips": {
-            "listed": task.n_expected_clips,
+            "listed": max(task.n_expected_clips, len(task.all_clips) + len(task.all_clips.absent)),
             "with_audio": len(task.clips),
             "trained": len(split.train),
             "validated": len(split.valid),

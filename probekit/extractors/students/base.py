@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from probekit.audio.timegrid import FrameGrid
 from probekit.errors import ProbekitError
-from probekit.extractors.students.frame_pooling import FrameClassifier
+from probekit.extractors.students.time_pooling import FrameClassifier
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Student(nn.Module):
         Prefix of the state-dict keys of the network's last layer; empty if it is not known.
     pooling : str
         How its decoder pools the outputs of frames
-        (:mod:`probekit.extractors.students.frame_pooling`); empty if it has none.
+        (:mod:`probekit.extractors.students.time_pooling`); empty if it has none.
     any_length : bool
         Whether it reads clips of any length at once.
     level_grid : LevelGrid or None

@@ -11,7 +11,7 @@ from probekit.audio.timegrid import FrameGrid
 from probekit.errors import ProbekitError
 from probekit.extractors.networks import talnet, weanet
 from probekit.extractors.students.base import FrameLayer, LevelGrid, Student
-from probekit.extractors.students.frame_pooling import FrameClassifier, check_pooling, pool_logits
+from probekit.extractors.students.time_pooling import FrameClassifier, check_pooling, pool_logits
 
 
 class EventNetwork(Student):

@@ -32,7 +32,7 @@ from probekit.extractors.students.card import (
     StudentCard,
     StudentWeights,
 )
-from probekit.extractors.students.frame_pooling import HEAD_POOLINGS, FrameClassifier
+from probekit.extractors.students.time_pooling import HEAD_POOLINGS, FrameClassifier
 from probekit.utils.atomic import atomic_write, atomic_write_text
 from probekit.utils.hashing import sha256
 

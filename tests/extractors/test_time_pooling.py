@@ -8,7 +8,7 @@ import torch
 
 from probekit.errors import ProbekitError, UnknownNameError
 from probekit.extractors.students import zoo
-from probekit.extractors.students.frame_pooling import (
+from probekit.extractors.students.time_pooling import (
     POOLINGS,
     FrameClassifier,
     pool_logits,
