@@ -65,6 +65,7 @@ setup(
         "video": [],  # PyAV, which is a dependency by now; the name is still in use
         "hf": ["transformers>=5.0", "safetensors>=0.5", "huggingface_hub>=1.0"],
         "onnx": ["onnxruntime>=1.19"],
+        "cf": ["implicit>=0.7"],
         "cluster": ["dask[distributed]>=2025.1"],
         # openl3 0.4.2 is not here: it needs TensorFlow 2.15, so Python 3.11 at most, and resampy
         # below 0.3; it is compared only where it can be imported with these

@@ -72,6 +72,13 @@ def cf(
     ] = None,
     epsilon: Annotated[float, typer.Option(help="Of log.")] = 1e-6,
     sweeps: Annotated[int, typer.Option(min=1, help="Most sweeps over users and items.")] = 30,
+    solver: Annotated[
+        str,
+        typer.Option(
+            metavar="exact|implicit",
+            help="implicit: all sweeps but the last two by that package, which is faster.",
+        ),
+    ] = "exact",
     seed: Annotated[int, typer.Option(min=0, help="Seed of factors and split.")] = 0,
     min_items: Annotated[
         int, typer.Option(min=0, help="Users with fewer items are left out.")
@@ -118,6 +125,7 @@ def cf(
         alpha=alpha,
         epsilon=epsilon,
         sweeps=sweeps,
+        solver=solver,
         seed=seed,
         user_items=min_items,
         item_users=min_users,

@@ -50,6 +50,8 @@ class FactorConfig:
         Of ``log``.
     sweeps : int >= 1
         Most sweeps over users and items.
+    solver : {"exact", "implicit"}
+        As for :func:`probekit.targets.als.factorize`.
     seed : int >= 0
         Of initial factors, split and held-out cells.
     user_items, item_users : int >= 0
@@ -64,6 +66,7 @@ class FactorConfig:
     alpha: float | None = None
     epsilon: float = 1e-6
     sweeps: int = 30
+    solver: str = "exact"
     seed: int = 0
     user_items: int = 20
     item_users: int = 20
@@ -73,6 +76,8 @@ class FactorConfig:
         """Raise a ProbekitError if a setting is unknown or out of range."""
         if self.confidence not in ("auto", *CONFIDENCES):
             raise unknown_name_error("confidence", self.confidence, ("auto", *CONFIDENCES))
+        if self.solver not in als.SOLVERS:
+            raise unknown_name_error("solver", self.solver, als.SOLVERS)
         for name, value in (("factors", self.factors), ("sweeps", self.sweeps)):
             if value < 1:
                 raise ProbekitError(f"--{name} must be >= 1, got {value}")
@@ -216,6 +221,7 @@ def make_targets(
             sweeps=config.sweeps,
             seed=config.seed,
             device=device,
+            solver=config.solver,
             progress=lambda done, total: tick(what, done, total, ""),
         )
 
@@ -413,6 +419,7 @@ def _describe(
         "alpha": alpha,
         "epsilon": config.epsilon if form == "log" else None,
         "sweeps": config.sweeps,
+        **({"solver": f"implicit {version('implicit')}"} if config.solver == "implicit" else {}),
         "seed": config.seed,
         "min_items": config.user_items,
         "min_users": config.item_users,

@@ -1,5 +1,7 @@
 """Alternating least squares against the formula, and what the gauge keeps."""
 
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -64,6 +66,29 @@ def test_against_implicit():
     assert (
         np.abs(found.users @ found.items.T - model.user_factors @ model.item_factors.T).max() < 1e-9
     )
+
+
+def test_sweeps_of_implicit_end_with_exact_ones():
+    """Its items are the exact half step for its users; the objective is as low."""
+    pytest.importorskip("implicit.cpu.als")
+    added = als.confidence(random_counts(60, 40))
+    steps = []
+    found = als.factorize(
+        added, 6, 5.0, sweeps=20, solver="implicit", progress=lambda *step: steps.append(step)
+    )
+    assert np.abs(found.items - half_step(added.T, found.users, 5.0)).max() < 1e-9
+    exact = als.factorize(added, 6, 5.0, sweeps=20)
+    assert found.losses[-1] < 1.01 * exact.losses[-1]  # which may end before 20
+    assert steps == [(18, 20), (19, 20), (20, 20)][: len(steps)] and len(found.losses) in (1, 2)
+
+
+def test_implicit_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "implicit.cpu.als", None)
+    added = als.confidence(random_counts())
+    with pytest.raises(ProbekitError, match=r"pip install 'probekit\[cf\]'"):
+        als.factorize(added, 4, solver="implicit")
+    with pytest.raises(UnknownNameError, match="solver"):
+        als.factorize(added, 4, solver="cg")
 
 
 def test_the_objective_falls_until_it_hardly_does():
