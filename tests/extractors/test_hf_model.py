@@ -473,7 +473,8 @@ def test_a_model_of_the_hub(hub):
     ("error", "message"),
     [
         ("LocalEntryNotFoundError",
-         "hf:acme/sound: config.json is not on this machine and the hub cannot be reached. "
+         "hf:acme/sound: no such folder, config.json is not on this machine and the hub "
+            "cannot be reached. "
          "Download config.json, .*one folder and write hf:FOLDER"),
         ("OfflineModeIsEnabled", "config.json is not on this machine and the hub cannot"),
         ("GatedRepoError",

@@ -298,12 +298,15 @@ def download_tokenizer(model: str, revision: str) -> None:
 def _fetcher(model: str, revision: str) -> "Callable[..., Path | None]":
     """Return a function that downloads a file of a model of the hub."""
     hub, errors = import_library("huggingface_hub"), import_library("huggingface_hub.errors")
+    logging = import_library("huggingface_hub.utils.logging")
     label = f"{HF}:{model}" + (f"@{revision}" if revision else "")
 
     def fetch(
         name: str, required: bool, *, download: bool = True, offline_ok: bool = True
     ) -> Path | None:
         """Return the path of a file; None if the model has no such file."""
+        level = logging.get_verbosity()
+        logging.set_verbosity(logging.CRITICAL)  # what fails is said by the error
         try:
             if not download:
                 exists = hub.file_exists(model, name, revision=revision or None)
@@ -318,7 +321,8 @@ def _fetcher(model: str, revision: str) -> "Callable[..., Path | None]":
             raise WeightsError(f"{label}: the hub has no revision {revision!r} of it") from error
         except errors.RepositoryNotFoundError as error:
             raise WeightsError(
-                f"{label}: no such model on the hub, or a private one (log in with: hf auth login)"
+                f"{label}: no such folder, and no such model on the hub, or a private one (log in "
+                "with: hf auth login)"
             ) from error
         except errors.LocalEntryNotFoundError as error:  # before EntryNotFoundError, its base
             if not required and offline_ok:
@@ -332,6 +336,8 @@ def _fetcher(model: str, revision: str) -> "Callable[..., Path | None]":
             raise WeightsError(
                 f"{_offline_message(label, name)} ({str(error).partition(chr(10))[0]})"
             ) from error
+        finally:
+            logging.set_verbosity(level)
 
     return fetch
 
@@ -339,8 +345,9 @@ def _fetcher(model: str, revision: str) -> "Callable[..., Path | None]":
 def _offline_message(label: str, name: str) -> str:
     """Return the message that the hub cannot be reached, and what to do without it."""
     return (
-        f"{label}: {name} is not on this machine and the hub cannot be reached. Download {CONFIG}, "
-        f"{PREPROCESSOR} and {WEIGHTS} elsewhere, put them into one folder and write {HF}:FOLDER"
+        f"{label}: no such folder, {name} is not on this machine and the hub cannot be reached. "
+        f"Download {CONFIG}, {PREPROCESSOR} and {WEIGHTS} elsewhere, put them into one folder and "
+        f"write {HF}:FOLDER"
     )
 
 
