@@ -315,7 +315,7 @@ def _print(made: "Factorization", out: str, task: str) -> None:
         rows = [(f"lambda {value:g}", f"{score:.4f}") for value, score in made.ndcg.items()]
         rows.append(("popularity", f"{made.popularity_ndcg:.4f}"))
         output.print_table(("", "nDCG@100"), rows, title="held-out cells", numbers="nDCG@100")
-    sweeps = len(facts["objective"])
+    sweeps = facts["sweeps"] if "solver" in facts else len(facts["objective"])
     output.say(f"objective after {sweeps} sweeps: {facts['objective'][-1]:.4f} of its start")
     for note in made.notes:
         output.say(f"note: {note}")
