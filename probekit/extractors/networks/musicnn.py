@@ -144,12 +144,12 @@ class PatchExtractor(WindowedExtractor):
         for state in states.values():
             bias = state.get(self.last)
             if isinstance(bias, Tensor):
-                found = _PUBLISHED.get(zlib.crc32(bias.float().numpy().tobytes()))
-                if found and found != self.params["model"]:
+                trained = _PUBLISHED.get(zlib.crc32(bias.float().numpy().tobytes()))
+                if trained and trained != self.params["model"]:
                     raise WeightsError(
-                        f"{self.card.name}: these are the weights of {found}, not of "
+                        f"{self.card.name}: these are the weights of {trained}, not of "
                         f"{self.params['model']}, and the tags are others: write -e "
-                        f"{'musicnn-vgg' if 'vgg' in found else 'musicnn'}:model={found}"
+                        f"{'musicnn-vgg' if 'vgg' in trained else 'musicnn'}:model={trained}"
                     )
         super().load_weights(states)
 

@@ -20,7 +20,12 @@ Fields = dict[int, list[Any]]
 _DATA = re.compile(r"\.data-00000-of-00001$")
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48  # bytes
-_TYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8")}
+_TYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype("<f4"),
+    2: np.dtype("<f8"),
+    3: np.dtype("<i4"),
+    9: np.dtype("<i8"),
+}
 
 
 def is_data_file(path: Path) -> bool:
