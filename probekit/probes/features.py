@@ -62,7 +62,7 @@ class CachedRows:
 
     def member(self, index: int) -> "CachedRows":
         """Return the rows of one of the joined embeddings."""
-        return CachedRows([self.members[index]], self.clip_ids)
+        return CachedRows([self.members[index]], list(self.clip_ids))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a worker, which opens the caches itself."""

@@ -135,8 +135,8 @@ class FittedPooling:
     probabilities: bool = True
 
     @torch.inference_mode()
-    def scores(self, features: Segments) -> Array:
-        """Return probabilities of clips, shape (clips, classes)."""
+    def scores(self, features: Any) -> Array:
+        """Return probabilities of the clips of :class:`Segments`, shape (clips, classes)."""
         order = np.argsort(features.counts, kind="stable")  # clips of like lengths together
         longest = int(features.counts.max())
         step = max(1, _BLOCK // (longest * features.shape[1]))
@@ -152,7 +152,7 @@ class FittedPooling:
         assert scores is not None
         return scores
 
-    def predictions(self, features: Segments) -> None:
+    def predictions(self, features: Any) -> None:
         """Return None: the class of the highest score is predicted."""
 
     def arrays(self) -> dict[str, Array]:
@@ -276,11 +276,11 @@ class PoolingSearch:
             network = _build(self.probe, frames, targets, classes, settings, context.seed)
         matrices = [p for p in network.parameters() if p.ndim > 1]
         biases = [p for p in network.parameters() if p.ndim == 1]
-        optimizer = torch.optim.AdamW(
-            [{"params": matrices}, {"params": biases, "weight_decay": 0.0}],
-            lr=settings["rate"],
-            weight_decay=settings["decay"],
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": matrices},
+            {"params": biases, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=settings["rate"], weight_decay=settings["decay"])
         generator = torch.Generator().manual_seed(context.seed)
         fits: list[Fit] = []
         step = 0
@@ -288,7 +288,7 @@ class PoolingSearch:
             for clips in torch.randperm(len(targets), generator=generator).split(_BATCH):
                 loss = _loss(network(*frames.batch(clips)), targets[clips], multi)
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 step += 1
                 if step in steps:
