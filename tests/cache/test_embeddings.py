@@ -133,7 +133,7 @@ def test_finding(tmp_path, put, toy_layout):
         ("toy", "song", r"Did you mean 'songs'\?"),
         ("toy@eeee", "songs", r"no toy@eeee for songs, only:\n  toy-ffffffff   size=3, float32"),
         ("toy:size=4", "songs", r"no toy:size=4 for songs, only"),
-        ("toy:width=3", "songs", r"unknown parameter of toy 'width'\. Known: pool, size, stream"),
+        ("toy:width=3", "songs", r"unknown parameter of toy 'width'\. Known: layer, pool, size,"),
     ],
 )
 def test_finding_what_is_not_there(tmp_path, put, selection, dataset, reason):
