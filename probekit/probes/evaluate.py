@@ -277,7 +277,6 @@ class _Request:
             for seed in range(self.seeds if probe.seeded or check_fraction(fraction) < 1 else 1)
         ]
 
-
     def few_shot_runs(
         self, card: TaskCard, features: Features, probe: Probe, steps: tuple[str, ...]
     ) -> list[ProbeRun]:
@@ -291,7 +290,9 @@ class _Request:
         if self.fractions != (1.0,):
             raise ProbekitError("--shots and --fraction: give one of the two")
         if features.clips.target != "single":
-            raise ProbekitError(f"--shots needs clips of one label each, unlike those of {card.name}")
+            raise ProbekitError(
+                f"--shots needs clips of one label each, unlike those of {card.name}"
+            )
         clips, targets = features.clips, features.clips.targets()
         splits = make_repeated_splits(card.protocol, clips, features.all_clips, self.repeats)
         runs = []
