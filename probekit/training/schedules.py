@@ -289,11 +289,11 @@ def get_recipe(
         Batch size instead of the recipe's.
     lr : float > 0, optional
         Learning rate of the first phase; the others keep their ratio to it.
-    steps : int >= 1, optional
-        Steps from one validation to the next instead of the recipe's, for those of weak labels.
     warm_up : int >= 1, optional
         Number of epochs of a first phase that leaves streams out, instead of the recipe's; it is
         part of ``epochs`` if both are given.
+    steps : int >= 1, optional
+        Steps from one validation to the next instead of the recipe's, for those of weak labels.
 
     Raises
     ------
