@@ -275,7 +275,8 @@ class MLPSegments:
 
 
 def _fit_split(context: FitContext, probe: MLPSegments, split: Split) -> SelectedModel:
-    rows, notes = split.fit_rows(context.protocol), ()
+    rows = split.fit_rows(context.protocol)
+    notes: tuple[str, ...] = ()
     if probe.recipe.clips == "all":
         rows, notes = np.union1d(rows, split.test), (TRAINED_ON_TEST_CLIPS,)
     segments: Segments = context.features[rows]

@@ -61,10 +61,12 @@ def of_shared_recordings(
 
     Parameters
     ----------
-    numbers, others : dict of str to str
+    numbers : dict of str to str
         From :func:`freesound_ids`.
     clip_ids : array_like of str
         The clips to compare with ``others``.
+    others : dict of str to str
+        Numbers of the others.
     """
     clear = {number for number in others.values() if number[0] != "?"}
     whole = {number[1:] for number in others.values() if number[0] == "?"}
