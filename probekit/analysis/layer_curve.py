@@ -155,7 +155,7 @@ class Layers:
             f" {curve.label}: selected {curve.auto.score:.3f} (layers by number of folds: "
             f"{chosen}). The best of its {len(curve.layers)} layers on the test clips is "
             f"{curve.depths[best]}, {curve.layers[best].score:.3f}; being chosen on these clips, "
-            "it looks better than it is. Price of choosing (this less the selected one): "
+            "it may look better than it is. Price of choosing (this less the selected one): "
             f"{price.difference:+.3f}, 95 % interval {price.low:+.3f} to {price.high:+.3f}, "
             f"p = {price.p:.2g}, {distinct}."
         )
