@@ -184,7 +184,8 @@ def train(
       probekit train --task synth --root corpus --network short-chunk
 
       probekit train --task esc10 --root ESC-50 --network resnet50v2 --init resnet50v2
-      --objective contrastive --unlabeled esc40 --unlabeled-root ESC-50 --recipe lee2021 --allow-overlap
+      --objective contrastive --unlabeled esc40 --unlabeled-root ESC-50 --recipe lee2021
+      --allow-overlap
 
       probekit train --task songs.csv --root audio --network cf-net --targets cf.h5
 

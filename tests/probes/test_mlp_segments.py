@@ -113,9 +113,7 @@ def test_the_published_code_trains_on_test_clips_and_every_score_says_so(workspa
     """On random features: a wide MLP knows the test clips by heart, and is at chance without."""
     base, _ = workspace
     noise = np.random.default_rng(1).normal(size=(20, 60)).astype(np.float32)
-    monkeypatch.setattr(
-        mlp_segments, "read_segments", lambda *_: Segments(noise, np.arange(21))
-    )
+    monkeypatch.setattr(mlp_segments, "read_segments", lambda *_: Segments(noise, np.arange(21)))
     options = {"cache": base / "cache", "reports": base / "leak"}
     wide = "mlp-segments:hidden=256,epochs=60,rate=0.01"
     [honest] = probekit.evaluate("synth", "mfcc", probe=wide, **options)

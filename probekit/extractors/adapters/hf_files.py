@@ -31,8 +31,8 @@ TOKENIZER = (
     "special_tokens_map.json",
 )
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-# licences of checkpoints whose model card states none
-_KNOWN_LICENCES = {"facebook/encodec": "cc-by-nc-4.0"}
+# licenses of checkpoints whose model card states none
+_KNOWN_LICENSES = {"facebook/encodec": "cc-by-nc-4.0"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _read_folder(folder: Path, name: str, with_weights: bool) -> ModelFiles:
     }
     weights = _find_weights(folder) if with_weights else None
     licence = _read_licence(folder / _README) or next(
-        (text for start, text in _KNOWN_LICENCES.items() if name.startswith(start)), ""
+        (text for start, text in _KNOWN_LICENSES.items() if name.startswith(start)), ""
     )
     return ModelFiles(folder, name, config, settings, weights, digests, licence)
 

@@ -159,7 +159,7 @@ class PatchExtractor(WindowedExtractor):
 
 
 class Musicnn(PatchExtractor):
-    """musicnn on patches of 3 s."""
+    """Network musicnn on patches of 3 s."""
 
     network: Network
     last = "output.bias"
