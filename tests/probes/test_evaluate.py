@@ -205,7 +205,7 @@ def test_result_is_plain_json_that_reads_back(done):
     (path,) = place.files("*.json")
     text = path.read_text(encoding="utf-8")
     assert json.loads(text, parse_constant=refuse) == result == store.load(path)
-    assert set(result) == set(store.Result.__annotations__)
+    assert set(result) == set(store.Result.__required_keys__)
     assert all(set(one) == set(store.Fold.__annotations__) for one in result["folds"])
     assert CLASSES[0] in text and CLASSES[2] in text  # labels as they are, with their commas
 

@@ -105,7 +105,7 @@ def test_all_scores_follow_from_what_is_kept(tmp_path, kind):
     path = one.path(tmp_path)
     store.save(path, result, arrays)
     kept = store.load(path)
-    assert set(kept) == set(store.Result.__annotations__)
+    assert set(kept) == set(store.Result.__required_keys__)
     own = predictions.load_predictions(path, kept)
     again = scoring.score_predictions(own, "accuracy", list(kept["also"]), kept["classes"])
     assert [f["score"] for f in kept["folds"]] == again.pop("folds")
