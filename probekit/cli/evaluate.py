@@ -57,8 +57,13 @@ def evaluate(
         int, typer.Option(min=1, help="How often folds are made, where probekit makes them.")
     ] = 1,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Number of processes for runs, or for the folds of a run.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes for runs, or for the folds of a run; by default all cores if it takes "
+            "longer.",
+        ),
+    ] = None,
     dask: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS|local", help="Distribute runs over a Dask cluster."),

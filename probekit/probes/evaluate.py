@@ -31,6 +31,8 @@ from probekit.tasks.subsample import check_fraction, draw_shots
 from probekit.tasks.task_clips import resolve_clips
 from probekit.tasks.validation import check_metrics
 
+_SERIAL_WORK = 1e8  # of runs that take about as long as starting processes; see ProbeRun.work
+_WORK_FACTORS = {"mlp": 30, "knn": 0.1, "head": 0.0}
 Progress = Callable[[str, int, int], None]
 
 
@@ -49,7 +51,7 @@ def evaluate(
     device: str = "cpu",
     grid: Sequence[float] = (),
     repeats: int = 1,
-    jobs: int = 1,
+    jobs: int | None = None,
     dask: str | None = None,
     again: bool = False,
     progress: Progress | None = None,
@@ -102,8 +104,9 @@ def evaluate(
     repeats : int >= 1
         How often folds are made, of clips in another order each time; the score is the mean over
         all folds. Only for tasks whose folds probekit makes.
-    jobs : int >= 1
-        Number of processes; runs, or the folds of a single run, are distributed over them.
+    jobs : int >= 1, optional
+        Number of processes; runs, or the folds of a single run, are distributed over them. By
+        default as many as the machine has cores where there is work for more than a few seconds.
     dask : str, optional
         Distribute runs over a Dask cluster instead: its address, or ``"local"``. A linear probe of
         features above 2 GB is fitted in this process, while the workers read them and sum over
@@ -176,6 +179,8 @@ def evaluate(
     paths = [run.path(reports_root) for run in runs]
     distinct = dict(zip(paths, runs, strict=True))
     todo = [run for path, run in distinct.items() if again or store.load_if_complete(path) is None]
+    if jobs is None:
+        jobs = resources.cpu_count() if dask else _default_jobs(todo)
     serial = jobs == 1 or len(todo) == 1
     local: list[ProbeRun] = []
     remote: list[ProbeRun] = []
@@ -196,6 +201,13 @@ def evaluate(
     for run in {run.card.name: run for run in runs if run.card.name not in computed}.values():
         staleness.note_clip_table(reports_root, run.card.name, run.features.all_clips.digest())
     return [store.load(path) for path in paths]
+
+
+def _default_jobs(runs: Sequence[ProbeRun]) -> int:
+    """Return all cores where other processes save more time than they take to start."""
+    work = sum(run.work * _WORK_FACTORS.get(run.probe.name.partition(":")[0], 1) for run in runs)
+    divisible = len(runs) > 1 or any("folds" in run.card.protocol.kind for run in runs)
+    return resources.cpu_count() if divisible and work > _SERIAL_WORK else 1
 
 
 def _connect(address: str | None, jobs: int) -> AbstractContextManager[Any]:

@@ -107,6 +107,17 @@ class ProbeRun:
         supported = isinstance(probe, linear.Linear) and self.steps == transforms.STANDARD
         return supported and self.features.out_of_core
 
+    @property
+    def work(self) -> float:
+        """Numbers that are read for all folds and their inner divisions, times classes."""
+        protocol, clips = self.card.protocol, self.features.clips
+        has_folds = protocol.kind in ("folds", "made-folds")
+        folds = protocol.folds or (len(set(clips.column("fold"))) if has_folds else 1)
+        inner = 1 if "valid" in clips.column("split") else protocol.inner_folds
+        dim = sum(source["dim"] for source in self.features.sources)
+        fits = self.repeats * folds * inner
+        return float(len(clips) * dim * max(1, len(clips.class_names)) * fits)
+
     def compute(
         self,
         jobs: int = 1,

@@ -46,15 +46,18 @@ class HessianState:
             return self.weighted * (score_change + intercept_change[:, :, None]), intercept_change
         first = self.softmax_hvp(score_change)
         intercept_change = -(self.intercept_inverse @ first.sum(dim=2, keepdim=True))[:, :, 0]
-        second = self.softmax_hvp(intercept_change[:, :, None].expand_as(score_change))
-        return first + second, intercept_change
+        return first.add_(self.softmax_hvp(intercept_change[:, :, None])), intercept_change
 
     def softmax_hvp(self, score_change: Tensor) -> Tensor:
-        """Return the change of a softmax's residuals, with fixed intercepts."""
+        """Return the change of a softmax's residuals, with fixed intercepts.
+
+        ``score_change`` may have one column for all rows.
+        """
         assert self.probs is not None and self.top_class is not None
         # relative to the most probable class: small probabilities of the others keep their digits
-        score_change = score_change - score_change.gather(1, self.top_class)
-        return self.weighted * (score_change - (self.probs * score_change).sum(dim=1, keepdim=True))
+        reference = score_change.expand_as(self.probs).gather(1, self.top_class)
+        change = score_change - reference
+        return change.sub_((self.probs * change).sum(dim=1, keepdim=True)).mul_(self.weighted)
 
     def row_weight(self) -> Tensor:
         """Return each row's weight in the diagonal Hessian block of each class."""

@@ -7,6 +7,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -688,3 +689,18 @@ def test_a_cluster_sums_over_large_embeddings(place, monkeypatch, small_grid):
     assert spread["score"] == pytest.approx(alone["score"], abs=1e-9)
     for one, other in zip(alone["folds"], spread["folds"], strict=True):
         assert one["params"] == other["params"] and other["converged"]
+
+
+def test_all_cores_work_where_it_takes_longer(monkeypatch):
+    monkeypatch.setattr(evaluate.resources, "cpu_count", lambda: 6)
+    folds = SimpleNamespace(kind="made-folds")
+
+    def run(work, name="linear", protocol=folds):
+        probe, card = SimpleNamespace(name=name), SimpleNamespace(protocol=protocol)
+        return SimpleNamespace(work=work, probe=probe, card=card)
+
+    jobs = evaluate._default_jobs
+    assert jobs([run(1e7)]) == 1 and jobs([run(1e9)]) == 6
+    assert jobs([run(1e7, "mlp:hear")]) == 6  # an MLP's fits take longer
+    assert jobs([run(1e9, protocol=SimpleNamespace(kind="split"))]) == 1  # nothing to divide
+    assert jobs([run(6e7), run(6e7)]) == 6
