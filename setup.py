@@ -61,6 +61,12 @@ setup(
             "torchvggish>=0.2",
             "dask[distributed]>=2025.1",
             "selenium>=4.20",
+            "transformers>=5.0",
+            "safetensors>=0.5",
+            "huggingface_hub>=1.0",
+            "onnx>=1.16",
+            "onnxruntime>=1.19",
+            "implicit>=0.7",
         ],
         "video": [],  # PyAV, which is a dependency by now; the name is still in use
         "hf": ["transformers>=5.0", "safetensors>=0.5", "huggingface_hub>=1.0"],
