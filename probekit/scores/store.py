@@ -27,7 +27,14 @@ from probekit.utils.text import dataset_name, slug
 
 FORMAT = 2
 POOLING_PROBES = ("attention", "prototypes")  # learn how to pool frames
-_RANDOM_PROBES = ("mlp", "mlp-segments", *POOLING_PROBES, "student", "sklearn.ensemble", "sklearn.neural_network")
+_RANDOM_PROBES = (
+    "mlp",
+    "mlp-segments",
+    *POOLING_PROBES,
+    "student",
+    "sklearn.ensemble",
+    "sklearn.neural_network",
+)
 ONE_SEED = "one seed (--seeds 5 shows the spread)"
 
 
