@@ -54,7 +54,14 @@ def reproduce(
     cache: options.Cache = None,
     reports: options.Reports = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
-    jobs: Annotated[int, typer.Option(min=1, help="Processes for the folds of a run.")] = 1,
+    jobs: Annotated[
+        int,
+        typer.Option(min=1, help="Processes for the folds of a run and the networks of kim2018."),
+    ] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS|local", help="A Dask cluster in place of processes."),
+    ] = None,
     json: bool = output.AsJson,
 ) -> None:
     """Compute a paper's tables and figures, and compare them with the published numbers.
@@ -128,6 +135,7 @@ def reproduce(
             assets,
             reports=out,
             jobs=jobs,
+            dask=dask,
             rehearsed=rehearse is not None,
             epochs=epochs,
             step=None if json else output.warn,

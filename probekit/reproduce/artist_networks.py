@@ -7,8 +7,9 @@ each; ``wstn``, one network for ``g`` alone that has as many parameters as an ``
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,6 +21,7 @@ from probekit.analysis.combinations import shared_notes
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError, ProbekitError
 from probekit.extraction.extract import extract
+from probekit.parallel.pool import parallel_map
 from probekit.probes.evaluate import evaluate
 from probekit.reproduce.outcomes import Outcomes
 from probekit.scores import store
@@ -32,6 +34,9 @@ LETTERS = "gsedm"
 SOURCES = {"m": "mfcc", "d": "d", "e": "essentia", "s": "labels:track.genres"}
 Sharing = Literal["stn", "mtn", "wstn"]
 EpochProgress = Callable[[str, int, int, str], None]
+
+Combination = tuple[str, str]
+"""Letters of targets, and how they are learned."""
 
 _LABELS = "g"
 _TABLE = "fma_metadata/tracks.csv"
@@ -83,6 +88,10 @@ class NetworkSettings:
     seed: int = 0
 
 
+def _ignore(text: str) -> None:
+    """Do nothing with the description of a step."""
+
+
 REHEARSED = NetworkSettings(
     width=16, words=16, topics=4, epochs=1, batch=8, probe="mlp-segments:epochs=2,hidden=16"
 )
@@ -129,7 +138,7 @@ class ArtistNetworks:
     table: Path | None = None
     group_column: str = "group"
     device: str = "auto"
-    report_step: Callable[[str], None] = lambda text: None
+    report_step: Callable[[str], None] = _ignore
     progress: EpochProgress | None = None
 
     def __post_init__(self) -> None:
@@ -162,9 +171,41 @@ class ArtistNetworks:
             ("evaluate", letters, sharing), lambda: self._evaluate(letters, sharing)
         )
 
+    def prepare(
+        self, combinations: Sequence[Combination], jobs: int = 1, dask: str | None = None
+    ) -> None:
+        """Train the networks of combinations and evaluate them, several at a time.
+
+        What is finished is stored, so that :meth:`evaluate` only reads it. What fails leaves the
+        others alone, and fails again when it is requested.
+
+        Parameters
+        ----------
+        combinations : sequence of (str, str)
+            Arguments of :meth:`evaluate`.
+        jobs : int >= 1
+            Number of processes.
+        dask : str, optional
+            Address of a Dask cluster, or ``"local"``, in place of processes.
+        """
+        for letter in sorted({*"".join(letters for letters, _ in combinations)} - {_LABELS}):
+            with suppress(ProbekitError):
+                self.target_file(letter)
+        networks = list(
+            dict.fromkeys(network for each in combinations for network in split_networks(*each))
+        )
+        worker = replace(self, report_step=_ignore, progress=None)
+        stages = (
+            ("networks", _embed_if_possible, networks),
+            ("combinations", _evaluate_if_possible, list(dict.fromkeys(combinations))),
+        )
+        for name, function, items in stages:
+            outcomes = parallel_map(partial(function, worker), items, jobs=jobs, dask=dask)
+            for done, _ in enumerate(outcomes, 1):
+                self.report_step(f"{name}: {done} of {len(items)}")
+
     def _evaluate(self, letters: str, sharing: Sharing) -> Result:
-        groups = list(letters) if sharing == "stn" else [letters]
-        names = [self._extract(group, "stn" if len(group) == 1 else sharing) for group in groups]
+        names = [self._extract(*network) for network in split_networks(letters, sharing)]
         self.report_step(f"{letters}, {sharing}: {self.settings.probe}")
         results = evaluate(
             self.task,
@@ -297,6 +338,25 @@ class ArtistNetworks:
             groups = make(self.stand_ins[letter])
         write_targets(path, groups.targets)
         return path
+
+
+def split_networks(letters: str, sharing: str) -> list[Combination]:
+    """Return the networks of a combination: one for each letter, or a single one."""
+    groups = list(letters) if sharing == "stn" else [letters]
+    return [(group, "stn" if len(group) == 1 else sharing) for group in groups]
+
+
+def _embed_if_possible(networks: ArtistNetworks, network: Combination) -> None:
+    """Train and extract a network; errors are raised when its result is requested."""
+    with suppress(ProbekitError):
+        networks._extract(*network)
+
+
+def _evaluate_if_possible(networks: ArtistNetworks, combination: Combination) -> None:
+    """Evaluate a combination; errors are raised when its result is requested."""
+    letters, sharing = combination
+    with suppress(ProbekitError):
+        networks.evaluate(letters, cast(Sharing, sharing))
 
 
 def clipped_log_loss(scores: Array, targets: Array) -> float:

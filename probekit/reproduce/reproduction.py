@@ -145,6 +145,7 @@ def reproduce(
     *,
     reports: Path,
     jobs: int = 1,
+    dask: str | None = None,
     rehearsed: bool = False,
     epochs: int | None = None,
     step: Callable[[str], None] | None = None,
@@ -164,7 +165,9 @@ def reproduce(
     reports : pathlib.Path
         Where results are stored; figures go to ``<reports>/<paper>/figures``.
     jobs : int >= 1
-        Processes for the folds of a run.
+        Processes for the folds of a run, and for networks on several targets.
+    dask : str, optional
+        Dask cluster in place of processes: its address, or ``"local"``.
     rehearsed : bool
         Whether the assets are stand-ins; students are then trained as briefly as their recipe
         allows.
@@ -188,7 +191,8 @@ def reproduce(
     for figure in card.figures:
         settings += paper_figures.run_settings(figure) if not figure.pending else []
     total = len({run_key(setting) for setting in settings})
-    runs = Runs(assets, reports, jobs, epochs, rehearsed, report_step, progress, total)
+    runs = Runs(assets, reports, jobs, dask, epochs, rehearsed, report_step, progress, total)
+    runs.prepare(settings)
     folder = reports / card.name / "figures"
     # one extraction serves all cells of an embedding: with frames if any of them needs these
     with_frames = {(cell.task, cell.embedding) for cell in cells if cell.frames}

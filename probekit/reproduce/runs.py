@@ -1,6 +1,6 @@
 """Runs behind a paper's scores: of probes, students and networks, each computed once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -14,6 +14,7 @@ from probekit.probes.presets import apply_preset
 from probekit.reproduce.artist_networks import (
     REHEARSED,
     ArtistNetworks,
+    Combination,
     NetworkSettings,
     mean_result,
 )
@@ -45,7 +46,9 @@ class Runs:
     reports : pathlib.Path
         Where results are stored.
     jobs : int >= 1
-        Processes for the folds of a probe.
+        Processes for the folds of a probe, and for networks on several targets.
+    dask : str or None
+        Dask cluster in place of processes.
     epochs : int or None
         Epochs of students, instead of their recipe's; their results say so.
     rehearsed : bool
@@ -61,6 +64,7 @@ class Runs:
     assets: Assets
     reports: Path
     jobs: int = 1
+    dask: str | None = None
     epochs: int | None = None
     rehearsed: bool = False
     report_step: Callable[[str], None] = lambda text: None
@@ -71,6 +75,19 @@ class Runs:
         self._outcomes: Outcomes[Result] = Outcomes()
         self._artist_networks: dict[str, ArtistNetworks] = {}
         self._seconds: list[float] = []  # of the runs that were computed
+
+    def prepare(self, settings: Sequence[Setting]) -> None:
+        """Compute networks on several targets side by side, if there are processes for it."""
+        if self.jobs == 1 and self.dask is None:
+            return
+        combinations: dict[str, list[Combination]] = {}
+        for setting in settings:
+            if setting.targets and not self.missing(setting):
+                assert setting.sharing  # the schema requires it
+                pairs = [(letters, setting.sharing) for letters in split_targets(setting)]
+                combinations.setdefault(setting.task, []).extend(pairs)
+        for task, pairs in combinations.items():
+            self._networks(task).prepare(pairs, self.jobs, self.dask)
 
     def get_run(self, setting: Setting, frames: bool = False) -> Result:
         """Return the run of a setting; several metrics share one run.
@@ -176,6 +193,7 @@ class Runs:
             preset=setting.preset,
             fractions=(setting.fraction,),
             jobs=self.jobs,
+            dask=self.dask,
         )
         return result
 

@@ -1,5 +1,7 @@
 """kim2018: combinations, numbers of its card, a sweep in small, and one combination that fails."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,24 @@ def test_a_sweep_trains_each_network_once(networks):
         (sweep.evaluate("g", "stn")["score"] + result["score"]) / 2
     )
     assert mean["interval"]["low"] is None
+
+
+def test_networks_in_two_processes_are_those_of_one(networks, tmp_path):
+    steps = []
+    here = networks()
+    there = replace(
+        here, cache=tmp_path / "cache", reports=tmp_path / "reports", report_step=steps.append
+    )
+    there.prepare([("gd", "mtn"), ("gd", "stn"), ("gd", "stn")], jobs=2)
+    assert steps[-4:] == [
+        "networks: 2 of 3", "networks: 3 of 3", "combinations: 1 of 2", "combinations: 2 of 2"
+    ]  # fmt: skip
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "reports").rglob("*.json")}
+    for sharing in ("mtn", "stn"):
+        assert there.evaluate("gd", sharing)["score"] == here.evaluate("gd", sharing)["score"]
+    assert files == {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "reports").rglob("*.json")
+    }
 
 
 def test_a_combination_that_fails_leaves_the_others(networks, monkeypatch):
