@@ -84,7 +84,8 @@ class Runs:
         for setting in settings:
             if setting.targets and not self.missing(setting):
                 assert setting.sharing  # the schema requires it
-                pairs = [(letters, setting.sharing) for letters in split_targets(setting)]
+                sharing: str = setting.sharing
+                pairs = [(letters, sharing) for letters in split_targets(setting)]
                 combinations.setdefault(setting.task, []).extend(pairs)
         for task, pairs in combinations.items():
             self._networks(task).prepare(pairs, self.jobs, self.dask)
