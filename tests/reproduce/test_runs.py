@@ -249,3 +249,8 @@ def test_another_reading_of_a_table_is_computed_by_request_only():
     assert parts() == ["table-1", "table-2", "figure-2-dcase", "figure-2-mtat"]
     assert parts("table-1-loss") == ["table-1-loss"]
     assert parts("table-1-loss", "table-1") == ["table-1", "table-1-loss"]
+
+
+@pytest.mark.parametrize("name", ["runs/2e38bcfcda81", "student-2e38bcfcda81", "hf:org/name"])
+def test_a_network_without_a_card_has_no_weights_trained_here(tmp_path, name):
+    assert Assets(tmp_path / "cache", reports=tmp_path).weights_of(name) == ()
