@@ -19,7 +19,6 @@ from probekit.cache.crops import Crops
 from probekit.cache.head import SavedHead, load_head
 from probekit.cache.index import Index, load_index
 from probekit.cache.layout import LAYOUT_FILE, Layout, load_layout
-from probekit.cards.layers import layer_names, select_layers
 from probekit.cards.schema import HOP, RESAMPLER
 from probekit.cards.selector import (
     CACHE_KEYS,
@@ -28,7 +27,9 @@ from probekit.cards.selector import (
     ONNX,
     REVISION,
     EmbeddingSelector,
+    layer_names,
     parse_selector,
+    select_layers,
 )
 from probekit.errors import CacheError, CardError, ProbekitError
 from probekit.utils.hashing import sha256

@@ -501,6 +501,48 @@ class LogMel(nn.Module):
         )
 
 
+class AudioSetLogMel(nn.Module):
+    """Log-mel spectra of VGGish and YAMNet: ``ln(mel + offset)`` of magnitudes, at 16 kHz.
+
+    64 bands of HTK's scale from 125 to 7,500 Hz, windows of 25 ms, one every 10 ms.
+
+    Parameters
+    ----------
+    offset : float > 0
+        Added before the logarithm.
+
+    Examples
+    --------
+    >>> AudioSetLogMel(0.01)(torch.zeros(1, 15600)).shape
+    torch.Size([1, 1, 96, 64])
+    """
+
+    hann: Tensor
+    filterbank: Tensor
+
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        self.offset = offset
+        filterbank = mel_filterbank(
+            sr=16000, n_fft=512, n_mels=64, fmin=125, fmax=7500, mel_scale="htk", norm=None,
+            linear_in="mel",
+        )  # fmt: skip
+        self.register_buffer("hann", hann(400, torch.float64), persistent=False)
+        self.register_buffer("filterbank", filterbank, persistent=False)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """Transform waveforms, shape (batch, samples), to spectra, (batch, 1, frames, 64)."""
+        mel = mel_spectrogram(
+            waves.double(),
+            n_fft=512,
+            hop_length=160,
+            window=self.hann,
+            filterbank=self.filterbank,
+            power=1.0,
+        )
+        return torch.log(mel + self.offset)[:, None]
+
+
 def _frames(waves: Tensor, n_fft: int, hop_length: int, window: Tensor, power: float) -> Tensor:
     """Check the arguments and return a view of frames."""
     if power not in (1.0, 2.0):

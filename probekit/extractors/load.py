@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from probekit import cards
 from probekit.cards import ExtractorCard, Params
-from probekit.cards.layers import select_layers
 from probekit.cards.schema import HOP, RESAMPLER
 from probekit.cards.selector import (
     HEAR,
@@ -24,6 +23,7 @@ from probekit.cards.selector import (
     REVISION,
     STUDENT_PREFIX,
     parse_selector,
+    select_layers,
 )
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors import networks

@@ -14,8 +14,7 @@ from probekit.audio.downmix import CANCELLATION
 from probekit.audio.segment import TRUNCATED
 from probekit.cache import training_clips
 from probekit.cache.embeddings import Embeddings, find_embeddings, find_layers
-from probekit.cards.layers import layer_names
-from probekit.cards.selector import HF, MODEL, ONNX, EmbeddingSelector, parse_selectors
+from probekit.cards.selector import HF, MODEL, ONNX, EmbeddingSelector, layer_names, parse_selectors
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 from probekit.scores.store import Source

@@ -57,12 +57,12 @@ class Frames:
         self.starts = self.counts.cumsum(0) - self.counts
 
     def batch(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Return frames, shape (clips, time, dim), and which of them are the clip's own."""
+        """Return frames, shape (clips, time, dim), and a mask of those that are not padding."""
         counts = self.counts[clips]
         steps = torch.arange(int(counts.max()))
-        own = steps < counts[:, None]
+        valid = steps < counts[:, None]
         rows = self.starts[clips][:, None] + torch.minimum(steps, counts[:, None] - 1)
-        return self.frames[rows], own
+        return self.frames[rows], valid
 
 
 class Attention(nn.Module):
@@ -83,9 +83,9 @@ class Attention(nn.Module):
         nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, frames: Tensor, own: Tensor) -> Tensor:
-        """Return logits, shape (clips, classes); ``own`` marks frames that count."""
-        weights = (frames @ self.query.T).masked_fill(~own[:, :, None], -torch.inf).softmax(1)
+    def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
+        """Return logits, shape (clips, classes); ``valid`` marks frames that count."""
+        weights = (frames @ self.query.T).masked_fill(~valid[:, :, None], -torch.inf).softmax(1)
         # the classifier is linear: logits of frames, averaged, are those of the averaged frame
         return (weights * self.classifier(frames)).sum(1)
 
@@ -105,14 +105,14 @@ class Prototypes(nn.Module):
         self.prototypes = nn.Parameter(prototypes.flatten(0, 1).clone())
         self.classifier = nn.Linear(classes * count, classes)
         with torch.no_grad():
-            own = torch.eye(classes).repeat_interleave(count, 1)
-            self.classifier.weight.copy_(_SHARPNESS / count * own)
+            of_class = torch.eye(classes).repeat_interleave(count, 1)
+            self.classifier.weight.copy_(_SHARPNESS / count * of_class)
             self.classifier.bias.zero_()
 
-    def forward(self, frames: Tensor, own: Tensor) -> Tensor:
-        """Return logits, shape (clips, classes); ``own`` marks frames that count."""
+    def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
+        """Return logits, shape (clips, classes); ``valid`` marks frames that count."""
         cosines = functional.normalize(frames, dim=2) @ functional.normalize(self.prototypes).T
-        return self.classifier(cosines.masked_fill(~own[:, :, None], -torch.inf).amax(1))
+        return self.classifier(cosines.masked_fill(~valid[:, :, None], -torch.inf).amax(1))
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ class FittedPooling:
         scores = None
         for start in range(0, len(order), step):
             rows = order[start : start + step]
-            frames, own = Frames(features[rows], self.transform).batch(torch.arange(len(rows)))
-            logits = self.network(frames, own).double()
+            frames, valid = Frames(features[rows], self.transform).batch(torch.arange(len(rows)))
+            logits = self.network(frames, valid).double()
             block = (logits.sigmoid() if self.multi else logits.softmax(1)).numpy()
             if scores is None:
                 scores = np.empty((len(order), block.shape[1]))
@@ -323,11 +323,11 @@ def _build(
     rng = np.random.default_rng(seed)
     first = torch.randn(classes, count, dim)
     for k in range(classes):  # frames of the class's own clips, where it has some
-        own = torch.nonzero(labels[owner, k] > 0)[:, 0].numpy()
-        if len(own):
-            chosen = rng.choice(own, count, replace=len(own) < count)
+        places = torch.nonzero(labels[owner, k] > 0)[:, 0].numpy()
+        if len(places):
+            chosen = rng.choice(places, count, replace=len(places) < count)
             first[k] = frames.frames[torch.from_numpy(chosen)]
-            first[k, 0] = frames.frames[torch.from_numpy(own)].mean(0)
+            first[k, 0] = frames.frames[torch.from_numpy(places)].mean(0)
     return Prototypes(first)
 
 

@@ -212,14 +212,14 @@ class _Path:
             },
         )
         weights, coef, intercept = objective.unpack(solution.x)
-        whole = self.problem.assemble([Solution(coef, intercept, c, 0.0, 0)], self.dim)
+        assembled = self.problem.assemble([Solution(coef, intercept, c, 0.0, 0)], self.dim)
         probe = FittedLayerWeights(
             weights / weights.sum(),
             objective.spread(weights / weights.sum()),
             self.layers,
             self.scaler,
-            whole.coef,
-            whole.intercept,
+            assembled.coef,
+            assembled.intercept,
         )
         return Fit(probe, bool(solution.success), int(solution.nit))
 

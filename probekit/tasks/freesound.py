@@ -69,10 +69,10 @@ def of_shared_recordings(
         Numbers of the others.
     """
     clear = {number for number in others.values() if number[0] != "?"}
-    whole = {number[1:] for number in others.values() if number[0] == "?"}
+    uncertain = {number[1:] for number in others.values() if number[0] == "?"}
     shared = []
     for clip_id in map(str, np.asarray(clip_ids)):
         number = numbers.get(clip_id, "")
-        if (number in clear or number in whole) if number[:1] != "?" else number[1:] in clear:
+        if (number in clear or number in uncertain) if number[:1] != "?" else number[1:] in clear:
             shared.append(clip_id)
     return shared

@@ -53,7 +53,7 @@ def subsample_labels(
     """
     if fraction == 1:
         return split
-    draw = f"{seed}" if split.name == FIXED_SPLIT else f"{seed} {split.name}"
+    draw = _name_draw(split, seed)
     train, valid = (
         _draw(rows, fraction, targets, clips, draw) for rows in (split.train, split.valid)
     )
@@ -84,8 +84,7 @@ def draw_shots(split: Split, shots: int, targets: Array, clips: Manifest, seed: 
     Split
         The subsample.
     """
-    draw = f"{seed}" if split.name == FIXED_SPLIT else f"{seed} {split.name}"
-    order, classes = _shuffle(split.train, targets, clips, draw)
+    order, classes = _shuffle(split.train, targets, clips, _name_draw(split, seed))
     drawn = [order[classes[order] == k][:shots] for k in np.unique(classes)]
     train = np.asarray(split.train[np.sort(np.concatenate(drawn))])
     return replace(split, train=train, valid=split.valid[:0])
@@ -94,6 +93,11 @@ def draw_shots(split: Split, shots: int, targets: Array, clips: Manifest, seed: 
 def draw_facts(fraction: float, protocol: Protocol) -> dict[str, str]:
     """Return what names the draw in a run's id; nothing for all labels and for a fixed split."""
     return {"draw": "each fold"} if fraction < 1 and "folds" in protocol.kind else {}
+
+
+def _name_draw(split: Split, seed: int) -> str:
+    """Return what a draw is named by: each fold has one of its own."""
+    return f"{seed}" if split.name == FIXED_SPLIT else f"{seed} {split.name}"
 
 
 def _draw(rows: Array, fraction: float, targets: Array, clips: Manifest, draw: str) -> Array:

@@ -100,12 +100,12 @@ class LevelStore:
         self.failures: dict[str, str] = {}
         sha, place = hashlib.sha256(json.dumps([grid.frontend, sr]).encode()), 0
         for number, part in enumerate(parts):
-            where = np.array([rows[clip_id] for clip_id in part.clip_ids], np.int64)
-            self.lengths[where], self._frames[where] = part.samples, part.frames
-            self._offsets[where] = np.cumsum(part.frames) - part.frames
-            self._parts[where] = number
-            self.places[where] = place + np.arange(len(where))
-            place += len(where)
+            indices = np.array([rows[clip_id] for clip_id in part.clip_ids], np.int64)
+            self.lengths[indices], self._frames[indices] = part.samples, part.frames
+            self._offsets[indices] = np.cumsum(part.frames) - part.frames
+            self._parts[indices] = number
+            self.places[indices] = place + np.arange(len(indices))
+            place += len(indices)
             self.failures |= part.reasons
             sha.update(f"{json.dumps(part.clip_ids)}{part.sha256}\n".encode())
         self.digest = sha.hexdigest()

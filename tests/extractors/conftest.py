@@ -48,3 +48,10 @@ def stored(request, shared):
     name = Path(request.module.__file__).stem.removeprefix("test_")
     with np.load(shared / "reference" / "vectors" / f"{name}.npz") as arrays:
         return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def reference(folder):
+    """Return the arrays that an original implementation made, of the module's ``folder``."""
+    with np.load(folder / "reference.npz") as arrays:
+        return dict(arrays)

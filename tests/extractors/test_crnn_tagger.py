@@ -18,12 +18,6 @@ def folder(shared):
 
 
 @pytest.fixture(scope="module")
-def reference(folder):
-    with np.load(folder / "reference.npz") as arrays:
-        return dict(arrays)
-
-
-@pytest.fixture(scope="module")
 def real(folder):
     weights = {"crnn-tagger.main": str(folder / "music_tagger_crnn_weights_tensorflow.h5")}
     return load.build_extractor(

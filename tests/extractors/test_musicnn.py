@@ -20,12 +20,6 @@ def folder(shared):
     return shared / "data" / "musicnn"
 
 
-@pytest.fixture(scope="module")
-def reference(folder):
-    with np.load(folder / "reference.npz") as arrays:
-        return dict(arrays)
-
-
 def build(folder, model, streams):
     weights = {"musicnn.main": str(folder / f"{model}.npz")}
     return load.build_extractor(

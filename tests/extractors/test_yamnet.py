@@ -21,12 +21,6 @@ def folder(shared):
 
 
 @pytest.fixture(scope="module")
-def reference(folder):
-    with np.load(folder / "reference.npz") as arrays:
-        return dict(arrays)
-
-
-@pytest.fixture(scope="module")
 def waves(shared):
     """The reference's sounds of 6.2 s, of which its own file has the first 2 s."""
     with np.load(shared / "data" / "musicnn" / "reference.npz") as arrays:

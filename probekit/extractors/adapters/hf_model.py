@@ -786,10 +786,10 @@ class HFModel(Extractor):
         """Run front-end and network; frames beyond the end of the pieces are left out."""
         outputs = self.apply_network(self.frontend(pieces))
         groups = 1 if self.is_clap else self._groups(pieces.shape[1])
-        kept = {}
+        cropped = {}
         for name, values in outputs.items():
             if values.ndim == 2:
-                kept[name] = values
+                cropped[name] = values
                 continue
             frames = groups * (1 if name.startswith("layer.") else self.squeeze)
             if values.shape[1] < frames:
@@ -797,8 +797,8 @@ class HFModel(Extractor):
                     f"{HF}: {self.card.title}: must return at least {frames} frames of {name} for "
                     f"{pieces.shape[1]} samples, got {values.shape[1]}"
                 )
-            kept[name] = values[:, :frames]
-        return kept
+            cropped[name] = values[:, :frames]
+        return cropped
 
     def max_batch_size(self, samples: int) -> int:
         """Return how many pieces go through the network together: fixed inputs cost the same."""
@@ -822,10 +822,10 @@ class HFModel(Extractor):
                 outputs[k] = {name: values[row] for name, values in batch.items()}
         results = []
         for i in range(len(waves)):
-            own = [k for k, (clip, _) in enumerate(cut) if clip == i]
-            lengths = torch.tensor([float(len(cut[k][1])) for k in own], device=device)
+            pieces = [k for k, (clip, _) in enumerate(cut) if clip == i]
+            lengths = torch.tensor([float(len(cut[k][1])) for k in pieces], device=device)
             results.append(
-                {name: self._join(name, [outputs[k][name] for k in own], lengths)
+                {name: self._join(name, [outputs[k][name] for k in pieces], lengths)
                  for name in self.stream_names}
             )  # fmt: skip
         return results

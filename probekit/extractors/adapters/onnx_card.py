@@ -112,13 +112,13 @@ class OnnxCard(Card):
                 raise ValueError(f"outputs: {name}: the axis time needs frames, their number")
             if several and self.window is not None and self.hop not in (None, self.window):
                 raise ValueError(f"outputs: {name}: several frames a window need hop = window")
-            whole = self.window is None and self.frontend is None
+            reads_clips = self.window is None and self.frontend is None
             grid = (output.hop, output.first_center, output.window)
-            if whole and several and None in grid:
+            if reads_clips and several and None in grid:
                 raise ValueError(
                     f"outputs: {name}: of whole clips needs hop, first_center and window"
                 )
-            if not (whole and several) and grid != (None, None, None):
+            if not (reads_clips and several) and grid != (None, None, None):
                 raise ValueError(f"outputs: {name}: its grid follows from the window")
         if self.default_stream and self.default_stream not in self.outputs:
             raise ValueError(f"default_stream must be an output, got {self.default_stream!r}")

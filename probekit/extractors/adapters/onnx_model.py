@@ -446,8 +446,8 @@ class _OnnxNetwork(Extractor):
                 position = axes.index(axis)
                 values = values.mean(position)
                 del axes[position]
-        wanted = [axis for axis in ("batch", "time", "dim") if axis in axes]
-        values = values.permute(*(axes.index(axis) for axis in wanted))
+        order = [axis for axis in ("batch", "time", "dim") if axis in axes]
+        values = values.permute(*(axes.index(axis) for axis in order))
         if len(values) != count or values.shape[-1] != output.dim:
             raise ProbekitError(
                 f"{self.session.file}: output of {name} must be {count} times {output.dim} "

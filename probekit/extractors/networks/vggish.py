@@ -60,8 +60,6 @@ class VGGish(WindowedExtractor):
     """VGGish on windows of 0.975 s, one every 0.96 s."""
 
     network: Network
-    hann: Tensor
-    filterbank: Tensor
     window = 400 + 95 * 160
     hop = 96 * 160
     batch_seconds = 32.0  # the first maps take 1.6 MB a window
@@ -70,18 +68,7 @@ class VGGish(WindowedExtractor):
         super().__init__(card, params, streams)
         self.network = Network()
         self.postprocessor = Postprocessor() if {"pca", "pca8"} & set(streams) else None
-        bank = frontends.mel_filterbank(
-            sr=16000,
-            n_fft=512,
-            n_mels=64,
-            fmin=125,
-            fmax=7500,
-            mel_scale="htk",
-            norm=None,
-            linear_in="mel",
-        )
-        self.register_buffer("hann", frontends.hann(400, torch.float64), persistent=False)
-        self.register_buffer("filterbank", bank, persistent=False)
+        self.log_mel = frontends.AudioSetLogMel(0.01)
 
     def weights_target(self, role: str) -> nn.Module | None:
         """Return the network for ``main``, the PCA for ``pca``; see the base class."""
@@ -101,15 +88,8 @@ class VGGish(WindowedExtractor):
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return ln(mel + 0.01) of magnitude spectra, shape (pieces, 1, 96, 64)."""
-        mel = frontends.mel_spectrogram(
-            pieces.double(),
-            n_fft=512,
-            hop_length=160,
-            window=self.hann,
-            filterbank=self.filterbank,
-            power=1.0,
-        )
-        return torch.log(mel + 0.01)[:, None]
+        spectra: Tensor = self.log_mel(pieces)
+        return spectra
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network and, if requested, the PCA (always in float32)."""

@@ -88,8 +88,6 @@ class YAMNet(WindowedExtractor):
     """YAMNet on windows of 0.975 s, one every 0.48 s."""
 
     network: Network
-    hann: Tensor
-    filterbank: Tensor
     window = 400 + 95 * 160
     hop = 48 * 160
     keep_tail = True
@@ -98,30 +96,12 @@ class YAMNet(WindowedExtractor):
     def __init__(self, card: ExtractorCard, params: Params, streams: Sequence[str]) -> None:
         super().__init__(card, params, streams)
         self.network = Network()
-        bank = frontends.mel_filterbank(
-            sr=SAMPLE_RATE,
-            n_fft=512,
-            n_mels=64,
-            fmin=125,
-            fmax=7500,
-            mel_scale="htk",
-            norm=None,
-            linear_in="mel",
-        )
-        self.register_buffer("hann", frontends.hann(400, torch.float64), persistent=False)
-        self.register_buffer("filterbank", bank, persistent=False)
+        self.log_mel = frontends.AudioSetLogMel(0.001)
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return ln(mel + 0.001) of magnitude spectra, shape (pieces, 1, 96, 64)."""
-        mel = frontends.mel_spectrogram(
-            pieces.double(),
-            n_fft=512,
-            hop_length=160,
-            window=self.hann,
-            filterbank=self.filterbank,
-            power=1.0,
-        )
-        return torch.log(mel + 0.001)[:, None]
+        spectra: Tensor = self.log_mel(pieces)
+        return spectra
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network."""

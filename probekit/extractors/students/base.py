@@ -331,6 +331,28 @@ class Student(nn.Module):
         return self
 
 
+def set_band_statistics(spectra: Iterable[Tensor], mean: Tensor, deviation: Tensor) -> None:
+    """Set mean and standard deviation of each mel band to those of spectra, in place.
+
+    Parameters
+    ----------
+    spectra : iterable of Tensor, shape (clips, time, bands)
+        Batches; without any, nothing is set.
+    mean, deviation : Tensor, shape (bands,)
+        Buffers of a network. Deviations are at least 1e-3, which is that of silence.
+    """
+    count, total, squares = 0, torch.zeros(1).double(), torch.zeros(1).double()
+    for batch in spectra:
+        levels = batch.double().flatten(0, 1)
+        count += len(levels)
+        total = total + levels.sum(0)
+        squares = squares + levels.square().sum(0)
+    if count:
+        average = total / count
+        mean.copy_(average)
+        deviation.copy_((squares / count - average.square()).clamp(min=0).sqrt().clamp(min=1e-3))
+
+
 class PooledLinear(nn.Module):
     """A decoder of the mean over time and one linear layer.
 

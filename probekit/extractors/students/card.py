@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from probekit.cards import load_extractor_card
+from probekit.cards import card_paths, load_extractor_card
 from probekit.cards.code import code_identity
 from probekit.cards.schema import ExtractorCard, Seconds, Stream
 from probekit.cards.selector import STUDENT_PREFIX, display_name
@@ -140,9 +140,9 @@ class StudentCard(BaseModel):
         }
         if self.hidden:
             per_hidden = per_frame if self.pooling and not self.streams_averaged else per_crop
-            where = "of each frame" if per_hidden is per_frame else place
+            position = "of each frame" if per_hidden is per_frame else place
             streams["hidden"] = Stream(
-                dim=self.hidden, description=f"what the last layer reads, {where}", **per_hidden
+                dim=self.hidden, description=f"what the last layer reads, {position}", **per_hidden
             )
         if self.pooling and not self.streams_averaged and self.target != "regression":
             streams[FRAME_PROBABILITIES] = Stream(
@@ -188,10 +188,12 @@ def find_official_weights(name: str, reports: str | Path | None = None) -> Path 
     Parameters
     ----------
     name : str
-        Name of the extractor: ``talnet``.
+        Name of the extractor: ``talnet``. Students and other networks without a card take none.
     reports : str or pathlib.Path, optional
         As for :func:`list_students`.
     """
+    if name not in card_paths("extractors"):
+        return None
     expected = load_extractor_card(name)
     classes = load_labels(expected.classes_file) if expected.classes_file else ()
     best: tuple[float, float, Path] | None = None

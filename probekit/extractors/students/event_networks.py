@@ -4,13 +4,17 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from probekit.audio.timegrid import FrameGrid
 from probekit.errors import ProbekitError
 from probekit.extractors.networks import talnet, weanet
-from probekit.extractors.students.base import FrameLayer, LevelGrid, Student
+from probekit.extractors.students.base import (
+    FrameLayer,
+    LevelGrid,
+    Student,
+    set_band_statistics,
+)
 from probekit.extractors.students.time_pooling import FrameClassifier, check_pooling, pool_logits
 
 
@@ -110,18 +114,10 @@ class TALNetStudent(EventNetwork):
 
     def fit_frontend(self, waves: Iterable[Tensor]) -> None:
         """Set mean and standard deviation of each mel band to those of crops."""
-        count, total, squares = 0, torch.zeros(64).double(), torch.zeros(64).double()
-        for batch in waves:
-            levels = talnet.limit_range(self.levels(batch) if batch.ndim == 2 else batch)
-            levels = levels.double().flatten(0, 1)
-            count += len(levels)
-            total = total + levels.sum(0)
-            squares = squares + levels.square().sum(0)
-        if count:
-            mean = total / count
-            variance = (squares / count - mean.square()).clamp(min=0)
-            self.normalizer.mu.copy_(mean)
-            self.normalizer.sigma.copy_(variance.sqrt().clamp(min=1e-3))  # of silence: 0
+        spectra = (self.levels(batch) if batch.ndim == 2 else batch for batch in waves)
+        set_band_statistics(
+            map(talnet.limit_range, spectra), self.normalizer.mu, self.normalizer.sigma
+        )
 
     def embed(self, features: Tensor) -> Tensor:
         """Return the GRU's output, shape (clips, time, 32 · width)."""

@@ -22,7 +22,7 @@ from probekit.extractors.networks import (
     short_chunk,
 )
 from probekit.extractors.students import torch_module
-from probekit.extractors.students.base import PooledLinear, Student
+from probekit.extractors.students.base import PooledLinear, Student, set_band_statistics
 from probekit.extractors.students.event_networks import TALNetStudent, WEANetStudent
 from probekit.utils.suggest import unknown_name_error
 
@@ -155,17 +155,7 @@ class ArtistNet(_DenseStudent):
 
     def fit_frontend(self, waves: Iterable[Tensor]) -> None:
         """Set mean and standard deviation of each mel band to those of crops."""
-        count, total, squares = 0, torch.zeros(artist_net.N_MELS).double(), torch.zeros(1).double()
-        for batch in waves:
-            levels = self.network.mel(batch).double().flatten(0, 1)
-            count += len(levels)
-            total = total + levels.sum(0)
-            squares = squares + levels.square().sum(0)
-        if count:
-            mean = total / count
-            variance = (squares / count - mean.square()).clamp(min=0)
-            self.network.mean.copy_(mean)
-            self.network.scale.copy_(variance.sqrt().clamp(min=1e-3))  # of silence: 0
+        set_band_statistics(map(self.network.mel, waves), self.network.mean, self.network.scale)
 
     def frontend(self, waves: Tensor) -> Tensor:
         """Return standardized mel spectra, shape (clips, 1, spectra, 128)."""

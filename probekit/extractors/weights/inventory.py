@@ -7,8 +7,7 @@ from typing import Any
 
 from probekit import cards
 from probekit.cards import ExtractorCard, WeightsFile
-from probekit.cards.layers import select_layers
-from probekit.cards.selector import parse_selector
+from probekit.cards.selector import parse_selector, select_layers
 from probekit.errors import WeightsError
 from probekit.extractors import load
 from probekit.extractors.weights import download, source
