@@ -363,10 +363,10 @@ def _start(components: Array) -> Array:
 
 def _rarest_label(clips: Manifest) -> Array:
     """Return the rarest label of each clip; -1 for none."""
-    targets = clips.targets()
     if clips.target == "single":
-        return np.asarray(targets)
-    frequency = np.where(targets > 0, targets.sum(axis=0), np.iinfo(np.int64).max)
+        return np.asarray(clips.targets())
+    targets = clips.targets() > 0
+    frequency = np.where(targets, targets.sum(axis=0), np.iinfo(np.int64).max)
     return np.where(targets.any(axis=1), frequency.argmin(axis=1), -1)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-from probekit.data.manifest import TARGET_PREFIX
+from probekit.data.manifest import TAG_PREFIX, TARGET_PREFIX
 from probekit.errors import DataError
 from probekit.utils.text import join_names
 
@@ -53,6 +53,8 @@ class Header:
         probekit's name of a column to the table's.
     targets : tuple of str
         Columns ``target:NAME``, in their order.
+    tags : tuple of str
+        Columns ``tag:NAME``, in their order.
     separator : str
         Of the labels in a cell, where the header declares it; else empty.
     unused : tuple of str
@@ -63,6 +65,7 @@ class Header:
     targets: tuple[str, ...] = ()
     separator: str = ""
     unused: tuple[str, ...] = field(default=())
+    tags: tuple[str, ...] = ()
 
 
 def read_header(
@@ -106,7 +109,7 @@ def read_header(
     if any(_simplify(name) in _SELECTION_TABLE for name in names):
         ignored = _SELECTION_COLUMNS
     columns: dict[str, str] = {}
-    targets, unused, separator = [], [], ""
+    targets, tags, unused, separator = [], [], [], ""
     # a column under probekit's own name goes first; a second one for the same is not known then
     for name in sorted(names, key=lambda name: (name not in NAMES, _simplify(name))):
         labels = _LABELS.fullmatch(name.lower())
@@ -114,6 +117,9 @@ def read_header(
             continue
         if name.startswith(TARGET_PREFIX):
             targets.append(name)
+            continue
+        if name.startswith(TAG_PREFIX):
+            tags.append(name)
             continue
         if labels:
             marks = {word: mark for mark, word in _SEPARATORS.items()}
@@ -132,8 +138,10 @@ def read_header(
         _check_times(path, columns)
     if misspelled:
         raise _unknown_columns(path, [name for name in names if name in misspelled], columns)
-    ordered = tuple(name for name in names if name in targets)
-    return Header(columns, ordered, separator, tuple(name for name in names if name in unused))
+    ordered, of_tags, left = (
+        tuple(name for name in names if name in kind) for kind in (targets, tags, unused)
+    )
+    return Header(columns, ordered, separator, left, of_tags)
 
 
 def _check_times(path: Path, columns: dict[str, str]) -> None:
@@ -179,7 +187,7 @@ def _unknown_columns(path: Path, names: Sequence[str], columns: dict[str, str]) 
     word = "column" if len(names) == 1 else "columns"
     return DataError(
         f"{path}: unknown {word} {join_names(messages, 8)}. Known: {', '.join(NAMES)}, "
-        f"{TARGET_PREFIX}NAME. Put {EXTRA_PREFIX!r} before the name of each column that is not to "
+        f"{TARGET_PREFIX}NAME, {TAG_PREFIX}NAME. Put {EXTRA_PREFIX!r} before the name of each column that is not to "
         f"be used, such as '{EXTRA_PREFIX}{names[0]}'"
     )
 

@@ -5,6 +5,7 @@ import json
 import os
 import posixpath
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from probekit.utils.text import dataset_name, summarize_ids
 __all__ = [
     "COLUMNS",
     "SPLITS",
+    "TAG_PREFIX",
     "TARGET_PREFIX",
     "Manifest",
     "Target",
@@ -38,9 +40,11 @@ __all__ = [
 Target = Literal["none", "single", "multi", "regression"]
 
 COLUMNS = ("clip_id", "path", "start", "end", "split", "fold", "group", "labels")
+UNKNOWN = "unknown"  # further column, only where labels of some clips are not known
 SPLITS = ("train", "valid", "test")
 _LABEL_MARKS = r"^\[|[;|,]"  # in a name: a reader could take it for several labels
 TARGET_PREFIX = "target:"  # CSV columns of numbers to predict are called target:NAME
+TAG_PREFIX = "tag:"  # CSV columns of one label each are called tag:NAME: 1, 0, or empty if unknown
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,7 +62,8 @@ class Manifest:
         One row per clip, with columns ``clip_id``, ``path`` (relative to ``root``, with ``/``),
         ``start``, ``end`` (seconds; NaN: start and end of the file), ``split``, ``fold``,
         ``group`` (text, empty if unknown) and ``labels`` (tuples: of text, or of numbers for
-        regression).
+        regression). For several labels a clip there may be ``unknown``, tuples of the labels of
+        which it is not known whether the clip has them.
     root : pathlib.Path or None
         The folder that ``path`` is relative to; None without audio.
     target : {"none", "single", "multi", "regression"}
@@ -178,7 +183,8 @@ class Manifest:
         -------
         numpy.ndarray
             ``single``: class indices, shape (clips,), int64; ``multi``: 0 and 1, shape
-            (clips, classes), int8; ``regression``: numbers, shape (clips, targets), float64.
+            (clips, classes), int8, or float64 with NaN where a label is unknown; ``regression``:
+            numbers, shape (clips, targets), float64.
 
         Raises
         ------
@@ -205,12 +211,22 @@ class Manifest:
         hot = np.zeros((len(labels), len(self.class_names)), np.int8)
         for i, row in enumerate(labels):
             hot[i, [index[label] for label in row]] = 1
-        return hot
+        if not self.has_unknown_labels:
+            return hot
+        masked = hot.astype(np.float64)
+        for i, row in enumerate(self.table[UNKNOWN]):
+            masked[i, [index[label] for label in row]] = np.nan
+        return masked
+
+    @property
+    def has_unknown_labels(self) -> bool:
+        """Whether it is not known of some clip whether it has one of the labels."""
+        return UNKNOWN in self.table and bool(self.table[UNKNOWN].map(len).any())
 
     def digest(self) -> str:
         """Return the SHA-256 (hexadecimal) of clips, labels, splits and groups."""
         sha = hashlib.sha256(json.dumps([self.target, self.class_names]).encode())
-        for row in self.table[list(COLUMNS)].itertuples(index=False):
+        for row in self.table[self._columns].itertuples(index=False):
             plain = [None if isinstance(v, float) and np.isnan(v) else v for v in row]
             sha.update(json.dumps(plain, ensure_ascii=False, default=list).encode())
         return sha.hexdigest()
@@ -230,7 +246,7 @@ class Manifest:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.Table.from_pandas(self.table[list(COLUMNS)], preserve_index=False)
+        table = pa.Table.from_pandas(self.table[self._columns], preserve_index=False)
         facts = {
             "name": self.name,
             "root": os.path.abspath(self.root) if self.root else None,  # noqa: PTH100
@@ -248,6 +264,11 @@ class Manifest:
             path,
         )
 
+    @property
+    def _columns(self) -> list[str]:
+        """The columns that are stored."""
+        return [*COLUMNS, UNKNOWN] if self.has_unknown_labels else list(COLUMNS)
+
     def to_csv(self) -> str:
         """Return the table as the text of a CSV file, without columns that are empty."""
         flat = self.table[[c for c in COLUMNS if c != "labels"]].copy()
@@ -258,6 +279,10 @@ class Manifest:
             flat["label"] = [row[0] for row in labels]
             if flat["label"].str.contains(_LABEL_MARKS).any():  # would be read as several labels
                 flat["label"] = [json.dumps(list(row), ensure_ascii=False) for row in labels]
+        elif self.target == "multi" and self.has_unknown_labels:
+            cells = np.char.mod("%.0f", self.targets())
+            for name, column in zip(self.class_names, np.where(cells == "nan", "", cells).T):
+                flat[TAG_PREFIX + name] = column
         elif self.target == "multi":
             flat["labels"] = [json.dumps(list(row), ensure_ascii=False) for row in labels]
         elif self.target == "regression":
@@ -285,7 +310,9 @@ def from_rows(
         Name of the dataset or task.
     rows : iterable of dict
         Keys are those of :data:`COLUMNS`; only ``clip_id`` and ``path`` are required. ``labels``
-        is a sequence; a single string counts as one label.
+        is a sequence; a single string counts as one label. ``unknown`` is a sequence of labels of
+        which it is not known whether the clip has them (target ``multi``): they count neither in
+        fits nor in scores.
     root : pathlib.Path, optional
         The folder that paths are relative to.
     target : {"none", "single", "multi", "regression"}
@@ -307,8 +334,8 @@ def from_rows(
     Raises
     ------
     DataError
-        If there are no rows, ids repeat, a path leaves the root, a name is not UTF-8, or a clip's
-        end is not after its start.
+        If there are no rows, ids repeat, a path leaves the root, a name is not UTF-8, a clip's
+        end is not after its start, or a label is unknown for all clips.
     """
     rows = list(rows)
     origin = name if source is None else str(source)
@@ -335,9 +362,14 @@ def from_rows(
     _check_table(origin, table[list(COLUMNS)])
     if class_names is None and target in ("single", "multi"):
         class_names = sorted({label for row in table["labels"] for label in row})
+    columns = list(COLUMNS)
+    if UNKNOWN in table and target == "multi":
+        table[UNKNOWN] = [tuple(row) if isinstance(row, list | tuple) else () for row in table[UNKNOWN]]
+        _check_unknown(origin, table, class_names or ())
+        columns.append(UNKNOWN)
     return Manifest(
         name=name,
-        table=table[list(COLUMNS)].reset_index(drop=True),
+        table=table[columns].reset_index(drop=True),
         root=root,
         target=target,
         class_names=tuple(class_names or ()),
@@ -363,7 +395,8 @@ def read_manifest(path: Path) -> Manifest:
     except (OSError, KeyError, pa.ArrowInvalid, json.JSONDecodeError) as error:
         raise DataError(f"{path}: not a manifest of probekit") from error
     table = content.to_pandas()
-    table["labels"] = [tuple(row) for row in table["labels"]]
+    for column in {"labels", UNKNOWN} & set(table):
+        table[column] = [tuple(row) for row in table[column]]
     return Manifest(
         name=facts["name"],
         table=table,
@@ -516,6 +549,26 @@ def _check_segments(name: str, table: pd.DataFrame) -> None:
             f"{name}: clip {clip_id!r}: start must be >= 0 s and end after it (both empty: the "
             f"whole recording), got {first:g} s to {last:g} s"
         )
+
+
+def _check_unknown(name: str, table: pd.DataFrame, class_names: Sequence[str]) -> None:
+    """Raise if a label is both true and unknown, is no class, or is unknown for all clips."""
+    counts = Counter(label for row in table[UNKNOWN] for label in set(row))
+    no_class = sorted(set(counts) - set(class_names))
+    if no_class:
+        raise DataError(f"{name}: unknown labels that are no classes: {summarize_ids(no_class)}")
+    empty = [label for label in class_names if counts[label] == len(table)]
+    if empty:
+        raise DataError(
+            f"{name}: labels that are unknown for all {len(table):,} clips: "
+            f"{summarize_ids(empty)}. Fill in some of their cells, or leave out the label"
+        )
+    for clip_id, labels, unknown in zip(
+        table["clip_id"], table["labels"], table[UNKNOWN], strict=True
+    ):
+        both = set(labels) & set(unknown)
+        if both:
+            raise DataError(f"{name}: clip {clip_id!r}: {min(both)!r} is both a label and unknown")
 
 
 def _check_table(name: str, table: pd.DataFrame) -> None:

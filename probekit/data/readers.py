@@ -20,7 +20,9 @@ from probekit.data.columns import Header
 from probekit.data.folder_layout import left_out_notes, read_layout
 from probekit.data.manifest import (
     SPLITS,
+    TAG_PREFIX,
     TARGET_PREFIX,
+    UNKNOWN,
     Manifest,
     Target,
     dataset_name,
@@ -114,7 +116,8 @@ def from_csv(
     Columns: ``clip_id``, ``path`` (relative to ``root``, or absolute and inside it), and optionally
     ``start``, ``end`` or ``duration`` (seconds), ``split`` (train, valid, test), ``fold``,
     ``group``, and ``label`` (one class; commas need quotes), ``labels`` (several, separated by
-    ``;``, or a JSON list) or ``target:NAME`` (numbers). Columns of DCASE, Raven and Audacity are
+    ``;``, or a JSON list), ``tag:NAME`` (one label each: 1, 0, or empty where it is unknown) or
+    ``target:NAME`` (numbers). Columns of DCASE, Raven and Audacity are
     understood as well (``onset``, ``Begin Time (s)`` …; :mod:`probekit.data.columns`); columns
     ``extra:NAME`` are not used, others are an error. Without ``clip_id`` clips are named after
     recording and segment. Clips that are segments of one recording have it as their group, unless
@@ -177,6 +180,9 @@ def from_csv(
     target, values, class_names = _read_targets(path, table, header, clips["clip_id"], labels)
     if target != "none":
         clips["labels"] = values
+    if header.tags:
+        clips[UNKNOWN] = [row[1] for row in values]
+        clips["labels"] = [row[0] for row in values]
     rows = pd.DataFrame(clips).to_dict("records")
     folder = path.parent if root is None else root
     manifest = from_rows(
@@ -272,7 +278,7 @@ def _read_targets(
 ) -> tuple[Target, list[Any], list[str] | None]:
     """Return the kind of the targets, those of each clip, and the names of numbers."""
     kinds = [header.columns[c] for c in ("label", "labels") if c in header.columns]
-    kinds += header.targets[:1]
+    kinds += [*header.targets[:1], *header.tags[:1]]
     if len(kinds) > 1:
         raise DataError(
             f"{path}: columns {' and '.join(map(repr, kinds))}: only one of them may be used"
@@ -283,6 +289,9 @@ def _read_targets(
         numbers = [_parse_numbers(path, table, c, blank=False) for c in header.targets]
         names = [c.removeprefix(TARGET_PREFIX) for c in header.targets]
         return "regression", list(zip(*numbers, strict=True)), names
+    if header.tags:
+        names = [unicodedata.normalize("NFC", c.removeprefix(TAG_PREFIX)) for c in header.tags]
+        return "multi", _read_tags(path, table, header.tags, names), names
     column = "label" if "label" in header.columns else "labels"
     cells = [unicodedata.normalize("NFC", text) for text in table[kinds[0]]]
     if column == "label":
@@ -294,6 +303,22 @@ def _read_targets(
     )
     single = column == "label" and all(len(row) == 1 for row in parsed)
     return "single" if single else "multi", parsed, None
+
+
+def _read_tags(
+    path: Path, table: pd.DataFrame, tags: Sequence[str], names: Sequence[str]
+) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Return the labels of each clip, and those that are unknown: the empty cells."""
+    cells = table[list(tags)].to_numpy(str)
+    bad = np.argwhere(~np.isin(cells, ["", "0", "1"]))
+    if len(bad):
+        row, k = bad[0]
+        raise DataError(
+            f"{path}: row {row + 2}, column {tags[k]!r}: must be 1, 0, or empty where it is "
+            f"unknown, got {str(cells[row, k])!r}"
+        )
+    labels = np.array(names, object)
+    return [(tuple(labels[row == "1"]), tuple(labels[row == ""])) for row in cells]
 
 
 def check_spreadsheet_ids(path: Path, ids: Iterable[str]) -> None:

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from probekit._typing import Array
-from probekit.metrics.metrics import F1, Metric, binarize, clip_scores, d_prime, one_hot
+from probekit.metrics.metrics import (
+    F1,
+    Metric,
+    binarize,
+    clip_scores,
+    d_prime,
+    is_known,
+    one_hot,
+)
 
 ResampledMetric = Callable[[Array], Array]
 """Takes counts of shape (resamples, clips): how often each clip was drawn; returns the metric of
@@ -172,7 +180,11 @@ def make_resampled_metric(metric: Metric, targets: Array, scores: Array) -> Resa
         return _ranking_metric(kind, targets, scores)
     if kind == "lwlrap":
         return _ratio(*_lwlrap_terms(metric, targets, scores))
-    if kind in ("accuracy", "f1-samples") or kind.startswith("top-"):
+    if kind == "f1-samples":
+        some_known = is_known(targets).any(axis=1)
+        values = np.where(some_known, clip_scores(metric, targets, scores), 0)
+        return _ratio(values, some_known.astype(float))
+    if kind == "accuracy" or kind.startswith("top-"):
         return _ratio(clip_scores(metric, targets, scores), np.ones(len(targets)))
     if kind == "log-loss" and targets.ndim == 1:
         return _ratio(clip_scores(metric, targets, scores), np.ones(len(targets)))
@@ -184,7 +196,8 @@ def make_resampled_metric(metric: Metric, targets: Array, scores: Array) -> Resa
         values = np.stack(
             [metric.per_class(targets[[i]], scores[[i]]) for i in range(len(targets))]
         )
-        return _mean_of_ratios(values, np.ones_like(values))
+        known = is_known(targets).reshape(values.shape) if targets.ndim == 2 else True
+        return _mean_of_ratios(np.where(known, values, 0), np.ones_like(values) * known)
     if kind in ("f1-macro", "f1-weighted"):
         threshold = float(metric.name.partition("@")[2] or 0.5)
         actual, predicted = binarize(threshold, targets, scores)
@@ -313,8 +326,10 @@ def _r2(targets: Array, scores: Array) -> ResampledMetric:
 def _ranking_metric(kind: str, targets: Array, scores: Array) -> ResampledMetric:
     """Prepare the mean of areas under curves, by one sort a class."""
     classes = []
+    known = is_known(targets)
     for k in range(scores.shape[1]):
         order = np.argsort(scores[:, k], kind="stable")
+        order = order[known[order, k]]
         column = scores[order, k]
         positives = np.flatnonzero(targets[order, k] > 0)
         hits = column[positives]
@@ -325,10 +340,11 @@ def _ranking_metric(kind: str, targets: Array, scores: Array) -> ResampledMetric
 
     def rescore(counts: Array) -> Array:
         areas = np.full((len(counts), len(classes)), np.nan)
-        total = counts.sum(axis=1, dtype=np.int64)
         for k, (order, positives, ends, first_hits) in enumerate(classes):
             if len(positives):
-                areas[:, k] = area(counts[:, order], positives, ends, first_hits, total)
+                drawn = counts[:, order]
+                total = drawn.sum(axis=1, dtype=np.int64)
+                areas[:, k] = area(drawn, positives, ends, first_hits, total)
         defined = np.isfinite(areas)
         with np.errstate(invalid="ignore"):
             mean = np.where(defined, areas, 0).sum(axis=1) / defined.sum(axis=1)

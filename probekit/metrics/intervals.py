@@ -39,7 +39,7 @@ from probekit.metrics.bootstrap import (
     ResamplingUnits,
     make_resampled_metric,
 )
-from probekit.metrics.metrics import Metric, clip_scores
+from probekit.metrics.metrics import Metric, clip_scores, is_known
 
 MAX_SETS = 500  # units are joined at random into as many sets before one is left out
 MIN_DEGREES = 4  # units, less one for each fold that they are drawn in
@@ -425,6 +425,8 @@ def _bound(kind: str, score: float, targets: Array, scores: Array, design: _Desi
     rows = np.arange(len(targets))
     if kind == "lwlrap":
         rows = np.flatnonzero((targets > 0).any(axis=1))
+    elif kind == "f1-samples":
+        rows = np.flatnonzero(is_known(targets).any(axis=1))
     costs = cells.weights
     if kind == "f1-weighted":
         costs = 1.5 * costs
@@ -464,17 +466,17 @@ def _area_bound(kind: str, targets: Array, design: _Design) -> float:
     precision = np.zeros_like(weights)
     for k, rows in enumerate(design.fold_rows):
         positive = targets[rows] > 0
-        defined = np.flatnonzero(positive.any(axis=0) & ~positive.all(axis=0))
-        units = len(np.unique(design.unit_numbers[rows]))
+        negative = is_known(targets[rows]) & ~positive
+        defined = np.flatnonzero(positive.any(axis=0) & negative.any(axis=0))
         for c in defined:
-            hits, rest = (
+            hits, rest, units = (
                 len(np.unique(design.unit_numbers[rows[members]]))
-                for members in (positive[:, c], ~positive[:, c])
+                for members in (positive[:, c], negative[:, c], positive[:, c] | negative[:, c])
             )
             counts[k, c], weights[k, c] = min(hits, rest, units // 2), 1 / (folds * len(defined))
             hits = min(hits, max(units - rest, units // 2))
             rest = min(rest, units - hits)
-            odds = (~positive[:, c]).sum() / positive[:, c].sum()
+            odds = negative[:, c].sum() / positive[:, c].sum()
             precision[k, c] = _least_precision(hits, rest, odds)
     if kind == "pr-auc":
         return float((weights * precision).sum())

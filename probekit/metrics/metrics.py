@@ -1,7 +1,8 @@
 """Metrics: their formulas, their lookup by name, and the probabilities that some need.
 
 A metric that is not defined for the clips at hand (a class without positives, targets that do not
-vary) is NaN; a mean over classes leaves such classes out.
+vary) is NaN; a mean over classes leaves such classes out. Of several labels a clip, some may be
+unknown, which is a target of NaN: scores of such cells count in no metric.
 """
 
 from collections.abc import Callable
@@ -64,6 +65,11 @@ class Metric:
 def one_hot(targets: Array, classes: int) -> Array:
     """Return which clip has which class, shape (clips, classes), bool."""
     return targets > 0 if targets.ndim == 2 else targets[:, None] == np.arange(classes)
+
+
+def is_known(targets: Array) -> Array:
+    """Return which cells of the targets are known: all, unless some labels are NaN."""
+    return ~np.isnan(targets) if targets.dtype.kind == "f" else np.ones(targets.shape, bool)
 
 
 def clip_scores(metric: Metric, targets: Array, scores: Array) -> Array:
@@ -139,8 +145,9 @@ def _top_k_recall(k: int, targets: Array, scores: Array) -> Array:
 def _per_label(area: Callable[[Array, Array], float], targets: Array, scores: Array) -> Array:
     """Apply a function of (sorted scores, sorted scores of positives) to each class."""
     areas = np.full(scores.shape[1], np.nan)
+    known = is_known(targets)
     for k, column in enumerate(np.ascontiguousarray(scores.T)):
-        positives = column[targets[:, k] > 0]
+        positives, column = column[targets[:, k] > 0], column[known[:, k]]
         if 0 < len(positives) < len(column):
             areas[k] = area(np.sort(column), np.sort(positives))
     return areas
@@ -190,7 +197,7 @@ def _lwlrap_terms(targets: Array, scores: Array) -> tuple[Array, Array]:
     Of equal scores all are counted, as scikit-learn's ``label_ranking_average_precision_score``.
     """
     clip, label = np.nonzero(targets > 0)
-    above = scores[clip] >= scores[clip, label][:, None]
+    above = (scores[clip] >= scores[clip, label][:, None]) & is_known(targets)[clip]
     return label, (above & (targets[clip] > 0)).sum(axis=1) / above.sum(axis=1)
 
 
@@ -204,9 +211,15 @@ def _class_lwlraps(targets: Array, scores: Array) -> Array:
 
 
 def binarize(threshold: float, targets: Array, scores: Array) -> tuple[Array, Array]:
-    """Return what is true and what F1 counts as predicted, both bool of shape (clips, classes)."""
+    """Return what is true and what F1 counts as predicted, both bool of shape (clips, classes).
+
+    Unknown labels are neither.
+    """
     classes = scores.shape[1]
-    predicted = scores > threshold if targets.ndim == 2 else one_hot(scores.argmax(axis=1), classes)
+    if targets.ndim == 2:
+        predicted = (scores > threshold) & is_known(targets)
+    else:
+        predicted = one_hot(scores.argmax(axis=1), classes)
     return one_hot(targets, classes), predicted
 
 
@@ -218,7 +231,9 @@ def _f1(actual: Array, predicted: Array, axis: int) -> Array:
 
 
 def _f1_samples(threshold: float, targets: Array, scores: Array) -> float:
-    return float(np.nan_to_num(_f1(*binarize(threshold, targets, scores), axis=1)).mean())
+    values = np.nan_to_num(_f1(*binarize(threshold, targets, scores), axis=1))
+    some_known = is_known(targets).any(axis=1)
+    return float(values[some_known].mean()) if some_known.any() else float("nan")
 
 
 def _class_f1s(threshold: float, targets: Array, scores: Array) -> Array:
@@ -238,17 +253,20 @@ def _f1_weighted(threshold: float, targets: Array, scores: Array) -> float:
 def _losses(targets: Array, scores: Array) -> Array:
     """Return -log of the probability of what is true, which is clipped at 2.2e-16.
 
-    Shape (clips,) for one label a clip, else (clips, classes).
+    Shape (clips,) for one label a clip, else (clips, classes), with NaN where it is unknown.
     """
     least = np.finfo(np.float64).eps
     if targets.ndim == 1:
         probability = np.take_along_axis(scores, targets[:, None], axis=1)[:, 0]
     else:
         probability = np.where(targets > 0, scores, 1 - scores)
+        probability = np.where(is_known(targets), probability, np.nan)
     return np.asarray(-np.log(np.clip(probability, least, 1)))
 
 
 def _log_loss(targets: Array, scores: Array) -> float:
+    if not is_known(targets).all():
+        return _mean(_class_log_losses, targets, scores)
     return float(_losses(targets, scores).mean())
 
 
@@ -256,7 +274,9 @@ def _class_log_losses(targets: Array, scores: Array) -> Array:
     losses = _losses(targets, scores)
     if targets.ndim == 1:
         return _class_means(targets, losses, scores.shape[1])
-    return np.asarray(losses.mean(axis=0))
+    known = is_known(targets)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, losses, 0).sum(axis=0) / known.sum(axis=0))
 
 
 def _r2(targets: Array, scores: Array) -> Array:

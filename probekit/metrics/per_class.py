@@ -149,9 +149,9 @@ def untested_class_notes(clips: Manifest, targets: Array, test_rows: Sequence[Ar
 
 
 def _count_classes(targets: Array, classes: int) -> Array:
-    """Return the number of clips of each class."""
+    """Return the number of clips of each class, without those of which it is not known."""
     if targets.ndim == 2:
-        return np.asarray(targets.sum(axis=0))
+        return np.nansum(targets, axis=0).astype(np.int64)
     return np.bincount(targets, minlength=classes)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.errors import DataError
-from probekit.metrics.metrics import one_hot, to_probabilities
+from probekit.metrics.metrics import is_known, one_hot, to_probabilities
 from probekit.report.leaderboard import LeaderboardRow
 from probekit.scores.predictions import Predictions, load_predictions
 
@@ -93,7 +93,7 @@ def _wrong_classes(label: str, predicted: Predictions) -> Misclassified:
     missed, false = (labels == 1) & ~top, top & (labels == 0)
     wrong = np.flatnonzero(false.any(axis=1))
     confidence = np.where(false[wrong], scores[wrong], -np.inf).max(axis=1, initial=-np.inf)
-    selected = _round_robin(confidence, labels[wrong].argmax(axis=1))
+    selected = _round_robin(confidence, (labels[wrong] == 1).argmax(axis=1))
     listed = wrong[selected]
     return Misclassified(
         label=label,
@@ -110,7 +110,8 @@ def _wrong_classes(label: str, predicted: Predictions) -> Misclassified:
 def _predicted_classes(scores: Array, labels: Array) -> Array:
     """Return as many classes of each clip as it has labels: those of the highest scores."""
     predicted = np.zeros(labels.shape, bool)
-    count = labels.sum(axis=1)
+    count = (labels == 1).sum(axis=1)
+    scores = np.where(is_known(labels), scores, -np.inf)  # unknown labels are not predicted
     if (count == 1).all():  # the same, faster
         predicted[np.arange(len(labels)), scores.argmax(axis=1)] = True
         return predicted
@@ -127,7 +128,7 @@ def _items(labels: Array, scores: Array, confidence: Array) -> list[list[Any]]:
     for of_clip, ranked, values, highest in zip(
         labels, order, scores, confidence.tolist(), strict=True
     ):
-        true = np.flatnonzero(of_clip).tolist()
+        true = np.flatnonzero(of_clip == 1).tolist()
         shown = ranked[: max(_CLASSES_SHOWN, len(true))].tolist()
         shown += [k for k in true if k not in shown]
         items.append([true, shown, values[shown].round(4).tolist(), round(highest, 4)])

@@ -442,7 +442,8 @@ def _common_clips(first: Predictions, second: Predictions, labels: str) -> Pair:
         run.subset(np.array([rows[key] for key in common]))
         for run, rows in zip((first, second), rows_by_key, strict=True)
     )
-    if not np.array_equal(left.targets, right.targets):
+    # of unknown labels, both are NaN
+    if not np.array_equal(left.targets, right.targets, equal_nan=left.targets.dtype.kind == "f"):
         raise DataError(f"{labels}: the labels of some clips differ; evaluate again")
     # each clip is in the same fold, but the two may list their folds in another order
     return left, replace(right, fold=left.fold, folds=left.folds)

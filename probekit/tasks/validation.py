@@ -240,7 +240,7 @@ def _label_counts(clips: Manifest) -> dict[str, int]:
     if clips.target == "single":
         counts = np.bincount(targets, minlength=len(clips.class_names))
     elif clips.target == "multi":
-        counts = targets.sum(axis=0)
+        counts = np.nansum(targets, axis=0)
     else:
         counts = np.isfinite(targets).sum(axis=0)
     return {name: int(counts[k]) for k, name in enumerate(clips.class_names)}
