@@ -26,6 +26,7 @@ from probekit.probes import transforms
 from probekit.probes.base import FitContext, SelectedModel, Settings
 from probekit.probes.mlp_segments import Segments
 from probekit.probes.model_selection import AddFits, Fit, Pair, choose_all
+from probekit.solvers.partial_labels import tag_loss
 from probekit.utils.suggest import unknown_name_error
 
 _STEPS = (100, 300, 1000)  # of AdamW, to select from
@@ -333,7 +334,7 @@ def _build(
 
 def _loss(logits: Tensor, targets: Tensor, multi: bool) -> Tensor:
     if multi:
-        return functional.binary_cross_entropy_with_logits(logits, targets)
+        return tag_loss(logits, targets)
     return functional.cross_entropy(logits, targets)
 
 

@@ -19,6 +19,7 @@ from scipy.special import expit, logsumexp, softmax
 
 from probekit._typing import Array
 from probekit.errors import DataError, ProbekitError
+from probekit.metrics.metrics import is_known
 from probekit.parallel import resources
 from probekit.probes import linear, transforms
 from probekit.probes.base import FitContext, SelectedModel, Settings
@@ -270,7 +271,8 @@ class Objective:
         elif problem.form == "binary":
             self.targets = (targets == problem.classes[1]).astype(float)[:, None]
         elif problem.form == "ovr":
-            self.targets = (targets[:, problem.classes] != 0).astype(float)
+            self.targets = (targets[:, problem.classes] > 0).astype(float)
+            self.known = is_known(targets[:, problem.classes])
         else:
             self.targets = targets.reshape(clips, -1).astype(float)
         self.outputs = self.targets.shape[1]
@@ -325,8 +327,9 @@ class Objective:
         if self.form == "multinomial":
             loss = logsumexp(logits, axis=1).sum() - (self.targets * logits).sum()
             return float(loss), softmax(logits, axis=1) - self.targets
-        loss = np.logaddexp(0, logits).sum() - (self.targets * logits).sum()
-        return float(loss), expit(logits) - self.targets
+        losses = np.logaddexp(0, logits) - self.targets * logits
+        known = self.known if self.form == "ovr" else True
+        return float((known * losses).sum()), known * (expit(logits) - self.targets)
 
 
 def mix_layers(scaled: Array, weights: Array) -> Array:

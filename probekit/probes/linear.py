@@ -14,10 +14,11 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.errors import DataError
+from probekit.metrics.metrics import is_known
 from probekit.probes import transforms
 from probekit.probes.base import FitContext, SelectedModel, Settings, best_index
 from probekit.probes.model_selection import AddFits, Fit, Pair, choose_all
-from probekit.solvers import ridge, sklearn_backend
+from probekit.solvers import partial_labels, ridge
 from probekit.solvers.problem import Problem, Solution, make_problem
 from probekit.solvers.scaler import Scaler, fit_scaler
 
@@ -272,7 +273,7 @@ def fit_paths(
         Features of all clips; rows in no set are not read. Anything but an array in memory (a
         memory map, :class:`probekit.probes.features.CachedRows`) is read block by block.
     targets : numpy.ndarray
-        Targets of all clips.
+        Targets of all clips; a tag that is unknown for a clip, NaN, is not fitted to it.
     row_sets : sequence of numpy.ndarray
         Rows of each set of training clips.
     target : {"single", "multi", "regression"}
@@ -309,7 +310,8 @@ def fit_paths(
     targets = np.asarray(targets)[used]
     masks = np.stack([np.isin(used, rows) for rows in row_sets])
     problems = [make_problem(targets[mask], target, classes) for mask in masks]
-    if target != "regression" and solver == "probekit":
+    all_known = target != "multi" or bool(is_known(targets).all())
+    if target != "regression" and solver == "probekit" and all_known:
         from probekit.solvers import multi_fold  # torch takes a second to load
 
         paths = multi_fold.FoldPaths(
@@ -334,15 +336,32 @@ def fit_paths(
                 break
         return fitted
     return [
-        _fit_set(np.asarray(source[np.flatnonzero(mask)]), targets[mask], p, grid, standardize)
-        for mask, p in zip(masks, problems, strict=True)
+        _fit_set(
+            np.asarray(source[np.flatnonzero(mask)]),
+            targets[mask],
+            problem,
+            grid,
+            standardize=standardize,
+            solver=solver,
+            device=device,
+        )
+        for mask, problem in zip(masks, problems, strict=True)
     ]
 
 
 def _fit_set(
-    features: Array, targets: Array, problem: Problem, grid: Sequence[float], standardize: bool
+    features: Array,
+    targets: Array,
+    problem: Problem,
+    grid: Sequence[float],
+    *,
+    standardize: bool,
+    solver: str,
+    device: str,
 ) -> list[FittedLinear]:
-    """Fit one set of clips by scikit-learn, or numbers in closed form."""
+    """Fit one set of clips by scikit-learn, numbers in closed form, or tags partly unknown."""
+    from probekit.solvers import sklearn_backend  # scikit-learn takes half a second to load
+
     scaler = fit_scaler(features)
     if not standardize:
         scaler = Scaler(np.zeros_like(scaler.mean), np.ones_like(scaler.scale))
@@ -352,10 +371,7 @@ def _fit_set(
         solutions = ridge.solve_ridge(scaled - center, targets, grid)
         paths = [[_uncenter(solution, center) for solution in solutions]]
     elif problem.form == "ovr":
-        paths = [
-            sklearn_backend.solve_sklearn(scaled, targets[:, tag] != 0, grid)
-            for tag in problem.classes
-        ]
+        paths = partial_labels.solve_tags(scaled, targets, problem, grid, solver, device)
     else:
         paths = [sklearn_backend.solve_sklearn(scaled, targets, grid)]
     return [_fitted(scaler, problem, [path[k] for path in paths], c) for k, c in enumerate(grid)]

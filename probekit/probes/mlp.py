@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from probekit._typing import Array
+from probekit.metrics.metrics import is_known
 from probekit.probes.base import FitContext, SelectedModel, Settings
 from probekit.probes.model_selection import Fit, GridSearch, Pair, choose_all, score_probe
 from probekit.probes.perceptron import Perceptron
@@ -165,7 +166,10 @@ class MLP:
         """Select settings on validation clips or one inner split, and fit."""
         recipe = RECIPES[self.recipe]
         return choose_all(
-            context, recipe.grid(), GridSearch(partial(_fit, recipe)), max_inner_splits=1
+            context,
+            recipe.grid(),
+            GridSearch(partial(_fit, recipe), fits_unknown=True),
+            max_inner_splits=1,
         )
 
 
@@ -188,6 +192,8 @@ def _fit(
     """Train until the score on held-out clips stops improving, or for a number of epochs."""
     recipe = recipe.with_schedule(len(features))
     classes, mean, scale = len(context.clips.class_names), None, None
+    known = is_known(targets)
+    known = None if known.all() else known
     two_classes = context.clips.target == "single" and classes == 2
     if context.clips.target == "regression":
         mean, scale = targets.mean(axis=0), np.maximum(targets.std(axis=0), 1e-12)
@@ -208,7 +214,7 @@ def _fit(
     fitted = FittedMLP(network, mean, scale, two_classes)
     best_weights, best_score, best_epoch, waited = None, -np.inf, 0, 0
     for epoch in range(1, (epochs or recipe.epochs) + 1):
-        network.train_epoch(features, values)
+        network.train_epoch(features, values, known)
         if held_out is None or epoch % recipe.every:
             continue
         score = score_probe(context, fitted, *held_out) * (

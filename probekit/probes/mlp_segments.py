@@ -27,6 +27,7 @@ from probekit.probes import transforms
 from probekit.probes.base import FitContext, SelectedModel
 from probekit.probes.features import Features
 from probekit.probes.model_selection import fit_splits
+from probekit.solvers.partial_labels import tag_loss
 from probekit.tasks.splits import Split
 
 NAME = "mlp-segments"
@@ -365,7 +366,7 @@ def fit_segments(
 
 def _loss(logits: Tensor, targets: Tensor, multi: bool) -> Tensor:
     if multi:
-        return functional.binary_cross_entropy_with_logits(logits, targets)
+        return tag_loss(logits, targets)
     return functional.cross_entropy(logits, targets)
 
 

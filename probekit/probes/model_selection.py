@@ -10,11 +10,13 @@ import numpy as np
 from probekit._typing import Array
 from probekit.errors import DataError
 from probekit.metrics import metrics
+from probekit.metrics.metrics import is_known
 from probekit.parallel import resources
 from probekit.parallel.pool import parallel_map
 from probekit.probes import transforms
 from probekit.probes.base import FitContext, FittedProbe, SelectedModel, Settings, best_index
 from probekit.scores.predictions import check_scores
+from probekit.solvers.partial_labels import group_columns
 from probekit.tasks.splits import Split, inner_cv
 
 Pair = tuple[Array, Array]  # rows to fit on, rows to score
@@ -95,11 +97,15 @@ class GridSearch:
     fitter : callable
         Fits one probe. Without held-out clips to stop on, it is passed the number of epochs that
         was best on average.
+    fits_unknown : bool
+        Whether it can be given labels that are unknown; otherwise labels that are known for the
+        same clips are fitted together, to these clips.
     choice, errors
         See :class:`Search`.
     """
 
     fitter: Fitter
+    fits_unknown: bool = False
     choice: str = "settings"
     errors: tuple[type[Exception], ...] = (DataError, ValueError)
 
@@ -139,8 +145,69 @@ class GridSearch:
         epochs: int = 0,
     ) -> Fit:
         features, targets = transform(context.features[rows]), context.targets[rows]
-        fit = self.fitter(context, features, targets, settings, held_out, epochs)
+        if self.fits_unknown or context.clips.target != "multi" or is_known(targets).all():
+            fit = self.fitter(context, features, targets, settings, held_out, epochs)
+        else:
+            fit = _fit_known(self.fitter, context, features, targets, settings)
         return replace(fit, probe=transforms.Pipeline(transform, fit.probe))
+
+
+@dataclass(frozen=True)
+class FittedColumns:
+    """Probes of labels that are known for different clips.
+
+    Attributes
+    ----------
+    members : list of (numpy.ndarray of int, FittedProbe)
+        Columns of the scores, and the probe that has them.
+    positive : numpy.ndarray of bool, shape (classes,)
+        Of the labels without a probe, those that all known clips have.
+    """
+
+    members: list[tuple[Array, FittedProbe]]
+    positive: Array
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether scores are probabilities."""
+        return all(probe.probabilities for _, probe in self.members)
+
+    def scores(self, features: Array) -> Array:
+        """Return scores, shape (clips, classes)."""
+        never, always = (0.0, 1.0) if self.probabilities else (-np.inf, np.inf)
+        scores = np.tile(np.where(self.positive, always, never), (len(features), 1))
+        for columns, probe in self.members:
+            scores[:, columns] = probe.scores(features)
+        return scores
+
+    def predictions(self, features: Array) -> None:
+        """Return None: these are tags."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays of each probe, with the columns that it has."""
+        return {
+            f"columns-{k}/{name}": values
+            for k, (columns, probe) in enumerate(self.members)
+            for name, values in {"columns": columns, **probe.arrays()}.items()
+        }
+
+
+def _fit_known(
+    fitter: Fitter, context: FitContext, features: Array, targets: Array, settings: Settings
+) -> Fit:
+    """Fit each label to the clips for which it is known, those of the same clips together."""
+    varies = (targets > 0).any(axis=0) & (targets == 0).any(axis=0)
+    members, fits, names = [], [], np.array(context.clips.class_names, object)
+    for rows, columns in group_columns(np.where(varies, targets, np.nan)):
+        clips = replace(context.clips, class_names=tuple(names[columns]))
+        labels = targets[np.ix_(rows, columns)].astype(np.int8)
+        fit = fitter(replace(context, clips=clips), features[rows], labels, settings, None, 0)
+        members.append((columns, fit.probe))
+        fits.append(fit)
+    if not fits:
+        raise DataError("no label is known both of clips that have it and of clips that do not")
+    probe = FittedColumns(members, (targets > 0).any(axis=0) & ~varies)
+    return Fit(probe, all(fit.converged for fit in fits), max(fit.iterations for fit in fits))
 
 
 def choose_all(

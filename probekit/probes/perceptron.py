@@ -78,7 +78,7 @@ class Perceptron:
         self.coefs, self.intercepts = coefs, intercepts
         self._moments, self._buffers, self._steps = [], [], 0
 
-    def train_epoch(self, features: Array, targets: Array) -> None:
+    def train_epoch(self, features: Array, targets: Array, known: Array | None = None) -> None:
         """Take a step for each batch of the clips, in a random order.
 
         Parameters
@@ -87,6 +87,8 @@ class Perceptron:
             Of the type of the weights.
         targets : numpy.ndarray, shape (clips, outputs)
             Booleans of classes, or numbers.
+        known : numpy.ndarray of bool, shape (clips, outputs), optional
+            Outputs whose target is known; the others have no loss.
 
         Raises
         ------
@@ -97,7 +99,7 @@ class Perceptron:
         self._rng.shuffle(order)
         for start in range(0, len(order), self.batch):
             rows = order[start : start + self.batch]
-            self._step(features[rows], targets[rows])
+            self._step(features[rows], targets[rows], None if known is None else known[rows])
         if not all(np.isfinite(p).all() for p in self.parameters):
             raise ValueError("weights are not finite any more: the features may be too large")
 
@@ -118,10 +120,12 @@ class Perceptron:
             last /= last.sum(axis=1)[:, np.newaxis]
         return layers
 
-    def _step(self, features: Array, targets: Array) -> None:
+    def _step(self, features: Array, targets: Array, known: Array | None) -> None:
         """Take one step of Adam."""
         layers, n = self._forward(features), len(features)
         delta = layers[-1] - targets  # the derivative of each of the losses
+        if known is not None:
+            delta[~known] = 0
         coef_grads: list[Array] = []
         intercept_grads: list[Array] = []
         for k in reversed(range(len(self.coefs))):

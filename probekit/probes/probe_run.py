@@ -10,12 +10,13 @@ import numpy as np
 
 from probekit import cards
 from probekit._typing import Array
-from probekit.cards import TaskCard
+from probekit.cards import Protocol, TaskCard
 from probekit.errors import DataError
 from probekit.metrics import intervals, metrics, per_class
 from probekit.metrics.metrics import Metric
 from probekit.probes import linear, pretrained_head, registry, transforms, zero_shot
 from probekit.probes.base import FitContext, FittedProbe, Probe, SelectedModel
+from probekit.probes.evaluation_protocols import EvaluationProtocol, fitted_splits, leak_notes
 from probekit.probes.features import Features
 from probekit.probes.layer_choice import LayerChoice
 from probekit.probes.zero_shot import ZeroShot
@@ -24,6 +25,7 @@ from probekit.scores.store import Fold, Result, Source
 from probekit.tasks import leakage
 from probekit.tasks.splits import Split, make_repeated_splits
 from probekit.tasks.subsample import draw_facts, draw_shots, subsample_labels
+from probekit.utils.text import summarize_ids
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class ProbeRun:
         How often folds are made, of clips in another order each time.
     shots : int
         Labeled training clips of each class; 0 for the fraction of all.
+    rules : EvaluationProtocol, optional
+        Another protocol than the task's own; its results are stored apart.
     """
 
     card: TaskCard
@@ -61,6 +65,14 @@ class ProbeRun:
     seed: int = 0
     repeats: int = 1
     shots: int = 0
+    rules: EvaluationProtocol | None = None
+
+    @property
+    def protocol(self) -> Protocol:
+        """The task's own protocol, or what the rules of another one make of it."""
+        if self.rules is None:
+            return self.card.protocol
+        return self.rules.of_task(self.card, self.features.clips)
 
     @property
     def label(self) -> str:
@@ -92,13 +104,15 @@ class ProbeRun:
                 "seed": self.seed,
                 **({"repeats": self.repeats} if self.repeats > 1 else {}),
                 **({"shots": self.shots} if self.shots else {}),
+                **({"rules": self.rules.facts()} if self.rules else {}),
                 "interval": intervals.CI_METHOD,
             }
         )
 
     def path(self, reports: Path) -> Path:
-        """Return the file of the result."""
-        return store.result_path(reports, self.card.name, self.features.label, self.id)
+        """Return the file of the result; those of other protocols have a store of their own."""
+        root = store.protocol_root(reports, self.rules.name) if self.rules else reports
+        return store.result_path(root, self.card.name, self.features.label, self.id)
 
     @property
     def out_of_core(self) -> bool:
@@ -151,14 +165,7 @@ class ProbeRun:
         clips = self.features.clips
         targets = clips.targets()
         metric = metrics.get_metric(self.card.metric)
-        splits = [
-            draw_shots(split, self.shots, targets, clips, self.seed)
-            if self.shots
-            else subsample_labels(split, self.fraction, targets, clips, self.seed)
-            for split in make_repeated_splits(
-                self.card.protocol, clips, self.features.all_clips, self.repeats
-            )
-        ]
+        protocol, splits = self.protocol, self.splits(targets)
         self._check_defined(splits, targets, metric)
         if progress:
             progress(0, len(splits))
@@ -167,7 +174,7 @@ class ProbeRun:
             targets=targets,
             clips=clips,
             splits=splits,
-            protocol=self.card.protocol,
+            protocol=protocol,
             metric=metric,
             steps=self.steps,
             seed=self.seed,
@@ -241,12 +248,32 @@ class ProbeRun:
         )
         if self.shots:
             result["shots"] = self.shots
+        if self.rules:
+            result["published"] = []  # by the task's own protocol
+            result["evaluation"] = {
+                "protocol": self.rules.name,
+                "title": self.rules.title,
+                "source": self.rules.source,
+                "leaks": leak_notes(self.rules, splits),
+            }
         return result, {**predictions.arrays(), **_weights(splits, models)}
+
+    def splits(self, targets: Array) -> list[Split]:
+        """Return the splits, with the training clips that are used."""
+        clips, all_clips = self.features.clips, self.features.all_clips
+        if self.rules:
+            return self.rules.splits(self.card, clips, all_clips)
+        return [
+            draw_shots(split, self.shots, targets, clips, self.seed)
+            if self.shots
+            else subsample_labels(split, self.fraction, targets, clips, self.seed)
+            for split in make_repeated_splits(self.card.protocol, clips, all_clips, self.repeats)
+        ]
 
     @property
     def _protocol(self) -> str:
         """The protocol in words."""
-        text = self.card.protocol.description or self.card.protocol.kind
+        text = self.protocol.description or self.protocol.kind
         return text if self.repeats == 1 else f"{text}, made {self.repeats} times"
 
     @property
@@ -285,6 +312,13 @@ class ProbeRun:
 
     def _check_defined(self, splits: list[Split], targets: Array, metric: Metric) -> None:
         """Raise if a fold cannot be scored, before anything is fitted."""
+        names, known = self.features.clips.class_names, metrics.is_known(targets)
+        if targets.ndim == 2 and not known.any(axis=0).all():
+            unknown = [name for name, some in zip(names, known.any(axis=0), strict=True) if not some]
+            raise DataError(
+                f"{self.card.name}: labels that are unknown for all {len(targets):,} clips with an "
+                f"embedding: {summarize_ids(unknown)}"
+            )
         for split in splits:
             constant = np.full((len(split.test), len(self.features.clips.class_names)), 0.5)
             if np.isnan(metric.score(targets[split.test], constant)):
@@ -296,7 +330,7 @@ class ProbeRun:
     def _fold(self, split: Split, model: SelectedModel, score: float) -> Fold:
         return Fold(
             fold=split.name,
-            train=len(split.fit_rows(self.card.protocol)),
+            train=len(split.fit_rows(self.protocol)),
             test=len(split.test),
             score=score,
             params=model.params,
@@ -313,7 +347,10 @@ class ProbeRun:
         """Return what must be shown beside the score."""
         features, clips = self.features, self.features.clips
         tested = np.unique(np.concatenate([split.test for split in splits]))
+        by_rules = leak_notes(self.rules, splits) if self.rules else []
+        splits = fitted_splits(splits) if self.rules else splits
         notes = [
+            *by_rules,
             *features.provenance,
             *features.notes(clips.column("clip_id")[tested]),
             *_compared_notes(features.sources, self.card.dataset),
@@ -323,6 +360,9 @@ class ProbeRun:
         used = result_builder.count_clips(splits) if self.fraction == 1 else len(clips)
         if used < features.expected:
             notes.append(f"{used:,} of {features.expected:,} clips")
+        if clips.has_unknown_labels:
+            unknown = 1 - metrics.is_known(targets).mean()
+            notes.append(f"{100 * unknown:.3g} % of the labels are unknown and do not count")
         if unconverged:
             notes.append(f"not converged ({unconverged} of {len(splits)} probes)")
         if clips.target != "regression":
@@ -330,7 +370,7 @@ class ProbeRun:
                 name
                 for split in splits
                 for name in per_class.unseen_classes(
-                    clips, targets, split.fit_rows(self.card.protocol), split.test
+                    clips, targets, split.fit_rows(self.protocol), split.test
                 )
             }
             if unseen:

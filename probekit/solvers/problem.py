@@ -87,7 +87,7 @@ def make_problem(targets: Array, target: str, classes: int) -> Problem:
     Parameters
     ----------
     targets : numpy.ndarray
-        Targets of the training clips.
+        Targets of the training clips; NaN for a tag that is unknown.
     target : {"single", "multi", "regression"}
         Kind of targets.
     classes : int
@@ -107,9 +107,9 @@ def make_problem(targets: Array, target: str, classes: int) -> Problem:
         return Problem("ridge", np.arange(classes), np.zeros(classes))
     never = np.full(classes, -np.inf)
     if target == "multi":
-        tags = targets.astype(bool)
-        always = tags.all(axis=0)
-        fitted = np.flatnonzero(tags.any(axis=0) & ~always)
+        positive, negative = targets > 0, targets == 0  # neither where a tag is unknown
+        always = positive.any(axis=0) & ~negative.any(axis=0)
+        fitted = np.flatnonzero(positive.any(axis=0) & negative.any(axis=0))
         return Problem("ovr", fitted, np.where(always, np.inf, never))
     present = np.unique(targets)
     if len(present) < 2:

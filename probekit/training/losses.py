@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from probekit._typing import Array
+from probekit.solvers.partial_labels import tag_loss
 
 
 def task_loss(logits: Tensor, targets: Tensor, target: str) -> Tensor:
@@ -16,7 +17,8 @@ def task_loss(logits: Tensor, targets: Tensor, target: str) -> Tensor:
     logits : Tensor, shape (batch, classes)
         Outputs of a network.
     targets : Tensor
-        Class indices, shape (batch,); 0 and 1, or real values, shape (batch, classes).
+        Class indices, shape (batch,); 0 and 1, or real values, shape (batch, classes). Of 0 and 1,
+        NaN is a label that is unknown: it does not count.
     target : {"single", "multi", "regression", "cosine", "distribution"}
         Cross-entropy, binary cross-entropy of each class, squared error, 1 - cosine, or
         cross-entropy with probabilities, shape (batch, classes).
@@ -27,7 +29,7 @@ def task_loss(logits: Tensor, targets: Tensor, target: str) -> Tensor:
     if target == "distribution":
         return functional.cross_entropy(logits, targets.float())
     if target == "multi":
-        return functional.binary_cross_entropy_with_logits(logits, targets.float())
+        return tag_loss(logits, targets.float())
     if target == "cosine":
         return 1 - functional.cosine_similarity(logits, targets.float()).mean()
     return functional.mse_loss(logits, targets.float())
