@@ -7,6 +7,7 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.metrics.metrics import (
+    CREDITS,
     F1,
     Metric,
     binarize,
@@ -184,7 +185,7 @@ def make_resampled_metric(metric: Metric, targets: Array, scores: Array) -> Resa
         some_known = is_known(targets).any(axis=1)
         values = np.where(some_known, clip_scores(metric, targets, scores), 0)
         return _ratio(values, some_known.astype(float))
-    if kind == "accuracy" or kind.startswith("top-"):
+    if kind == "accuracy" or kind in CREDITS or kind.startswith("top-"):
         return _ratio(clip_scores(metric, targets, scores), np.ones(len(targets)))
     if kind == "log-loss" and targets.ndim == 1:
         return _ratio(clip_scores(metric, targets, scores), np.ones(len(targets)))

@@ -5,7 +5,7 @@ vary) is NaN; a mean over classes leaves such classes out. Of several labels a c
 unknown, which is a target of NaN: scores of such cells count in no metric.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,14 @@ import numpy as np
 from scipy.special import expit, ndtri, softmax
 
 from probekit._typing import Array
+from probekit.metrics.class_credits import (
+    CREDITS,
+    check_keys,
+    check_numbers,
+    class_means,
+    credit_per_class,
+    mean_credit,
+)
 from probekit.utils.suggest import unknown_name_error
 
 Score = Callable[[Array, Array], float]
@@ -49,6 +57,8 @@ class Metric:
         F1 are, which count clips (Forman & Scholz, 2010). Otherwise clips are ranked against each
         other, or compared with their mean, which scores of different probes do not allow: the score
         of a class is the mean over folds.
+    check_classes : callable, optional
+        Takes the names of the classes; raises a DataError where the metric is not for them.
     """
 
     name: str
@@ -60,6 +70,7 @@ class Metric:
     needs_probabilities: bool = False
     needs_classes: bool = False
     pooled: bool = True
+    check_classes: Callable[[Sequence[str]], None] | None = None
 
 
 def one_hot(targets: Array, classes: int) -> Array:
@@ -77,6 +88,8 @@ def clip_scores(metric: Metric, targets: Array, scores: Array) -> Array:
     kind, _, k = metric.name.rpartition("-")
     if metric.name == "accuracy":
         return np.asarray(scores.argmax(axis=1) == targets, np.float64)
+    if metric.name in CREDITS:
+        return CREDITS[metric.name](targets, scores.argmax(axis=1))
     if kind == "top" and k.isdecimal():
         return np.asarray(_ranks(targets, scores) < int(k), np.float64)
     if metric.name == "log-loss" and targets.ndim == 1:
@@ -96,6 +109,8 @@ def clip_outcomes(metric: Metric, targets: Array, scores: Array) -> Array | None
         return np.asarray(scores.argmax(axis=1) == targets)
     if kind.startswith("top-"):
         return np.asarray(_ranks(targets, scores) < int(kind.removeprefix("top-")))
+    if kind in CREDITS:
+        return one_hot(scores.argmax(axis=1), scores.shape[1])
     return binarize(float(threshold or 0.5), targets, scores)[1] if kind in F1 else None
 
 
@@ -103,13 +118,6 @@ def _mean(per_class: PerClass, targets: Array, scores: Array) -> float:
     """Return the mean over the classes for which a metric is defined."""
     values = per_class(targets, scores)
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-
-def _class_means(labels: Array, values: Array, classes: int) -> Array:
-    """Return the mean value of each class, for one label a value."""
-    counts = np.bincount(labels, minlength=classes)
-    with np.errstate(invalid="ignore"):
-        return np.bincount(labels, weights=values, minlength=classes) / counts
 
 
 # ---- one label a clip
@@ -120,7 +128,7 @@ def _accuracy(targets: Array, scores: Array) -> float:
 
 
 def _recall(targets: Array, scores: Array) -> Array:
-    return _class_means(targets, scores.argmax(axis=1) == targets, scores.shape[1])
+    return class_means(targets, scores.argmax(axis=1) == targets, scores.shape[1])
 
 
 def _ranks(targets: Array, scores: Array) -> Array:
@@ -136,7 +144,7 @@ def _top_k(k: int, targets: Array, scores: Array) -> float:
 
 def _top_k_recall(k: int, targets: Array, scores: Array) -> Array:
     """Return the share of each class's clips that have it among their k best."""
-    return _class_means(targets, _ranks(targets, scores) < k, scores.shape[1])
+    return class_means(targets, _ranks(targets, scores) < k, scores.shape[1])
 
 
 # ---- areas under curves, for several labels a clip
@@ -207,7 +215,7 @@ def _lwlrap(targets: Array, scores: Array) -> float:
 
 
 def _class_lwlraps(targets: Array, scores: Array) -> Array:
-    return _class_means(*_lwlrap_terms(targets, scores), scores.shape[1])
+    return class_means(*_lwlrap_terms(targets, scores), scores.shape[1])
 
 
 def binarize(threshold: float, targets: Array, scores: Array) -> tuple[Array, Array]:
@@ -273,7 +281,7 @@ def _log_loss(targets: Array, scores: Array) -> float:
 def _class_log_losses(targets: Array, scores: Array) -> Array:
     losses = _losses(targets, scores)
     if targets.ndim == 1:
-        return _class_means(targets, losses, scores.shape[1])
+        return class_means(targets, losses, scores.shape[1])
     known = is_known(targets)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(known, losses, 0).sum(axis=0) / known.sum(axis=0))
@@ -325,6 +333,19 @@ def _f1_metric(kind: str, threshold: float, name: str) -> Metric:
         score, title = partial(_f1_weighted, threshold), "F1 (classes weighted by their clips)"
     return Metric(
         name, title, targets, score, per_class, needs_probabilities=True, needs_classes=True
+    )
+
+
+def _credit_metric(
+    name: str, title: str, check: Callable[[Sequence[str]], None], higher: bool = True
+) -> Metric:
+    """Return one of :data:`CREDITS`."""
+    score, per_class = partial(mean_credit, name), partial(credit_per_class, name)
+    return Metric(
+        *(name, title, _SINGLE, score, per_class),
+        higher_is_better=higher,
+        needs_classes=True,
+        check_classes=check,
     )
 
 
@@ -385,11 +406,14 @@ METRICS = {
             higher_is_better=False,
         ),
         *(_f1_metric(kind, 0.5, kind) for kind in F1),
+        _credit_metric("key-score", "weighted key score (MIREX)", check_keys),
+        _credit_metric("chroma-accuracy", "chroma accuracy", check_numbers),
+        _credit_metric("class-mae", "mean absolute error of the class", check_numbers, False),
     )
 }
 """All metrics whose name holds no parameter."""
 
-NOT_SHARES = ("log-loss", "mae", "r2", "r2-weighted", "d-prime")
+NOT_SHARES = ("log-loss", "mae", "class-mae", "r2", "r2-weighted", "d-prime")
 """Metrics that are not from 0 to 1."""
 
 

@@ -180,7 +180,13 @@ def check_metrics(card: TaskCard, clips: Manifest) -> None:
     """Raise a DataError if clips have no labels, or labels that the task's metrics do not fit."""
     check_classes(clips)
     for name in (card.metric, *card.also):
-        targets = metrics.get_metric(name).targets
+        metric = metrics.get_metric(name)
+        targets = metric.targets
+        if metric.check_classes is not None:
+            try:
+                metric.check_classes(clips.class_names)
+            except DataError as error:
+                raise DataError(f"{card.name}: metric {name!r}: {error}") from error
         if clips.target not in targets:
             clips.targets()  # raises if there are no labels at all
             raise DataError(

@@ -53,7 +53,7 @@ def read_table(
         If the file is missing, empty or not UTF-8, has another separator, lacks a column, or has a
         row of another length; names the file, the line and what was expected.
     """
-    lines = list(io.StringIO(_read_text(path), newline=""))[skip:]
+    lines = list(io.StringIO(read_text(path), newline=""))[skip:]
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=skipinitialspace, strict=True)
     names: list[str] = [] if header else list(columns)
     rows: list[dict[str, str]] = []
@@ -150,7 +150,8 @@ def to_manifest(
     return replace(manifest, absent=absent or ())
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return a text file's content, UTF-8; a DataError names file and line where it is not."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:

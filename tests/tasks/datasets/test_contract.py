@@ -75,15 +75,15 @@ def test_card_names_metrics_that_fit_it(name):
         assert sum(n for side, n in card.counts.items() if side != "clips") == card.counts["clips"]
 
 
-def one_of_each_dataset():
-    """Return all tasks; a dataset's further ones are slow: ESC-10 and ESC-40 are ESC-50's clips."""
-    first = {cards.load_task_card(name).dataset: name for name in reversed(TASKS)}
+def one_of_each_module():
+    """Return all tasks; a module's further ones are slow: ESC-10 and ESC-40 are ESC-50's clips."""
+    first = {cards.load_task_card(name).module: name for name in reversed(TASKS)}
     kept = {*first.values(), *(name for name in TASKS if name in first)}
     slow = [pytest.mark.slow]
     return [name if name in kept else pytest.param(name, marks=slow) for name in TASKS]
 
 
-@pytest.mark.parametrize("name", one_of_each_dataset())
+@pytest.mark.parametrize("name", one_of_each_module())
 def test_extraction_and_evaluation_beat_chance(standins, tmp_path, small_grid, name):
     own = standins(name)
     # GTZAN's list is in its cards, so all of it is there; a fifth of it will do
