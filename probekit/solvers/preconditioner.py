@@ -6,6 +6,7 @@ computed once the steps taken since the last one cost as much as it does.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -124,23 +125,43 @@ class BlockPreconditioner:
             if size
         ]
 
-        latest: list[tuple[Tensor, list[tuple[Tensor, Tensor]]]] = []
+        latest: list[_ActiveBlocks] = []
 
         def precondition(residual: Tensor, active: Tensor) -> Tensor:
-            if not latest or latest[0][0] is not active:  # groups have left
-                latest[:] = [(active, _select_active(stacks, active))]
-            result = inverse_diagonal[active] * residual
-            for rows, inverses in latest[0][1]:
-                size = inverses.shape[-1]
-                leading = residual[rows, :, None, :size].to(inverses.dtype)
-                result[rows, :, :size] = (leading @ inverses)[:, :, 0].to(result.dtype)
-            if softmax:
-                mask = present[active][:, :, None].to(result.dtype)
-                result *= mask
-                result -= result.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True) * mask
-            return result
+            if not latest or latest[0].active is not active:  # groups have left
+                mask = present[active][:, :, None].to(row_weight.dtype) if softmax else None
+                diagonal = inverse_diagonal[active]
+                latest[:] = [_ActiveBlocks(active, diagonal, _select_active(stacks, active), mask)]
+            return latest[0].apply(residual)
 
         return precondition
+
+
+@dataclass(frozen=True)
+class _ActiveBlocks:
+    """The inverse of some of the groups: the diagonal, blocks by position, and classes present."""
+
+    active: Tensor
+    inverse_diagonal: Tensor
+    blocks: list[tuple[Tensor, Tensor]]
+    present: Tensor | None  # of a softmax
+
+    def apply(self, residual: Tensor) -> Tensor:
+        """Return the inverse times residuals of shape (groups, classes, directions)."""
+        result = self.inverse_diagonal * residual
+        for positions, inverses in self.blocks:
+            size = inverses.shape[-1]
+            if len(positions) == len(residual):  # in order: no copy
+                leading = residual[:, :, None, :size].to(inverses.dtype)
+                result[:, :, :size] = (leading @ inverses)[:, :, 0]
+            else:
+                leading = residual[positions, :, None, :size].to(inverses.dtype)
+                result[positions, :, :size] = (leading @ inverses)[:, :, 0].to(result.dtype)
+        if self.present is not None:
+            result *= self.present
+            mean = result.sum(dim=1, keepdim=True) / self.present.sum(dim=1, keepdim=True)
+            result -= mean * self.present
+        return result
 
 
 def _invert(hessians: Tensor) -> Tensor:
