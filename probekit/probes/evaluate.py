@@ -17,6 +17,7 @@ from probekit.parallel.dask import connect
 from probekit.parallel.pool import parallel_map
 from probekit.probes import layer_choice, pretrained_head, registry, zero_shot
 from probekit.probes.base import Probe
+from probekit.probes.evaluation_protocols import EvaluationProtocol, get_evaluation_protocol
 from probekit.probes.features import Features, expand_layers, find_features
 from probekit.probes.few_shot import few_shot
 from probekit.probes.presets import apply_preset
@@ -56,6 +57,7 @@ def evaluate(
     again: bool = False,
     progress: Progress | None = None,
     shots: Sequence[int] = (),
+    protocol: str = "",
 ) -> list[Result]:
     """Probe embeddings: score how much each of them knows about a task.
 
@@ -119,6 +121,11 @@ def evaluate(
     shots : sequence of int >= 1
         Numbers of labeled training clips of each class; each is a run, instead of fractions. The
         probe is linear, with one C (1, or that of ``grid``): no label is left to select it.
+    protocol : str
+        Rules of another tool, ``hear``, ``mteb``, ``mteb-draws``, ``xares``, ``xares-knn`` or
+        ``evar``, or one departure from the task's own; see
+        :mod:`probekit.probes.evaluation_protocols`. They include the probe. Results are in a store
+        of their own, ``<reports>/protocols/<protocol>``.
 
     Returns
     -------
@@ -169,7 +176,7 @@ def evaluate(
         device = str(resources.resolve_device(device))
     cache_root, reports_root = layout.cache_root(cache), store.reports_root(reports)
     request = _Request(probe, preset, tuple(fractions), seeds, solver, device, tuple(grid), repeats)
-    request = replace(request, shots=tuple(shots))
+    request = replace(request, shots=tuple(shots), rules=_find_rules(request, shots, protocol))
     names = [extractors] if isinstance(extractors, str) else extractors
     runs = [
         run
@@ -198,8 +205,9 @@ def evaluate(
             run_progress = partial(progress, run.label) if progress else None
             _compute(reports_root, 1 if client else jobs, run_progress, client, run)
     computed = {run.card.name for run in todo}
+    root = store.protocol_root(reports_root, protocol) if protocol else reports_root
     for run in {run.card.name: run for run in runs if run.card.name not in computed}.values():
-        staleness.note_clip_table(reports_root, run.card.name, run.features.all_clips.digest())
+        staleness.note_clip_table(root, run.card.name, run.features.all_clips.digest())
     return [store.load(path) for path in paths]
 
 
@@ -228,6 +236,28 @@ def _compute(
     store.save(run.path(reports), result, arrays)
 
 
+def _find_rules(
+    request: "_Request", shots: Sequence[int], protocol: str
+) -> EvaluationProtocol | None:
+    """Return the rules of another protocol, which set what other options would set."""
+    if not protocol:
+        return None
+    rules = get_evaluation_protocol(protocol)
+    options = {
+        "--probe": request.probe != "linear",
+        "--preset": bool(request.preset),
+        "--fraction": request.fractions != (1.0,),
+        "--shots": bool(shots),
+        "--seeds": request.seeds != 1,
+        "--solver": request.solver != "probekit",
+        "--grid": bool(request.grid),
+        "--repeats": request.repeats != 1,
+    }
+    if used := [option for option, is_set in options.items() if is_set]:
+        raise ProbekitError(f"--protocol {protocol} sets this itself; leave out {', '.join(used)}")
+    return rules
+
+
 @dataclass(frozen=True)
 class _Request:
     """Options that apply to all tasks and embeddings."""
@@ -241,6 +271,7 @@ class _Request:
     grid: tuple[float, ...]
     repeats: int
     shots: tuple[int, ...] = ()
+    rules: EvaluationProtocol | None = None
 
     def runs(
         self, cache: Path, task: str, selectors: Sequence[str], root: str | Path | None
@@ -262,6 +293,9 @@ class _Request:
             if isinstance(probe, Head):
                 features = pretrained_head.restrict_stream(features)
             check_metrics(card, features.clips)
+            if self.rules:
+                runs.append(self.run_by_rules(card, features, self.rules))
+                continue
             if isinstance(probe, ZeroShot):  # every template, too; no label is used
                 pairs = [zero_shot.prepare(each, features) for each in alternatives(probe)]
                 runs += [ProbeRun(card, fitting, each, ()) for each, fitting in pairs]
@@ -288,6 +322,18 @@ class _Request:
             for fraction in self.fractions
             for seed in range(self.seeds if probe.seeded or check_fraction(fraction) < 1 else 1)
         ]
+
+    def run_by_rules(
+        self, card: TaskCard, features: Features, rules: EvaluationProtocol
+    ) -> ProbeRun:
+        """Return the run of one embedding by another protocol; an error if that is not possible."""
+        if features.layer:
+            raise ProbekitError(
+                f"-e {features.label}: --protocol {rules.name} selects no layer; use layer=all"
+            )
+        run = ProbeRun(card, features, rules.make_probe(), rules.steps, rules=rules)
+        run.splits(features.clips.targets())
+        return run
 
     def few_shot_runs(
         self, card: TaskCard, features: Features, probe: Probe, steps: tuple[str, ...]

@@ -314,7 +314,9 @@ class ProbeRun:
         """Raise if a fold cannot be scored, before anything is fitted."""
         names, known = self.features.clips.class_names, metrics.is_known(targets)
         if targets.ndim == 2 and not known.any(axis=0).all():
-            unknown = [name for name, some in zip(names, known.any(axis=0), strict=True) if not some]
+            unknown = [
+                name for name, some in zip(names, known.any(axis=0), strict=True) if not some
+            ]
             raise DataError(
                 f"{self.card.name}: labels that are unknown for all {len(targets):,} clips with an "
                 f"embedding: {summarize_ids(unknown)}"

@@ -238,6 +238,8 @@ def run_label(result: Result) -> str:
         words.append(result["probe"])
     if result["preset"]:
         words.append(result["preset"])
+    if "evaluation" in result:
+        words.append(f"{result['evaluation']['protocol']} protocol")
     if shots := result.get("shots", 0):
         words.append(f"{shots} labels a class")
     elif result["fraction"] < 1:

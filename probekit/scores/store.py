@@ -26,6 +26,7 @@ from probekit.utils import atomic
 from probekit.utils.text import dataset_name, slug
 
 FORMAT = 2
+PROTOCOLS_FOLDER = "protocols"  # one store a protocol, so that scores of several never mix
 POOLING_PROBES = ("attention", "prototypes")  # learn how to pool frames
 _RANDOM_PROBES = (
     "mlp",
@@ -75,6 +76,15 @@ class Fold(TypedDict):
     iterations: int
 
 
+class Evaluation(TypedDict):
+    """Another protocol than the task's own, by which a run was scored."""
+
+    protocol: str  # name, as after --protocol
+    title: str
+    source: str  # tool and version; empty for a departure from the task's own protocol
+    leaks: list[str]  # what test clips influence
+
+
 class Result(TypedDict):
     """The stored result of one run; every key is always present."""
 
@@ -115,11 +125,17 @@ class Result(TypedDict):
     created: str
     published: list[dict[str, Any]]
     history: list[dict[str, Any]]  # scores of every epoch, of what is trained epoch by epoch
+    evaluation: NotRequired[Evaluation]  # only where the protocol is not the task's own
 
 
 def reports_root(reports: str | Path | None = None) -> Path:
     """Return the reports folder: the argument, else ``PROBEKIT_REPORTS``, else ``reports/out``."""
     return Path(reports or os.environ.get("PROBEKIT_REPORTS") or "reports/out")
+
+
+def protocol_root(reports: str | Path | None, protocol: str) -> Path:
+    """Return the store of the results of another protocol: a reports folder inside the folder."""
+    return reports_root(reports) / PROTOCOLS_FOLDER / protocol
 
 
 def run_id(facts: dict[str, Any]) -> str:
@@ -261,6 +277,7 @@ def group_key(result: Result) -> tuple[Any, ...]:
         result["preset"],
         result["fraction"],
         result["manifest"],
+        *([result["evaluation"]["protocol"]] if "evaluation" in result else []),
     )
 
 

@@ -35,7 +35,10 @@ class Verification:
 def verify(reports: str | Path | None = None) -> list[Verification]:
     """Recompute every score and interval of a store from the predictions; damaged ones, too."""
     outcomes = []
-    for path in sorted(store.reports_root(reports).glob("results/*/*.json")):
+    root = store.reports_root(reports)
+    paths = sorted(root.glob("results/*/*.json"))
+    paths += sorted(root.glob(f"{store.PROTOCOLS_FOLDER}/*/results/*/*.json"))
+    for path in paths:
         task = embedding = ""
         try:
             result = store.load(path)

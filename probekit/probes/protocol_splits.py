@@ -1,0 +1,242 @@
+"""Divisions of clips as other tools make them, for :mod:`probekit.probes.evaluation_protocols`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from probekit.cards import Protocol
+from probekit.data.manifest import Manifest
+from probekit.errors import DataError
+from probekit.tasks.splits import Rows, Split, make_splits
+from probekit.tasks.subsample import draw_shots
+
+SHOTS = 8
+"""Labeled clips a class that MTEB draws."""
+
+_ATTEMPTS = 100  # of EVAR, to draw validation clips of all classes
+_EMPTY: Rows = np.array([], np.int64)
+
+
+@dataclass(frozen=True)
+class SeededSplit(Split):
+    """A split whose probe has a seed of its own.
+
+    Attributes
+    ----------
+    seed : int
+        Of weights and batches.
+    """
+
+    seed: int = 42
+
+
+def task_splits(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+    """Return the splits or folds of the task itself."""
+    return make_splits(protocol, clips, all_clips)
+
+
+def ungroup(protocol: Protocol) -> Protocol:
+    """Return a protocol whose made folds or split are of single clips: groups are ignored."""
+    return protocol.model_copy(update={"grouped": False})
+
+
+def shuffle_clips(protocol: Protocol, clips: Manifest) -> Protocol:
+    """Return the task's protocol with as many test clips, but drawn among all, without groups.
+
+    Raises
+    ------
+    DataError
+        If the task's own folds or split are drawn like this.
+    """
+    if protocol.kind in ("made-folds", "made-split"):
+        if not protocol.grouped:
+            raise DataError("the task's own folds or split are random clips already")
+        return ungroup(protocol)
+    update = {"grouped": False, "seed": 0}
+    if protocol.kind == "folds":
+        count = len(set(clips.column("fold")) - {""})
+        return protocol.model_copy(update={**update, "kind": "made-folds", "folds": count})
+    share = float((clips.column("split") == "test").mean())
+    return protocol.model_copy(update={**update, "kind": "made-split", "test_share": share})
+
+
+def select_on_test(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+    """Return the task's splits with the test clips as validation clips, too."""
+    return [
+        replace(split, train=_training_rows(protocol, split), valid=split.test)
+        for split in make_splits(protocol, clips, all_clips)
+    ]
+
+
+def without_validation(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+    """Return the task's splits with all clips that the scored probe is fitted on as training."""
+    return [
+        replace(split, train=_training_rows(protocol, split), valid=_EMPTY)
+        for split in make_splits(protocol, clips, all_clips)
+    ]
+
+
+def few_labels(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+    """Return the task's splits with eight training clips of each class."""
+    targets = clips.targets()
+    drawn = []
+    for split in make_splits(protocol, clips, all_clips):
+        _check_shots(clips, split)
+        drawn.append(draw_shots(split, SHOTS, targets, clips, 0))
+    return drawn
+
+
+def shots_of_shuffled_folds(
+    protocol: Protocol, clips: Manifest, all_clips: Manifest
+) -> list[Split]:
+    """Return MTEB's five folds over all clips, shuffled, with eight training clips of each class.
+
+    As ``_evaluate_subset_cross_validation``: ``KFold(5, shuffle=True, random_state=42)``. Clips are
+    in the manifest's order, which is not that of MTEB's copy of the dataset.
+    """
+    from sklearn.model_selection import KFold
+
+    if len(clips) < 5:
+        raise DataError(f"{clips.name}: five folds need at least 5 clips, got {len(clips)}")
+    order: list[int] | None = None
+    folds: list[Split] = []
+    for train, test in KFold(5, shuffle=True, random_state=42).split(np.zeros(len(clips))):
+        split = Split(str(len(folds) + 1), train, _EMPTY, test)
+        _check_shots(clips, split)
+        drawn, order = _undersample(clips, train, order)
+        folds.append(replace(split, train=drawn))
+    return folds
+
+
+def draws_of_shots(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+    """Return MTEB's ten draws of eight training clips of each class, all scored on the test clips.
+
+    As ``_evaluate_subset``, for tasks with one test split.
+    """
+    splits = make_splits(protocol, clips, all_clips)
+    if len(splits) > 1:
+        raise DataError(
+            f"{clips.name}: ten draws need one official test split, but the task has "
+            f"{len(splits)} folds; use --protocol mteb"
+        )
+    [split] = splits
+    _check_shots(clips, split)
+    order: list[int] | None = None
+    draws = []
+    for k in range(10):
+        drawn, order = _undersample(clips, split.train, order)
+        draws.append(Split(str(k + 1), drawn, _EMPTY, split.test))
+    return draws
+
+
+def next_fold_validates(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+    """Return HEAR's folds: each next one has the validation clips, the others train."""
+    splits = make_splits(protocol, clips, all_clips)
+    if len(splits) == 1:
+        _require_validation("hear", clips, splits)
+        return list(splits)
+    if len(splits) < 3:
+        raise DataError(
+            f"{clips.name}: hear needs three folds or more (to train, validate and test), got "
+            f"{len(splits)}"
+        )
+    folds: list[Split] = []
+    for split, following in zip(splits, [*splits[1:], splits[0]], strict=True):
+        valid = following.test
+        folds.append(replace(split, train=np.setdiff1d(split.train, valid), valid=valid))
+    return folds
+
+
+def test_fold_validates(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+    """Return X-ARES's splits: of folds, the test clips are the validation clips, too."""
+    splits = make_splits(protocol, clips, all_clips)
+    if len(splits) == 1:
+        _require_validation("xares", clips, splits)
+        return list(splits)
+    return [replace(split, valid=split.test) for split in splits]
+
+
+def random_tenth_validates(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+    """Return EVAR's splits, three times: without validation clips, a random tenth of training ones.
+
+    All classes must be in it: it is drawn up to a hundred times, as by ``train_test_sure_split``.
+    """
+    splits = make_splits(protocol, clips, all_clips)
+    repeated: list[Split] = []
+    for seed in (42, 43, 44):
+        rng = np.random.RandomState(seed)
+        for split in splits:
+            train, valid = split.train, split.valid
+            if not len(valid):
+                train, valid = _draw_tenth(clips, split, rng)
+            name = split.name if len(splits) > 1 else "test"
+            repeated.append(SeededSplit(f"{seed}.{name}", train, valid, split.test, seed))
+    return repeated
+
+
+def _training_rows(protocol: Protocol, split: Split) -> Rows:
+    return np.sort(split.fit_rows(protocol))
+
+
+def _require_validation(name: str, clips: Manifest, splits: Sequence[Split]) -> None:
+    if not all(len(split.valid) for split in splits):
+        raise DataError(
+            f"{clips.name}: {name} chooses on official validation clips or on folds, and the task "
+            "has neither"
+        )
+
+
+def _check_shots(clips: Manifest, split: Split) -> None:
+    """Raise if a class has fewer training clips than MTEB draws."""
+    targets, names = clips.targets(), clips.class_names
+    counts = np.bincount(targets[split.train], minlength=len(names))
+    present = np.bincount(targets, minlength=len(names)) > 0
+    few = [k for k in np.flatnonzero(present) if counts[k] < SHOTS]
+    if few:
+        raise DataError(
+            f"{clips.name}: the protocol draws {SHOTS} labeled clips of each class, but class "
+            f"{names[few[0]]!r} has only {counts[few[0]]} training clips (split {split.name!r}); "
+            "use another --protocol"
+        )
+
+
+def _undersample(clips: Manifest, train: Rows, order: list[int] | None) -> tuple[Rows, list[int]]:
+    """Return the rows of eight clips a class, and the order of places to draw from next.
+
+    As ``_undersample_data``: the generator starts anew each time, the order stays shuffled.
+    """
+    order = list(range(len(train))) if order is None else [k for k in order if k < len(train)]
+    np.random.RandomState(42).shuffle(order)
+    targets, drawn = clips.targets(), []
+    counts: Counter[int] = Counter()
+    for place in order:
+        label = int(targets[train[place]])
+        if counts[label] < SHOTS:
+            counts[label] += 1
+            drawn.append(train[place])
+    return np.array(drawn, np.int64), order
+
+
+def _draw_tenth(clips: Manifest, split: Split, rng: np.random.RandomState) -> tuple[Rows, Rows]:
+    """Return training rows without a random tenth in which all their classes are, and this."""
+    targets = clips.targets()
+
+    def classes(rows: Rows) -> int:
+        of_rows = targets[rows]
+        if of_rows.ndim == 2:
+            return int((of_rows > 0).any(axis=0).sum())
+        return len(np.unique(of_rows))
+
+    count = -(-len(split.train) // 10)
+    for _ in range(_ATTEMPTS):
+        order = rng.permutation(split.train)
+        valid = order[:count]
+        if classes(valid) == classes(split.train):
+            return np.sort(order[count:]), np.sort(valid)
+    raise DataError(
+        f"{clips.name}: evar needs validation clips of all {classes(split.train)} classes, and "
+        f"none of {_ATTEMPTS} random tenths of the {len(split.train):,} training clips (split "
+        f"{split.name!r}) has them; use another --protocol"
+    )
