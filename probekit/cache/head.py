@@ -15,6 +15,7 @@ from probekit.errors import CacheError
 from probekit.utils import atomic
 
 HEAD_FILE = "head.h5"
+_ATTENTION = ("attention_weight", "attention_bias")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class SavedHead:
     pooling : str
         How the network pools frame probabilities into a clip's; ``none`` for a stream of kind
         ``clip``.
+    attention : tuple of numpy.ndarray, optional
+        For the pooling ``attention``: weight and bias of the layer, on the same stream, whose
+        softmax over time weighs the frames. None in files of earlier versions.
     """
 
     classes: tuple[str, ...]
@@ -41,6 +45,12 @@ class SavedHead:
     bias: Array
     stream: str
     pooling: str
+    attention: tuple[Array, Array] | None = None
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays of a file, by name."""
+        arrays = {"weight": self.weight, "bias": self.bias}
+        return arrays | dict(zip(_ATTENTION, self.attention or (), strict=False))
 
 
 def save_head(folder: Path, head: SavedHead) -> None:
@@ -52,7 +62,8 @@ def save_head(folder: Path, head: SavedHead) -> None:
     def write(temp: Path) -> None:
         with h5py.File(temp, "w") as file:
             file["classes"] = [name.encode() for name in head.classes]
-            file["weight"], file["bias"] = head.weight, head.bias
+            for name, array in head.arrays().items():
+                file[name] = array
             file.attrs["stream"], file.attrs["pooling"] = head.stream, head.pooling
 
     atomic.atomic_write(path, write)
@@ -88,12 +99,14 @@ def _read(path: Path, name: str) -> SavedHead | None:
             if name not in file:
                 return None
             group = file[name]
+            attention = [np.asarray(group[name][:]) for name in _ATTENTION if name in group]
             return SavedHead(
                 classes=tuple(name.decode() for name in group["classes"][:]),
                 weight=np.asarray(group["weight"][:]),
                 bias=np.asarray(group["bias"][:]),
                 stream=str(group.attrs["stream"]),
                 pooling=str(group.attrs["pooling"]),
+                attention=(attention[0], attention[1]) if len(attention) == 2 else None,
             )
     except (OSError, KeyError, RuntimeError) as error:
         raise CacheError(f"{path}: damaged ({error}). Delete it and extract again") from error

@@ -58,9 +58,11 @@ def check_undamaged(
 def find_damaged_head(folder: Path) -> str | None:
     """Return what is wrong with the ``head.h5`` of ``<extractor>-<fingerprint>``, if anything."""
     try:
-        load_head(folder)
+        head = load_head(folder)
     except CacheError as error:
         return str(error).removeprefix(f"{folder / HEAD_FILE}: ")
+    if head is not None and head.pooling == "attention" and head.attention is None:
+        return "has no weights of the attention, since an earlier version wrote it"
     return None
 
 

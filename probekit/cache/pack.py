@@ -221,8 +221,8 @@ def _head_arrays(embeddings: Embeddings) -> Iterator[_OutputArray]:
     head = embeddings.head
     if head is not None:
         yield _in_memory("head/classes", part.encode_texts(list(head.classes)))
-        yield _in_memory("head/weight", head.weight)
-        yield _in_memory("head/bias", head.bias)
+        for name, array in head.arrays().items():
+            yield _in_memory(f"head/{name}", array)
 
 
 def _in_memory(name: str, values: Array) -> _OutputArray:

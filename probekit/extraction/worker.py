@@ -116,7 +116,13 @@ def _save_head(extractor: Extractor, folder: Path) -> None:
     head = extractor.head()
     if head is not None:
         weight, bias = head.weight.cpu().numpy(), head.bias.cpu().numpy()
-        save_head(folder, SavedHead(head.classes, weight, bias, head.stream, head.pooling))
+        attention = head.attention and (
+            head.attention[0].cpu().numpy(),
+            head.attention[1].cpu().numpy(),
+        )
+        save_head(
+            folder, SavedHead(head.classes, weight, bias, head.stream, head.pooling, attention)
+        )
 
 
 # ---- embedding

@@ -36,7 +36,11 @@ class Head:
         The stream that the layer reads.
     pooling : {"none", "mean", "max", "lin", "exp", "attention"}
         How a clip's probabilities come from those of frames: ``none`` for a stream of one
-        vector a clip, ``lin`` is Σp² / Σp, ``exp`` is Σp exp(p) / Σ exp(p).
+        vector a clip, ``lin`` is Σp² / Σp, ``exp`` is Σp exp(p) / Σ exp(p), ``attention`` is Σpa
+        with a = softmax over time.
+    attention : tuple of Tensor, optional
+        For ``attention``: weight and bias of the linear layer, on the same stream, whose softmax
+        weighs the frames for each class.
     """
 
     classes: tuple[str, ...]
@@ -44,6 +48,7 @@ class Head:
     bias: Tensor
     stream: str
     pooling: str = "none"
+    attention: tuple[Tensor, Tensor] | None = None
 
 
 def run_batched(

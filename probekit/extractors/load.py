@@ -350,8 +350,8 @@ def optimize_for_inference(extractor: "Extractor", precision: "torch.dtype") -> 
     Kernels of convolutions are laid out channels last, as oneDNN and cuDNN compute: otherwise maps
     are reordered around every layer. For bf16 and fp16, weights of convolutions and linear layers
     are rounded once; autocast would round them again for every batch, to the same numbers. The rest
-    of the network (batch norm, recurrent layers) and the layer of its own classifier, whose weights
-    the cache keeps, stay float32.
+    of the network (batch norm, recurrent layers) and the layers of its own classifier, whose
+    weights the cache keeps, stay float32.
     """
     import torch
     from torch import nn
@@ -360,11 +360,12 @@ def optimize_for_inference(extractor: "Extractor", precision: "torch.dtype") -> 
     if extractor.network is None:
         return
     head = extractor.head()
-    head_data = head.weight.data_ptr() if head is not None else 0
+    layers = [] if head is None else [head.weight, *(head.attention or ())]
+    head_data = {layer.data_ptr() for layer in layers}
     for module in extractor.network.modules():
         if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
             continue
-        if module.weight.data_ptr() == head_data:
+        if module.weight.data_ptr() in head_data:
             continue
         if isinstance(module, nn.Conv2d):
             weight = module.weight.data.contiguous(memory_format=torch.channels_last)

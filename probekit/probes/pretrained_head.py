@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from probekit._typing import Array
 from probekit.cache.embeddings import Embeddings
-from probekit.cache.head import SavedHead
+from probekit.cache.head import HEAD_FILE, SavedHead
 from probekit.errors import DataError
 from probekit.probes.base import FitContext, SelectedModel
 from probekit.probes.features import Features
@@ -54,9 +54,15 @@ def get_head(embeddings: Embeddings) -> SavedHead:
             f"{name}: no head in {embeddings.folder}: the network has none (probekit extractors "
             f"show {name}), or the embeddings were imported"
         )
-    if head.pooling not in ("none", *_POOLING):
+    if head.pooling not in ("none", "attention", *_POOLING):
         raise DataError(
             f"{name}: its head pools frames by {head.pooling}, which needs the network itself"
+        )
+    if head.pooling == "attention" and head.attention is None:
+        raise DataError(
+            f"{embeddings.folder.parent / HEAD_FILE}: has no weights of the attention, since an "
+            f"earlier version wrote it: probekit cache repair "
+            f"{name}@{embeddings.layout.fingerprint[:8]} {embeddings.layout.dataset} writes it again"
         )
     return head
 
@@ -99,10 +105,19 @@ def head_scores(
     weight, bias = head.weight[rows].astype(np.float64), head.bias[rows].astype(np.float64)
     if head.pooling == "none":
         return np.asarray(vectors @ weight.T + bias)
-    pool = _POOLING[head.pooling]
-    return np.stack(
-        [pool(expit(embeddings.frames(i, head.stream) @ weight.T + bias)) for i in clip_ids]
-    )
+    attention = None
+    if head.attention is not None:
+        attention = tuple(array[rows].astype(np.float64) for array in head.attention)
+
+    def score(clip_id: str) -> Array:
+        frames = embeddings.frames(clip_id, head.stream)
+        probabilities = expit(frames @ weight.T + bias)
+        if attention is not None:
+            weights = softmax(frames @ attention[0].T + attention[1], axis=0)
+            return np.asarray((probabilities * weights).sum(axis=0))
+        return _POOLING[head.pooling](probabilities)
+
+    return np.stack([score(clip_id) for clip_id in clip_ids])
 
 
 @dataclass(frozen=True)

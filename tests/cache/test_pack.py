@@ -71,11 +71,15 @@ def test_a_part_of_failures_is_packed_too(tmp_path, put, toy):
 
 def test_the_head_is_packed(tmp_path, songs):
     head = head_module.SavedHead(
-        ("ä", "b"), np.ones((2, 4), "f4"), np.zeros(2, "f4"), "vec", "none"
-    )
+        ("ä", "b"), np.ones((2, 4), "f4"), np.zeros(2, "f4"), "vec", "attention",
+        (np.full((2, 4), 3, "f4"), np.arange(2, dtype="f4")),
+    )  # fmt: skip
     head_module.save_head(songs.folder.parent, head)
     path = pack.pack_embeddings(embeddings.Embeddings(songs.folder), tmp_path / "p.h5")
-    assert head_module.read_packed_head(path).classes == ("ä", "b")
+    packed = head_module.read_packed_head(path)
+    assert packed.classes == ("ä", "b")
+    for ours, expected in zip(packed.attention, head.attention, strict=True):
+        np.testing.assert_array_equal(ours, expected)
     assert head_module.read_packed_head(pack.pack_embeddings(songs, tmp_path / "q.h5")) is not None
 
 

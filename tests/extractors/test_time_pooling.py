@@ -87,6 +87,11 @@ def test_any_network_with_frames(text, pooling):
     layer = student.frame_classifier()
     hidden = layer.inputs(embedding) if layer.inputs else embedding
     torch.testing.assert_close(hidden @ layer.weight.T + layer.bias, frames)
+    assert (layer.attention is None) == (pooling != "attention")
+    if layer.attention is not None:
+        weight, bias = layer.attention
+        expected = pool_logits(frames, pooling, hidden @ weight.T + bias)
+        torch.testing.assert_close(logits, expected)
 
 
 def test_stored_spectra_are_those_of_waveforms():

@@ -184,7 +184,14 @@ def test_head_gives_the_classes_at_each_step(extractor, sounds):
     assert head.classes == labels.load_labels(extractor.card.classes_file)
     assert (head.classes[0], head.classes[-1]) == ("Speech", "Field recording")
     extractor.network.b8.bias[:3] = torch.tensor([1.0, -2.0, 3.0])  # random ones are 0
+    weight, bias = head.attention
     for found in extractor(sounds()[:2]):
-        expected, _ = extractor.network.segments(found["b5"][None])
+        expected, weights = extractor.network.segments(found["b5"][None])
         ours = (found["b7"] @ head.weight.T + head.bias).sigmoid()
         torch.testing.assert_close(ours, expected[0], rtol=1e-4, atol=1e-6)
+        attention = (found["b7"] @ weight.T + bias).softmax(0)
+        torch.testing.assert_close(attention, weights[0], rtol=1e-3, atol=1e-5)
+        assert attention.std(0).max() > 0.1  # it is no plain average
+        clip = (ours * attention).sum(0)
+        decoded = extractor.network.decode(found["b5"][None])[0]
+        torch.testing.assert_close(clip, decoded, rtol=1e-4, atol=1e-6)

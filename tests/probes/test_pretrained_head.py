@@ -4,7 +4,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from probekit.cache import head, import_export
+from probekit.cache import head, import_export, integrity
 from probekit.data import readers
 from probekit.errors import DataError
 from probekit.probes import pretrained_head
@@ -39,8 +39,8 @@ def made(tmp_path):
     return tmp_path, found, x, weight, bias
 
 
-def keep(found, weight, bias, pooling="none", stream="embedding"):
-    kept = head.SavedHead(CLASSES, weight, bias, stream, pooling)
+def keep(found, weight, bias, pooling="none", stream="embedding", attention=None):
+    kept = head.SavedHead(CLASSES, weight, bias, stream, pooling, attention)
     head.save_head(found.folder.parent, kept)
 
 
@@ -88,9 +88,33 @@ def test_without_a_head_it_says_so(made):
 
 def test_a_head_that_needs_the_network_is_refused(made):
     place, found, _, weight, bias = made
-    keep(found, weight, bias, pooling="attention")
-    with pytest.raises(DataError, match="pools frames by attention"):
+    keep(found, weight, bias, pooling="transformer")
+    with pytest.raises(DataError, match="pools frames by transformer"):
         run(place)
+
+
+def test_attention_weighs_frames_for_each_class(made, monkeypatch):
+    _, found, _, weight, bias = made
+    rng = np.random.default_rng(3)
+    attention = rng.standard_normal((4, 5)), rng.standard_normal(4)
+    keep(found, weight, bias, pooling="attention", attention=attention)
+    frames = rng.standard_normal((7, 5)).astype(np.float32)
+    monkeypatch.setattr(type(found), "frames", lambda self, clip_id, stream: frames)
+    names = ("moo", "bark")
+    scores = pretrained_head.head_scores(found, ["c0"], names, found.vectors(["c0"]))
+    for name, score in zip(names, scores[0], strict=True):
+        k = CLASSES.index(name)
+        weights = np.exp(frames @ attention[0][k] + attention[1][k])
+        expected = np.average(expit(frames @ weight[k] + bias[k]), weights=weights)
+        assert score == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_head_of_an_earlier_version_is_repaired(made):
+    place, found, _, weight, bias = made
+    keep(found, weight, bias, pooling="attention")
+    with pytest.raises(DataError, match=r"no weights of the attention.*cache repair net@.* farm"):
+        run(place)
+    assert "no weights of the attention" in integrity.find_damaged_head(found.folder.parent)
 
 
 def test_classes_that_the_head_does_not_know_are_named(made):

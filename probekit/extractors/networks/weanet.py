@@ -126,11 +126,15 @@ class WEANet(WholeClipExtractor):
         return {name: outputs[name] for name in self.stream_names}
 
     def head(self) -> Head:
-        """Return B8 before its sigmoid: the 527 AudioSet classes at each step."""
-        last = self.network.b8
-        assert last.bias is not None
-        names = self.source_classes()
-        return Head(names, last.weight.detach().flatten(1), last.bias.detach(), "b7", "attention")
+        """Return B8 before its sigmoid, the 527 AudioSet classes at each step, and the attention."""
+        (weight, bias), attention = map(_linear, (self.network.b8, self.network.attention))
+        return Head(self.source_classes(), weight, bias, "b7", "attention", attention)
+
+
+def _linear(layer: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Return weight, shape (outputs, inputs), and bias of a convolution of kernel 1 x 1."""
+    assert layer.bias is not None
+    return layer.weight.detach().flatten(1), layer.bias.detach()
 
 
 build = WEANet

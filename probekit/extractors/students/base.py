@@ -52,11 +52,14 @@ class FrameLayer:
     inputs : callable or None
         From embeddings, shape (clips, time, dim), to what the layer reads, shape
         (clips, time, hidden); None if it reads the embedding.
+    attention : tuple of Tensor, optional
+        Weight and bias of the layer of the attention, which reads the same, if that pools.
     """
 
     weight: Tensor
     bias: Tensor
     inputs: Callable[[Tensor], Tensor] | None = None
+    attention: tuple[Tensor, Tensor] | None = None
 
 
 class Student(nn.Module):
@@ -234,7 +237,9 @@ class Student(nn.Module):
     def frame_classifier(self) -> "FrameLayer | None":
         """Return the linear layer that makes logits of frames; None if there is none."""
         if isinstance(self.head, FrameClassifier):
-            return FrameLayer(self.head.dense.weight, self.head.dense.bias)
+            dense, attention = self.head.dense, self.head.attention
+            weights = None if attention is None else (attention.weight, attention.bias)
+            return FrameLayer(dense.weight, dense.bias, attention=weights)
         return None
 
     def classify_frames(self, pooling: str) -> None:

@@ -143,7 +143,9 @@ class TALNetStudent(EventNetwork):
 
     def frame_classifier(self) -> FrameLayer:
         """Return the layer of the classes, which reads the embedding."""
-        return FrameLayer(self.network.fc_prob.weight, self.network.fc_prob.bias)
+        last, attention = self.network.fc_prob, self.attention
+        weights = None if attention is None else (attention.weight, attention.bias)
+        return FrameLayer(last.weight, last.bias, attention=weights)
 
 
 class WEANetStudent(EventNetwork):
@@ -182,9 +184,15 @@ class WEANetStudent(EventNetwork):
 
     def frame_classifier(self) -> FrameLayer:
         """Return B8, which reads the output of B7."""
-        last = self.network.b8
-        assert last.bias is not None
-        return FrameLayer(last.weight.flatten(1), last.bias, self.network.hidden)
+        last, attention = self.network.b8, self.network.attention
+        assert last.bias is not None and attention.bias is not None
+        weights = (attention.weight.flatten(1), attention.bias)
+        return FrameLayer(
+            last.weight.flatten(1),
+            last.bias,
+            self.network.hidden,
+            weights if self.pooling == "attention" else None,
+        )
 
     def official_weights(self) -> tuple[str, dict[str, Any], tuple[str, ...]] | None:
         """Return weanet.pth, if size and pooling are those of the extractor."""

@@ -118,7 +118,8 @@ class _StudentOutputs(Extractor):
             stream = "hidden" if layer.inputs else "embedding"
             pooling = HEAD_POOLINGS[self.facts.pooling]
             weight, bias = layer.weight.detach(), layer.bias.detach()
-            return Head(self.facts.classes, weight, bias, stream, pooling)
+            weights = layer.attention and (layer.attention[0].detach(), layer.attention[1].detach())
+            return Head(self.facts.classes, weight, bias, stream, pooling, weights)
         classifier = self.network.classifier()
         if classifier is None or self.facts.target == "regression":
             return None
