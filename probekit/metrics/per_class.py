@@ -125,10 +125,13 @@ def unseen_classes_note(names: Iterable[str]) -> str:
     return f"never in training: {join_names(sorted(names), _NAMES_SHOWN)}"
 
 
-def untested_class_notes(clips: Manifest, targets: Array, test_rows: Sequence[Array]) -> list[str]:
+def untested_class_notes(
+    clips: Manifest, targets: Array, test_rows: Sequence[Array], subset: str = "test"
+) -> list[str]:
     """Return a note on the tags that no test clip has, in all folds or in some, or no note.
 
-    They cannot be scored there, so a macro score is the mean over the others.
+    They cannot be scored there, so a macro score is the mean over the others. ``subset`` is the
+    word for the clips that are scored.
     """
     if clips.target != "multi":
         return []
@@ -136,8 +139,8 @@ def untested_class_notes(clips: Manifest, targets: Array, test_rows: Sequence[Ar
     present = (counts > 0).sum(axis=0)
     notes = []
     for reach, untested in (
-        ("in test", present == 0),
-        ("in test in some folds", (present > 0) & (present < len(counts))),
+        (f"in {subset}", present == 0),
+        (f"in {subset} in some folds", (present > 0) & (present < len(counts))),
     ):
         names = [clips.class_names[k] for k in np.flatnonzero(untested)]
         if names:

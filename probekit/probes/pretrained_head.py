@@ -61,8 +61,8 @@ def get_head(embeddings: Embeddings) -> SavedHead:
     if head.pooling == "attention" and head.attention is None:
         raise DataError(
             f"{embeddings.folder.parent / HEAD_FILE}: has no weights of the attention, since an "
-            f"earlier version wrote it: probekit cache repair "
-            f"{name}@{embeddings.layout.fingerprint[:8]} {embeddings.layout.dataset} writes it again"
+            f"earlier version wrote it: probekit cache repair {name}@"
+            f"{embeddings.layout.fingerprint[:8]} {embeddings.layout.dataset} writes it again"
         )
     return head
 

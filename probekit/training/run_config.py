@@ -340,7 +340,7 @@ class RunConfig:
         notes += leakage.shared_clip_notes(self.task.clips, self.splits)
         if self.folds:
             notes.append(f"fold {', '.join(split.name for split in self.splits)} only")
-        notes += self.completeness_notes()
+        notes += self.completeness_notes() + self.unscored_class_notes()
         if any(not history.best_epoch for history in histories):
             notes.append("no epoch was good enough to be kept: the last one is scored")
         return list(dict.fromkeys(notes))
@@ -370,6 +370,20 @@ class RunConfig:
         unseen = self.untrained_classes()
         if unseen:
             notes.append(per_class.unseen_classes_note(unseen))
+        return notes
+
+    def unscored_class_notes(self) -> list[str]:
+        """Return notes about tags that no validation clip has, and those that no test clip has.
+
+        Means over classes leave them out.
+        """
+        task, notes = self.task, []
+        for subset, rows in (
+            ("validation", [split.valid for split in self.splits if len(split.valid)]),
+            ("test", [split.test for split in self.splits]),
+        ):
+            if rows:
+                notes += per_class.untested_class_notes(task.clips, task.targets, rows, subset)
         return notes
 
     def untrained_classes(self) -> list[str]:

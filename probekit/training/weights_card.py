@@ -48,9 +48,11 @@ def describe_training(
     best = history.epochs[history.best_epoch - 1] if history.best_epoch else {}
     title = TITLES.get(network, network)
     sampler = "one clip of each class in turn" if recipe.sampler == "rounds" else "each clip once"
+    scored = int((np.nansum(targets, axis=0) > 0).sum())
+    classes = "" if scored == targets.shape[1] else f" ({scored:,} of {targets.shape[1]:,} classes)"
     note = (
         f"our training of {title}, mAP {values['mAP']:.3f} on {len(split.test):,} clips of "
-        f"{task.card.name}, trained on {len(split.train):,} (recipe {recipe.name}, seed "
+        f"{task.card.name}{classes}, trained on {len(split.train):,} (recipe {recipe.name}, seed "
         f"{config.seed})"
     )
     own = [*config.training_notes, *config.persistent_notes([history])]
@@ -69,6 +71,7 @@ def describe_training(
             "scored": len(split.test),
         },
         "class_counts": [int(count) for count in counts],
+        "unscored": config.unscored_class_notes(),
         "sampler": sampler,
         "recipe": recipe.facts(),
         "seed": config.seed,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from sklearn.metrics import average_precision_score
 from torch.nn import functional
 
 import probekit
@@ -16,6 +17,7 @@ from probekit.cache.embeddings import list_embeddings
 from probekit.errors import ProbekitError
 from probekit.extractors.students import zoo
 from probekit.scores import store
+from probekit.scores.predictions import load_predictions
 from probekit.targets.target_file import Targets, read_targets, write_targets
 from probekit.tasks.standin.sounds import synthesize
 from probekit.tasks.task_clips import resolve_clips
@@ -247,6 +249,35 @@ def test_tasks_and_clips_that_do_not_fit(table, folders, tmp_path):
     empty.write_text("\n".join(rows) + "\n")
     with pytest.raises(ProbekitError, match="label"):
         train(str(empty), "talnet:width=2", **SMALL, **folders)
+
+
+def test_classes_without_positives_are_named_and_left_out(table, folders):
+    """Of two classes in validation and two in test, both means have the two."""
+    rows = table.read_text().splitlines()
+    for k in (*range(9, 18),):  # no rain in validation, no bell in test
+        label = ("bell", "kick")[k % 2] if k < 12 else ("rain", "kick")[k % 2]
+        rows[k + 1] = f"c{k},{k}.wav,{label},{'valid' if k < 12 else 'test'}"
+    path = table.with_name("gaps.csv")
+    path.write_text("\n".join(rows) + "\n")
+    lines = []
+    options = {**SMALL, **folders, "warn": lines.append}
+    [result] = train(str(path), "talnet:width=2", **options)
+    notes = [
+        "never in validation, and not scored there: 1 of 3 tags (rain)",
+        "never in test, and not scored there: 1 of 3 tags (bell)",
+    ]
+    for note in notes:
+        assert note in result["provenance"]
+        assert [line for line in lines if line.endswith(note)]
+    [card] = (folders["reports"] / "students").glob("*/training.json")
+    facts = json.loads(card.read_text())
+    assert facts["unscored"] == notes and "gaps (2 of 3 classes), trained" in facts["note"]
+    path = next((folders["reports"] / "results").rglob("*.json"))
+    stored = load_predictions(path, result)
+    truth, scores = stored.targets, stored.scores
+    by_class = [average_precision_score(truth[:, k], scores[:, k]) for k in (1, 2)]
+    assert not truth[:, 0].any() and result["score"] == pytest.approx(np.mean(by_class))
+    assert result["history"][0]["valid_score"] is not None
 
 
 def test_checkpoint_of_another_recipe(table, folders):

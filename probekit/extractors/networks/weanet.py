@@ -126,7 +126,7 @@ class WEANet(WholeClipExtractor):
         return {name: outputs[name] for name in self.stream_names}
 
     def head(self) -> Head:
-        """Return B8 before its sigmoid, the 527 AudioSet classes at each step, and the attention."""
+        """Return B8 before its sigmoid, 527 AudioSet classes at each step, and the attention."""
         (weight, bias), attention = map(_linear, (self.network.b8, self.network.attention))
         return Head(self.source_classes(), weight, bias, "b7", "attention", attention)
 
