@@ -25,7 +25,7 @@ from probekit.parallel import resources
 from probekit.probes import transforms
 from probekit.probes.base import FitContext, SelectedModel, Settings
 from probekit.probes.mlp_segments import Segments
-from probekit.probes.model_selection import AddFits, Fit, Pair, choose_all
+from probekit.probes.model_selection import Curve, Fit, Pair, choose_all
 from probekit.solvers.partial_labels import tag_loss
 from probekit.utils.suggest import unknown_name_error
 
@@ -233,7 +233,7 @@ class PoolingSearch:
         context: FitContext,
         grid: Sequence[Settings],
         pairs: Sequence[Pair],
-        add: AddFits,
+        curve: Curve,
     ) -> list[list[Fit]]:
         """Fit every grid point on every pair."""
         with resources.single_threaded():

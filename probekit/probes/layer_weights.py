@@ -23,7 +23,7 @@ from probekit.metrics.metrics import is_known
 from probekit.parallel import resources
 from probekit.probes import linear, transforms
 from probekit.probes.base import FitContext, SelectedModel, Settings
-from probekit.probes.model_selection import AddFits, Fit, Pair, choose_all
+from probekit.probes.model_selection import Curve, Fit, Pair, choose_all
 from probekit.solvers.problem import Problem, Solution, make_problem
 from probekit.solvers.scaler import Scaler, fit_scaler
 
@@ -155,19 +155,18 @@ class WeightSearch:
         context: FitContext,
         grid: Sequence[Settings],
         pairs: Sequence[Pair],
-        add: AddFits,
+        curve: Curve,
     ) -> list[list[Fit]]:
         """Fit every C on every pair, up to where the path ends."""
         values = [settings["C"] for settings in grid]
-        may_end = linear.enough_held_out(pairs) and not self.full
         paths = [_Path(context, rows, self.layers) for rows, _ in pairs]
         fits: list[list[Fit]] = [[] for _ in pairs]
         with resources.single_threaded():
             for c in values:
                 for path, fitted in zip(paths, fits, strict=True):
                     fitted.append(path.fit(c))
-                curve = add([fitted[-1] for fitted in fits])
-                if may_end and linear.path_ends(curve, values, context.metric.higher_is_better):
+                curve.add([fitted[-1] for fitted in fits])
+                if not self.full and linear.path_ends(curve, values):
                     break
         return fits
 

@@ -16,8 +16,8 @@ from probekit._typing import Array
 from probekit.errors import DataError
 from probekit.metrics.metrics import is_known
 from probekit.probes import transforms
-from probekit.probes.base import FitContext, SelectedModel, Settings, best_index
-from probekit.probes.model_selection import AddFits, Fit, Pair, choose_all
+from probekit.probes.base import FitContext, SelectedModel, Settings
+from probekit.probes.model_selection import Curve, Fit, Pair, choose_all
 from probekit.solvers import partial_labels, ridge
 from probekit.solvers.problem import Problem, Solution, make_problem
 from probekit.solvers.scaler import Scaler, fit_scaler
@@ -169,17 +169,16 @@ class PathSearch:
         context: FitContext,
         grid: Sequence[Settings],
         pairs: Sequence[Pair],
-        add: AddFits,
+        curve: Curve,
     ) -> list[list[Fit]]:
         """Fit every C on every pair, up to where the path ends."""
-        higher, values = context.metric.higher_is_better, [settings["C"] for settings in grid]
+        values = [settings["C"] for settings in grid]
 
         def go_on(probes: list[FittedLinear]) -> bool:
-            curve = add([_as_fit(probe) for probe in probes])
-            return not path_ends(curve, values, higher)
+            curve.add([_as_fit(probe) for probe in probes])
+            return not path_ends(curve, values)
 
-        may_end = enough_held_out(pairs) and not self.full
-        return self._fit(context, [rows for rows, _ in pairs], grid, go_on if may_end else None)
+        return self._fit(context, [rows for rows, _ in pairs], grid, None if self.full else go_on)
 
     def refit(
         self, context: FitContext, path: Sequence[Settings], rows: Array, fits: Sequence[Fit]
@@ -210,41 +209,41 @@ class PathSearch:
         return [[_as_fit(probe) for probe in path] for path in paths]
 
 
-def enough_held_out(pairs: Sequence[Pair]) -> bool:
-    """Tell whether enough clips are held out for a path of C to end early."""
-    return sum(len(rows) for _, rows in pairs) >= _FEW_HELD_OUT
-
-
-def path_ends(curve: Sequence[float], values: Sequence[float], higher: bool) -> bool:
+def path_ends(curve: Curve, values: Sequence[float]) -> bool:
     """Tell whether the path of C may end, since larger values will not be selected.
 
-    It may from C = 10 on, when the best value lies three decades back and scores have not risen
-    since, or four decades back. On 250 selections with stored curves of the whole grid (GTZAN,
-    UrbanSound8K, Free Spoken Digits, synthesized sounds) it changed the selected C in none where
-    200 clips or more were held out. A grid of the user's own is always fitted whole.
+    It may from C = 10 on, with at least 200 clips held out, where one of these is true:
+
+    - The best C lies at least two decades back, scores fell in the last two, and the last is
+      behind the best beyond chance (:meth:`.model_selection.Curve.is_behind`).
+    - The best C lies three decades back and scores have not risen since.
+    - The best C lies four decades back.
+
+    Of N selections with stored curves of the whole grid this changed the selected C in none. A
+    grid of the user's own is always fitted whole.
 
     Parameters
     ----------
-    curve : sequence of float
+    curve : Curve
         Scores on held-out clips, for the first values of C.
     values : sequence of float > 0
         All values of C, ascending.
-    higher : bool
-        Whether higher scores are better.
 
     Returns
     -------
     bool
         Whether to end.
     """
-    if not curve or values[len(curve) - 1] < _FIRST_END:
+    c, means = values[len(curve) - 1], curve.means
+    if not means or c < _FIRST_END or curve.clips < _FEW_HELD_OUT:
         return False
-    best = best_index(list(curve), higher)
-    c = values[len(curve) - 1]
-    later = np.asarray(curve[best:])
-    risen = np.diff(later if higher else -later) > 0
+    best = curve.best
+    later = np.asarray(means[best:])
+    changes = np.diff(later if curve.context.metric.higher_is_better else -later)
     back = np.log10(c / values[best]) + 1e-9
-    return bool(back >= 4 or (back >= 3 and not risen[-3:].any()))
+    if back >= 4 or (back >= 3 and not (changes[-3:] > 0).any()):
+        return True
+    return bool(back >= 2 and (changes[-2:] < 0).all() and curve.is_behind())
 
 
 def _as_fit(probe: FittedLinear) -> Fit:

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
+from scipy.special import stdtrit  # scipy.stats takes long to import
 
 from probekit._typing import Array
 from probekit.errors import DataError
@@ -20,6 +22,9 @@ from probekit.solvers.partial_labels import group_columns
 from probekit.tasks.splits import Split, inner_cv
 
 Pair = tuple[Array, Array]  # rows to fit on, rows to score
+
+_DIVISIONS = 5  # differences between scores that a test needs
+_PARTS = 10  # of the clips held out, where there are fewer divisions
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,6 @@ class Fit:
     gap: float = float("nan")
 
 
-AddFits = Callable[[Sequence[Fit]], list[float]]
-"""Scores the fits to all pairs at the next point of the grid; returns the curve so far."""
-
-
 class Search(Protocol):
     """How a probe is fitted at the points of a grid."""
 
@@ -66,11 +67,11 @@ class Search(Protocol):
         context: FitContext,
         grid: Sequence[Settings],
         pairs: Sequence[Pair],
-        add: AddFits,
+        curve: "Curve",
     ) -> list[list[Fit]]:
         """Return for each pair one fit per grid point, to its first rows.
 
-        A search that may end before the last point calls ``add`` after each.
+        A search that may end before the last point adds its fits to ``curve`` after each.
         """
         ...
 
@@ -114,7 +115,7 @@ class GridSearch:
         context: FitContext,
         grid: Sequence[Settings],
         pairs: Sequence[Pair],
-        add: AddFits,
+        curve: "Curve",
     ) -> list[list[Fit]]:
         """Fit every grid point on every pair."""
         fits = []
@@ -280,8 +281,8 @@ def _choose(
             plural = "s" if len(pairs) > 1 else ""
             selected_on = f"{len(pairs)} division{plural} of the training clips"
         stage = f", choosing {search.choice} on {selected_on}"
-        scored = _Curve(context, pairs)
-        paths = search.fit_grid(context, grid, pairs, scored.add)
+        scored = Curve(context, pairs)
+        paths = search.fit_grid(context, grid, pairs, scored)
         for k in range(len(scored), len(paths[0])):
             scored.add([path[k] for path in paths])
         curve = scored.means
@@ -312,27 +313,44 @@ def _choose(
     )
 
 
-class _Curve:
-    """Scores of a grid on held-out clips, point by point."""
+class Curve:
+    """Scores of a grid on held-out clips, point by point.
+
+    Parameters
+    ----------
+    context : FitContext
+        Data and protocol.
+    pairs : sequence of (rows to fit on, rows to score)
+        The divisions of the training clips, or the training and the validation clips.
+    """
 
     def __init__(self, context: FitContext, pairs: Sequence[Pair]) -> None:
         self.context, self.rows = context, [rows for _, rows in pairs]
         in_memory = isinstance(context.features, np.ndarray)
         self.features = [context.features[rows] for rows in self.rows] if in_memory else []
         self.scores: list[list[float]] = []
+        self._outputs: dict[int, list[Array]] = {}  # scores of clips, of the best and last points
 
     def __len__(self) -> int:
+        """Return the number of points so far."""
         return len(self.scores)
 
-    def add(self, fits: Sequence[Fit]) -> list[float]:
-        """Score a fit to each pair; return the means so far."""
+    @property
+    def clips(self) -> int:
+        """Number of clips held out, over all divisions."""
+        return sum(map(len, self.rows))
+
+    def add(self, fits: Sequence[Fit]) -> None:
+        """Score a fit to each pair at the next point."""
         with resources.single_threaded():
-            scores = []
+            outputs = []
             for k, (fit, rows) in enumerate(zip(fits, self.rows, strict=True)):
                 features = self.features[k] if self.features else self.context.features[rows]
-                scores.append(score_probe(self.context, fit.probe, features, rows))
-            self.scores.append(scores)
-        return self.means
+                outputs.append(prepare_probe_scores(self.context, fit.probe, features, rows))
+            self.scores.append([self._score(k, output) for k, output in enumerate(outputs)])
+        if len(self.rows) < _DIVISIONS:
+            best = self._outputs.get(self.best) if self.means else None
+            self._outputs = {len(self) - 1: outputs} | ({self.best: best} if best else {})
 
     @property
     def means(self) -> list[float]:
@@ -341,9 +359,66 @@ class _Curve:
         defined = scores[:, ~np.isnan(scores).any(axis=0)]
         return [float(value) for value in defined.mean(axis=1)] if defined.size else []
 
+    @property
+    def best(self) -> int:
+        """The first point with the best mean."""
+        return best_index(self.means, self.context.metric.higher_is_better)
+
+    def is_behind(self) -> bool:
+        """Tell whether the last point is worse than the best one, beyond chance.
+
+        By a paired t test of one side at 1 %, over the divisions; with fewer than five, over the
+        jackknife's pseudo-values of ten parts of the clips held out.
+        """
+        best, last = self.best, len(self) - 1
+        if best == last:
+            return False
+        if len(self.rows) >= _DIVISIONS:
+            scores = np.array([self.scores[best], self.scores[last]])
+        else:
+            scores = np.array([self._pseudo_values(self._outputs[k]) for k in (best, last)])
+        first, second = scores[:, ~np.isnan(scores).any(axis=0)]
+        differences = first - second if self.context.metric.higher_is_better else second - first
+        if len(differences) < _DIVISIONS:
+            return False
+        error = differences.std(ddof=1) / len(differences) ** 0.5
+        return bool(differences.mean() > stdtrit(len(differences) - 1, 0.99) * error)
+
+    def _score(self, division: int, output: Array, left: slice | None = None) -> float:
+        rows = self.rows[division]
+        if left is not None:
+            kept = np.ones(len(rows), bool)
+            kept[left] = False
+            rows, output = rows[kept], output[kept]
+        return self.context.metric.score(self.context.targets[rows], output)
+
+    def _pseudo_values(self, outputs: Sequence[Array]) -> list[float]:
+        """Return the jackknife's pseudo-values: one for each part of the clips held out."""
+        values = []
+        for k, output in enumerate(outputs):
+            score, edges = (
+                self._score(k, output),
+                np.linspace(0, len(output), _PARTS + 1).astype(int),
+            )
+            for start, stop in pairwise(edges.tolist()):
+                without = self._score(k, output, slice(start, stop))
+                values.append(_PARTS * score - (_PARTS - 1) * without)
+        return values
+
 
 def score_probe(context: FitContext, probe: FittedProbe, features: Array, rows: Array) -> float:
     """Return the metric of a probe on the clips of some rows; NaN if it is not defined on them.
+
+    Parameters are those of :func:`prepare_probe_scores`.
+    """
+    prepared = prepare_probe_scores(context, probe, features, rows)
+    return context.metric.score(context.targets[rows], prepared)
+
+
+def prepare_probe_scores(
+    context: FitContext, probe: FittedProbe, features: Array, rows: Array
+) -> Array:
+    """Return a probe's scores of the clips of some rows, as the metric takes them.
 
     ``features`` are theirs, as the probe needs them. A DataError names clips without scores.
     """
@@ -351,10 +426,9 @@ def score_probe(context: FitContext, probe: FittedProbe, features: Array, rows: 
     scores = probe.scores(features)
     check_scores(scores, target, context.probe, context.clips.column("clip_id")[rows])
     predicted = probe.predictions(features) if metric.needs_classes else None
-    prepared = metrics.prepare_scores(
+    return metrics.prepare_scores(
         metric, scores, target, probabilities=probe.probabilities, predicted=predicted
     )
-    return metric.score(context.targets[rows], prepared)
 
 
 def _at_edge(grid: list[Settings], chosen: Settings) -> bool:

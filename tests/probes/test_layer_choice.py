@@ -60,7 +60,6 @@ def test_the_best_layer_on_held_out_clips_wins_and_of_equal_ones_the_first(make_
 
 def test_a_path_that_ends_leaves_its_last_values_open(make_job, monkeypatch):
     monkeypatch.setattr(linear, "path_ends", lambda curve, *_: len(curve) == 2)
-    monkeypatch.setattr(linear, "_FEW_HELD_OUT", 1)
     job, _ = layers_job(make_job, protocol="split")
     probe = LayerChoice(linear.Linear(grid=(0.1, 1.0, 10.0)), (1, 2, 3), (3, 4, 3))
     [model] = probe.choose_all(job)

@@ -1,5 +1,8 @@
 """The linear probe against scikit-learn converged tightly, a closed form, and its edge cases."""
 
+from dataclasses import dataclass
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.special import log_expit, logsumexp
@@ -274,8 +277,45 @@ def test_numbers_are_fitted_by_the_closed_form(dim):
     ],
 )
 def test_a_path_ends_decades_after_the_best(curve, ends):
-    assert linear.path_ends(curve, linear.GRID, True) is ends
-    assert linear.path_ends([-value for value in curve], linear.GRID, False) is ends
+    assert linear.path_ends(curve_of(curve), linear.GRID) is ends
+    assert linear.path_ends(curve_of([-v for v in curve], higher=False), linear.GRID) is ends
+
+
+def curve_of(means, behind=False, clips=200, higher=True):
+    """A curve of some means, with or without a last point behind the best beyond chance."""
+    best = int(np.argmax(means if higher else np.negative(means))) if len(means) else 0
+    metric = SimpleNamespace(higher_is_better=higher)
+    return FakeCurve(list(means), best, clips, SimpleNamespace(metric=metric), behind)
+
+
+@dataclass
+class FakeCurve:
+    means: list
+    best: int
+    clips: int
+    context: SimpleNamespace
+    behind: bool
+
+    def __len__(self):
+        return len(self.means)
+
+    def is_behind(self):
+        return self.behind
+
+
+@pytest.mark.parametrize(
+    "means, behind, clips, ends",
+    [
+        ([0.1, 0.2, 0.3, 0.4, 0.9, 0.8, 0.7], True, 200, True),  # C = 10: two decades
+        ([0.1, 0.2, 0.3, 0.4, 0.9, 0.8, 0.7], False, 200, False),  # by chance
+        ([0.1, 0.2, 0.3, 0.4, 0.9, 0.8, 0.7], True, 199, False),  # few clips
+        ([0.1, 0.2, 0.3, 0.4, 0.9, 0.7, 0.8], True, 200, False),  # rising
+        ([0.1, 0.2, 0.3, 0.4, 0.8, 0.9, 0.7], True, 200, False),  # one decade
+        ([0.1, 0.2, 0.3, 0.9, 0.8, 0.7], True, 200, False),  # C = 1
+    ],
+)
+def test_a_path_ends_where_the_score_is_behind_beyond_chance(means, behind, clips, ends):
+    assert linear.path_ends(curve_of(means, behind, clips), linear.GRID) is ends
 
 
 def test_a_path_that_ended_selects_the_c_of_the_whole_grid(make_job):

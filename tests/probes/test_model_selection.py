@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 from probekit.errors import DataError
-from probekit.probes.model_selection import Fit, GridSearch, _at_edge, choose_all
+from probekit.probes.model_selection import Curve, Fit, GridSearch, _at_edge, choose_all
 from probekit.tasks import splits
 
 GRID = [{"level": 0.1}, {"level": 0.7}, {"level": 0.9}, {"level": 0.9000000000001}]
@@ -153,3 +154,86 @@ def test_what_cannot_be_fitted_names_the_split(job_of):
 def test_edges(values, chosen, expected):
     grid = [{"one": v, "two": "same"} for v in values]
     assert _at_edge(grid, {"one": chosen, "two": "same"}) is expected
+
+
+# ---- whether a point is behind the best
+
+
+class Table:
+    """A probe with given scores of all clips; the second feature names the clip."""
+
+    probabilities = True
+
+    def __init__(self, scores):
+        self.table = scores
+
+    def scores(self, features):
+        return self.table[features[:, 1].astype(int)]
+
+    def predictions(self, features):
+        return None
+
+
+def add_points(job, pairs, errors, seed=0):
+    """A curve of points, each wrong on a share of the clips, drawn anew for each clip and point."""
+    curve, rng = Curve(job, pairs), np.random.default_rng(seed)
+    for share in errors:
+        wrong = rng.random(len(job.targets)) < share
+        truth = np.where(wrong, (job.targets + 1) % 3, job.targets)
+        curve.add([Fit(Table(np.eye(3)[truth]))] * len(pairs))
+    return curve
+
+
+@pytest.fixture
+def divided(job_of):
+    job = job_of(clips=600)
+    parts = np.array_split(np.random.default_rng(1).permutation(600), 5)
+    return job, [(np.setdiff1d(np.arange(600), rows), rows) for rows in parts]
+
+
+def test_behind_is_a_paired_t_test_over_divisions(divided):
+    job, pairs = divided
+    agreed = []
+    for seed in range(40):
+        curve = add_points(job, pairs, (0.2, 0.28), seed)
+        first, second = np.array(curve.scores)[[curve.best, 1 - curve.best]]
+        p = ttest_rel(first, second, alternative="greater").pvalue if curve.best == 0 else 1.0
+        assert curve.is_behind() is bool(p < 0.01)
+        agreed.append(curve.is_behind())
+    assert 0 < sum(agreed) < 40
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_behind_is_rare_where_there_is_no_difference(divided, count):
+    """One division of 600 clips or five: about 1 % of one side, 200 simulations."""
+    job, pairs = divided
+    if count == 1:
+        pairs = [(np.arange(600), np.arange(600))]
+    behind = [add_points(job, pairs, (0.25, 0.25), seed).is_behind() for seed in range(200)]
+    assert sum(behind) <= 7  # binomial: P(more) is about 1e-3 at 1 %
+
+
+def test_behind_sees_a_real_difference_with_one_division(divided):
+    job, _ = divided
+    rows = np.arange(600)
+    behind = [add_points(job, [(rows, rows)], (0.2, 0.4), seed).is_behind() for seed in range(50)]
+    assert sum(behind) >= 48
+    assert not add_points(job, [(rows, rows)], (0.4, 0.2)).is_behind()  # the last is the best
+
+
+def test_pseudo_values_of_an_average_are_the_averages_of_the_parts(divided):
+    """Accuracy is a mean of clips, of which the jackknife's pseudo-values are the parts' means."""
+    job, _ = divided
+    rows = np.arange(600)
+    curve = add_points(job, [(rows, rows)], (0.3,))
+    right = curve._outputs[0][0].argmax(axis=1) == job.targets
+    np.testing.assert_allclose(
+        curve._pseudo_values(curve._outputs[0]), right.reshape(10, 60).mean(axis=1), rtol=1e-9
+    )
+
+
+def test_a_metric_defined_on_too_few_divisions_is_not_tested(divided):
+    job, pairs = divided
+    curve = add_points(job, pairs, (0.1, 0.9))
+    curve.scores = [[0.9, np.nan, 0.9, 0.8, 0.9], [0.1, np.nan, 0.1, 0.2, 0.1]]
+    assert not curve.is_behind()
