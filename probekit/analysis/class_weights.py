@@ -225,7 +225,13 @@ def fit_class_weights(
 ) -> tuple[ClassWeights, TrainingClips]:
     """Return class weights with what they were fitted to; see :func:`class_weights`."""
     weights, training = _fit(task, extractor, cache, root, c, space, probe, preset)
-    return weights, training()
+    clips = training()
+    if np.isnan(clips.targets).any():
+        raise DataError(
+            f"{task}: some labels are unknown, so labels cannot be permuted among clips; the tests "
+            "that need this are not available"
+        )
+    return weights, clips
 
 
 def _fit(

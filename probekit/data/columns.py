@@ -187,8 +187,8 @@ def _unknown_columns(path: Path, names: Sequence[str], columns: dict[str, str]) 
     word = "column" if len(names) == 1 else "columns"
     return DataError(
         f"{path}: unknown {word} {join_names(messages, 8)}. Known: {', '.join(NAMES)}, "
-        f"{TARGET_PREFIX}NAME, {TAG_PREFIX}NAME. Put {EXTRA_PREFIX!r} before the name of each column that is not to "
-        f"be used, such as '{EXTRA_PREFIX}{names[0]}'"
+        f"{TARGET_PREFIX}NAME, {TAG_PREFIX}NAME. Put {EXTRA_PREFIX!r} before the name of each "
+        f"column that is not to be used, such as '{EXTRA_PREFIX}{names[0]}'"
     )
 
 

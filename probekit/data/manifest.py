@@ -281,8 +281,9 @@ class Manifest:
                 flat["label"] = [json.dumps(list(row), ensure_ascii=False) for row in labels]
         elif self.target == "multi" and self.has_unknown_labels:
             cells = np.char.mod("%.0f", self.targets())
-            for name, column in zip(self.class_names, np.where(cells == "nan", "", cells).T):
-                flat[TAG_PREFIX + name] = column
+            cells = np.where(cells == "nan", "", cells)
+            for k, name in enumerate(self.class_names):
+                flat[TAG_PREFIX + name] = cells[:, k]
         elif self.target == "multi":
             flat["labels"] = [json.dumps(list(row), ensure_ascii=False) for row in labels]
         elif self.target == "regression":
@@ -364,7 +365,9 @@ def from_rows(
         class_names = sorted({label for row in table["labels"] for label in row})
     columns = list(COLUMNS)
     if UNKNOWN in table and target == "multi":
-        table[UNKNOWN] = [tuple(row) if isinstance(row, list | tuple) else () for row in table[UNKNOWN]]
+        table[UNKNOWN] = [
+            tuple(row) if isinstance(row, list | tuple) else () for row in table[UNKNOWN]
+        ]
         _check_unknown(origin, table, class_names or ())
         columns.append(UNKNOWN)
     return Manifest(

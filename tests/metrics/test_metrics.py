@@ -7,7 +7,8 @@ import pytest
 from sklearn import metrics as sk
 
 from probekit.errors import UnknownNameError
-from probekit.metrics import metrics
+from probekit.metrics import bootstrap, metrics
+from probekit.metrics.intervals import confidence_interval
 
 
 @pytest.fixture(autouse=True)
@@ -414,3 +415,55 @@ def test_only_the_predicted_class_counts_where_it_is_known():
 )
 def test_scores_that_cannot_be_ranked(target, rows, expected):
     assert metrics.undefined_clips(np.array(rows), target).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["pr-auc", "roc-auc", "f1-macro", "f1-samples", "f1-weighted", "lwlrap", "log-loss"]
+)
+def test_unknown_labels_count_nowhere(name):
+    """Scores of unknown cells change nothing, and resamples give what repeated clips give."""
+    rng = np.random.default_rng(0)
+    actual = (rng.random((80, 4)) < 0.4).astype(float)
+    scores = np.clip(0.6 * rng.random((80, 4)) + 0.4 * actual * rng.random((80, 4)), 0.01, 0.99)
+    unknown = rng.random((80, 4)) < 0.4
+    unknown[0] = True
+    targets = np.where(unknown, np.nan, actual)
+    metric = metrics.get_metric(name)
+    noise = np.where(unknown, rng.random((80, 4)), scores)
+    for compute in (metric.score, metric.per_class):
+        np.testing.assert_array_equal(compute(targets, scores), compute(targets, noise))
+    references = {
+        "pr-auc": sk.average_precision_score,
+        "roc-auc": sk.roc_auc_score,
+        "f1-macro": lambda t, s: sk.f1_score(t, s > 0.5),
+        "log-loss": sk.log_loss,
+    }
+    if name in references:
+        by_class = [
+            references[name](actual[known, k], scores[known, k])
+            for k, known in enumerate(~unknown.T)
+        ]
+        np.testing.assert_allclose(metric.per_class(targets, scores), by_class, atol=1e-12)
+        assert metric.score(targets, scores) == pytest.approx(np.mean(by_class), abs=1e-12)
+    rows = rng.integers(0, 80, 80)
+    counts = np.bincount(rows, minlength=80)[None].astype(np.int32)
+    resampled = bootstrap.make_resampled_metric(metric, targets, scores)(counts)
+    assert resampled[0] == pytest.approx(metric.score(targets[rows], scores[rows]), abs=1e-12)
+    groups, folds = np.full(80, ""), np.repeat([0, 1], 40)
+    interval = confidence_interval(metric, targets, scores, folds, groups)
+    assert interval == confidence_interval(metric, targets, noise, folds, groups)
+    assert interval.low < interval.high
+
+
+def test_samples_of_several_labels_are_those_that_are_known():
+    """By hand: of the first clip the second label is unknown, of the last one all are."""
+    targets = np.array([[1, np.nan, 0], [0, 1, 1], [np.nan] * 3])
+    scores = np.array([[0.6, 0.9, 0.7], [0.6, 0.2, 0.9], [0.9, 0.9, 0.9]])
+    # ranks: second of two; second label third of three (2 of 3 right), third label first
+    assert metrics.get_metric("lwlrap").score(targets, scores) == pytest.approx(
+        (1 / 2 + 2 / 3 + 1) / 3
+    )
+    # predicted above 0.5: {first, third} of {first}; {first, third} of {second, third}
+    assert metrics.get_metric("f1-samples").score(targets, scores) == pytest.approx(
+        (2 / 3 + 1 / 2) / 2
+    )

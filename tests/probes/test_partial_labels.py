@@ -12,14 +12,20 @@ from sklearn.preprocessing import StandardScaler
 
 import probekit
 from probekit._typing import Array
+from probekit.cache.import_export import import_arrays
+from probekit.cache.layout import cache_root
 from probekit.cards import Protocol
-from probekit.cli import main
-from probekit.data.manifest import from_rows
+from probekit.data.manifest import from_rows, read_manifest
+from probekit.data.readers import from_csv
 from probekit.errors import DataError
 from probekit.metrics.metrics import get_metric
-from probekit.probes import linear
+from probekit.probes import linear, mlp
 from probekit.probes.base import FitContext
+from probekit.probes.perceptron import Perceptron
 from probekit.probes.registry import get_probe
+from probekit.scores.predictions import load_predictions
+from probekit.scores.store import reports_root
+from probekit.scores.verification import verify
 from probekit.solvers.partial_labels import tag_loss
 from probekit.tasks.splits import Split
 
@@ -68,9 +74,12 @@ def _context(probe: str) -> FitContext:
     )
 
 
-@pytest.mark.parametrize("name", ["linear", "knn", "mlp", "sklearn.linear_model:LogisticRegression"])
-def test_unknown_labels_change_nothing(name: str) -> None:
-    """A probe is the same whatever stands in the unknown cells of training and validation."""
+@pytest.mark.parametrize(
+    "name", ["linear", "knn", "mlp", "sklearn.linear_model:LogisticRegression"]
+)
+def test_probes_learn_from_known_labels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = mlp.MLPRecipe(((32,),), (1e-2,), (1e-4,), epochs=20, steps=0, wait=0)
+    monkeypatch.setitem(mlp.RECIPES, "", recipe)
     context = _context(name)
     [model] = get_probe(name).choose_all(context)
     scores = model.probe.scores(context.features)
@@ -86,6 +95,27 @@ def test_unknown_labels_change_nothing(name: str) -> None:
     assert min(expected) > 0.75  # far above the share of positives, a half
 
 
+def test_outputs_without_a_target_have_no_loss() -> None:
+    """Whatever stands in the unknown cells, the weights are the same; without them, they differ."""
+    features, targets = _data()
+    known = ~np.isnan(targets)
+    weights = []
+    for filled, mask in ((0, known), (1, known), (0, None)):
+        network = Perceptron(
+            (5, 8, CLASSES),
+            "logistic",
+            rate=1e-2,
+            decay=0.0,
+            batch=32,
+            rng=np.random.RandomState(0),
+            dtype=np.dtype(np.float32),
+        )
+        network.train_epoch(features, np.where(known, targets == 1, filled), mask)
+        weights.append(np.concatenate([w.ravel() for w in network.parameters]))
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert np.abs(weights[0] - weights[2]).max() > 1e-3
+
+
 def test_neighbors_are_the_known_clips() -> None:
     context = _context("knn")
     [model] = get_probe("knn").choose_all(context)
@@ -98,7 +128,9 @@ def test_neighbors_are_the_known_clips() -> None:
         distance, rows = neighbors.kneighbors(scaled[110:], settings["neighbours"])
         weight = 1 / distance
         votes = (weight * context.targets[known[rows], k]).sum(1) / weight.sum(1)
-        np.testing.assert_allclose(model.probe.scores(context.features[110:])[:, k], votes, atol=1e-5)
+        np.testing.assert_allclose(
+            model.probe.scores(context.features[110:])[:, k], votes, atol=1e-5
+        )
 
 
 def test_a_label_of_one_value_has_a_constant_score() -> None:
@@ -108,7 +140,7 @@ def test_a_label_of_one_value_has_a_constant_score() -> None:
         [model] = get_probe(name).choose_all(context)
         assert (model.probe.scores(context.features)[:, 1] == constant).all()
     context.targets[:] = np.nan
-    with pytest.raises(DataError, match="not defined on the clips held out|no label is known"):
+    with pytest.raises(DataError, match=r"not defined on the clips held out|no label is known"):
         get_probe("knn").choose_all(context)
 
 
@@ -129,27 +161,67 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A table with a column a tag, and embeddings of its clips."""
     monkeypatch.chdir(tmp_path)
     features, targets = _data()
-    np.save("x.npy", features)
     cells = np.where(np.isnan(targets), "", np.char.mod("%.0f", targets))
     lines = [f"c{k},{k % 5},{','.join(row)}" for k, row in enumerate(cells)]
     Path("own.csv").write_text("clip_id,fold,tag:a,tag:b,tag:c\n" + "\n".join(lines) + "\n")
+    np.save("x.npy", features)
+    clips = from_csv(Path("own.csv"), need_path=False)
+    import_arrays("mine", clips, [Path("x.npy")], cache=cache_root(), dataset="own")
     return Path("own.csv")
 
 
-def test_own_table_is_scored_on_known_cells(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = "cache import mine --manifest own.csv --array x.npy --dataset own"
-    assert main(arguments.split()) == 0
-    capsys.readouterr()
-    assert main(["evaluate", "--task", "own.csv", "-e", "mine"]) == 0
-    assert "of the labels are unknown and do not count" in capsys.readouterr().out
-    [result] = probekit.evaluate("own.csv", "mine")
+def test_own_table_is_scored_on_known_cells(table: Path) -> None:
+    [result] = probekit.evaluate("own.csv", "mine", grid=[1.0])
     assert result["metric"] == "pr-auc" and 0.75 < result["interval"]["low"] < result["score"] < 1
-    assert main(["results", "verify"]) == 0
+    share = 100 * np.isnan(_data()[1]).mean()
+    assert f"{share:.3g} % of the labels are unknown and do not count" in result["provenance"]
+    [path] = (reports_root() / "results/own").glob("*.json")
+    predictions = load_predictions(path, result)
+    known = ~np.isnan(predictions.targets)
+    for k, entry in enumerate(result["per_class"].values()):
+        assert entry["clips"] == (predictions.targets[:, k] == 1).sum()
+        by_fold = [
+            average_precision_score(predictions.targets[rows, k], predictions.scores[rows, k])
+            for rows in (known[:, k] & (predictions.fold == fold) for fold in range(5))
+        ]
+        assert entry["score"] == pytest.approx(np.mean(by_fold), abs=1e-12)
+    assert not any(outcome.faults for outcome in verify())
 
 
-def test_column_of_unknown_labels_is_refused(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_label_that_is_unknown_everywhere_is_refused(table: Path) -> None:
     lines = table.read_text().splitlines()
     table.write_text("\n".join([lines[0], *(line.rpartition(",")[0] + "," for line in lines[1:])]))
-    assert main(["cards", "show", "own.csv"]) != 0
-    error = capsys.readouterr().err
-    assert "own.csv" in error and "'c'" in error and "unknown for all 150 clips" in error
+    with pytest.raises(
+        DataError, match=r"own\.csv: labels that are unknown for all 150 clips: 'c'"
+    ):
+        probekit.evaluate("own.csv", "mine")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        ("tag:a,tag:b", "1,yes", r"row 2, column 'tag:b': must be 1, 0, or empty .* got 'yes'"),
+        ("tag:a,label", "1,x", "columns 'label' and 'tag:a': only one of them may be used"),
+    ],
+)
+def test_bad_cells_are_named(tmp_path: Path, header: str, row: str, message: str) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(f"clip_id,{header}\nc0,{row}\n")
+    with pytest.raises(DataError, match=message):
+        from_csv(path, need_path=False)
+
+
+def test_unknown_labels_survive_the_files(tmp_path: Path) -> None:
+    rows = [
+        {"clip_id": "c0", "path": "a.wav", "labels": ("a",), "unknown": ("b",)},
+        {"clip_id": "c1", "path": "b.wav", "labels": ("b",)},
+    ]
+    clips = from_rows("t", rows, target="multi")
+    np.testing.assert_array_equal(clips.targets(), [[1, np.nan], [0, 1]])
+    assert clips.subset([1]).targets().dtype == np.int8  # all are known
+    for name in ("t.csv", "t.parquet"):
+        clips.write(tmp_path / name)
+    for again in (from_csv(tmp_path / "t.csv"), read_manifest(tmp_path / "t.parquet")):
+        assert again.digest() == clips.digest()
+    with pytest.raises(DataError, match="clip 'c1': 'b' is both a label and unknown"):
+        from_rows("t", [{**rows[0], "unknown": ()}, {**rows[1], "unknown": ("b",)}], target="multi")
