@@ -45,6 +45,7 @@ def _register() -> None:
     """Add all commands to the app."""
     from probekit.cli import (
         analyze,
+        audit,
         cache,
         cards,
         compare,
@@ -65,6 +66,7 @@ def _register() -> None:
     app.command("extract")(extract.extract)
     app.command("evaluate")(evaluate.evaluate)
     app.command("compare")(compare.compare)
+    app.command("audit")(audit.audit)
     app.add_typer(targets.app, name="targets")
     app.command("train")(train.train)
     app.command("distill")(distill.distill)

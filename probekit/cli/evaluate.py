@@ -56,6 +56,13 @@ def evaluate(
     repeats: Annotated[
         int, typer.Option(min=1, help="How often folds are made, where probekit makes them.")
     ] = 1,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            metavar="hear|mteb|mteb-draws|xares|xares-knn|evar",
+            help="Rules of another tool, its probe included; results are stored apart.",
+        ),
+    ] = "",
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -90,6 +97,8 @@ def evaluate(
       probekit evaluate --task my-clips.csv -e melstats --repeats 10 --grid 0.01,0.1,1
 
       probekit evaluate --task my-clips.csv -e melstats --probe "sklearn.svm:SVC:C=0.1|1|10"
+
+      probekit evaluate --task esc50 -e vggish --protocol mteb
     """
     from probekit.probes.evaluate import evaluate as evaluate_embeddings
     from probekit.scores.comparison import compare_with_mean
@@ -117,6 +126,7 @@ def evaluate(
             dask=dask,
             again=again,
             progress=tick,
+            protocol=protocol,
         )
     if json:
         output.print_json(results)
@@ -125,6 +135,14 @@ def evaluate(
         show([r for r in results if r["task"] == name])
         for comparison in compare_with_mean([r for r in results if r["task"] == name], reports):
             print_comparisons([comparison])
+    if protocol:
+        from probekit.scores.store import protocol_root
+
+        folder = protocol_root(reports, protocol)
+        output.say(
+            f"not the task's own protocol: stored apart; other commands read it with --reports "
+            f"{folder}"
+        )
 
 
 def _parse_numbers(option: str, text: str) -> list[float]:

@@ -144,10 +144,10 @@ PEERS = (
         source="HEAR (hear-eval-kit 8559649)",
         clips="the task's folds, of which the next one validates, or its split",
         standardization="none",
-        selection="one of 8 of 16 settings, on one validation fold, kept for all folds; the epoch on "
-        "each validation fold",
-        fit="an MLP of one or two layers of 1,024, dropout, batch normalization, at most 500 epochs "
-        "of Adam",
+        selection="one of 8 of 16 settings, on one validation fold, kept for all folds; the epoch "
+        "on each validation fold",
+        fit="an MLP of one or two layers of 1,024, dropout, batch normalization, at most 500 "
+        "epochs of Adam",
         divide=protocol_splits.next_fold_validates,
         make_probe=protocol_probes.hear_probe,
         adapt=_ungrouped,
@@ -157,8 +157,8 @@ PEERS = (
         name="mteb",
         title="MTEB, 5 shuffled folds",
         source="MTEB 2.26.24 (a905523)",
-        clips="5 folds of all clips, shuffled, official folds and groups ignored; 8 labeled clips of "
-        "each class",
+        clips="5 folds of all clips, shuffled, official folds and groups ignored; 8 labeled clips "
+        "of each class",
         standardization="none",
         selection="none, C = 1",
         fit="scikit-learn's logistic regression, at most 100 iterations",
@@ -209,9 +209,10 @@ PEERS = (
         source="EVAR 88ba772",
         clips="the task's folds or split, three times",
         standardization="mean and variance of training and validation clips",
-        selection="the epoch, on validation clips: those of the task, or a random tenth of training "
-        "clips, groups ignored",
-        fit="a linear layer, Adam at 3e-4, cross-entropy divided by the classes, at most 200 epochs",
+        selection="the epoch, on validation clips: those of the task, or a random tenth of "
+        "training clips, groups ignored",
+        fit="a linear layer, Adam at 3e-4, cross-entropy divided by the number of classes, at most "
+        "200 epochs",
         divide=protocol_splits.random_tenth_validates,
         make_probe=partial(_NETWORKS, "evar-linear", (protocol_probes.EVAR,)),
         adapt=_ungrouped,

@@ -1,4 +1,4 @@
-"""Probes of other tools, for :mod:`probekit.probes.evaluation_protocols`: our own code, their rules.
+"""Probes by the rules of other tools, for :mod:`probekit.probes.evaluation_protocols`.
 
 Networks are trained by torch as the tools do it. Nothing is refitted: the scored probe is the one
 whose epoch was best on the validation clips of its split.
@@ -15,6 +15,7 @@ import numpy as np
 
 from probekit._typing import Array
 from probekit.errors import DataError
+from probekit.metrics import metrics
 from probekit.parallel import resources
 from probekit.probes.base import FitContext, SelectedModel, Settings, best_index
 from probekit.probes.linear import Linear, PathSearch
@@ -194,6 +195,15 @@ class NetworkProbe:
         ]
 
 
+def _with_grid(
+    model: SelectedModel, grid: list[Settings], scores: list[float], index: int
+) -> SelectedModel:
+    """Return a model with the settings that were tried on the first split, and its own epoch."""
+    params = {**grid[index], **model.params}
+    curve = [*scores, model.selected_score]
+    return replace(model, params=params, grid=[*grid, params], curve=curve)
+
+
 def hear_probe() -> NetworkProbe:
     """Return HEAR's: eight of sixteen settings, drawn with a seed."""
     points = [dict(zip(_HEAR_GRID, p, strict=True)) for p in product(*_HEAR_GRID.values())]
@@ -227,6 +237,11 @@ def _train_network(context: FitContext, rules: TrainingRules, split: Split) -> S
         mean, scale = scaler.mean, scaler.scale
     classes = len(context.clips.class_names)
     multi = context.clips.target == "multi"
+    if not metrics.is_known(targets).all():
+        raise DataError(
+            f"{context.clips.name}: some labels are unknown, and the rules of {context.probe} are "
+            "for labels that are all known"
+        )
     x = torch.from_numpy(np.asarray((features[split.train] - mean) / scale, np.float32))
     y = torch.from_numpy(np.asarray(targets[split.train], np.float32 if multi else np.int64))
     with torch.random.fork_rng(devices=[]):

@@ -1,0 +1,517 @@
+"""Audit: embeddings under the task's own protocol, those of other tools, and departures from it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probekit._typing import Array
+from probekit.analysis.base import as_sentence, filename_stem
+from probekit.errors import DataError, ProbekitError
+from probekit.metrics import metrics
+from probekit.metrics.metrics import Metric
+from probekit.metrics.significance import LEVEL, DifferenceTest
+from probekit.probes.evaluate import evaluate
+from probekit.probes.evaluation_protocols import (
+    DEPARTURES,
+    OWN,
+    PROTOCOLS,
+    get_evaluation_protocol,
+)
+from probekit.scores import store
+from probekit.scores.comparison import Comparison, compare_all
+from probekit.scores.groups import RunGroup, group_runs, merge_provenance
+from probekit.scores.predictions import Predictions, load_predictions
+from probekit.scores.store import Result
+
+Progress = Callable[[str, int, int], None]
+_WEIGHTED_BY_CLASS = "balanced-accuracy"
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How much higher an embedding scores under a protocol than under the task's own.
+
+    Attributes
+    ----------
+    difference : float
+        On the test clips that both have.
+    low, high : float
+        95 % interval: over groups of test clips (clips without groups), for probes as they were
+        trained; NaN for metrics that are no mean over clips.
+    p : float
+        Two-sided; NaN like the interval.
+    clips : int
+        Test clips that both have.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    clips: int
+
+
+@dataclass(frozen=True)
+class ProtocolScores:
+    """Embeddings under one protocol.
+
+    Attributes
+    ----------
+    name, title, source, description : str
+        Of the protocol; ``task`` is the task's own.
+    leaks : tuple of str
+        What test clips influence, and what they share with training clips.
+    groups : tuple of RunGroup
+        A run for each embedding, in their order; empty if the task cannot have this protocol.
+    comparisons : tuple of Comparison
+        Each pair of embeddings; p-values are adjusted for all pairs (Holm).
+    shifts : tuple of Shift
+        Of each embedding; none for the task's own protocol.
+    problem : str
+        Why the task cannot have this protocol.
+    """
+
+    name: str
+    title: str
+    source: str
+    description: str
+    leaks: tuple[str, ...] = ()
+    groups: tuple[RunGroup, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    shifts: tuple[Shift, ...] = ()
+    problem: str = ""
+
+    @property
+    def ranks(self) -> list[int]:
+        """Rank of each embedding, from 1; of equal scores the smallest."""
+        sign = 1 if store.higher_is_better(self.groups[0].results[0]) else -1
+        scores = [sign * group.score for group in self.groups]
+        return [1 + sum(other > score for other in scores) for score in scores]
+
+    @property
+    def seconds(self) -> list[float]:
+        """Time of the fits of each embedding."""
+        return [float(group.results[0]["seconds"]["fit"]) for group in self.groups]
+
+    @property
+    def is_departure(self) -> bool:
+        """Whether it is the task's own protocol with one thing changed."""
+        return self.name in {protocol.name for protocol in DEPARTURES}
+
+
+@dataclass(frozen=True)
+class Reversal:
+    """Two embeddings that change places between the task's own protocol and another one.
+
+    Attributes
+    ----------
+    protocol : str
+        Name of the other one.
+    first, second : str
+        The better and the worse embedding under the task's own protocol.
+    own, other : Comparison
+        Their paired tests under both; first is ``first`` in both.
+    """
+
+    protocol: str
+    first: str
+    second: str
+    own: Comparison
+    other: Comparison
+
+    @property
+    def strength(self) -> str:
+        """Which of the tests tell the two apart at the 5 % level: both, own, other or neither."""
+        own, other = self.own.adjusted < LEVEL, self.other.adjusted < LEVEL
+        return {
+            (True, True): "both tests",
+            (True, False): "the task's test",
+            (False, True): "the other test",
+            (False, False): "neither test",
+        }[own, other]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Scores of embeddings under several protocols.
+
+    Attributes
+    ----------
+    task, title, metric : str
+        Task and metric.
+    embeddings : tuple of str
+        Labels.
+    protocols : tuple of ProtocolScores
+        The task's own first.
+    """
+
+    task: str
+    title: str
+    metric: str
+    embeddings: tuple[str, ...]
+    protocols: tuple[ProtocolScores, ...]
+
+    @property
+    def own(self) -> ProtocolScores:
+        """The task's own protocol."""
+        return self.protocols[0]
+
+    @property
+    def scored(self) -> list[ProtocolScores]:
+        """The protocols that the task can have."""
+        return [protocol for protocol in self.protocols if protocol.groups]
+
+    @cached_property
+    def reversals(self) -> list[Reversal]:
+        """The pairs of embeddings that change places, protocol by protocol."""
+        return [
+            reversal
+            for protocol in self.scored[1:]
+            for k in range(len(self.own.comparisons))
+            if (reversal := self._reversal(protocol, k))
+        ]
+
+    def _reversal(self, protocol: ProtocolScores, k: int) -> Reversal | None:
+        own, other = self.own.comparisons[k], protocol.comparisons[k]
+        if own.difference * other.difference >= 0:
+            return None
+        i, j = list(combinations(range(len(self.embeddings)), 2))[k]
+        higher = store.higher_is_better(self.own.groups[0].results[0])
+        if (own.difference > 0) != higher:
+            i, j, own, other = j, i, _swap(own), _swap(other)
+        return Reversal(protocol.name, self.embeddings[i], self.embeddings[j], own, other)
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs of embeddings."""
+        return len(self.embeddings) * (len(self.embeddings) - 1) // 2
+
+    @property
+    def provenance(self) -> tuple[str, ...]:
+        """Notes of the task's own runs, which every figure must show."""
+        notes = zip(self.embeddings, self.own.groups, strict=True)
+        return merge_provenance({label: group.provenance for label, group in notes})
+
+    @property
+    def name(self) -> str:
+        """Stem of the files."""
+        return filename_stem("audit", self.task, *self.embeddings)
+
+    @property
+    def caption(self) -> str:
+        """Caption for a paper."""
+        title = metrics.get_metric(self.metric).title
+        shifts = " ".join(self._describe(protocol) for protocol in self.scored[1:])
+        missing = "; ".join(f"{p.title}: {p.problem}" for p in self.protocols if p.problem)
+        return (
+            f"{title[:1].upper()}{title[1:]} on {self.task} of the same embeddings under the "
+            "task's own protocol, under those of other tools (our own code after the facts of the "
+            "versions named), and under the task's own with one thing changed. Points with 95 % "
+            "intervals; lines: under the task's own protocol. Numbers at the right: pairs of "
+            f"embeddings, of {self.pairs}, that change places. Difference to the task's own "
+            f"protocol on the same test clips, mean over embeddings: {shifts}"
+            f"{f' Not possible: {missing}.' if missing else ''}{as_sentence(self.provenance)}"
+        )
+
+    def _describe(self, protocol: ProtocolScores) -> str:
+        mean = float(np.mean([shift.difference for shift in protocol.shifts]))
+        leaks = f" ({'; '.join(protocol.leaks)})" if protocol.leaks else ""
+        return f"{protocol.source or protocol.title} {mean:+.3f}{leaks}."
+
+    def facts(self) -> dict[str, Any]:
+        """Return the protocols, the reversals and the runs for the JSON beside the figure."""
+        return {
+            "task": self.task,
+            "metric": self.metric,
+            "embeddings": list(self.embeddings),
+            "protocols": [
+                {
+                    "name": protocol.name,
+                    "title": protocol.title,
+                    "source": protocol.source,
+                    "description": protocol.description,
+                    "leaks": list(protocol.leaks),
+                    "problem": protocol.problem,
+                }
+                for protocol in self.protocols
+            ],
+            "audit": self.rows(),
+            "reversals": [
+                {
+                    "protocol": r.protocol,
+                    "first": r.first,
+                    "second": r.second,
+                    "own_difference": r.own.difference,
+                    "own_p": r.own.adjusted,
+                    "other_difference": r.other.difference,
+                    "other_p": r.other.adjusted,
+                    "told_apart_by": r.strength,
+                }
+                for r in self.reversals
+            ],
+            "provenance": list(self.provenance),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each protocol and embedding."""
+        own_ranks = self.own.ranks
+        rows = []
+        for protocol in self.scored:
+            shifts = protocol.shifts or (None,) * len(self.embeddings)
+            columns = zip(
+                self.embeddings,
+                protocol.groups,
+                protocol.ranks,
+                own_ranks,
+                shifts,
+                protocol.seconds,
+                strict=True,
+            )
+            for label, group, rank, own_rank, shift, seconds in columns:
+                low, high = group.interval
+                moved = asdict(shift) if shift else {}
+                rows.append(
+                    {
+                        "protocol": protocol.name,
+                        "title": protocol.title,
+                        "embedding": label,
+                        "score": group.score,
+                        "low": low,
+                        "high": high,
+                        "rank": rank,
+                        "own_rank": own_rank,
+                        "shift": moved.get("difference"),
+                        "shift_low": moved.get("low"),
+                        "shift_high": moved.get("high"),
+                        "shift_p": moved.get("p"),
+                        "shift_clips": moved.get("clips"),
+                        "seconds": seconds,
+                        "leaks": "; ".join(protocol.leaks),
+                        "run": group.results[0]["run"],
+                    }
+                )
+        return rows
+
+
+def audit(
+    task: str,
+    embeddings: Sequence[str],
+    *,
+    protocols: Sequence[str] = (),
+    cache: str | Path | None = None,
+    root: str | Path | None = None,
+    reports: str | Path | None = None,
+    jobs: int | None = None,
+    again: bool = False,
+    progress: Progress | None = None,
+) -> Audit:
+    """Score embeddings under the task's own protocol, and under others, and compare.
+
+    Stored runs are read; others are computed and stored, each protocol's in a store of its own.
+
+    Parameters
+    ----------
+    task : str
+        As for :func:`probekit.evaluate`.
+    embeddings : sequence of str
+        Embeddings in the cache, for a comparison two or more.
+    protocols : sequence of str
+        Names of other protocols and departures; by default all that the task can have.
+    cache, root, reports, jobs, again, progress
+        As for :func:`probekit.evaluate`.
+
+    Returns
+    -------
+    Audit
+        To be drawn by :func:`probekit.figures.protocol_plot.draw_audit`.
+
+    Raises
+    ------
+    ProbekitError
+        If a protocol is not known, a task or embedding is not found, or the task cannot have a
+        protocol that was asked for by its name.
+    """
+    rules = [get_evaluation_protocol(name) for name in protocols or PROTOCOLS]
+    names = list(dict.fromkeys(embeddings))
+
+    def run(protocol: str) -> list[RunGroup]:
+        shown = None
+        if progress:
+            label = f"{protocol or OWN}: "
+
+            def shown(name: str, done: int, total: int) -> None:
+                progress(label + name, done, total)
+
+        results = evaluate(
+            task,
+            names,
+            cache=cache,
+            root=root,
+            reports=reports,
+            jobs=jobs,
+            again=again,
+            progress=shown,
+            protocol=protocol,
+        )
+        folder = store.protocol_root(reports, protocol) if protocol else store.reports_root(reports)
+        return _groups(results, folder)
+
+    own_groups = run("")
+    first = own_groups[0].results[0]
+    labels = tuple(group.label for group in own_groups)
+    own = ProtocolScores(
+        OWN,
+        "task's own",
+        "probekit",
+        first["protocol"],
+        leaks=_shared_notes(own_groups),
+        groups=tuple(own_groups),
+        comparisons=tuple(_compare(own_groups)),
+    )
+    metric = metrics.get_metric(first["metric"])
+    before = [load_predictions(group.paths[0], group.results[0]) for group in own_groups]
+    entries = [own]
+    for each in rules:
+        try:
+            groups = run(each.name)
+        except DataError as error:
+            if protocols:
+                raise
+            problem = str(error).removeprefix(f"{first['task']}: ")
+            entry = ProtocolScores(each.name, each.title, each.source, each.description)
+            entries.append(_with_problem(entry, problem.removeprefix(f"--protocol {each.name}: ")))
+            continue
+        after = [load_predictions(group.paths[0], group.results[0]) for group in groups]
+        shifts = [measure_shift(a, b, metric) for a, b in zip(before, after, strict=True)]
+        entries.append(
+            ProtocolScores(
+                each.name,
+                each.title,
+                each.source,
+                each.description,
+                leaks=_shared_notes(groups),
+                groups=tuple(groups),
+                comparisons=tuple(_compare(groups)),
+                shifts=tuple(shifts),
+            )
+        )
+    return Audit(first["task"], first["title"], metric.name, labels, tuple(entries))
+
+
+def measure_shift(own: Predictions, other: Predictions, metric: Metric) -> Shift:
+    """Return how much higher a run scores than another one on the test clips that both have.
+
+    A clip that was scored several times counts with the mean. The standard error is that of a ratio
+    of sums over groups of clips, with Student's t distribution of one degree of freedom less than
+    there are groups; of clips without groups it is the paired t-test.
+
+    Parameters
+    ----------
+    own, other : Predictions
+        Under the task's own protocol, and under the other one.
+    metric : Metric
+        Of the task.
+    """
+    before, after = _clip_means(own, metric), _clip_means(other, metric)
+    if before is None or after is None:
+        scores = [float(np.mean(run.by_fold(metric))) for run in (own, other)]
+        clips = len(set(own.clip_ids) & set(other.clip_ids))
+        return Shift(scores[1] - scores[0], float("nan"), float("nan"), float("nan"), clips)
+    shared = sorted(before.keys() & after.keys())
+    if not shared:
+        raise DataError("the two protocols have no test clip in common")
+    groups = dict(zip(own.clip_ids, own.groups, strict=True))
+    targets = dict(zip(own.clip_ids, own.targets, strict=True))
+    differences = np.array([after[clip] - before[clip] for clip in shared])
+    weights = np.ones(len(shared))
+    if metric.name == _WEIGHTED_BY_CLASS:
+        _, codes, counts = np.unique(
+            [targets[clip] for clip in shared], return_inverse=True, return_counts=True
+        )
+        weights = 1 / counts[codes]
+    units = np.unique([groups[clip] or f"\0{clip}" for clip in shared], return_inverse=True)[1]
+    test = _ratio_test(differences, weights, units)
+    low, high = test.interval()
+    return Shift(test.difference, low, high, test.p, len(shared))
+
+
+def _ratio_test(differences: Array, weights: Array, units: Array) -> DifferenceTest:
+    """Return the test of a weighted mean whose terms vary by units."""
+    mean = float((weights * differences).sum() / weights.sum())
+    sums = np.bincount(units, weights * (differences - mean))
+    count = len(sums)
+    if count < 2:
+        return DifferenceTest(mean, float("inf"), 1)
+    error = np.sqrt(count / (count - 1) * (sums**2).sum()) / weights.sum()
+    return DifferenceTest(mean, float(error), count - 1)
+
+
+def _clip_means(run: Predictions, metric: Metric) -> dict[str, float] | None:
+    """Return the mean outcome of each clip; None where the metric is no mean over clips."""
+    name = metric.name
+    if name not in ("accuracy", _WEIGHTED_BY_CLASS) and not name.startswith("top-"):
+        return None
+    outcomes = metrics.clip_outcomes(metric, run.targets, run.scores_for(metric))
+    assert outcomes is not None
+    ids, codes = np.unique(run.clip_ids, return_inverse=True)
+    means = np.bincount(codes, outcomes) / np.bincount(codes)
+    return dict(zip(map(str, ids), means.tolist(), strict=True))
+
+
+def _groups(results: Sequence[Result], folder: Path) -> list[RunGroup]:
+    """Return each run as a group, labeled by its embedding."""
+    runs = [(store.result_path(folder, r["task"], r["embedding"], r["run"]), r) for r in results]
+    groups = {group.paths[0]: group for group in group_runs(runs)}
+    if len(groups) < len(runs):
+        raise ProbekitError("an audit compares different embeddings; one was given twice")
+    ending = f" / {results[0]['evaluation']['protocol']} protocol" if _is_other(results[0]) else ""
+    return [_relabel(groups[path], ending) for path, _ in runs]
+
+
+def _is_other(result: Result) -> bool:
+    return "evaluation" in result
+
+
+def _relabel(group: RunGroup, ending: str) -> RunGroup:
+    label = group.label.partition(" / ")[0] if ending else group.label
+    return RunGroup(label, group.results, group.paths)
+
+
+def _compare(groups: Sequence[RunGroup]) -> list[Comparison]:
+    return compare_all(groups) if len(groups) > 1 else []
+
+
+def _swap(c: Comparison) -> Comparison:
+    """Return a comparison with its runs in the other order."""
+    verdict = {"first": "second", "second": "first"}.get(c.verdict, c.verdict)
+    fields = {
+        **vars(c),
+        "first": c.second,
+        "second": c.first,
+        "scores": c.scores[::-1],
+        "difference": -c.difference,
+        "low": -c.high,
+        "high": -c.low,
+        "verdict": verdict,
+    }
+    return Comparison(**fields)
+
+
+def _with_problem(entry: ProtocolScores, problem: str) -> ProtocolScores:
+    return ProtocolScores(entry.name, entry.title, entry.source, entry.description, problem=problem)
+
+
+def _shared_notes(groups: Sequence[RunGroup]) -> tuple[str, ...]:
+    """Return what test clips influence and share with training clips, of all embeddings."""
+    kinds = ("test clips", "groups with clips in training and in test")
+    notes: list[str] = []
+    for group in groups:
+        result = group.results[0]
+        notes += result["evaluation"]["leaks"] if "evaluation" in result else []
+        notes += [note for note in result["provenance"] if any(kind in note for kind in kinds)]
+    return tuple(dict.fromkeys(notes))
