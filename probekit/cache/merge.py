@@ -11,7 +11,7 @@ from probekit.cache.head import SavedHead, read_packed_head, save_head
 from probekit.cache.index import Index, index_file, load_index
 from probekit.cache.layout import Layout
 from probekit.cache.manifests import all_paths, restore_manifest
-from probekit.cache.texts import add_texts, load_texts
+from probekit.cache.texts import SavedTexts, add_texts, load_texts, read_packed_texts
 from probekit.cache.training_clips import TrainingClips
 from probekit.cards.selector import HF, MODEL, ONNX
 from probekit.errors import CacheError
@@ -38,6 +38,8 @@ class Source:
         The network's own classifier, if saved.
     training_clips : TrainingClips or None
         Of a trained student, if saved.
+    texts : SavedTexts or None
+        Vectors of texts of a model of sound and text, if saved.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class Source:
     index: Index
     head: SavedHead | None
     training_clips: TrainingClips | None = None
+    texts: SavedTexts | None = None
 
 
 @dataclass
@@ -127,7 +130,8 @@ def _open_sources(path: Path, progress: Progress) -> Iterator[Source]:
             raise CacheError(f"{path}: {fault}. Copy or download the file again")
         info = pack.read_packed_layout(path)
         index, head = index_file(path, info), read_packed_head(path)
-        yield Source(path.parent, info, index, head, training_clips.read_packed(path))
+        clips = training_clips.read_packed(path)
+        yield Source(path.parent, info, index, head, clips, read_packed_texts(path))
         return
     entries = embeddings.list_embeddings(path)
     if not entries:
@@ -144,7 +148,8 @@ def _open_sources(path: Path, progress: Progress) -> Iterator[Source]:
         )
         index = load_index(entry.folder, save=False)
         clips = training_clips.load(entry.folder.parent)
-        yield Source(entry.folder, entry.layout, index, entry.head, clips)
+        texts = load_texts(entry.folder.parent)
+        yield Source(entry.folder, entry.layout, index, entry.head, clips, texts)
 
 
 def _load_target(folder: Path) -> Source | None:
@@ -236,8 +241,8 @@ def _merge_folder(
     for source in group:
         if source.head is not None:
             save_head(folder.parent, source.head)
-        if (saved := load_texts(source.folder.parent)) is not None:
-            add_texts(folder.parent, saved)
+        if source.texts is not None:
+            add_texts(folder.parent, source.texts)
         record = folder.parent / training_clips.CLIPS_FILE
         if source.training_clips is not None and not record.exists():
             training_clips.save(folder.parent, source.training_clips)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from probekit import cards
 from probekit._typing import Array
-from probekit.cache import integrity, part, training_clips
+from probekit.cache import integrity, part, texts, training_clips
 from probekit.cache.embeddings import Embeddings
 from probekit.cache.layout import Layout, choose_buckets
 from probekit.cache.manifests import restore_manifest, saved_name, saved_paths
@@ -26,6 +26,7 @@ from probekit.utils import atomic
 PACK_ATTRIBUTES = ("dataset", "note", "manifests")  # attributes that parts lack
 _REQUIRED = ("dataset", "note")  # files without clip tables were written before
 _MANIFESTS = "manifests"  # group of clip tables, as the bytes of their Parquet files
+_TEXTS, _TEXT_VECTORS = f"{texts.PACKED_GROUP}/texts", f"{texts.PACKED_GROUP}/vectors"
 _SLACK = 1 << 20  # bytes for what HDF5 writes around the arrays
 
 
@@ -49,7 +50,8 @@ def pack_embeddings(
     """Write embeddings to one file, atomically and in constant memory.
 
     Clips are in no particular order; row i belongs to ``clip_id[i]``. The saved manifests of their
-    tasks (labels, splits, groups) are in the file, too.
+    tasks (labels, splits, groups) are in the file, too, and the vectors of texts for zero-shot
+    scores.
 
     Parameters
     ----------
@@ -75,9 +77,13 @@ def pack_embeddings(
         raise CacheError(f"{embeddings.folder}: contains no embeddings")
     arrays = [*_clip_columns(embeddings.index.table), *_stream_arrays(embeddings)]
     arrays += _head_arrays(embeddings)
+    saved_texts = texts.load_texts(embeddings.folder.parent)
+    if saved_texts is not None:
+        arrays.append(_in_memory(_TEXTS, part.encode_texts(list(saved_texts.texts))))
+        arrays.append(_in_memory(_TEXT_VECTORS, saved_texts.vectors))
     arrays += [
-        _in_memory(name, part.encode_texts(texts))
-        for name, texts in training_clips.packed_columns(embeddings.folder.parent).items()
+        _in_memory(name, part.encode_texts(column))
+        for name, column in training_clips.packed_columns(embeddings.folder.parent).items()
     ]
     tables = find_manifests(embeddings)
     arrays += [
@@ -90,7 +96,7 @@ def pack_embeddings(
     def write(temp: Path) -> None:
         _reserve(temp, size + _SLACK)
         try:
-            _allocate(temp, arrays, embeddings, times)
+            _allocate(temp, arrays, embeddings, times, saved_texts)
         except RuntimeError as error:  # h5py's error for some disk faults
             raise OSError(errno.EIO, str(error)) from error
         with h5py.File(temp, "r") as file:
@@ -168,10 +174,10 @@ def _clip_columns(table: pd.DataFrame) -> Iterator[_OutputArray]:
         (table[~failed], "", part.CLIP_FIELDS),
         (table[failed], "failed_", part.FAILED_FIELDS),
     ):
-        texts = {f"{prefix}id" if prefix else "clip_id": rows["clip_id"]}
+        columns = {f"{prefix}id" if prefix else "clip_id": rows["clip_id"]}
         if prefix:
-            texts["failed_reason"] = rows["reason"]
-        for name, column in texts.items():
+            columns["failed_reason"] = rows["reason"]
+        for name, column in columns.items():
             yield _in_memory(name, part.encode_texts(list(column)))
         for name, kind in fields.items():
             values = list(rows[name].str.encode("ascii")) if kind == "S64" else rows[name]
@@ -230,7 +236,11 @@ def _in_memory(name: str, values: Array) -> _OutputArray:
 
 
 def _allocate(
-    path: Path, arrays: Sequence[_OutputArray], embeddings: Embeddings, times: dict[str, int]
+    path: Path,
+    arrays: Sequence[_OutputArray],
+    embeddings: Embeddings,
+    times: dict[str, int],
+    saved_texts: texts.SavedTexts | None,
 ) -> None:
     """Create a file with space for every array, and nothing in them.
 
@@ -252,6 +262,10 @@ def _allocate(
         if embeddings.head is not None:
             file.create_group("head").attrs.update(
                 {"stream": embeddings.head.stream, "pooling": embeddings.head.pooling}
+            )
+        if saved_texts is not None:
+            file.create_group(texts.PACKED_GROUP).attrs.update(
+                {"scale": saved_texts.scale, "stream": saved_texts.stream}
             )
         for array in arrays:
             group, _, name = array.name.rpartition("/")

@@ -16,6 +16,7 @@ from probekit.errors import CacheError
 from probekit.utils import atomic, locking
 
 TEXTS_FILE = "texts.h5"
+PACKED_GROUP = "texts"  # of a packed file
 TEMPLATES = ("{}", "this is a sound of {}")
 """Sentences around a class name, of which the mean vector stands for the class."""
 
@@ -87,15 +88,32 @@ def load_texts(folder: Path) -> SavedTexts | None:
         If the file is damaged.
     """
     path = folder / TEXTS_FILE
-    if not path.exists():
-        return None
+    return _read(path, "/") if path.exists() else None
+
+
+def read_packed_texts(path: Path) -> SavedTexts | None:
+    """Return the texts in a packed file; None if there are none.
+
+    Raises
+    ------
+    CacheError
+        If the file is damaged.
+    """
+    return _read(path, PACKED_GROUP)
+
+
+def _read(path: Path, name: str) -> SavedTexts | None:
+    """Read texts from a group of a file; None if there is no such group."""
     try:
         with h5py.File(path, "r", locking=False) as file:
+            if name not in file:
+                return None
+            group = file[name]
             return SavedTexts(
-                texts=tuple(text.decode() for text in file["texts"][:]),
-                vectors=np.asarray(file["vectors"][:]),
-                scale=float(file.attrs["scale"]),
-                stream=str(file.attrs["stream"]),
+                texts=tuple(text.decode() for text in group["texts"][:]),
+                vectors=np.asarray(group["vectors"][:]),
+                scale=float(group.attrs["scale"]),
+                stream=str(group.attrs["stream"]),
             )
     except (OSError, KeyError, RuntimeError) as error:
         raise CacheError(f"{path}: damaged ({error}). Delete it and extract again") from error

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from probekit.cache import embeddings, pack, part
+from probekit.cache import embeddings, merge, pack, part, texts
 from probekit.cache import head as head_module
 from probekit.errors import CacheError
 
@@ -81,6 +81,18 @@ def test_the_head_is_packed(tmp_path, songs):
     for ours, expected in zip(packed.attention, head.attention, strict=True):
         np.testing.assert_array_equal(ours, expected)
     assert head_module.read_packed_head(pack.pack_embeddings(songs, tmp_path / "q.h5")) is not None
+
+
+def test_texts_are_packed_and_merged(tmp_path, songs):
+    vectors = np.random.default_rng(0).standard_normal((2, 4)).astype("f4")
+    saved = texts.SavedTexts(("a dog", "ä cat"), vectors, 12.5, "vec")
+    assert texts.read_packed_texts(pack.pack_embeddings(songs, tmp_path / "no.h5")) is None
+    texts.add_texts(songs.folder.parent, saved)
+    path = pack.pack_embeddings(songs, tmp_path / "p.h5")
+    assert part.verify_part(path) is None
+    assert texts.read_packed_texts(path).digest == saved.digest
+    [done] = merge.merge_caches([path], tmp_path / "colleague")
+    assert texts.load_texts(done.folder.parent).digest == saved.digest
 
 
 def test_damaged_parts_are_not_packed(tmp_path, songs):

@@ -226,3 +226,21 @@ def test_command_line(setting, main, tmp_path):
     assert "1 a class, seed 0" in shown.stdout and "2 a class, 2 seeds" in shown.stdout
     texts = main(*common, "--probe", "zero-shot", "--json")
     assert json.loads(texts.stdout)[0]["probe"] == "zero-shot"
+
+
+def test_a_colleague_who_merges_a_packed_file_has_the_same_scores(setting, tmp_path):
+    from probekit.cache import merge, pack
+
+    root, _, _ = setting
+    embeddings = probekit.open_cache("hf:clap", "tiny", root / "cache")
+    packed = pack.pack_embeddings(embeddings, tmp_path / "clap.h5")
+    merge.merge_caches([packed], tmp_path / "cache")
+    ours, *_ = evaluate(setting, tmp_path)
+    theirs, *_ = probekit.evaluate(
+        "tiny",
+        "hf:clap",
+        cache=tmp_path / "cache",
+        reports=tmp_path / "theirs",
+        probe="zero-shot",
+    )
+    assert (theirs["run"], theirs["score"]) == (ours["run"], ours["score"])
