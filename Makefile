@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow parity check bench validity clean
+.PHONY: help demo test test-slow test-lowest parity check coverage docs notebooks dist bench validity clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,14 @@ $(VENV)/installed-parity: $(VENV)/installed
 
 $(VENV)/installed-check: $(VENV)/installed
 	$(PIP) -e ".[check]"
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) -e ".[docs]"
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) -e ".[dev]"
 	touch $@
 
 demo: $(VENV)/installed  ## the whole path on synthesized sounds; needs no data
@@ -49,6 +57,12 @@ check: $(VENV)/installed-check  ## style, types, docstrings, imports, spelling
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python scripts/import_graph.py
 	$(BIN)/codespell
+
+docs: $(VENV)/installed-docs  ## the site, into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebooks: $(VENV)/installed-test $(VENV)/installed-docs  ## run the notebooks of examples/
+	$(BIN)/python -m pytest -m slow -q tests/test_notebooks.py $(ARGS)
 
 bench: $(VENV)/installed-test  ## time the real thing beside its peers
 	$(BIN)/python -m benchmarks

@@ -76,6 +76,15 @@ setup(
         # openl3 0.4.2 is not here: it needs TensorFlow 2.15, so Python 3.11 at most, and resampy
         # below 0.3; it is compared only where it can be imported with these
         "parity": ["pytest>=8", "torchvggish>=0.2", "resampy>=0.4.3"],
+        "docs": [
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.6",
+            "mkdocstrings>=0.30",
+            "mkdocstrings-python>=1.16",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
+            "ipykernel>=6.29",
+        ],
         "check": [
             "ruff>=0.6",
             "mypy>=1.11",
@@ -85,6 +94,7 @@ setup(
             "types-PyYAML",
             "build>=1.2",
         ],
+        "dev": ["pre-commit>=4", "nbstripout>=0.8", "pytest-cov>=6", "twine>=6"],
     },
     entry_points={"console_scripts": ["probekit=probekit.cli:main"]},
     classifiers=[
