@@ -130,6 +130,9 @@ class ExtractorCard(Card):
     gflop_per_second: float | None = None
     classes_file: str | None = None
     caveat: str = ""  # shown beside every score from this extractor
+    # sources that it was trained on, by "parameter=value" where they depend on it; empty: none;
+    # null: not established. Not among the facts that are stored with embeddings
+    trained_on: list[str] | dict[str, list[str]] | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
     def _check_default_stream(self) -> "ExtractorCard":
@@ -241,8 +244,12 @@ class TaskCard(Card):
     module: str
     options: dict[str, Any] = {}
     target: Literal["single", "multi", "regression"] = "single"
+    # collections that its recordings come from, the nearest first; null: not established
+    sources: list[str] | None = None
     labels: list[str] | None = None
     group: str | None = None
+    # clips of one recording, or of one group, are scored as one: the mean of their probabilities
+    aggregate: Literal["recording", "group"] | None = None
     protocol: Protocol
     metric: str
     also: list[str] = []  # further metrics to report

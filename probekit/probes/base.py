@@ -124,6 +124,9 @@ class FitContext:
         Dask cluster that sums over rows read on demand.
     probe : str
         Name of the probe, for messages.
+    pieces : numpy.ndarray of str, shape (clips,), optional
+        Piece of each clip, where clips of one piece are scored as one: settings are selected by the
+        scores of clips that have the mean probabilities of their piece.
     """
 
     features: Any
@@ -138,6 +141,7 @@ class FitContext:
     progress: Callable[[int, int], None] | None = None
     client: Any = None
     probe: str = "the probe"
+    pieces: Array | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields that another process can use."""

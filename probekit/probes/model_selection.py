@@ -17,6 +17,7 @@ from probekit.parallel import resources
 from probekit.parallel.pool import parallel_map
 from probekit.probes import transforms
 from probekit.probes.base import FitContext, FittedProbe, SelectedModel, Settings, best_index
+from probekit.scores.pieces import average
 from probekit.scores.predictions import check_scores
 from probekit.solvers.partial_labels import group_columns
 from probekit.tasks.splits import Split, inner_cv
@@ -367,7 +368,7 @@ class Curve:
     def is_behind(self) -> bool:
         """Tell whether the last point is worse than the best one, beyond chance.
 
-        By a paired t test of one side at 1 %, over the divisions; with fewer than five, over the
+        By a paired t test of one side at 5 %, over the divisions; with fewer than five, over the
         jackknife's pseudo-values of ten parts of the clips held out.
         """
         best, last = self.best, len(self) - 1
@@ -382,7 +383,7 @@ class Curve:
         if len(differences) < _DIVISIONS:
             return False
         error = differences.std(ddof=1) / len(differences) ** 0.5
-        return bool(differences.mean() > stdtrit(len(differences) - 1, 0.99) * error)
+        return bool(differences.mean() > stdtrit(len(differences) - 1, 0.95) * error)
 
     def _score(self, division: int, output: Array, left: slice | None = None) -> float:
         rows = self.rows[division]
@@ -425,6 +426,10 @@ def prepare_probe_scores(
     metric, target = context.metric, context.clips.target
     scores = probe.scores(features)
     check_scores(scores, target, context.probe, context.clips.column("clip_id")[rows])
+    if context.pieces is not None:
+        if not probe.probabilities:
+            scores = metrics.to_probabilities(scores, target)
+        return average(scores, context.pieces[rows])
     predicted = probe.predictions(features) if metric.needs_classes else None
     return metrics.prepare_scores(
         metric, scores, target, probabilities=probe.probabilities, predicted=predicted

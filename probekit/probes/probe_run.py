@@ -11,6 +11,7 @@ import numpy as np
 from probekit import cards
 from probekit._typing import Array
 from probekit.cards import Protocol, TaskCard
+from probekit.cards.training_data import training_notes
 from probekit.errors import DataError
 from probekit.metrics import intervals, metrics, per_class
 from probekit.metrics.metrics import Metric
@@ -20,7 +21,7 @@ from probekit.probes.evaluation_protocols import EvaluationProtocol, fitted_spli
 from probekit.probes.features import Features
 from probekit.probes.layer_choice import LayerChoice
 from probekit.probes.zero_shot import ZeroShot
-from probekit.scores import result_builder, scoring, store
+from probekit.scores import pieces, result_builder, scoring, store
 from probekit.scores.store import Fold, Result, Source
 from probekit.tasks import leakage
 from probekit.tasks.splits import Split, make_repeated_splits
@@ -104,6 +105,7 @@ class ProbeRun:
                 "seed": self.seed,
                 **({"repeats": self.repeats} if self.repeats > 1 else {}),
                 **({"shots": self.shots} if self.shots else {}),
+                **({"aggregate": self.card.aggregate} if self.card.aggregate else {}),
                 **({"rules": self.rules.facts()} if self.rules else {}),
                 "interval": intervals.CI_METHOD,
             }
@@ -167,6 +169,9 @@ class ProbeRun:
         metric = metrics.get_metric(self.card.metric)
         protocol, splits = self.protocol, self.splits(targets)
         self._check_defined(splits, targets, metric)
+        # other protocols divide clips, whatever they are of
+        names = None if self.rules else pieces.name_pieces(self.card, clips)
+        pieces.check_pieces(self.card, names, splits)
         if progress:
             progress(0, len(splits))
         context = FitContext(
@@ -182,6 +187,7 @@ class ProbeRun:
             progress=progress,
             client=client,
             probe=self.probe.name,
+            pieces=names,
         )
         models = self._fit(context)
         fit_seconds = perf_counter() - start
@@ -200,6 +206,7 @@ class ProbeRun:
             probe=self.probe.name,
             probabilities=models[0].probe.probabilities,
             own_classes=own_classes,
+            pieces=names,
         )
         scores = scoring.score_predictions(
             predictions, metric.name, self.card.also, clips.class_names
@@ -242,10 +249,13 @@ class ProbeRun:
                 *dict.fromkeys(note for model in models for note in model.notes),
                 *self._provenance(splits, targets, unconverged),
                 *_constant_feature_notes(context.features),
+                *pieces.describe(self.card, names, splits),
             ],
             packages=("probekit", "numpy", "scipy", "scikit-learn"),
             history=[],
         )
+        if names is not None:
+            result["pieces"] = len(predictions.by_piece().clip_ids)
         if self.shots:
             result["shots"] = self.shots
         if self.rules:
@@ -378,6 +388,7 @@ class ProbeRun:
             if unseen:
                 notes.append(per_class.unseen_classes_note(unseen))
         notes += per_class.untested_class_notes(clips, targets, [split.test for split in splits])
+        notes += training_notes([(s["extractor"], s["identity"]) for s in features.sources], self.card)
         return list(dict.fromkeys(notes))
 
 

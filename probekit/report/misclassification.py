@@ -66,7 +66,7 @@ def find_misclassified(rows: Sequence[LeaderboardRow]) -> list[Misclassified]:
 
 def _find_in_run(row: LeaderboardRow) -> Misclassified:
     try:
-        predicted = load_predictions(row.group.paths[0], row.first_run)
+        predicted = load_predictions(row.group.paths[0], row.first_run, by_clip=True)
     except DataError as error:
         return Misclassified(row.label, problem=str(error))
     if not len(predicted.clip_ids):

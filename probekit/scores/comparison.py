@@ -710,7 +710,7 @@ def _notes(first: RunGroup, second: RunGroup, clips: int, repeats: int) -> tuple
             first_of = "" if len(group.results) == repeats else "the first "
             notes.append(f"{group.label}: mean of {first_of}{repeats} seeds")
     most = max(
-        sum(fold["test"] for fold in result["folds"])
+        result.get("pieces") or sum(fold["test"] for fold in result["folds"])
         for result in (*first.results, *second.results)
     )
     if clips < most:

@@ -12,6 +12,7 @@ from probekit.errors import DataError
 from probekit.metrics import intervals, metrics
 from probekit.metrics.intervals import Interval
 from probekit.metrics.metrics import Metric
+from probekit.scores.pieces import average
 from probekit.utils.text import summarize_ids
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Predictions:
         Classes that the probe predicts, where these are not those of the highest scores, as with
         an SVC, whose classes vote in pairs. They count wherever a predicted class does; scores are
         for rankings and probabilities.
+    pieces : numpy.ndarray of str, shape (clips,), optional
+        Piece of each clip, where clips of one piece are scored as one; see :meth:`by_piece`.
     """
 
     clip_ids: Array
@@ -55,6 +58,28 @@ class Predictions:
     target: str
     probabilities: bool
     own_classes: Array | None = None
+    pieces: Array | None = None
+
+    def by_piece(self) -> "Predictions":
+        """Return the predictions of pieces: one row each, with the means of probabilities.
+
+        ``clip_ids`` are then names of pieces. Where clips are scored one by one, they stay.
+        """
+        if self.pieces is None:
+            return self
+        scores = self.scores
+        if not self.probabilities:
+            scores = metrics.to_probabilities(scores, self.target)
+        keys = np.char.add(np.char.mod("%d ", self.fold), self.pieces.astype(str))
+        rows = np.sort(np.unique(keys, return_index=True)[1])
+        return replace(
+            self.subset(rows),
+            clip_ids=self.pieces[rows],
+            scores=average(scores, keys)[rows],
+            probabilities=self.target != "regression",
+            own_classes=None,
+            pieces=None,
+        )
 
     @property
     def classes(self) -> Array:
@@ -106,6 +131,7 @@ class Predictions:
             scores=self.scores[rows],
             groups=self.groups[rows],
             own_classes=None if self.own_classes is None else self.own_classes[rows],
+            pieces=None if self.pieces is None else self.pieces[rows],
         )
 
     def arrays(self) -> dict[str, Any]:
@@ -119,6 +145,8 @@ class Predictions:
         }
         if self.own_classes is not None:
             arrays["predictions/class"] = self.own_classes
+        if self.pieces is not None:
+            arrays["predictions/piece"] = self.pieces
         return arrays
 
 
@@ -136,7 +164,7 @@ def check_scores(scores: Array, target: str, probe: str, clip_ids: Array) -> Non
         )
 
 
-def load_predictions(path: Path, result: "Result") -> Predictions:
+def load_predictions(path: Path, result: "Result", *, by_clip: bool = False) -> Predictions:
     """Read the predictions beside a result.
 
     Parameters
@@ -145,11 +173,13 @@ def load_predictions(path: Path, result: "Result") -> Predictions:
         Of the result's JSON.
     result : Result
         Says what the arrays are.
+    by_clip : bool
+        Whether clips are returned also where a task's clips are scored by pieces.
 
     Returns
     -------
     Predictions
-        All test clips of the run.
+        All test clips of the run, or all pieces.
 
     Raises
     ------
@@ -165,10 +195,11 @@ def load_predictions(path: Path, result: "Result") -> Predictions:
             text = {k: np.char.decode(group[k][:], "utf-8") for k in ("clip_id", "fold", "group")}
             targets, scores = group["target"][:], group["scores"][:]
             own_classes = group["class"][:] if "class" in group else None
+            pieces = np.char.decode(group["piece"][:], "utf-8") if "piece" in group else None
         numbers = {name: k for k, name in enumerate(folds)}
         fold = np.array([numbers[name] for name in text["fold"]], np.int64)
         columns = [fold, text["clip_id"], text["group"], targets]
-        columns += [] if own_classes is None else [own_classes]
+        columns += [column for column in (own_classes, pieces) if column is not None]
         if {len(column) for column in columns} != {len(scores)}:
             raise ValueError("some clips have no score or no label")
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -180,7 +211,7 @@ def load_predictions(path: Path, result: "Result") -> Predictions:
             f"{len(scores):,} clips: {summarize_ids(list(map(str, undefined)), 3)}. They count as "
             "no class: delete the result, and evaluate with other settings or another probe"
         )
-    return Predictions(
+    predictions = Predictions(
         clip_ids=text["clip_id"],
         fold=fold,
         folds=folds,
@@ -190,4 +221,6 @@ def load_predictions(path: Path, result: "Result") -> Predictions:
         target=target,
         probabilities=probabilities,
         own_classes=own_classes,
+        pieces=pieces,
     )
+    return predictions if by_clip else predictions.by_piece()

@@ -54,6 +54,7 @@ def join_predictions(
     probe: str,
     probabilities: bool,
     own_classes: Sequence[Array | None] = (),
+    pieces: Array | None = None,
 ) -> Predictions:
     """Return the predictions of all folds.
 
@@ -73,6 +74,8 @@ def join_predictions(
         Whether they are probabilities.
     own_classes : sequence of numpy.ndarray or None, optional
         Predicted classes, in the order of ``scores``, of a probe that predicts them itself.
+    pieces : numpy.ndarray of str, shape (clips,), optional
+        Piece of each clip, where clips of one piece are scored as one.
 
     Raises
     ------
@@ -100,6 +103,7 @@ def join_predictions(
         target=clips.target,
         probabilities=probabilities,
         own_classes=np.concatenate(predicted).astype(np.int64) if differ else None,
+        pieces=None if pieces is None else pieces[rows],
     )
 
 

@@ -58,7 +58,7 @@ def score_predictions(
     Parameters
     ----------
     predictions : Predictions
-        Of the test clips.
+        Of the test clips; those of one piece are scored as one.
     metric : str
         The task's first metric.
     also : sequence of str
@@ -76,7 +76,7 @@ def score_predictions(
     ScoreReport
         The keys of a result of the same names; ``folds`` has the scores only.
     """
-    main = metrics.get_metric(metric)
+    predictions, main = predictions.by_piece(), metrics.get_metric(metric)
     fold_scores, scores = predictions.by_fold(main), predictions.scores_for(main)
     targets = predictions.targets
     rule = class_rule or class_score_rule(main)

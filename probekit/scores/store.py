@@ -1,8 +1,9 @@
 """Store of results: one JSON file a run, with predictions and weights in HDF5 beside it.
 
 ``<reports>/results/<task>/<embedding>-<run>.json`` holds everything a person reads;
-``….h5`` of the same name holds ``predictions`` (clip_id, fold, target, scores, group, and class
-where a probe predicts others than those of the highest scores) and ``probe/<fold>`` (for linear
+``….h5`` of the same name holds ``predictions`` (clip_id, fold, target, scores, group; class where a
+probe predicts others than those of the highest scores, piece where clips of one are scored as one)
+and ``probe/<fold>`` (for linear
 probes coef, intercept, mean, scale).
 """
 
@@ -118,6 +119,7 @@ class Result(TypedDict):
     grid: list[dict[str, Any]]  # the settings that were tried
     solver: dict[str, Any]  # name, tolerance of the gap, fits, unconverged, unconverged_final
     clips: Clips
+    pieces: NotRequired[int]  # scored test pieces, where clips of one piece are scored as one
     seconds: dict[str, float]
     provenance: list[str]  # notes to be shown beside the score: random weights, stand-in data …
     manifest: str  # digest of the clip table

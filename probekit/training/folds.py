@@ -15,7 +15,7 @@ from probekit.errors import DataError
 from probekit.extractors.students.base import Student
 from probekit.metrics import metrics
 from probekit.metrics.metrics import Metric
-from probekit.scores import result_builder, scoring
+from probekit.scores import pieces, result_builder, scoring
 from probekit.scores.store import Fold, Result
 from probekit.tasks.splits import Split
 from probekit.training import dataloader, run_folder, trainer, weights_card
@@ -75,6 +75,8 @@ def run_folds(
     task, card = config.task, config.task.card
     metric = metrics.get_metric(card.metric)
     _check_defined(config, metric)
+    names = pieces.name_pieces(card, task.clips)
+    pieces.check_pieces(card, names, config.splits)
     results = [
         train_fold(config, split, folder, on_epoch_end)
         for split, folder in zip(config.splits, config.student_folders(reports), strict=True)
@@ -87,6 +89,7 @@ def run_folds(
         [result.scores for result in results],
         probe=f"student:{task.network}",
         probabilities=task.clips.target != "regression",
+        pieces=names,
     )
     scores = scoring.score_predictions(predictions, metric.name, card.also, task.clips.class_names)
     result = result_builder.build_result(
@@ -124,7 +127,10 @@ def run_folds(
         missing=task.audio.failures,
         start=start,
         fit_seconds=fit_seconds,
-        provenance=config.provenance([result.history for result in results]),
+        provenance=[
+            *config.provenance([result.history for result in results]),
+            *pieces.describe(card, names, config.splits),
+        ],
         packages=("probekit", "numpy", "torch"),
         history=[
             {"fold": split.name, **epoch}
@@ -132,6 +138,8 @@ def run_folds(
             for epoch in result.history.epochs
         ],
     )
+    if names is not None:
+        result["pieces"] = len(predictions.by_piece().clip_ids)
     return result, predictions.arrays()
 
 

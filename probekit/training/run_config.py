@@ -214,6 +214,7 @@ class RunConfig:
             "recipe": self.recipe.facts(),
             "fraction": self.fraction,
             **subsample.draw_facts(self.fraction, card.protocol),
+            **({"aggregate": card.aggregate} if card.aggregate else {}),
             "seed": self.seed,
             "folds": [split.name for split in self.splits],
             "precision": self.trainer.precision,

@@ -1,0 +1,156 @@
+"""Several clips of one piece are scored as one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scipy.special import softmax
+
+import probekit
+from probekit._typing import Array
+from probekit.cache.import_export import import_arrays
+from probekit.cache.layout import cache_root
+from probekit.cards import load_task_card
+from probekit.data.manifest import Manifest, from_rows
+from probekit.errors import DataError
+from probekit.metrics.intervals import confidence_interval
+from probekit.metrics.metrics import get_metric
+from probekit.scores.pieces import average, name_pieces
+from probekit.scores.predictions import load_predictions
+from probekit.scores.store import reports_root
+from probekit.scores.verification import verify
+
+PIECES, CLIPS = 60, 4  # clips of the last piece: 2
+
+
+def _card(folder: Path, **changes: object) -> Path:
+    card = {
+        "name": "pieces",
+        "title": "Pieces",
+        "dataset": "pieces",
+        "module": "table",
+        "options": {"csv": "rows.csv"},
+        "labels": ["high", "low"],
+        "aggregate": "recording",
+        "protocol": {"kind": "folds"},
+        "metric": "accuracy",
+        **changes,
+    }
+    path = folder / "pieces.yaml"
+    path.write_text(yaml.safe_dump(card))
+    return path
+
+
+@pytest.fixture
+def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+    """Segments of recordings of two classes, with features in which single segments are unclear."""
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {
+            "clip_id": f"p{p}-{k}",
+            "path": f"p{p}.wav",
+            "start": float(k),
+            "end": float(k + 1),
+            "fold": str(p % 3),
+            "labels": ("high", "low")[p // 3 % 2],
+        }
+        for p in range(PIECES)
+        for k in range(2 if p == PIECES - 1 else CLIPS)
+    ]
+    manifest = from_rows("pieces", rows, root=tmp_path)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(len(rows), 3)) + 0.7 * manifest.targets()[:, None]
+    np.save("x.npy", features.astype(np.float32))
+    import_arrays("a", manifest, [Path("x.npy")], cache=cache_root(), dataset="pieces")
+    np.save("x.npy", (features + rng.normal(size=features.shape)).astype(np.float32))
+    import_arrays("b", manifest, [Path("x.npy")], cache=cache_root(), dataset="pieces")
+    Path("rows.csv").write_text(manifest.to_csv())
+    return manifest
+
+
+def _mean_by_piece(clips: Array, values: Array) -> dict[str, Array]:
+    pieces = np.array([name.partition("-")[0] for name in clips])
+    return {piece: values[pieces == piece].mean(axis=0) for piece in dict.fromkeys(pieces)}
+
+
+def test_score_is_of_mean_probabilities(clips: Manifest, tmp_path: Path) -> None:
+    card = _card(tmp_path)
+    [result] = probekit.evaluate(str(card), "a", root=tmp_path, grid=[1.0])
+    [path] = (reports_root() / "results/pieces").glob("a-*.json")
+    by_clip = load_predictions(path, result, by_clip=True)
+    assert len(by_clip.clip_ids) == len(clips)
+    by_piece = load_predictions(path, result)
+    means = _mean_by_piece(by_clip.clip_ids, softmax(by_clip.scores, axis=1))
+    names = [name.partition(".")[0] for name in by_piece.clip_ids]
+    np.testing.assert_allclose(by_piece.scores, [means[name] for name in names], atol=1e-12)
+    labels = _mean_by_piece(by_clip.clip_ids, by_clip.targets)
+    right = np.array([means[name].argmax() == labels[name] for name in names])
+    accuracy = np.mean([right[by_piece.fold == fold].mean() for fold in range(3)])
+    assert result["score"] == pytest.approx(accuracy, abs=1e-12)
+    assert result["pieces"] == PIECES and result["clips"]["used"] == len(clips)
+    assert (
+        f"scored by recording: mean probabilities of {len(clips)} clips of {PIECES}"
+        in (result["provenance"])
+    )
+    [single] = probekit.evaluate(
+        str(_card(tmp_path, aggregate=None)), "a", root=tmp_path, grid=[1.0]
+    )
+    assert single["run"] != result["run"] and "pieces" not in single
+    assert result["score"] > single["score"] + 0.05  # means of four clips know more than one clip
+    assert not any(outcome.faults for outcome in verify())
+
+
+def test_interval_and_test_are_over_pieces(clips: Manifest, tmp_path: Path) -> None:
+    card = str(_card(tmp_path))
+    [result, _] = probekit.evaluate(card, ["a", "b"], root=tmp_path, grid=[1.0])
+    [path] = (reports_root() / "results/pieces").glob("a-*.json")
+    by_piece = load_predictions(path, result)
+    expected = confidence_interval(
+        get_metric("accuracy"),
+        by_piece.targets,
+        by_piece.scores,
+        by_piece.fold,
+        np.full(PIECES, ""),
+    )
+    assert (result["interval"]["low"], result["interval"]["units"]) == (expected.low, PIECES)
+    [comparison] = probekit.compare("a", "b", task="pieces")
+    assert comparison.clips == PIECES
+    assert comparison.scores[0] == pytest.approx(result["score"])
+    assert not [note for note in comparison.notes if "that both scored" in note]
+
+
+def test_piece_in_two_folds_is_refused(clips: Manifest, tmp_path: Path) -> None:
+    text = Path("rows.csv").read_text()
+    assert "p5-0,p5.wav,0.0,1.0,2" in text
+    Path("rows.csv").write_text(text.replace("p5-0,p5.wav,0.0,1.0,2", "p5-0,p5.wav,0.0,1.0,1"))
+    with pytest.raises(DataError, match=r"clips in training and in test, 1: 'p5\.wav'"):
+        probekit.evaluate(str(_card(tmp_path)), "a", root=tmp_path)
+    made = {"kind": "made-folds", "folds": 3}
+    with pytest.raises(DataError, match="Set protocol: grouped: true in the card"):
+        probekit.evaluate(str(_card(tmp_path, protocol=made)), "a", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": "high"}, r"clips differ, 1: 'p0\.wav'"),
+        ({"aggregate": "group"}, "no clip has a group"),
+    ],
+)
+def test_bad_pieces(changes: dict[str, str], message: str) -> None:
+    rows = [
+        {"clip_id": f"c{k}", "path": "p0.wav", "start": float(k), "end": k + 1.0, "labels": label}
+        for k, label in enumerate(["low", changes.get("labels", "low")])
+    ]
+    clips = from_rows("pieces", rows, class_names=("high", "low"))
+    aggregate = changes.get("aggregate", "recording")
+    card = load_task_card("synth").model_copy(update={"aggregate": aggregate})
+    with pytest.raises(DataError, match=message):
+        name_pieces(card, clips)
+
+
+def test_average() -> None:
+    scores = np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
+    means = average(scores, np.array(["b", "a", "b"]))
+    np.testing.assert_array_equal(means, [[0.25, 0.75], [1.0, 0.0], [0.25, 0.75]])
