@@ -103,11 +103,24 @@ class Network(nn.Module):
 
         Returns the last maps, averaged over mel bands, shape (pieces, frames // 32, 2048).
         """
+        return self.layers(levels)[-1]
+
+    def layers(self, levels: Tensor) -> list[Tensor]:
+        """Run the convolutions on log-mel spectra in dB, as :meth:`forward`.
+
+        Returns the pooled maps of each of the six blocks, averaged over mel bands and over the
+        spectra of a step, shape (pieces, frames // 32, 64) to (pieces, frames // 32, 2048).
+        """
         maps = self.bn0(levels[:, None].transpose(1, 3)).transpose(1, 3)
+        steps, outputs = levels.shape[1] // 32, []
         for number in range(1, 7):
             maps = self.get_submodule(f"conv_block{number}")(maps)
-        steps: Tensor = maps.mean(3).transpose(1, 2)
-        return steps
+            means = maps.mean(3).transpose(1, 2)
+            if number < 5:  # finer than a step
+                finer = 2 ** (5 - number)
+                means = means[:, : finer * steps].unflatten(1, (steps, finer)).mean(2)
+            outputs.append(means)
+        return outputs
 
     def embedding(self, steps: Tensor) -> Tensor:
         """Pool steps (pieces, time, 2048) by maximum plus mean and apply the first linear layer.
@@ -162,7 +175,9 @@ class CNN14(WholeClipExtractor):
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network."""
-        outputs = {"frames": self.network(features)}
+        layers = self.network.layers(features)
+        outputs = {f"layer.{i}": layer for i, layer in enumerate(layers, start=1)}
+        outputs["frames"] = layers[-1]
         if "embedding" in self.stream_names:
             outputs["embedding"] = self.network.embedding(outputs["frames"])
         return {name: outputs[name] for name in self.stream_names}

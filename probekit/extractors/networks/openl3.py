@@ -63,14 +63,22 @@ class Network(nn.Module):
 
     def maps(self, spectra: Tensor) -> Tensor:
         """Return the last convolution's output, shape (windows, 512, frequency, time)."""
-        x: Tensor = self.batch_normalization_1(spectra)
+        return self.layers(spectra)[-1]
+
+    def layers(self, spectra: Tensor) -> list[Tensor]:
+        """Run the convolutions on spectra, as :meth:`forward`.
+
+        Returns the output of each of seven convolutions after its ReLU, averaged over frequency and
+        time, shape (windows, channels), and the maps of the eighth, as :meth:`maps`.
+        """
+        x, outputs = self.batch_normalization_1(spectra), []
         for i in range(1, len(WIDTHS) + 1):
             x = self.get_submodule(f"conv2d_{i}")(x)
             x = self.get_submodule(f"batch_normalization_{i + 1}")(x).relu_()
+            outputs.append(x.mean((2, 3)))
             if i % 2 == 0:
                 x = nn.functional.max_pool2d(x, 2)
-        maps: Tensor = self.audio_embedding_layer(x)
-        return maps
+        return [*outputs, self.audio_embedding_layer(x)]
 
     def flatten(self, maps: Tensor) -> Tensor:
         """Pool the last convolution's output and return it as vectors, shape (windows, size)."""
@@ -121,16 +129,18 @@ class OpenL3(WindowedExtractor):
 
     @property
     def streams(self) -> dict[str, Stream]:
-        """The stream ``embedding`` with the dimension and grid of these parameters."""
-        stream = Stream(
-            dim=int(self.params["size"]),
-            kind="frames",
-            hop=Fraction(self.hop, SAMPLE_RATE),
-            first_center=Fraction(self.window // 2 - self.lead, SAMPLE_RATE),
-            window=Fraction(self.window, SAMPLE_RATE),
-            description=self.card.streams["embedding"].description,
-        )
-        return dict.fromkeys(self.stream_names, stream)
+        """The streams with the dimension and grid of these parameters."""
+        grid = {
+            "hop": Fraction(self.hop, SAMPLE_RATE),
+            "first_center": Fraction(self.window // 2 - self.lead, SAMPLE_RATE),
+        }
+        streams = {
+            name: self.card.streams[name].model_copy(update=grid) for name in self.stream_names
+        }
+        if "embedding" in streams:
+            size = {"dim": int(self.params["size"])}
+            streams["embedding"] = streams["embedding"].model_copy(update=size)
+        return streams
 
     def frontend(self, pieces: Tensor) -> Tensor:
         """Return spectra in decibels below each window's maximum, floored at -80.
@@ -161,7 +171,10 @@ class OpenL3(WindowedExtractor):
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network."""
-        return {"embedding": self.network(features)}
+        *layers, maps = self.network.layers(features)
+        outputs = {f"layer.{i}": layer for i, layer in enumerate(layers, start=1)}
+        outputs["embedding"] = self.network.flatten(maps)
+        return {name: outputs[name] for name in self.stream_names}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

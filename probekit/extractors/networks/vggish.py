@@ -38,9 +38,25 @@ class Network(nn.Module):
 
         Returns the last layer before any ReLU, shape (examples, 128).
         """
-        maps = self.features(examples)
-        embedding: Tensor = self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))
-        return embedding
+        return self.layers(examples)[-1]
+
+    def layers(self, examples: Tensor) -> list[Tensor]:
+        """Run all layers on log-mel spectrograms, as :meth:`forward`.
+
+        Returns the four blocks' pooled maps, averaged over time and frequency, 64, 128, 256 and 512
+        numbers; twice 4,096 after a dense layer and its ReLU; and the 128 of the last layer.
+        """
+        outputs, maps = [], examples
+        for module in self.features:
+            maps = module(maps)
+            if isinstance(module, nn.MaxPool2d):
+                outputs.append(maps.mean((2, 3)))
+        hidden = maps.permute(0, 2, 3, 1).flatten(1)
+        for module in self.embeddings:
+            hidden = module(hidden)
+            if isinstance(module, nn.ReLU):
+                outputs.append(hidden)
+        return [*outputs, hidden]
 
 
 class Postprocessor(nn.Module):
@@ -93,8 +109,9 @@ class VGGish(WindowedExtractor):
 
     def embed(self, features: Tensor) -> Outputs:
         """Run the network and, if requested, the PCA (always in float32)."""
-        prerelu = self.network(features)
-        outputs = {"prerelu": prerelu, "relu": prerelu.relu()}
+        *layers, prerelu = self.network.layers(features)
+        outputs = {f"layer.{i}": layer for i, layer in enumerate(layers, start=1)}
+        outputs |= {"prerelu": prerelu, "relu": prerelu.relu()}
         if self.postprocessor is not None:
             with torch.autocast(features.device.type, enabled=False):
                 outputs["pca"] = self.postprocessor(outputs["relu"].float())
