@@ -22,6 +22,7 @@ import soxr
 from probekit.audio import archives, pyav_backend, soundfile_backend
 from probekit.audio.container import inspect
 from probekit.errors import AudioError
+from probekit.utils import lfs_pointer
 
 Waveform = npt.NDArray[np.float32]
 
@@ -295,6 +296,8 @@ def _open_reader(
         kind = "is a directory" if stat.S_ISDIR(facts.st_mode) else "is not a regular file"
         raise AudioError(f"{path}: {kind}")
     head, contents = inspect(path, facts.st_size, facts.st_mtime_ns)
+    if lfs_pointer.is_pointer(head):
+        raise AudioError(f"{path}: is a Git LFS pointer, not audio; {lfs_pointer.ADVICE}")
     if contents.damage:
         raise AudioError(f"{path}: {contents.damage}")
     arguments = path, start, end, contents, allow_truncated

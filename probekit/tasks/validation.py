@@ -22,8 +22,11 @@ from probekit.tasks import leakage, splits
 from probekit.tasks.datasets import _files
 from probekit.tasks.splits import ALL_CLIPS, Split
 from probekit.tasks.task import Task
+from probekit.utils import lfs_pointer
 
 Progress = Callable[[int, int], None]
+
+_POINTERS_SOUGHT = 100  # recordings that are looked at
 
 
 @dataclass
@@ -153,6 +156,7 @@ def check_folder(
         result.missing += clips.absent
     if result.missing:
         result.unpack = _files.unpack_commands(clips.root) if clips.root else []
+    result.faults += _pointer_notes(clips, set(result.missing))
     ids = set(clips.clip_ids)
     if not result.stand_in:
         result.known_bad = {clip: why for clip, why in card.known_bad.items() if clip in ids}
@@ -236,6 +240,21 @@ def _why_not_scored(
                 targets[division.test], np.full((len(division.test), len(clips.class_names)), 0.5)
             )
         )
+    ]
+
+
+def _pointer_notes(clips: Manifest, missing: set[str]) -> list[str]:
+    """Return a note if recordings are pointers of Git LFS; an even choice of them is looked at."""
+    paths = [path for path in dict.fromkeys(clips.table["path"]) if path not in missing]
+    looked_at = paths[:: max(1, len(paths) // _POINTERS_SOUGHT)]
+    root = clips.root or Path()
+    pointers = [path for path in looked_at if lfs_pointer.is_pointer_file(root / path)]
+    if not pointers:
+        return []
+    share = "all" if len(pointers) == len(looked_at) else f"{len(pointers)} of"
+    return [
+        f"{share} {len(looked_at)} recordings looked at are Git LFS pointers, not audio, such as "
+        f"{pointers[0]}: {lfs_pointer.ADVICE}"
     ]
 
 

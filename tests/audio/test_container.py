@@ -706,6 +706,14 @@ def test_a_web_page_is_named(tmp_path, content, suffix):
         audio.load(path)
 
 
+@pytest.mark.parametrize("suffix", ["mp3", "wav", "mp4"])
+def test_a_pointer_of_git_lfs_is_named(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 83086\n")
+    with pytest.raises(AudioError, match=r"is a Git LFS pointer, not audio; run git lfs pull"):
+        audio.load(path)
+
+
 @pytest.mark.parametrize("content", [b"hello", b"{}" + bytes(5000), b"\xff\xfe" + bytes(900)])
 def test_text_is_no_pipe(tmp_path, content, capfd):
     path = tmp_path / "a.mp3"

@@ -50,6 +50,21 @@ def test_other_counts_are_named_side_by_side(real):
     assert clips.expected == 8732
 
 
+def test_pointers_of_git_lfs_are_named_without_decoding(real):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 83086\n"
+    paths = sorted((real / "audio").rglob("*.wav"))
+    for path in paths[:15]:
+        path.write_bytes(pointer)
+    task = load_task("urbansound8k")
+    [fault] = [f for f in validation.check_folder(task, real).faults if "LFS" in f]
+    assert fault.startswith("15 of 40 recordings looked at are Git LFS pointers, not audio")
+    assert "run git lfs pull" in fault
+    assert paths[0].name in fault
+    result = validation.check_folder(task, real, decode=True)
+    assert len(result.undecodable) == 15
+    assert all("is a Git LFS pointer, not audio" in why for why in result.undecodable.values())
+
+
 def test_missing_and_damaged_recordings_are_named(real):
     paths = sorted((real / "audio/fold3").iterdir())
     paths[0].unlink()

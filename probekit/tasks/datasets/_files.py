@@ -10,8 +10,10 @@ from probekit.audio.recording import PYAV_SUFFIXES, SUFFIXES
 from probekit.cards import TaskCard
 from probekit.data.readers import walk_folders
 from probekit.errors import DataError
+from probekit.utils import lfs_pointer
 from probekit.utils.text import summarize_ids
 
+_ARCHIVES = (".zip", ".zip.001", ".tar.gz", ".tgz", ".tar", ".7z", ".7z.001")
 _PREFERENCE = {suffix: k for k, suffix in enumerate(sorted(SUFFIXES) + sorted(PYAV_SUFFIXES))}
 
 
@@ -70,7 +72,9 @@ def unpack_commands(root: Path) -> list[str]:
     split = {name.removesuffix(".z01") for name in names if name.endswith(".z01")}
     commands = []
     for name in names:
-        if name.endswith(".zip.001"):
+        if name.endswith(_ARCHIVES) and lfs_pointer.is_pointer_file(root / name):
+            commands.append(f"git lfs pull --include '{name}'")
+        elif name.endswith(".zip.001"):
             joined = name.removesuffix(".001")
             commands.append(f"cat '{joined}'.* > 'all-{joined}' && unzip 'all-{joined}'")
         elif name.endswith(".zip") and name.removesuffix(".zip") in split:

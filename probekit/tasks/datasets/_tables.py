@@ -10,6 +10,7 @@ from typing import Any
 from probekit.cards import TaskCard
 from probekit.data.manifest import Manifest, Target, from_rows
 from probekit.errors import DataError
+from probekit.utils import lfs_pointer
 from probekit.utils.suggest import unknown_name_error
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", " ": "spaces"}
@@ -160,6 +161,8 @@ def read_text(path: Path) -> str:
         raise DataError(
             f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
         ) from error
+    if lfs_pointer.is_pointer(content):
+        raise DataError(f"{path}: is a Git LFS pointer, not the table; {lfs_pointer.ADVICE}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

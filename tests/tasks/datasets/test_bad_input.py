@@ -24,6 +24,13 @@ TABLES = [
     ("fma-small", "fma_metadata/tracks.csv", ","),
     ("audioset-balanced", "balanced_train_segments.csv", ","),
     ("audioset-balanced", "class_labels_indices.csv", ","),
+    ("medley-solos", "Medley-solos-DB_metadata.csv", ","),
+    ("fsd50k", "FSD50K.ground_truth/dev.csv", ","),
+    ("fsd50k", "FSD50K.ground_truth/eval.csv", ","),
+    ("openmic", "openmic-2018-aggregated-labels.csv", ","),
+    ("openmic", "openmic-2018-metadata.csv", ","),
+    ("giantsteps-key", "giantsteps-mtg-key-dataset/annotations/annotations.txt", "\t"),
+    ("jamendo-moodtheme", "data/splits/split-0/autotagging_moodtheme-train.tsv", "\t"),
 ]
 NAMES = [f"{task} {Path(table).name}" for task, table, _ in TABLES]
 ARCHIVED = [name for name in cards.card_paths("tasks") if name != "synth"]
@@ -119,6 +126,9 @@ def test_text_in_another_encoding_is_an_error_that_names_the_table(copy, task, t
         ("dcase2019-1a", "evaluation_setup/fold1_train.csv"),
         ("magnatagatune", "annotations_final.csv"),
         ("audioset-balanced", "balanced_train_segments.csv"),
+        ("medley-solos", "Medley-solos-DB_metadata.csv"),
+        ("fsd50k", "FSD50K.ground_truth/dev.csv"),
+        ("jamendo-moodtheme", "data/splits/split-0/autotagging_moodtheme-train.tsv"),
     ],
 )
 def test_clip_that_is_listed_twice_is_named(copy, task, table):

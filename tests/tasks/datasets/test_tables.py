@@ -151,6 +151,17 @@ def test_archive_that_is_not_unpacked_gets_its_command(tmp_path, files, command)
     assert f"Not unpacked yet? In that folder: {command}" in str(caught.value)
 
 
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 83086\n"
+
+
+def test_archives_and_tables_that_are_lfs_pointers_are_named(tmp_path):
+    (tmp_path / "zoo.zip").write_text(LFS)
+    assert _files.unpack_commands(tmp_path) == ["git lfs pull --include 'zoo.zip'"]
+    path = write(tmp_path, LFS)
+    with pytest.raises(DataError, match=r"zoo\.csv: is a Git LFS pointer, .* run git lfs pull"):
+        _tables.read_table(path, ("a", "b"))
+
+
 @pytest.mark.parametrize("layout", ["meta/zoo.csv and audio/", "meta/zoo.csv and audio/."])
 def test_sentences_of_the_wrong_folder_end(tmp_path, layout):
     card = CARD.model_copy(update={"layout": layout})
