@@ -32,8 +32,13 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
 _COMMANDS = """# Commands
 
 Every command has `--help` with examples. Exit codes: 0 success; 1 finished, with failures that are
-listed; 2 error. `--cards DIR` before the command, or `PROBEKIT_CARDS`, adds a folder of your own
-cards.
+listed; 2 error; 130 interrupted, and resumed by the same command. `--cards DIR` before the command,
+or `PROBEKIT_CARDS`, adds a folder of your own cards.
+
+All but `demo`, `data rehearse` and `results table` (it has `--format csv`) have `--json`. Tables are
+as wide as the terminal; columns that do not fit follow below, and a pipe or file gets whole rows
+(`COLUMNS=80` sets the width there, too). Without a terminal, progress is a line on standard error
+every half minute.
 
 """
 _TASKS = """# Tasks
