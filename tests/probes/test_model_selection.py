@@ -198,19 +198,19 @@ def test_behind_is_a_paired_t_test_over_divisions(divided):
         curve = add_points(job, pairs, (0.2, 0.28), seed)
         first, second = np.array(curve.scores)[[curve.best, 1 - curve.best]]
         p = ttest_rel(first, second, alternative="greater").pvalue if curve.best == 0 else 1.0
-        assert curve.is_behind() is bool(p < 0.01)
+        assert curve.is_behind() is bool(p < 0.05)
         agreed.append(curve.is_behind())
     assert 0 < sum(agreed) < 40
 
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_behind_is_rare_where_there_is_no_difference(divided, count):
-    """One division of 600 clips or five: about 1 % of one side, 200 simulations."""
+    """One division of 600 clips or five: at most 5 % of one side, 200 simulations."""
     job, pairs = divided
     if count == 1:
         pairs = [(np.arange(600), np.arange(600))]
     behind = [add_points(job, pairs, (0.25, 0.25), seed).is_behind() for seed in range(200)]
-    assert sum(behind) <= 7  # binomial: P(more) is about 1e-3 at 1 %
+    assert sum(behind) <= 20  # binomial: P(more) is 1e-3 at 5 %
 
 
 def test_behind_sees_a_real_difference_with_one_division(divided):
