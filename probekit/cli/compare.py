@@ -99,6 +99,12 @@ def print_comparisons(comparisons: "list[Comparison]") -> None:
                 f"probability of {equal}; {comparison.first} higher {a}, {comparison.second} "
                 f"higher {b} (Bayesian correlated t-test)"
             )
+    if len(comparisons) > 1:
+        from probekit.scores.ties import describe_ties, tied_of_pairs
+
+        runs = {label for c in comparisons for label in (c.first, c.second)}
+        if len(comparisons) == len(runs) * (len(runs) - 1) // 2:
+            output.say(describe_ties(tied_of_pairs(comparisons), len(runs)))
     tests = dict.fromkeys(f"{c.test} ({c.degrees_of_freedom:.0f} df)" for c in comparisons)
     output.say(f"standard error: {', '.join(tests)}; {first.units} are drawn")
     for text in output.describe_power(comparisons):

@@ -227,7 +227,7 @@ def best(
     reports: options.Reports = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Show a task's best run, and the runs that are not distinguishable from it.
+    """Show a task's best run, and the runs that are tied for first: not distinguishable from it.
 
     Each run is tested against the best one (see probekit compare). P-values are adjusted (Holm) for
     all pairs of runs: the best was chosen on the same clips.
@@ -237,11 +237,13 @@ def best(
       probekit results best gtzan
     """
     from probekit.scores.comparison import compare_with_best
+    from probekit.scores.ties import describe_ties, tied_with_best
 
     top, comparisons = compare_with_best(_load_groups(task, reports))
+    tied = tied_with_best(top.label, comparisons)
     if json:
         tests = [vars(comparison) for comparison in comparisons]
-        output.print_json({"best": top.label, "score": top.score, "tests": tests})
+        output.print_json({"best": top.label, "score": top.score, "tied": tied, "tests": tests})
         return
     rows = [
         (
@@ -263,6 +265,8 @@ def best(
         numbers=f"{metric}|p (Holm)|best - this|{output.POWER_COLUMN}",
         below=f"{output.POWER_COLUMN}|95 % interval|best - this",
     )
+    if comparisons:
+        output.say(describe_ties(tied, len(comparisons) + 1))
     for text in output.describe_power(comparisons):
         output.say(text)
     notes = [note for comparison in comparisons for note in comparison.notes]

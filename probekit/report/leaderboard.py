@@ -11,6 +11,7 @@ from probekit.metrics.significance import LEVEL
 from probekit.scores.comparison import Comparison, cached_comparisons
 from probekit.scores.groups import RunGroup, disambiguate_labels
 from probekit.scores.store import Result
+from probekit.scores.ties import describe_ties
 
 BEST, NOT_DISTINGUISHABLE, WORSE, UNTESTED = "best", "not distinguishable", "worse", "untested"
 
@@ -90,6 +91,13 @@ class Leaderboard:
     rows: tuple[LeaderboardRow, ...]
     efficiency_curves: tuple[tuple[LeaderboardRow, ...], ...]
     published: tuple[dict[str, Any], ...]
+
+    @property
+    def ties(self) -> str:
+        """Which rows are tied for first, in words; empty for a single row."""
+        tested = [row for row in self.rows if row.mark != UNTESTED]
+        tied = [row.label for row in tested if row.mark in (BEST, NOT_DISTINGUISHABLE)]
+        return describe_ties(tied, len(tested))
 
 
 def build_leaderboards(groups: Sequence[RunGroup]) -> list[Leaderboard]:

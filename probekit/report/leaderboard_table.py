@@ -191,7 +191,8 @@ def _legend(boards: Sequence[Leaderboard], style: ScoreFormat) -> list[tuple[str
     if BEST in marks:
         legend.append(("", "Bold: the best of those computed here."))
     if NOT_DISTINGUISHABLE in marks:
-        legend.append((DAGGER, "not distinguishable from it (paired test, adjusted, 5 % level)"))
+        text = "tied for first: not distinguishable from it (paired test, adjusted, 5 % level)"
+        legend.append((DAGGER, text))
     counts = sorted({len(row.group.results) for row in rows if row.spread is not None})
     if counts:
         seeds = " or ".join(map(str, counts)) if len(counts) < 3 else f"{counts[0]} to {counts[-1]}"

@@ -20,7 +20,9 @@ def test_two_runs(main, scored):
 def test_several_runs_in_the_words_of_the_help(main, scored):
     names = ("good", "good/knn", "bad")
     done = main("compare", *names, "--task", "mine", "--reports", scored.root)
-    _, head, *rows, _, _ = done.stdout.splitlines()
+    _, head, *lines = done.stdout.splitlines()
+    rows, tied = lines[:3], lines[3]
+    assert tied == "tied for first: 2 of 3 (good, good / knn)"
     assert "p (Holm)" in head and "80 % power at" in head
     assert [row.split("  ")[0] for row in rows] == ["good", "good", "good / knn"]
     assert "not distinguishable" in rows[0] and "equal" not in done.stdout

@@ -122,7 +122,8 @@ def _published_row(published: dict[str, Any]) -> dict[str, Any]:
 def _legend(board: Leaderboard) -> str:
     """Return what the marks and intervals are."""
     marks = {row.mark for row in board.rows}
-    sentences = [f"95 % intervals: {interval_methods([board])}."]
+    ties = [f"{board.ties[0].upper()}{board.ties[1:]}."] if board.ties else []
+    sentences = [*ties, f"95 % intervals: {interval_methods([board])}."]
     if NOT_DISTINGUISHABLE in marks:
         sentences.append(
             f"{DAGGER} not distinguishable from the best at the 5 % level by the paired test "
@@ -130,7 +131,7 @@ def _legend(board: Leaderboard) -> str:
             "other training sets, too, and so more cautious than the intervals."
         )
     elif len(board.rows) > 1 and marks <= {BEST, WORSE}:
-        sentences.append("The best differs from every other at the 5 % level (paired tests, Holm).")
+        sentences.append("Tests are paired, at the 5 % level, p-values adjusted (Holm).")
     if any(len(row.group.results) > 1 for row in board.rows):
         sentences.append("Ends of intervals over several seeds are means of theirs.")
     if board.published:
