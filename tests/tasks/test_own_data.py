@@ -40,7 +40,7 @@ def garden(tmp_path, monkeypatch):
         bird = [BIRDS.index(row["label"])]
         if not (tmp_path / row["path"]).exists():
             stage.write_audio(row["path"], bird, seconds=3, sr=16000)
-    [card] = blocks("yaml")
+    card, _ = blocks("yaml")
     stage.write_text("my-cards/birds.yaml", card)
     monkeypatch.chdir(tmp_path)
     return tmp_path
