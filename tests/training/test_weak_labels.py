@@ -324,3 +324,26 @@ def test_estimate_before_the_start(table, folders):
     assert "20 timed" in text and not (folders["cache"] / "levels").exists()
     with pytest.raises(ProbekitError, match="--dry-run is for"):
         train(str(table), "short-chunk:width=2", dry_run=True, **folders)
+
+
+def first_loss(table, folders, name, **options):
+    """The mean loss of an epoch at a rate of almost nothing: that of the initial weights."""
+    folders = {**folders, "reports": folders["reports"].with_name(name)}
+    options = {**SMALL, "epochs": 1, "steps": 4, "lr": 1e-12, **options}
+    [result] = train(str(table), "talnet:width=2", **options, **folders)
+    return result["history"][0]["loss"]
+
+
+def test_half_precision_is_nearly_the_same(table, folders):
+    exact = first_loss(table, folders, "exact")
+    half = first_loss(table, folders, "half", precision="bf16-mixed")
+    # convolutions with 8 bits of mantissa; pooling over time, GRU and loss stay float32
+    assert half != exact and half == pytest.approx(exact, rel=0.01)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_rounds_over_classes(table, folders):
+    """Two steps of two processes read the batches of four steps of one."""
+    alone = first_loss(table, folders, "alone", steps=4)
+    shared = first_loss(table, folders, "shared", steps=2, devices=2)
+    assert shared == pytest.approx(alone, rel=1e-5)  # sums of float32
