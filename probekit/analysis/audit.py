@@ -67,7 +67,8 @@ class ProtocolScores:
     leaks : tuple of str
         What test clips influence, and what they share with training clips.
     groups : tuple of RunGroup
-        A run for each embedding, in their order; empty if the task cannot have this protocol.
+        The run, or the runs over seeds, of each embedding, in their order; empty if the task cannot
+        have this protocol.
     comparisons : tuple of Comparison
         Each pair of embeddings; p-values are adjusted for all pairs (Holm).
     shifts : tuple of Shift
@@ -95,8 +96,11 @@ class ProtocolScores:
 
     @property
     def seconds(self) -> list[float]:
-        """Time of the fits of each embedding."""
-        return [float(group.results[0]["seconds"]["fit"]) for group in self.groups]
+        """Time of the fits of each embedding, of all seeds."""
+        return [
+            float(sum(result["seconds"]["fit"] for result in group.results))
+            for group in self.groups
+        ]
 
     @property
     def is_departure(self) -> bool:
@@ -221,7 +225,8 @@ class Audit:
     def _describe(self, protocol: ProtocolScores) -> str:
         mean = float(np.mean([shift.difference for shift in protocol.shifts]))
         leaks = f" ({'; '.join(protocol.leaks)})" if protocol.leaks else ""
-        return f"{protocol.source or protocol.title} {mean:+.3f}{leaks}."
+        source = f" [{protocol.source}]" if protocol.source else ""
+        return f"{protocol.title}{source} {mean:+.3f}{leaks}."
 
     def facts(self) -> dict[str, Any]:
         """Return the protocols, the reversals and the runs for the JSON beside the figure."""
@@ -292,7 +297,8 @@ class Audit:
                         "shift_clips": moved.get("clips"),
                         "seconds": seconds,
                         "leaks": "; ".join(protocol.leaks),
-                        "run": group.results[0]["run"],
+                        "seeds": len(group.results),
+                        "runs": " ".join(result["run"][:12] for result in group.results),
                     }
                 )
         return rows
@@ -374,7 +380,7 @@ def audit(
         comparisons=tuple(_compare(own_groups)),
     )
     metric = metrics.get_metric(first["metric"])
-    before = [load_predictions(group.paths[0], group.results[0]) for group in own_groups]
+    before = [_load(group) for group in own_groups]
     entries = [own]
     for each in rules:
         try:
@@ -386,7 +392,7 @@ def audit(
             entry = ProtocolScores(each.name, each.title, each.source, each.description)
             entries.append(_with_problem(entry, problem.removeprefix(f"--protocol {each.name}: ")))
             continue
-        after = [load_predictions(group.paths[0], group.results[0]) for group in groups]
+        after = [_load(group) for group in groups]
         shifts = [measure_shift(a, b, metric) for a, b in zip(before, after, strict=True)]
         entries.append(
             ProtocolScores(
@@ -403,30 +409,32 @@ def audit(
     return Audit(first["task"], first["title"], metric.name, labels, tuple(entries))
 
 
-def measure_shift(own: Predictions, other: Predictions, metric: Metric) -> Shift:
-    """Return how much higher a run scores than another one on the test clips that both have.
+def measure_shift(
+    own: Sequence[Predictions], other: Sequence[Predictions], metric: Metric
+) -> Shift:
+    """Return how much higher runs score than others on the test clips that both have.
 
-    A clip that was scored several times counts with the mean. The standard error is that of a ratio
-    of sums over groups of clips, with Student's t distribution of one degree of freedom less than
-    there are groups; of clips without groups it is the paired t-test.
+    A clip that was scored several times, by several seeds, counts with the mean. The standard error
+    is that of a ratio of sums over groups of clips, with Student's t distribution of one degree of
+    freedom less than there are groups; of clips without groups it is the paired t-test.
 
     Parameters
     ----------
-    own, other : Predictions
-        Under the task's own protocol, and under the other one.
+    own, other : sequence of Predictions
+        Under the task's own protocol, and under the other one; one for each seed.
     metric : Metric
         Of the task.
     """
     before, after = _clip_means(own, metric), _clip_means(other, metric)
     if before is None or after is None:
-        scores = [float(np.mean(run.by_fold(metric))) for run in (own, other)]
-        clips = len(set(own.clip_ids) & set(other.clip_ids))
+        scores = [float(np.mean([r.by_fold(metric) for r in runs])) for runs in (own, other)]
+        clips = len(set(own[0].clip_ids) & set(other[0].clip_ids))
         return Shift(scores[1] - scores[0], float("nan"), float("nan"), float("nan"), clips)
     shared = sorted(before.keys() & after.keys())
     if not shared:
         raise DataError("the two protocols have no test clip in common")
-    groups = dict(zip(own.clip_ids, own.groups, strict=True))
-    targets = dict(zip(own.clip_ids, own.targets, strict=True))
+    groups = dict(zip(own[0].clip_ids, own[0].groups, strict=True))
+    targets = dict(zip(own[0].clip_ids, own[0].targets, strict=True))
     differences = np.array([after[clip] - before[clip] for clip in shared])
     weights = np.ones(len(shared))
     if metric.name == _WEIGHTED_BY_CLASS:
@@ -451,34 +459,36 @@ def _ratio_test(differences: Array, weights: Array, units: Array) -> DifferenceT
     return DifferenceTest(mean, float(error), count - 1)
 
 
-def _clip_means(run: Predictions, metric: Metric) -> dict[str, float] | None:
+def _clip_means(runs: Sequence[Predictions], metric: Metric) -> dict[str, float] | None:
     """Return the mean outcome of each clip; None where the metric is no mean over clips."""
     name = metric.name
     if name not in ("accuracy", _WEIGHTED_BY_CLASS) and not name.startswith("top-"):
         return None
-    outcomes = metrics.clip_outcomes(metric, run.targets, run.scores_for(metric))
-    assert outcomes is not None
-    ids, codes = np.unique(run.clip_ids, return_inverse=True)
-    means = np.bincount(codes, outcomes) / np.bincount(codes)
+    outcomes = [metrics.clip_outcomes(metric, r.targets, r.scores_for(metric)) for r in runs]
+    ids, codes = np.unique(np.concatenate([r.clip_ids for r in runs]), return_inverse=True)
+    values = np.concatenate([np.asarray(each, np.float64) for each in outcomes])
+    means = np.bincount(codes, values) / np.bincount(codes)
     return dict(zip(map(str, ids), means.tolist(), strict=True))
 
 
+def _load(group: RunGroup) -> list[Predictions]:
+    """Return the predictions of each seed."""
+    pairs = zip(group.paths, group.results, strict=True)
+    return [load_predictions(path, result) for path, result in pairs]
+
+
 def _groups(results: Sequence[Result], folder: Path) -> list[RunGroup]:
-    """Return each run as a group, labeled by its embedding."""
+    """Return the runs of each embedding as a group, labeled by the embedding."""
     runs = [(store.result_path(folder, r["task"], r["embedding"], r["run"]), r) for r in results]
-    groups = {group.paths[0]: group for group in group_runs(runs)}
-    if len(groups) < len(runs):
+    if len({path for path, _ in runs}) < len(runs):
         raise ProbekitError("an audit compares different embeddings; one was given twice")
-    ending = f" / {results[0]['evaluation']['protocol']} protocol" if _is_other(results[0]) else ""
-    return [_relabel(groups[path], ending) for path, _ in runs]
+    return [_relabel(group) for group in group_runs(runs)]
 
 
-def _is_other(result: Result) -> bool:
-    return "evaluation" in result
-
-
-def _relabel(group: RunGroup, ending: str) -> RunGroup:
-    label = group.label.partition(" / ")[0] if ending else group.label
+def _relabel(group: RunGroup) -> RunGroup:
+    """Return a group whose label is that of the embedding, whatever the protocol's probe is."""
+    is_other = "evaluation" in group.results[0]
+    label = group.label.partition(" / ")[0] if is_other else group.label
     return RunGroup(label, group.results, group.paths)
 
 

@@ -117,19 +117,31 @@ def _print_audit(result: "Audit") -> None:
         "points more: than under the task's own protocol, on the same test clips (100 times the "
         "metric), over groups of test clips, for probes as trained; rank *: another than there"
     )
-    for reversal in result.reversals:
-        own, other = reversal.own, reversal.other
-        output.say(
-            f"turned round by {reversal.protocol}: {reversal.first} over {reversal.second} "
-            f"({own.difference:+.3f}, p {output.format_p_value(own.adjusted)}) becomes "
-            f"{other.difference:+.3f} (p {output.format_p_value(other.adjusted)}); told apart by "
-            f"{reversal.strength}"
-        )
-    if result.pairs and not result.reversals:
-        output.say("no pair of embeddings changes places")
+    _print_reversals(result)
     for protocol in result.protocols:
         if protocol.problem:
             output.warn(f"{protocol.name} is not possible: {protocol.problem}")
+
+
+def _print_reversals(result: "Audit") -> None:
+    """Print which pairs of embeddings change places, those that a test tells apart one by one."""
+    if result.pairs and not result.reversals:
+        output.say("no pair of embeddings changes places")
+    for protocol in result.scored[1:]:
+        turned = [r for r in result.reversals if r.protocol == protocol.name]
+        if not turned:
+            continue
+        certain = [r for r in turned if r.strength != "neither test"]
+        output.say(
+            f"{protocol.name} turns round {len(turned)} of {result.pairs} pairs; told apart by a "
+            f"test at the 5 % level: {len(certain)}"
+        )
+        for r in certain:
+            output.say(
+                f"    {r.first} over {r.second}: {r.own.difference:+.3f} (p "
+                f"{output.format_p_value(r.own.adjusted)}) becomes {r.other.difference:+.3f} (p "
+                f"{output.format_p_value(r.other.adjusted)}); told apart by {r.strength}"
+            )
 
 
 def _ends(low: float | None, high: float | None, unit: str) -> str:

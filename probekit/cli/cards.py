@@ -129,6 +129,7 @@ def show_extractor(
     from probekit import cards
     from probekit.cards.schema import HOP
     from probekit.cards.selector import HF, ONNX, STUDENT_PREFIX, parse_selector
+    from probekit.cards.training_data import UNKNOWN
     from probekit.extractors.drift import load_drift
     from probekit.extractors.students.card import describe_student
     from probekit.extractors.weights.inventory import list_weights
@@ -151,6 +152,7 @@ def show_extractor(
         if code := cards.code_identity(card):
             file = cards.code_file(card)
             extra["code"] = {**code, **({"file": str(file)} if file else {})}
+        extra["trained_on"] = UNKNOWN if card.trained_on is None else card.trained_on or "nothing"
         if card.window_hop is not None:
             hop = {
                 "default": str(card.window_hop),

@@ -174,6 +174,7 @@ def show(results: "list[Result]") -> None:
         "selected": [_selected(r) for r in results],
         "clips": [f"{r['clips']['used']:,} of {r['clips']['of']:,}" for r in results],
         "weights": [_weights(r) for r in results],
+        "trained on": [_trained_on(r) for r in results],
         "note": ["; ".join(notes) or "–" for notes in shown_notes(results)],
     }
     if not has_folds:
@@ -194,7 +195,7 @@ def show(results: "list[Result]") -> None:
         title=f"{first['task']}: {first['title']}\n{first['protocol']}",
         numbers="|".join(right if has_means else [metric, *also, *right]),
         keys=len(list(columns)[: list(columns).index(metric)]),
-        below="weights|selected|clips|sd over folds|on validation",
+        below="weights&trained on|selected|clips|sd over folds|on validation",
     )
     if has_means:
         output.say(LEGEND)
@@ -277,6 +278,14 @@ def _selected(result: "Result") -> str:
     if weights := result["solver"].get("layer_weights"):
         parts.append("weights of layers " + ", ".join(f"{k}: {w:.2f}" for k, w in weights.items()))
     return "; ".join(parts) or "–"
+
+
+def _trained_on(result: "Result") -> str:
+    """Return the nearest source that each of the embeddings' networks was trained on."""
+    from probekit.cards.training_data import describe_training
+
+    texts = [describe_training(s["extractor"], s["identity"]) for s in result["sources"]]
+    return ", ".join(dict.fromkeys(texts))
 
 
 def _weights(result: "Result") -> str:

@@ -294,7 +294,7 @@ class _Request:
                 features = pretrained_head.restrict_stream(features)
             check_metrics(card, features.clips)
             if self.rules:
-                runs.append(self.run_by_rules(card, features, self.rules))
+                runs += self.runs_by_rules(card, features, self.rules)
                 continue
             if isinstance(probe, ZeroShot):  # every template, too; no label is used
                 pairs = [zero_shot.prepare(each, features) for each in alternatives(probe)]
@@ -323,17 +323,20 @@ class _Request:
             for seed in range(self.seeds if probe.seeded or check_fraction(fraction) < 1 else 1)
         ]
 
-    def run_by_rules(
+    def runs_by_rules(
         self, card: TaskCard, features: Features, rules: EvaluationProtocol
-    ) -> ProbeRun:
-        """Return the run of one embedding by another protocol; an error if that is not possible."""
+    ) -> list[ProbeRun]:
+        """Return the runs of one embedding by another protocol; an error if it is not possible."""
         if features.layer:
             raise ProbekitError(
                 f"-e {features.label}: --protocol {rules.name} selects no layer; use layer=all"
             )
-        run = ProbeRun(card, features, rules.make_probe(), rules.steps, rules=rules)
-        run.splits(features.clips.targets())
-        return run
+        first, *others = [
+            ProbeRun(card, features, rules.make_probe(), rules.steps, seed=seed, rules=rules)
+            for seed in rules.seeds
+        ]
+        first.splits(features.clips.targets())
+        return [first, *others]
 
     def few_shot_runs(
         self, card: TaskCard, features: Features, probe: Probe, steps: tuple[str, ...]

@@ -22,7 +22,7 @@ from probekit.probes.transforms import STANDARD
 from probekit.tasks.splits import Split
 from probekit.utils.suggest import unknown_name_error
 
-Divide = Callable[[Protocol, Manifest, Manifest], list[Split]]
+Divide = Callable[[Protocol, Manifest, Manifest, int], list[Split]]
 Adapt = Callable[[Protocol, Manifest], Protocol]
 
 OWN = "task"
@@ -56,7 +56,7 @@ class EvaluationProtocol:
     leaks : tuple of str
         What test clips influence by these rules, whatever the task.
     divide : callable
-        Makes the splits from the task's protocol, the clips with embeddings, and all clips.
+        Makes the splits from the task's protocol, the clips with embeddings, all clips and a seed.
     make_probe : callable
         Returns the probe.
     adapt : callable
@@ -67,6 +67,8 @@ class EvaluationProtocol:
         Transforms of features before the probe.
     targets : tuple of str
         Kinds of targets that it has rules for.
+    seeds : tuple of int
+        Each is a run; their mean is the score.
     version : int
         Raised where scores change.
     """
@@ -85,6 +87,7 @@ class EvaluationProtocol:
     refit: bool = False
     steps: tuple[str, ...] = ()
     targets: tuple[str, ...] = ("single",)
+    seeds: tuple[int, ...] = (0,)
     version: int = 1
 
     @property
@@ -120,13 +123,14 @@ class EvaluationProtocol:
         update: dict[str, Any] = {"description": self.description}
         return protocol.model_copy(update=update if self.refit else {**update, "refit": False})
 
-    def splits(self, card: TaskCard, clips: Manifest, all_clips: Manifest) -> list[Split]:
+    def splits(
+        self, card: TaskCard, clips: Manifest, all_clips: Manifest, seed: int
+    ) -> list[Split]:
         """Return the splits of a task's clips; a DataError if it cannot have these rules."""
         protocol = self.of_task(card, clips)
         # what the probe is fitted on by the task's own rules, not by these
-        return self.divide(
-            protocol.model_copy(update={"refit": card.protocol.refit}), clips, all_clips
-        )
+        fitted = protocol.model_copy(update={"refit": card.protocol.refit})
+        return self.divide(fitted, clips, all_clips, seed)
 
     def facts(self) -> dict[str, Any]:
         """Return what names the rules in a run's id."""
@@ -152,6 +156,7 @@ PEERS = (
         make_probe=protocol_probes.hear_probe,
         adapt=_ungrouped,
         targets=_ALL_TARGETS,
+        seeds=(42,),
     ),
     EvaluationProtocol(
         name="mteb",
@@ -174,9 +179,10 @@ PEERS = (
         standardization="none",
         selection="none, C = 1",
         fit="scikit-learn's logistic regression, at most 100 iterations",
-        divide=protocol_splits.draws_of_shots,
+        divide=protocol_splits.draw_of_shots,
         make_probe=protocol_probes.RawLogistic,
         adapt=_ungrouped,
+        seeds=tuple(range(10)),
     ),
     EvaluationProtocol(
         name="xares",
@@ -190,6 +196,7 @@ PEERS = (
         make_probe=partial(_NETWORKS, "xares-linear", (protocol_probes.XARES,)),
         adapt=_ungrouped,
         targets=_ALL_TARGETS,
+        seeds=(42,),
     ),
     EvaluationProtocol(
         name="xares-knn",
@@ -217,6 +224,7 @@ PEERS = (
         make_probe=partial(_NETWORKS, "evar-linear", (protocol_probes.EVAR,)),
         adapt=_ungrouped,
         targets=_ALL_TARGETS,
+        seeds=(42, 43, 44),
     ),
 )
 

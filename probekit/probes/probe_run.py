@@ -272,7 +272,7 @@ class ProbeRun:
         """Return the splits, with the training clips that are used."""
         clips, all_clips = self.features.clips, self.features.all_clips
         if self.rules:
-            return self.rules.splits(self.card, clips, all_clips)
+            return self.rules.splits(self.card, clips, all_clips, self.seed)
         return [
             draw_shots(split, self.shots, targets, clips, self.seed)
             if self.shots
@@ -388,7 +388,8 @@ class ProbeRun:
             if unseen:
                 notes.append(per_class.unseen_classes_note(unseen))
         notes += per_class.untested_class_notes(clips, targets, [split.test for split in splits])
-        notes += training_notes([(s["extractor"], s["identity"]) for s in features.sources], self.card)
+        extractors = [(source["extractor"], source["identity"]) for source in features.sources]
+        notes += training_notes(extractors, self.card)
         return list(dict.fromkeys(notes))
 
 

@@ -20,7 +20,6 @@ from probekit.parallel import resources
 from probekit.probes.base import FitContext, SelectedModel, Settings, best_index
 from probekit.probes.linear import Linear, PathSearch
 from probekit.probes.model_selection import fit_splits, score_probe
-from probekit.probes.protocol_splits import SeededSplit
 from probekit.solvers.scaler import fit_scaler
 from probekit.tasks.splits import Split
 
@@ -157,12 +156,12 @@ class NetworkProbe:
     rules : tuple of TrainingRules
         Of several, those that score best on the first split's validation clips train all.
     seeded : bool
-        False: seeds are the protocol's.
+        True: weights and batches are random; seeds are the protocol's.
     """
 
     name: str
     rules: tuple[TrainingRules, ...]
-    seeded: bool = False
+    seeded: bool = True
 
     def facts(self) -> dict[str, Any]:
         """Return the rules."""
@@ -229,7 +228,6 @@ def _train(context: FitContext, rules: TrainingRules, split: Split) -> SelectedM
 def _train_network(context: FitContext, rules: TrainingRules, split: Split) -> SelectedModel:
     import torch
 
-    seed = split.seed if isinstance(split, SeededSplit) else 42
     features, targets = context.features, context.targets
     mean, scale = np.zeros(features.shape[1]), np.ones(features.shape[1])
     if rules.standardize:
@@ -245,7 +243,7 @@ def _train_network(context: FitContext, rules: TrainingRules, split: Split) -> S
     x = torch.from_numpy(np.asarray((features[split.train] - mean) / scale, np.float32))
     y = torch.from_numpy(np.asarray(targets[split.train], np.float32 if multi else np.int64))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(context.seed)
         module = build_network(features.shape[1], classes, rules)
         fitted = FittedNetwork(module, mean, scale)
         optimizer = torch.optim.Adam(module.parameters(), lr=rules.rate, weight_decay=rules.decay)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,20 +19,7 @@ _ATTEMPTS = 100  # of EVAR, to draw validation clips of all classes
 _EMPTY: Rows = np.array([], np.int64)
 
 
-@dataclass(frozen=True)
-class SeededSplit(Split):
-    """A split whose probe has a seed of its own.
-
-    Attributes
-    ----------
-    seed : int
-        Of weights and batches.
-    """
-
-    seed: int = 42
-
-
-def task_splits(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+def task_splits(protocol: Protocol, clips: Manifest, all_clips: Manifest, seed: int) -> list[Split]:
     """Return the splits or folds of the task itself."""
     return make_splits(protocol, clips, all_clips)
 
@@ -62,7 +49,9 @@ def shuffle_clips(protocol: Protocol, clips: Manifest) -> Protocol:
     return protocol.model_copy(update={**update, "kind": "made-split", "test_share": share})
 
 
-def select_on_test(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+def select_on_test(
+    protocol: Protocol, clips: Manifest, all_clips: Manifest, seed: int
+) -> list[Split]:
     """Return the task's splits with the test clips as validation clips, too."""
     return [
         replace(split, train=_training_rows(protocol, split), valid=split.test)
@@ -70,7 +59,9 @@ def select_on_test(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> 
     ]
 
 
-def without_validation(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+def without_validation(
+    protocol: Protocol, clips: Manifest, all_clips: Manifest, seed: int
+) -> list[Split]:
     """Return the task's splits with all clips that the scored probe is fitted on as training."""
     return [
         replace(split, train=_training_rows(protocol, split), valid=_EMPTY)
@@ -78,7 +69,7 @@ def without_validation(protocol: Protocol, clips: Manifest, all_clips: Manifest)
     ]
 
 
-def few_labels(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+def few_labels(protocol: Protocol, clips: Manifest, all_clips: Manifest, seed: int) -> list[Split]:
     """Return the task's splits with eight training clips of each class."""
     targets = clips.targets()
     drawn = []
@@ -89,7 +80,7 @@ def few_labels(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list
 
 
 def shots_of_shuffled_folds(
-    protocol: Protocol, clips: Manifest, all_clips: Manifest
+    protocol: Protocol, clips: Manifest, all_clips: Manifest, seed: int
 ) -> list[Split]:
     """Return MTEB's five folds over all clips, shuffled, with eight training clips of each class.
 
@@ -110,10 +101,12 @@ def shots_of_shuffled_folds(
     return folds
 
 
-def draws_of_shots(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
-    """Return MTEB's ten draws of eight training clips of each class, all scored on the test clips.
+def draw_of_shots(
+    protocol: Protocol, clips: Manifest, all_clips: Manifest, seed: int
+) -> list[Split]:
+    """Return one of MTEB's ten draws of eight training clips of each class, scored on test clips.
 
-    As ``_evaluate_subset``, for tasks with one test split.
+    As ``_evaluate_subset``, for tasks with one test split; ``seed`` is the number of the draw.
     """
     splits = make_splits(protocol, clips, all_clips)
     if len(splits) > 1:
@@ -124,14 +117,15 @@ def draws_of_shots(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> 
     [split] = splits
     _check_shots(clips, split)
     order: list[int] | None = None
-    draws = []
-    for k in range(10):
+    drawn = split.train
+    for _ in range(seed + 1):
         drawn, order = _undersample(clips, split.train, order)
-        draws.append(Split(str(k + 1), drawn, _EMPTY, split.test))
-    return draws
+    return [replace(split, train=drawn, valid=_EMPTY)]
 
 
-def next_fold_validates(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+def next_fold_validates(
+    protocol: Protocol, clips: Manifest, all_clips: Manifest, seed: int
+) -> list[Split]:
     """Return HEAR's folds: each next one has the validation clips, the others train."""
     splits = make_splits(protocol, clips, all_clips)
     if len(splits) == 1:
@@ -149,7 +143,9 @@ def next_fold_validates(protocol: Protocol, clips: Manifest, all_clips: Manifest
     return folds
 
 
-def test_fold_validates(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
+def test_fold_validates(
+    protocol: Protocol, clips: Manifest, all_clips: Manifest, seed: int
+) -> list[Split]:
     """Return X-ARES's splits: of folds, the test clips are the validation clips, too."""
     splits = make_splits(protocol, clips, all_clips)
     if len(splits) == 1:
@@ -158,22 +154,21 @@ def test_fold_validates(protocol: Protocol, clips: Manifest, all_clips: Manifest
     return [replace(split, valid=split.test) for split in splits]
 
 
-def random_tenth_validates(protocol: Protocol, clips: Manifest, all_clips: Manifest) -> list[Split]:
-    """Return EVAR's splits, three times: without validation clips, a random tenth of training ones.
+def random_tenth_validates(
+    protocol: Protocol, clips: Manifest, all_clips: Manifest, seed: int
+) -> list[Split]:
+    """Return EVAR's splits: without validation clips, a random tenth of training ones validates.
 
     All classes must be in it: it is drawn up to a hundred times, as by ``train_test_sure_split``.
     """
-    splits = make_splits(protocol, clips, all_clips)
-    repeated: list[Split] = []
-    for seed in (42, 43, 44):
-        rng = np.random.RandomState(seed)
-        for split in splits:
-            train, valid = split.train, split.valid
-            if not len(valid):
-                train, valid = _draw_tenth(clips, split, rng)
-            name = split.name if len(splits) > 1 else "test"
-            repeated.append(SeededSplit(f"{seed}.{name}", train, valid, split.test, seed))
-    return repeated
+    rng = np.random.RandomState(seed)
+    splits: list[Split] = []
+    for split in make_splits(protocol, clips, all_clips):
+        train, valid = split.train, split.valid
+        if not len(valid):
+            train, valid = _draw_tenth(clips, split, rng)
+        splits.append(replace(split, train=train, valid=valid))
+    return splits
 
 
 def _training_rows(protocol: Protocol, split: Split) -> Rows:

@@ -699,7 +699,13 @@ def _unit_notes(units: ResamplingUnits, grouped: bool) -> list[str]:
 
 
 def _test_over_train(result: Result) -> float:
-    return float(np.mean([fold["test"] / fold["train"] for fold in result["folds"]]))
+    """Return the test clips for each clip that training clips are drawn from.
+
+    By another protocol than the task's own these may be few of many, which overlap less.
+    """
+    pool = result["clips"]["used"] if "evaluation" in result else 0
+    ratios = [fold["test"] / max(fold["train"], pool - fold["test"]) for fold in result["folds"]]
+    return float(np.mean(ratios))
 
 
 def _notes(first: RunGroup, second: RunGroup, clips: int, repeats: int) -> tuple[str, ...]:

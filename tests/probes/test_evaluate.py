@@ -24,7 +24,11 @@ from probekit.probes import features as features_module
 from probekit.scores import result_table, store
 from probekit.solvers import objective
 
-NOTES = ["imported embeddings", "groups with clips in training and in test: 10 of 10"]  # of done
+NOTES = [  # of done
+    "imported embeddings",
+    "groups with clips in training and in test: 10 of 10",
+    "training data: not established",
+]
 CLASSES = ("Domestic animals, pets", "rain; heavy", "ünïcode")
 
 
