@@ -28,6 +28,7 @@ setup(
             "report/html/*.css",
             "report/html/*.js",
             "report/html/templates/*.html",
+            "scores/*.schema.json",
         ],
     },
     include_package_data=False,
@@ -67,6 +68,7 @@ setup(
             "onnx>=1.16",
             "onnxruntime>=1.19",
             "implicit>=0.7",
+            "jsonschema>=4.18",
         ],
         "video": [],  # PyAV, which is a dependency by now; the name is still in use
         "hf": ["transformers>=5.0", "safetensors>=0.5", "huggingface_hub>=1.0"],

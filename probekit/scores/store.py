@@ -130,6 +130,13 @@ class Result(TypedDict):
     evaluation: NotRequired[Evaluation]  # only where the protocol is not the task's own
 
 
+def result_schema() -> dict[str, Any]:
+    """Return the JSON schema of a result of this version (:data:`FORMAT`)."""
+    path = Path(__file__).with_name(f"result-{FORMAT}.schema.json")
+    schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return schema
+
+
 def reports_root(reports: str | Path | None = None) -> Path:
     """Return the reports folder: the argument, else ``PROBEKIT_REPORTS``, else ``reports/out``."""
     return Path(reports or os.environ.get("PROBEKIT_REPORTS") or "reports/out")
