@@ -1,4 +1,4 @@
-"""Export of embeddings for other programs: vectors or frames as .npz, .parquet or .csv."""
+"""Export of embeddings: vectors or frames as .npz, .parquet, .csv or .safetensors."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,11 +19,12 @@ from probekit.audio.timegrid import FrameGrid
 from probekit.cache import part
 from probekit.cache.embeddings import Embeddings
 from probekit.cache.pack import find_manifests
-from probekit.data.manifest import TARGET_PREFIX, Manifest, read_manifest
+from probekit.cache.safetensors_file import write_safetensors
+from probekit.data.manifest import TARGET_PREFIX, UNKNOWN, Manifest, read_manifest
 from probekit.errors import CacheError, DataError
 from probekit.utils import atomic
 
-SUFFIXES = (".npz", ".parquet", ".csv")
+SUFFIXES = (".npz", ".parquet", ".csv", ".safetensors")
 _ROW_GROUP = 4096  # rows: a few MB
 _GRID = ("hop", "first_center", "window")
 _Block = tuple[Array, Array, Array]  # rows of clips, number of frames of each, frames
@@ -78,14 +79,16 @@ def export_vectors(
     has arrays, ``embedding`` of shape (clips, dim), and ``about`` as JSON text; it is read without
     pickle. A ``.parquet`` has columns, the embedding as a list of fixed size, and the same JSON
     under the key ``probekit`` of its metadata. A ``.csv`` has a column for each dimension,
-    ``dim_0``, ``dim_1`` and so on, with as many digits as float32 needs.
+    ``dim_0``, ``dim_1`` and so on, with as many digits as float32 needs. A ``.safetensors`` has the
+    array ``embedding``; its metadata have the JSON under ``probekit``, and each column as a JSON
+    list.
 
     Parameters
     ----------
     embeddings : Embeddings
         What to export.
     path : pathlib.Path
-        Ends in ``.npz``, ``.parquet`` or ``.csv``; an existing file is replaced.
+        Ends in one of :data:`SUFFIXES`; an existing file is replaced.
     stream : str
         A stored stream; the extractor's default one if empty.
     pool : sequence of {"mean", "std", "max"}
@@ -128,6 +131,10 @@ def export_vectors(
             with temp.open("wb") as file:
                 np.savez(file, **arrays)
             return
+        if path.suffix == ".safetensors":
+            entry = ("float32", vectors.shape, [vectors])
+            write_safetensors(temp, {"embedding": entry}, _text_metadata(columns, about_text))
+            return
         starts = range(0, len(ids), _ROW_GROUP)
         rows = (np.arange(start, min(start + _ROW_GROUP, len(ids))) for start in starts)
         batches = ((_take(columns, chosen), vectors[chosen]) for chosen in rows)
@@ -145,8 +152,9 @@ def export_frames(
 
     A ``.npz`` has ``frames`` of shape (ΣT, dim), ``time`` (ΣT,) in seconds from the start of the
     clip to the center of each frame, and ``offset`` (clips + 1,): clip i of ``clip_id`` has frames
-    ``offset[i]`` to ``offset[i + 1]``. A ``.parquet`` or ``.csv`` has a row for each frame, with
-    ``clip_id`` and ``time``. Clips are in the order of the cache. Else as :func:`export_vectors`.
+    ``offset[i]`` to ``offset[i + 1]``; a ``.safetensors`` has the same arrays. A ``.parquet`` or
+    ``.csv`` has a row for each frame, with ``clip_id`` and ``time``. Clips are in the order of the
+    cache. Else as :func:`export_vectors`.
 
     Parameters
     ----------
@@ -185,6 +193,8 @@ def export_frames(
     def write(temp: Path) -> None:
         if path.suffix == ".npz":
             _write_frames_npz(temp, reader, columns, about)
+        elif path.suffix == ".safetensors":
+            _write_frames_safetensors(temp, reader, columns, about)
         else:
             _write_table(temp, path.suffix, _frame_batches(reader, columns), about)
 
@@ -223,6 +233,9 @@ def _table_columns(clips: Manifest, table: pd.DataFrame) -> dict[str, pa.Array]:
         columns["label"] = pa.array([row[0] for row in labels], pa.string())
     elif clips.target == "multi":
         columns["labels"] = pa.array([list(row) for row in labels], pa.list_(pa.string()))
+        if clips.has_unknown_labels:
+            unknown = [list(row) for row in table[UNKNOWN]]
+            columns[UNKNOWN] = pa.array(unknown, pa.list_(pa.string()))
     elif clips.target == "regression":
         for k, name in enumerate(clips.class_names):
             values = [row[k] for row in labels]
@@ -341,9 +354,32 @@ def _write_frames_npz(
                 file.write(np.ascontiguousarray(frames, "<f4").data)
                 written += len(frames)
     if written != shape[0]:
-        raise CacheError(
-            f"{reader.embeddings.folder}: rewritten during export; run the same command again"
-        )
+        raise _rewritten(reader)
+
+
+def _write_frames_safetensors(
+    path: Path, reader: _FrameReader, columns: dict[str, pa.Array], about: str
+) -> None:
+    """Write arrays, the frames one part after the other."""
+    rows, counts = reader.counts()
+    offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    times = reader.times(counts)
+    frames = (block for _, _, block in reader.blocks())
+    arrays = {
+        "frames": ("float32", (int(offset[-1]), reader.dim), frames),
+        "time": ("float64", times.shape, [times]),
+        "offset": ("int64", offset.shape, [offset]),
+    }
+    try:
+        write_safetensors(path, arrays, _text_metadata(_take(columns, rows), about))
+    except ValueError as error:
+        raise _rewritten(reader) from error
+
+
+def _rewritten(reader: _FrameReader) -> CacheError:
+    return CacheError(
+        f"{reader.embeddings.folder}: rewritten during export; run the same command again"
+    )
 
 
 # ---- formats
@@ -362,6 +398,14 @@ def _text_arrays(columns: dict[str, pa.Array]) -> dict[str, Array]:
         else:
             arrays[name] = np.array([_to_text(value) for value in values.to_pylist()], str)
     return arrays
+
+
+def _text_metadata(columns: dict[str, pa.Array], about: str) -> dict[str, str]:
+    """Return columns as JSON lists, and what the file says about itself."""
+    texts = {
+        name: json.dumps(values.to_pylist(), ensure_ascii=False) for name, values in columns.items()
+    }
+    return {**texts, "probekit": about}
 
 
 def _to_text(value: str | list[str] | None) -> str:

@@ -351,7 +351,10 @@ def export(
     out: Annotated[
         str,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="File to write: .npz, .parquet or .csv."
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="File to write: .npz, .parquet, .csv or .safetensors.",
         ),
     ],
     stream: Annotated[str, typer.Option(metavar="NAME", help="Stream; else the default one.")] = "",
@@ -372,14 +375,17 @@ def export(
     cache: options.Cache = None,
     json: bool = output.AsJson,
 ) -> None:
-    """Write embeddings for other programs: arrays (.npz) or a table (.parquet, .csv).
+    """Write embeddings for other programs: arrays (.npz, .safetensors) or a table (.parquet, .csv).
 
     One vector per clip, or with --frames all frames (stored by probekit extract --frames). Beside
-    them clip_id, and label, split, fold and group as far as they are known.
+    them clip_id, and label, split, fold and group as far as they are known. All but .csv say where
+    they come from: extractor, fingerprint and all that it covers, stream, pooling.
 
     [bold]Examples[/bold]
 
       probekit cache export vggish fsdd --pool mean+std -o vggish-fsdd.parquet
+
+      probekit cache export vggish fsdd -o vggish-fsdd.safetensors
 
       probekit cache export vggish fsdd --task fsdd-speaker --frames -o vggish-fsdd.csv
     """

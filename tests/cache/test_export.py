@@ -70,7 +70,7 @@ def test_a_stream_of_vectors_has_no_pooling(tmp_path, songs):
 @pytest.mark.parametrize(
     "name, choice, error, reason",
     [
-        ("e.txt", {}, CacheError, r"must end in \.npz, \.parquet or \.csv"),
+        ("e.txt", {}, CacheError, r"must end in \.npz, \.parquet, \.csv or \.safetensors"),
         ("gone/e.npz", {}, CacheError, "cannot be written"),
         ("gone/e.parquet", {}, CacheError, "cannot be written"),
         ("e.npz", {"stream": "sek"}, UnknownNameError, "Did you mean 'seq'"),
@@ -192,3 +192,40 @@ def test_a_full_disk_keeps_the_older_export(tmp_path, songs, write_hook, write, 
         getattr(export, write)(songs, tmp_path / name)
     assert (tmp_path / name).read_bytes() == b"older"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_safetensors(tmp_path, songs):
+    """Read by the format's own package; frames as in ``.npz``, written part by part."""
+    safetensors = pytest.importorskip("safetensors")
+    from safetensors.numpy import load_file
+
+    path = tmp_path / "e.safetensors"
+    export.export_vectors(songs, path, pool=["mean", "max"], clips=MULTI)
+    [(name, array)] = load_file(path).items()
+    listed = ids(range(18))
+    np.testing.assert_array_equal(array, songs.vectors(listed, "seq", ["mean", "max"]))
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    assert (name, array.dtype) == ("embedding", np.float32)
+    assert json.loads(metadata["clip_id"]) == listed
+    assert json.loads(metadata["labels"])[:3] == [[], ["x"], ["x", "y"]]
+    about = json.loads(metadata["probekit"])
+    assert about["pool"] == ["mean", "max"] and about["note"] == ["random weights (seed 0)"]
+    assert about["identity"] == songs.layout.identity
+    export.export_frames(songs, path)
+    export.export_frames(songs, tmp_path / "e.npz")
+    arrays = load_file(path)
+    with np.load(tmp_path / "e.npz") as expected:
+        for name in ("frames", "time", "offset"):
+            np.testing.assert_array_equal(arrays[name], expected[name])
+            assert arrays[name].dtype == expected[name].dtype
+
+
+def test_unknown_labels_are_exported(tmp_path, songs):
+    rows = [{"clip_id": name, "path": name, "labels": ("x",)} for name in ids(range(3))]
+    rows[1] = {**rows[1], "labels": (), "unknown": ("x",)}
+    clips = manifest.from_rows("songs", rows, target="multi")
+    exported = export.export_vectors(songs, tmp_path / "e.parquet", clips=clips)
+    assert "unknown" in exported.columns
+    unknown = pd.read_parquet(tmp_path / "e.parquet")["unknown"]
+    assert [list(labels) for labels in unknown] == [[], ["x"], []]
