@@ -64,6 +64,31 @@ def test_it_says_what_the_student_said(text, crop, target):
     )
 
 
+def test_blocks_are_layers():
+    """Each block's output once more from its hook; where a card states none there are none."""
+    student, folder = made(crop=F(2))
+    extractor = load.build_extractor(load.resolve_spec("runs/0a1b:layer=all"))
+    assert set(extractor.stream_names) == {"layer.1", "layer.2", "layer.3", "embedding"}
+    outputs = []
+    for block in extractor.network.network.blocks:
+        block.register_forward_hook(lambda _, __, maps: outputs.append(maps.clone()))
+    (found,) = extractor([torch.randn(2 * student.rate)])
+    for number, maps in enumerate(outputs, start=1):
+        stream = f"layer.{number}" if number < 4 else "embedding"
+        finer = 2 ** (4 - number)
+        steps = maps[0].mean(1).T[: 8 * finer].reshape(8, finer, -1).mean(1)
+        assert extractor.streams[stream].layer == number
+        torch.testing.assert_close(found[stream], steps, rtol=1e-4, atol=1e-5)
+    text = (folder / card.CARD).read_text()
+    older = yaml.safe_load(text)
+    assert older.pop("layers") == [2, 4, 8]
+    fingerprint = load.resolve_spec("runs/0a1b").fingerprint
+    (folder / card.CARD).write_text(yaml.safe_dump(older))
+    assert load.resolve_spec("runs/0a1b").fingerprint == fingerprint
+    with pytest.raises(ProbekitError, match="states no layers"):
+        load.resolve_spec("runs/0a1b:layer=all")
+
+
 def test_frames_of_crops_follow_one_another():
     """A crop of 3.1 s has 12 frames of 0.25 s: crops begin every 3 s, and no frame is missing."""
     made(crop=F(31, 10))
@@ -103,7 +128,8 @@ def test_fixed_students_have_one_linear_layer():
 def test_regressions_have_values_only():
     made(target="regression")
     spec = load.resolve_spec("runs/0a1b")
-    assert set(spec.card.streams) == {"embedding", "hidden", "logits"}
+    layers = {"layer.1", "layer.2", "layer.3"}
+    assert set(spec.card.streams) == {"embedding", "hidden", "logits", *layers}
     assert load.build_extractor(spec).head() is None
 
 

@@ -109,6 +109,20 @@ class Network(nn.Module):
         maps: Tensor = self.blocks(self.bn(spectra))
         return maps.mean(2).transpose(1, 2)
 
+    def encode_layers(self, spectra: Tensor) -> list[Tensor]:
+        """Return the output of each block on mel spectra, averaged over frequency and frames.
+
+        Shapes are (clips, time, width) to (clips, time, 8 · width); the last is the embedding.
+        """
+        maps, outputs = self.bn(spectra), []
+        time = spectra.shape[3] >> BLOCKS
+        for number, block in enumerate(self.blocks, start=1):
+            maps = block(maps)
+            finer = 2 ** (BLOCKS - number)
+            steps = maps.mean(2)[..., : finer * time]
+            outputs.append(steps.unflatten(2, (time, finer)).mean(3).transpose(1, 2))
+        return outputs
+
     def decode(self, embedding: Tensor) -> Tensor:
         """Return logits, shape (clips, classes), for embeddings (clips, time, 8 · width)."""
         logits: Tensor = self.decoder(embedding)

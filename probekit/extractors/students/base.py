@@ -99,6 +99,8 @@ class Student(nn.Module):
         Spectra that :meth:`frontend` takes in place of waveforms; None if it takes none.
     frontend_clips : int
         Training clips, at most, that constants of the front-end are estimated from.
+    layer_dims : tuple of int
+        Lengths of the outputs of its layers before the embedding; see :meth:`embed_layers`.
     """
 
     rate: int = 16000
@@ -109,6 +111,7 @@ class Student(nn.Module):
     any_length: bool = False
     level_grid: LevelGrid | None = None
     frontend_clips: int = 2000
+    layer_dims: tuple[int, ...] = ()
 
     def __init__(
         self, name: str, params: dict[str, Any], classes: int, dim: int, network: nn.Module
@@ -200,6 +203,13 @@ class Student(nn.Module):
     def embed(self, features: Tensor) -> Tensor:
         """Return embeddings, shape (clips, time, dim), for the output of :meth:`frontend`."""
         raise NotImplementedError
+
+    def embed_layers(self, features: Tensor) -> list[Tensor]:
+        """Return the outputs of layers on the embedding's frames, the embedding last.
+
+        Those before it are of shape (clips, time, dim), one for each of :attr:`layer_dims`.
+        """
+        return [self.embed(features)]
 
     def decode(self, embedding: Tensor) -> Tensor:
         """Classify embeddings.

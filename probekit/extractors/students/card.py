@@ -55,7 +55,8 @@ class StudentCard(BaseModel):
     ``student`` is the text that builds it, ``decoder`` its own or the single linear layer of the
     mode ``fix``, or one on each frame (``frames``), pooled over time by ``pooling``. One of
     ``any_length`` reads whole clips. The grid is that of its ``steps`` frames in a crop of
-    ``crop`` seconds; ``hidden`` is the length of its last layer's input, 0 if not known.
+    ``crop`` seconds; ``hidden`` is the length of its last layer's input, 0 if not known; ``layers``
+    has the lengths of the layers before the embedding, if they are streams.
     ``result`` is the id of its run;
     ``caveat`` is shown beside every score. ``task``, ``dataset`` and ``fold`` are those of its
     training, ``trained_on`` and ``chosen_on`` the numbers of clips that it was trained and selected
@@ -80,6 +81,7 @@ class StudentCard(BaseModel):
     first_center: Seconds
     window: Seconds
     hidden: int = Field(default=0, ge=0)
+    layers: tuple[int, ...] = ()
     weights: StudentWeights
     result: str = ""
     task: str = ""
@@ -130,14 +132,23 @@ class StudentCard(BaseModel):
             per_crop = {"kind": "clip"}
         place = "of the clip" if self.any_length else "of each crop"
         count = len(self.classes)
+        per_embedding = per_crop if self.streams_averaged else per_frame
+        averaged = ", mean over each crop" * self.streams_averaged
         streams = {
             "embedding": Stream(
                 dim=self.dim,
-                description="what the decoder reads"
-                + ", mean over each crop" * self.streams_averaged,
-                **(per_crop if self.streams_averaged else per_frame),
+                description=f"what the decoder reads{averaged}",
+                layer=len(self.layers) + 1 if self.layers else None,
+                **per_embedding,
             )
         }
+        for number, dim in enumerate(self.layers, start=1):
+            streams[f"layer.{number}"] = Stream(
+                dim=dim,
+                description=f"output of block {number}, averaged over frequency{averaged}",
+                layer=number,
+                **per_embedding,
+            )
         if self.hidden:
             per_hidden = per_frame if self.pooling and not self.streams_averaged else per_crop
             position = "of each frame" if per_hidden is per_frame else place

@@ -36,6 +36,8 @@ from probekit.extractors.students.time_pooling import HEAD_POOLINGS, FrameClassi
 from probekit.utils.atomic import atomic_write, atomic_write_text
 from probekit.utils.hashing import sha256
 
+_NEWER = ("pooling", "any_length", "layers")  # keys of cards, which older ones do not have
+
 
 class _StudentOutputs(Extractor):
     """What trained students have in common, however they cut a clip.
@@ -76,8 +78,13 @@ class _StudentOutputs(Extractor):
 
     def embed(self, features: Tensor) -> Outputs:
         """Run encoder and decoder."""
-        frames = self.network.embed(features)
-        outputs = {"embedding": frames.mean(1) if self.facts.streams_averaged else frames}
+        with_layers = any(name.startswith("layer.") for name in self.stream_names)
+        network = self.network
+        layers = network.embed_layers(features) if with_layers else [network.embed(features)]
+        frames, averaged = layers[-1], self.facts.streams_averaged
+        outputs = {"embedding": frames.mean(1) if averaged else frames}
+        for number, layer in enumerate(layers[:-1], start=1):
+            outputs[f"layer.{number}"] = layer.mean(1) if averaged else layer
         if FRAME_PROBABILITIES in self.stream_names:
             logits = self.network.frame_logits(frames)
             assert logits is not None  # otherwise there is no such stream
@@ -253,6 +260,7 @@ def save_student(
         first_center=grid.first_center,
         window=grid.window,
         hidden=hidden,
+        layers=student.layer_dims,
         weights=StudentWeights(sha256=sha256(folder / WEIGHTS)),
         result=result,
         caveat=caveat,
@@ -261,9 +269,9 @@ def save_student(
     values = {
         key: str(value) if isinstance(value, Fraction) else value
         for key, value in facts.model_dump().items()
-        if value or key not in ("pooling", "any_length")  # as in cards from before there were any
+        if value or key not in _NEWER  # as in cards from before there were any
     }
-    values["classes"] = list(facts.classes)
+    values |= {key: list(values[key]) for key in ("classes", "layers") if key in values}
     atomic_write_text(folder / CARD, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return folder
 

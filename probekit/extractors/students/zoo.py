@@ -197,6 +197,7 @@ class ShortChunk(Student):
             raise ProbekitError(f"student short-chunk: width must be >= 1, got {width}")
         network = short_chunk.Network(width, classes)
         super().__init__("short-chunk", {"width": width}, classes, network.dim, network)
+        self.layer_dims = tuple(width * 2**k for k in range(short_chunk.BLOCKS - 1))
 
     def frames(self, samples: int) -> tuple[FrameGrid, int]:
         """Return one frame every 1/4 s; see :meth:`Student.frames`."""
@@ -213,6 +214,10 @@ class ShortChunk(Student):
     def embed(self, features: Tensor) -> Tensor:
         """Return embeddings, shape (clips, time, 8 · width)."""
         return self.network.encode_spectra(features)
+
+    def embed_layers(self, features: Tensor) -> list[Tensor]:
+        """Return the outputs of the four blocks."""
+        return self.network.encode_layers(features)
 
     def original_logits(self, embedding: Tensor) -> Tensor:
         """Return logits, shape (clips, classes)."""
