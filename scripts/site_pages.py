@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import tokenize
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -32,11 +33,11 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
 _COMMANDS = """# Commands
 
 Every command has `--help` with examples. Exit codes: 0 success; 1 finished, with failures that are
-listed; 2 error; 130 interrupted, and resumed by the same command. `--cards DIR` before the command,
-or `PROBEKIT_CARDS`, adds a folder of your own cards.
+listed; 2 error; 130 interrupted, and resumed by the same command. `--cards DIR` before the command
+or `PROBEKIT_CARDS` adds a folder of your own cards.
 
-All but `demo`, `data rehearse` and `results table` (it has `--format csv`) have `--json`. Tables are
-as wide as the terminal; columns that do not fit follow below, and a pipe or file gets whole rows
+All but `demo`, `data rehearse` and `results table` (it has `--format csv`) have `--json`. Tables
+are as wide as the terminal; columns that do not fit follow below; a pipe or file gets whole rows
 (`COLUMNS=80` sets the width there, too). Without a terminal, progress is a line on standard error
 every half minute.
 
@@ -209,7 +210,9 @@ def _moved(source: str, page: str) -> str:
 # ---- commands
 
 
+@cache
 def _commands() -> dict[str, Any]:
+    """Return the commands by name."""
     from probekit import cli
 
     return dict(cli.build_command().commands)
@@ -266,7 +269,9 @@ def _command_help(command: Any) -> str:
 # ---- cards
 
 
+@cache
 def _cards(kind: str) -> dict[str, Any]:
+    """Return the cards of a kind by name."""
     from probekit import cards
 
     load = {
