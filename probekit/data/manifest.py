@@ -441,7 +441,8 @@ def groups_are_recordings(clips: Manifest) -> bool:
 def _normalize_path(name: str, path: str, root: Path | None = None) -> str:
     """Return a path in normal form, relative to its root; raise if it leaves the root."""
     normal = posixpath.normpath(path.replace("\\", "/")) if path else ""
-    if root is not None and Path(path).is_absolute():
+    may_be_absolute = path.startswith(("/", "\\")) or path[1:2] == ":"  # Path is slow
+    if root is not None and may_be_absolute and Path(path).is_absolute():
         normal = _relative_to_root(path, os.path.abspath(root)) or normal  # noqa: PTH100
     if posixpath.isabs(normal) or normal.split("/")[0] == ".." or normal[1:3] == ":/":
         raise DataError(

@@ -20,9 +20,10 @@ standin         columns of the stand-in data: see :func:`make_standin`
 """
 
 import json
+import posixpath
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from probekit.cards import TaskCard
@@ -51,26 +52,29 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     assert root is not None
     names = _listed(options["folder"])
     existing = [name for name in names if (root / name).is_dir()]
-    folder = PurePosixPath((existing or names)[0])
-    clips = []
+    folder = (existing or names)[0]
+    prefix = "" if folder == "." else f"{folder}/"
+    clips: list[dict[str, Any]] = []
     for side, table in tables.items():
+        first = len(clips)
         for row in _read(card, table, side):
             if not _is_within(card, table, row):
                 continue
-            path = folder / _fill(options["path"], row)
+            path = prefix + _fill(options["path"], row)
+            name = path.rpartition("/")[2].rpartition(".")[0]
             text = row[options["label"]]
             label = options.get("label_names", {}).get(text, text)
             clips.append(
                 {
-                    "clip_id": path.stem,
-                    "path": str(path),
-                    "split": side or _split(card, table, row, path.stem),
+                    "clip_id": name,
+                    "path": path,
+                    "split": side or _split(card, table, row, name),
                     "fold": row.get(options.get("fold", ""), ""),
                     "group": _fill(options.get("group", ""), row),
-                    "labels": (check_label(card, label, table, path.stem),),
+                    "labels": (check_label(card, label, table, name),),
                 }
             )
-        check_spreadsheet_ids(table, (str(clip["clip_id"]) for clip in clips))
+        check_spreadsheet_ids(table, (clip["clip_id"] for clip in clips[first:]))
     return to_manifest(card, clips, root, next(iter(tables.values())))
 
 
@@ -87,7 +91,7 @@ def make_standin(card: TaskCard, writer: StandInWriter) -> None:
     of_labels = {name: list(map(str, values)) for name, values in plan["labels"].items()}
     label_names = card.options.get("label_names", {})
     labels = of_labels[card.options["label"]]
-    folder = PurePosixPath(_listed(card.options["folder"])[0])
+    folder = _listed(card.options["folder"])[0]
     rows: dict[str, list[Row]] = {side: [] for side in tables}
     for k in range(max(writer.clips, plan.get("rounds", 4) * len(labels))):
         number, index = divmod(k, len(labels))
@@ -98,7 +102,7 @@ def make_standin(card: TaskCard, writer: StandInWriter) -> None:
         side = ("train", "train", "valid", "test")[number % 4] if "" not in tables else ""
         rows[side].append(row)
         label = card.labels.index(label_names.get(labels[index], labels[index]))
-        path = str(folder / _fill(card.options["path"], {**row, "split": side}))
+        path = posixpath.normpath(f"{folder}/{_fill(card.options['path'], {**row, 'split': side})}")
         writer.write_audio(path, [label], seconds=plan["seconds"], sr=plan["sr"])
     for side, names in tables.items():
         _write(writer, names[0], rows[side], plan["header"])
@@ -155,12 +159,11 @@ def _read_json(table: Path, columns: list[str]) -> Iterator[Row]:
     if not isinstance(entries, dict) or not entries:
         raise DataError(f"{table}: expected a JSON object with an entry for each recording")
     for key, entry in entries.items():
-        row = {"key": key}
-        row |= {k: str(v) for k, v in entry.items()} if isinstance(entry, dict) else {}
-        missing = [name for name in columns if name not in row]
+        facts = {**entry, "key": key} if isinstance(entry, dict) else {"key": key}
+        missing = [name for name in columns if name not in facts]
         if missing:
             raise DataError(f"{table}: {key!r} has no {missing[0]!r}. Get the original file again")
-        yield row
+        yield {name: str(facts[name]) for name in columns}
 
 
 def _is_within(card: TaskCard, table: Path, row: Row) -> bool:
