@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probekit.cli import options, output
+from probekit.cli import options, output, publication
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from probekit.scores.store import Result
 
 app = typer.Typer(invoke_without_command=True)
+app.command("publish")(publication.publish)
 _Task = Annotated[str | None, typer.Option(help="Only this task.")]
 
 

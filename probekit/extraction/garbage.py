@@ -1,6 +1,5 @@
 """Garbage in a cache: unfinished files, and embeddings that no card computes any more."""
 
-import os
 import shutil
 import time
 import uuid
@@ -174,23 +173,9 @@ def _why_abandoned(path: Path) -> str:
         age = time.time() - path.stat().st_mtime
     except FileNotFoundError:  # finished meanwhile
         return ""
-    pid = atomic.temp_owner_pid(path)
-    if pid is not None and not _is_running(pid):
+    if atomic.owner_has_ended(path):
         return "unfinished; its process has ended"
     return f"unfinished for {age / 3600:.0f} h" if age > _MAX_AGE else ""
-
-
-def _is_running(pid: int) -> bool:
-    """Return whether a process of this machine runs."""
-    if os.name == "nt":  # signal 0 is Control-C there
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _count_clips(entry: Embeddings) -> int:

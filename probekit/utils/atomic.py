@@ -29,6 +29,20 @@ def temp_owner_pid(path: Path) -> int | None:
     return int(number) if head and number.isdigit() else None
 
 
+def owner_has_ended(path: Path) -> bool:
+    """Tell whether the process that made a :func:`temp_path` has ended; False if not known."""
+    pid = temp_owner_pid(path)
+    if pid is None or os.name == "nt":  # signal 0 is Control-C there
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def atomic_write(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
     """Write a file that appears under its name only when it is complete.
 

@@ -1,6 +1,7 @@
 """Short texts: lists of names for messages, and names that files and folders can have."""
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
@@ -74,3 +75,9 @@ def format_date(text: str) -> str:
         return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return text
+
+
+def forbids_commerce(licence: str) -> bool:
+    """Tell whether a licence, or a note on one, forbids commercial use."""
+    pattern = r"(?<![a-z])nc(?![a-z])|non-?commercial"
+    return re.search(pattern, licence.lower()) is not None

@@ -17,6 +17,7 @@ import yaml
 from probekit.cards.selector import HF
 from probekit.errors import ProbekitError, WeightsError
 from probekit.extractors.weights.source import file_digests
+from probekit.utils.text import forbids_commerce
 
 CONFIG, PREPROCESSOR, PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
 WEIGHTS = "model.safetensors"
@@ -68,7 +69,7 @@ class ModelFiles:
     @property
     def is_noncommercial(self) -> bool:
         """Whether the licence forbids commercial use."""
-        return bool(re.search(r"(^|-)nc(-|$)|non-?commercial", self.licence.lower()))
+        return forbids_commerce(self.licence)
 
 
 def find_files(model: str, revision: str, *, with_weights: bool = True) -> ModelFiles:
