@@ -73,8 +73,23 @@ def check(
 
 @app.command()
 def leaks(
-    task: TaskName,
-    root: options.Root = None,
+    task: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TASK",
+            help="A task's name, card or CSV, a folder, or an extracted dataset.",
+        ),
+    ] = None,
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="TASK TASK", help="Recordings that two tasks share, instead."),
+    ] = None,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR", help="The dataset's folder, as downloaded; of two tasks in their order."
+        ),
+    ] = None,
     identical: Annotated[
         bool, typer.Option("--identical", help="Compare all recordings by hash as well.")
     ] = False,
@@ -96,11 +111,16 @@ def leaks(
 
     Exit code 1 if there are any that the task's card does not name, and no groups are written.
     --write-groups joins groups, segments of one recording, and identical recordings; evaluate on
-    that table divides none of them, and needs no other extraction.
+    that table divides none of them, and needs no other extraction. --between compares two tasks:
+    sources by their cards, Freesound recordings and YouTube videos by names, bytes of extracted
+    recordings.
 
     [bold]Examples[/bold]
 
       probekit data leaks urbansound8k --root ~/data/UrbanSound8K --identical
+
+      probekit data leaks --between esc50 urbansound8k --root ~/data/ESC-50
+      --root ~/data/UrbanSound8K
 
       probekit data leaks birdsong --all --write-groups birds-grouped.csv
     """
@@ -110,9 +130,20 @@ def leaks(
     from probekit.errors import DataError
     from probekit.tasks import leakage, task_clips
 
+    roots = root or []
     hashed = identical or everything or write_groups is not None
-    resolved = task_clips.resolve_task(task, layout.cache_root(cache), root)
-    clips = resolved.manifest(root, audio=hashed)
+    if between is not None:
+        if task is not None or hashed:
+            raise DataError("--between compares two tasks; leave out TASK and the other options")
+        _print_overlap(between, roots, cache, json)
+        return
+    if task is None:
+        raise DataError("name a task, or two with --between TASK TASK")
+    if len(roots) > 1:
+        raise DataError(f"{task}: one --root, got {len(roots)}")
+    folder = roots[0] if roots else None
+    resolved = task_clips.resolve_task(task, layout.cache_root(cache), folder)
+    clips = resolved.manifest(folder, audio=hashed)
     known = recording_facts(layout.cache_root(cache), resolved.card.dataset)
     leaks: dict[str, list[Leak]] = {}
     recordings = leakage.find_shared_recordings(resolved, clips)
@@ -152,6 +183,47 @@ def leaks(
         )
         return
     if any(leak.divided and not leak.named for items in leaks.values() for leak in items):
+        raise typer.Exit(1)
+
+
+def _print_overlap(tasks: tuple[str, str], roots: list[str], cache: str | None, json: bool) -> None:
+    """Print what two tasks share; exit code 1 if they have clips of the same recordings."""
+    from probekit.cache import layout
+    from probekit.cache.index import recording_facts
+    from probekit.errors import DataError
+    from probekit.tasks import task_clips
+    from probekit.tasks.shared_recordings import find_task_overlap
+
+    folder = layout.cache_root(cache)
+    if len(roots) > 2:
+        raise DataError(f"--between: two --root at most, got {len(roots)}")
+    first, second = (
+        task_clips.resolve_clips(name, folder, root)
+        for name, root in zip(tasks, [*roots, None, None], strict=False)
+    )
+    hashes = {
+        card.dataset: recording_facts(folder, card.dataset)["sha256"].to_dict()
+        for card, _ in (first, second)
+    }
+    overlap = find_task_overlap(first, second, hashes)
+    if json:
+        output.print_json(asdict(overlap))
+    else:
+        sources = ", ".join(overlap.sources) or "none known"
+        output.say(f"{overlap.first} and {overlap.second}: sources in common: {sources}")
+        for name in overlap.unknown:
+            output.say(f"{name}: sources of its recordings are not established")
+        for shared in overlap.shared:
+            output.say(
+                f"{shared.kind}: {len(shared.first):,} clips of {overlap.first}, "
+                f"{len(shared.second):,} of {overlap.second}; for example "
+                f"{join_names(shared.first, 3)} and {join_names(shared.second, 3)}"
+            )
+        if not overlap.shared:
+            output.say("no clips of the same recordings")
+        compared = ", ".join(overlap.compared) or "nothing: no names of recordings, no hashes"
+        output.say(f"compared: {compared}")
+    if overlap.shared:
         raise typer.Exit(1)
 
 

@@ -369,7 +369,8 @@ class ProbeRun:
             *result_builder.torn_group_notes(clips, splits),
             *leakage.shared_clip_notes(clips, splits, features.recording_hashes),
         ]
-        used = result_builder.count_clips(splits) if self.fraction == 1 else len(clips)
+        all_labels = self.fraction == 1 and not self.rules
+        used = result_builder.count_clips(splits) if all_labels else len(clips)
         if used < features.expected:
             notes.append(f"{used:,} of {features.expected:,} clips")
         if clips.has_unknown_labels:

@@ -1,0 +1,310 @@
+"""Protocols of other tools and departures: splits, stores, and what a task cannot have."""
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import KFold
+
+from probekit.cache import import_export
+from probekit.cards import Protocol
+from probekit.data import manifest as manifests
+from probekit.errors import DataError, ProbekitError
+from probekit.probes import evaluate, evaluation_protocols, protocol_probes, protocol_splits
+from probekit.probes.evaluation_protocols import PEERS, PROTOCOLS
+from probekit.scores import staleness, store
+from probekit.scores.verification import verify
+
+
+class Place:
+    """A user's own task of five folds, with embeddings in a cache, in a temporary folder."""
+
+    def __init__(self, root):
+        self.root, self.reports = root, root / "reports"
+
+    def draw(self, tags=False):
+        rng = np.random.default_rng(3)
+        clips = of_folds(make_clips())
+        if tags:
+            rows = clips.table.assign(labels=[("a", "b"), ("b",), ("a",)] * 50, split="")
+            clips = manifests.from_rows("mine", rows.to_dict("records"), target="multi")
+        kind = np.arange(150) % 3
+        features = 5 + 4 * rng.normal(size=(3, 5))[kind] + 9 * rng.normal(size=(150, 5))
+        features = features.astype(np.float32)
+        clips.write(self.root / "mine.csv")
+        np.save(self.root / "made.npy", features)
+        import_export.import_arrays(
+            "made", clips, [self.root / "made.npy"], cache=self.root / "cache", dataset="mine"
+        )
+        return clips, features
+
+    def evaluate(self, **others):
+        folders = {"cache": self.root / "cache", "reports": self.reports, "jobs": 1}
+        return evaluate.evaluate(str(self.root / "mine.csv"), "made", **folders, **others)
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+FOLDS = Protocol(kind="folds")
+SPLIT = Protocol(kind="split")
+
+
+def make_clips(count=150, classes=3, parts=("train", "train", "valid", "test"), **columns):
+    rows = [
+        {
+            "clip_id": f"c{k:03d}",
+            "path": f"{k}.wav",
+            "labels": (f"class {k % classes}",),
+            "fold": str(k // classes % 5 + 1),
+            "split": parts[k // classes % len(parts)],
+            "group": f"g{k // 3}",
+            **{name: values[k] for name, values in columns.items()},
+        }
+        for k in range(count)
+    ]
+    return manifests.from_rows("mine", rows)
+
+
+def of_folds(clips):
+    table = clips.table.assign(split="")
+    return manifests.from_rows("mine", table.to_dict("records"))
+
+
+def mteb_experiments(features, targets):
+    """Accuracies as the peer computes them, with its generators, clip by clip."""
+    order, accuracies = None, []
+    for train, test in KFold(5, shuffle=True, random_state=42).split(range(len(targets))):
+        order = list(range(len(train))) if order is None else order
+        np.random.RandomState(42).shuffle(order)
+        counts, drawn = Counter(), []
+        for k in order:
+            if counts[targets[train[k]]] < 8:
+                counts[targets[train[k]]] += 1
+                drawn.append(train[k])
+        model = LogisticRegression(max_iter=100, random_state=42)
+        model.fit(features[drawn], targets[drawn])
+        accuracies.append(accuracy_score(targets[test], model.predict(features[test])))
+    return accuracies
+
+
+# ---- from end to end
+
+
+def test_mteb_is_the_peers_pipeline(place):
+    clips, features = place.draw()
+    (result,) = place.evaluate(protocol="mteb")
+    targets = clips.targets()
+    expected = mteb_experiments(features, targets)
+    assert [fold["score"] for fold in result["folds"]] == pytest.approx(expected)
+    assert result["score"] == pytest.approx(np.mean(expected))
+    assert [fold["train"] for fold in result["folds"]] == [24] * 5
+    assert (
+        result["evaluation"]["protocol"] == "mteb" and "2.26.24" in result["evaluation"]["source"]
+    )
+    assert "groups and official folds are ignored" in result["provenance"]
+
+
+def test_results_are_stored_apart(place):
+    place.draw()
+    (own,) = place.evaluate()
+    (other,) = place.evaluate(protocol="mteb")
+    (again,) = place.evaluate(protocol="mteb")
+    assert own["run"] != other["run"] and again == other
+    [path] = place.reports.glob("results/*/*.json")
+    assert store.load(path)["run"] == own["run"]
+    assert [r["run"] for r in store.load_results(place.reports)] == [own["run"]]
+    root = store.protocol_root(place.reports, "mteb")
+    assert [r["run"] for r in store.load_results(root)] == [other["run"]]
+    assert staleness.find_stale(store.list_results(place.reports)) == {}
+    verified = verify(place.reports)
+    assert len(verified) == 2 and not any(outcome.faults for outcome in verified)
+    assert store.group_key(own) != store.group_key(other)
+
+
+def test_seeds_of_a_protocol_are_runs(place, monkeypatch):
+    place.draw()
+    short = replace(protocol_probes.EVAR, epochs=3)
+    probe = partial(protocol_probes.NetworkProbe, "evar-linear", (short,))
+    rules = replace(PROTOCOLS["evar"], make_probe=probe)
+    monkeypatch.setitem(evaluation_protocols.PROTOCOLS, "evar", rules)
+    results = place.evaluate(protocol="evar")
+    assert [result["seed"] for result in results] == [42, 43, 44]
+    assert [result["folds"][0]["selected_on"] for result in results] == ["12 validation clips"] * 3
+
+
+@pytest.mark.parametrize("name", ["raw-features", "fixed-c", "eight-labels"])
+def test_departures_are_linear_probes(place, name):
+    place.draw()
+    (result,) = place.evaluate(protocol=name)
+    assert result["probe"] == "linear" and result["evaluation"]["source"] == ""
+    assert result["steps"] == ([] if name == "raw-features" else ["standardize"])
+
+
+def test_selecting_on_test_clips_takes_the_best_c_of_all(place):
+    place.draw()
+    (result,) = place.evaluate(protocol="test-selection")
+    for fold in result["folds"]:
+        assert fold["score"] == max(fold["curve"]) and fold["selected_on"].endswith("clips")
+    assert "test clips choose C" in result["provenance"]
+    # clips that only choose are not counted as trained on
+    assert not any("identical" in note for note in result["provenance"])
+
+
+def test_published_scores_are_not_shown_beside_another_protocol(place):
+    place.draw()
+    (result,) = place.evaluate(protocol="fixed-c")
+    assert result["published"] == []
+
+
+# ---- splits
+
+
+def test_hear_validates_on_the_next_fold():
+    clips = of_folds(make_clips())
+    folds = protocol_splits.next_fold_validates(FOLDS, clips, clips, 0)
+    for fold, following in zip(folds, [*folds[1:], folds[0]], strict=True):
+        np.testing.assert_array_equal(fold.valid, following.test)
+        parts = np.concatenate([fold.train, fold.valid, fold.test])
+        np.testing.assert_array_equal(np.sort(parts), np.arange(150))
+
+
+def test_xares_validates_on_the_test_fold():
+    clips = of_folds(make_clips())
+    for fold in protocol_splits.test_fold_validates(FOLDS, clips, clips, 0):
+        np.testing.assert_array_equal(fold.valid, fold.test)
+    clips = make_clips()
+    [split] = protocol_splits.test_fold_validates(SPLIT, clips, clips, 0)
+    assert not set(split.valid) & set(split.test)
+
+
+def test_evar_validates_on_a_tenth_of_the_training_clips():
+    clips = of_folds(make_clips())
+    targets = clips.targets()
+    for fold in protocol_splits.random_tenth_validates(FOLDS, clips, clips, 42):
+        assert len(fold.valid) == 12 and set(targets[fold.valid]) == {0, 1, 2}
+        assert not set(fold.valid) & set(fold.train) and len(fold.train) + 12 == 120
+    clips = make_clips()
+    [split] = protocol_splits.random_tenth_validates(SPLIT, clips, clips, 42)
+    np.testing.assert_array_equal(split.valid, np.flatnonzero(clips.column("split") == "valid"))
+
+
+def test_draws_are_of_eight_clips_and_differ():
+    clips = make_clips()
+    draws = [protocol_splits.draw_of_shots(SPLIT, clips, clips, k)[0] for k in range(3)]
+    targets, trained = clips.targets(), set(np.flatnonzero(clips.column("split") == "train"))
+    for draw in draws:
+        assert np.bincount(targets[draw.train]).tolist() == [8, 8, 8]
+        assert set(draw.train) <= trained
+    assert len({tuple(draw.train) for draw in draws}) == 3
+
+
+def test_shuffled_folds_divide_groups_and_are_as_many():
+    clips = of_folds(make_clips())
+    protocol = protocol_splits.shuffle_clips(FOLDS, clips)
+    assert (protocol.kind, protocol.folds, protocol.grouped) == ("made-folds", 5, False)
+    folds = protocol_splits.task_splits(protocol, clips, clips, 0)
+    groups = clips.column("group")
+    assert any(set(groups[fold.test]) & set(groups[fold.train]) for fold in folds)
+
+
+def test_a_shuffled_split_has_as_many_test_clips():
+    clips = make_clips()
+    protocol = protocol_splits.shuffle_clips(SPLIT, clips)
+    [split] = protocol_splits.task_splits(protocol, clips, clips, 0)
+    assert len(split.test) == (clips.column("split") == "test").sum()
+
+
+def test_groups_of_made_folds_are_ignored_by_tools():
+    protocol = Protocol(kind="made-folds", folds=3, grouped=True)
+    assert not protocol_splits.ungroup(protocol).grouped
+    assert not protocol_splits.shuffle_clips(protocol, make_clips()).grouped
+
+
+def test_training_clips_of_one_c_include_validation_clips():
+    clips = make_clips()
+    [split] = protocol_splits.without_validation(SPLIT, clips, clips, 0)
+    assert len(split.valid) == 0
+    assert len(split.train) == (clips.column("split") != "test").sum()
+
+
+# ---- what a task cannot have
+
+
+def few(count):
+    """Clips of three classes, of which one has this many, all for training or test."""
+    labels = [("rare",) if k < count else (f"class {k % 2}",) for k in range(150)]
+    return make_clips(labels=labels, split=["test" if k > 130 else "train" for k in range(150)])
+
+
+def test_eight_clips_of_a_class_that_has_five():
+    clips = few(5)
+    for divide in (protocol_splits.draw_of_shots, protocol_splits.few_labels):
+        with pytest.raises(DataError, match="'rare' has only 5 training clips"):
+            divide(SPLIT, clips, clips, 0)
+    with pytest.raises(DataError, match=r"draws 8 labeled clips of each class, but class 'rare'"):
+        protocol_splits.shots_of_shuffled_folds(SPLIT, clips, clips, 0)
+
+
+def test_validation_clips_of_all_classes_that_cannot_be_drawn():
+    clips = of_folds(make_clips(classes=50))
+    with pytest.raises(DataError, match="evar needs validation clips of all 50 classes"):
+        protocol_splits.random_tenth_validates(FOLDS, clips, clips, 42)
+
+
+@pytest.mark.parametrize("name", ["hear", "xares"])
+def test_a_split_without_validation_clips(name):
+    clips = make_clips(parts=("train", "test"))
+    with pytest.raises(DataError, match=f"{name} chooses on official validation clips"):
+        PROTOCOLS[name].divide(SPLIT, clips, clips, 0)
+
+
+def test_two_folds_are_too_few_for_hear():
+    clips = of_folds(make_clips(fold=[str(k % 2) for k in range(150)]))
+    with pytest.raises(DataError, match="hear needs three folds or more"):
+        protocol_splits.next_fold_validates(FOLDS, clips, clips, 0)
+
+
+def test_draws_need_one_split():
+    clips = of_folds(make_clips())
+    with pytest.raises(DataError, match="the task has 5 folds; use --protocol mteb"):
+        protocol_splits.draw_of_shots(FOLDS, clips, clips, 0)
+
+
+def test_folds_that_are_random_clips_cannot_be_shuffled():
+    with pytest.raises(DataError, match="random clips already"):
+        protocol_splits.shuffle_clips(Protocol(kind="made-folds", folds=3), make_clips())
+
+
+def test_an_unknown_protocol_lists_all():
+    with pytest.raises(ProbekitError, match=r"unknown protocol 'hera'.*Known: .*mteb.*xares"):
+        evaluation_protocols.get_evaluation_protocol("hera")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"probe": "mlp"}, "--probe"), ({"seeds": 2}, "--seeds"), ({"shots": [2]}, "--shots")],
+)
+def test_options_that_a_protocol_sets_itself(place, options, named):
+    place.draw()
+    with pytest.raises(ProbekitError, match=f"sets this itself; leave out {named}"):
+        place.evaluate(protocol="mteb", **options)
+
+
+def test_kinds_of_labels_without_rules(place):
+    place.draw(tags=True)
+    with pytest.raises(ProbekitError, match="has rules for clips of one label, and these have"):
+        place.evaluate(protocol="mteb")
+
+
+def test_all_protocols_say_what_they_are():
+    assert [p.name for p in PEERS] == ["hear", "mteb", "mteb-draws", "xares", "xares-knn", "evar"]
+    for protocol in PROTOCOLS.values():
+        assert protocol.source or protocol.is_departure
+        assert protocol.fit in protocol.description and protocol.clips in protocol.description
