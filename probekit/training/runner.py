@@ -93,8 +93,9 @@ class Runner:
                 f"{label}: classes with no training clips, which the student cannot learn: "
                 f"{', '.join(unseen)}"
             )
-        for note in config.unscored_class_notes() if self.warn else ():
-            self.warn(f"{label}: {note}")
+        if self.warn:
+            for note in config.unscored_class_notes():
+                self.warn(f"{label}: {note}")
         folders = config.student_folders(self.reports)
         for folder in folders if self.again else ():
             run_folder.clear(folder)
