@@ -122,7 +122,7 @@ def test_marked_examples_run(path, recordings, main, small_grid, tmp_path, monke
                 Path("reports/out/students").glob("*"), key=lambda p: p.stat().st_mtime
             )
             if any("runs/ID" in word for word in words):
-                words = [word.replace("runs/ID", f"runs/{students[-1].name}") for word in words]
+                words = [word.replace("runs/ID", f"runs/{students[0].name}") for word in words]
             done = main(*words)
             assert done.returncode == 0, (words, done.stderr)
             assert done.stdout
