@@ -192,8 +192,9 @@ def _fit(
     """Train until the score on held-out clips stops improving, or for a number of epochs."""
     recipe = recipe.with_schedule(len(features))
     classes, mean, scale = len(context.clips.class_names), None, None
-    known = is_known(targets)
-    known = None if known.all() else known
+    known: Array | None = is_known(targets)
+    if known is not None and known.all():
+        known = None
     two_classes = context.clips.target == "single" and classes == 2
     if context.clips.target == "regression":
         mean, scale = targets.mean(axis=0), np.maximum(targets.std(axis=0), 1e-12)

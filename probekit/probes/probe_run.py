@@ -322,11 +322,9 @@ class ProbeRun:
 
     def _check_defined(self, splits: list[Split], targets: Array, metric: Metric) -> None:
         """Raise if a fold cannot be scored, before anything is fitted."""
-        names, known = self.features.clips.class_names, metrics.is_known(targets)
-        if targets.ndim == 2 and not known.any(axis=0).all():
-            unknown = [
-                name for name, some in zip(names, known.any(axis=0), strict=True) if not some
-            ]
+        if targets.ndim == 2 and not metrics.is_known(targets).any(axis=0).all():
+            columns = np.flatnonzero(~metrics.is_known(targets).any(axis=0))
+            unknown = [self.features.clips.class_names[k] for k in columns]
             raise DataError(
                 f"{self.card.name}: labels that are unknown for all {len(targets):,} clips with an "
                 f"embedding: {summarize_ids(unknown)}"

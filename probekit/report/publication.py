@@ -110,17 +110,14 @@ def publish(
     licences = _find_licences(groups)
     if not accept_licence:
         _check_licences(groups, licences)
-    facts = {
-        "format": FORMAT,
-        "benchmark": benchmark,
-        "runs": [[r["run"], r["created"]] for group in groups for r in group.results],
-    }
+    runs = [[r["run"], r["created"]] for group in groups for r in group.results]
+    facts = {"format": FORMAT, "benchmark": benchmark, "runs": runs}
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     names = tuple(dict.fromkeys(group.results[0]["task"] for group in groups))
     entries = eval_results.make_files(groups, benchmark) if benchmark else ({}, ())
     existing = _read_existing(folder, digest)
     if existing is not None:
-        return Publication(folder, names, len(facts["runs"]), existing, False, entries[1])
+        return Publication(folder, names, len(runs), existing, False, entries[1])
     temporary = _make_temporary(folder)
     try:
         files = _write(temporary, groups, licences, entries[0])
@@ -134,7 +131,7 @@ def publish(
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     listed = (*files, MARKER)
-    return Publication(folder, names, len(facts["runs"]), listed, True, entries[1])
+    return Publication(folder, names, len(runs), listed, True, entries[1])
 
 
 # ---- what is published
@@ -392,7 +389,7 @@ def _predictions_table(result: Result, predictions: Predictions) -> pa.Table:
     """Return the predictions of a run; scores have all digits, in the order of the classes."""
     count, names = len(predictions.clip_ids), result["classes"]
     columns: dict[str, pa.Array] = {
-        name: pa.array([str(result[name])] * count, pa.string())  # type: ignore[literal-required]
+        name: pa.array([str(result[name])] * count, pa.string())
         for name in ("run", "embedding", "probe")
     }
     columns["seed"] = pa.array([result["seed"]] * count, pa.int64())
