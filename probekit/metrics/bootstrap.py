@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from probekit._typing import Array
+from probekit.metrics.class_credits import CREDITS
 from probekit.metrics.metrics import (
-    CREDITS,
     F1,
     Metric,
     binarize,

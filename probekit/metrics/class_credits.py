@@ -24,13 +24,10 @@ def _key_credits() -> Array:
     interval = (other_tonic - tonic) % 12
     relative = np.where(mode == 0, 9, 3)  # semitones up to the relative minor, or major
     same = mode == other_mode
-    rules = [
-        (same & (interval == 0), 1.0),
-        (same & (interval == 7), _FIFTH),
-        (~same & (interval == relative), _RELATIVE),
-        (~same & (interval == 0), _PARALLEL),
-    ]
-    return np.select(*zip(*rules, strict=True), 0.0).reshape(24, 24)
+    related = [same & (interval == 0), same & (interval == 7), ~same & (interval == relative)]
+    related.append(~same & (interval == 0))
+    table = np.select(related, [1.0, _FIFTH, _RELATIVE, _PARALLEL], 0.0)
+    return np.asarray(table.reshape(24, 24))
 
 
 _KEY_CREDITS = _key_credits()

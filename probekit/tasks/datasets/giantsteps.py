@@ -55,7 +55,7 @@ def make_standin(card: TaskCard, writer: StandInWriter) -> None:
     rows: list[tuple[object, ...]] = [(1, "-", 0), (2, "E / B minor", 2), (3, "C major", 1)]
     for k in range(max(writer.clips, 8 * len(keys))):
         key, number = keys[k % len(keys)], 1000 + k
-        label = _spell(key)
+        label = _spell(key) or ""
         is_test = k // len(keys) % 3 == 2
         folder = _TEST if is_test else _TRAIN
         path = f"{folder}/audio/{number}.LOFI.mp3"

@@ -47,8 +47,8 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     threshold = float(card.options.get("threshold", 0.5))
     clips = []
     for key, relevance in judged.items():
-        for path, names in ((info, artists), (table.parent / "partitions", sides)):
-            if key not in names:
+        for path, known in ((info, artists), (table.parent / "partitions", sides)):
+            if key not in known:
                 raise DataError(f"{path}: excerpt {key} of {_LABELS} is not there: get it again")
         clips.append(
             {

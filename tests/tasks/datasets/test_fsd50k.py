@@ -40,7 +40,7 @@ def edit(path, old, new):
     ("old", "new", "error", "message"),
     [
         (",val", ",valid", DataError, "column split must be train or val, got 'valid'"),
-        ("Meow", "Moew", UnknownNameError, "Did you mean 'Meow'"),
+        ("Meow", "Meouw", UnknownNameError, "Did you mean 'Meow'"),
     ],
 )
 def test_values_that_cannot_be(editable_standin, old, new, error, message):
