@@ -1,6 +1,7 @@
 # make demo and make test set everything up on a machine that has Python and pip.
 PYTHON ?= python3
 VENV := .venv
+LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # tests run side by side; more threads in each only wait for one another
@@ -10,7 +11,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 .PHONY: help demo test test-slow test-lowest parity check coverage docs notebooks dist bench validity clean
 
 help:  ## say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/installed: setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,6 +47,19 @@ test: $(VENV)/installed-test  ## all tests but the slow ones
 test-slow: $(VENV)/installed-test  ## the slow tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+# an environment of its own; torch of this version only because older CPU builds are not on the usual index
+$(LOWEST)/installed: setup.py constraints-lowest.txt
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e ".[test]"
+	touch $@
+
+test-lowest: $(LOWEST)/installed  ## all tests but the slow ones, on the lowest versions that are allowed
+	$(ONE_THREAD) $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not parity" $(ARGS)
+
+coverage: $(VENV)/installed-test $(VENV)/installed-dev  ## lines that make test runs; fails below the floor in pyproject.toml
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not parity" \
+		--cov --cov-report=term:skip-covered $(ARGS)
+
 parity: $(VENV)/installed-parity  ## compare whole embeddings with the original packages
 	$(BIN)/python -m pytest -m parity -rA $(ARGS)
 
@@ -63,6 +77,11 @@ docs: $(VENV)/installed-docs  ## the site, into build/site; a warning is an erro
 
 notebooks: $(VENV)/installed-test $(VENV)/installed-docs  ## run the notebooks of examples/
 	$(BIN)/python -m pytest -m slow -q tests/test_notebooks.py $(ARGS)
+
+dist: $(VENV)/installed-check $(VENV)/installed-dev  ## wheel and source, checked as an index checks them
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/python -m twine check --strict dist/*
 
 bench: $(VENV)/installed-test  ## time the real thing beside its peers
 	$(BIN)/python -m benchmarks

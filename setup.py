@@ -8,7 +8,7 @@ CARDS = {f"probekit._cards.{kind}": kind for kind in ("extractors", "tasks", "re
 
 setup(
     name="probekit",
-    version="0.1.0",
+    version="0.2.0",
     description="How much does this audio embedding know, what did the probe learn, "
     "and can a small network inherit it?",
     long_description=open("README.md", encoding="utf-8").read(),

@@ -42,7 +42,7 @@ _LAZY = {
     "train": "probekit.training.train:train",
 }
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "LinearProbe",
     "Manifest",
