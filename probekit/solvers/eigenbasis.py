@@ -13,6 +13,7 @@ from probekit._typing import Array
 from probekit.solvers.objective import Objective
 
 _SEED = 0  # of the sample of rows
+_MIN_VARIANCE = 1e-14  # of the largest: below it eigenvectors are rounding errors
 _DOUBLE_ROWS = 4096  # rows converted to float64 at a time
 _DOUBLE_SIZE = 3e7  # values up to which a float64 copy of the rows is cached
 
@@ -50,10 +51,12 @@ class EigenBasis:
         ratio = data.ratio[0] if len(data.ratio) == 1 else torch.ones_like(data.ratio[0])
         self.center, self.ratio = center, ratio
         if data.count < data.dim:
+            # eigenvectors of X Xᵀ, which is smaller than XᵀX
             rows = torch.cat([(b - center) / ratio for _, b in data.blocks()]) * used[:, None]
-            span, corner = torch.linalg.qr(rows.T)
-            variances, rotation = torch.linalg.eigh(corner @ corner.T)
-            vectors = span @ rotation
+            variances, left = torch.linalg.eigh(rows @ rows.T)
+            spanned = variances > _MIN_VARIANCE * variances[-1]
+            variances, left = variances[spanned], left[:, spanned]
+            vectors = rows.T @ (left / variances.sqrt())
         else:
             square = torch.zeros(data.dim, data.dim, dtype=torch.float64, device=device)
             dtype = torch.float32 if data.count > 100_000 else torch.float64
