@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SIZE = 6.0  # points
-_DODGE = 0.075  # inches from one embedding to the next in a row
+_DODGE = 0.075  # inches from one embedding to the next in a row, at most
+_MOST_HEIGHT = 7.6  # inches of all rows
 _ROW_GAP = 0.1  # inches between rows
 _HEAD = 0.16  # inches of a heading
 _BOTTOM, _RIGHT = 0.34, 0.42  # inches
@@ -31,7 +32,9 @@ def draw_audit(audit: Audit, width: float | None = None) -> "Figure":
     rows = _rows(audit)
     titles = [fit_to_width(row.title, 0.4 * 72 * width, _SIZE) if row else "" for row in rows]
     left = max(text_width(title, _SIZE) for title in titles) / 72 + 0.1
-    row_height = _DODGE * len(audit.embeddings) + _ROW_GAP
+    room = _MOST_HEIGHT / len(rows) - _ROW_GAP
+    dodge = min(_DODGE, room / len(audit.embeddings))
+    row_height = dodge * len(audit.embeddings) + _ROW_GAP
     heights = np.array([row_height if row else _HEAD for row in rows])
     legend = _legend_lines(audit, width)
     top = _LEGEND_STEP * len(legend) + 0.16
@@ -39,7 +42,7 @@ def draw_audit(audit: Audit, width: float | None = None) -> "Figure":
     axes = layout.add(left, top, width - left - _RIGHT, heights.sum())
     ends = np.cumsum(heights)
     centers = ends - heights / 2
-    _draw_rows(axes, audit, rows, centers)
+    _draw_rows(axes, audit, rows, centers, dodge)
     axes.set_ylim(ends[-1], 0)
     shown = [(c, t) for c, t, row in zip(centers, titles, rows, strict=True) if row]
     axes.set_yticks([c for c, _ in shown], [t for _, t in shown], fontsize=_SIZE)
@@ -66,7 +69,7 @@ def _rows(audit: Audit) -> list[ProtocolScores | None]:
 
 
 def _draw_rows(
-    axes: "Axes", audit: Audit, rows: list[ProtocolScores | None], centers: np.ndarray
+    axes: "Axes", audit: Audit, rows: list[ProtocolScores | None], centers: np.ndarray, dodge: float
 ) -> None:
     """Draw a point and an interval for each protocol and embedding, and lines at the task's own."""
     count = len(audit.embeddings)
@@ -79,7 +82,7 @@ def _draw_rows(
             continue
         for k, group in enumerate(row.groups):
             color, marker = style.color_and_marker(k)
-            y = center + _DODGE * (k - (count - 1) / 2)
+            y = center + dodge * (k - (count - 1) / 2)
             low, high = group.interval
             if np.isfinite(low) and np.isfinite(high):
                 axes.plot([low, high], [y, y], color=color, lw=0.9, zorder=2)

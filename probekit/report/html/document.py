@@ -172,6 +172,11 @@ def _section(
         "efficiency": task_section.efficiency_view(board),
         "learning_curves": task_section.learning_curves_view(board),
         "figures": [figure for figure in figures if figure.task == board.task],
+        "audits": [
+            view
+            for figure in figures
+            if figure.task == board.task and (view := task_section.audit_view(figure.facts))
+        ],
         "clip_browser": clip_browser_view(board, clips),
         "class_scores": task_section.class_scores_view(board),
         "run_details": task_section.run_details_view(board),

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,15 @@ class FigureImage:
         Written below.
     address : str
         A data URL; empty if the budget was used up.
+    facts : dict
+        What made it.
     """
 
     name: str
     task: str
     caption: str
     address: str
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def collect_figures(folder: Path | None, budget: int = BUDGET) -> list[FigureImage]:
@@ -60,6 +63,7 @@ def collect_figures(folder: Path | None, budget: int = BUDGET) -> list[FigureIma
             task=str(facts.get("task", "")),
             caption=str(facts["caption"]),
             address=_data_url(picture) if picture in embedded else "",
+            facts=facts,
         )
         for name, facts, picture in figures
     ]

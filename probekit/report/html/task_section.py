@@ -6,6 +6,7 @@ runs were made.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -139,6 +140,32 @@ def _legend(board: Leaderboard) -> str:
     untested = (row.explanation for row in board.rows if row.mark == UNTESTED)
     sentences += dict.fromkeys(reason + "." for reason in untested if reason)
     return " ".join(sentences)
+
+
+# ---- other protocols
+
+
+def audit_view(facts: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a row for each protocol of an audit, from the JSON beside its figure; None for others.
+
+    Protocols that the task cannot have are left out; the figure's caption names them.
+    """
+    cells, embeddings = facts.get("audit"), facts.get("embeddings")
+    if not isinstance(cells, list) or not isinstance(embeddings, list):
+        return None
+    turned = Counter(reversal["protocol"] for reversal in facts["reversals"])
+    rows = [
+        {
+            "title": protocol["title"],
+            "source": protocol["source"],
+            "cells": [cell for cell in cells if cell["protocol"] == protocol["name"]],
+            "turned": "–" if k == 0 else turned[protocol["name"]],
+            "leaks": "; ".join(protocol["leaks"]) or "–",
+        }
+        for k, protocol in enumerate(facts["protocols"])
+        if not protocol["problem"]
+    ]
+    return {"embeddings": embeddings, "rows": rows}
 
 
 # ---- label efficiency
