@@ -24,7 +24,7 @@ def unknown_name_error(
     """
     names = sorted(known)
     text = f"unknown {kind} {name!r}.{did_you_mean(name, names)}"
-    if len(names) <= 40:
+    if len(names) <= 60:
         text += f" Known: {', '.join(names) or 'none'}."
     return UnknownNameError(f"{text} {hint}".strip())
 

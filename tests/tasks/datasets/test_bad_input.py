@@ -27,8 +27,8 @@ TABLES = [
     ("medley-solos", "Medley-solos-DB_metadata.csv", ","),
     ("fsd50k", "FSD50K.ground_truth/dev.csv", ","),
     ("fsd50k", "FSD50K.ground_truth/eval.csv", ","),
-    ("openmic", "openmic-2018-aggregated-labels.csv", ","),
-    ("openmic", "openmic-2018-metadata.csv", ","),
+    ("openmic2018", "openmic-2018-aggregated-labels.csv", ","),
+    ("openmic2018", "openmic-2018-metadata.csv", ","),
     ("giantsteps-key", "giantsteps-mtg-key-dataset/annotations/annotations.txt", "\t"),
     ("jamendo-moodtheme", "data/splits/split-0/autotagging_moodtheme-train.tsv", "\t"),
 ]

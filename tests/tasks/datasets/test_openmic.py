@@ -8,7 +8,7 @@ from probekit.errors import DataError, UnknownNameError
 from probekit.metrics.metrics import get_metric
 from probekit.tasks.task import Task, load_task
 
-STANDIN = ("openmic", 48)
+STANDIN = ("openmic2018", 48)
 
 
 def test_cells_are_known_where_an_instrument_was_judged(tmp_path):
@@ -24,7 +24,7 @@ def test_cells_are_known_where_an_instrument_was_judged(tmp_path):
     (tmp_path / "partitions").mkdir()
     (tmp_path / "partitions/train01.txt").write_text("000046_3840\n")
     (tmp_path / "partitions/test01.txt").write_text("000135_483840\n")
-    card = load_task_card("openmic")
+    card = load_task_card("openmic2018")
     kept = ["clarinet", "mallet_percussion", "voice"]
     clips = Task(card.model_copy(update={"labels": kept})).manifest(tmp_path)
     np.testing.assert_array_equal(clips.targets(), [[0, 1, np.nan], [np.nan, np.nan, 0]])
@@ -37,7 +37,7 @@ def test_cells_are_known_where_an_instrument_was_judged(tmp_path):
 
 
 def test_metrics_see_only_judged_excerpts_of_each_instrument(standin):
-    targets = load_task("openmic").manifest(standin).targets()
+    targets = load_task("openmic2018").manifest(standin).targets()
     scores = np.random.default_rng(0).random(targets.shape)
     sk = pytest.importorskip("sklearn.metrics")
     areas = get_metric("pr-auc").per_class(targets, scores)
@@ -59,7 +59,7 @@ def test_excerpt_of_both_parts_is_named(editable_standin):
     with (editable_standin / "partitions/split01_test.csv").open("a") as stream:
         stream.write(train.splitlines()[0] + "\n")
     with pytest.raises(DataError, match=r"split01_test\.csv: excerpt 000000_0 is in the other"):
-        load_task("openmic").manifest(editable_standin)
+        load_task("openmic2018").manifest(editable_standin)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_excerpt_of_both_parts_is_named(editable_standin):
 def test_values_that_cannot_be(editable_standin, file, old, new, error, message):
     edit(editable_standin / file, old, new)
     with pytest.raises(error, match=message):
-        load_task("openmic").manifest(editable_standin)
+        load_task("openmic2018").manifest(editable_standin)
