@@ -146,7 +146,7 @@ TABLES = {"fsdd": write_digits, "philharmonia": write_notes, "esc10": write_envi
 
 def _write(path: Path, rows: list[tuple[str, ...]]) -> Path:
     lines = ["clip_id,path,label,split,group", *(",".join(row) for row in rows)]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

@@ -140,7 +140,7 @@ class _ColdTeachers(Teachers):
 
 def _read_bytes() -> int:
     """Return how many bytes this process has caused to be read from disks."""
-    words = Path("/proc/self/io").read_text().split()
+    words = Path("/proc/self/io").read_text(encoding="utf-8").split()
     return int(words[words.index("read_bytes:") + 1])
 
 

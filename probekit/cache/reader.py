@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from probekit.errors import CacheError
 from probekit.parallel import resources
 
 _THREADS = 4  # more only wait for memory
+_POSITION = Lock()  # of files that threads share, where none can read elsewhere than at it
 
 
 def group_by_part(index: Index, positions: Array) -> Iterator[tuple[int, Array]]:
@@ -153,8 +155,9 @@ def read_into(file: FileIO, offset: int, block: Array) -> None:
         if hasattr(os, "preadv"):  # has no file position that other threads could move
             count = os.preadv(file.fileno(), [rest], offset)
         else:
-            file.seek(offset)
-            count = file.readinto(rest) or 0
+            with _POSITION:
+                file.seek(offset)
+                count = file.readinto(rest) or 0
         if not count:
             raise CacheError(f"{file.name!s}: shorter than when it was opened. {part.REPAIR_HINT}")
         offset, rest = offset + count, rest[count:]

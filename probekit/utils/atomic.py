@@ -4,12 +4,14 @@ import errno
 import os
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 TEMPORARY = ".tmp"  # suffix of unfinished files
+_PATIENCE = 2.0  # seconds that Windows gets to let go of a file
 
 
 def _test_hook(point: str) -> None:
@@ -69,7 +71,7 @@ def atomic_write(path: Path, write: Callable[[Path], object], *, sync: bool = Tr
         if sync:
             _flush(temporary)
         _test_hook("before-rename")
-        temporary.replace(path)
+        _replace(temporary, path)
     except BaseException as error:
         with suppress(OSError):  # an error here would hide the first one
             temporary.unlink(missing_ok=True)
@@ -127,11 +129,25 @@ def _link(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename a file over another one; on Windows again while a reader or scanner has it open."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError:
+            if os.name != "nt" or time.monotonic() > end:
+                raise
+        time.sleep(0.02)
+
+
 def _flush(path: Path) -> None:
     """Flush a file's content, or a folder's entries, to the disk."""
     if path.is_dir() and os.name == "nt":
         return
-    handle = os.open(path, os.O_RDONLY)
+    # Windows flushes only what is open for writing
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:

@@ -396,7 +396,7 @@ def test_a_card_without_public_weights_says_so(home: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_named(server: Server, home: Path) -> None:
-    home.write_text("a file where the folder should be")
+    home.write_text("a file where the folder should be", encoding="utf-8")
     with pytest.raises(WeightsError, match=r"the download failed: .*weights/net"):
         fetch(a_card(server.url, sha256=SHA256))
 

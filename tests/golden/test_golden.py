@@ -516,7 +516,9 @@ def _harmonic_student(state: dict[str, Any]) -> Any:
     folder = Path("reports/students/harmonic")
     folder.mkdir()
     torch.save(dict(state), folder / "weights.pt")
-    card = yaml.safe_load(Path("reports/students", OTHER[:12], "card.yaml").read_text())
+    card = yaml.safe_load(
+        Path("reports/students", OTHER[:12], "card.yaml").read_text(encoding="utf-8")
+    )
     sha256 = hashlib.sha256((folder / "weights.pt").read_bytes()).hexdigest()
     outputs = state["network.dense2.weight"].shape[0]
     card |= {"name": "student-harmonic", "student": "harmonic-cnn", "dim": 256, "hidden": 256,
@@ -607,7 +609,7 @@ def with_class_scores(path: Path) -> dict[str, Any]:
 
     They were means over folds; recall is of all test clips now, and the result says so.
     """
-    result, arrays = json.loads(path.read_text()), content(path.with_suffix(".h5"))
+    result, arrays = json.loads(path.read_text(encoding="utf-8")), content(path.with_suffix(".h5"))
     target = arrays["predictions/target"]
     right = arrays["predictions/scores"].argmax(axis=1) == target
     changed: dict[str, Any] = {}

@@ -163,7 +163,9 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     features, targets = _data()
     cells = np.where(np.isnan(targets), "", np.char.mod("%.0f", targets))
     lines = [f"c{k},{k % 5},{','.join(row)}" for k, row in enumerate(cells)]
-    Path("own.csv").write_text("clip_id,fold,tag:a,tag:b,tag:c\n" + "\n".join(lines) + "\n")
+    Path("own.csv").write_text(
+        "clip_id,fold,tag:a,tag:b,tag:c\n" + "\n".join(lines) + "\n", encoding="utf-8"
+    )
     np.save("x.npy", features)
     clips = from_csv(Path("own.csv"), need_path=False)
     import_arrays("mine", clips, [Path("x.npy")], cache=cache_root(), dataset="own")
@@ -189,8 +191,11 @@ def test_own_table_is_scored_on_known_cells(table: Path) -> None:
 
 
 def test_label_that_is_unknown_everywhere_is_refused(table: Path) -> None:
-    lines = table.read_text().splitlines()
-    table.write_text("\n".join([lines[0], *(line.rpartition(",")[0] + "," for line in lines[1:])]))
+    lines = table.read_text(encoding="utf-8").splitlines()
+    table.write_text(
+        "\n".join([lines[0], *(line.rpartition(",")[0] + "," for line in lines[1:])]),
+        encoding="utf-8",
+    )
     with pytest.raises(
         DataError, match=r"own\.csv: labels that are unknown for all 150 clips: 'c'"
     ):

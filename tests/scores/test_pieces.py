@@ -65,7 +65,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     import_arrays("a", manifest, [Path("x.npy")], cache=cache_root(), dataset="pieces")
     np.save("x.npy", (features + rng.normal(size=features.shape)).astype(np.float32))
     import_arrays("b", manifest, [Path("x.npy")], cache=cache_root(), dataset="pieces")
-    Path("rows.csv").write_text(manifest.to_csv())
+    Path("rows.csv").write_text(manifest.to_csv(), encoding="utf-8")
     return manifest
 
 
@@ -121,9 +121,11 @@ def test_interval_and_test_are_over_pieces(clips: Manifest, tmp_path: Path) -> N
 
 
 def test_piece_in_two_folds_is_refused(clips: Manifest, tmp_path: Path) -> None:
-    text = Path("rows.csv").read_text()
+    text = Path("rows.csv").read_text(encoding="utf-8")
     assert "p5-0,p5.wav,0.0,1.0,2" in text
-    Path("rows.csv").write_text(text.replace("p5-0,p5.wav,0.0,1.0,2", "p5-0,p5.wav,0.0,1.0,1"))
+    Path("rows.csv").write_text(
+        text.replace("p5-0,p5.wav,0.0,1.0,2", "p5-0,p5.wav,0.0,1.0,1"), encoding="utf-8"
+    )
     with pytest.raises(DataError, match=r"clips in training and in test, 1: 'p5\.wav'"):
         probekit.evaluate(str(_card(tmp_path)), "a", root=tmp_path)
     made = {"kind": "made-folds", "folds": 3}
