@@ -1,12 +1,13 @@
 """Tags that are unknown for some clips: each is fitted to the clips for which it is known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from probekit._typing import Array
-from probekit.solvers.problem import Problem, Solution, make_problem
+from probekit.solvers.problem import Problem, Solution
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,27 +68,30 @@ def solve_tags(
         For each of ``problem.classes``, one per C.
     """
     paths: dict[int, list[Solution]] = {}
-    for rows, columns in group_columns(targets[:, problem.classes]):
-        tags, labels = problem.classes[columns], targets[np.ix_(rows, problem.classes[columns])] > 0
-        of_group = features[rows]
-        if solver == "probekit":
-            from probekit.solvers import multi_fold  # torch takes a second to load
+    groups = [
+        (rows, problem.classes[columns])
+        for rows, columns in group_columns(targets[:, problem.classes])
+    ]
+    if solver == "probekit" and groups:
+        from probekit.solvers import multi_fold  # torch takes a second to load
 
-            [(_, _, path)] = multi_fold.solve_folds(
-                of_group,
-                labels.astype(np.int8),
-                np.ones((1, len(rows)), bool),
-                [make_problem(labels, "multi", len(tags))],
-                grid,
-                standardize=False,
-                device=device,
-            )
+        # what a fold is elsewhere: rows of the same features, with a problem of their own
+        masks = np.zeros((len(groups), len(targets)), bool)
+        for mask, (rows, _) in zip(masks, groups, strict=True):
+            mask[rows] = True
+        problems = [replace(problem, classes=tags) for _, tags in groups]
+        solved = multi_fold.solve_folds(
+            features, targets > 0, masks, problems, grid, standardize=False, device=device
+        )
+        for (_, tags), (_, _, path) in zip(groups, solved, strict=True):
             paths |= {int(tag): [of_c[k] for of_c in path] for k, tag in enumerate(tags)}
-        else:
-            from probekit.solvers import sklearn_backend  # scikit-learn takes half a second, too
+    elif groups:
+        from probekit.solvers import sklearn_backend  # scikit-learn takes half a second, too
 
-            for k, tag in enumerate(tags):
-                paths[int(tag)] = sklearn_backend.solve_sklearn(of_group, labels[:, k], grid)
+        for rows, tags in groups:
+            for tag in tags:
+                labels = targets[rows, tag] > 0
+                paths[int(tag)] = sklearn_backend.solve_sklearn(features[rows], labels, grid)
     return [paths[int(tag)] for tag in problem.classes]
 
 
