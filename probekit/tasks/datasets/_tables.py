@@ -151,6 +151,11 @@ def to_manifest(
     return replace(manifest, absent=absent or ())
 
 
+def to_texts(value: Any) -> list[str]:
+    """Return a value of a card, or a list of values, as a list of texts."""
+    return [str(item) for item in (value if isinstance(value, list) else [value])]
+
+
 def read_text(path: Path) -> str:
     """Return a text file's content, UTF-8; a DataError names file and line where it is not."""
     try:

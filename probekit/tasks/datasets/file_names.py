@@ -22,17 +22,16 @@ import itertools
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from probekit.cards import TaskCard
 from probekit.data.manifest import SPLITS, Manifest
 from probekit.data.readers import walk_folders
 from probekit.errors import CardError, DataError
 from probekit.tasks.datasets._files import locate
-from probekit.tasks.datasets._tables import check_label, read_text, to_manifest
+from probekit.tasks.datasets._tables import check_label, read_text, to_manifest, to_texts
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
@@ -50,8 +49,8 @@ class _Clip:
 def load(card: TaskCard, root: Path | None) -> Manifest:
     """Return the recordings with the label, group and split that their names and lists say."""
     _pattern(card)  # raises where the card's options do not fit
-    folders = _texts(card.options["folder"])
-    lists = {side: _texts(names) for side, names in card.options.get("lists", {}).items()}
+    folders = to_texts(card.options["folder"])
+    lists = {side: to_texts(names) for side, names in card.options.get("lists", {}).items()}
     tables = {side: locate(root, *names, card=card) for side, names in lists.items()}
     folder = locate(root, *folders, card=card)
     assert root is not None
@@ -87,7 +86,7 @@ def make_standin(card: TaskCard, writer: StandInWriter) -> None:
     assert card.labels is not None
     plan, names = card.options["standin"], card.options.get("label_names", {})
     label, group = card.options["label"], card.options.get("group", "")
-    values = {field: _texts(plan["fields"][field]) for field in plan["fields"]}
+    values = {field: to_texts(plan["fields"][field]) for field in plan["fields"]}
     groups = values.get(group, [""])
     others = {field: texts for field, texts in values.items() if field not in (label, group)}
     combinations = [
@@ -98,7 +97,7 @@ def make_standin(card: TaskCard, writer: StandInWriter) -> None:
     count = max(2, len(groups), writer.clips // len(values[label]))
     if "{k}" not in plan["name"]:
         count = min(count, len(combinations))
-    folder = _texts(card.options["folder"])[0]
+    folder = to_texts(card.options["folder"])[0]
     written = []
     for number in range(count):
         round_number, index = divmod(number, len(combinations))
@@ -116,7 +115,7 @@ def make_standin(card: TaskCard, writer: StandInWriter) -> None:
 
 def _write_lists(card: TaskCard, writer: StandInWriter, written: list[str]) -> None:
     """Write the lists of splits: a fifth valid, a fifth test, whole groups."""
-    lists = {side: _texts(names)[0] for side, names in card.options.get("lists", {}).items()}
+    lists = {side: to_texts(names)[0] for side, names in card.options.get("lists", {}).items()}
     if not lists:
         return
     pattern, group = _pattern(card), card.options["group"]
@@ -224,9 +223,3 @@ def _read_list(table: Path) -> list[str]:
             f"{table}: expected JSON with a list 'data' of recordings, each with a path 'wav'. Get "
             "the original file again"
         ) from error
-
-
-def _texts(value: Any) -> list[str]:
-    """Return a text, or a list of values, as a list of texts."""
-    values: Iterable[Any] = value if isinstance(value, list) else [value]
-    return [str(item) for item in values]

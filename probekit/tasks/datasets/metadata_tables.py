@@ -31,7 +31,13 @@ from probekit.data.manifest import SPLITS, Manifest
 from probekit.data.readers import check_spreadsheet_ids
 from probekit.errors import CardError, DataError
 from probekit.tasks.datasets._files import locate
-from probekit.tasks.datasets._tables import check_label, read_table, read_text, to_manifest
+from probekit.tasks.datasets._tables import (
+    check_label,
+    read_table,
+    read_text,
+    to_manifest,
+    to_texts,
+)
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
@@ -50,7 +56,7 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
         )
     tables = {side: locate(root, *names, card=card) for side, names in _tables(card).items()}
     assert root is not None
-    names = _listed(options["folder"])
+    names = to_texts(options["folder"])
     existing = [name for name in names if (root / name).is_dir()]
     folder = (existing or names)[0]
     prefix = "" if folder == "." else f"{folder}/"
@@ -91,13 +97,13 @@ def make_standin(card: TaskCard, writer: StandInWriter) -> None:
     of_labels = {name: list(map(str, values)) for name, values in plan["labels"].items()}
     label_names = card.options.get("label_names", {})
     labels = of_labels[card.options["label"]]
-    folder = _listed(card.options["folder"])[0]
+    folder = to_texts(card.options["folder"])[0]
     rows: dict[str, list[Row]] = {side: [] for side in tables}
     for k in range(max(writer.clips, plan.get("rounds", 4) * len(labels))):
         number, index = divmod(k, len(labels))
         row = {"n": str(number)} | {name: values[index] for name, values in of_labels.items()}
         for name, value in plan["columns"].items():
-            texts = _listed(value)
+            texts = to_texts(value)
             row[name] = _fill(texts[number % len(texts)], row)
         side = ("train", "train", "valid", "test")[number % 4] if "" not in tables else ""
         rows[side].append(row)
@@ -127,11 +133,11 @@ def _tables(card: TaskCard) -> dict[str, list[str]]:
     """Return the names that each table may have, by split; of a single table by no split."""
     tables = card.options["tables"]
     if not isinstance(tables, dict):
-        return {"": _listed(tables)}
+        return {"": to_texts(tables)}
     for side in tables:
         if side not in SPLITS:
             raise unknown_name_error(f"split of option tables of {card.name}", str(side), SPLITS)
-    return {side: _listed(names) for side, names in tables.items()}
+    return {side: to_texts(names) for side, names in tables.items()}
 
 
 def _read(card: TaskCard, table: Path, side: str) -> Iterator[Row]:
@@ -191,8 +197,3 @@ def _split(card: TaskCard, table: Path, row: Row, clip: str) -> str:
 def _fill(template: str, row: Row) -> str:
     """Put columns in the place of their names in braces."""
     return _FIELD.sub(lambda match: row[match[1]], template)
-
-
-def _listed(value: Any) -> list[str]:
-    """Return a value, or a list of values, as a list of texts."""
-    return [str(item) for item in (value if isinstance(value, list) else [value])]
