@@ -159,10 +159,16 @@ def _summarize(names: list[str], limit: int = 4) -> str:
 
 
 def random_init(network: nn.Module, seed: int) -> dict[str, Tensor]:
-    """Return a random state dict for a network, the same for a seed on every machine.
+    """Draw a network's weights at random, the same for a seed on every machine.
 
     Matrices and kernels are normal with variance 2 / fan-in (He et al., 2015), drawn from the seed
     and the tensor's name; biases are zero; all others keep the values of the network.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        The network's state dict. The network has these weights too: they are drawn in place, since a
+        copy of a large network takes as much memory again.
     """
     state = network.state_dict()
     trained = dict(network.named_parameters())
@@ -171,9 +177,12 @@ def random_init(network: nn.Module, seed: int) -> dict[str, Tensor]:
             continue
         if value.ndim >= 2:
             rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-            fan_in = value[0].numel()
-            drawn = rng.standard_normal(tuple(value.shape), dtype=np.float32)
-            state[name] = torch.from_numpy(drawn * np.float32(np.sqrt(2.0 / fan_in)))
+            drawn = value if value.is_contiguous() else torch.empty(value.shape)
+            numbers = drawn.numpy()  # shares the memory
+            rng.standard_normal(out=numbers, dtype=np.float32)
+            numbers *= np.float32(np.sqrt(2.0 / value[0].numel()))
+            if drawn is not value:
+                value.copy_(drawn)
         elif name.endswith("bias") or "bias_" in name:
-            state[name] = torch.zeros_like(value)
+            value.zero_()
     return state
