@@ -125,3 +125,35 @@ def test_leaks_lists_copies_within_one_split_if_asked(main, tmp_path):
     done = main("data", "leaks", tmp_path / "t.csv", "--all", "--json")
     [copies] = json.loads(done.stdout)["identical recordings"]
     assert copies["sides"] == {"train": ["a", "b"]}
+
+
+def test_recordings_that_two_tasks_share(main, tmp_path):
+    table = "clip_id,label\n1-100032-A-0,dog\n1-17124-A-43,horn\n"
+    (tmp_path / "mine.csv").write_text(table)
+    (tmp_path / "other.csv").write_text("clip_id,label\n100032-3-0-0,dog\n7061-6-0-0,gun\n")
+    tasks = (tmp_path / "mine.csv", tmp_path / "other.csv")
+    done = main("data", "leaks", "--between", *tasks, "--cache", tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "mine: sources of its recordings are not established" in done.stdout
+    assert "Freesound recordings: 1 clips of mine, 1 of other; for example 1-100032-A-0" in (
+        done.stdout
+    )
+    done = main("data", "leaks", "--between", *tasks, "--cache", tmp_path, "--json")
+    assert json.loads(done.stdout)["shared"][0]["second"] == ["100032-3-0-0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a task, or two with --between TASK TASK"),
+        (["fsdd", "--between", "fsdd", "esc50"], "leave out TASK and the other options"),
+        (
+            ["--between", "esc10", "esc50", "--root", "a", "--root", "b", "--root", "c"],
+            "two --root",
+        ),
+        (["fsdd", "--root", "a", "--root", "b"], "fsdd: one --root, got 2"),
+    ],
+)
+def test_leaks_of_what(main, arguments, message):
+    done = main("data", "leaks", *arguments)
+    assert done.returncode == 2 and message in done.stderr
