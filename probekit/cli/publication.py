@@ -37,7 +37,7 @@ def publish(
     """Write results for others into a folder that can be uploaded; nothing is sent anywhere.
 
     Parquet of scores and of predictions clip by clip, the results in full with their JSON schema,
-    and a README with tasks, protocols, intervals, fingerprints, and licences of audio and weights.
+    and a README with tasks, protocols, intervals, fingerprints, and licenses of audio and weights.
     Stale runs are left out. The folder appears when it is complete; the same results again change
     nothing.
 

@@ -1,4 +1,4 @@
-"""README of published results: scores, protocol, fingerprints, licences, files."""
+"""README of published results: scores, protocol, fingerprints, licenses, files."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ NOT_STATED = "not stated"
 
 def render(
     groups: Sequence[RunGroup],
-    licences: dict[str, dict[str, str]],
+    licenses: dict[str, dict[str, str]],
     tasks: Sequence[str],
     model_files: Sequence[str],
 ) -> str:
@@ -25,8 +25,8 @@ def render(
     ----------
     groups : sequence of RunGroup
         What is published.
-    licences : dict
-        ``tasks`` and ``extractors``: names to licences; empty where none is stated.
+    licenses : dict
+        ``tasks`` and ``extractors``: names to licenses; empty where none is stated.
     tasks : sequence of str
         Tasks, each with a file of predictions.
     model_files : sequence of str
@@ -55,7 +55,7 @@ def render(
             _task_section(task, [g for g in groups if g.results[0]["task"] == task])
             for task in tasks
         ),
-        _licence_section(licences),
+        _licence_section(licenses),
         _fingerprint_section(groups),
         _file_section(model_files),
     ]
@@ -76,13 +76,13 @@ def _task_section(task: str, groups: Sequence[RunGroup]) -> str:
     return "\n\n".join(lines)
 
 
-def _licence_section(licences: dict[str, dict[str, str]]) -> str:
-    rows = [("audio of", name, text) for name, text in sorted(licences["tasks"].items())]
-    rows += [("weights of", name, text) for name, text in sorted(licences["extractors"].items())]
+def _licence_section(licenses: dict[str, dict[str, str]]) -> str:
+    rows = [("audio of", name, text) for name, text in sorted(licenses["tasks"].items())]
+    rows += [("weights of", name, text) for name, text in sorted(licenses["extractors"].items())]
     lines = [f"| {what} {_cell(name)} | {_cell(text or NOT_STATED)} |" for what, name, text in rows]
     return "\n".join(
         [
-            "## Licences",
+            "## Licenses",
             "",
             "As the cards of probekit state them. This repository has none yet: choose one before "
             "you upload it.",
@@ -126,7 +126,7 @@ def _file_section(model_files: Sequence[str]) -> str:
         "## Files",
         "",
         "- `results.parquet`: a row a run: score, interval and its method, scores of the folds, "
-        "notes, licences, fingerprints.",
+        "notes, licenses, fingerprints.",
         "- `predictions/<task>.parquet`: a row a run and test clip: `clip_id`, `fold`, `group`, "
         "`piece`, label (`labels` and `unknown` ones, or `target` numbers), the predicted class, "
         "and `scores` of all classes in the order of `classes` in `results.parquet`: "

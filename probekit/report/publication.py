@@ -68,7 +68,7 @@ def publish(
     accept_licence: bool = False,
     reports: str | Path | None = None,
 ) -> Publication:
-    """Write results, predictions, licences and provenance into a new folder.
+    """Write results, predictions, licenses and provenance into a new folder.
 
     The folder appears under its name only when it is complete. One that holds the same results
     stays as it is.
@@ -107,9 +107,9 @@ def publish(
         raise ProbekitError(f"--benchmark must be ORGANIZATION/NAME, got {benchmark!r}")
     groups = _find_groups(tasks, embeddings, reports)
     _check_data(groups)
-    licences = _find_licences(groups)
+    licenses = _find_licenses(groups)
     if not accept_licence:
-        _check_licences(groups, licences)
+        _check_licenses(groups, licenses)
     runs = [[r["run"], r["created"]] for group in groups for r in group.results]
     facts = {"format": FORMAT, "benchmark": benchmark, "runs": runs}
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -120,7 +120,7 @@ def publish(
         return Publication(folder, names, len(runs), existing, False, entries[1])
     temporary = _make_temporary(folder)
     try:
-        files = _write(temporary, groups, licences, entries[0])
+        files = _write(temporary, groups, licenses, entries[0])
         marker = {**facts, "digest": digest, "files": files}
         (temporary / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
         atomic._test_hook("before-rename")
@@ -174,20 +174,20 @@ def _check_data(groups: Sequence[RunGroup]) -> None:
             )
 
 
-def _find_licences(groups: Sequence[RunGroup]) -> dict[str, dict[str, str]]:
-    """Return the licences of audio by task, and of weights by extractor."""
-    licences: dict[str, dict[str, str]] = {"tasks": {}, "extractors": {}}
+def _find_licenses(groups: Sequence[RunGroup]) -> dict[str, dict[str, str]]:
+    """Return the licenses of audio by task, and of weights by extractor."""
+    licenses: dict[str, dict[str, str]] = {"tasks": {}, "extractors": {}}
     for group in groups:
         result = group.results[0]
-        licences["tasks"][result["task"]] = _licence_of(result["task"], "tasks")
+        licenses["tasks"][result["task"]] = _licence_of(result["task"], "tasks")
         for source in result["sources"]:
             name = source["extractor"]
             licence = _licence_of(name, "extractors")
             forbidding = [note for note in group.provenance if forbids_commerce(note)]
             if not licence and len(result["sources"]) == 1:  # of a model without a card here
                 licence = "; ".join(forbidding)
-            licences["extractors"][name] = licence or licences["extractors"].get(name, "")
-    return licences
+            licenses["extractors"][name] = licence or licenses["extractors"].get(name, "")
+    return licenses
 
 
 def _licence_of(name: str, kind: cards.Kind) -> str:
@@ -198,10 +198,10 @@ def _licence_of(name: str, kind: cards.Kind) -> str:
     return load(name).licence
 
 
-def _check_licences(groups: Sequence[RunGroup], licences: dict[str, dict[str, str]]) -> None:
-    """Raise if weights may not be used commercially, naming them and their licences."""
+def _check_licenses(groups: Sequence[RunGroup], licenses: dict[str, dict[str, str]]) -> None:
+    """Raise if weights may not be used commercially, naming them and their licenses."""
     restricted = {
-        name: text for name, text in licences["extractors"].items() if forbids_commerce(text)
+        name: text for name, text in licenses["extractors"].items() if forbids_commerce(text)
     }
     for group in groups:  # of several that are joined, a note may be of any
         for note in group.provenance:
@@ -264,7 +264,7 @@ def _make_temporary(folder: Path) -> Path:
 def _write(
     folder: Path,
     groups: Sequence[RunGroup],
-    licences: dict[str, dict[str, str]],
+    licenses: dict[str, dict[str, str]],
     entries: dict[str, str],
 ) -> list[str]:
     """Write all files but the marker, and return their names."""
@@ -274,7 +274,7 @@ def _write(
         for path, result in zip(group.paths, group.results, strict=True)
     ]
     notes = {r["run"]: group.provenance for group in groups for r in group.results}
-    rows = [_result_row(result, licences, notes[result["run"]]) for _, result in runs]
+    rows = [_result_row(result, licenses, notes[result["run"]]) for _, result in runs]
     pq.write_table(
         pa.Table.from_pylist(rows, schema=_RESULTS), folder / "results.parquet", compression="zstd"
     )
@@ -294,7 +294,7 @@ def _write(
     schema = store.result_schema()
     texts[f"result-{store.FORMAT}.schema.json"] = json.dumps(schema, indent=1, ensure_ascii=False)
     texts |= entries
-    texts["README.md"] = dataset_card.render(groups, licences, sorted(by_task), sorted(entries))
+    texts["README.md"] = dataset_card.render(groups, licenses, sorted(by_task), sorted(entries))
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
@@ -336,7 +336,7 @@ _RESULTS = pa.schema(
 
 
 def _result_row(
-    result: Result, licences: dict[str, dict[str, str]], notes: Sequence[str]
+    result: Result, licenses: dict[str, dict[str, str]], notes: Sequence[str]
 ) -> dict[str, Any]:
     """Return a result as a row of ``results.parquet``."""
     low, high = interval_ends(result["interval"])
@@ -363,8 +363,8 @@ def _result_row(
         "clips": result["clips"]["used"],
         "clips_of_task": result["clips"]["of"],
         "notes": list(notes),
-        "licence_audio": licences["tasks"].get(result["task"]) or None,
-        "licence_weights": [licences["extractors"].get(name) or "not stated" for name in names],
+        "licence_audio": licenses["tasks"].get(result["task"]) or None,
+        "licence_weights": [licenses["extractors"].get(name) or "not stated" for name in names],
         "probekit": result["versions"].get("probekit"),
         "file": f"results/{dataset_name(result['task'])}/{file}",
     }

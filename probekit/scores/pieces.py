@@ -1,7 +1,7 @@
 """Pieces: several clips that are scored as one, by the mean of their probabilities."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,32 +11,11 @@ from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 from probekit.utils.text import summarize_ids
 
+if TYPE_CHECKING:
+    from probekit.scores.result_builder import SplitRows
+
 COLUMNS = {"recording": "path", "group": "group"}
 """Values of a card's ``aggregate``: the column of the manifest that names a clip's piece."""
-
-
-class Rows(Protocol):
-    """Rows of one split."""
-
-    @property
-    def name(self) -> str:
-        """Name of the fold."""
-        ...
-
-    @property
-    def train(self) -> Array:
-        """Training rows."""
-        ...
-
-    @property
-    def valid(self) -> Array:
-        """Validation rows."""
-        ...
-
-    @property
-    def test(self) -> Array:
-        """Test rows."""
-        ...
 
 
 def name_pieces(card: TaskCard, clips: Manifest) -> Array | None:
@@ -78,7 +57,7 @@ def name_pieces(card: TaskCard, clips: Manifest) -> Array | None:
     return pieces
 
 
-def check_pieces(card: TaskCard, pieces: Array | None, splits: Sequence[Rows]) -> None:
+def check_pieces(card: TaskCard, pieces: Array | None, splits: Sequence["SplitRows"]) -> None:
     """Raise a DataError that names pieces with clips in several folds."""
     if pieces is None:
         return
@@ -107,7 +86,7 @@ def average(scores: Array, pieces: Array) -> Array:
     return np.asarray((sums / counts[:, None])[numbers])
 
 
-def describe(card: TaskCard, pieces: Array | None, splits: Sequence[Rows]) -> list[str]:
+def describe(card: TaskCard, pieces: Array | None, splits: Sequence["SplitRows"]) -> list[str]:
     """Return the note beside a score of pieces; nothing where clips are scored one by one."""
     if pieces is None:
         return []
