@@ -336,7 +336,7 @@ def _card_page(kind: str, name: str) -> str:
         if card.labels:
             rows.append(f"| {len(card.labels)} labels | {_escape(', '.join(card.labels))} |")
     if rows:
-        parts.append("\n".join(["| fact | |", "| --- | --- |", *rows]))
+        parts.append("\n".join(["| fact | value |", "| --- | --- |", *rows]))
     parts += _card_tables(kind, card)
     for key, title in (("notes", "Notes"), ("not_established", "Not established")):
         if facts.get(key):
@@ -364,8 +364,12 @@ def _card_tables(kind: str, card: Any) -> list[str]:
         ]
         files = [(n, w.file, w.url or w.missing) for n, w in card.weights.items()]
         return [
-            *_table("Streams", ("stream", "numbers", "kind", "hop (s)", "window (s)", ""), streams),
-            *_table("Parameters", ("parameter", "default", "choices", ""), params),
+            *_table(
+                "Streams",
+                ("stream", "numbers", "kind", "hop (s)", "window (s)", "meaning"),
+                streams,
+            ),
+            *_table("Parameters", ("parameter", "default", "choices", "meaning"), params),
             *_table("Weights", ("name", "file", "from"), files),
         ]
     parts = [(t.name, t.title, t.where) for t in (*card.tables, *card.figures)]
@@ -412,7 +416,7 @@ def _card_fields() -> str:
             )
             for name, field in model.model_fields.items()
         ]
-        lines = ["| field | type | default | |", "| --- | --- | --- | --- |"]
+        lines = ["| field | type | default | meaning |", "| --- | --- | --- | --- |"]
         lines += [f"| {' | '.join(row)} |" for row in rows]
         summary = _escape((model.__doc__ or "").splitlines()[0])
         parts.append(f"## {model.__name__}\n\n{summary}\n\n" + "\n".join(lines))
