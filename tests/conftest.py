@@ -389,15 +389,17 @@ def results_store(tmp_path):
 def layered():
     """Write embeddings of a network ``net`` with layers into a cache.
 
-    The stream ``whole`` is no layer; the others are layers by their depth.
+    The stream ``whole`` is no layer; the others are layers by their depth. With ``model`` it is a
+    model of transformers of this name.
     """
     from probekit.cache import layout, part
 
-    def write(cache, ids, layers, *, absent=(), dataset="mine", depths=True):
+    def write(cache, ids, layers, *, absent=(), dataset="mine", depths=True, model=""):
+        extractor, params = ("hf", {"model": model}) if model else ("net", {})
         streams = {"whole": np.concatenate(list(layers.values()), axis=1)}
         streams |= {f"block{depth}": values for depth, values in layers.items()}
         card = {
-            "name": "net",
+            "name": extractor,
             "default_stream": "whole",
             "streams": {
                 name: {"dim": values.shape[1], "kind": "clip"}
@@ -406,9 +408,9 @@ def layered():
             },
         }
         stored = {name: values for name, values in streams.items() if name not in absent}
-        identity = {"extractor": "net", "version": 1, "params": {}, "precision": "float32"}
-        facts = {"extractor": "net", "fingerprint": "a" * 64, "identity": identity}
-        folder = layout.dataset_folder(cache, "net", "a" * 64, dataset)
+        identity = {"extractor": extractor, "version": 1, "params": params, "precision": "float32"}
+        facts = {"extractor": extractor, "fingerprint": "a" * 64, "identity": identity}
+        folder = layout.dataset_folder(cache, extractor, "a" * 64, dataset, model)
         layout.create_or_load_layout(
             folder,
             layout.Layout(**facts, dataset=dataset, buckets=1, dtype="float32", provenance=[]),

@@ -288,13 +288,16 @@ def layer_curves(
         )
         embeddings, streams = find_layers(folder, everything, card.dataset)
         groups = _group_by_embedding(results, store.reports_root(reports))
-        auto_label = str(replace(selector, fingerprint="", layer="auto"))
-        learned_label = str(replace(selector, fingerprint="", layer="learned"))
+        # results name models of hf: and onnx: by the last part of their path
+        [auto_label] = [name for name in groups if parse_selectors(name)[0].layer == "auto"]
+        short = parse_selectors(auto_label)[0]
+        network = str(replace(short, fingerprint=selector.fingerprint, layer=""))
+        learned_label = str(replace(short, layer="learned"))
         auto = groups.pop(auto_label)
         weighted = groups.pop(learned_label, None) or _stored(learned_label, auto, reports)
         by_layer = tuple(groups.values())
         depths = tuple(embeddings.layer_depths[name] or 0 for name in streams)
-        curve = LayerCurve(str(selector), streams, depths, by_layer, auto, weighted, _NONE)
+        curve = LayerCurve(network, streams, depths, by_layer, auto, weighted, _NONE)
         [price] = compare_all([by_layer[curve.best], auto])
         curves.append(replace(curve, price=price))
     metric = common_metric([curve.auto for curve in curves])

@@ -32,11 +32,16 @@ def net(tmp_path_factory, layered, few_settings):
     table = folder / "mine.csv"
     manifests.from_rows("mine", rows).write(table)
     layered(folder / "cache", ids, layers)
+    layered(folder / "cache", ids, layers, model="ear")
     places = {"cache": folder / "cache", "reports": folder / "reports"}
     with few_settings():
         without = layer_curves(str(table), ["net"], **places)
         curves = layer_curves(str(table), ["net"], learned=True, **places)
-    return SimpleNamespace(task=str(table), places=places, without=without, curves=curves)
+        apart = {**places, "reports": folder / "apart"}
+        model = layer_curves(str(table), ["hf:/where/ear"], **apart)
+    return SimpleNamespace(
+        task=str(table), places=places, without=without, curves=curves, model=model
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +93,11 @@ def test_command(net, main):
         main("analyze", "layers", "--task", net.task, "-e", "net", *options, "--json").stdout
     )
     assert len(entry["layers"]) == 5 and len(entry["files"]) == 5
+
+
+def test_models_of_transformers_are_named_without_their_path(net):
+    """As results name them; the numbers are those of the same arrays under another name."""
+    [curve], [same] = net.model.curves, net.curves.curves
+    assert curve.label == "hf:ear" and curve.depths == (0, 2, 5)
+    assert [g.score for g in curve.layers] == [g.score for g in same.layers]
+    assert curve.auto.score == same.auto.score
