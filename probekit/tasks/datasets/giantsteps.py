@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from probekit.cards import TaskCard
 from probekit.data.manifest import Manifest
@@ -23,7 +24,9 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     """Return the previews: those of the MTG set train, those of the key set test.
 
     Of the MTG set, previews with one key of the greatest confidence are used; the option
-    ``confidence`` is the least that is. A group is one preview of the shop, by its number.
+    ``confidence`` is the least that is. A group is one preview of the shop, by its number. With the
+    options ``segments`` and ``seconds``, a preview is so many clips of that length, the last of
+    which goes on to its end.
     """
     annotations = locate(root, *_names(_TRAIN, _ANNOTATIONS), card=card)
     keys = locate(root, *_names(_TEST, _KEYS), card=card)
@@ -36,15 +39,14 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
         for number, key in labels:
             path = f"{folder.name}/audio/{number}.LOFI"
             suffix = ".wav" if (root / f"{path}.wav").exists() else ".mp3"
-            clips.append(
-                {
-                    "clip_id": f"{'mtg-' if part == 'train' else ''}{number}",
-                    "path": path + suffix,
-                    "split": part,
-                    "group": number.lstrip("0"),
-                    "labels": (check_label(card, key, folder, number),),
-                }
-            )
+            clip = {
+                "clip_id": f"{'mtg-' if part == 'train' else ''}{number}",
+                "path": path + suffix,
+                "split": part,
+                "group": number.lstrip("0"),
+                "labels": (check_label(card, key, folder, number),),
+            }
+            clips += _segment(card, clip)
     return to_manifest(card, clips, root, annotations)
 
 
@@ -53,18 +55,33 @@ def make_standin(card: TaskCard, writer: StandInWriter) -> None:
     assert card.labels is not None
     keys = ("C major", "G major", "A minor", "F# minor")
     rows: list[tuple[object, ...]] = [(1, "-", 0), (2, "E / B minor", 2), (3, "C major", 1)]
-    for k in range(max(writer.clips, 8 * len(keys))):
+    count, seconds = card.options.get("segments", 1), card.options.get("seconds", 0)
+    long = seconds * (count - 1) + 1.0  # the last segment has one second
+    for k in range(max(writer.clips // count, 3 * len(keys))):
         key, number = keys[k % len(keys)], 1000 + k
         label = _spell(key) or ""
         is_test = k // len(keys) % 3 == 2
         folder = _TEST if is_test else _TRAIN
-        path = f"{folder}/audio/{number}.LOFI.mp3"
-        writer.write_audio(path, [card.labels.index(label)], seconds=1.0, sr=16000)
+        suffix = "mp3" if count == 1 else "wav"  # the sets have a script that converts
+        path = f"{folder}/audio/{number}.LOFI.{suffix}"
+        writer.write_audio(path, [card.labels.index(label)], seconds=long, sr=8000)
         if is_test:
             writer.write_text(f"{_TEST}/{_KEYS}/{number}.LOFI.key", f"{label}\n")
         else:
             rows.append((number, key, 2))
     writer.write_table(f"{_TRAIN}/{_ANNOTATIONS}", rows, header=_COLUMNS, delimiter="\t")
+
+
+def _segment(card: TaskCard, clip: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the segments of a preview that the card asks for, or the whole preview."""
+    if "segments" not in card.options:
+        return [clip]
+    count, seconds = int(card.options["segments"]), float(card.options["seconds"])
+    ends = [*((k + 1) * seconds for k in range(count - 1)), None]
+    return [
+        {**clip, "clip_id": f"{clip['clip_id']}-{k}", "start": k * seconds, "end": end}
+        for k, end in enumerate(ends)
+    ]
 
 
 def _names(folder: str, path: str) -> list[str]:
