@@ -142,8 +142,15 @@ def _code(result: Result) -> list[str]:
 
 
 def _clips_and_folds(result: Result) -> str:
-    """Return which clips a run had, in which folds."""
+    """Return which clips a run had, in which folds.
+
+    Without the number of training clips where a part of the labels is drawn: seeds draw more or
+    fewer, since whole groups are drawn.
+    """
     clips = result["clips"]
     missing = [clips["missing_count"], sorted(clips["missing"])]
-    folds = [[fold["fold"], fold["train"], fold["test"]] for fold in result["folds"]]
+    drawn = result["fraction"] != 1 or "shots" in result
+    folds = [
+        [fold["fold"], None if drawn else fold["train"], fold["test"]] for fold in result["folds"]
+    ]
     return json.dumps([result["protocol"], clips["of"], missing, folds])

@@ -92,6 +92,17 @@ def test_seeds_on_fewer_clips_are_not_averaged_with_those_on_more(store):
     assert [(r["seed"], r["created"]) for r in found.results] == [(0, NEW), (1, NEW)]
 
 
+@pytest.mark.parametrize("share", [{"fraction": 0.25}, {"shots": 4}])
+def test_seeds_of_a_share_of_the_labels_draw_more_or_fewer_clips(store, share):
+    """Whole groups are drawn, so that shares differ by some clips: all seeds count."""
+    for seed, train in enumerate((58, 55, 58)):
+        store.guess("a", RIGHT, seed=seed, probe="mlp", train=train, **share)
+    assert reasons(store) == {}
+    for seed, train in enumerate((58, 55)):
+        store.guess("b", RIGHT, seed=seed, probe="mlp", train=train)
+    assert set(reasons(store).values()) == {staleness.REPEATED}  # of all labels it is a change
+
+
 def test_a_run_that_was_repeated_under_another_id_counts_once(store):
     store.guess("a", RIGHT, created=OLD, number="1")
     store.guess("a", RIGHT, created=NEW, number="2")
