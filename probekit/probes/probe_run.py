@@ -371,9 +371,7 @@ class ProbeRun:
         used = result_builder.count_clips(splits) if all_labels else len(clips)
         if used < features.expected:
             notes.append(f"{used:,} of {features.expected:,} clips")
-        if clips.has_unknown_labels:
-            unknown = 1 - metrics.is_known(targets).mean()
-            notes.append(f"{100 * unknown:.3g} % of the labels are unknown and do not count")
+        notes += result_builder.unknown_label_notes(clips, targets)
         if unconverged:
             notes.append(f"not converged ({unconverged} of {len(splits)} probes)")
         if clips.target != "regression":

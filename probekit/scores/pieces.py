@@ -9,7 +9,7 @@ from probekit._typing import Array
 from probekit.cards import TaskCard
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
-from probekit.utils.text import summarize_ids
+from probekit.utils.text import count_of, summarize_ids
 
 if TYPE_CHECKING:
     from probekit.scores.result_builder import SplitRows
@@ -92,6 +92,6 @@ def describe(card: TaskCard, pieces: Array | None, splits: Sequence["SplitRows"]
         return []
     tested = np.unique(np.concatenate([split.test for split in splits]))
     return [
-        f"scored by {card.aggregate}: mean probabilities of {len(tested):,} clips of "
-        f"{len(np.unique(pieces[tested])):,}"
+        f"scored by {card.aggregate}: mean probabilities of the {len(tested):,} clips of "
+        f"{count_of(len(np.unique(pieces[tested])), card.aggregate or '')}"
     ]

@@ -113,6 +113,14 @@ def count_clips(splits: Sequence[SplitRows]) -> int:
     return len(np.unique(np.concatenate(rows)))
 
 
+def unknown_label_notes(clips: Manifest, targets: Array) -> list[str]:
+    """Note the share of labels that are unknown, and so count neither in fits nor in scores."""
+    if not clips.has_unknown_labels:
+        return []
+    share = 1 - metrics.is_known(targets).mean()
+    return [f"{100 * share:.3g} % of the labels are unknown and do not count"]
+
+
 def torn_group_notes(clips: Manifest, splits: Sequence[SplitRows]) -> list[str]:
     """Note how many groups (artists, recordings) have training and test clips of one split.
 

@@ -129,6 +129,7 @@ def run_folds(
         fit_seconds=fit_seconds,
         provenance=[
             *config.provenance([result.history for result in results]),
+            *result_builder.unknown_label_notes(task.clips, task.targets),
             *pieces.describe(card, names, config.splits),
         ],
         packages=("probekit", "numpy", "torch"),

@@ -90,7 +90,7 @@ def test_score_is_of_mean_probabilities(clips: Manifest, tmp_path: Path) -> None
     assert result["score"] == pytest.approx(accuracy, abs=1e-12)
     assert result["pieces"] == PIECES and result["clips"]["used"] == len(clips)
     assert (
-        f"scored by recording: mean probabilities of {len(clips)} clips of {PIECES}"
+        f"scored by recording: mean probabilities of the {len(clips)} clips of {PIECES} recordings"
         in (result["provenance"])
     )
     [single] = probekit.evaluate(
