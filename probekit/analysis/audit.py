@@ -328,7 +328,13 @@ def audit(
         Embeddings in the cache, for a comparison two or more.
     protocols : sequence of str
         Names of other protocols and departures; by default all that the task can have.
-    cache, root, reports, jobs, again, progress
+    cache, root, reports : str or pathlib.Path, optional
+        As for :func:`probekit.evaluate`.
+    jobs : int >= 1, optional
+        As for :func:`probekit.evaluate`.
+    again : bool
+        Repeat stored runs.
+    progress : callable, optional
         As for :func:`probekit.evaluate`.
 
     Returns
