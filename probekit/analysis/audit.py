@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from probekit._typing import Array
 from probekit.analysis.base import as_sentence, filename_stem
+from probekit.analysis.protocol_shift import Shift, measure_shift
 from probekit.errors import DataError, ProbekitError
 from probekit.metrics import metrics
-from probekit.metrics.metrics import Metric
-from probekit.metrics.significance import LEVEL, DifferenceTest
+from probekit.metrics.significance import LEVEL
 from probekit.probes.evaluate import evaluate
 from probekit.probes.evaluation_protocols import (
     DEPARTURES,
-    OWN,
     PROTOCOLS,
+    TASK,
     get_evaluation_protocol,
 )
 from probekit.scores import store
@@ -29,31 +28,6 @@ from probekit.scores.predictions import Predictions, load_predictions
 from probekit.scores.store import Result
 
 Progress = Callable[[str, int, int], None]
-_WEIGHTED_BY_CLASS = "balanced-accuracy"
-
-
-@dataclass(frozen=True)
-class Shift:
-    """How much higher an embedding scores under a protocol than under the task's own.
-
-    Attributes
-    ----------
-    difference : float
-        On the test clips that both have.
-    low, high : float
-        95 % interval: over groups of test clips (clips without groups), for probes as they were
-        trained; NaN for metrics that are no mean over clips.
-    p : float
-        Two-sided; NaN like the interval.
-    clips : int
-        Test clips that both have.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p: float
-    clips: int
 
 
 @dataclass(frozen=True)
@@ -118,26 +92,26 @@ class Reversal:
         Name of the other one.
     first, second : str
         The better and the worse embedding under the task's own protocol.
-    own, other : Comparison
+    baseline, other : Comparison
         Their paired tests under both; first is ``first`` in both.
     """
 
     protocol: str
     first: str
     second: str
-    own: Comparison
+    baseline: Comparison
     other: Comparison
 
     @property
     def strength(self) -> str:
-        """Which of the tests tell the two apart at the 5 % level: both, own, other or neither."""
-        own, other = self.own.adjusted < LEVEL, self.other.adjusted < LEVEL
+        """Which of the tests tell the two apart at the 5 % level: both, one or neither."""
+        baseline, other = self.baseline.adjusted < LEVEL, self.other.adjusted < LEVEL
         return {
             (True, True): "both tests",
             (True, False): "the task's test",
             (False, True): "the other test",
             (False, False): "neither test",
-        }[own, other]
+        }[baseline, other]
 
 
 @dataclass(frozen=True)
@@ -161,7 +135,7 @@ class Audit:
     protocols: tuple[ProtocolScores, ...]
 
     @property
-    def own(self) -> ProtocolScores:
+    def baseline(self) -> ProtocolScores:
         """The task's own protocol."""
         return self.protocols[0]
 
@@ -176,19 +150,19 @@ class Audit:
         return [
             reversal
             for protocol in self.scored[1:]
-            for k in range(len(self.own.comparisons))
+            for k in range(len(self.baseline.comparisons))
             if (reversal := self._reversal(protocol, k))
         ]
 
     def _reversal(self, protocol: ProtocolScores, k: int) -> Reversal | None:
-        own, other = self.own.comparisons[k], protocol.comparisons[k]
-        if own.difference * other.difference >= 0:
+        baseline, other = self.baseline.comparisons[k], protocol.comparisons[k]
+        if baseline.difference * other.difference >= 0:
             return None
         i, j = list(combinations(range(len(self.embeddings)), 2))[k]
-        higher = store.higher_is_better(self.own.groups[0].results[0])
-        if (own.difference > 0) != higher:
-            i, j, own, other = j, i, _swap(own), _swap(other)
-        return Reversal(protocol.name, self.embeddings[i], self.embeddings[j], own, other)
+        higher = store.higher_is_better(self.baseline.groups[0].results[0])
+        if (baseline.difference > 0) != higher:
+            i, j, baseline, other = j, i, _swap(baseline), _swap(other)
+        return Reversal(protocol.name, self.embeddings[i], self.embeddings[j], baseline, other)
 
     @property
     def pairs(self) -> int:
@@ -198,7 +172,7 @@ class Audit:
     @property
     def provenance(self) -> tuple[str, ...]:
         """Notes of the task's own runs, which every figure must show."""
-        notes = zip(self.embeddings, self.own.groups, strict=True)
+        notes = zip(self.embeddings, self.baseline.groups, strict=True)
         return merge_provenance({label: group.provenance for label, group in notes})
 
     @property
@@ -251,8 +225,8 @@ class Audit:
                     "protocol": r.protocol,
                     "first": r.first,
                     "second": r.second,
-                    "own_difference": r.own.difference,
-                    "own_p": r.own.adjusted,
+                    "task_difference": r.baseline.difference,
+                    "task_p": r.baseline.adjusted,
                     "other_difference": r.other.difference,
                     "other_p": r.other.adjusted,
                     "told_apart_by": r.strength,
@@ -264,7 +238,7 @@ class Audit:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each protocol and embedding."""
-        own_ranks = self.own.ranks
+        task_ranks = self.baseline.ranks
         rows = []
         for protocol in self.scored:
             shifts = protocol.shifts or (None,) * len(self.embeddings)
@@ -272,12 +246,12 @@ class Audit:
                 self.embeddings,
                 protocol.groups,
                 protocol.ranks,
-                own_ranks,
+                task_ranks,
                 shifts,
                 protocol.seconds,
                 strict=True,
             )
-            for label, group, rank, own_rank, shift, seconds in columns:
+            for label, group, rank, task_rank, shift, seconds in columns:
                 low, high = group.interval
                 moved = asdict(shift) if shift else {}
                 rows.append(
@@ -289,7 +263,7 @@ class Audit:
                         "low": low,
                         "high": high,
                         "rank": rank,
-                        "own_rank": own_rank,
+                        "task_rank": task_rank,
                         "shift": moved.get("difference"),
                         "shift_low": moved.get("low"),
                         "shift_high": moved.get("high"),
@@ -354,7 +328,7 @@ def audit(
     def run(protocol: str) -> list[RunGroup]:
         shown = None
         if progress:
-            label = f"{protocol or OWN}: "
+            label = f"{protocol or TASK}: "
 
             def shown(name: str, done: int, total: int) -> None:
                 progress(label + name, done, total)
@@ -373,21 +347,21 @@ def audit(
         folder = store.protocol_root(reports, protocol) if protocol else store.reports_root(reports)
         return _groups(results, folder)
 
-    own_groups = run("")
-    first = own_groups[0].results[0]
-    labels = tuple(group.label for group in own_groups)
-    own = ProtocolScores(
-        OWN,
+    task_groups = run("")
+    first = task_groups[0].results[0]
+    labels = tuple(group.label for group in task_groups)
+    baseline = ProtocolScores(
+        TASK,
         "task's own",
         "probekit",
         first["protocol"],
-        leaks=_shared_notes(own_groups),
-        groups=tuple(own_groups),
-        comparisons=tuple(_compare(own_groups)),
+        leaks=_shared_notes(task_groups),
+        groups=tuple(task_groups),
+        comparisons=tuple(_compare(task_groups)),
     )
     metric = metrics.get_metric(first["metric"])
-    before = [_load(group) for group in own_groups]
-    entries = [own]
+    before = [_load(group) for group in task_groups]
+    entries = [baseline]
     for each in rules:
         try:
             groups = run(each.name)
@@ -413,68 +387,6 @@ def audit(
             )
         )
     return Audit(first["task"], first["title"], metric.name, labels, tuple(entries))
-
-
-def measure_shift(
-    own: Sequence[Predictions], other: Sequence[Predictions], metric: Metric
-) -> Shift:
-    """Return how much higher runs score than others on the test clips that both have.
-
-    A clip that was scored several times, by several seeds, counts with the mean. The standard error
-    is that of a ratio of sums over groups of clips, with Student's t distribution of one degree of
-    freedom less than there are groups; of clips without groups it is the paired t-test.
-
-    Parameters
-    ----------
-    own, other : sequence of Predictions
-        Under the task's own protocol, and under the other one; one for each seed.
-    metric : Metric
-        Of the task.
-    """
-    before, after = _clip_means(own, metric), _clip_means(other, metric)
-    if before is None or after is None:
-        scores = [float(np.mean([r.by_fold(metric) for r in runs])) for runs in (own, other)]
-        clips = len(set(own[0].clip_ids) & set(other[0].clip_ids))
-        return Shift(scores[1] - scores[0], float("nan"), float("nan"), float("nan"), clips)
-    shared = sorted(before.keys() & after.keys())
-    if not shared:
-        raise DataError("the two protocols have no test clip in common")
-    groups = dict(zip(own[0].clip_ids, own[0].groups, strict=True))
-    targets = dict(zip(own[0].clip_ids, own[0].targets, strict=True))
-    differences = np.array([after[clip] - before[clip] for clip in shared])
-    weights = np.ones(len(shared))
-    if metric.name == _WEIGHTED_BY_CLASS:
-        _, codes, counts = np.unique(
-            [targets[clip] for clip in shared], return_inverse=True, return_counts=True
-        )
-        weights = 1 / counts[codes]
-    units = np.unique([groups[clip] or f"\0{clip}" for clip in shared], return_inverse=True)[1]
-    test = _ratio_test(differences, weights, units)
-    low, high = test.interval()
-    return Shift(test.difference, low, high, test.p, len(shared))
-
-
-def _ratio_test(differences: Array, weights: Array, units: Array) -> DifferenceTest:
-    """Return the test of a weighted mean whose terms vary by units."""
-    mean = float((weights * differences).sum() / weights.sum())
-    sums = np.bincount(units, weights * (differences - mean))
-    count = len(sums)
-    if count < 2:
-        return DifferenceTest(mean, float("inf"), 1)
-    error = np.sqrt(count / (count - 1) * (sums**2).sum()) / weights.sum()
-    return DifferenceTest(mean, float(error), count - 1)
-
-
-def _clip_means(runs: Sequence[Predictions], metric: Metric) -> dict[str, float] | None:
-    """Return the mean outcome of each clip; None where the metric is no mean over clips."""
-    name = metric.name
-    if name not in ("accuracy", _WEIGHTED_BY_CLASS) and not name.startswith("top-"):
-        return None
-    outcomes = [metrics.clip_outcomes(metric, r.targets, r.scores_for(metric)) for r in runs]
-    ids, codes = np.unique(np.concatenate([r.clip_ids for r in runs]), return_inverse=True)
-    values = np.concatenate([np.asarray(each, np.float64) for each in outcomes])
-    means = np.bincount(codes, values) / np.bincount(codes)
-    return dict(zip(map(str, ids), means.tolist(), strict=True))
 
 
 def _load(group: RunGroup) -> list[Predictions]:

@@ -9,6 +9,7 @@ from probekit.cli import options, output
 
 if TYPE_CHECKING:
     from probekit.analysis.audit import Audit
+    from probekit.scores.comparison import Comparison
 
 
 def audit(
@@ -85,7 +86,7 @@ def _print_audit(result: "Audit") -> None:
             row["embedding"],
             f"{row['score']:.3f}",
             _ends(row["low"], row["high"], ""),
-            f"{row['rank']}" if row["rank"] == row["own_rank"] else f"{row['rank']} *",
+            f"{row['rank']}" if row["rank"] == row["task_rank"] else f"{row['rank']} *",
             "" if row["shift"] is None else f"{100 * row['shift']:+.1f}",
             _ends(row["shift_low"], row["shift_high"], "points"),
             "" if _is_missing(row["shift_p"]) else output.format_p_value(row["shift_p"]),
@@ -108,7 +109,7 @@ def _print_audit(result: "Audit") -> None:
             "leaks",
         ),
         rows,
-        title=f"{result.task}: {result.title}\n{result.own.description}",
+        title=f"{result.task}: {result.title}\n{result.baseline.description}",
         numbers=f"{result.metric}|rank|points more|p|seconds",
         keys=2,
         below="leaks|seconds|95 % of these&p",
@@ -137,11 +138,16 @@ def _print_reversals(result: "Audit") -> None:
             f"test at the 5 % level: {len(certain)}"
         )
         for r in certain:
+            before = f"{r.baseline.difference:+.3f} (p {_p(r.baseline)})"
+            after = f"{r.other.difference:+.3f} (p {_p(r.other)})"
             output.say(
-                f"    {r.first} over {r.second}: {r.own.difference:+.3f} (p "
-                f"{output.format_p_value(r.own.adjusted)}) becomes {r.other.difference:+.3f} (p "
-                f"{output.format_p_value(r.other.adjusted)}); told apart by {r.strength}"
+                f"    {r.first} over {r.second}: {before} becomes {after}; told apart by "
+                f"{r.strength}"
             )
+
+
+def _p(comparison: "Comparison") -> str:
+    return output.format_p_value(comparison.adjusted)
 
 
 def _ends(low: float | None, high: float | None, unit: str) -> str:

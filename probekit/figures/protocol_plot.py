@@ -59,10 +59,10 @@ def draw_audit(audit: Audit, width: float | None = None) -> "Figure":
 
 def _rows(audit: Audit) -> list[ProtocolScores | None]:
     """Return the protocols from top to bottom; None for a gap between kinds."""
-    own, *others = audit.scored
+    baseline, *others = audit.scored
     peers = [protocol for protocol in others if not protocol.is_departure]
     departures = [protocol for protocol in others if protocol.is_departure]
-    rows: list[ProtocolScores | None] = [own]
+    rows: list[ProtocolScores | None] = [baseline]
     for kind in (peers, departures):
         rows += [None, *kind] if kind else []
     return rows
@@ -73,7 +73,7 @@ def _draw_rows(
 ) -> None:
     """Draw a point and an interval for each protocol and embedding, and lines at the task's own."""
     count = len(audit.embeddings)
-    for k, group in enumerate(audit.own.groups):
+    for k, group in enumerate(audit.baseline.groups):
         color, _ = style.color_and_marker(k)
         axes.axvline(group.score, color=color, lw=0.5, ls=(0, (4, 2)), alpha=0.6, zorder=1)
     for row, center in zip(rows, centers, strict=True):
@@ -95,7 +95,7 @@ def _write_reversals(
     """Write at the right how many pairs change places."""
     transform = axes.get_yaxis_transform()
     for row, center in zip(rows, centers, strict=True):
-        if row is None or row is audit.own:
+        if row is None or row is audit.baseline:
             continue
         turned = sum(reversal.protocol == row.name for reversal in audit.reversals)
         axes.text(

@@ -25,7 +25,7 @@ from probekit.utils.suggest import unknown_name_error
 Divide = Callable[[Protocol, Manifest, Manifest, int], list[Split]]
 Adapt = Callable[[Protocol, Manifest], Protocol]
 
-OWN = "task"
+TASK = "task"
 """What the task's own protocol is called in an audit."""
 
 

@@ -304,20 +304,19 @@ def build_network(dim: int, classes: int, rules: TrainingRules) -> Any:
     """
     from torch import nn
 
-    def linear(fan_in: int, width: int, activation: str) -> nn.Module:
+    def linear(fan_in: int, width: int, gain: float) -> nn.Module:
         layer = nn.Linear(fan_in, width)
         if rules.initialization:
-            gain = nn.init.calculate_gain(activation)
             getattr(nn.init, f"{rules.initialization}_")(layer.weight, gain=gain)
         return layer
 
     layers: list[nn.Module] = [nn.LayerNorm(dim)] if rules.layer_norm else []
-    activation = "linear"
+    gain = nn.init.calculate_gain("linear")
     for width in rules.hidden:
-        layers += [linear(dim, width, activation), nn.BatchNorm1d(width)]
+        layers += [linear(dim, width, gain), nn.BatchNorm1d(width)]
         layers += [nn.Dropout(rules.dropout), nn.ReLU()]
-        dim, activation = width, "relu"
-    return nn.Sequential(*layers, linear(dim, classes, activation))
+        dim, gain = width, nn.init.calculate_gain("relu")
+    return nn.Sequential(*layers, linear(dim, classes, gain))
 
 
 def _loss(logits: Any, targets: Any, multi: bool) -> Any:

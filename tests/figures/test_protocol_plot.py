@@ -8,7 +8,7 @@ import pytest
 
 from probekit.analysis.audit import Audit, ProtocolScores
 from probekit.figures.protocol_plot import draw_audit
-from probekit.probes.evaluation_protocols import OWN, PROTOCOLS
+from probekit.probes.evaluation_protocols import PROTOCOLS, TASK
 
 
 def made(count, names=None, provenance=()):
@@ -36,7 +36,7 @@ def made(count, names=None, provenance=()):
         shifts = [SimpleNamespace(difference=-offset)] * count
         return {"groups": tuple(groups), "comparisons": tuple(pairs), "shifts": tuple(shifts)}
 
-    protocols = [ProtocolScores(OWN, "task's own", "", "own", **scores(0))]
+    protocols = [ProtocolScores(TASK, "task's own", "", "own", **scores(0))]
     for number, each in enumerate(PROTOCOLS.values(), 1):
         protocols.append(
             ProtocolScores(each.name, each.title, each.source, "", **scores(0.02 * number))
