@@ -77,7 +77,7 @@ setup(
         "cluster": ["dask[distributed]>=2025.1"],
         # openl3 0.4.2 is not here: it needs TensorFlow 2.15, so Python 3.11 at most, and resampy
         # below 0.3; it is compared only where it can be imported with these
-        "parity": ["pytest>=8", "torchvggish>=0.2", "resampy>=0.4.3"],
+        "parity": ["pytest>=8", "torchvggish>=0.2", "resampy>=0.4.3", "mir_eval>=0.8"],
         "docs": [
             "mkdocs>=1.6,<2",
             "mkdocs-material>=9.6",
