@@ -169,3 +169,22 @@ def test_nothing_scored_yet(main, tmp_path):
     done = main("results", "best", "mine", "--reports", tmp_path)
     assert done.returncode == 2 and "no results for 'mine'; see probekit results ls" in done.stderr
     assert main("results", "verify", "--reports", tmp_path).stdout.startswith("0 of 0 results")
+
+
+def test_publish_says_what_it_wrote(main, scored, tmp_path):
+    folder = tmp_path / "public"
+    done = main("results", "publish", folder, "--task", "mine", "--reports", scored.root)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{folder}: 5 results on mine, " in done.stdout and "choose a licence" in done.stdout
+    again = main("results", "publish", folder, "--task", "mine", "--reports", scored.root, "--json")
+    published = json.loads(again.stdout)
+    assert published["is_new"] is False and "README.md" in published["files"]
+    done = main("results", "publish", folder, "--reports", scored.root, "-e", "good")
+    assert done.returncode == 2 and "holds 5 other results" in done.stderr
+
+
+def test_best_names_the_runs_that_are_tied(main, scored):
+    done = main("results", "best", "mine", "--reports", scored.root)
+    assert "tied for first: 3 of 4 (good" in done.stdout
+    tied = json.loads(main("results", "best", "mine", "--json", "--reports", scored.root).stdout)
+    assert tied["tied"][0] == tied["best"] and len(tied["tied"]) == 3
