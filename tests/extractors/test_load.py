@@ -35,6 +35,11 @@ def products(extractor):
     return [module for module in extractor.network.modules() if isinstance(module, kinds)]
 
 
+def head_layers(extractor):
+    head = extractor.head()
+    return [head.weight, head.bias, *(head.attention or ())]
+
+
 def test_kernels_are_channels_last(pair):
     for extractor in pair:
         kept = extractor.head().weight.data_ptr()
@@ -52,15 +57,14 @@ def test_only_products_are_rounded_and_the_head_is_not(pair):
     for (name, own), (_, other) in zip(
         half.network.named_parameters(), single.network.named_parameters(), strict=True
     ):
-        is_head = own.data_ptr() == half.head().weight.data_ptr()
+        is_head = own.data_ptr() in {layer.data_ptr() for layer in head_layers(half)}
         if id(own) in rounded and not is_head:
             assert own.dtype == torch.bfloat16, name
             assert torch.equal(own, other.bfloat16()), name
         elif own.ndim > 1 or "bn" in name or "batch_norm" in name:
             assert own.dtype == torch.float32, name
             assert torch.equal(own, other), name
-    for name in ("weight", "bias"):
-        own, other = (getattr(extractor.head(), name) for extractor in (half, single))
+    for own, other in zip(head_layers(half), head_layers(single), strict=True):
         assert own.dtype == torch.float32
         assert torch.equal(own, other)
 
