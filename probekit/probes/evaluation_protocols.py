@@ -17,6 +17,7 @@ from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 from probekit.probes import protocol_probes, protocol_splits
 from probekit.probes.base import Probe
+from probekit.probes.few_shot import few_shot
 from probekit.probes.linear import Linear
 from probekit.probes.transforms import STANDARD
 from probekit.tasks.splits import Split
@@ -286,7 +287,7 @@ DEPARTURES = (
         selection="none, C = 1",
         fit=_LINEAR,
         divide=protocol_splits.without_validation,
-        make_probe=protocol_probes.FixedLinear,
+        make_probe=partial(few_shot, Linear()),
         steps=STANDARD,
         targets=_EVERY_TARGET,
     ),
@@ -299,7 +300,7 @@ DEPARTURES = (
         selection="none, C = 1",
         fit=_LINEAR,
         divide=protocol_splits.few_labels,
-        make_probe=protocol_probes.FixedLinear,
+        make_probe=partial(few_shot, Linear()),
         steps=STANDARD,
     ),
 )

@@ -18,7 +18,6 @@ from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.parallel import resources
 from probekit.probes.base import FitContext, SelectedModel, Settings, best_index
-from probekit.probes.linear import Linear, PathSearch
 from probekit.probes.model_selection import fit_splits, score_probe
 from probekit.solvers.scaler import fit_scaler
 from probekit.tasks.splits import Split
@@ -328,7 +327,7 @@ def _loss(logits: Any, targets: Any, multi: bool) -> Any:
     return functional.cross_entropy(logits, targets)
 
 
-# ---- logistic regression, nearest neighbors, one C
+# ---- logistic regression, nearest neighbors
 
 
 @dataclass(frozen=True)
@@ -455,39 +454,3 @@ def _fit_neighbors(context: FitContext, split: Split) -> SelectedModel:
     model.fit(context.features[split.train])
     votes = np.eye(len(context.clips.class_names))[context.targets[split.train]]
     return SelectedModel(FittedNeighbors(model, votes), selected_on="nothing", fits=1)
-
-
-@dataclass(frozen=True)
-class FixedLinear(Linear):
-    """The linear probe with C = 1: nothing is selected.
-
-    Attributes
-    ----------
-    name : str
-        As after ``--probe``.
-    """
-
-    grid: tuple[float, ...] = (1.0,)
-    full: bool = True
-
-    def choose_all(self, context: FitContext) -> list[SelectedModel]:
-        """Fit every split's training clips."""
-        return fit_splits(context, partial(_fit_linear, context, self))
-
-
-def _fit_linear(context: FitContext, probe: Linear, split: Split) -> SelectedModel:
-    settings: Settings = {"C": probe.grid[0]}
-    fit = PathSearch(probe.solver, probe.device, full=True).refit(
-        context, [settings], split.train, []
-    )[-1]
-    return SelectedModel(
-        probe=fit.probe,
-        params=settings,
-        grid=[settings],
-        selected_on="nothing: one C",
-        fits=1,
-        unconverged=int(not fit.converged),
-        converged=fit.converged,
-        gap=fit.gap,
-        iterations=fit.iterations,
-    )

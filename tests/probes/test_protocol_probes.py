@@ -13,6 +13,7 @@ from sklearn.preprocessing import LabelBinarizer, StandardScaler
 from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.probes import protocol_probes
+from probekit.probes.evaluation_protocols import PROTOCOLS
 from probekit.probes.protocol_probes import HEAR, XARES, NetworkProbe
 from probekit.probes.transforms import STANDARD
 from probekit.tasks.splits import Split
@@ -234,7 +235,7 @@ def test_training_ends_when_validations_do_not_improve(make_job):
 def test_one_c_is_scikit_learns_logistic_regression(make_job):
     job = replace(make_job(clips=120, dim=6, noise=3.0), splits=[halves(120)], steps=STANDARD)
     split = job.splits[0]
-    [model] = protocol_probes.FixedLinear().choose_all(job)
+    [model] = PROTOCOLS["fixed-c"].make_probe().choose_all(job)
     scaler = StandardScaler().fit(job.features[split.train])
     reference = LogisticRegression(C=1.0, max_iter=10_000, tol=1e-10)
     reference.fit(scaler.transform(job.features[split.train]), job.targets[split.train])
