@@ -279,7 +279,10 @@ def _argmax_classes(scores: Tensor) -> Tensor:
 
     torch's ``argmax`` along an axis that is not the last is far slower than a pass by class.
     """
-    highest, top_class = scores[:, 0].clone(), scores.new_zeros(scores[:, 0].shape, dtype=torch.int64)
+    highest, top_class = (
+        scores[:, 0].clone(),
+        scores.new_zeros(scores[:, 0].shape, dtype=torch.int64),
+    )
     for number in range(1, scores.shape[1]):
         column = scores[:, number]
         top_class.masked_fill_(column > highest, number)
