@@ -167,7 +167,7 @@ def random_init(network: nn.Module, seed: int) -> dict[str, Tensor]:
     Returns
     -------
     dict of str to torch.Tensor
-        The network's state dict. The network has these weights too: they are drawn in place, since a
+        The network's state dict. The network has these weights too: they are drawn in place, as a
         copy of a large network takes as much memory again.
     """
     state = network.state_dict()
