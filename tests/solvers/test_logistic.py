@@ -256,3 +256,30 @@ def test_feature_that_is_constant_in_one_fold_only():
     assert np.abs(other[2].coef[:, 4]).max() > 1e-3
     expected = reference(standardized(np.delete(x[first], 4, 1)), y[first], 1.0)
     assert cosine(np.delete(one[2].coef, 4, 1), expected.coef_) > 1 - 1e-6
+
+
+@pytest.mark.parametrize("form", ["softmax", "tags", "more features than rows", "sample of rows"])
+def test_every_tensor_is_made_on_the_device_of_the_rows(form, monkeypatch):
+    """As on CUDA: what is made without a device lands elsewhere, and cannot be used with the rows.
+
+    torch's device ``meta`` is the default here; tensors on it have no numbers.
+    """
+    clips, dim = (60, 90) if form == "more features than rows" else (240, 12)
+    x, y = draw(clips, dim)
+    masks = masks_of(clips, 2 if form == "softmax" else 1) | (form != "softmax")
+    if form == "sample of rows":
+        monkeypatch.setattr(logistic, "_sizes", lambda rows, *_: (64, 120))
+    tags = {"tags": range(4)} if form == "tags" else {}
+    targets = np.eye(4, dtype=bool)[y] if form == "tags" else y
+    folds = [0] * 4 if form == "tags" else range(len(masks))
+
+    def solve():
+        rows = StandardizedRows(x, masks, device="cpu")
+        return logistic.solve_logistic(rows, targets, GRID, folds, classes=4, **tags)
+
+    expected = solve()
+    with torch.device("meta"):
+        solved = solve()
+    for path, others in zip(solved, expected, strict=True):
+        for solution, other in zip(path, others, strict=True):
+            np.testing.assert_array_equal(solution.coef, other.coef)
