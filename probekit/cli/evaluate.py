@@ -25,8 +25,9 @@ def evaluate(
     probe: Annotated[
         str,
         typer.Option(
-            help="linear, mlp, mlp-segments, attention, prototypes, knn, head (the network's own "
-            "classifier, nothing fitted), zero-shot (class names as texts), or a scikit-learn "
+            help="linear, linear:subsample=CLIPS (C is selected on as many clips first), mlp, "
+            "mlp-segments, attention, prototypes, knn, head (the network's own classifier, nothing "
+            "fitted), zero-shot (class names as texts), or a scikit-learn "
             "estimator MODULE:CLASS:name=value."
         ),
     ] = "linear",

@@ -74,6 +74,11 @@ class FittedLinear:
             scores[rows] = self.scaler(features[rows]) @ self.coef.T + self.intercept
         return scores
 
+    def on_raw_features(self) -> tuple[Array, Array]:
+        """Return weights, shape (classes, dim), and intercepts that need no scaler."""
+        raw = self.coef / self.scaler.scale
+        return raw, self.intercept - raw @ self.scaler.mean
+
     def predictions(self, features: Array) -> None:
         """Return None: the class of the highest score is predicted."""
 
@@ -153,6 +158,8 @@ class PathSearch:
         Whether features are standardized on the clips fitted on.
     full : bool
         Whether every C is fitted, also where :func:`path_ends`.
+    start : FittedLinear or None
+        Probe from which all fits start.
     choice, errors
         See :class:`probekit.probes.model_selection.Search`.
     """
@@ -161,6 +168,7 @@ class PathSearch:
     device: str = "cpu"
     standardize: bool = True
     full: bool = False
+    start: FittedLinear | None = None
     choice: str = "C"
     errors: tuple[type[Exception], ...] = (DataError,)
 
@@ -205,6 +213,7 @@ class PathSearch:
             device=self.device,
             client=context.client,
             go_on=go_on,
+            start=self.start,
         )
         return [[_as_fit(probe) for probe in path] for path in paths]
 
@@ -264,6 +273,7 @@ def fit_paths(
     device: str = "cpu",
     client: Any = None,
     go_on: Callable[[list[FittedLinear]], bool] | None = None,
+    start: FittedLinear | None = None,
 ) -> list[list[FittedLinear]]:
     """Fit a probe for each C on each of several sets of training clips, in one job.
 
@@ -293,6 +303,8 @@ def fit_paths(
     go_on : callable, optional
         Called with the probes of all sets after each C; paths end where it returns False. Not
         called where probekit's solver is not used, or cannot hold all sets in memory.
+    start : FittedLinear, optional
+        Probe from which probekit's solver starts; the minimum does not depend on it.
 
     Returns
     -------
@@ -323,6 +335,7 @@ def fit_paths(
             standardize=standardize,
             device=device,
             client=client,
+            start=None if start is None else start.on_raw_features(),
         )
         fitted: list[list[FittedLinear]] = [[] for _ in problems]
         stepwise = go_on is not None and paths.stepwise

@@ -304,7 +304,7 @@ def _choose(
         params=grid[index],
         grid=grid,
         curve=curve,
-        at_edge=_at_edge(grid, grid[index]),
+        at_edge=is_at_edge(grid, grid[index]),
         selected_on=selected_on,
         fits=len(fits),
         unconverged=sum(not fit.converged for fit in fits),
@@ -436,7 +436,7 @@ def prepare_probe_scores(
     )
 
 
-def _at_edge(grid: list[Settings], chosen: Settings) -> bool:
+def is_at_edge(grid: list[Settings], chosen: Settings) -> bool:
     """Tell whether a number is the smallest or largest of at least three that were tried.
 
     An integer of 1, such as one neighbor, has nothing below it that could be tried.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from probekit.errors import ProbekitError
-from probekit.probes import zero_shot
+from probekit.probes import subsampled_linear, zero_shot
 from probekit.probes.base import Probe
 from probekit.probes.linear import SOLVERS, Linear
 from probekit.probes.pretrained_head import Head
@@ -23,11 +23,11 @@ def get_probe(
     Parameters
     ----------
     text : str
-        ``linear``, ``mlp``, ``mlp:hear`` (its grid), ``mlp-segments`` (with
-        ``:epochs=20``), ``attention`` (``attention:weights=class``), ``prototypes``, ``knn``,
-        ``head``, ``zero-shot`` (``zero-shot:a recording of {}``), or a scikit-learn estimator
-        ``MODULE:CLASS`` with parameters, of which several values are tried:
-        ``sklearn.svm:SVC:kernel=rbf,C=0.1|1|10``.
+        ``linear``, ``linear:subsample=50000`` (C is selected on as many clips first), ``mlp``,
+        ``mlp:hear`` (its grid), ``mlp-segments`` (with ``:epochs=20``), ``attention``
+        (``attention:weights=class``), ``prototypes``, ``knn``, ``head``, ``zero-shot``
+        (``zero-shot:a recording of {}``), or a scikit-learn estimator ``MODULE:CLASS`` with
+        parameters, of which several values are tried: ``sklearn.svm:SVC:kernel=rbf,C=0.1|1|10``.
     solver : {"probekit", "scikit-learn"}
         Solver of the linear probe.
     device : str
@@ -50,13 +50,14 @@ def get_probe(
     if solver not in SOLVERS:
         raise unknown_name_error("solver", solver, SOLVERS)
     name, colon, parameters = text.partition(":")
-    if name == "linear" and not colon:
-        if not grid:
-            return Linear(solver, device)
+    if name == "linear":
         wrong = [value for value in grid if not 0 < value < math.inf]
         if wrong:
             raise ProbekitError(f"grid: values of C must be > 0 and finite, got {wrong[0]:g}")
-        return Linear(solver, device, tuple(sorted({float(value) for value in grid})), full=True)
+        values = tuple(sorted({float(value) for value in grid}))
+        if colon:
+            return subsampled_linear.parse(parameters, solver, device, values)
+        return Linear(solver, device, values, full=True) if grid else Linear(solver, device)
     if grid:
         hint = f"{name} has no C"
         if colon and name not in NAMES:

@@ -101,6 +101,9 @@ class LogisticPaths:
         Newton directions for one C.
     client : distributed.Client, optional
         Dask cluster whose workers read the rows and sum over them.
+    start : tuple of numpy.ndarray, optional
+        Weights of shape (groups, classes, dim) on standardized features and intercepts of shape
+        (groups, classes), from which the first C starts; zeros by default.
 
     Attributes
     ----------
@@ -120,8 +123,10 @@ class LogisticPaths:
         tolerance: float = TOLERANCE,
         max_iter: int = MAX_ITER,
         client: Any = None,
+        start: tuple[Array, Array] | None = None,
     ) -> None:
         self.rows, self.targets, self.grid, self.folds = rows, targets, grid, folds
+        self.start = start
         self.tags, self.classes, self.client = tags, classes, client
         self.tolerance, self.max_iter = tolerance, max_iter
         self.solutions: list[list[Solution]] = [[] for _ in folds]
@@ -153,7 +158,12 @@ class LogisticPaths:
         folds = self.folds[part]
         objective = Objective(self.rows, self.targets, folds, tags, self.classes, self.client)
         newton = Newton(objective, self._max_rows, _BLOCK_MEMORY)
-        return _Path(objective, newton, self.grid, self.tolerance, self.max_iter)
+        path = _Path(objective, newton, self.grid, self.tolerance, self.max_iter)
+        if self.start is not None:
+            weights, intercepts = self.start
+            path.weights.copy_(torch.as_tensor(weights[part]))
+            path.intercepts.copy_(torch.as_tensor(intercepts[part]))
+        return path
 
     def _run(
         self, path: "_Path", count: int, start: int, progress: Callable[[int, int], None] | None

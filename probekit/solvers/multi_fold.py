@@ -73,6 +73,10 @@ class FoldPaths:
         Newton directions for one C.
     client : distributed.Client, optional
         Dask cluster whose workers read the rows and sum over them.
+    start : tuple of numpy.ndarray, optional
+        Weights on raw features, shape (classes, dim), and intercepts, shape (classes,), from which
+        every fold starts at its first C. Not used with fewer rows than features, whose weights
+        must lie in the span of the rows.
 
     Attributes
     ----------
@@ -95,17 +99,20 @@ class FoldPaths:
         tolerance: float = logistic.TOLERANCE,
         max_iter: int = logistic.MAX_ITER,
         client: Any = None,
+        start: tuple[Array, Array] | None = None,
     ) -> None:
         self.grid = grid
         self.paths: list[FoldPath] = []
         self._solved = 0  # values of C
         self._forms: list[_Form] = []
         self._folds: Iterable[FoldPaths] | None = None
-        options = {"tolerance": tolerance, "max_iter": max_iter, "client": client}
+        options: dict[str, Any] = {"tolerance": tolerance, "max_iter": max_iter, "client": client}
         rows = StandardizedRows(source, masks, standardize=standardize, device=device)
+        if rows.count < rows.dim:  # weights outside the span of the rows would never change
+            start = None
         if len(masks) > 1 and (rows.count < rows.dim or not rows.shared_scale_ok):
             # few rows span less than all features, each fold's its own: no common basis
-            options |= {"standardize": standardize, "device": device}
+            options |= {"standardize": standardize, "device": device, "start": start}
             folds = (
                 FoldPaths(
                     np.ascontiguousarray(np.asarray(source[:])[mask]),
@@ -123,7 +130,9 @@ class FoldPaths:
         for form in ("multinomial", "binary", "ovr"):
             members = [fold for fold, problem in enumerate(problems) if problem.form == form]
             if members:
-                self._forms.append(_Form(form, members, rows, targets, problems, grid, options))
+                self._forms.append(
+                    _Form(form, members, rows, targets, problems, grid, options, start)
+                )
         self.stepwise = all(form.stepwise for form in self._forms)
         for mean, scale in zip(rows.mean, rows.scale, strict=True):
             statistics = (
@@ -161,6 +170,7 @@ class _Form:
         problems: Sequence[Problem],
         grid: Sequence[float],
         options: dict[str, Any],
+        start: tuple[Array, Array] | None,
     ) -> None:
         self.form, self.rows, self.problems = form, rows, problems
         self._collected = 0  # values of C
@@ -186,6 +196,7 @@ class _Form:
                 self.group_folds,
                 tags=tags,
                 classes=self.classes,
+                start=None if start is None else self._standardized_start(*start, tags),
                 **options,
             )
             if self.group_folds
@@ -196,6 +207,26 @@ class _Form:
     def stepwise(self) -> bool:
         """Whether memory holds all groups at once."""
         return self.paths is None or self.paths.stepwise
+
+    def _standardized_start(
+        self, weights: Array, intercepts: Array, tags: list[int] | None
+    ) -> tuple[Array, Array]:
+        """Return weights and intercepts of each group, from those on raw features."""
+        rows, folds = self.rows, self.group_folds
+        shared = np.where(np.isfinite(intercepts), intercepts, 0.0)
+        if self.form == "multinomial":
+            chosen = [self.labels] * len(folds)
+        elif self.form == "binary":
+            chosen = [self.problems[fold].classes[1:] for fold in folds]
+            # the two rows are opposite halves of what is fitted
+            weights, shared = 2 * weights, 2 * shared
+        else:
+            assert tags is not None
+            chosen = [np.array([tag]) for tag in tags]
+        raw = np.stack([weights[classes] for classes in chosen])
+        offsets = np.stack([shared[classes] for classes in chosen])
+        offsets += (raw * rows.mean[folds][:, None]).sum(axis=2)
+        return raw * rows.scale[folds][:, None], offsets
 
     def extend(self, count: int, folds: Sequence[FoldPath]) -> None:
         """Solve for the first ``count`` values of C, and add the solutions to the folds' own."""

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from probekit.errors import DataError
-from probekit.probes.model_selection import Curve, Fit, GridSearch, _at_edge, choose_all
+from probekit.probes.model_selection import Curve, Fit, GridSearch, choose_all, is_at_edge
 from probekit.tasks import splits
 
 GRID = [{"level": 0.1}, {"level": 0.7}, {"level": 0.9}, {"level": 0.9000000000001}]
@@ -153,7 +153,7 @@ def test_what_cannot_be_fitted_names_the_split(job_of):
 )
 def test_edges(values, chosen, expected):
     grid = [{"one": v, "two": "same"} for v in values]
-    assert _at_edge(grid, {"one": chosen, "two": "same"}) is expected
+    assert is_at_edge(grid, {"one": chosen, "two": "same"}) is expected
 
 
 # ---- whether a point is behind the best

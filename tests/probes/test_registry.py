@@ -151,7 +151,7 @@ def test_names_and_facts():
         ("", UnknownNameError, "unknown probe ''"),
         ("mlp:heer", UnknownNameError, "unknown recipe of mlp 'heer'.*hear"),
         ("knn:5", ProbekitError, "--probe knn:5: knn takes no parameters"),
-        ("linear:5", ProbekitError, "--probe linear:5: cannot be imported"),
+        ("linear:5", ProbekitError, "unknown parameter of the linear probe .5."),
     ],
 )
 def test_names_that_are_none(name, error, words):

@@ -1,0 +1,141 @@
+"""The linear probe with C selected on a subsample first: the same minimum, and few fits on all."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from probekit.errors import DataError, ProbekitError
+from probekit.parallel import resources
+from probekit.probes import linear
+from probekit.probes.registry import get_probe
+from probekit.solvers import logistic
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with resources.single_threaded():
+        yield
+
+
+@pytest.mark.parametrize("target", ["single", "multi"])
+@pytest.mark.parametrize("protocol", ["split", "split without refit", "folds"])
+def test_the_probe_is_that_of_the_whole_grid(make_job, target, protocol):
+    job = make_job(target=target, protocol=protocol, clips=600, dim=10, noise=3.0)
+    for mine, other in zip(
+        get_probe("linear:subsample=150").choose_all(job),
+        linear.Linear(full=True).choose_all(job),
+        strict=True,
+    ):
+        fitted = [k for k, score in enumerate(mine.curve) if not np.isnan(score)]
+        assert 3 <= len(fitted) < 12 and fitted == list(range(fitted[0], fitted[-1] + 1))
+        # scores held out are those of the whole grid but for one clip at the boundary
+        np.testing.assert_allclose(
+            [mine.curve[k] for k in fitted], [other.curve[k] for k in fitted], atol=0.01
+        )
+        assert mine.grid == other.grid and mine.converged and mine.unconverged == 0
+        best = max(mine.curve[k] for k in fitted)
+        assert mine.selected_score == best
+        assert "150 of " in mine.selected_on
+        if mine.params == other.params:
+            # strongly convex: |w - w*|² <= 2 · 1e-6 · objective, see test_linear
+            distance = np.linalg.norm(mine.probe.coef - other.probe.coef)
+            assert distance <= 1e-2 * np.linalg.norm(other.probe.coef)
+
+
+def test_the_best_lies_between_two_that_were_fitted_on_all(make_job):
+    job = make_job(protocol="split", clips=900, dim=20, noise=4.0)
+    [model] = get_probe("linear:subsample=100").choose_all(job)
+    best = model.grid.index(model.params)
+    assert not np.isnan(model.curve[best - 1]) and not np.isnan(model.curve[best + 1])
+
+
+def test_a_small_training_set_is_used_whole(make_job):
+    job = make_job(protocol="split", clips=120)
+    [model] = get_probe("linear:subsample=1000").choose_all(job)
+    [whole] = linear.Linear().choose_all(job)
+    assert model.params == whole.params and model.selected_on == whole.selected_on
+    np.testing.assert_array_equal(model.probe.coef, whole.probe.coef)
+
+
+def test_test_clips_select_nothing(make_job):
+    job = make_job(protocol="split", clips=600, noise=3.0)
+    blank = job.features.copy()
+    blank[job.splits[0].test] = 1e3
+    probe = get_probe("linear:subsample=150")
+    [seen], [unseen] = probe.choose_all(job), probe.choose_all(replace(job, features=blank))
+    assert seen.params == unseen.params
+    np.testing.assert_array_equal(seen.curve, unseen.curve)
+    np.testing.assert_array_equal(seen.probe.coef, unseen.probe.coef)
+
+
+@pytest.mark.parametrize("target", ["single", "multi"])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_start_near_the_minimum_saves_directions(make_job, target, classes, monkeypatch):
+    """All forms of the problem: softmax, two classes, tags."""
+    job = make_job(target=target, clips=300, dim=12, classes=classes, noise=3.0)
+    rows, count = [np.arange(300)], len(job.clips.class_names)
+    arguments = (job.features, job.targets, rows, target, count, [1.0])
+    [[cold]] = linear.fit_paths(*arguments)
+    directions = []
+    real = logistic._Path._set_direction
+    monkeypatch.setattr(
+        logistic._Path, "_set_direction", lambda *a: directions.append(1) or real(*a)
+    )
+    [[warm]] = linear.fit_paths(*arguments, start=cold)
+    assert len(directions) <= 1  # one where the gap of the start was just above the tolerance
+    assert warm.converged and warm.gap <= logistic.TOLERANCE
+    np.testing.assert_allclose(warm.coef, cold.coef, atol=1e-3 * np.abs(cold.coef).max())
+    directions.clear()
+    linear.fit_paths(*arguments)
+    assert len(directions) > 2
+
+
+def test_a_start_outside_the_span_of_the_rows_is_not_used():
+    """Fewer rows than features: such weights could never be reached from it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 90)).astype(np.float32), np.arange(60) % 3
+    [[start]] = linear.fit_paths(x, y, [np.arange(30)], "single", 3, [0.1])
+    [[warm]] = linear.fit_paths(x, y, [np.arange(60)], "single", 3, [1e3], start=start)
+    [[cold]] = linear.fit_paths(x, y, [np.arange(60)], "single", 3, [1e3])
+    np.testing.assert_array_equal(warm.coef, cold.coef)
+    assert warm.gap <= logistic.TOLERANCE
+
+
+def test_a_start_lacks_classes_that_its_clips_had_not(make_job):
+    job = make_job(clips=300, dim=6, classes=4)
+    some = np.flatnonzero(job.targets != 3)
+    arguments = (job.features, job.targets)
+    [[part]] = linear.fit_paths(*arguments, [some], "single", 4, [1.0])
+    assert np.isneginf(part.intercept[3])
+    everything = [np.arange(300)]
+    [[warm]] = linear.fit_paths(*arguments, everything, "single", 4, [1.0], start=part)
+    [[cold]] = linear.fit_paths(*arguments, everything, "single", 4, [1.0])
+    assert warm.gap <= logistic.TOLERANCE
+    np.testing.assert_allclose(warm.coef, cold.coef, atol=4e-3 * np.abs(cold.coef).max())
+
+
+def test_facts_name_the_subsample():
+    facts = get_probe("linear:subsample=5000").facts()
+    assert facts["subsample"] == 5000 and facts["grid"] == list(linear.GRID)
+    assert get_probe("linear:subsample=5000").name == "linear:subsample=5000"
+    assert get_probe("linear:subsample=5000", grid=[1.0, 0.1]).grid == (0.1, 1.0)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("linear:subsample=x", "must be a number of clips >= 100, got 'x'"),
+        ("linear:subsample=99", "must be a number of clips >= 100, got '99'"),
+        ("linear:subsampel=500", "subsample"),
+    ],
+)
+def test_a_bad_parameter_is_named(text, message):
+    with pytest.raises(ProbekitError, match=message):
+        get_probe(text)
+
+
+def test_other_presets_are_refused(make_job):
+    job = make_job(steps=("l2",))
+    with pytest.raises(DataError, match="leave out --preset"):
+        get_probe("linear:subsample=100").choose_all(job)
