@@ -197,7 +197,7 @@ def _kind(metric: Metric) -> str:
 
 def _scale(kind: str) -> str:
     """Return the scale on which errors of a metric are closest to symmetric."""
-    if kind in ("log-loss", "mae"):
+    if kind in ("log-loss", "mae", "class-mae"):
         return "log"
     if kind in ("r2", "r2-weighted"):
         return "log(1 - R²)"

@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as sk
 
 from probekit.errors import DataError
-from probekit.metrics import bootstrap, metrics
+from probekit.metrics import bootstrap, intervals, metrics
 from probekit.metrics.class_credits import KEYS, check_keys, check_numbers, key_credit
 
 # the published table, for C major and A minor as true keys; every other pair of keys gets 0
@@ -85,6 +85,37 @@ def test_clips_classes_and_resamples_agree_with_the_score(name, classes):
     rows = [np.repeat(np.arange(400), row) for row in counts]
     expected = [metric.score(targets[row], scores[row]) for row in rows]
     np.testing.assert_allclose(rescored, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_interval_of_the_error_of_a_class_is_that_of_the_error_of_a_number(step):
+    targets, predicted = draw(11, clips=200)
+    predicted = targets + (predicted - targets) // step  # mean errors above and below 1
+    design = np.zeros(200, np.int64), np.full(200, "")
+    of_class, of_number = (
+        intervals.confidence_interval(metrics.get_metric(name), *values, *design)
+        for name, values in {
+            "class-mae": (targets, one_hot(predicted, 11)),
+            "mae": (targets[:, None].astype(float), predicted[:, None].astype(float)),
+        }.items()
+    )
+    error = np.abs(predicted - targets).mean()
+    assert of_class.low < error < of_class.high
+    assert of_class.method == of_number.method == "jackknife t, log scale"
+    assert of_class.low == pytest.approx(of_number.low, abs=1e-12)
+    assert of_class.high == pytest.approx(of_number.high, abs=1e-12)
+
+
+def test_a_mean_error_of_one_class_is_no_share():
+    targets = np.arange(200) % 10
+    interval = intervals.confidence_interval(
+        metrics.get_metric("class-mae"),
+        targets,
+        one_hot(targets + 1, 11),
+        np.zeros(200, np.int64),
+        np.full(200, ""),
+    )
+    assert interval.method == "no variation"
 
 
 def test_classes_must_be_the_keys_in_their_order():
