@@ -311,9 +311,9 @@ def from_rows(
         Name of the dataset or task.
     rows : iterable of dict
         Keys are those of :data:`COLUMNS`; only ``clip_id`` and ``path`` are required. ``labels``
-        is a sequence; a single string counts as one label. ``unknown`` is a sequence of labels of
-        which it is not known whether the clip has them (target ``multi``): they count neither in
-        fits nor in scores.
+        is a sequence; a single string counts as one label. ``unknown``, alike, are labels of which
+        it is not known whether the clip has them (target ``multi``): they count neither in fits
+        nor in scores. A row may lack it.
     root : pathlib.Path, optional
         The folder that paths are relative to.
     target : {"none", "single", "multi", "regression"}
@@ -355,7 +355,7 @@ def from_rows(
     if "labels" not in table:
         table["labels"] = [()] * len(table)
         target = "none"
-    table["labels"] = [(row,) if isinstance(row, str) else tuple(row) for row in table["labels"]]
+    table["labels"] = [_as_tuple(row) for row in table["labels"]]
     paths = [str(path) for path in table["path"]]
     normal = {path: _normalize_path(origin, path, root) for path in dict.fromkeys(paths)}
     table["path"] = [normal[path] for path in paths]
@@ -366,7 +366,8 @@ def from_rows(
     columns = list(COLUMNS)
     if UNKNOWN in table and target == "multi":
         table[UNKNOWN] = [
-            tuple(row) if isinstance(row, list | tuple) else () for row in table[UNKNOWN]
+            () if row is None or isinstance(row, float) else _as_tuple(row)
+            for row in table[UNKNOWN]
         ]
         _check_unknown(origin, table, class_names or ())
         columns.append(UNKNOWN)
@@ -553,6 +554,11 @@ def _check_segments(name: str, table: pd.DataFrame) -> None:
             f"{name}: clip {clip_id!r}: start must be >= 0 s and end after it (both empty: the "
             f"whole recording), got {first:g} s to {last:g} s"
         )
+
+
+def _as_tuple(labels: Any) -> tuple[Any, ...]:
+    """Return the labels of a clip; a single string is one label."""
+    return (labels,) if isinstance(labels, str) else tuple(labels)
 
 
 def _check_unknown(name: str, table: pd.DataFrame, class_names: Sequence[str]) -> None:

@@ -228,5 +228,8 @@ def test_unknown_labels_survive_the_files(tmp_path: Path) -> None:
         clips.write(tmp_path / name)
     for again in (from_csv(tmp_path / "t.csv"), read_manifest(tmp_path / "t.parquet")):
         assert again.digest() == clips.digest()
+    for unknown in ("b", ["b"], {"b"}, np.array(["b"])):  # a single string is one label
+        alike = from_rows("t", [{**rows[0], "unknown": unknown}, rows[1]], target="multi")
+        assert alike.digest() == clips.digest()
     with pytest.raises(DataError, match="clip 'c1': 'b' is both a label and unknown"):
         from_rows("t", [{**rows[0], "unknown": ()}, {**rows[1], "unknown": ("b",)}], target="multi")
