@@ -89,3 +89,5 @@ def test_weights_need_the_linear_probe_and_equal_dims():
         layer_choice.wrap_probe(get_probe("linear"), features)
     with pytest.raises(ProbekitError, match="by the linear probe only, got --probe knn"):
         layer_choice.wrap_probe(get_probe("knn"), features)
+    with pytest.raises(ProbekitError, match="linear probe only, got --probe linear:subsample=500"):
+        layer_choice.wrap_probe(get_probe("linear:subsample=500"), features)
