@@ -374,6 +374,8 @@ class Curve:
         best, last = self.best, len(self) - 1
         if best == last:
             return False
+        if len(self.rows) < _DIVISIONS and best not in self._outputs:
+            return False  # it is the best only since a division is left out, undefined at the last
         if len(self.rows) >= _DIVISIONS:
             scores = np.array([self.scores[best], self.scores[last]])
         else:

@@ -232,6 +232,26 @@ def test_pseudo_values_of_an_average_are_the_averages_of_the_parts(divided):
     )
 
 
+def test_a_best_point_of_before_is_not_tested_after_a_division_is_left_out(job_of):
+    """As d′, which is infinite where all is right: the first point is best without division 2."""
+    job = job_of(clips=600)
+
+    def score(targets, scores):
+        share = (scores.argmax(axis=1) == targets).mean()
+        return float("nan") if share == 1 else float(share)
+
+    halves = np.arange(300), np.arange(300, 600)
+    job = replace(job, metric=replace(job.metric, score=score))
+    curve = Curve(job, [(rows[::-1], rows) for rows in halves])
+    for shares in ((0.9, 0.3), (0.6, 0.9), (0.5, 1.0)):
+        right = np.concatenate([np.arange(300) < 300 * share for share in shares])
+        predicted = np.where(right, job.targets, (job.targets + 1) % 3)
+        curve.add([Fit(Table(np.eye(3)[predicted]))] * 2)
+        behind = curve.is_behind()
+    assert curve.means == pytest.approx([0.9, 0.6, 0.5], abs=1e-12)
+    assert curve.best == 0 and not behind
+
+
 def test_a_metric_defined_on_too_few_divisions_is_not_tested(divided):
     job, pairs = divided
     curve = add_points(job, pairs, (0.1, 0.9))
