@@ -6,6 +6,7 @@ whose epoch was best on the validation clips of its split.
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
@@ -180,17 +181,11 @@ class NetworkProbe:
         models = fit_splits(rest, partial(_train, rest, rules)) if others else []
         if progress:
             progress(len(context.splits), len(context.splits))
-        models = [candidates[index], *models]
+        models = [replace(candidates[index], fits=len(candidates)), *models]
         if len(self.rules) == 1:
             return models
         grid: list[Settings] = [{**_choices(r), "epoch": 0} for r in self.rules]
-        chosen = [{**grid[index], **model.params} for model in models]
-        return [
-            replace(
-                model, params=params, grid=[*grid, params], curve=[*scores, model.selected_score]
-            )
-            for model, params in zip(models, chosen, strict=True)
-        ]
+        return [_with_grid(model, grid, scores, index) for model in models]
 
 
 def _with_grid(
@@ -330,6 +325,15 @@ def _loss(logits: Any, targets: Any, multi: bool) -> Any:
 # ---- logistic regression, nearest neighbors
 
 
+@contextmanager
+def _errors_of(context: FitContext, split: Split) -> Iterator[None]:
+    """Raise what scikit-learn has against the data as a DataError that names the split."""
+    try:
+        yield
+    except ValueError as error:
+        raise DataError(f"{context.clips.name}, split {split.name!r}: {error}") from error
+
+
 @dataclass(frozen=True)
 class RawLogistic:
     """MTEB's: scikit-learn's logistic regression on features as they are, 100 iterations at most.
@@ -363,7 +367,7 @@ def _fit_logistic(context: FitContext, split: Split) -> SelectedModel:
     from probekit.probes.sklearn_probe import FittedEstimator
 
     model = LogisticRegression(max_iter=100, random_state=42)
-    with resources.single_threaded(), warnings.catch_warnings():
+    with resources.single_threaded(), warnings.catch_warnings(), _errors_of(context, split):
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(context.features[split.train], context.targets[split.train])
     steps = int(np.max(model.n_iter_))
@@ -451,6 +455,7 @@ def _fit_neighbors(context: FitContext, split: Split) -> SelectedModel:
             f"training clips, got {len(split.train)}"
         )
     model = NearestNeighbors(metric="cosine", algorithm="brute")
-    model.fit(context.features[split.train])
+    with _errors_of(context, split):
+        model.fit(context.features[split.train])
     votes = np.eye(len(context.clips.class_names))[context.targets[split.train]]
     return SelectedModel(FittedNeighbors(model, votes), selected_on="nothing", fits=1)

@@ -43,6 +43,15 @@ def test_logistic_regression_is_scikit_learns_on_raw_features(make_job):
     assert model.converged == (reference.n_iter_[0] < 100)
 
 
+@pytest.mark.parametrize("name", ["mteb", "xares-knn"])
+def test_what_cannot_be_fitted_is_said_with_its_split(make_job, name):
+    job = divide(make_job(clips=120, dim=6), [halves(120)])
+    features = job.features.copy()
+    features[0, 0] = np.nan
+    with pytest.raises(DataError, match=r"split 'test': Input X? ?contains NaN"):
+        PROTOCOLS[name].make_probe().choose_all(replace(job, features=features))
+
+
 def test_neighbors_vote_by_softmax_of_cosines(make_job):
     job = divide(make_job(clips=120, dim=6), [halves(120)])
     [model] = protocol_probes.SoftNeighbors().choose_all(job)
@@ -218,6 +227,7 @@ def test_hear_chooses_settings_on_the_first_pair_only(make_job, monkeypatch):
     models = NetworkProbe("hear-mlp", (slow, fast)).choose_all(divide(job, folds))
     assert trained == [("0", 1e-6), ("0", 3e-2), ("1", 3e-2), ("2", 3e-2)]
     assert [model.params["rate"] for model in models] == [3e-2] * 3
+    assert [model.fits for model in models] == [2, 1, 1]
     assert all(model.params["epoch"] in (3, 6) for model in models)  # validated every 3 epochs
     assert models[1].selected_score == models[1].curve[-1]
 
