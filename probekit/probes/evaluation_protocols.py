@@ -216,7 +216,7 @@ PEERS = (
         title="EVAR",
         source="EVAR 88ba772",
         clips="the task's folds or split, three times",
-        standardization="mean and variance of training and validation clips",
+        standardization="mean and variance of training clips (before any are drawn to validate)",
         selection="the epoch, on validation clips: those of the task, or a random tenth of "
         "training clips, groups ignored",
         fit="a linear layer, Adam at 3e-4, cross-entropy divided by the number of classes, at most "
@@ -226,6 +226,7 @@ PEERS = (
         adapt=_ungrouped,
         targets=_ALL_TARGETS,
         seeds=(42, 43, 44),
+        version=2,
     ),
 )
 

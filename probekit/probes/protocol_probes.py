@@ -21,7 +21,7 @@ from probekit.parallel import resources
 from probekit.probes.base import FitContext, SelectedModel, Settings, best_index
 from probekit.probes.model_selection import fit_splits, score_probe
 from probekit.solvers.scaler import fit_scaler
-from probekit.tasks.splits import Split
+from probekit.tasks.splits import Rows, Split
 
 _NEIGHBORS, _TEMPERATURE = 10, 0.07
 
@@ -44,7 +44,8 @@ class TrainingRules:
     layer_norm : bool
         Whether a layer normalization with learned scale and offset comes first.
     standardize : bool
-        Whether features are standardized on training and validation clips.
+        Whether features are standardized on training clips, and the validation clips that were
+        drawn from them; not on official ones.
     rate, last_rate : float > 0
         Learning rate; where it ends by cosine decay, epoch by epoch.
     decay : float >= 0
@@ -58,7 +59,8 @@ class TrainingRules:
     last_of_equal : bool
         Whether of equally good epochs the last one is taken.
     mean_over_classes : bool
-        Whether the cross-entropy is divided by the number of classes.
+        Whether the cross-entropy of single labels is divided by the number of classes; that of tags
+        is their mean already.
     """
 
     hidden: tuple[int, ...] = ()
@@ -225,7 +227,7 @@ def _train_network(context: FitContext, rules: TrainingRules, split: Split) -> S
     features, targets = context.features, context.targets
     mean, scale = np.zeros(features.shape[1]), np.ones(features.shape[1])
     if rules.standardize:
-        scaler = fit_scaler(features[np.concatenate([split.train, split.valid])])
+        scaler = fit_scaler(features[_scaler_rows(context, split)])
         mean, scale = scaler.mean, scaler.scale
     classes = len(context.clips.class_names)
     multi = context.clips.target == "multi"
@@ -257,7 +259,7 @@ def _train_network(context: FitContext, rules: TrainingRules, split: Split) -> S
                     continue
                 loss = _loss(module(x[rows]), y[rows], multi)
                 optimizer.zero_grad()
-                (loss / classes if rules.mean_over_classes else loss).backward()
+                (loss / classes if rules.mean_over_classes and not multi else loss).backward()
                 optimizer.step()
             if epoch % rules.every:
                 continue
@@ -289,6 +291,14 @@ def _train_network(context: FitContext, rules: TrainingRules, split: Split) -> S
         fits=1,
         iterations=epochs[-1],
     )
+
+
+def _scaler_rows(context: FitContext, split: Split) -> Rows:
+    """Return the rows for mean and variance: official validation clips are not among them."""
+    sides = context.clips.column("split")[split.valid]
+    if context.protocol.kind == "split" and (sides == "valid").all():
+        return split.train
+    return np.concatenate([split.train, split.valid])
 
 
 def build_network(dim: int, classes: int, rules: TrainingRules) -> Any:

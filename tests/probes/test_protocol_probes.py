@@ -116,9 +116,9 @@ def test_xares_takes_the_best_epoch_on_the_test_clips(make_job):
     np.testing.assert_allclose(model.probe.scores(job.features[split.test]), outputs, atol=1e-4)
 
 
-def evar_reference(x, y, x_valid, y_valid, x_test):
+def evar_reference(x, y, x_valid, y_valid, x_test, is_official):
     """Standardization, linear layer, mean of -y log p over classes, the last of equal epochs."""
-    scaler = StandardScaler().fit(np.concatenate([x, x_valid]))
+    scaler = StandardScaler().fit(x if is_official else np.concatenate([x, x_valid]))
     x, x_valid, x_test = (
         torch.tensor(scaler.transform(part), dtype=torch.float32) for part in (x, x_valid, x_test)
     )
@@ -145,14 +145,22 @@ def evar_reference(x, y, x_valid, y_valid, x_test):
         return epochs, kept(x_test).numpy()
 
 
-def test_evar_standardizes_and_stops_early(make_job):
+@pytest.mark.parametrize("is_official", [True, False])
+def test_evar_standardizes_and_stops_early(make_job, is_official):
+    """Official validation clips do not count for mean and variance, drawn ones do."""
     job = make_job(clips=300, dim=6, noise=2.0, seed=43)
-    split = halves(300)
+    split = job.splits[0] if is_official else halves(300)
+    job.features[split.valid] += 0.5
     probe = NetworkProbe("evar-linear", (protocol_probes.EVAR,))
     [model] = probe.choose_all(divide(job, [split]))
     parts = [job.features[rows] for rows in (split.train, split.valid, split.test)]
     epochs, outputs = evar_reference(
-        parts[0], job.targets[split.train], parts[1], job.targets[split.valid], parts[2]
+        parts[0],
+        job.targets[split.train],
+        parts[1],
+        job.targets[split.valid],
+        parts[2],
+        is_official,
     )
     assert model.params == {"epoch": epochs}
     # means and scales are of float64 here and there, rounded to float32
@@ -167,6 +175,9 @@ def test_tags_are_trained_by_binary_cross_entropy(make_job):
     scores = model.probe.scores(job.features[split.test])
     area = average_precision_score(job.targets[split.test], scores)
     assert area > 0.8 and max(model.curve) == pytest.approx(area)
+    rules = replace(rules, mean_over_classes=True)  # the mean over tags is not divided again
+    [same] = NetworkProbe("evar-linear", (rules,)).choose_all(divide(job, [split]))
+    np.testing.assert_array_equal(same.probe.scores(job.features[split.test]), scores)
 
 
 def test_unknown_labels_have_no_rules(make_job):
