@@ -98,11 +98,13 @@ def publish(
     ------
     DataError
         If there are no such results, they are of stand-in data, predictions are missing, or the
-        folder holds something else.
+        folder holds something else or is the current one.
     ProbekitError
         If a licence must be accepted, or ``benchmark`` is no name of a repository.
     """
     folder = Path(folder)
+    if folder.resolve() == Path.cwd():
+        raise DataError(f"{folder}: is the folder you are in; name a new folder")
     if benchmark and not _REPOSITORY.fullmatch(benchmark):
         raise ProbekitError(f"--benchmark must be ORGANIZATION/NAME, got {benchmark!r}")
     groups = _find_groups(tasks, embeddings, reports)
@@ -118,15 +120,16 @@ def publish(
     existing = _read_existing(folder, digest)
     if existing is not None:
         return Publication(folder, names, len(runs), existing, False, entries[1])
-    temporary = _make_temporary(folder)
+    place = folder.resolve()  # a link stays one
+    temporary = _make_temporary(place)
     try:
         files = _write(temporary, groups, licenses, entries[0])
         marker = {**facts, "digest": digest, "files": files}
         (temporary / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
         atomic._test_hook("before-rename")
         with suppress(FileNotFoundError):
-            folder.rmdir()  # it is empty
-        temporary.replace(folder)
+            place.rmdir()  # it is empty
+        temporary.replace(place)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -205,3 +205,18 @@ def test_stand_in_data_are_no_results(
     monkeypatch.setattr(store, "list_results", lambda *_: marked)
     with pytest.raises(DataError, match="was scored on stand-in data"):
         publish(tmp_path / "out", tasks=["words"], reports=reports)
+
+
+def test_the_current_folder_and_a_link(
+    reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is replaced when it is complete: not one that somebody is in; a link stays one."""
+    monkeypatch.chdir(tmp_path)
+    for name in (".", str(tmp_path)):
+        with pytest.raises(DataError, match="is the folder you are in; name a new folder"):
+            publish(name, embeddings=["free"], reports=reports)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    assert publish("link", embeddings=["free"], reports=reports).is_new
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real" / MARKER).is_file()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "real"]
