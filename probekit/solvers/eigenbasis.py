@@ -55,8 +55,10 @@ class EigenBasis:
             rows = torch.cat([(b - center) / ratio for _, b in data.blocks()]) * used[:, None]
             variances, left = torch.linalg.eigh(rows @ rows.T)
             spanned = variances > _MIN_VARIANCE * variances[-1]
+            spanned[-1] = True  # of constant features, a direction of zeros
             variances, left = variances[spanned], left[:, spanned]
-            vectors = rows.T @ (left / variances.sqrt())
+            smallest = torch.finfo(variances.dtype).tiny
+            vectors = rows.T @ (left / variances.clamp(min=smallest).sqrt())
         else:
             square = torch.zeros(data.dim, data.dim, dtype=torch.float64, device=device)
             dtype = torch.float32 if data.count > 100_000 else torch.float64

@@ -178,10 +178,11 @@ def test_feature_that_does_not_vary_has_no_say(value, solver):
     assert distance(np.delete(probe.coef, 3, 1), without.coef) < CLOSE
 
 
-def test_all_features_constant_leave_the_shares_of_the_classes():
+@pytest.mark.parametrize("dim", [4, 90])  # fewer features than clips, and more
+def test_all_features_constant_leave_the_shares_of_the_classes(dim):
     targets = np.array([0] * 30 + [1] * 20 + [2] * 10)
-    (probe,) = fit_path(np.ones((60, 4), np.float32), targets, "single", 3, (1.0,))
-    chance = np.exp(probe.scores(np.ones((1, 4)))[0])
+    (probe,) = fit_path(np.ones((60, dim), np.float32), targets, "single", 3, (1.0,))
+    chance = np.exp(probe.scores(np.ones((1, dim)))[0])
     np.testing.assert_allclose(chance / chance.sum(), [1 / 2, 1 / 3, 1 / 6], atol=1e-3)
 
 
