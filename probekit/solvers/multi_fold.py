@@ -226,7 +226,15 @@ class _Form:
         raw = np.stack([weights[classes] for classes in chosen])
         offsets = np.stack([shared[classes] for classes in chosen])
         offsets += (raw * rows.mean[folds][:, None]).sum(axis=2)
-        return raw * rows.scale[folds][:, None], offsets
+        standardized = raw * rows.scale[folds][:, None]
+        if self.form == "multinomial":
+            # steps keep the sum over the classes of a fold, and the weights of all others
+            present = np.stack([np.isin(self.labels, self.problems[f].classes) for f in folds])
+            standardized, offsets = (
+                np.where(mask, values - values.mean(1, keepdims=True, where=mask), 0.0)
+                for values, mask in ((standardized, present[:, :, None]), (offsets, present))
+            )
+        return standardized, offsets
 
     def extend(self, count: int, folds: Sequence[FoldPath]) -> None:
         """Solve for the first ``count`` values of C, and add the solutions to the folds' own."""

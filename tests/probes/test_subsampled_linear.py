@@ -115,6 +115,23 @@ def test_a_start_lacks_classes_that_its_clips_had_not(make_job):
     np.testing.assert_allclose(warm.coef, cold.coef, atol=4e-3 * np.abs(cold.coef).max())
 
 
+def test_a_start_has_classes_that_a_division_has_not(make_job):
+    """A class that is rare: all training clips have it, those of some inner divisions do not."""
+    job = make_job(clips=300, dim=6, classes=4)
+    arguments = (job.features, job.targets)
+    [[start]] = linear.fit_paths(*arguments, [np.arange(300)], "single", 4, [1.0])
+    divisions = [np.flatnonzero(job.targets != 3), np.arange(0, 300, 7)]
+    warm, cold = (
+        linear.fit_paths(*arguments, divisions, "single", 4, [0.01], start=initial)
+        for initial in (start, None)
+    )
+    for [with_start], [without] in zip(warm, cold, strict=True):
+        assert with_start.gap <= logistic.TOLERANCE and with_start.converged
+        np.testing.assert_allclose(
+            with_start.coef, without.coef, atol=4e-3 * np.abs(without.coef).max()
+        )
+
+
 def test_facts_name_the_subsample():
     facts = get_probe("linear:subsample=5000").facts()
     assert facts["subsample"] == 5000 and facts["grid"] == list(linear.GRID)
