@@ -382,6 +382,11 @@ def check_comparable(first: RunGroup, second: RunGroup, metric: Metric) -> None:
             f"--metric {metric.name} needs {' or '.join(metric.targets)} targets; those of "
             f"{a['task']} are {a['target']}"
         )
+    if metric.check_classes is not None:
+        try:
+            metric.check_classes(a["classes"])
+        except DataError as error:
+            raise DataError(f"--metric {metric.name} on {a['task']}: {error}") from error
 
 
 def align_predictions(first: RunGroup, second: RunGroup) -> list[Pair]:

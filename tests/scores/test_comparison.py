@@ -295,6 +295,8 @@ def test_what_cannot_be_compared(store):
         DataError, match="--metric roc-auc needs multi targets; those of mine are si"
     ):
         compare(store, "a", "d", metric="roc-auc")
+    with pytest.raises(DataError, match="--metric key-score on mine: the classes must be the 24"):
+        compare(store, "a", "d", metric="key-score")
     with pytest.raises(UnknownNameError, match="unknown metric 'acuracy'"):
         compare(store, "a", "d", metric="acuracy")
 
