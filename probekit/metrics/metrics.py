@@ -100,7 +100,7 @@ def clip_scores(metric: Metric, targets: Array, scores: Array) -> Array:
 
 
 def clip_outcomes(metric: Metric, targets: Array, scores: Array) -> Array | None:
-    """Return what the metric sees of each clip where that is right or wrong, or predicted labels.
+    """Return what the metric sees of each clip: whether it is right, its credit, or its labels.
 
     Shape (clips,) or (clips, classes); None where every change of a score counts.
     """
@@ -110,7 +110,7 @@ def clip_outcomes(metric: Metric, targets: Array, scores: Array) -> Array | None
     if kind.startswith("top-"):
         return np.asarray(_ranks(targets, scores) < int(kind.removeprefix("top-")))
     if kind in CREDITS:
-        return one_hot(scores.argmax(axis=1), scores.shape[1])
+        return CREDITS[kind](targets, scores.argmax(axis=1))
     return binarize(float(threshold or 0.5), targets, scores)[1] if kind in F1 else None
 
 

@@ -106,6 +106,13 @@ def test_interval_of_the_error_of_a_class_is_that_of_the_error_of_a_number(step)
     assert of_class.high == pytest.approx(of_number.high, abs=1e-12)
 
 
+def test_runs_differ_on_the_clips_whose_credit_differs():
+    targets, scores = np.array([0, 0, 0]), one_hot(np.array([7, 1, 0]), 24)
+    metric = metrics.get_metric("key-score")
+    # a fifth, a key without credit, and the key itself; of two without credit neither is better
+    np.testing.assert_array_equal(metrics.clip_outcomes(metric, targets, scores), [0.5, 0, 1])
+
+
 def test_a_mean_error_of_one_class_is_no_share():
     targets = np.arange(200) % 10
     interval = intervals.confidence_interval(
