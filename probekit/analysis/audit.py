@@ -26,6 +26,7 @@ from probekit.scores.comparison import Comparison, compare_all
 from probekit.scores.groups import RunGroup, group_runs, merge_provenance
 from probekit.scores.predictions import Predictions, load_predictions
 from probekit.scores.store import Result
+from probekit.utils.json_values import replace_nonfinite
 
 Progress = Callable[[str, int, int], None]
 
@@ -165,6 +166,13 @@ class Audit:
         return Reversal(protocol.name, self.embeddings[i], self.embeddings[j], baseline, other)
 
     @property
+    def compared(self) -> str:
+        """What differences to the task's own protocol are on, for a sentence."""
+        shifts = [shift for protocol in self.scored for shift in protocol.shifts]
+        is_mean = not any(np.isnan(shift.p) for shift in shifts)
+        return " on the same test clips" if is_mean else ", each on its own test clips"
+
+    @property
     def pairs(self) -> int:
         """Number of pairs of embeddings."""
         return len(self.embeddings) * (len(self.embeddings) - 1) // 2
@@ -192,7 +200,7 @@ class Audit:
             "versions named), and under the task's own with one thing changed. Points with 95 % "
             "intervals; lines: under the task's own protocol. Numbers at the right: pairs of "
             f"embeddings, of {self.pairs}, that change places. Difference to the task's own "
-            f"protocol on the same test clips, mean over embeddings: {shifts}"
+            f"protocol{self.compared}, mean over embeddings: {shifts}"
             f"{f' Not possible: {missing}.' if missing else ''}{as_sentence(self.provenance)}"
         )
 
@@ -234,10 +242,11 @@ class Audit:
                 for r in self.reversals
             ],
             "provenance": list(self.provenance),
+            "compared": self.compared,
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each protocol and embedding."""
+        """Return a row for each protocol and embedding; None where there is no number."""
         task_ranks = self.baseline.ranks
         rows = []
         for protocol in self.scored:
@@ -275,7 +284,7 @@ class Audit:
                         "runs": " ".join(result["run"][:12] for result in group.results),
                     }
                 )
-        return rows
+        return [replace_nonfinite(row) for row in rows]
 
 
 def audit(
@@ -390,9 +399,9 @@ def audit(
 
 
 def _load(group: RunGroup) -> list[Predictions]:
-    """Return the predictions of each seed."""
+    """Return the predictions of each seed, clip by clip: other protocols score no pieces."""
     pairs = zip(group.paths, group.results, strict=True)
-    return [load_predictions(path, result) for path, result in pairs]
+    return [load_predictions(path, result, by_clip=True) for path, result in pairs]
 
 
 def _groups(results: Sequence[Result], folder: Path) -> list[RunGroup]:

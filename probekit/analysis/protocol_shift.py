@@ -22,7 +22,7 @@ class Shift:
     Attributes
     ----------
     difference : float
-        On the test clips that both have.
+        On the test clips that both have; of metrics that are no mean over clips, of the scores.
     low, high : float
         95 % interval: over groups of test clips (clips without groups), for probes as they were
         trained; NaN for metrics that are no mean over clips.

@@ -85,11 +85,11 @@ def _print_audit(result: "Audit") -> None:
             row["title"],
             row["embedding"],
             f"{row['score']:.3f}",
-            _ends(row["low"], row["high"], ""),
+            _ends(row["low"], row["high"]),
             f"{row['rank']}" if row["rank"] == row["task_rank"] else f"{row['rank']} *",
             "" if row["shift"] is None else f"{100 * row['shift']:+.1f}",
-            _ends(row["shift_low"], row["shift_high"], "points"),
-            "" if _is_missing(row["shift_p"]) else output.format_p_value(row["shift_p"]),
+            "" if row["shift"] is None else _ends(row["shift_low"], row["shift_high"], True),
+            "" if row["shift_p"] is None else output.format_p_value(row["shift_p"]),
             f"{row['seconds']:.1f}",
             row["leaks"] or "–",
         )
@@ -115,7 +115,7 @@ def _print_audit(result: "Audit") -> None:
         below="leaks|seconds|95 % of these&p",
     )
     output.say(
-        "points more: than under the task's own protocol, on the same test clips (100 times the "
+        f"points more: than under the task's own protocol{result.compared} (100 times the "
         "metric), over groups of test clips, for probes as trained; rank *: another than there"
     )
     _print_reversals(result)
@@ -150,12 +150,7 @@ def _p(comparison: "Comparison") -> str:
     return output.format_p_value(comparison.adjusted)
 
 
-def _ends(low: float | None, high: float | None, unit: str) -> str:
-    if _is_missing(low) or _is_missing(high):
-        return "–" if low is not None else ""
-    assert low is not None and high is not None
-    return f"{100 * low:+.1f} – {100 * high:+.1f}" if unit else f"{low:.3f} – {high:.3f}"
-
-
-def _is_missing(value: float | None) -> bool:
-    return value is None or value != value
+def _ends(low: float | None, high: float | None, in_points: bool = False) -> str:
+    if low is None or high is None:
+        return "–"
+    return f"{100 * low:+.1f} – {100 * high:+.1f}" if in_points else f"{low:.3f} – {high:.3f}"

@@ -24,6 +24,7 @@ from probekit.scores.predictions import Predictions, load_predictions
 from probekit.scores.store import Result
 from probekit.tasks.task import STAND_IN
 from probekit.utils import atomic
+from probekit.utils.json_values import replace_nonfinite
 from probekit.utils.text import count_of, dataset_name, forbids_commerce, join_names, slug
 
 MARKER = "publication.json"
@@ -307,15 +308,8 @@ def _write(
 
 def _strict_json(result: Result) -> str:
     """Return a result as JSON that any reader accepts: numbers that are not finite are null."""
-
-    def finite(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: finite(entry) for key, entry in value.items()}
-        if isinstance(value, list):
-            return [finite(entry) for entry in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return json.dumps(finite(dict(result)), indent=1, ensure_ascii=False, allow_nan=False)
+    values = replace_nonfinite(dict(result))
+    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 _TEXTS = pa.list_(pa.string())

@@ -1,5 +1,7 @@
 """Audit: shifts against scipy and a closed form, pairs that change places, figure and table."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -161,6 +163,21 @@ def test_rows_have_the_numbers_of_the_runs(audited):
     facts = audited.facts()
     assert facts["task"] == "mine" and len(facts["reversals"]) == 1
     assert "X-ARES 161f0ef" in audited.caption and "1" in audited.caption
+
+
+def test_a_metric_that_is_no_mean_over_clips(place):
+    """Its differences have no interval, are not of the same clips; JSON has no NaN."""
+    (place / "f1.yaml").write_text(
+        "name: mine\ntitle: Mine\ndataset: mine\nmodule: table\noptions: {csv: mine.csv}\n"
+        "protocol: {kind: folds}\nmetric: f1-macro\n"
+    )
+    folders = {"cache": place / "cache", "reports": place / "f1-reports", "root": place}
+    result = audits.audit(str(place / "f1.yaml"), ["weak"], protocols=["fixed-c"], **folders)
+    row = result.rows()[1]
+    assert row["shift"] == pytest.approx(row["score"] - result.rows()[0]["score"])
+    assert row["shift_low"] is row["shift_p"] is None
+    json.dumps(result.facts(), allow_nan=False)
+    assert "same test clips" not in result.caption and "its own test clips" in result.caption
 
 
 def test_the_figure_shows_every_protocol(audited):

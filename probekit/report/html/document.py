@@ -4,7 +4,6 @@ import base64
 import functools
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from probekit.report.html.figure_images import FigureImage, collect_figures
 from probekit.report.leaderboard import Leaderboard, build_leaderboards
 from probekit.scores.groups import RunGroup
 from probekit.utils import atomic
+from probekit.utils.json_values import replace_nonfinite
 
 AUDIO_BYTES = 6_000_000
 _SCRIPTS = ("sort.js", "browser.js")
@@ -210,7 +210,7 @@ def _script_json(value: Any) -> Markup:
     try:
         text = _dump(value)
     except ValueError:  # NaN and infinity are rare: look for them only then
-        text = _dump(_replace_nonfinite(value))
+        text = _dump(replace_nonfinite(value))
     for character in "<\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
@@ -218,12 +218,3 @@ def _script_json(value: Any) -> Markup:
 
 def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _replace_nonfinite(value: Any) -> Any:
-    """Return a value with None for NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _replace_nonfinite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_replace_nonfinite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

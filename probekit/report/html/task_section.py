@@ -165,7 +165,7 @@ def audit_view(facts: dict[str, Any]) -> dict[str, Any] | None:
         for k, protocol in enumerate(facts["protocols"])
         if not protocol["problem"]
     ]
-    return {"embeddings": embeddings, "rows": rows}
+    return {"embeddings": embeddings, "rows": rows, "compared": facts.get("compared", "")}
 
 
 # ---- label efficiency
