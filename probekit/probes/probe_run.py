@@ -371,6 +371,8 @@ class ProbeRun:
         used = result_builder.count_clips(splits) if all_labels else len(clips)
         if used < features.expected:
             notes.append(f"{used:,} of {features.expected:,} clips")
+        if self.rules and self.card.aggregate:
+            notes.append(f"scored clip by clip, unlike the task itself: by {self.card.aggregate}")
         notes += result_builder.unknown_label_notes(clips, targets)
         if unconverged:
             notes.append(f"not converged ({unconverged} of {len(splits)} probes)")

@@ -9,6 +9,7 @@ from scipy.special import softmax
 
 import probekit
 from probekit._typing import Array
+from probekit.analysis.audit import audit
 from probekit.cache.import_export import import_arrays
 from probekit.cache.layout import cache_root
 from probekit.cards import load_task_card
@@ -118,6 +119,20 @@ def test_interval_and_test_are_over_pieces(clips: Manifest, tmp_path: Path) -> N
     assert comparison.clips == PIECES
     assert comparison.scores[0] == pytest.approx(result["score"])
     assert not [note for note in comparison.notes if "that both scored" in note]
+
+
+def test_other_protocols_are_compared_clip_by_clip(clips: Manifest, tmp_path: Path) -> None:
+    card = str(_card(tmp_path))
+    result = audit(card, ["a"], root=tmp_path, protocols=["fixed-c"])
+    by_piece, by_rules = (protocol.groups[0].results[0] for protocol in result.protocols)
+    note = "scored clip by clip, unlike the task itself: by recording"
+    assert note in by_rules["provenance"] and note not in by_piece["provenance"]
+    [shift] = result.protocols[1].shifts
+    assert shift.clips == len(clips)
+    # the difference that C makes, not that of pieces to clips
+    [by_clip] = probekit.evaluate(str(_card(tmp_path, aggregate=None)), "a", root=tmp_path)
+    assert shift.difference == pytest.approx(by_rules["score"] - by_clip["score"], abs=0.03)
+    assert by_piece["score"] > by_rules["score"] + 0.05
 
 
 def test_piece_in_two_folds_is_refused(clips: Manifest, tmp_path: Path) -> None:
