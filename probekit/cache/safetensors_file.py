@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from probekit._typing import Array
+from probekit.errors import DataError
 
 _TYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
+_MOST_HEADER = 100_000_000  # bytes that the format's own library reads
 
 
 def write_safetensors(
@@ -35,6 +37,8 @@ def write_safetensors(
 
     Raises
     ------
+    DataError
+        If the text is longer than readers of the format accept.
     ValueError
         If the blocks of an array have more or fewer numbers than its shape.
     """
@@ -48,6 +52,11 @@ def write_safetensors(
         header[name] = {"dtype": _TYPES[dtype], "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header, ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > _MOST_HEADER:
+        raise DataError(
+            f"ids and labels take {len(text):,} bytes, and readers of .safetensors accept "
+            f"{_MOST_HEADER:,} at most; export to .parquet or .npz instead"
+        )
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in order:

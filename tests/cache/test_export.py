@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probekit.cache import embeddings, export, manifests
+from probekit.cache import embeddings, export, manifests, safetensors_file
 from probekit.data import manifest
 from probekit.errors import CacheError, DataError, UnknownNameError
 
@@ -219,6 +219,14 @@ def test_safetensors(tmp_path, songs):
         for name in ("frames", "time", "offset"):
             np.testing.assert_array_equal(arrays[name], expected[name])
             assert arrays[name].dtype == expected[name].dtype
+
+
+def test_safetensors_that_nobody_could_read(tmp_path, songs, monkeypatch):
+    """The format's own library refuses headers of more than 100 MB."""
+    monkeypatch.setattr(safetensors_file, "_MOST_HEADER", 500)
+    with pytest.raises(DataError, match=r"accept 500 at most; export to \.parquet"):
+        export.export_vectors(songs, tmp_path / "e.safetensors")
+    assert not list(tmp_path.glob("*e.safetensors*"))
 
 
 def test_unknown_labels_are_exported(tmp_path, songs):
