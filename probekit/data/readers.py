@@ -291,6 +291,12 @@ def _read_targets(
         return "regression", list(zip(*numbers, strict=True)), names
     if header.tags:
         names = [unicodedata.normalize("NFC", c.removeprefix(TAG_PREFIX)) for c in header.tags]
+        wrong = [c for k, c in enumerate(header.tags) if not names[k] or names[k] in names[:k]]
+        if wrong:
+            raise DataError(
+                f"{path}: column {wrong[0]!r}: each column of tags must have a name of its own "
+                f"after {TAG_PREFIX}"
+            )
         return "multi", _read_tags(path, table, header.tags, names), names
     column = "label" if "label" in header.columns else "labels"
     cells = [unicodedata.normalize("NFC", text) for text in table[kinds[0]]]

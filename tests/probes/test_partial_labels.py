@@ -207,6 +207,8 @@ def test_label_that_is_unknown_everywhere_is_refused(table: Path) -> None:
     [
         ("tag:a,tag:b", "1,yes", r"row 2, column 'tag:b': must be 1, 0, or empty .* got 'yes'"),
         ("tag:a,label", "1,x", "columns 'label' and 'tag:a': only one of them may be used"),
+        ("tag:a,tag:", "1,0", "column 'tag:': each column of tags must have a name of its own"),
+        ("tag:\u00e9,tag:e\u0301", "1,0", "must have a name of its own after tag:"),
     ],
 )
 def test_bad_cells_are_named(tmp_path: Path, header: str, row: str, message: str) -> None:
