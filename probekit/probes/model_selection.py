@@ -390,9 +390,9 @@ class Curve:
     def _score(self, division: int, output: Array, left: slice | None = None) -> float:
         rows = self.rows[division]
         if left is not None:
-            kept = np.ones(len(rows), bool)
-            kept[left] = False
-            rows, output = rows[kept], output[kept]
+            others = np.ones(len(rows), bool)
+            others[left] = False
+            rows, output = rows[others], output[others]
         return self.context.metric.score(self.context.targets[rows], output)
 
     def _pseudo_values(self, outputs: Sequence[Array]) -> list[float]:
