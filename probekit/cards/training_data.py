@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from probekit.cards.loader import card_paths, load_extractor_card, load_valid_task_cards
-from probekit.cards.schema import TaskCard
+from probekit.cards.schema import ExtractorCard, TaskCard
 from probekit.cards.selector import STUDENT_PREFIX
 
 UNKNOWN = "not established"
@@ -35,6 +35,8 @@ def training_sources(extractor: str, identity: Mapping[str, Any]) -> list[str] |
     if extractor not in card_paths("extractors"):
         return None
     card = load_extractor_card(extractor)
+    if _has_other_weights(card, identity):
+        return None
     if not isinstance(card.trained_on, dict):
         return card.trained_on
     defaults = {name: parameter.default for name, parameter in card.parameters.items()}
@@ -44,6 +46,17 @@ def training_sources(extractor: str, identity: Mapping[str, Any]) -> list[str] |
         if str(values.get(name)) == value:
             return sources
     return None
+
+
+def _has_other_weights(card: ExtractorCard, identity: Mapping[str, Any]) -> bool:
+    """Tell whether weights are not the card's but a user's own, where their hash is known."""
+    for role, text in identity.get("weights", {}).items():
+        facts = card.weights.get(role) if role.partition("/")[0] == "main" else None
+        expected = (facts.sha256 or facts.sha256_prefix or "") if facts else ""
+        kind, _, digest = str(text).partition(":")
+        if kind == "sha256" and not digest.startswith(expected.lower()):
+            return True
+    return False
 
 
 def describe_training(extractor: str, identity: Mapping[str, Any]) -> str:
@@ -80,7 +93,7 @@ def training_notes(
             of_name = f" of {name}" if len(extractors) > 1 else ""
             notes.append(f"training data{of_name}: {UNKNOWN}")
             continue
-        of_task = card.sources or task_sources(card.dataset) or []
+        of_task = task_sources(card) or []
         shared = shared_sources(sources, of_task)
         if not shared:
             continue
@@ -98,7 +111,12 @@ def shared_sources(first: Sequence[str], second: Sequence[str]) -> list[str]:
     return [source for source in first if source in second]
 
 
-def task_sources(dataset: str) -> list[str] | None:
-    """Return the sources of a dataset by the cards of all tasks on it; None if none has any."""
-    listed = [card.sources for card in load_valid_task_cards() if card.dataset == dataset]
+def task_sources(card: TaskCard) -> list[str] | None:
+    """Return a task's sources by its card, else by those of tasks on the same dataset.
+
+    An empty list is recordings of no collection; None where no card names sources.
+    """
+    if card.sources is not None:
+        return card.sources
+    listed = [each.sources for each in load_valid_task_cards() if each.dataset == card.dataset]
     return next((sources for sources in listed if sources is not None), None)

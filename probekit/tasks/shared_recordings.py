@@ -91,7 +91,7 @@ def find_task_overlap(
             f"{cards[0].name} and {cards[1].name} are of one dataset, {cards[0].dataset}: all its "
             "recordings may be in both. See probekit data leaks TASK for its splits"
         )
-    sources = [_sources(card) for card in cards]
+    sources = [task_sources(card) for card in cards]
     common = shared_sources(sources[0] or [], sources[1] or [])
     clips = [first[1], second[1]]
     compared, shared = [], []
@@ -116,10 +116,6 @@ def find_task_overlap(
             shared += _match(YOUTUBE, videos[0], videos[1], clips)
     unknown = [card.name for card, known in zip(cards, sources, strict=True) if known is None]
     return TaskOverlap(cards[0].name, cards[1].name, common, unknown, compared, shared)
-
-
-def _sources(card: TaskCard) -> list[str] | None:
-    return card.sources if card.sources is not None else task_sources(card.dataset)
 
 
 def _videos(clips: Manifest) -> dict[str, str]:

@@ -9,6 +9,12 @@ TRAINED = {"weights": {"main": "sha256:0123"}}
 RANDOM = {"weights": {"main": "random:0"}}
 
 
+def weights_of(name, role="main"):
+    """Weights that have the hash of the card."""
+    facts = cards.load_extractor_card(name).weights[role]
+    return {"weights": {role: f"sha256:{facts.sha256 or facts.sha256_prefix}"}}
+
+
 @pytest.mark.parametrize("name", sorted(cards.card_paths("extractors")))
 def test_cards_name_sources_or_leave_them_open(name):
     card = cards.load_extractor_card(name)
@@ -59,7 +65,7 @@ def test_shared_sources_are_said():
     assert training_data.training_notes([("yamnet", TRAINED)], dcase) == [
         "yamnet was trained on AudioSet, a source of dcase2017-4: it may know test clips"
     ]
-    assert training_data.training_notes([("vggish", TRAINED)], dcase) == [
+    assert training_data.training_notes([("vggish", weights_of("vggish"))], dcase) == [
         "vggish was trained on YouTube-8M; recordings of it and of dcase2017-4 are of YouTube: it "
         "may know test clips"
     ]
@@ -70,3 +76,20 @@ def test_shared_sources_are_said():
 def test_students_are_known_clip_by_clip():
     assert training_data.training_sources("student-0123456789ab", TRAINED) == []
     assert training_data.describe_training("student-0123456789ab", TRAINED) == "its own task"
+
+
+def test_own_weights_are_not_those_of_the_card():
+    """By their hash, where the card has one."""
+    dcase = cards.load_task_card("dcase2017-4")
+    assert training_data.training_notes([("vggish", TRAINED)], dcase) == [
+        "training data: not established"
+    ]
+    assert training_data.describe_training("vggish", TRAINED) == "not established"
+    assert training_data.describe_training("vggish", weights_of("vggish")) == "YouTube-8M"
+
+
+def test_a_task_may_be_of_no_collection():
+    own = cards.load_task_card("esc50").model_copy(update={"sources": []})
+    assert training_data.task_sources(own) == []
+    unknown = own.model_copy(update={"sources": None})
+    assert training_data.task_sources(unknown) == ["Freesound"]
