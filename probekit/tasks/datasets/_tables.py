@@ -9,7 +9,7 @@ from typing import Any
 
 from probekit.cards import TaskCard
 from probekit.data.manifest import Manifest, Target, from_rows
-from probekit.errors import DataError
+from probekit.errors import CardError, DataError
 from probekit.utils import lfs_pointer
 from probekit.utils.suggest import unknown_name_error
 
@@ -149,6 +149,30 @@ def to_manifest(
         source=source,
     )
     return replace(manifest, absent=absent or ())
+
+
+def check_options(
+    card: TaskCard, needed: Sequence[str], texts: Sequence[str], mappings: Sequence[str]
+) -> None:
+    """Raise a CardError where a card lacks options that its module needs, or has them otherwise.
+
+    Parameters
+    ----------
+    card : TaskCard
+        The card.
+    needed : sequence of str
+        Names of options that it must have.
+    texts, mappings : sequence of str
+        Names of those that must be a text, and a mapping, if it has them.
+    """
+    for name in needed:
+        if name not in card.options:
+            raise CardError(f"{card.name}: a task of module {card.module!r} needs option {name!r}")
+    for names, kind, what in ((texts, str, "a text"), (mappings, dict, "a mapping")):
+        for name in names:
+            if name in card.options and not isinstance(card.options[name], kind):
+                value = card.options[name]
+                raise CardError(f"{card.name}: option {name}: must be {what}, got {value!r}")
 
 
 def to_texts(value: Any) -> list[str]:

@@ -31,7 +31,13 @@ from probekit.data.manifest import SPLITS, Manifest
 from probekit.data.readers import walk_folders
 from probekit.errors import CardError, DataError
 from probekit.tasks.datasets._files import locate
-from probekit.tasks.datasets._tables import check_label, read_text, to_manifest, to_texts
+from probekit.tasks.datasets._tables import (
+    check_label,
+    check_options,
+    read_text,
+    to_manifest,
+    to_texts,
+)
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
@@ -63,6 +69,11 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
             continue
         text = clip.fields[fields["label"]]
         label = names.get(text, text)
+        if not text:
+            raise DataError(
+                f"{folder / clip.name}{_SUFFIX}: its name has no {fields['label']}, the label. "
+                f"Expected layout: {card.layout.strip().rstrip('.')}"
+            )
         rows.append(
             {
                 "clip_id": clip.name,
@@ -188,15 +199,18 @@ def _clips(card: TaskCard, folder: Path) -> Iterator[_Clip]:
                 f"{folder / path}: not a name of {card.name}. Expected layout: "
                 f"{card.layout.strip().rstrip('.')}"
             )
-        yield _Clip(name, match.groupdict())
+        yield _Clip(name, match.groupdict(default=""))
 
 
 def _pattern(card: TaskCard) -> re.Pattern[str]:
     """Return the pattern of names; raise a CardError where options are missing or do not fit it."""
     options = card.options
-    missing = [name for name in ("folder", "pattern", "label") if name not in options]
-    if missing:
-        raise CardError(f"{card.name}: a task of module 'file_names' needs option {missing[0]!r}")
+    check_options(
+        card,
+        ("folder", "pattern", "label"),
+        ("pattern", "label", "group", "fold"),
+        ("label_names", "splits", "lists"),
+    )
     try:
         pattern = re.compile(options["pattern"])
     except re.error as error:

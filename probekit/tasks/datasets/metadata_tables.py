@@ -33,6 +33,7 @@ from probekit.errors import CardError, DataError
 from probekit.tasks.datasets._files import locate
 from probekit.tasks.datasets._tables import (
     check_label,
+    check_options,
     read_table,
     read_text,
     to_manifest,
@@ -49,11 +50,17 @@ _FIELD = re.compile(r"\{([^{}]+)\}")
 def load(card: TaskCard, root: Path | None) -> Manifest:
     """Return the clips of the tables; ids are the names of recordings without suffix."""
     options = card.options
-    missing = [name for name in ("tables", "folder", "path", "label") if name not in options]
-    if missing:
-        raise CardError(
-            f"{card.name}: a task of module 'metadata_tables' needs option {missing[0]!r}"
-        )
+    check_options(
+        card,
+        ("tables", "folder", "path", "label"),
+        ("path", "label", "group", "fold", "split"),
+        ("label_names", "split_names", "within"),
+    )
+    for column, ends in options.get("within", {}).items():
+        if not isinstance(ends, list) or [type(end) for end in ends] != [int, int]:
+            raise CardError(
+                f"{card.name}: option within: {column}: must be [LEAST, GREATEST], got {ends!r}"
+            )
     tables = {side: locate(root, *names, card=card) for side, names in _tables(card).items()}
     assert root is not None
     names = to_texts(options["folder"])

@@ -139,12 +139,24 @@ def test_label_that_the_card_does_not_list_is_refused(tmp_path):
         ({"group": "spaeker"}, UnknownNameError, "'spaeker'. .*Did you mean 'speaker'"),
         ({"splits": {"field": "x", "valid": [], "test": []}}, UnknownNameError, "'x'"),
         ({"lists": {"testing": "a.txt"}}, CardError, "must be of train, valid or test"),
+        ({"pattern": 3}, CardError, "digits: option pattern: must be a text, got 3"),
+        ({"label_names": ["x"]}, CardError, r"option label_names: must be a mapping, got \['x'\]"),
     ],
 )
 def test_options_that_do_not_fit_are_faults_of_the_card(tmp_path, options, error, message):
     touch(tmp_path, "recordings/1_theo_0.wav", "a.txt")
     with pytest.raises(error, match=message):
         change(**options).manifest(tmp_path)
+
+
+def test_fields_that_a_name_lacks(tmp_path):
+    """A part of the pattern that may be missing: no group, but never no label."""
+    touch(tmp_path, "recordings/1_theo_0.wav", "recordings/2.wav")
+    pattern = r"(?P<digit>\d)(?:_(?P<speaker>[a-z]+)_(?P<index>\d+))?"
+    clips = change(pattern=pattern).manifest(tmp_path)
+    assert clips.column("group").tolist() == clips.column("fold").tolist() == ["theo", ""]
+    with pytest.raises(DataError, match=r"2\.wav: its name has no index, the label"):
+        change(pattern=pattern, label="index").manifest(tmp_path)
 
 
 def test_missing_option_is_a_fault_of_the_card(tmp_path):

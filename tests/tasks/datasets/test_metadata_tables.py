@@ -118,6 +118,8 @@ def test_a_file_that_is_no_json_is_named(editable_standin):
     [
         ({"path": "{files}"}, DataError, "no column files"),
         ({"tables": {"testing": "a.csv"}}, UnknownNameError, "Did you mean 'test'"),
+        ({"within": {"pitch": 3}}, CardError, r"within: pitch: must be \[LEAST, GREATEST\], got 3"),
+        ({"label_names": "a"}, CardError, "option label_names: must be a mapping, got 'a'"),
         ({"split": "pitch"}, UnknownNameError, r"pitch of clip 'a' in .*labels\.csv: 'A4'"),
     ],
 )
