@@ -8,13 +8,13 @@ import pytest
 def test_two_runs(main, scored):
     done = main("compare", "good", "bad", "--task", "mine", "--reports", scored.root)
     assert (done.returncode, done.stderr) == (0, "")
-    title, head, row, error, note = done.stdout.splitlines()
+    title, head, row, error, *notes = done.stdout.splitlines()
     assert title.strip() == "mine: accuracy, 72 test clips"
     assert head.split()[:4] == ["A", "B", "A's", "B's"]
     assert row.rstrip().endswith("good is better")
     assert " 0.000 " not in row  # no p-value is zero
     assert error.startswith("standard error: clips") and "within folds are drawn" in error
-    assert note == "note: imported embeddings"
+    assert notes == ["note: imported embeddings", "note: training data: not established"]
 
 
 def test_several_runs_in_the_words_of_the_help(main, scored):

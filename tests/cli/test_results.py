@@ -23,7 +23,8 @@ def test_ls_lists_runs_best_first(main, scored):
 def test_ls_as_json_has_every_run(main, scored):
     found = json.loads(main("results", "ls", "--json", "--reports", scored.root).stdout)
     assert {one["run"] for one in found} == {one["run"] for one in scored.results}
-    assert {one["provenance"] for one in found} == {"imported embeddings"}
+    notes = "imported embeddings; training data: not established"
+    assert {one["provenance"] for one in found} == {notes}
 
 
 def test_show_tells_folds_classes_and_settings(main, scored):

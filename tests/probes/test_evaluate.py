@@ -302,7 +302,8 @@ def test_stand_in_data_and_random_weights_are_shown(place):
         "stand_in: synthetic corpus, protocol: {kind: folds}, metric: accuracy}"
     )
     (result,) = place.evaluate(task=str(place.root / "mine.yaml"), root=place.root)
-    assert result["provenance"] == ["synthetic corpus", "random weights (seed 0)"]
+    notes = ["synthetic corpus", "random weights (seed 0)", "training data: not established"]
+    assert result["provenance"] == notes
 
 
 @pytest.mark.parametrize("refit", [True, False])

@@ -71,9 +71,9 @@ def test_seeds(make_job):
 def test_every_epoch_draws_other_batches(make_job, monkeypatch):
     orders, step = [], perceptron.Perceptron._step
 
-    def watch(own, features, targets):
+    def watch(network, features, *others):
         orders.append(features.tobytes())
-        return step(own, features, targets)
+        return step(network, features, *others)
 
     monkeypatch.setattr(perceptron.Perceptron, "_step", watch)
     fit(make_job(), held=False, epochs=4)

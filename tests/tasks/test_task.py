@@ -69,7 +69,9 @@ def test_every_card_loads_and_says_what_a_reader_needs(name):
     card = load_task(name).card
     assert card.protocol.description and card.source and card.licence
     # large label sets are in a file of the dataset's, which a note names
-    assert card.labels or any("classes" in note.lower() for note in card.notes)
+    assert card.labels or any(
+        word in note.lower() for note in card.notes for word in ("classes", "tags")
+    )
     assert name in [task.name for task in tasks_with_same_corpus(card.dataset)]
 
 
