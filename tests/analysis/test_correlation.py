@@ -196,6 +196,7 @@ def alarms(case, times=30, permutations=19):
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["random", "groups", "strong"])
 def test_level_is_kept_between_unrelated_tasks(case):
     # of 30 at 5 %, more than 6 occur by chance once in a thousand times
@@ -205,6 +206,7 @@ def test_level_is_kept_between_unrelated_tasks(case):
         assert labels > 15 and signs <= 6
 
 
+@pytest.mark.slow
 def test_clips_of_groups_permuted_one_by_one_would_find_too_much():
     assert alarms("unknown groups")[1] > 9  # of 30
 

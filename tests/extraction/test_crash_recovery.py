@@ -88,6 +88,7 @@ def test_a_clip_that_kills_its_worker_is_found(
     assert content(cache, "hear", "recordings") == healthy
 
 
+@pytest.mark.slow
 def test_a_network_that_always_dies_is_an_error(recordings, frail, tmp_path, monkeypatch, main):
     monkeypatch.setenv("DIE_OF", "anything")
     monkeypatch.setenv("PROBEKIT_THREADS", "7")  # so that only the worker dies of it

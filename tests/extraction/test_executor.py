@@ -68,6 +68,7 @@ def test_shares(corpus, tmp_path, here, content, main):
     assert whole(corpus, tmp_path / "c", here, content)
 
 
+@pytest.mark.slow
 def test_mixed_stopped_and_started_with_another_number(corpus, tmp_path, here, content, write_hook):
     cache = tmp_path / "c"
     command = ["extract", "-e", "melstats", "--audio", str(corpus), "--cache", str(cache)]
@@ -128,6 +129,7 @@ def test_a_cluster_that_loses_a_worker(corpus, tmp_path, here, content, write_ho
     assert whole(corpus, cache, here, content)
 
 
+@pytest.mark.slow
 def test_a_cluster_of_this_machine(corpus, tmp_path, here, content, main):
     pytest.importorskip("distributed")
     extract("melstats", audio=corpus, cache=tmp_path / "c", limit=6)

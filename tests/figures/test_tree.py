@@ -196,6 +196,7 @@ def planted(classes, dim=256, seed=0):
     return centers[group] + 0.3 * rng.normal(size=(classes, dim)), group
 
 
+@pytest.mark.slow
 def test_700_classes_are_numbered_families_with_names_within_ten_seconds_of_one_core(tmp_path):
     matrix, group = planted(700)
     names = tuple(f"group {g} class {k}" for k, g in enumerate(group))

@@ -150,6 +150,7 @@ def test_few_groups_keep_the_level():
     assert 0.035 < (p < 0.05).mean() < 0.065 and 0.004 < (p < 0.01).mean() < 0.018
 
 
+@pytest.mark.slow
 def test_the_best_of_equal_runs_is_not_called_better():
     """Ten equal runs on 200 clips, 300 times; the best is compared on the clips that chose it."""
     rng = np.random.default_rng(0)

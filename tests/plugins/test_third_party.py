@@ -169,6 +169,7 @@ def test_a_class_of_another_package(site: Path, monkeypatch: pytest.MonkeyPatch)
     assert extractor.embed(torch.full((1, 1), 4.0))["level"].item() == 2
 
 
+@pytest.mark.slow
 def test_task_of_an_installed_package(run: Run, tmp_path: Path) -> None:
     root = tmp_path / "knocks"
     task = ["--task", "knocks", "-e", "rms"]

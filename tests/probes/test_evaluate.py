@@ -669,6 +669,7 @@ def test_large_embeddings_are_read_block_by_block(place, monkeypatch, small_grid
         assert other["clips"] == one["clips"]
 
 
+@pytest.mark.slow
 def test_a_cluster_sums_over_large_embeddings(place, monkeypatch, small_grid):
     pytest.importorskip("distributed")
     parts = [("train", "train", "train", "valid", "test")[k // 3 % 5] for k in range(90)]

@@ -180,6 +180,7 @@ def test_held_out_clips_move_the_fits_by_rounding_at_most():
 # ---- the choice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_all_splits_at_once_are_as_each_alone(jobs):
     clips, features = draw(valid=False)

@@ -141,6 +141,7 @@ def test_the_comparison_takes_all_folds_and_corrects_for_their_overlap(place):
     assert (one.test, one.degrees_of_freedom, one.repeats) == ("folds, corrected", 14, 15)
 
 
+@pytest.mark.slow
 def test_clips_alone_vary_as_in_one_cross_validation(place):
     """Repeats are no new clips: their standard error is not divided by the number of repeats."""
     names = [f"{name}/{QUICK}" for name in ("good", "poor")]

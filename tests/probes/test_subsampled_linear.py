@@ -19,7 +19,7 @@ def one_thread():
 
 
 @pytest.mark.parametrize("target", ["single", "multi"])
-@pytest.mark.parametrize("protocol", ["split", "split without refit", "folds"])
+@pytest.mark.parametrize("protocol", ["split", "split without refit"])
 def test_the_probe_is_that_of_the_whole_grid(make_job, target, protocol):
     job = make_job(target=target, protocol=protocol, clips=600, dim=10, noise=3.0)
     for mine, other in zip(
@@ -41,6 +41,13 @@ def test_the_probe_is_that_of_the_whole_grid(make_job, target, protocol):
             # strongly convex: |w - w*|² <= 2 · 1e-6 · objective, see test_linear
             distance = np.linalg.norm(mine.probe.coef - other.probe.coef)
             assert distance <= 1e-2 * np.linalg.norm(other.probe.coef)
+
+
+def test_folds_select_among_the_values_tried_on_all_clips(make_job):
+    job = make_job(protocol="folds", clips=240, noise=3.0)
+    for model in get_probe("linear:subsample=100").choose_all(job):
+        assert model.selected_score == np.nanmax(model.curve) and model.unconverged == 0
+        assert "100 of 1" in model.selected_on
 
 
 def test_the_best_lies_between_two_that_were_fitted_on_all(make_job):

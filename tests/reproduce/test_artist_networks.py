@@ -124,6 +124,7 @@ def test_a_sweep_trains_each_network_once(networks):
     assert mean["interval"]["low"] is None
 
 
+@pytest.mark.slow
 def test_networks_in_two_processes_are_those_of_one(networks, tmp_path):
     steps = []
     here = networks()
