@@ -17,6 +17,8 @@ import os, signal, sys, time
 from probekit import cli
 from probekit.cache import layout
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a shell's background job
+
 layout._MIN_PART_CLIPS = 4
 last_point, number, pause = sys.argv.pop(1), int(sys.argv.pop(1)), float(sys.argv.pop(1))
 count = 0
