@@ -1,6 +1,6 @@
 """Audit: embeddings under the task's own protocol, those of other tools, and departures from it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
@@ -14,7 +14,7 @@ from probekit.analysis.protocol_shift import Shift, measure_shift
 from probekit.errors import DataError, ProbekitError
 from probekit.metrics import metrics
 from probekit.metrics.significance import LEVEL
-from probekit.probes.evaluate import evaluate
+from probekit.probes.evaluate import Progress, evaluate
 from probekit.probes.evaluation_protocols import (
     DEPARTURES,
     PROTOCOLS,
@@ -27,8 +27,6 @@ from probekit.scores.groups import RunGroup, group_runs, merge_provenance
 from probekit.scores.predictions import Predictions, load_predictions
 from probekit.scores.store import Result
 from probekit.utils.json_values import replace_nonfinite
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Layers of networks: scores by depth, the layer selected without test clips, learned weights."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from probekit.cache.layout import cache_root
 from probekit.cards.selector import EmbeddingSelector, parse_selectors
 from probekit.errors import DataError
 from probekit.metrics import metrics
-from probekit.probes.evaluate import evaluate
+from probekit.probes.evaluate import Progress, evaluate
 from probekit.scores import store
 from probekit.scores.comparison import Comparison, compare_all
 from probekit.scores.groups import (
@@ -28,8 +28,6 @@ from probekit.scores.groups import (
 )
 from probekit.scores.store import Result
 from probekit.tasks.task_clips import resolve_clips
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

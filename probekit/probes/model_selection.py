@@ -289,7 +289,7 @@ def _choose(
         curve = scored.means
         if not curve:
             raise DataError(f"{context.metric.title} is not defined on the clips held out")
-        index = best_index(curve, context.metric.higher_is_better)
+        index = scored.best
         stage, rows = "", split.fit_rows(context.protocol)
         fits = [fit for path in paths for fit in path]
         if len(split.valid) and not context.protocol.refit:

@@ -17,9 +17,9 @@ def task(name, ids, **changes):
 def test_numbers_of_freesound():
     first = task("esc50", ["1-100032-A-0", "1-17124-A-43", "5-9032-A-0"])
     second = task("urbansound8k", ["100032-3-0-0", "100032-3-0-1", "7061-6-0-0"])
-    found = find_task_overlap(first, second, {})
-    assert (found.sources, found.unknown, found.compared) == (["Freesound"], [], [FREESOUND])
-    [shared] = found.shared
+    overlap = find_task_overlap(first, second, {})
+    assert (overlap.sources, overlap.unknown, overlap.compared) == (["Freesound"], [], [FREESOUND])
+    [shared] = overlap.shared
     assert shared.first == ["1-100032-A-0"]
     assert shared.second == ["100032-3-0-0", "100032-3-0-1"]
 
@@ -27,27 +27,27 @@ def test_numbers_of_freesound():
 def test_names_of_youtube_videos():
     first = task("audioset", ["-_ab0000001", "abcdefghijk"])
     second = task("dcase2017-4", ["abcdefghijk_30.000_40.000", "zzzzzzzzzzz_0.000_10.000"])
-    found = find_task_overlap(first, second, {})
-    assert found.sources == ["AudioSet", "YouTube"] and found.compared == [YOUTUBE]
-    [shared] = found.shared
+    overlap = find_task_overlap(first, second, {})
+    assert overlap.sources == ["AudioSet", "YouTube"] and overlap.compared == [YOUTUBE]
+    [shared] = overlap.shared
     assert (shared.first, shared.second) == (["abcdefghijk"], ["abcdefghijk_30.000_40.000"])
 
 
 def test_bytes_of_recordings():
     first, second = task("gtzan", ["a", "b"]), task("fma-small", ["x", "y"])
     hashes = {"gtzan": {"a": "1" * 64, "b": "2" * 64}, "fma": {"x": "2" * 64, "y": "3" * 64}}
-    found = find_task_overlap(first, second, hashes)
-    assert found.compared == [BYTES] and found.sources == []
-    assert [(s.kind, s.first, s.second) for s in found.shared] == [(BYTES, ["b"], ["x"])]
+    overlap = find_task_overlap(first, second, hashes)
+    assert overlap.compared == [BYTES] and overlap.sources == []
+    assert [(s.kind, s.first, s.second) for s in overlap.shared] == [(BYTES, ["b"], ["x"])]
     assert find_task_overlap(first, second, {"gtzan": hashes["gtzan"]}).compared == []
 
 
 def test_sources_that_are_not_known_are_named():
     first = task("esc50", ["1-100032-A-0"])
     second = task("urbansound8k", ["100032-3-0-0"], sources=None, dataset="mine")
-    found = find_task_overlap(first, second, {})
-    assert found.unknown == ["urbansound8k"] and found.sources == []
-    assert [s.kind for s in found.shared] == [FREESOUND]  # names tell all the same
+    overlap = find_task_overlap(first, second, {})
+    assert overlap.unknown == ["urbansound8k"] and overlap.sources == []
+    assert [s.kind for s in overlap.shared] == [FREESOUND]  # names tell all the same
 
 
 def test_tasks_of_one_dataset():

@@ -60,15 +60,15 @@ def test_preview_of_both_sets_is_a_leak_that_is_named(root):
 
 
 def test_quarters_of_a_preview_are_one_piece(root):
-    whole = load_task("giantsteps-key").manifest(root)
+    previews = load_task("giantsteps-key").manifest(root)
     task = load_task("giantsteps-key-30s")
     clips = task.manifest(root)
     assert clips.clip_ids[:4] == [f"mtg-5061-{k}" for k in range(4)]
     assert list(clips.table["start"][:4]) == [0.0, 30.0, 60.0, 90.0]
     assert list(clips.table["end"][:3]) == [30.0, 60.0, 90.0]
-    assert clips.table["end"].isna().sum() == len(whole)  # the last goes on to the end
+    assert clips.table["end"].isna().sum() == len(previews)  # the last goes on to the end
     assert task.card.aggregate == "recording"
-    assert clips.table["path"].nunique() == len(whole) == len(clips) / 4
+    assert clips.table["path"].nunique() == len(previews) == len(clips) / 4
     assert task.card.counts["test"] == 4 * load_task("giantsteps-key").card.counts["test"]
 
 
