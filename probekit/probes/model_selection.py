@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import pairwise
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +19,7 @@ from probekit.probes.base import FitContext, FittedProbe, SelectedModel, Setting
 from probekit.scores.pieces import average
 from probekit.scores.predictions import check_scores
 from probekit.solvers.partial_labels import group_columns
-from probekit.tasks.splits import Split, inner_cv
+from probekit.tasks.splits import Rows, Split, inner_cv, name_units
 
 Pair = tuple[Array, Array]  # rows to fit on, rows to score
 
@@ -223,8 +222,8 @@ def choose_all(
 
     With official validation clips, the settings that score best on them win, and the probe is
     refitted on training and validation clips if the protocol says so. Otherwise the training clips
-    are divided again (by whole folds or groups if there are any), and the best mean over the inner
-    splits in which the metric is defined wins. Of equal settings the first wins.
+    are divided again (by whole folds, groups or pieces if there are any), and the best mean over
+    the inner splits in which the metric is defined wins. Of equal settings the first wins.
 
     Splits share no fit: the test clips of one are training clips of another, and not even the
     rounding of a common mean may leak.
@@ -278,7 +277,8 @@ def _choose(
             pairs = [(split.train, split.valid)]
             selected_on = f"{len(split.valid)} validation clips"
         else:
-            pairs = inner_cv(context.protocol, context.clips, split.train)[:max_inner_splits]
+            pairs = inner_cv(context.protocol, context.clips, split.train, context.pieces)
+            pairs = pairs[:max_inner_splits]
             plural = "s" if len(pairs) > 1 else ""
             selected_on = f"{len(pairs)} division{plural} of the training clips"
         stage = f", choosing {search.choice} on {selected_on}"
@@ -369,7 +369,8 @@ class Curve:
         """Tell whether the last point is worse than the best one, beyond chance.
 
         By a paired t test of one side at 5 %, over the divisions; with fewer than five, over the
-        jackknife's pseudo-values of ten parts of the clips held out.
+        jackknife's pseudo-values of ten parts of the clips held out, which divide no group and no
+        piece.
         """
         best, last = self.best, len(self) - 1
         if best == last:
@@ -387,26 +388,40 @@ class Curve:
         error = differences.std(ddof=1) / len(differences) ** 0.5
         return bool(differences.mean() > stdtrit(len(differences) - 1, 0.95) * error)
 
-    def _score(self, division: int, output: Array, left: slice | None = None) -> float:
-        rows = self.rows[division]
-        if left is not None:
-            others = np.ones(len(rows), bool)
-            others[left] = False
-            rows, output = rows[others], output[others]
-        return self.context.metric.score(self.context.targets[rows], output)
+    def _score(self, division: int, output: Array) -> float:
+        return self.context.metric.score(self.context.targets[self.rows[division]], output)
 
     def _pseudo_values(self, outputs: Sequence[Array]) -> list[float]:
         """Return the jackknife's pseudo-values: one for each part of the clips held out."""
         values = []
         for k, output in enumerate(outputs):
-            score, edges = (
-                self._score(k, output),
-                np.linspace(0, len(output), _PARTS + 1).astype(int),
-            )
-            for start, stop in pairwise(edges.tolist()):
-                without = self._score(k, output, slice(start, stop))
-                values.append(_PARTS * score - (_PARTS - 1) * without)
+            targets, parts = self.context.targets[self.rows[k]], self._parts[k]
+            score = self._score(k, output)
+            for part in np.unique(parts):
+                others = parts != part
+                if not others.any():
+                    continue
+                weight = len(parts) / (len(parts) - others.sum())  # parts differ in size
+                without = self.context.metric.score(targets[others], output[others])
+                values.append(float(weight * score - (weight - 1) * without))
         return values
+
+    @cached_property
+    def _parts(self) -> list[Rows]:
+        """Part of each clip held out: at most ten a division, of whole groups and pieces."""
+        units = name_units(self.context.clips, self.context.pieces)
+        return [_divide_units(units[rows]) for rows in self.rows]
+
+
+def _divide_units(units: Array) -> Rows:
+    """Return the part of each clip: ten of about one size, whole units, in the order of clips."""
+    _, first, numbers, counts = np.unique(
+        units, return_index=True, return_inverse=True, return_counts=True
+    )
+    order, starts = np.argsort(first), np.zeros(len(counts), np.int64)
+    starts[order] = np.cumsum(counts[order]) - counts[order]
+    edges = np.linspace(0, len(units), _PARTS + 1).astype(np.int64)
+    return np.asarray((np.searchsorted(edges, starts, side="right") - 1)[numbers])
 
 
 def score_probe(context: FitContext, probe: FittedProbe, features: Array, rows: Array) -> float:

@@ -105,7 +105,7 @@ class ProbeRun:
                 "seed": self.seed,
                 **({"repeats": self.repeats} if self.repeats > 1 else {}),
                 **({"shots": self.shots} if self.shots else {}),
-                **({"aggregate": self.card.aggregate} if self.card.aggregate else {}),
+                **pieces.id_facts(self.card),
                 **({"rules": self.rules.facts()} if self.rules else {}),
                 "interval": intervals.CI_METHOD,
             }

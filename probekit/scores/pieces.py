@@ -1,7 +1,7 @@
 """Pieces: several clips that are scored as one, by the mean of their probabilities."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 COLUMNS = {"recording": "path", "group": "group"}
 """Values of a card's ``aggregate``: the column of the manifest that names a clip's piece."""
+
+
+def id_facts(card: TaskCard) -> dict[str, Any]:
+    """Return what names the pieces of a task in a run's id; nothing where clips are scored."""
+    # version 2: inner divisions of training clips do not divide pieces
+    return {"aggregate": card.aggregate, "piece_version": 2} if card.aggregate else {}
 
 
 def name_pieces(card: TaskCard, clips: Manifest) -> Array | None:

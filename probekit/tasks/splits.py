@@ -214,11 +214,13 @@ def count_mismatches(card: TaskCard, clips: Manifest) -> list[str]:
     ]
 
 
-def inner_cv(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows, Rows]]:
+def inner_cv(
+    protocol: Protocol, clips: Manifest, rows: Rows, pieces: Array | None = None
+) -> list[tuple[Rows, Rows]]:
     """Divide training clips again, to choose hyper-parameters without looking at test clips.
 
-    Official folds are not divided; otherwise groups are not, where the manifest has them. Classes
-    are stratified.
+    Official folds are not divided; otherwise groups are not, where the manifest has them, nor
+    pieces. Classes are stratified.
 
     Parameters
     ----------
@@ -228,6 +230,8 @@ def inner_cv(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows
         All clips of the task.
     rows : numpy.ndarray
         Training clips of one split.
+    pieces : numpy.ndarray of str, shape (clips,), optional
+        Piece of each clip, where clips of one piece are scored as one.
 
     Returns
     -------
@@ -239,10 +243,10 @@ def inner_cv(protocol: Protocol, clips: Manifest, rows: Rows) -> list[tuple[Rows
     DataError
         If there are not enough clips or groups to divide.
     """
-    units = _units(protocol, clips)[rows]
+    units = _units(protocol, clips, pieces)[rows]
     all_classes = _classes(clips)
     classes = None if all_classes is None else all_classes[rows]
-    count = _count_inner_folds(protocol, units, classes, _unit_name(protocol, clips))
+    count = _count_inner_folds(protocol, units, classes, _unit_name(protocol, clips, pieces))
     pairs = _divide(units, count, protocol.seed, classes)
     return [(rows[fit], rows[score]) for fit, score in pairs]
 
@@ -383,23 +387,57 @@ def _max_class_size(classes: Array) -> int:
     return int(np.bincount(classes).max())
 
 
-def _units(protocol: Protocol, clips: Manifest) -> npt.NDArray[np.str_]:
-    """Return what must not be divided: the official fold, the group, or the clip itself."""
+def name_units(clips: Manifest, pieces: Array | None = None) -> npt.NDArray[np.str_]:
+    """Return what must not be divided: the group, the piece, or the clip itself.
+
+    Groups and pieces with common clips are one unit, which has the name of a group.
+
+    Parameters
+    ----------
+    clips : Manifest
+        The clips; those without a group are in none.
+    pieces : numpy.ndarray of str, shape (clips,), optional
+        Piece of each clip.
+    """
+    groups = clips.column("group")
+    singles = clips.column("clip_id") if pieces is None else pieces
+    units = np.where(groups != "", groups, singles)
+    return units if pieces is None else _join(units, pieces)
+
+
+def _join(units: npt.NDArray[np.str_], pieces: Array) -> npt.NDArray[np.str_]:
+    """Return units that divide neither these nor pieces, each with the name of one of these."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names, first = np.unique(units, return_inverse=True)
+    count = len(np.unique(pieces))
+    second = len(names) + np.unique(pieces, return_inverse=True)[1]
+    shape = (len(names) + count, len(names) + count)
+    graph = coo_array((np.ones(len(units), np.int64), (first, second)), shape=shape)
+    _, components = connected_components(graph, directed=False)
+    _, index = np.unique(components[: len(names)], return_index=True)
+    return np.asarray(names[index][components[first]])
+
+
+def _units(
+    protocol: Protocol, clips: Manifest, pieces: Array | None = None
+) -> npt.NDArray[np.str_]:
+    """Return what a protocol must not divide: the official fold, group, piece, or the clip."""
     if protocol.kind == "folds":
         return clips.column("fold")
-    groups, ids = clips.column("group"), clips.column("clip_id")
     if protocol.grouped or protocol.kind == "split":
-        return np.where(groups != "", groups, ids)
-    return ids
+        return name_units(clips, pieces)
+    return clips.column("clip_id") if pieces is None else pieces
 
 
-def _unit_name(protocol: Protocol, clips: Manifest) -> str:
-    """Return what :func:`_units` are: folds, recordings, groups or clips, in the singular."""
+def _unit_name(protocol: Protocol, clips: Manifest, pieces: Array | None = None) -> str:
+    """Return what :func:`_units` are: folds, recordings, groups, pieces or clips; the singular."""
     if protocol.kind == "folds":
         return "fold"
     if protocol.grouped or (protocol.kind == "split" and (clips.column("group") != "").any()):
         return "recording" if groups_are_recordings(clips) else "group"
-    return "clip"
+    return "clip" if pieces is None else "piece"
 
 
 def _classes(clips: Manifest) -> npt.NDArray[np.int64] | None:

@@ -18,7 +18,7 @@ from probekit.extractors.students.base import Student
 from probekit.metrics import metrics, per_class
 from probekit.metrics.metrics import Metric
 from probekit.parallel import resources
-from probekit.scores import result_builder, store
+from probekit.scores import pieces, result_builder, store
 from probekit.scores.predictions import Predictions
 from probekit.scores.store import Source
 from probekit.tasks import leakage, subsample
@@ -214,7 +214,7 @@ class RunConfig:
             "recipe": self.recipe.facts(),
             "fraction": self.fraction,
             **subsample.draw_facts(self.fraction, card.protocol),
-            **({"aggregate": card.aggregate} if card.aggregate else {}),
+            **pieces.id_facts(card),
             "seed": self.seed,
             "folds": [split.name for split in self.splits],
             "precision": self.trainer.precision,

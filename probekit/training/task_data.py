@@ -14,6 +14,7 @@ from probekit.cards import TaskCard
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError, ProbekitError
 from probekit.extractors.students import zoo
+from probekit.scores.pieces import name_pieces
 from probekit.tasks import splits, subsample
 from probekit.tasks.splits import Split
 from probekit.tasks.validation import check_metrics
@@ -87,7 +88,7 @@ class TrainingTask:
 
         Official validation clips are all used, whatever the fraction (hung2022 subsamples the
         training files). If there are none, clips are held out of the subsampled training clips,
-        with groups kept together, as in an inner cross-validation.
+        with groups and pieces kept together, as in an inner cross-validation.
 
         Parameters
         ----------
@@ -108,6 +109,7 @@ class TrainingTask:
         """
         protocol = self.card.protocol
         full_splits = splits.make_splits(protocol, self.clips, self.all_clips)
+        pieces = name_pieces(self.card, self.clips)
         names = [split.name for split in full_splits]
         for name in folds:
             if name not in names:
@@ -124,7 +126,7 @@ class TrainingTask:
                 split = replace(split, valid=full.valid)
             else:
                 try:
-                    train, valid = splits.inner_cv(protocol, self.clips, rows)[0]
+                    train, valid = splits.inner_cv(protocol, self.clips, rows, pieces)[0]
                 except DataError as error:
                     problem = "too few to hold out validation clips"
                     raise self._too_few(full, fraction, rows, problem) from error

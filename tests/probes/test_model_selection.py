@@ -232,6 +232,44 @@ def test_pseudo_values_of_an_average_are_the_averages_of_the_parts(divided):
     )
 
 
+def test_behind_counts_groups_not_clips(job_of):
+    """All clips of a group are right or wrong together: 20 outcomes, though there are 600 clips."""
+    job, rows = job_of(clips=600), np.arange(600)
+    group = np.arange(600) // 3 % 20  # of every class; as stored, not side by side
+    table = job.clips.table.assign(group=[f"g{k}" for k in group])
+    job = replace(job, clips=replace(job.clips, table=table))
+    rng, behind = np.random.default_rng(4), 0
+    for _ in range(60):
+        curve = Curve(job, [(rows, rows)])
+        for _ in range(2):
+            wrong = (rng.random(20) < 0.3)[group]
+            predicted = np.where(wrong, (job.targets + 1) % 3, job.targets)
+            curve.add([Fit(Table(np.eye(3)[predicted]))])
+        behind += curve.is_behind()
+    assert behind <= 9  # binomial: P(more) is 1e-3 at 5 %
+
+
+def test_parts_are_of_whole_groups_and_pieces(job_of):
+    """Units are found by following groups and pieces from clip to clip."""
+    job = job_of(clips=600)
+    pieces = np.array([f"p{k}" for k in range(600)])
+    pieces[np.random.default_rng(2).permutation(600)[:60]] = np.repeat(
+        [f"q{k}" for k in range(30)], 2
+    )
+    group, rows = job.clips.column("group"), np.arange(600)
+    curve = Curve(replace(job, pieces=pieces), [(rows, rows)])
+    [parts] = curve._parts
+    for k in range(600):
+        same = (group == group[k]) | (pieces == pieces[k])
+        assert len(set(parts[same])) == 1
+    assert len(set(parts)) >= 5
+    wrong = np.random.default_rng(3).random(600) < 0.3
+    curve.add([Fit(Table(np.eye(3)[np.where(wrong, (job.targets + 1) % 3, job.targets)]))])
+    right = curve._outputs[0][0].argmax(axis=1) == job.targets
+    means = [right[parts == part].mean() for part in np.unique(parts)]
+    np.testing.assert_allclose(curve._pseudo_values(curve._outputs[0]), means, rtol=1e-9)
+
+
 def test_a_best_point_of_before_is_not_tested_after_a_division_is_left_out(job_of):
     """As d′, which is infinite where all is right: the first point is best without division 2."""
     job = job_of(clips=600)

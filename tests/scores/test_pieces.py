@@ -135,6 +135,24 @@ def test_other_protocols_are_compared_clip_by_clip(clips: Manifest, tmp_path: Pa
     assert by_piece["score"] > by_rules["score"] + 0.05
 
 
+def test_settings_are_selected_on_whole_pieces(clips: Manifest, tmp_path: Path) -> None:
+    """Features name the recording and say nothing else, and groups are finer than recordings.
+
+    Where recordings are torn, the nearest neighbor is right for all clips; else it knows nothing.
+    """
+    sides = np.where(clips.column("fold") == "0", "test", "train")
+    rows = clips.table.assign(fold="", split=sides, group=clips.clip_ids)
+    split = from_rows("pieces", rows.to_dict("records"), root=tmp_path)
+    number = np.unique(split.column("path"), return_inverse=True)[1]
+    made = np.random.default_rng(1).normal(size=(PIECES, 20))[number].astype(np.float32)
+    np.save("x.npy", made)
+    import_arrays("named", split, [Path("x.npy")], cache=cache_root(), dataset="pieces")
+    Path("rows.csv").write_text(split.to_csv(), encoding="utf-8")
+    card = str(_card(tmp_path, protocol={"kind": "split"}))
+    [result] = probekit.evaluate(card, "named", root=tmp_path, probe="knn")
+    assert max(result["folds"][0]["curve"]) < 0.8
+
+
 def test_piece_in_two_folds_is_refused(clips: Manifest, tmp_path: Path) -> None:
     text = Path("rows.csv").read_text(encoding="utf-8")
     assert "p5-0,p5.wav,0.0,1.0,2" in text

@@ -232,6 +232,26 @@ def test_inner_divisions_keep_groups_whole(target, kind):
         assert len(check_inner(protocol, clips, split.train, groups)) == 5
 
 
+@pytest.mark.parametrize("kind", ["split", "made-folds"])
+def test_inner_divisions_keep_pieces_whole(kind):
+    """With groups or without, and where a piece has clips of two groups."""
+    pieces = np.array([f"p{k // 3 % 20}" for k in range(120)])
+    crossing = np.array([f"p{k}" for k in range(120)])
+    crossing[[4, 5]], crossing[[50, 115]] = "a", "b"
+    for groups, of_pieces in ((None, pieces), (in_groups(120, 5), crossing)):
+        if groups is not None and kind == "made-folds":
+            continue  # its groups count where the protocol says so, as of outer folds
+        clips = make_clips(120, **({} if groups is None else {"group": groups}))
+        pairs = splits.inner_cv(Protocol(kind=kind, folds=3), clips, np.arange(120), of_pieces)
+        assert sorted(np.concatenate([scored for _, scored in pairs])) == list(range(120))
+        for fit, scored in pairs:
+            for unit in (of_pieces, groups):
+                assert unit is None or not {unit[k] for k in fit} & {unit[k] for k in scored}
+    with pytest.raises(DataError, match=r"all of one piece \('p0'\)"):
+        rows = np.flatnonzero(pieces == "p0")
+        splits.inner_cv(Protocol(kind="split"), make_clips(120), rows, pieces)
+
+
 def test_inner_divisions_of_single_clips_keep_classes_in_proportion():
     clips = make_clips(150)
     rows = np.arange(0, 75)
