@@ -232,7 +232,7 @@ PEERS = (
 
 _LINEAR = "linear probe"
 _STANDARDIZED = "mean and variance of training clips"
-_NESTED = "C inside the training clips"
+_OWN_SELECTION = "C as by the task's own protocol"
 _EVERY_TARGET = ("single", "multi", "regression")
 
 DEPARTURES = (
@@ -240,17 +240,19 @@ DEPARTURES = (
         name="shuffled-folds",
         title="folds: clips shuffled",
         source="",
-        clips="as many test clips as the task has, drawn among all clips, groups ignored",
+        clips="the task's own folds or split, with the clips of each class shuffled, groups "
+        "ignored",
         standardization=_STANDARDIZED,
-        selection=_NESTED,
+        selection=_OWN_SELECTION,
         fit=_LINEAR,
-        divide=protocol_splits.task_splits,
+        divide=protocol_splits.shuffled_splits,
         make_probe=Linear,
         leaks=("groups and official folds are ignored",),
-        adapt=protocol_splits.shuffle_clips,
+        adapt=protocol_splits.check_shuffle,
         refit=True,
         steps=STANDARD,
         targets=_EVERY_TARGET,
+        version=2,
     ),
     EvaluationProtocol(
         name="raw-features",
@@ -258,7 +260,7 @@ DEPARTURES = (
         source="",
         clips=_TASK_CLIPS,
         standardization="none",
-        selection=_NESTED,
+        selection=_OWN_SELECTION,
         fit=_LINEAR,
         divide=protocol_splits.task_splits,
         make_probe=Linear,

@@ -9,7 +9,7 @@ import numpy as np
 from probekit.cards import Protocol
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
-from probekit.tasks.splits import Rows, Split, make_splits
+from probekit.tasks.splits import Rows, Split, make_shuffled_splits, make_splits
 from probekit.tasks.subsample import draw_shots
 
 SHOTS = 8
@@ -29,24 +29,18 @@ def ungroup(protocol: Protocol) -> Protocol:
     return protocol.model_copy(update={"grouped": False})
 
 
-def shuffle_clips(protocol: Protocol, clips: Manifest) -> Protocol:
-    """Return the task's protocol with as many test clips, but drawn among all, without groups.
+def check_shuffle(protocol: Protocol, clips: Manifest) -> Protocol:
+    """Return the task's protocol; a DataError if its folds or split are random clips already."""
+    if protocol.kind in ("made-folds", "made-split") and not protocol.grouped:
+        raise DataError("the task's own folds or split are random clips already")
+    return protocol
 
-    Raises
-    ------
-    DataError
-        If the task's own folds or split are drawn like this.
-    """
-    if protocol.kind in ("made-folds", "made-split"):
-        if not protocol.grouped:
-            raise DataError("the task's own folds or split are random clips already")
-        return ungroup(protocol)
-    update = {"grouped": False, "seed": 0}
-    if protocol.kind == "folds":
-        count = len(set(clips.column("fold")) - {""})
-        return protocol.model_copy(update={**update, "kind": "made-folds", "folds": count})
-    share = float((clips.column("split") == "test").mean())
-    return protocol.model_copy(update={**update, "kind": "made-split", "test_share": share})
+
+def shuffled_splits(
+    protocol: Protocol, clips: Manifest, all_clips: Manifest, seed: int
+) -> list[Split]:
+    """Return the task's splits or folds with clips shuffled within classes, groups ignored."""
+    return make_shuffled_splits(protocol, clips, all_clips)
 
 
 def select_on_test(

@@ -72,12 +72,36 @@ def make_splits(
         few clips to make folds.
     """
     if protocol.kind == "split":
-        return [_fixed_split(clips, clips.column("split"))]
+        return _divide_by(protocol, clips, clips.column("split"))
     assignments = split_assignments(protocol, clips if all_clips is None else all_clips)
     if all_clips is not None:
-        by_id = dict(zip(all_clips.clip_ids, assignments, strict=True))
-        assignments = np.array([by_id[clip_id] for clip_id in clips.clip_ids])
-    if protocol.kind == "made-split":
+        assignments = _of_clips(assignments, clips, all_clips)
+    return _divide_by(protocol, clips, assignments)
+
+
+def make_shuffled_splits(
+    protocol: Protocol, clips: Manifest, all_clips: Manifest, seed: int = 0
+) -> list[Split]:
+    """Divide a manifest as a protocol says, with the clips of each class shuffled.
+
+    Each split or fold has as many clips of each class as before, whatever group they are of; for
+    several labels a clip, and for numbers, as many clips. Parameters and errors are those of
+    :func:`make_splits`.
+    """
+    assignments, rng = split_assignments(protocol, all_clips).copy(), np.random.RandomState(seed)
+    classes = _classes(all_clips)
+    assigned = assignments != ""
+    for k in [0] if classes is None else np.unique(classes):
+        rows = np.flatnonzero(assigned if classes is None else assigned & (classes == k))
+        assignments[rows] = assignments[rng.permutation(rows)]
+    return _divide_by(protocol, clips, _of_clips(assignments, clips, all_clips))
+
+
+def _divide_by(
+    protocol: Protocol, clips: Manifest, assignments: npt.NDArray[np.str_]
+) -> list[Split]:
+    """Return the splits of clips whose split or fold is named; errors as of :func:`make_splits`."""
+    if "split" in protocol.kind:
         return [_fixed_split(clips, assignments)]
     missing = int((assignments == "").sum())
     if missing:
@@ -92,6 +116,14 @@ def make_splits(
         Split(name, np.flatnonzero(assignments != name), empty, np.flatnonzero(assignments == name))
         for name in names
     ]
+
+
+def _of_clips(
+    assignments: npt.NDArray[np.str_], clips: Manifest, all_clips: Manifest
+) -> npt.NDArray[np.str_]:
+    """Return the splits or folds of some of the clips."""
+    by_id = dict(zip(all_clips.clip_ids, assignments, strict=True))
+    return np.array([by_id[clip_id] for clip_id in clips.clip_ids])
 
 
 def make_repeated_splits(

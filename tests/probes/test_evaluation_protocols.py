@@ -18,6 +18,7 @@ from probekit.probes import evaluate, evaluation_protocols, protocol_probes, pro
 from probekit.probes.evaluation_protocols import PEERS, PROTOCOLS
 from probekit.scores import staleness, store
 from probekit.scores.verification import verify
+from probekit.tasks.splits import inner_cv
 
 
 class Place:
@@ -205,26 +206,56 @@ def test_draws_are_of_eight_clips_and_differ():
     assert len({tuple(draw.train) for draw in draws}) == 3
 
 
-def test_shuffled_folds_divide_groups_and_are_as_many():
-    clips = of_folds(make_clips())
-    protocol = protocol_splits.shuffle_clips(FOLDS, clips)
-    assert (protocol.kind, protocol.folds, protocol.grouped) == ("made-folds", 5, False)
-    folds = protocol_splits.task_splits(protocol, clips, clips, 0)
+@pytest.mark.parametrize("kind", ["folds", "split"])
+def test_shuffled_clips_change_folds_and_nothing_else(kind):
+    """As many clips of each class on each side; validation clips and inner divisions as before."""
+    clips = make_clips() if kind == "split" else of_folds(make_clips())
+    protocol, targets = (
+        PROTOCOLS["shuffled-folds"].adapt(Protocol(kind=kind), clips),
+        clips.targets(),
+    )
+    before = protocol_splits.task_splits(protocol, clips, clips, 0)
+    after = PROTOCOLS["shuffled-folds"].divide(protocol, clips, clips, 0)
     groups = clips.column("group")
-    assert any(set(groups[fold.test]) & set(groups[fold.train]) for fold in folds)
+    assert [split.name for split in after] == [split.name for split in before]
+    for old, new in zip(before, after, strict=True):
+        for name in ("train", "valid", "test"):
+            sides = getattr(old, name), getattr(new, name)
+            counts = [np.bincount(targets[rows], minlength=3).tolist() for rows in sides]
+            assert counts[0] == counts[1]
+        assert not set(new.train) & set(new.test) and not set(new.valid) & set(new.test)
+        assert set(new.test) != set(old.test)
+        assert set(groups[new.test]) & set(groups[new.train])
+        assert not set(groups[old.test]) & set(groups[old.train])
+    if kind == "folds":
+        rows = after[0].train
+        folds = clips.column("fold")
+        for fit, scored in inner_cv(protocol, clips, rows):
+            assert not set(folds[fit]) & set(folds[scored])
 
 
-def test_a_shuffled_split_has_as_many_test_clips():
+def test_clips_without_an_embedding_or_a_split_do_not_change_the_others():
     clips = make_clips()
-    protocol = protocol_splits.shuffle_clips(SPLIT, clips)
-    [split] = protocol_splits.task_splits(protocol, clips, clips, 0)
-    assert len(split.test) == (clips.column("split") == "test").sum()
+    table = clips.table.copy()
+    table.loc[:8, "split"] = ""
+    clips = manifests.from_rows("mine", table.to_dict("records"))
+    [of_all] = protocol_splits.shuffled_splits(SPLIT, clips, clips, 0)
+    rows = np.arange(3, 150)
+    [of_some] = protocol_splits.shuffled_splits(SPLIT, clips.subset(rows), clips, 0)
+    for name in ("train", "valid", "test"):
+        assert set(getattr(of_all, name)) & set(rows) == set(rows[getattr(of_some, name)])
+        assert not set(getattr(of_all, name)) & set(range(9))
 
 
 def test_groups_of_made_folds_are_ignored_by_tools():
     protocol = Protocol(kind="made-folds", folds=3, grouped=True)
     assert not protocol_splits.ungroup(protocol).grouped
-    assert not protocol_splits.shuffle_clips(protocol, make_clips()).grouped
+    clips = make_clips()
+    before = protocol_splits.task_splits(protocol, clips, clips, 0)
+    after = protocol_splits.shuffled_splits(protocol, clips, clips, 0)
+    assert [len(split.test) for split in before] == [len(split.test) for split in after]
+    groups = clips.column("group")
+    assert all(set(groups[split.test]) & set(groups[split.train]) for split in after)
 
 
 def test_training_clips_of_one_c_include_validation_clips():
@@ -279,7 +310,7 @@ def test_draws_need_one_split():
 
 def test_folds_that_are_random_clips_cannot_be_shuffled():
     with pytest.raises(DataError, match="random clips already"):
-        protocol_splits.shuffle_clips(Protocol(kind="made-folds", folds=3), make_clips())
+        protocol_splits.check_shuffle(Protocol(kind="made-folds", folds=3), make_clips())
 
 
 def test_an_unknown_protocol_lists_all():
