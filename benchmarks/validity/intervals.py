@@ -206,7 +206,7 @@ def candidates(metric: Metric, clips: Clips) -> dict[str, Ends]:
     targets, scores, folds, groups = clips
     chosen = intervals.confidence_interval(metric, *clips)
     units = ResamplingUnits.from_groups(folds, groups)
-    drawn = units.resample_folds(metric, targets, scores)
+    [drawn] = units.resample_folds(metric, targets, [scores])
     means = drawn.mean(axis=1)
     means = means[np.isfinite(means)]
     score = expected_score(metric, clips)

@@ -1,9 +1,11 @@
 """Resamples of groups or clips within folds, and metrics of resamples."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from probekit._typing import Array
 from probekit.metrics.class_credits import CREDITS
@@ -25,6 +27,9 @@ RESAMPLES, LEVEL, SEED = 1000, 0.95, 0
 SINGLE_GROUPS = "hold one group each, of which clips were drawn"
 MIN_UNITS = 10  # units a fold below which a percentile interval is known to be too narrow
 _CHUNK = 1 << 24  # counts in memory at once
+_BLOCK = 1 << 20  # draws that are counted at once
+_AREAS = ("roc-auc", "pr-auc", "d-prime")
+_THREADS = 2  # runs resampled at once; each takes some hundred MB where there are many classes
 _ROUNDING = 1e-12  # share of a sum of squares that is rounding
 
 
@@ -111,15 +116,27 @@ class ResamplingUnits:
                 start = stop
         return means / len(self.fold_rows)
 
-    def resample_folds(self, metric: Metric, targets: Array, scores: Array) -> Array:
-        """Return each fold's metric in each resample, shape (1000, folds); see :meth:`resample`."""
+    def resample_folds(self, metric: Metric, targets: Array, runs: Sequence[Array]) -> Array:
+        """Return each fold's metric in each resample, shape (runs, 1000, folds).
+
+        Runs share the draws, which may take longer than the metric; see :meth:`resample`.
+        """
         rng = np.random.default_rng(SEED)
-        columns = []
-        for rows, unit_numbers in zip(self.fold_rows, self.unit_numbers, strict=True):
-            rescore = make_resampled_metric(metric, targets[rows], scores[rows])
-            draws = resample_counts(rng, unit_numbers, RESAMPLES)
-            columns.append(np.concatenate([rescore(counts) for counts in draws]))
-        return np.stack(columns, axis=1)
+        resampled = np.empty((len(runs), RESAMPLES, len(self.fold_rows)))
+        # areas need whole numbers; others are sums, for which each run would convert them
+        dtype = np.int32 if _kind(metric) in _AREAS else np.float64
+        with ThreadPoolExecutor(_THREADS) as pool:  # numpy releases the interpreter lock meanwhile
+            for k, rows in enumerate(self.fold_rows):
+                start = 0
+                for counts in resample_counts(rng, self.unit_numbers[k], RESAMPLES, dtype):
+                    stop = start + len(counts)
+
+                    def rescore(scores: Array, rows: Array = rows, counts: Array = counts) -> Array:
+                        return make_resampled_metric(metric, targets[rows], scores[rows])(counts)
+
+                    resampled[:, start:stop, k] = list(pool.map(rescore, runs))
+                    start = stop
+        return resampled
 
 
 def _number_groups(groups: Array) -> Array:
@@ -129,7 +146,10 @@ def _number_groups(groups: Array) -> Array:
 
 
 def resample_counts(
-    rng: np.random.Generator, unit_numbers: Array, resamples: int
+    rng: np.random.Generator,
+    unit_numbers: Array,
+    resamples: int,
+    dtype: npt.DTypeLike = np.int32,
 ) -> Iterator[Array]:
     """Draw units with replacement, again and again.
 
@@ -141,20 +161,25 @@ def resample_counts(
         Number of each clip's unit, from 0 on without a gap.
     resamples : int >= 1
         The number of draws.
+    dtype : data-type
+        Of the counts: integers, or float64 where they are only multiplied.
 
     Yields
     ------
-    numpy.ndarray of int32, shape (some resamples, clips)
+    numpy.ndarray, shape (some resamples, clips)
         How often each clip was drawn.
     """
     units = int(unit_numbers.max()) + 1
     most = max(1, _CHUNK // len(unit_numbers))
     for first in range(0, resamples, most):
-        rows = range(first, min(first + most, resamples))
-        counts = np.stack(
-            [np.bincount(rng.integers(0, units, units), minlength=units) for _ in rows]
-        )
-        yield counts.astype(np.int32)[:, unit_numbers]
+        counts = np.empty((min(most, resamples - first), units), dtype)
+        step = max(1, _BLOCK // units)
+        for start in range(0, len(counts), step):
+            block = counts[start : start + step]
+            draws = rng.integers(0, units, block.shape)
+            draws += units * np.arange(len(block))[:, None]
+            block[:] = np.bincount(draws.ravel(), minlength=block.size).reshape(block.shape)
+        yield np.ascontiguousarray(counts[:, unit_numbers])
 
 
 # ---- metrics of resamples, without repeating any clip
@@ -176,8 +201,8 @@ def make_resampled_metric(metric: Metric, targets: Array, scores: Array) -> Resa
         Takes counts of shape (resamples, clips) and returns shape (resamples,): what
         ``metric.score`` gives for clips repeated so often. NaN where it is not defined.
     """
-    kind = metric.name.partition("@")[0]
-    if kind in ("roc-auc", "pr-auc", "d-prime"):
+    kind = _kind(metric)
+    if kind in _AREAS:
         return _ranking_metric(kind, targets, scores)
     if kind == "lwlrap":
         return _ratio(*_lwlrap_terms(metric, targets, scores))
@@ -218,9 +243,9 @@ def make_resampled_class_metric(metric: Metric, targets: Array, scores: Array) -
 
     The callable returns shape (resamples, classes): what ``metric.per_class`` gives.
     """
-    kind = metric.name.partition("@")[0]
+    kind = _kind(metric)
     classes = scores.shape[1]
-    if kind in ("roc-auc", "pr-auc", "d-prime"):
+    if kind in _AREAS:
         columns = [
             make_resampled_metric(metric, targets[:, [k]], scores[:, [k]]) for k in range(classes)
         ]
@@ -233,6 +258,11 @@ def make_resampled_class_metric(metric: Metric, targets: Array, scores: Array) -
         actual = one_hot(targets, classes)
         return _ratio(actual * clip_scores(metric, targets, scores)[:, None], actual.astype(float))
     return _repeat_clips(metric.per_class, targets, scores)
+
+
+def _kind(metric: Metric) -> str:
+    """Return the name of a metric without its threshold."""
+    return metric.name.partition("@")[0]
 
 
 def _lwlrap_terms(metric: Metric, targets: Array, scores: Array) -> tuple[Array, Array]:
@@ -394,7 +424,7 @@ def _repeat_clips(
 
     def rescore(counts: Array) -> Array:
         rows = np.arange(counts.shape[1])
-        resamples = [np.repeat(rows, count) for count in counts]
+        resamples = [np.repeat(rows, count) for count in counts.astype(np.int64)]
         return np.array([score(targets[clips], scores[clips]) for clips in resamples])
 
     return rescore

@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -25,7 +24,7 @@ from probekit.scores.groups import (
     common_metric,
     disambiguate_labels,
     group_runs,
-    resolve_run,
+    resolve_runs,
 )
 from probekit.scores.predictions import Predictions, load_predictions
 from probekit.scores.store import POOLING_PROBES, Result, reports_root, result_path
@@ -36,7 +35,6 @@ from probekit.utils.text import summarize_ids
 Pair = tuple[Predictions, Predictions]
 _METHOD = 3  # of the tests; part of the names of cached comparisons
 _FEW_UNITS = 50  # groups below which the t distribution's tails are far from the normal one's
-_THREADS = 2  # runs resampled at once; each takes some hundred MB where there are many classes
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def compare(
         raise unknown_name_error("test", test, TESTS)
     if rope is not None and not 0 <= rope < np.inf:
         raise DataError(f"--rope must be ≥ 0 and finite, got {rope:g}")
-    groups = [resolve_run(run, task, reports) for run in runs]
+    groups = resolve_runs(runs, task, reports)
     return compare_all(groups, metric, test=test, rope=rope)
 
 
@@ -350,8 +348,13 @@ def _cache_key(best: RunGroup, other: RunGroup) -> str:
     runs = [
         [[r["run"], r["created"], r["metric"]] for r in group.results] for group in (best, other)
     ]
-    method = [version("probekit"), bootstrap.RESAMPLES, bootstrap.SEED, _METHOD]
+    method = [_version(), bootstrap.RESAMPLES, bootstrap.SEED, _METHOD]
     return hashlib.sha256(json.dumps([runs, method]).encode()).hexdigest()
+
+
+@cache
+def _version() -> str:
+    return version("probekit")  # reads a file
 
 
 def _read_cache(path: Path) -> dict[str, Any]:
@@ -462,6 +465,7 @@ class _Run:
         names = np.array(predictions.folds)[predictions.fold]
         self.predictions = predictions.subset(np.lexsort((predictions.clip_ids, names)))
         self.metric = metric
+        self.resampled: Array = np.empty((0, 0))  # by :meth:`resample`, (resamples, folds)
 
     @cached_property
     def clips_digest(self) -> str:
@@ -478,10 +482,16 @@ class _Run:
         return ResamplingUnits.from_groups(self.predictions.fold, self.predictions.groups)
 
     @cached_property
-    def resampled(self) -> Array:
-        """The metric of each resample and fold, shape (resamples, folds)."""
-        scores = self.predictions.scores_for(self.metric)
-        return self.units.resample_folds(self.metric, self.predictions.targets, scores)
+    def overlap(self) -> int:
+        """In how many folds a clip is tested, at most."""
+        return int(np.unique(self.predictions.clip_ids, return_counts=True)[1].max())
+
+    def resample(self, runs: "Sequence[_Run]") -> None:
+        """Compute the metric of each resample and fold, of runs of the clips of this one."""
+        scores = [run.predictions.scores_for(self.metric) for run in runs]
+        resampled = self.units.resample_folds(self.metric, self.predictions.targets, scores)
+        for run, values in zip(runs, resampled, strict=True):
+            run.resampled = values
 
     @cached_property
     def by_fold(self) -> Array:
@@ -515,6 +525,7 @@ class _Comparer:
     ) -> None:
         self._metric = metrics.get_metric(metric)
         self._test, self._rope = test, rope
+        self._groups = groups
         self._family = len(groups) * (len(groups) - 1) // 2
         self._runs: dict[Path, _Run] = {}
 
@@ -595,9 +606,30 @@ class _Comparer:
                 common = _common_clips(a.predictions, b.predictions, labels)
                 a, b = (_Run(predictions, self._metric) for predictions in common)
             pairs.append((a, b))
-        with ThreadPoolExecutor(_THREADS) as pool:  # numpy releases the interpreter lock meanwhile
-            list(pool.map(lambda run: run.resampled, {run for pair in pairs for run in pair}))
         return pairs
+
+    def _resample(self, group: RunGroup, pairs: Sequence[tuple[_Run, _Run]]) -> None:
+        """Resample runs of pairs, with all others on the same clips, which share the draws."""
+        runs = [run for pair in pairs for run in pair]
+        for run in runs:
+            if len(run.resampled):
+                continue
+            others = self._load_comparable(group) if run in self._runs.values() else runs
+            run.resample(
+                [
+                    other
+                    for other in dict.fromkeys([run, *others])
+                    if other.clips_digest == run.clips_digest and not len(other.resampled)
+                ]
+            )
+
+    def _load_comparable(self, first: RunGroup) -> Iterator[_Run]:
+        """Load all runs that can be compared with a group; why others cannot be is told later."""
+        for group in self._groups:
+            for k in range(len(group.results)):
+                with suppress(DataError):
+                    check_comparable(first, group, self._metric)
+                    yield self._load(group, k)
 
     def _difference(
         self, first: RunGroup, second: RunGroup, pairs: Sequence[tuple[_Run, _Run]]
@@ -609,6 +641,7 @@ class _Comparer:
                 f"{self._metric.title} of {first.label} or {second.label} is not finite (a true "
                 "class was given a probability of 0); compare by another --metric"
             )
+        self._resample(first, pairs)
         units = pairs[0][0].units
         differences = by_seed.mean(axis=0)
         variances = _unit_variances(
@@ -619,7 +652,7 @@ class _Comparer:
                 f"{self._metric.title} is not defined on any resample of the test clips"
             )
         # each time that folds are made, the same clips are tested: they do not average out
-        depth = _count_overlapping(pairs[0][0].predictions.clip_ids)
+        depth = pairs[0][0].overlap
         degrees = min(units.degrees_of_freedom, _count_differing(units, pairs) - 1)
         degrees = max(1, degrees // depth)
         within = depth * variances.sum() / len(variances) ** 2
@@ -654,11 +687,6 @@ def _count_repeats(first: RunGroup, second: RunGroup) -> int:
     """Return the number of pairs of seeds; one run alone is paired with every seed."""
     counts = len(first.results), len(second.results)
     return max(counts) if 1 in counts else min(counts)
-
-
-def _count_overlapping(clip_ids: Array) -> int:
-    """Return in how many folds a clip is tested, at most."""
-    return int(np.unique(clip_ids, return_counts=True)[1].max())
 
 
 def _unit_variances(resampled: Array, units: ResamplingUnits) -> Array:

@@ -130,10 +130,29 @@ def resolve_run(name: str, task: str = "", reports: str | Path | None = None) ->
         If there are no results at all (says which command makes them), none of that name, stale
         ones only, or several with different labels (lists them).
     """
+    return resolve_runs([name], task, reports)[0]
+
+
+def resolve_runs(
+    names: Sequence[str], task: str = "", reports: str | Path | None = None
+) -> list[RunGroup]:
+    """Return what each of several names means, see :func:`resolve_run`; results are read once."""
     runs = store.list_results(reports, task)
     if not runs:
         raise no_results_error(task, reports)
-    folder, stale = store.reports_root(reports), find_stale(runs)
+    stale = find_stale(runs)
+    return [_resolve(name, runs, stale, task, reports) for name in names]
+
+
+def _resolve(
+    name: str,
+    runs: Sequence[_Run],
+    stale: Mapping[Path, str],
+    task: str,
+    reports: str | Path | None,
+) -> RunGroup:
+    """Return the group that a name means among the results of a store."""
+    folder = store.reports_root(reports)
     matches = _by_digits(name, runs)
     if not matches:
         current = [run for run in runs if run[0] not in stale]
