@@ -41,6 +41,10 @@ class DataError(ProbekitError):
     """A manifest, a dataset folder or its metadata cannot be used."""
 
 
+class ProtocolError(DataError):
+    """A task cannot be scored by an evaluation protocol; with another one it can."""
+
+
 class WeightsError(ProbekitError):
     """A weights file is missing, damaged, or belongs to another network."""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from probekit.analysis.base import as_sentence, filename_stem
 from probekit.analysis.protocol_shift import Shift, measure_shift
-from probekit.errors import DataError, ProbekitError
+from probekit.errors import ProbekitError, ProtocolError
 from probekit.metrics import metrics
 from probekit.metrics.significance import LEVEL
 from probekit.probes.evaluate import Progress, evaluate
@@ -372,15 +372,15 @@ def audit(
     for each in rules:
         try:
             groups = run(each.name)
-        except DataError as error:
+            after = [_load(group) for group in groups]
+            shifts = [measure_shift(a, b, metric) for a, b in zip(before, after, strict=True)]
+        except ProtocolError as error:
             if protocols:
                 raise
             problem = str(error).removeprefix(f"{first['task']}: ")
             entry = ProtocolScores(each.name, each.title, each.source, each.description)
             entries.append(_with_problem(entry, problem.removeprefix(f"--protocol {each.name}: ")))
             continue
-        after = [_load(group) for group in groups]
-        shifts = [measure_shift(a, b, metric) for a, b in zip(before, after, strict=True)]
         entries.append(
             ProtocolScores(
                 each.name,

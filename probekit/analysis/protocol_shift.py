@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probekit._typing import Array
-from probekit.errors import DataError
+from probekit.errors import ProtocolError
 from probekit.metrics import metrics
 from probekit.metrics.metrics import Metric
 from probekit.metrics.significance import DifferenceTest
@@ -62,7 +62,7 @@ def measure_shift(
         return Shift(scores[1] - scores[0], float("nan"), float("nan"), float("nan"), clips)
     shared = sorted(before.keys() & after.keys())
     if not shared:
-        raise DataError("the two protocols have no test clip in common")
+        raise ProtocolError("the two protocols have no test clip in common")
     groups = dict(zip(baseline[0].clip_ids, baseline[0].groups, strict=True))
     targets = dict(zip(baseline[0].clip_ids, baseline[0].targets, strict=True))
     differences = np.array([after[clip] - before[clip] for clip in shared])

@@ -14,7 +14,7 @@ import numpy as np
 
 from probekit.cards import Protocol, TaskCard
 from probekit.data.manifest import Manifest
-from probekit.errors import DataError
+from probekit.errors import ProtocolError
 from probekit.probes import protocol_probes, protocol_splits
 from probekit.probes.base import Probe
 from probekit.probes.few_shot import few_shot
@@ -68,6 +68,8 @@ class EvaluationProtocol:
         Transforms of features before the probe.
     targets : tuple of str
         Kinds of targets that it has rules for.
+    refusal : str
+        What the tool does instead with several labels a clip, where it is not the same.
     seeds : tuple of int
         Each is a run; their mean is the score.
     version : int
@@ -88,6 +90,7 @@ class EvaluationProtocol:
     refit: bool = False
     steps: tuple[str, ...] = ()
     targets: tuple[str, ...] = ("single",)
+    refusal: str = ""
     seeds: tuple[int, ...] = (0,)
     version: int = 1
 
@@ -107,27 +110,28 @@ class EvaluationProtocol:
 
         Raises
         ------
-        DataError
+        ProtocolError
             If the task cannot have these rules.
         """
         if clips.target not in self.targets:
             kinds = {"single": "one label", "multi": "several labels", "regression": "numbers"}
             known = " or ".join(kinds[target] for target in self.targets)
-            raise DataError(
+            raise ProtocolError(
                 f"{card.name}: --protocol {self.name} has rules for clips of {known}, and these "
                 f"have {kinds.get(clips.target, 'none')}"
+                f"{f'; {self.refusal}' if self.refusal and clips.target == 'multi' else ''}"
             )
         try:
             protocol = self.adapt(card.protocol, clips)
-        except DataError as error:
-            raise DataError(f"{card.name}: --protocol {self.name}: {error}") from error
+        except ProtocolError as error:
+            raise ProtocolError(f"{card.name}: --protocol {self.name}: {error}") from error
         update: dict[str, Any] = {"description": self.description}
         return protocol.model_copy(update=update if self.refit else {**update, "refit": False})
 
     def splits(
         self, card: TaskCard, clips: Manifest, all_clips: Manifest, seed: int
     ) -> list[Split]:
-        """Return the splits of a task's clips; a DataError if it cannot have these rules."""
+        """Return the splits of a task's clips; a ProtocolError if it cannot have these rules."""
         protocol = self.of_task(card, clips)
         # what the probe is fitted on by the task's own rules, not by these
         fitted = protocol.model_copy(update={"refit": card.protocol.refit})
@@ -171,18 +175,21 @@ PEERS = (
         divide=protocol_splits.shots_of_shuffled_folds,
         make_probe=protocol_probes.RawLogistic,
         leaks=("groups and official folds are ignored",),
+        refusal="MTEB draws ten times from the training clips of these: use --protocol mteb-draws",
     ),
     EvaluationProtocol(
         name="mteb-draws",
         title="MTEB, 10 draws",
         source="MTEB 2.26.24 (a905523)",
-        clips="the task's split; 10 draws of 8 labeled clips of each class",
+        clips="the task's split; 10 draws of 8 labeled clips of each class (of several labels a "
+        "clip: of clips until each label has 8)",
         standardization="none",
         selection="none, C = 1",
         fit="scikit-learn's logistic regression, at most 100 iterations",
         divide=protocol_splits.draw_of_shots,
         make_probe=protocol_probes.RawLogistic,
         adapt=_ungrouped,
+        targets=_ALL_TARGETS,
         seeds=tuple(range(10)),
     ),
     EvaluationProtocol(
@@ -210,6 +217,7 @@ PEERS = (
         divide=protocol_splits.task_splits,
         make_probe=protocol_probes.SoftNeighbors,
         adapt=_ungrouped,
+        refusal="X-ARES runs no nearest neighbors on these: use --protocol xares",
     ),
     EvaluationProtocol(
         name="evar",

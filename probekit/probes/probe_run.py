@@ -12,7 +12,7 @@ from probekit import cards
 from probekit._typing import Array
 from probekit.cards import Protocol, TaskCard
 from probekit.cards.training_data import training_notes
-from probekit.errors import DataError
+from probekit.errors import DataError, ProtocolError
 from probekit.metrics import intervals, metrics, per_class
 from probekit.metrics.metrics import Metric
 from probekit.probes import linear, pretrained_head, registry, transforms, zero_shot
@@ -332,7 +332,8 @@ class ProbeRun:
         for split in splits:
             constant = np.full((len(split.test), len(self.features.clips.class_names)), 0.5)
             if np.isnan(metric.score(targets[split.test], constant)):
-                raise DataError(
+                kind = ProtocolError if self.rules else DataError
+                raise kind(
                     f"{self.card.name}, split {split.name!r}: {metric.title} is not defined on "
                     f"its {len(split.test)} test clips"
                 )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from probekit._typing import Array
-from probekit.errors import DataError
+from probekit.errors import DataError, ProtocolError
 from probekit.metrics import metrics
 from probekit.parallel import resources
 from probekit.probes.base import FitContext, SelectedModel, Settings, best_index
@@ -179,10 +179,14 @@ class NetworkProbe:
         rules = self.rules[index]
         if progress:
             progress(1, len(context.splits))
-        rest = replace(context, splits=others)
-        models = fit_splits(rest, partial(_train, rest, rules)) if others else []
-        if progress:
-            progress(len(context.splits), len(context.splits))
+
+        def show_rest(done: int, total: int) -> None:
+            if progress:
+                progress(done + 1, total + 1)
+
+        rest = replace(context, splits=others, progress=show_rest)
+        train = partial(_train, replace(rest, progress=None), rules)
+        models = fit_splits(rest, train) if others else []
         models = [replace(candidates[index], fits=len(candidates)), *models]
         if len(self.rules) == 1:
             return models
@@ -231,11 +235,7 @@ def _train_network(context: FitContext, rules: TrainingRules, split: Split) -> S
         mean, scale = scaler.mean, scaler.scale
     classes = len(context.clips.class_names)
     multi = context.clips.target == "multi"
-    if not metrics.is_known(targets).all():
-        raise DataError(
-            f"{context.clips.name}: some labels are unknown, and the rules of {context.probe} are "
-            "for labels that are all known"
-        )
+    _check_known(context)
     x = torch.from_numpy(np.asarray((features[split.train] - mean) / scale, np.float32))
     y = torch.from_numpy(np.asarray(targets[split.train], np.float32 if multi else np.int64))
     with torch.random.fork_rng(devices=[]):
@@ -275,7 +275,7 @@ def _train_network(context: FitContext, rules: TrainingRules, split: Split) -> S
             if waited >= rules.patience:
                 break
     if state is None:
-        raise DataError(
+        raise ProtocolError(
             f"{context.clips.name}, split {split.name!r}: {context.metric.title} is not defined on "
             "the validation clips, so that no epoch can be chosen"
         )
@@ -348,6 +348,8 @@ def _errors_of(context: FitContext, split: Split) -> Iterator[None]:
 class RawLogistic:
     """MTEB's: scikit-learn's logistic regression on features as they are, 100 iterations at most.
 
+    Of several labels a clip, one for each.
+
     Attributes
     ----------
     name : str
@@ -373,26 +375,55 @@ def _fit_logistic(context: FitContext, split: Split) -> SelectedModel:
 
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from sklearn.multioutput import MultiOutputClassifier
 
     from probekit.probes.sklearn_probe import FittedEstimator
 
+    _check_known(context)
+    target, targets = context.clips.target, context.targets[split.train]
+    if target == "multi":
+        _check_both(context, split, targets)
     model = LogisticRegression(max_iter=100, random_state=42)
+    if target == "multi" and targets.shape[1] > 1:
+        model = MultiOutputClassifier(model)
     with resources.single_threaded(), warnings.catch_warnings(), _errors_of(context, split):
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(context.features[split.train], context.targets[split.train])
-    steps = int(np.max(model.n_iter_))
-    done = steps < model.max_iter
+        model.fit(context.features[split.train], np.squeeze(targets))
+    fits = getattr(model, "estimators_", [model])
+    steps = [int(np.max(fit.n_iter_)) for fit in fits]
+    unconverged = sum(count >= 100 for count in steps)
     classes = len(context.clips.class_names)
     return SelectedModel(
-        probe=FittedEstimator(model, "single", classes, probabilities=True),
+        probe=FittedEstimator(model, target, classes, probabilities=True),
         params={"C": 1.0},
         grid=[{"C": 1.0}],
         selected_on="nothing: one C",
-        fits=1,
-        unconverged=int(not done),
-        converged=done,
-        iterations=steps,
+        fits=len(fits),
+        unconverged=unconverged,
+        converged=not unconverged,
+        iterations=max(steps),
     )
+
+
+def _check_known(context: FitContext) -> None:
+    """Raise if labels are unknown: the tools have no rules for them."""
+    if not metrics.is_known(context.targets).all():
+        raise ProtocolError(
+            f"{context.clips.name}: some labels are unknown, and the rules of {context.probe} are "
+            "for labels that are all known"
+        )
+
+
+def _check_both(context: FitContext, split: Split, targets: Array) -> None:
+    """Raise if all of the clips to fit on have a label, or none: nothing can be fitted."""
+    share = targets.mean(axis=0)
+    if len(constant := np.flatnonzero((share == 0) | (share == 1))):
+        name, amount = context.clips.class_names[constant[0]], share[constant[0]]
+        raise ProtocolError(
+            f"{context.clips.name}, split {split.name!r}: {'all' if amount else 'none'} of the "
+            f"{len(targets)} labeled clips that are drawn have label {name!r}; use another "
+            "--protocol"
+        )
 
 
 @dataclass(frozen=True)
@@ -460,7 +491,7 @@ def _fit_neighbors(context: FitContext, split: Split) -> SelectedModel:
     from sklearn.neighbors import NearestNeighbors
 
     if len(split.train) < _NEIGHBORS:
-        raise DataError(
+        raise ProtocolError(
             f"{context.clips.name}, split {split.name!r}: {_NEIGHBORS} neighbors need as many "
             f"training clips, got {len(split.train)}"
         )

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from probekit._typing import Array
 from probekit.cards import Protocol
 from probekit.data.manifest import Manifest
-from probekit.errors import DataError
+from probekit.errors import ProtocolError
 from probekit.tasks.splits import Rows, Split, make_shuffled_splits, make_splits
 from probekit.tasks.subsample import draw_shots
 
@@ -30,9 +31,9 @@ def ungroup(protocol: Protocol) -> Protocol:
 
 
 def check_shuffle(protocol: Protocol, clips: Manifest) -> Protocol:
-    """Return the task's protocol; a DataError if its folds or split are random clips already."""
+    """Return the task's protocol; a ProtocolError if its folds or split are random clips."""
     if protocol.kind in ("made-folds", "made-split") and not protocol.grouped:
-        raise DataError("the task's own folds or split are random clips already")
+        raise ProtocolError("the task's own folds or split are random clips already")
     return protocol
 
 
@@ -84,7 +85,7 @@ def shots_of_shuffled_folds(
     from sklearn.model_selection import KFold
 
     if len(clips) < 5:
-        raise DataError(f"{clips.name}: five folds need at least 5 clips, got {len(clips)}")
+        raise ProtocolError(f"{clips.name}: five folds need at least 5 clips, got {len(clips)}")
     order: list[int] | None = None
     folds: list[Split] = []
     for train, test in KFold(5, shuffle=True, random_state=42).split(np.zeros(len(clips))):
@@ -100,16 +101,20 @@ def draw_of_shots(
 ) -> list[Split]:
     """Return one of MTEB's ten draws of eight training clips of each class, scored on test clips.
 
-    As ``_evaluate_subset``, for tasks with one test split; ``seed`` is the number of the draw.
+    As ``_evaluate_subset``, for tasks with one test split; ``seed`` is the number of the draw. Of
+    several labels a clip as by ``AbsTaskMultilabelClassification``.
     """
     splits = make_splits(protocol, clips, all_clips)
     if len(splits) > 1:
-        raise DataError(
+        raise ProtocolError(
             f"{clips.name}: ten draws need one official test split, but the task has "
             f"{len(splits)} folds; use --protocol mteb"
         )
     [split] = splits
     _check_shots(clips, split)
+    if clips.target == "multi":
+        drawn = _undersample_tags(clips, split.train, seed)
+        return [replace(split, train=drawn, valid=_EMPTY)]
     order: list[int] | None = None
     drawn = split.train
     for _ in range(seed + 1):
@@ -126,7 +131,7 @@ def next_fold_validates(
         _require_validation("hear", clips, splits)
         return list(splits)
     if len(splits) < 3:
-        raise DataError(
+        raise ProtocolError(
             f"{clips.name}: hear needs three folds or more (to train, validate and test), got "
             f"{len(splits)}"
         )
@@ -171,7 +176,7 @@ def _training_rows(protocol: Protocol, split: Split) -> Rows:
 
 def _require_validation(name: str, clips: Manifest, splits: Sequence[Split]) -> None:
     if not all(len(split.valid) for split in splits):
-        raise DataError(
+        raise ProtocolError(
             f"{clips.name}: {name} chooses on official validation clips or on folds, and the task "
             "has neither"
         )
@@ -180,15 +185,40 @@ def _require_validation(name: str, clips: Manifest, splits: Sequence[Split]) -> 
 def _check_shots(clips: Manifest, split: Split) -> None:
     """Raise if a class has fewer training clips than MTEB draws."""
     targets, names = clips.targets(), clips.class_names
-    counts = np.bincount(targets[split.train], minlength=len(names))
-    present = np.bincount(targets, minlength=len(names)) > 0
-    few = [k for k in np.flatnonzero(present) if counts[k] < SHOTS]
+    counts = _count_classes(targets[split.train], len(names))
+    present = np.flatnonzero(_count_classes(targets, len(names)))
+    few = [k for k in present if counts[k] < SHOTS]
     if few:
-        raise DataError(
+        raise ProtocolError(
             f"{clips.name}: the protocol draws {SHOTS} labeled clips of each class, but class "
             f"{names[few[0]]!r} has only {counts[few[0]]} training clips (split {split.name!r}); "
             "use another --protocol"
         )
+
+
+def _count_classes(targets: Array, classes: int) -> Array:
+    """Return the number of clips of each class, or with each label."""
+    if targets.ndim == 2:
+        return np.asarray((targets > 0).sum(axis=0))
+    return np.bincount(targets, minlength=classes)
+
+
+def _undersample_tags(clips: Manifest, train: Rows, draw: int) -> Rows:
+    """Return the rows of one draw of clips: each that has a label which fewer than eight have.
+
+    As ``_undersample_data_indices``: one generator for all draws, each of all training clips.
+    """
+    tags, rng = clips.targets() > 0, np.random.default_rng(42)
+    order = np.arange(len(train))
+    for _ in range(draw + 1):
+        order = np.arange(len(train))
+        rng.shuffle(order)
+    drawn, counts = [], np.zeros(tags.shape[1], np.int64)
+    for row in train[order]:
+        if (counts[tags[row]] < SHOTS).any():
+            drawn.append(row)
+            counts += tags[row]
+    return np.array(drawn, np.int64)
 
 
 def _undersample(clips: Manifest, train: Rows, order: list[int] | None) -> tuple[Rows, list[int]]:
@@ -224,7 +254,7 @@ def _draw_tenth(clips: Manifest, split: Split, rng: np.random.RandomState) -> tu
         valid = order[:count]
         if classes(valid) == classes(split.train):
             return np.sort(order[count:]), np.sort(valid)
-    raise DataError(
+    raise ProtocolError(
         f"{clips.name}: evar needs validation clips of all {classes(split.train)} classes, and "
         f"none of {_ATTEMPTS} random tenths of the {len(split.train):,} training clips (split "
         f"{split.name!r}) has them; use another --protocol"

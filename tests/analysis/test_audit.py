@@ -1,5 +1,6 @@
 """Audit: shifts against scipy and a closed form, pairs that change places, figure and table."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -15,6 +16,7 @@ from probekit.data import manifest as manifests
 from probekit.errors import DataError, ProbekitError
 from probekit.figures.protocol_plot import draw_audit
 from probekit.metrics import metrics
+from probekit.probes import evaluation_protocols
 from probekit.probes.evaluation_protocols import PROTOCOLS
 from probekit.scores.predictions import Predictions
 
@@ -198,6 +200,17 @@ def test_what_a_task_cannot_have_is_said(place, monkeypatch):
     assert "test clips choose the epoch" in by_name["xares"].leaks
     assert any("groups with clips" in leak for leak in by_name["mteb"].leaks)
     assert len(by_name["evar"].groups[0].results) == 3
+
+
+def test_other_faults_than_the_protocol_s_end_an_audit(place, monkeypatch):
+    def damaged(protocol, clips, all_clips, seed):
+        raise DataError("mine: no clip has labels")
+
+    broken = dataclasses.replace(PROTOCOLS["fixed-c"], divide=damaged)
+    for module in (audits, evaluation_protocols):
+        monkeypatch.setattr(module, "PROTOCOLS", {"fixed-c": broken})
+    with pytest.raises(DataError, match=r"^mine: no clip has labels"):
+        run(place, "weak")
 
 
 def test_a_protocol_that_was_asked_for_must_be_possible(place):

@@ -7,13 +7,14 @@ from functools import partial
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, average_precision_score
 from sklearn.model_selection import KFold
+from sklearn.multioutput import MultiOutputClassifier
 
 from probekit.cache import import_export
 from probekit.cards import Protocol
 from probekit.data import manifest as manifests
-from probekit.errors import DataError, ProbekitError
+from probekit.errors import DataError, ProbekitError, ProtocolError
 from probekit.probes import evaluate, evaluation_protocols, protocol_probes, protocol_splits
 from probekit.probes.evaluation_protocols import PEERS, PROTOCOLS
 from probekit.scores import staleness, store
@@ -110,6 +111,58 @@ def test_mteb_is_the_peers_pipeline(place):
         result["evaluation"]["protocol"] == "mteb" and "2.26.24" in result["evaluation"]["source"]
     )
     assert "groups and official folds are ignored" in result["provenance"]
+
+
+def test_mteb_of_several_labels_is_the_peers_pipeline(tmp_path):
+    """Against its draws on lists, scikit-learn's classifier of several outputs, and its metric."""
+    rng, names = np.random.default_rng(8), ("a", "b", "c")
+    tags = rng.random((200, 3)) < (0.5, 0.3, 0.2)
+    parts = np.where(np.arange(200) % 2 == 0, "train", "test")
+    rows = [
+        {"clip_id": f"c{k:03d}", "path": f"{k}.wav", "labels": np.array(names)[tags[k]].tolist(),
+         "split": parts[k]}
+        for k in range(200)
+    ]  # fmt: skip
+    clips = manifests.from_rows("mine", rows, target="multi")
+    features = (tags @ rng.normal(size=(3, 6)) + rng.normal(size=(200, 6))).astype(np.float32)
+    clips.write(tmp_path / "mine.csv")
+    np.save(tmp_path / "made.npy", features)
+    import_export.import_arrays(
+        "made", clips, [tmp_path / "made.npy"], cache=tmp_path / "cache", dataset="mine"
+    )
+    results = Place(tmp_path).evaluate(protocol="mteb-draws")
+    train, test, generator = (
+        np.flatnonzero(parts == "train"),
+        parts == "test",
+        np.random.default_rng(42),
+    )
+    for result in results:
+        order, counts, drawn = list(np.arange(len(train))), Counter(), []
+        generator.shuffle(order)
+        for k in order:
+            labels = np.flatnonzero(tags[train[k]])
+            if any(counts[label] < 8 for label in labels):
+                drawn.append(train[k])
+                counts.update(labels)
+        model = MultiOutputClassifier(LogisticRegression()).fit(features[drawn], tags[drawn])
+        shares = np.stack([each[:, 1] for each in model.predict_proba(features[test])], axis=1)
+        expected = average_precision_score(tags[test], shares, average="macro")
+        assert result["metric"] == "pr-auc"
+        assert result["score"] == pytest.approx(expected, abs=1e-6)
+        assert result["folds"][0]["train"] == len(drawn)
+    assert len(results) == 10 and len({result["score"] for result in results}) > 5
+
+
+def test_labels_that_all_drawn_clips_have_are_named(place):
+    clips, _ = place.draw(tags=True)  # every second label set has "b"
+    rows = clips.table.assign(
+        fold="", labels=[("a", "b"), ("b",)] * 75, split=["train", "train", "test"] * 50
+    )
+    manifests.from_rows("mine", rows.to_dict("records"), target="multi").write(
+        place.root / "mine.csv"
+    )
+    with pytest.raises(ProtocolError, match=r"all of the \d+ labeled clips .* have label 'b'"):
+        place.evaluate(protocol="mteb-draws")
 
 
 def test_results_are_stored_apart(place):
@@ -329,9 +382,12 @@ def test_options_that_a_protocol_sets_itself(place, options, named):
 
 
 def test_kinds_of_labels_without_rules(place):
+    """MTEB's shuffled folds and X-ARES's neighbors are for one label: they say what is instead."""
     place.draw(tags=True)
-    with pytest.raises(ProbekitError, match="has rules for clips of one label, and these have"):
-        place.evaluate(protocol="mteb")
+    for name, instead in (("mteb", "mteb-draws"), ("xares-knn", "xares")):
+        match = f"rules for clips of one label, and these have several.*use --protocol {instead}$"
+        with pytest.raises(ProtocolError, match=match):
+            place.evaluate(protocol=name)
 
 
 def test_all_protocols_say_what_they_are():
