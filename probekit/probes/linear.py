@@ -158,8 +158,8 @@ class PathSearch:
         Whether features are standardized on the clips fitted on.
     full : bool
         Whether every C is fitted, also where :func:`path_ends`.
-    start : FittedLinear or None
-        Probe from which all fits start.
+    start : tuple of numpy.ndarray or None
+        Weights and intercepts, of raw features, from which all fits start.
     choice, errors
         See :class:`probekit.probes.model_selection.Search`.
     """
@@ -168,7 +168,7 @@ class PathSearch:
     device: str = "cpu"
     standardize: bool = True
     full: bool = False
-    start: FittedLinear | None = None
+    start: tuple[Array, Array] | None = None
     choice: str = "C"
     errors: tuple[type[Exception], ...] = (DataError,)
 
@@ -186,19 +186,28 @@ class PathSearch:
             curve.add([_as_fit(probe) for probe in probes])
             return not path_ends(curve, values)
 
-        return self._fit(context, [rows for rows, _ in pairs], grid, None if self.full else go_on)
+        row_sets = [rows for rows, _ in pairs]
+        return self._fit(context, row_sets, grid, self.start, None if self.full else go_on)
 
     def refit(
         self, context: FitContext, path: Sequence[Settings], rows: Array, fits: Sequence[Fit]
     ) -> list[Fit]:
-        """Fit the path up to the selected C: each fit starts from the one before."""
-        return self._fit(context, [rows], path)[0]
+        """Fit the selected C, starting from the mean of the fits to the divisions."""
+        start = self.start
+        linear = [
+            fit.probe.on_raw_features() for fit in fits if isinstance(fit.probe, FittedLinear)
+        ]
+        if linear:
+            weights, intercepts = zip(*linear, strict=True)
+            start = np.mean(weights, axis=0), np.mean(intercepts, axis=0)
+        return self._fit(context, [rows], path[-1:], start)[0]
 
     def _fit(
         self,
         context: FitContext,
         row_sets: list[Array],
         grid: Sequence[Settings],
+        start: tuple[Array, Array] | None,
         go_on: Callable[[list[FittedLinear]], bool] | None = None,
     ) -> list[list[Fit]]:
         paths = fit_paths(
@@ -213,7 +222,7 @@ class PathSearch:
             device=self.device,
             client=context.client,
             go_on=go_on,
-            start=self.start,
+            start=start,
         )
         return [[_as_fit(probe) for probe in path] for path in paths]
 
@@ -273,7 +282,7 @@ def fit_paths(
     device: str = "cpu",
     client: Any = None,
     go_on: Callable[[list[FittedLinear]], bool] | None = None,
-    start: FittedLinear | None = None,
+    start: tuple[Array, Array] | None = None,
 ) -> list[list[FittedLinear]]:
     """Fit a probe for each C on each of several sets of training clips, in one job.
 
@@ -303,8 +312,9 @@ def fit_paths(
     go_on : callable, optional
         Called with the probes of all sets after each C; paths end where it returns False. Not
         called where probekit's solver is not used, or cannot hold all sets in memory.
-    start : FittedLinear, optional
-        Probe from which probekit's solver starts; the minimum does not depend on it.
+    start : tuple of numpy.ndarray, optional
+        Weights, shape (classes, dim), and intercepts, shape (classes,), of raw features, from which
+        probekit's solver starts; the minimum does not depend on them.
 
     Returns
     -------
@@ -335,7 +345,7 @@ def fit_paths(
             standardize=standardize,
             device=device,
             client=client,
-            start=None if start is None else start.on_raw_features(),
+            start=start,
         )
         fitted: list[list[FittedLinear]] = [[] for _ in problems]
         stepwise = go_on is not None and paths.stepwise

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from probekit._typing import Array
 from probekit.errors import DataError, ProbekitError
 from probekit.probes import transforms
 from probekit.probes.base import FitContext, SelectedModel, Settings, best_index
@@ -61,7 +62,7 @@ def _choose(context: FitContext, probe: SubsampledLinear, split: Split) -> Selec
     best, latest = grid.index(first.params), first
     while todo := [k for k in (best - 1, best, best + 1) if 0 <= k < len(grid) and k not in models]:
         for k in todo:
-            search = replace(search, full=True, start=_linear(latest))
+            search = replace(search, full=True, start=_start(latest))
             [latest] = choose_all(replace(stage, splits=[split]), [grid[k]], search)
             models[k] = latest
         tried = sorted(models)
@@ -73,7 +74,7 @@ def _choose(context: FitContext, probe: SubsampledLinear, split: Split) -> Selec
         for name in ("fits", "unconverged")
     )
     if len(split.valid) and context.protocol.refit:
-        search = replace(search, start=_linear(model))
+        search = replace(search, start=_start(model))
         rows = split.fit_rows(context.protocol)
         final = search.refit(context, [grid[best]], rows, [])[-1]
         fits, unconverged = fits + 1, unconverged + (not final.converged)
@@ -96,9 +97,9 @@ def _choose(context: FitContext, probe: SubsampledLinear, split: Split) -> Selec
     )
 
 
-def _linear(model: SelectedModel) -> FittedLinear:
+def _start(model: SelectedModel) -> tuple[Array, Array]:
     assert isinstance(model.probe, FittedLinear)
-    return model.probe
+    return model.probe.on_raw_features()
 
 
 def parse(parameters: str, solver: str, device: str, grid: Sequence[float]) -> Linear:

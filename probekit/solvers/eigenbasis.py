@@ -13,7 +13,6 @@ from probekit._typing import Array
 from probekit.solvers.objective import Objective
 
 _SEED = 0  # of the sample of rows
-_MIN_VARIANCE = 1e-14  # of the largest: below it eigenvectors are rounding errors
 _DOUBLE_ROWS = 4096  # rows converted to float64 at a time
 _DOUBLE_SIZE = 3e7  # values up to which a float64 copy of the rows is cached
 
@@ -24,14 +23,14 @@ class EigenBasis:
     Parameters
     ----------
     objective : Objective
-        Objective over the rows; with fewer rows than features it must have a single fold.
+        Objective over the rows.
     max_rows : int
         Rows to use; of more, a sample in which rare classes are overrepresented.
 
     Attributes
     ----------
-    vectors : torch.Tensor, shape (dim, directions), float64
-        Orthonormal. With fewer rows than features they span the rows, and thus the weights.
+    vectors : torch.Tensor or None, shape (dim, directions), float64
+        Orthonormal; None for the identity, where features are principal directions already.
     variances : torch.Tensor, shape (directions,), float32
         Sum of squares along each direction, descending.
     rows : torch.Tensor, shape (rows, directions), float32
@@ -50,15 +49,9 @@ class EigenBasis:
         center = data.shift.mean(dim=0) if len(data.shift) > 1 else data.shift[0]
         ratio = data.ratio[0] if len(data.ratio) == 1 else torch.ones_like(data.ratio[0])
         self.center, self.ratio = center, ratio
-        if data.count < data.dim:
-            # eigenvectors of X Xᵀ, which is smaller than XᵀX
-            rows = torch.cat([(b - center) / ratio for _, b in data.blocks()]) * used[:, None]
-            variances, left = torch.linalg.eigh(rows @ rows.T)
-            spanned = variances > _MIN_VARIANCE * variances[-1]
-            spanned[-1] = True  # of constant features, a direction of zeros
-            variances, left = variances[spanned], left[:, spanned]
-            smallest = torch.finfo(variances.dtype).tiny
-            vectors = rows.T @ (left / variances.clamp(min=smallest).sqrt())
+        self.vectors: Tensor | None = None
+        if data.variances is not None:
+            variances = data.variances.flip(0)
         else:
             square = torch.zeros(data.dim, data.dim, dtype=torch.float64, device=device)
             dtype = torch.float32 if data.count > 100_000 else torch.float64
@@ -66,12 +59,13 @@ class EigenBasis:
                 scaled = ((block - center.to(dtype)) / ratio.to(dtype)) * used[span_rows][:, None]
                 square += scaled.T @ scaled
             variances, vectors = torch.linalg.eigh(square)
-        self.vectors = vectors.flip(1).contiguous()
+            self.vectors = vectors.flip(1).contiguous()
         self.variances = variances.flip(0).clamp(min=0).float()
         self._rotate_rows(objective, max_rows)
         self._double: Tensor | None = None
         self.penalty = None
         if len(data.ratio) > 1 and bool((data.ratio != 1).any()):
+            assert self.vectors is not None  # a span is a single fold's
             scaled = data.ratio[:, :, None] * self.vectors
             self.penalty = (scaled.transpose(1, 2) @ scaled).float()
 
@@ -89,7 +83,7 @@ class EigenBasis:
             if self.sample is not None:
                 inside = (self.sample >= span.start) & (self.sample < span.stop)
                 block = block[self.sample[inside] - span.start]
-            rotated.append((((block - self.center) / self.ratio) @ self.vectors).float())
+            rotated.append(self._rotate((block - self.center) / self.ratio).float())
         self.rows = torch.cat(rotated)
         self.sample_weight = torch.as_tensor(sample_weight, device=data.device).float()
         self.squared_norms = (self.rows**2).sum(dim=1)
@@ -127,15 +121,21 @@ class EigenBasis:
 
     def gradient_to_coordinates(self, gradient: Tensor, folds: Tensor, ratio: Tensor) -> Tensor:
         """Return gradients by coordinates from those by standardized weights."""
-        return (gradient * self._relative(folds, ratio)) @ self.vectors
+        return self._rotate(gradient * self._relative(folds, ratio))
 
     def to_weights(self, point: Tensor, folds: Tensor, ratio: Tensor) -> Tensor:
         """Return standardized weights from coordinates."""
-        return (point.double() @ self.vectors.T) * self._relative(folds, ratio)
+        point = point.double()
+        if self.vectors is not None:
+            point = point @ self.vectors.T
+        return point * self._relative(folds, ratio)
 
     def to_coordinates(self, weights: Tensor, folds: Tensor, ratio: Tensor) -> Tensor:
         """Return coordinates from standardized weights."""
-        return (weights / self._relative(folds, ratio)) @ self.vectors
+        return self._rotate(weights / self._relative(folds, ratio))
+
+    def _rotate(self, values: Tensor) -> Tensor:
+        return values if self.vectors is None else values @ self.vectors
 
     def _relative(self, folds: Tensor, ratio: Tensor) -> Tensor:
         return (ratio[folds] / self.ratio)[:, None]

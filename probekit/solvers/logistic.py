@@ -83,7 +83,7 @@ class LogisticPaths:
     Parameters
     ----------
     rows : StandardizedRows
-        Features, with the folds' masks. With fewer rows than features, of one fold only.
+        Features, with the folds' masks.
     targets : numpy.ndarray
         Class numbers of shape (rows,), or 0 and 1 of shape (rows, tags).
     grid : sequence of float > 0

@@ -1,14 +1,18 @@
 """Fits several sets of training clips of the same rows together."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from probekit._typing import Array
 from probekit.solvers import logistic
+from probekit.solvers.objective import Objective
 from probekit.solvers.problem import Problem, Solution
 from probekit.solvers.row_blocks import RowSource, StandardizedRows
+from probekit.solvers.row_span import RowSpan
 
 _MEMORY = 1e9  # bytes for the rows of folds that are solved side by side, each for itself
 
@@ -75,8 +79,7 @@ class FoldPaths:
         Dask cluster whose workers read the rows and sum over them.
     start : tuple of numpy.ndarray, optional
         Weights on raw features, shape (classes, dim), and intercepts, shape (classes,), from which
-        every fold starts at its first C. Not used with fewer rows than features, whose weights
-        must lie in the span of the rows.
+        every fold starts at its first C.
 
     Attributes
     ----------
@@ -108,8 +111,6 @@ class FoldPaths:
         self._folds: Iterable[FoldPaths] | None = None
         options: dict[str, Any] = {"tolerance": tolerance, "max_iter": max_iter, "client": client}
         rows = StandardizedRows(source, masks, standardize=standardize, device=device)
-        if rows.count < rows.dim:  # weights outside the span of the rows would never change
-            start = None
         if len(masks) > 1 and (rows.count < rows.dim or not rows.shared_scale_ok):
             # few rows span less than all features, each fold's its own: no common basis
             options |= {"standardize": standardize, "device": device, "start": start}
@@ -127,11 +128,12 @@ class FoldPaths:
             self.stepwise = 8.0 * masks.sum() * rows.dim <= _MEMORY
             self._folds = list(folds) if self.stepwise else folds
             return
+        span = RowSpan(rows) if rows.count < rows.dim else None
         for form in ("multinomial", "binary", "ovr"):
             members = [fold for fold, problem in enumerate(problems) if problem.form == form]
             if members:
                 self._forms.append(
-                    _Form(form, members, rows, targets, problems, grid, options, start)
+                    _Form(form, members, rows, span, targets, problems, grid, options, start)
                 )
         self.stepwise = all(form.stepwise for form in self._forms)
         for mean, scale in zip(rows.mean, rows.scale, strict=True):
@@ -166,13 +168,14 @@ class _Form:
         form: str,
         folds: list[int],
         rows: StandardizedRows,
+        span: RowSpan | None,
         targets: Array,
         problems: Sequence[Problem],
         grid: Sequence[float],
         options: dict[str, Any],
         start: tuple[Array, Array] | None,
     ) -> None:
-        self.form, self.rows, self.problems = form, rows, problems
+        self.form, self.rows, self.span, self.problems = form, rows, span, problems
         self._collected = 0  # values of C
         tags: list[int] | None
         if form == "multinomial":
@@ -188,9 +191,15 @@ class _Form:
                 self.group_folds = [f for f in folds for _ in problems[f].classes]
                 tags = [int(tag) for f in folds for tag in problems[f].classes]
                 group_targets = targets.astype(bool)
+        # of the weights on the features themselves, which are what is returned
+        self._objective = (
+            Objective(rows, group_targets, self.group_folds, tags, self.classes)
+            if span is not None and self.group_folds
+            else None
+        )
         self.paths = (
             logistic.LogisticPaths(
-                rows,
+                rows if span is None else span.coordinates,
                 group_targets,
                 grid,
                 self.group_folds,
@@ -234,6 +243,8 @@ class _Form:
                 np.where(mask, values - values.mean(1, keepdims=True, where=mask), 0.0)
                 for values, mask in ((standardized, present[:, :, None]), (offsets, present))
             )
+        if self.span is not None:
+            standardized = self.span.to_coordinates(torch.as_tensor(standardized)).cpu().numpy()
         return standardized, offsets
 
     def extend(self, count: int, folds: Sequence[FoldPath]) -> None:
@@ -241,11 +252,14 @@ class _Form:
         if self.paths is None:
             return
         self.paths.extend(count)
-        for fold, path in zip(self.group_folds, self.paths.solutions, strict=True):
+        added = [path[self._collected :] for path in self.paths.solutions]
+        if self.span is not None and self._objective is not None:
+            added = self._in_features(self.span, self._objective, added)
+        for fold, solutions in zip(self.group_folds, added, strict=True):
             fitted = np.ones(self.classes, bool)
             if self.form == "multinomial":
                 fitted = np.isin(self.labels, self.problems[fold].classes)
-            for k, solution in enumerate(path[self._collected :], self._collected):
+            for k, solution in enumerate(solutions, self._collected):
                 coef, intercept = solution.coef[fitted], solution.intercept[fitted]
                 coef[:, self.rows.constant[fold]] = 0.0  # up to rounding they are
                 if not self.rows.standardize:  # the solver centers; weights are the same without
@@ -254,3 +268,30 @@ class _Form:
                     Solution(coef, intercept, solution.c, solution.gap, solution.n_iter)
                 )
         self._collected = count
+
+    @staticmethod
+    def _in_features(
+        span: RowSpan, objective: Objective, paths: list[list[Solution]]
+    ) -> list[list[Solution]]:
+        """Return solutions in coordinates of a span as weights on features, certified anew."""
+        device = objective.rows.device
+        groups = torch.arange(len(paths), device=device)
+        columns = []
+        for solutions in zip(*paths, strict=True):
+            coef, intercepts, c = (
+                torch.as_tensor(np.array([getattr(solution, name) for solution in solutions]))
+                for name in ("coef", "intercept", "c")
+            )
+            weights, intercepts = span.to_weights(coef.to(device)), intercepts.to(device)
+            sums = objective.sums(groups, weights, intercepts, torch.float64)
+            value, bound = objective.duality_gap(groups, weights, intercepts, sums, c.to(device))
+            gaps = (bound / value.clamp(min=1e-300)).tolist()
+            columns.append(
+                [
+                    replace(solution, coef=coef, gap=gap)
+                    for solution, coef, gap in zip(
+                        solutions, weights.cpu().numpy(), gaps, strict=True
+                    )
+                ]
+            )
+        return [list(path) for path in zip(*columns, strict=True)]

@@ -78,7 +78,12 @@ class StandardizedRows:
     shared_scale_ok : bool
         Whether the folds' scales are close enough for one center and spread. If not, each fold
         needs rows of its own.
+    variances : torch.Tensor or None, shape (dim,), float64
+        Sum of squares of each feature, descending, where features are known to be uncorrelated:
+        :class:`.row_span.RowSpan` sets it.
     """
+
+    variances: torch.Tensor | None = None
 
     def __init__(
         self, source: RowSource, masks: Array, *, standardize: bool = True, device: str = "cpu"

@@ -777,6 +777,8 @@ def test_a_result_is_computed_as_before(store, k):
     a = {**with_new_intervals(before, b), "run": result["run"]}
     if a["probe"] == "linear":
         a["settings"] = {**a["settings"], "version": 3}
+        # a refit is one fit that starts near the minimum, not a path up to the selected C
+        a["solver"] = {**a["solver"], "fits": 75}
     assert differences(steady(a), steady(b)) == []
     assert list(a["versions"]) == list(b["versions"]) and list(a["seconds"]) == list(b["seconds"])
     assert_same_content(content(before.with_suffix(".h5")), content(now.with_suffix(".h5")))

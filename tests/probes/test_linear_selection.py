@@ -212,7 +212,8 @@ def test_where_lower_is_better_the_lowest_wins():
     assert found.selected_score == min(found.curve) < max(found.curve)
     path = fit_path(features[split.train], targets[split.train], "single", 3, GRID)
     own = path[GRID.index(found.params["C"])]
-    np.testing.assert_allclose(found.probe.coef, own.coef)
+    # the refit starts from the divisions' fits, not along the path: equal as far as certified
+    np.testing.assert_allclose(found.probe.coef, own.coef, atol=1e-3 * np.abs(own.coef).max())
 
 
 def test_without_standardization_weights_are_of_the_features_themselves():
@@ -246,7 +247,7 @@ def test_best_mean_over_the_divisions_wins():
     assert np.array_equal(found.curve, np.mean(curves, axis=0))
     assert found.probe.c == GRID[int(np.argmax(found.curve))]
     assert found.selected_on == "3 divisions of the training clips"
-    assert found.fits == 3 * len(GRID) + GRID.index(found.probe.c) + 1
+    assert found.fits == 3 * len(GRID) + 1
     assert found.unconverged == 0
 
 
