@@ -261,7 +261,11 @@ def _print_check(result: "FolderCheck") -> None:
     output.print_table(
         ("", "found", "expected"),
         [
-            (name, f"{n['found']:,}", "–" if n["expected"] is None else f"{n['expected']:,}")
+            (
+                f"fold {name}" if name.isdigit() else name,
+                f"{n['found']:,}",
+                "–" if n["expected"] is None else f"{n['expected']:,}",
+            )
             for name, n in result.counts.items()
         ],
         numbers="found|expected",
@@ -269,6 +273,8 @@ def _print_check(result: "FolderCheck") -> None:
     if result.labels:
         labels = ", ".join(f"{name} {number:,}" for name, number in result.labels.items())
         output.say(f"{len(result.labels)} labels: {labels}")
+    if result.groups:
+        output.say(f"{result.groups:,} groups")
     _print_some("missing recordings", result.missing)
     for command in result.unpack:
         output.say(f"  not unpacked yet? In that folder: {command}")

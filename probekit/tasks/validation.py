@@ -45,6 +45,9 @@ class FolderCheck:
     labels : dict of str to int
         Each label, in the card's order, to its number of clips; for regression, each target to the
         number of clips that have a value.
+    groups : int
+        Number of groups (of a table's column ``group``, of a dataset's speakers …) that clips
+        belong to.
     missing : list of str
         Paths of missing recordings, relative to the root; where they may lie anywhere, their names
         without suffix.
@@ -72,6 +75,7 @@ class FolderCheck:
     stand_in: bool = False
     counts: dict[str, dict[str, int | None]] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
+    groups: int = 0
     missing: list[str] = field(default_factory=list)
     known_bad: dict[str, str] = field(default_factory=dict)
     undecodable: dict[str, str] | None = None
@@ -146,6 +150,8 @@ def check_folder(
         result.faults += result.leaks
     with suppress(DataError):
         result.labels = _label_counts(clips)
+    groups = clips.column("group")
+    result.groups = len(set(groups[groups != ""]))
     result.missing = missing_recordings(clips)
     if result.missing:
         files = clips.table["path"].nunique()

@@ -56,7 +56,8 @@ def test_commands_of_the_page_run_in_their_order(garden, main, monkeypatch):
     [last] = [text for line, text in said.items() if "evaluate --task birds " in line]
     assert "balanced-accuracy" in last
     assert "5 stratified random folds" in said["probekit evaluate --task birdsong -e melstats"]
-    assert "blackbird 5, wren 5" in said["probekit data check clips.csv --decode"]
+    assert "blackbird 5, wren 5\n3 groups\n" in said["probekit data check clips.csv --decode"]
+    assert "\nfold 3  " in said["probekit --cards my-cards data check birds --root ."]
 
 
 def test_table_without_paths_is_evaluated_but_not_extracted(garden, main):

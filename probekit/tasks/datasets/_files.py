@@ -50,7 +50,7 @@ def locate(root: Path | None, *candidates: str, card: TaskCard) -> Path:
     listing = f"{', '.join(entries[:6])}{' …' if len(entries) > 6 else ''}" or "nothing"
     text = (
         f"{root}: not the folder of {card.name}: expected {' or '.join(candidates)}, found "
-        f"{listing}. Expected layout: {card.layout.strip().rstrip('.')}."
+        f"{listing}.{layout_hint(card)}"
     )
     parent = root.absolute().parent
     deeper = [entry for entry in entries if any((root / entry / c).exists() for c in candidates)]
@@ -64,6 +64,11 @@ def locate(root: Path | None, *candidates: str, card: TaskCard) -> Path:
     else:
         text += download
     raise DataError(text)
+
+
+def layout_hint(card: TaskCard) -> str:
+    """Return the layout of a card's dataset as the end of a message; nothing if it names none."""
+    return f" Expected layout: {card.layout.strip().rstrip('.')}." if card.layout else ""
 
 
 def unpack_commands(root: Path) -> list[str]:

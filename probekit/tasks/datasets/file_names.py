@@ -4,6 +4,7 @@ Options of the card:
 
 ==================  ===============================================================================
 folder              folders the recordings may be in; the first that exists is used
+suffix              suffix of the recordings, ``.wav`` if not given; other files are no clips
 pattern             regular expression of a recording's path in that folder, without suffix; its
                     named groups are the fields
 label, group, fold  name of the field that is the clip's label, group or fold
@@ -30,7 +31,7 @@ from probekit.cards import TaskCard
 from probekit.data.manifest import SPLITS, Manifest
 from probekit.data.readers import walk_folders
 from probekit.errors import CardError, DataError
-from probekit.tasks.datasets._files import locate
+from probekit.tasks.datasets._files import layout_hint, locate
 from probekit.tasks.datasets._tables import (
     check_label,
     check_options,
@@ -42,6 +43,10 @@ from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
 _SUFFIX = ".wav"
+_OPTIONS = (
+    *("folder", "suffix", "pattern", "label", "group", "fold", "label_names", "splits", "lists"),
+    *("skipped_folders", "exclude_known_bad", "standin"),
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     names, fields = card.options.get("label_names", {}), card.options
     sides = _Sides(card, tables)
+    suffix = _suffix(card)
     rows = []
     for clip in _clips(card, folder):
         if fields.get("exclude_known_bad") and clip.name in card.known_bad:
@@ -71,18 +77,23 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
         label = names.get(text, text)
         if not text:
             raise DataError(
-                f"{folder / clip.name}{_SUFFIX}: its name has no {fields['label']}, the label. "
-                f"Expected layout: {card.layout.strip().rstrip('.')}"
+                f"{folder / clip.name}{suffix}: its name has no {fields['label']}, the label."
+                f"{layout_hint(card)}"
             )
         rows.append(
             {
                 "clip_id": clip.name,
-                "path": f"{prefix}{clip.name}{_SUFFIX}",
+                "path": f"{prefix}{clip.name}{suffix}",
                 "split": sides.of(clip),
                 "fold": clip.fields.get(fields.get("fold", ""), ""),
                 "group": clip.fields.get(fields.get("group", ""), ""),
                 "labels": (check_label(card, label, folder, clip.name),),
             }
+        )
+    if not rows:
+        raise DataError(
+            f"{folder}: no recordings of {card.name}, whose names end in {suffix} "
+            f"(option suffix of its card).{layout_hint(card)}"
         )
     return to_manifest(card, rows, root, folder)
 
@@ -118,7 +129,7 @@ def make_standin(card: TaskCard, writer: StandInWriter) -> None:
             classes = [card.labels.index(names.get(text, text))]
             if group:
                 classes.append(len(card.labels) + groups.index(fields[group]))
-            path = posixpath.normpath(f"{folder}/{name}{_SUFFIX}")
+            path = posixpath.normpath(f"{folder}/{name}{_suffix(card)}")
             writer.write_audio(path, classes, seconds=plan["seconds"], sr=plan["sr"])
             written.append(name)
     _write_lists(card, writer, written)
@@ -129,7 +140,7 @@ def _write_lists(card: TaskCard, writer: StandInWriter, written: list[str]) -> N
     lists = {side: to_texts(names)[0] for side, names in card.options.get("lists", {}).items()}
     if not lists:
         return
-    pattern, group = _pattern(card), card.options["group"]
+    pattern, group, suffix = _pattern(card), card.options["group"], _suffix(card)
     order: dict[str, int] = {}
     sides: dict[str, list[str]] = {side: [] for side in lists}
     for name in written:
@@ -141,10 +152,10 @@ def _write_lists(card: TaskCard, writer: StandInWriter, written: list[str]) -> N
             sides[side].append(name)
     for side, path in lists.items():
         if path.endswith(".json"):
-            data = [{"wav": f"/data/audio/{name}{_SUFFIX}"} for name in sides[side]]
+            data = [{"wav": f"/data/audio/{name}{suffix}"} for name in sides[side]]
             writer.write_text(path, json.dumps({"data": data}))
         else:
-            writer.write_text(path, "".join(f"{name}{_SUFFIX}\n" for name in sides[side]))
+            writer.write_text(path, "".join(f"{name}{suffix}\n" for name in sides[side]))
 
 
 class _Sides:
@@ -160,7 +171,7 @@ class _Sides:
                 raise CardError(
                     f"{card.name}: option lists: must be of train, valid or test, got {side!r}"
                 )
-            for name in _read_list(table):
+            for name in _read_list(table, _suffix(card)):
                 previous = self._by_name.setdefault(name, side)
                 if previous != side:
                     raise DataError(
@@ -189,26 +200,35 @@ def _clips(card: TaskCard, folder: Path) -> Iterator[_Clip]:
         for relative, names in walk_folders(folder)
         for name in names
     )
+    suffix = _suffix(card)
     for path in sorted(paths):
-        if not path.endswith(_SUFFIX) or path.startswith(skipped):
+        if not path.endswith(suffix) or path.startswith(skipped):
             continue
-        name = path.removesuffix(_SUFFIX)
+        name = path.removesuffix(suffix)
         match = pattern.fullmatch(name)
         if match is None:
             raise DataError(
-                f"{folder / path}: not a name of {card.name}. Expected layout: "
-                f"{card.layout.strip().rstrip('.')}"
+                f"{folder / path}: not a name of {card.name}: the pattern '{pattern.pattern}' "
+                f"must fit its path in {folder.name}, without suffix.{layout_hint(card)}"
             )
         yield _Clip(name, match.groupdict(default=""))
+
+
+def _suffix(card: TaskCard) -> str:
+    """Return the suffix of a card's recordings."""
+    return str(card.options.get("suffix", _SUFFIX))
 
 
 def _pattern(card: TaskCard) -> re.Pattern[str]:
     """Return the pattern of names; raise a CardError where options are missing or do not fit it."""
     options = card.options
+    for name in options:
+        if name not in _OPTIONS:
+            raise unknown_name_error(f"option of {card.name} (module file_names)", name, _OPTIONS)
     check_options(
         card,
         ("folder", "pattern", "label"),
-        ("pattern", "label", "group", "fold"),
+        ("pattern", "label", "group", "fold", "suffix"),
         ("label_names", "splits", "lists"),
     )
     try:
@@ -224,14 +244,14 @@ def _pattern(card: TaskCard) -> re.Pattern[str]:
     return pattern
 
 
-def _read_list(table: Path) -> list[str]:
+def _read_list(table: Path, suffix: str) -> list[str]:
     """Return the names in a list of recordings: paths, or the ends of paths of other computers."""
     text = read_text(table)
     if table.suffix != ".json":
-        return [line.strip().removesuffix(_SUFFIX) for line in text.splitlines() if line.strip()]
+        return [line.strip().removesuffix(suffix) for line in text.splitlines() if line.strip()]
     try:
         entries = json.loads(text)["data"]
-        return [entry["wav"].rpartition("/")[2].removesuffix(_SUFFIX) for entry in entries]
+        return [entry["wav"].rpartition("/")[2].removesuffix(suffix) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{table}: expected JSON with a list 'data' of recordings, each with a path 'wav'. Get "

@@ -125,6 +125,22 @@ def test_name_that_does_not_fit_is_refused_with_the_layout(editable_standin):
         load_task("vocalsound").manifest(editable_standin)
 
 
+def test_recordings_of_another_suffix_are_named_by_an_option(tmp_path):
+    touch(tmp_path, "0_theo_1.mp3", "1_theo_1.mp3", "notes.txt")
+    with pytest.raises(DataError, match=r"no recordings of digits, whose names end in \.wav"):
+        change(folder=".").manifest(tmp_path)
+    clips = change(folder=".", suffix=".mp3").manifest(tmp_path)
+    assert list(clips.column("path")) == ["0_theo_1.mp3", "1_theo_1.mp3"]
+    with pytest.raises(
+        DataError, match=r"0_theo_1\.mp3: not a name of digits: the pattern '\(\?P<digit>\\d\)_"
+    ):
+        change(
+            folder=".", suffix=".mp3", pattern=r"(?P<digit>\d)_(?P<speaker>)", label="digit"
+        ).manifest(tmp_path)
+    with pytest.raises(UnknownNameError, match="Did you mean 'suffix'"):
+        change(suffxi=".mp3").manifest(tmp_path)
+
+
 def test_label_that_the_card_does_not_list_is_refused(tmp_path):
     touch(tmp_path, "wav/03a01Fa.wav")
     card = load_task_card("emodb").model_copy(update={"labels": ["anger", "fear"]})
