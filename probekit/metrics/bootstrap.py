@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +79,7 @@ class ResamplingUnits:
             name += f"; {ungrouped} of {len(fold_rows)} folds {SINGLE_GROUPS}"
         return cls(fold_rows, unit_numbers, name)
 
-    @property
+    @cached_property
     def counts(self) -> list[int]:
         """The number of units of each fold."""
         return [int(numbers.max()) + 1 for numbers in self.unit_numbers]
@@ -87,6 +88,20 @@ class ResamplingUnits:
     def degrees_of_freedom(self) -> int:
         """Units less one for each fold, at least 1."""
         return max(1, sum(count - 1 for count in self.counts))
+
+    @cached_property
+    def of_all_folds(self) -> tuple[Array, Array]:
+        """The rows of all folds, and each row's unit, numbered over all folds."""
+        firsts = np.cumsum([0, *self.counts[:-1]])
+        numbers = [n + first for n, first in zip(self.unit_numbers, firsts, strict=True)]
+        return np.concatenate(self.fold_rows), np.concatenate(numbers)
+
+    def count(self, selected: Array) -> int:
+        """Return how many units, of all folds, have a row that is selected, shape (clips,)."""
+        rows, numbers = self.of_all_folds
+        has_selected = np.zeros(sum(self.counts), bool)
+        has_selected[numbers[selected[rows]]] = True
+        return int(np.count_nonzero(has_selected))
 
     def resample(self, metric: Metric, targets: Array, runs: list[Array]) -> Array:
         """Return the mean over folds of each resample, for the scores of several runs.

@@ -8,13 +8,16 @@ over folds, since scores of different probes cannot be ranked together (Forman &
 
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from probekit._typing import Array
-from probekit.data.manifest import Manifest
 from probekit.metrics.metrics import METRICS, Metric
 from probekit.utils.text import join_names
+
+if TYPE_CHECKING:
+    from probekit.data.manifest import Manifest  # imports pandas
 
 Scores = dict[str, dict[str, float | int | None]]
 """Name of a class or group to ``score`` (None where not defined) and its number of ``clips``."""
@@ -112,7 +115,9 @@ def group_scores(metric: Metric, targets: Array, scores: Array, groups: Array) -
     }
 
 
-def unseen_classes(clips: Manifest, targets: Array, fit_rows: Array, test_rows: Array) -> list[str]:
+def unseen_classes(
+    clips: "Manifest", targets: Array, fit_rows: Array, test_rows: Array
+) -> list[str]:
     """Return the classes of test clips that no clip has which the probe was fitted on."""
     test_counts, fit_counts = (
         _count_classes(targets[rows], len(clips.class_names)) for rows in (test_rows, fit_rows)
@@ -126,7 +131,7 @@ def unseen_classes_note(names: Iterable[str]) -> str:
 
 
 def untested_class_notes(
-    clips: Manifest, targets: Array, test_rows: Sequence[Array], subset: str = "test"
+    clips: "Manifest", targets: Array, test_rows: Sequence[Array], subset: str = "test"
 ) -> list[str]:
     """Return a note on the tags that no test clip has, in all folds or in some, or no note.
 

@@ -710,10 +710,7 @@ def _count_differing(units: ResamplingUnits, pairs: Iterable[tuple[_Run, _Run]])
         unequal = (a.outcomes != b.outcomes).reshape(len(a.outcomes), -1).any(axis=1)
         differs = unequal if differs is None else differs | unequal
     assert differs is not None
-    return sum(
-        len(np.unique(numbers[differs[rows]]))
-        for rows, numbers in zip(units.fold_rows, units.unit_numbers, strict=True)
-    )
+    return units.count(differs)
 
 
 def _unit_notes(units: ResamplingUnits, grouped: bool) -> list[str]:

@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class RunGroup:
         reasons = [missing_interval(result["interval"]) for result in self.results]
         return next(filter(None, reasons), "")
 
-    @property
+    @cached_property
     def provenance(self) -> list[str]:
         """Notes that must be shown beside the score, each once."""
         return list(dict.fromkeys(note for notes in shown_notes(self.results) for note in notes))

@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probekit._typing import Array
-from probekit.cards import TaskCard
-from probekit.data.manifest import Manifest
 from probekit.errors import DataError
 from probekit.utils.text import count_of, summarize_ids
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # they import pydantic and pandas
+    from probekit.cards import TaskCard
+    from probekit.data.manifest import Manifest
     from probekit.scores.result_builder import SplitRows
 
 COLUMNS = {"recording": "path", "group": "group"}
 """Values of a card's ``aggregate``: the column of the manifest that names a clip's piece."""
 
 
-def id_facts(card: TaskCard) -> dict[str, Any]:
+def id_facts(card: "TaskCard") -> dict[str, Any]:
     """Return what names the pieces of a task in a run's id; nothing where clips are scored."""
     # version 2: inner divisions of training clips do not divide pieces
     return {"aggregate": card.aggregate, "piece_version": 2} if card.aggregate else {}
 
 
-def name_pieces(card: TaskCard, clips: Manifest) -> Array | None:
+def name_pieces(card: "TaskCard", clips: "Manifest") -> Array | None:
     """Return the name of each clip's piece; None where clips are scored one by one.
 
     Parameters
@@ -63,7 +63,7 @@ def name_pieces(card: TaskCard, clips: Manifest) -> Array | None:
     return pieces
 
 
-def check_pieces(card: TaskCard, pieces: Array | None, splits: Sequence["SplitRows"]) -> None:
+def check_pieces(card: "TaskCard", pieces: Array | None, splits: Sequence["SplitRows"]) -> None:
     """Raise a DataError that names pieces with clips in several folds."""
     if pieces is None:
         return
@@ -92,7 +92,7 @@ def average(scores: Array, pieces: Array) -> Array:
     return np.asarray((sums / counts[:, None])[numbers])
 
 
-def describe(card: TaskCard, pieces: Array | None, splits: Sequence["SplitRows"]) -> list[str]:
+def describe(card: "TaskCard", pieces: Array | None, splits: Sequence["SplitRows"]) -> list[str]:
     """Return the note beside a score of pieces; nothing where clips are scored one by one."""
     if pieces is None:
         return []
