@@ -108,9 +108,10 @@ def parse_selector(text: str) -> EmbeddingSelector:
         pieces[0] = f"{_KEYLESS[name]}={pieces[0]}"
     pairs = [piece.partition("=") for piece in pieces]
     if not name or not all(key and equals and value for key, equals, value in pairs):
-        raise ProbekitError(
-            f"extractor {text!r}: write NAME, NAME:key=value,key=value or NAME@FINGERPRINT"
-        )
+        form = "write NAME, NAME:key=value,key=value or NAME@FINGERPRINT"
+        if name and tail.isidentifier():
+            form += f"; a stream is {head}:stream={tail}"
+        raise ProbekitError(f"extractor {text!r}: {form}")
     params = {key.strip(): value.strip() for key, _, value in pairs}
     stream = params.pop("stream", "")
     layer = _parse_layer(text, params.pop("layer", ""), stream)

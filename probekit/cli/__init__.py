@@ -97,8 +97,11 @@ def build_command() -> Any:
 def _root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and exit."),
-    cards: str = typer.Option(
-        None, "--cards", metavar="DIR", help="Folder of your own cards (also PROBEKIT_CARDS)."
+    cards: list[str] = typer.Option(
+        [],
+        "--cards",
+        metavar="DIR",
+        help="Folder of your own cards (repeatable; also PROBEKIT_CARDS).",
     ),
 ) -> None:
     if version:
@@ -106,15 +109,16 @@ def _root(
 
         typer.echo(f"probekit {probekit.__version__}")
         raise typer.Exit
-    if cards is not None:
+    if cards:
         import os
 
         from probekit.errors import CardError
 
-        if not os.path.isdir(cards):  # noqa: PTH112 - pathlib is not needed for a check
-            raise CardError(f"--cards {cards}: no such folder")
+        for folder in cards:
+            if not os.path.isdir(folder):  # noqa: PTH112 - pathlib is not needed for a check
+                raise CardError(f"--cards {folder}: no such folder")
         others = os.environ.get("PROBEKIT_CARDS", "")
-        os.environ["PROBEKIT_CARDS"] = os.pathsep.join(filter(None, [cards, others]))
+        os.environ["PROBEKIT_CARDS"] = os.pathsep.join(filter(None, [*cards, others]))
 
 
 def main() -> None:

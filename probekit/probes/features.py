@@ -422,7 +422,8 @@ def _dim(selector: EmbeddingSelector, embeddings: Embeddings) -> int:
     if selector.stream and selector.stream not in embeddings.stream_info:
         raise DataError(
             f"{selector.name}: no stream {selector.stream!r} in {embeddings.folder}; it holds "
-            f"{', '.join(embeddings.stream_info)}"
+            f"{', '.join(embeddings.stream_info)}. If the extractor has it, add it with "
+            f"probekit extract -e {selector}"
         )
     stream = selector.stream or embeddings.default_stream
     grid = embeddings.stream_info[stream]

@@ -23,3 +23,8 @@ def test_parts_of_a_selection(text, expected):
 def test_other_texts_are_refused_with_the_form(text):
     with pytest.raises(ProbekitError, match="write NAME, NAME:key=value"):
         parse_selector(text)
+
+
+def test_stream_without_its_key_is_told_with_it():
+    with pytest.raises(ProbekitError, match="a stream is vggish@1a:stream=pca$"):
+        parse_selector("vggish@1a:pca")

@@ -335,7 +335,8 @@ def test_the_version_is_the_package_s(main):
 
 def test_own_cards_by_option(main, tmp_path):
     (tmp_path / "mine.yaml").write_text("name: mine\n")
-    done = main("--cards", tmp_path, "extractors", "show", "mine")
+    (tmp_path / "more").mkdir()  # a second folder adds to the first
+    done = main("--cards", tmp_path, "--cards", tmp_path / "more", "extractors", "show", "mine")
     assert done.returncode == 2
     assert f"error: {tmp_path / 'mine.yaml'}: not a valid card:" in done.stderr
     assert "  sample_rate: this field is required" in done.stderr
