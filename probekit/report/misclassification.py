@@ -99,11 +99,11 @@ def _wrong_classes(label: str, predicted: Predictions) -> Misclassified:
         label=label,
         wrong=len(wrong),
         total=len(labels),
-        clip_ids=[str(name) for name in predicted.clip_ids[listed]],
+        clip_ids=predicted.clip_ids[listed].tolist(),
         items=_items(labels[listed], scores[listed], confidence[selected]),
         pairs=_frequent_confusions(missed[wrong], false[wrong]),
-        wrong_ids=[str(name) for name in predicted.clip_ids[wrong]],
-        scored_ids=[str(name) for name in predicted.clip_ids],
+        wrong_ids=predicted.clip_ids[wrong].tolist(),
+        scored_ids=predicted.clip_ids.tolist(),
     )
 
 
@@ -123,15 +123,20 @@ def _predicted_classes(scores: Array, labels: Array) -> Array:
 
 def _items(labels: Array, scores: Array, confidence: Array) -> list[list[Any]]:
     """Return for each clip its classes, those shown, their scores, and the highest wrong score."""
-    order = np.argsort(-scores, axis=1, kind="stable")
+    order, rounded = np.argsort(-scores, axis=1, kind="stable"), scores.round(4)
+    highest_classes = order[:, :_CLASSES_SHOWN]
+    highest_scores = np.take_along_axis(rounded, highest_classes, axis=1).tolist()
+    clips, classes = np.nonzero(labels == 1)
+    ends = np.searchsorted(clips, np.arange(len(labels)), side="right").tolist()
+    classes, start = classes.tolist(), 0
     items = []
-    for of_clip, ranked, values, highest in zip(
-        labels, order, scores, confidence.tolist(), strict=True
-    ):
-        true = np.flatnonzero(of_clip == 1).tolist()
-        shown = ranked[: max(_CLASSES_SHOWN, len(true))].tolist()
-        shown += [k for k in true if k not in shown]
-        items.append([true, shown, values[shown].round(4).tolist(), round(highest, 4)])
+    for k, (shown, values) in enumerate(zip(highest_classes.tolist(), highest_scores, strict=True)):
+        true, start = classes[start : ends[k]], ends[k]
+        if len(true) > _CLASSES_SHOWN or not set(true) <= set(shown):
+            shown = order[k, : max(_CLASSES_SHOWN, len(true))].tolist()
+            shown += [number for number in true if number not in shown]
+            values = rounded[k, shown].tolist()
+        items.append([true, shown, values, round(float(confidence[k]), 4)])
     return items
 
 
@@ -150,7 +155,7 @@ def _largest_errors(label: str, predicted: Predictions) -> Misclassified:
     size = np.sqrt((errors**2).mean(axis=1))
     count = min(MOST_CLIPS, max(1, round(_WORST_FRACTION * len(size))))
     worst = np.argsort(-size, kind="stable")[:count]
-    clip_ids = [str(name) for name in predicted.clip_ids[worst]]
+    clip_ids: list[str] = predicted.clip_ids[worst].tolist()
     return Misclassified(
         label=label,
         wrong=count,
@@ -165,7 +170,7 @@ def _largest_errors(label: str, predicted: Predictions) -> Misclassified:
             for k in worst
         ],
         wrong_ids=clip_ids,
-        scored_ids=[str(name) for name in predicted.clip_ids],
+        scored_ids=predicted.clip_ids.tolist(),
     )
 
 

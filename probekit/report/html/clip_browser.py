@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,8 @@ def _board_data(
 ) -> dict[str, Any]:
     clip_ids = list(dict.fromkeys(clip for run in runs for clip in run.clip_ids))
     number = {clip: k for k, clip in enumerate(clip_ids)}
-    wrong = Counter(clip for run in runs for clip in set(run.wrong_ids))
-    scored = Counter(clip for run in runs for clip in set(run.scored_ids))
+    wrong = Counter(chain.from_iterable(set(run.wrong_ids) for run in runs))
+    scored = Counter(chain.from_iterable(set(run.scored_ids) for run in runs))
     classes = board.rows[0].first_run["classes"]
     return {
         "target": board.rows[0].first_run["target"],
