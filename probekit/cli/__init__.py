@@ -6,7 +6,7 @@ import sys
 import traceback
 import warnings
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -97,12 +97,12 @@ def build_command() -> Any:
 def _root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and exit."),
-    cards: list[str] = typer.Option(
-        [],
-        "--cards",
-        metavar="DIR",
-        help="Folder of your own cards (repeatable; also PROBEKIT_CARDS).",
-    ),
+    cards: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR", help="Folder of your own cards (repeatable; also PROBEKIT_CARDS)."
+        ),
+    ] = None,
 ) -> None:
     if version:
         import probekit

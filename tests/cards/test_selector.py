@@ -26,5 +26,5 @@ def test_other_texts_are_refused_with_the_form(text):
 
 
 def test_stream_without_its_key_is_told_with_it():
-    with pytest.raises(ProbekitError, match="a stream is vggish@1a:stream=pca$"):
+    with pytest.raises(ProbekitError, match=r"a stream is vggish@1a:stream=pca$"):
         parse_selector("vggish@1a:pca")

@@ -161,7 +161,9 @@ def test_digest_knows_recordings_streams_and_poolings():
 
 
 def test_a_stream_that_is_not_there_names_those_that_are():
-    with pytest.raises(DataError, match=r"a: no stream 'deep' in cache/a; it holds s, t\. .* -e a:stream=deep"):
+    with pytest.raises(
+        DataError, match=r"a: no stream 'deep' in cache/a; it holds s, t\. .* -e a:stream=deep"
+    ):
         features.load_features(
             [(EmbeddingSelector("a", stream="deep"), fake(["c0"])[1])], clips_of(["c0"])
         )
