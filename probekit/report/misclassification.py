@@ -128,10 +128,9 @@ def _items(labels: Array, scores: Array, confidence: Array) -> list[list[Any]]:
     highest_scores = np.take_along_axis(rounded, highest_classes, axis=1).tolist()
     clips, classes = np.nonzero(labels == 1)
     ends = np.searchsorted(clips, np.arange(len(labels)), side="right").tolist()
-    classes, start = classes.tolist(), 0
-    items = []
+    true_classes, start, items = classes.tolist(), 0, []
     for k, (shown, values) in enumerate(zip(highest_classes.tolist(), highest_scores, strict=True)):
-        true, start = classes[start : ends[k]], ends[k]
+        true, start = true_classes[start : ends[k]], ends[k]
         if len(true) > _CLASSES_SHOWN or not set(true) <= set(shown):
             shown = order[k, : max(_CLASSES_SHOWN, len(true))].tolist()
             shown += [number for number in true if number not in shown]
