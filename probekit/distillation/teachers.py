@@ -1,5 +1,6 @@
 """Teacher embeddings aligned to the student's crops, read from the cache."""
 
+import shlex
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from probekit.audio.timegrid import FrameGrid
 from probekit.cache.crops import Crops
 from probekit.cache.embeddings import Embeddings, find_embeddings
 from probekit.cache.layout import cache_root
+from probekit.cache.manifests import latest_manifest
 from probekit.cards import TaskCard
 from probekit.cards.selector import EmbeddingSelector, display_name, parse_selector
+from probekit.data.readers import TABLE_SUFFIXES
 from probekit.distillation.alignment import overlap_weights, rounded_grid
 from probekit.errors import CacheError, DataError, ProbekitError
 from probekit.probes.features import digest_features
@@ -140,11 +143,10 @@ def _extract_command(embeddings: Embeddings, stream: str, task: TaskCard) -> str
     """Return the command that adds a stream with frames to embeddings."""
     layout = embeddings.layout
     params = layout.identity.get("params", {})
-    name = str(EmbeddingSelector(layout.extractor, params={k: str(v) for k, v in params.items()}))
-    # the name of a table without a card is not the name of a task
-    is_table = task.module == "table" and not task.options and task.name == task.dataset
+    extractor = display_name(layout.extractor)
+    name = str(EmbeddingSelector(extractor, params={k: str(v) for k, v in params.items()}))
     words = [
-        f"probekit extract -e {name} --task {task.name}{'.csv' if is_table else ''} --root DIR",
+        f"probekit extract -e {name} {_recordings_of(embeddings, task)}",
         f"--streams {stream} --frames",
     ]
     for role, weights in layout.identity.get("weights", {}).items():
@@ -156,6 +158,21 @@ def _extract_command(embeddings: Embeddings, stream: str, task: TaskCard) -> str
     words += [f"--dtype {layout.dtype}"] * (layout.dtype != "float32")
     words.append(f"--cache {embeddings.folder.parents[1]}")
     return " ".join(words)
+
+
+def _recordings_of(embeddings: Embeddings, task: TaskCard) -> str:
+    """Return the options of ``extract`` that name a task's recordings."""
+    if task.module != "table" or task.options or task.name != task.dataset:
+        return f"--task {task.name} --root DIR"
+    # a folder or table without a card: its name is not the name of a task
+    clips = latest_manifest(embeddings.folder.parents[1], task.dataset)
+    if clips is None or clips.source is None:
+        return f"--audio {task.name}"
+    source = clips.source
+    if source.is_relative_to(Path.cwd()):
+        source = source.relative_to(Path.cwd())
+    option = "--task" if source.suffix.lower() in TABLE_SUFFIXES else "--audio"
+    return f"{option} {shlex.quote(str(source))}"
 
 
 class Reader(Protocol):

@@ -1,9 +1,12 @@
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from probekit.audio.timegrid import FrameGrid
+from probekit.cache.manifests import save_manifest
+from probekit.data.manifest import from_rows
 from probekit.distillation import alignment
 from probekit.distillation.teachers import Teachers
 from probekit.errors import CacheError, DataError, ProbekitError, UnknownNameError
@@ -175,6 +178,22 @@ def test_a_teacher_without_frames_says_how_to_keep_them(songs, teach, tmp_path):
         f"--cache {tmp_path}"
     )
     assert str(error.value).endswith(command)
+
+
+@pytest.mark.parametrize("source", ["birds", "birds/clips.csv"])
+def test_the_command_names_the_folder_or_table_of_a_task_without_a_card(
+    songs, teach, tmp_path, source, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"clip_id": name, "path": f"{name}.wav", "labels": "a"} for name in IDS]
+    clips = from_rows(songs.dataset, rows, root=Path("birds"), source=tmp_path / source)
+    save_manifest(tmp_path / "cache", clips)
+    task = songs.model_copy(update={"module": "table", "name": songs.dataset, "options": {}})
+    teach(tmp_path / "cache", "student-0123abcd", drawn(5), OPENL3, frames=False)
+    with pytest.raises(CacheError, match="but not its frames") as error:
+        Teachers.open(task, ["runs/0123abcd"], IDS, STUDENT, STEPS, cache=tmp_path / "cache")
+    option = "--task" if source.endswith("csv") else "--audio"
+    assert f"probekit extract -e runs/0123abcd {option} {source} --streams" in str(error.value)
 
 
 def test_a_teacher_that_ends_before_the_sound(songs, teach, tmp_path):
