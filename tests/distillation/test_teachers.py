@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -186,8 +187,8 @@ def test_the_command_names_the_folder_or_table_of_a_task_without_a_card(
 ):
     monkeypatch.chdir(tmp_path)
     rows = [{"clip_id": name, "path": f"{name}.wav", "labels": "a"} for name in IDS]
-    clips = from_rows(songs.dataset, rows, root=Path("birds"), source=tmp_path / source)
-    save_manifest(tmp_path / "cache", clips)
+    clips = from_rows(songs.dataset, rows, root=Path("birds"))
+    save_manifest(tmp_path / "cache", replace(clips, source=tmp_path / source))
     task = songs.model_copy(update={"module": "table", "name": songs.dataset, "options": {}})
     teach(tmp_path / "cache", "student-0123abcd", drawn(5), OPENL3, frames=False)
     with pytest.raises(CacheError, match="but not its frames") as error:
