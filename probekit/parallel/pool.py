@@ -3,9 +3,12 @@
 import os
 import re
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import cache, partial
 from typing import Any, Generic, TypeVar
 
 from probekit.errors import ProbekitError
@@ -14,7 +17,8 @@ from probekit.parallel.resources import cpu_count, worker_environment
 T = TypeVar("T")
 R = TypeVar("R")
 
-_IDLE_SECONDS = 10.0  # an idle process ends after this time, so none outlives a killed parent
+_IDLE_SECONDS = 10.0  # an idle process ends after this time
+_WATCH_SECONDS = 1.0  # how often a process looks whether its parent was killed
 
 
 def parallel_map(
@@ -70,6 +74,7 @@ def parallel_map(
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     inner = threads or max(1, cpu_count() // jobs)
+    function = partial(_call_watched, os.getpid(), function)
     with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=inner):
         try:
             yield from Parallel(return_as="generator")(delayed(function)(item) for item in items)
@@ -147,7 +152,11 @@ class _Worker(Generic[T, R]):
 
         if self.pool is None:
             self.pool = ProcessPoolExecutor(
-                1, timeout=_IDLE_SECONDS, env=self.environment, initializer=_ignore_sigint
+                1,
+                timeout=_IDLE_SECONDS,
+                env=self.environment,
+                initializer=_start_worker,
+                initargs=(os.getpid(),),
             )
         future: Future[R] = self.pool.submit(self.function, item)
         return future
@@ -159,9 +168,29 @@ class _Worker(Generic[T, R]):
             self.pool = None
 
 
-def _ignore_sigint() -> None:
-    """Ignore Control-C in a worker process: the parent handles it."""
+def _start_worker(parent: int) -> None:
+    """Ignore Control-C in a worker process, which the parent handles, and end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with(parent)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Watch the parent of this worker process: if it was killed, nobody takes the results."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    if os.name != "nt" and os.getppid() == parent:  # on Windows a parent keeps its number
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _call_watched(parent: int, function: Callable[[T], R], item: T) -> R:
+    """Apply a function in a worker process that ends with its parent."""
+    _end_with(parent)
+    return function(item)
 
 
 def _exit_reason(error: Exception) -> str:

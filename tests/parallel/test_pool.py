@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 
@@ -127,3 +129,31 @@ def test_no_process_is_left_when_the_caller_stops():
     assert time.monotonic() - begin < 30
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_processes_end_with_their_parent_in_the_middle_of_an_item(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\n"
+        "from probekit.parallel import pool\n"
+        "def name(item):\n    time.sleep(item)\n    return os.getpid()\n"
+        "if __name__ == '__main__':\n"
+        "    for pid in pool.parallel_map(name, [0, 100, 100], jobs=2):\n"
+        "        print(pid, flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+        worker = int(process.stdout.readline())
+        process.kill()
+    deadline = time.monotonic() + 20
+    while is_alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(worker)
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
