@@ -312,7 +312,9 @@ class FakeCurve:
         ([0.1, 0.2, 0.3, 0.4, 0.9, 0.8, 0.7], True, 199, False),  # few clips
         ([0.1, 0.2, 0.3, 0.4, 0.9, 0.7, 0.8], True, 200, False),  # rising
         ([0.1, 0.2, 0.3, 0.4, 0.8, 0.9, 0.7], True, 200, False),  # one decade
-        ([0.1, 0.2, 0.3, 0.9, 0.8, 0.7], True, 200, False),  # C = 1
+        ([0.1, 0.9, 0.8, 0.7], True, 200, True),  # C = 0.01
+        ([0.1, 0.9, 0.8, 0.8], True, 200, False),  # not falling any more
+        ([0.9, 0.9, 0.9, 0.9, 0.9], True, 200, False),  # perhaps always the same class
     ],
 )
 def test_a_path_ends_where_the_score_is_behind_beyond_chance(means, behind, clips, ends):
