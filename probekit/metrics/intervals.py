@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit, ndtri, stdtrit  # scipy.stats takes long to import
+import scipy  # loads scipy.special when it is used, which takes a while
 
 from probekit._typing import Array
 from probekit.metrics.bootstrap import (
@@ -138,7 +138,7 @@ def confidence_interval(
         right = _right(metric, targets, scores)
         # clips that are scored several times are no more clips
         variance = design.clip_repeats * _binomial_variance(kind, right, targets, design)
-        error = -ndtri(_TAIL) * np.sqrt(variance)
+        error = -scipy.special.ndtri(_TAIL) * np.sqrt(variance)
         return interval("binomial, logit scale", *_ends(scale, score, error))
     reason = _too_few(kind, targets, design)
     if reason:
@@ -151,7 +151,7 @@ def confidence_interval(
         return interval(NO_VARIATION)
     spread = float((deviations**4).sum()) - variance**2 / len(deviations)
     degrees = min(design.degrees_of_freedom, 2 * variance**2 / max(spread, 1e-300))
-    error = -stdtrit(max(1.0, degrees), _TAIL) * np.sqrt(variance)
+    error = -scipy.special.stdtrit(max(1.0, degrees), _TAIL) * np.sqrt(variance)
     suffix = f", {scale} scale" if scale else ""
     return interval(f"jackknife t{suffix}", *_ends(scale, score, error))
 
@@ -207,8 +207,9 @@ def _scale(kind: str) -> str:
 def _ends(scale: str, score: float, error: float) -> tuple[float, float]:
     """Return the ends of score ± error on a scale, brought back from it."""
     if scale == "logit":
-        reach = error / (score * (1 - score))
-        return float(expit(logit(score) - reach)), float(expit(logit(score) + reach))
+        center, reach = scipy.special.logit(score), error / (score * (1 - score))
+        low, high = scipy.special.expit(center - reach), scipy.special.expit(center + reach)
+        return float(low), float(high)
     if scale == "log":
         factor = np.exp(error / score)
         return float(score / factor), float(score * factor)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy.special import expit, ndtri, softmax
+import scipy  # loads scipy.special when it is used, which takes a while
 
 from probekit._typing import Array
 from probekit.metrics.class_credits import (
@@ -184,7 +184,8 @@ def d_prime(area: Array) -> Array:
 
     NaN where the area is 0 or 1: the distance would be infinite.
     """
-    return np.asarray(np.sqrt(2) * ndtri(np.where((area > 0) & (area < 1), area, np.nan)))
+    inside = np.where((area > 0) & (area < 1), area, np.nan)
+    return np.asarray(np.sqrt(2) * scipy.special.ndtri(inside))
 
 
 def _mean_d_prime(targets: Array, scores: Array) -> float:
@@ -485,8 +486,11 @@ def to_probabilities(scores: Array, target: str) -> Array:
         From 0 to 1 in float64; for ``single`` rows sum to 1.
     """
     if target == "single":
-        return np.asarray(softmax(np.clip(scores.astype(np.float64), -_FAR, _FAR), axis=1))
-    return np.asarray(expit(scores.astype(np.float64))) if target == "multi" else scores
+        finite = np.clip(scores.astype(np.float64), -_FAR, _FAR)
+        return np.asarray(scipy.special.softmax(finite, axis=1))
+    if target == "multi":
+        return np.asarray(scipy.special.expit(scores.astype(np.float64)))
+    return scores
 
 
 def prepare_scores(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit  # scipy.stats takes long to import
+import scipy  # loads scipy.special when it is used, which takes a while
 
 from probekit._typing import Array
 
@@ -39,11 +39,12 @@ class DifferenceTest:
         if self.standard_error == 0:  # no less than the exact flip of the signs of all units
             return float(min(1.0, 2.0**-self.degrees_of_freedom))
         statistic = abs(self.difference) / self.standard_error
-        return float(2 * stdtr(self.degrees_of_freedom, -statistic))
+        return float(2 * scipy.special.stdtr(self.degrees_of_freedom, -statistic))
 
     def interval(self, level: float = 1 - LEVEL) -> tuple[float, float]:
         """Return the interval of the difference; without 0 exactly where p < 1 - level."""
-        reach = -stdtrit(self.degrees_of_freedom, (1 - level) / 2) * self.standard_error
+        quantile = -scipy.special.stdtrit(self.degrees_of_freedom, (1 - level) / 2)
+        reach = quantile * self.standard_error
         return float(self.difference - reach), float(self.difference + reach)
 
     def detectable(self, level: float = LEVEL, power: float = POWER) -> float:
@@ -61,7 +62,7 @@ class DifferenceTest:
         float
             In units of the metric, for as much noise as was measured here.
         """
-        quantiles = -stdtrit(self.degrees_of_freedom, [level / 2, 1 - power])
+        quantiles = -scipy.special.stdtrit(self.degrees_of_freedom, [level / 2, 1 - power])
         return float(quantiles.sum() * self.standard_error)
 
     def posterior(self, rope: float) -> tuple[float, float, float]:
@@ -86,8 +87,8 @@ class DifferenceTest:
                 return 0.5, 0.0, 0.5
             above, below = float(self.difference > rope), float(self.difference < -rope)
             return above, 1 - above - below, below
-        above = float(stdtr(df, (self.difference - rope) / scale))
-        below = float(stdtr(df, (-rope - self.difference) / scale))
+        above = float(scipy.special.stdtr(df, (self.difference - rope) / scale))
+        below = float(scipy.special.stdtr(df, (-rope - self.difference) / scale))
         return above, 1 - above - below, below
 
 

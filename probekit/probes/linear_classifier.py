@@ -1,7 +1,7 @@
 """The logistic regression solver as a scikit-learn classifier."""
 
 import numpy as np
-from scipy.special import expit, softmax
+import scipy  # loads scipy.special when it is used, which takes a while
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -160,11 +160,11 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         """Return probabilities of ``X``, shape (rows, classes); rows sum to 1 except for tags."""
         logits = self.decision_function(X)
         if self._tags:
-            return np.asarray(expit(logits))
+            return np.asarray(scipy.special.expit(logits))
         if logits.ndim == 1:
-            probs = expit(logits)
+            probs = scipy.special.expit(logits)
             return np.column_stack([1 - probs, probs])
-        return np.asarray(softmax(logits, axis=1))
+        return np.asarray(scipy.special.softmax(logits, axis=1))
 
     def predict(self, X: Array) -> Array:
         """Return the most probable class of each row, or for tags an indicator matrix."""

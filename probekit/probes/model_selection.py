@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
-from scipy.special import stdtrit  # scipy.stats takes long to import
+import scipy  # loads scipy.special when it is used, which takes a while
 
 from probekit._typing import Array
 from probekit.errors import DataError
@@ -386,7 +386,7 @@ class Curve:
         if len(differences) < _DIVISIONS:
             return False
         error = differences.std(ddof=1) / len(differences) ** 0.5
-        return bool(differences.mean() > stdtrit(len(differences) - 1, 0.95) * error)
+        return bool(differences.mean() > scipy.special.stdtrit(len(differences) - 1, 0.95) * error)
 
     def _score(self, division: int, output: Array) -> float:
         return self.context.metric.score(self.context.targets[self.rows[division]], output)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
+import scipy  # loads scipy.special when it is used, which takes a while
 
 from probekit._typing import Array
 from probekit.cache.embeddings import Embeddings
@@ -111,9 +111,9 @@ def head_scores(
 
     def score(clip_id: str) -> Array:
         frames = embeddings.frames(clip_id, head.stream)
-        probabilities = expit(frames @ weight.T + bias)
+        probabilities = scipy.special.expit(frames @ weight.T + bias)
         if attention is not None:
-            weights = softmax(frames @ attention[0].T + attention[1], axis=0)
+            weights = scipy.special.softmax(frames @ attention[0].T + attention[1], axis=0)
             return np.asarray((probabilities * weights).sum(axis=0))
         return _POOLING[head.pooling](probabilities)
 
