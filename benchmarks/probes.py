@@ -179,30 +179,33 @@ def folds(clips: int = 8732, dim: int = 2048, classes: int = 10, count: int = 10
     )
 
 
-def stream(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
-    """Time a pass, and one C, on a tenth of AudioSet in float16 from a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        rng = np.random.default_rng(2)
-        path = Path(folder) / "rows.f16"
-        file = np.memmap(path, np.float16, "w+", shape=(clips, dim))
-        mixing = features(rng, dim, dim) / 8
-        rule = rng.standard_normal((dim, classes)).astype(np.float32)
-        hot = np.empty((clips, classes), bool)
-        rates = np.logspace(-4, -1, classes)
-        for start in range(0, clips, 8192):
-            block = rng.standard_normal((min(8192, clips - start), dim), np.float32) @ mixing
-            file[start : start + len(block)] = block
-            scores = block @ rule
-            scores /= scores.std(axis=0)
-            scores += rng.standard_normal(scores.shape, np.float32)
-            hot[start : start + len(block)] = (
-                scores > np.quantile(scores, 1 - rates, axis=0)[range(classes), range(classes)]
-            )
-        file.flush()
-        before = _peak()
-        rows = StandardizedRows(
-            np.memmap(path, np.float16, "r", shape=(clips, dim)), np.ones((1, clips), bool)
+def audioset(folder: str, clips: int, dim: int = 1024, classes: int = 527) -> tuple[Array, Array]:
+    """Return features in float16 from a file in a folder, and rare and frequent tags of them."""
+    rng = np.random.default_rng(2)
+    file = np.memmap(Path(folder) / "rows.f16", np.float16, "w+", shape=(clips, dim))
+    mixing = features(rng, dim, dim) / 8
+    rule = rng.standard_normal((dim, classes)).astype(np.float32)
+    hot = np.empty((clips, classes), bool)
+    rates = np.logspace(-4, -1, classes)
+    for start in range(0, clips, 8192):
+        block = rng.standard_normal((min(8192, clips - start), dim), np.float32) @ mixing
+        file[start : start + len(block)] = block
+        scores = block @ rule
+        scores /= scores.std(axis=0)
+        scores += rng.standard_normal(scores.shape, np.float32)
+        hot[start : start + len(block)] = (
+            scores > np.quantile(scores, 1 - rates, axis=0)[range(classes), range(classes)]
         )
+    file.flush()
+    return np.memmap(Path(folder) / "rows.f16", np.float16, "r", shape=(clips, dim)), hot
+
+
+def stream(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
+    """Time a pass on a tenth of AudioSet in float16 from a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, hot = audioset(folder, clips, dim, classes)
+        before = _peak()
+        rows = StandardizedRows(source, np.ones((1, clips), bool))
         objective = Objective(rows, hot, [0] * classes, range(classes))
         weights = torch.zeros(classes, 1, dim, dtype=torch.float64)
         everything = torch.arange(classes)
