@@ -51,7 +51,8 @@ def ls(
     """List all results, by task, best first, stale ones last.
 
     A run is stale if the dataset or the extractor's code has changed since, or it was repeated.
-    Other commands leave stale runs out, and take the newest of runs with equal names.
+    Other commands leave stale runs out, and take the newest of runs with equal names. Of a task,
+    probekit results best TASK tests which runs are tied for first.
 
     [bold]Examples[/bold]
 

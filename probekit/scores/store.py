@@ -183,6 +183,8 @@ def save(path: Path, result: Result, arrays: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.atomic_write(path.with_suffix(".h5"), write)
     atomic.atomic_write_text(path, text)
+    for written in (path, path.with_suffix(".h5")):
+        atomic.remove_abandoned(written)
 
 
 def load(path: Path) -> Result:

@@ -1,6 +1,7 @@
 """Atomic file writes: temporary file, flush to disk, rename, flush of the folder."""
 
 import errno
+import glob
 import os
 import shutil
 import socket
@@ -43,6 +44,13 @@ def owner_has_ended(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove the unfinished files of ``path`` whose processes have ended."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+        if owner_has_ended(temporary):
+            temporary.unlink(missing_ok=True)
 
 
 def atomic_write(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:

@@ -1,5 +1,8 @@
 import errno
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -43,6 +46,26 @@ def test_unfinished_files_say_who_writes_them(tmp_path, monkeypatch):
     assert atomic.temp_owner_pid(temporary) is None
     assert atomic.temp_owner_pid(atomic.temp_path(tmp_path / "a-1-b.h5")) == os.getpid()
     assert atomic.temp_owner_pid(tmp_path / ".stray.tmp") is None
+
+
+def test_only_unfinished_files_of_ended_processes_are_removed(tmp_path):
+    path = tmp_path / "run [1].h5"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    mine = atomic.temp_path(path)
+    abandoned, elsewhere, of_another = (
+        mine.with_name(mine.name.replace(*pair))
+        for pair in (
+            (f"-{os.getpid()}-", f"-{ended.pid}-"),
+            (socket.gethostname(), "another-host"),
+            ("run [1].h5", "run 1.h5"),
+        )
+    )
+    of_another = of_another.with_name(of_another.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-"))
+    for file in (path, mine, abandoned, elsewhere, of_another):
+        file.touch()
+    atomic.remove_abandoned(path)
+    assert set(tmp_path.iterdir()) == {path, mine, elsewhere, of_another}
 
 
 def test_a_copy_has_the_same_times(tmp_path):
