@@ -14,6 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,6 +26,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.timing import table
+from probekit.parallel import dask
+from probekit.parallel.resources import cpu_count, worker_environment
 from probekit.probes import linear
 from probekit.solvers import logistic
 from probekit.solvers.objective import Objective
@@ -33,12 +36,12 @@ from probekit.solvers.row_blocks import StandardizedRows
 Array = npt.NDArray[Any]
 
 _SAMPLE = 2  # tags of the reference
-PARTS = ("tags", "folds", "stream")
+PARTS = ("tags", "folds", "stream", "cluster")
 
 
 def main(parts: tuple[str, ...] = PARTS) -> None:
     for name in parts:
-        {"tags": tags, "folds": folds, "stream": stream}[name]()
+        {"tags": tags, "folds": folds, "stream": stream, "cluster": cluster}[name]()
 
 
 def features(rng: np.random.Generator, clips: int, dim: int, decay: float = 4.0) -> Array:
@@ -234,6 +237,41 @@ def stream(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
                 ),
             ],
         )
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Rows of a file that every process opens for itself."""
+
+    path: str
+    shape: tuple[int, int]
+
+    def __getitem__(self, rows: Any, /) -> Array:
+        return np.asarray(np.memmap(self.path, np.float16, "r", shape=self.shape)[rows])
+
+
+def cluster(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
+    """Time a pass by this process, and by two workers of ``--dask local`` with a thread each."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, hot = audioset(folder, clips, dim, classes)
+        rows = StandardizedRows(FileRows(source.filename, source.shape), np.ones((1, clips), bool))
+        lines: list[tuple[object, ...]] = [("pass", "float32", "float64")]
+        lines.append(("this process", *_passes(rows, hot, None)))
+        with dask.connect("local", 2, worker_environment(2)) as client:
+            lines.append(("two workers", *_passes(rows, hot, client)))
+        table(f"{clips:,} × {dim:,} × {classes} tags from a file, {cpu_count()} cores", lines)
+
+
+def _passes(rows: StandardizedRows, hot: Array, client: Any) -> list[str]:
+    """Return the seconds of a pass in float32 and in float64, once the rows were read."""
+    objective = Objective(rows, hot, [0] * hot.shape[1], range(hot.shape[1]), client=client)
+    weights = torch.zeros(hot.shape[1], 1, rows.dim, dtype=torch.float64)
+    seconds = []
+    for kind in (torch.float32, torch.float64):
+        begin = perf_counter()
+        objective.sums(torch.arange(len(objective)), weights, objective.initial_intercepts(), kind)
+        seconds.append(f"{perf_counter() - begin:.1f} s")
+    return seconds
 
 
 def _reference(
