@@ -1,4 +1,6 @@
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from probekit.cache import index, part
@@ -161,3 +163,48 @@ def test_parts_of_which_all_clips_failed_do_not_count(tmp_path, put, toy):
     part.write_part(folder / "part-00098.h5", toy([60], frames=False, failed=[]))
     assert index.load_index(folder).arrays("seq") == ["max", "mean", "std"]
     assert index.load_index(folder).arrays("nothing") == []
+
+
+# ---- positions of many ids
+
+IDS = {
+    "eleven letters": [f"{k * 7919 % 100_003:011x}" for k in range(2000)],
+    "a letter and a digit": [f"{chr(65 + k // 50)}{chr(48 + k % 50)}" for k in range(2000)],
+    "sixty letters": [f"{k:060d}" for k in range(2000)],
+    "a hundred letters": [f"{k:0100d}" for k in range(2000)],
+    "other lengths": [f"clip-{k}" for k in range(2000)],
+    "not ASCII": [f"é{k:04d}" for k in range(2000)],
+    "line feeds": [f"{k % 10}\n{k // 10:03d}" for k in range(2000)],
+}
+
+
+@pytest.mark.parametrize("form", [list, tuple, pd.Series, np.array, pa.array])
+@pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
+def test_every_id_is_found_where_it_is_and_no_other(ids, form):
+    known = index.Index(pd.DataFrame({"clip_id": ids}), {})
+    rng = np.random.default_rng(0)
+    rows = rng.integers(-1, len(ids), 3000)  # repeated, and unknown ones
+    unknown = ids[0][:-1] + "~"
+    sought = [unknown if row < 0 else ids[row] for row in rows]
+    assert known.find(form(sought)).tolist() == rows.tolist()
+    assert (known.find(form([f"{unknown}!"] * 1000)) == -1).all()
+    assert known.find(pd.Series(sought)[1000:]).tolist() == rows[1000:].tolist()
+
+
+def test_ids_of_equal_length_are_not_taken_for_others_that_join_to_the_same_text():
+    ids = [f"{k:03d}" for k in range(1000)]
+    known = index.Index(pd.DataFrame({"clip_id": ids}), {})
+    assert known.find(["", *ids[1:-1], "999\n000"]).tolist() == [-1, *range(1, 999), -1]
+    assert known.find([None, *ids]).tolist() == [-1, *range(1000)]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_ids_of_equal_hashes_are_told_apart(monkeypatch, shared):
+    ids = [f"{k:020d}" for k in range(2000)]
+    known = index.Index(pd.DataFrame({"clip_id": ids}), {})
+    if shared:  # by two ids of the index
+        monkeypatch.setattr(index, "_hash", lambda words: words[0] * np.uint64(0))
+    else:  # by ids of the index and others
+        monkeypatch.setattr(index, "_hash", lambda words: words[-1].copy())
+    others = [f"1{k:019d}" for k in range(2000)]
+    assert known.find([*others, *ids]).tolist() == [-1] * 2000 + list(range(2000))
