@@ -30,7 +30,9 @@ def test_table_figure_and_files(main, place, tmp_path):
     assert len(json.loads(facts.read_text())["audit"]) == 6
     page = main("report", "--reports", tmp_path / "reports", "--cache", place[5])
     assert page.returncode == 0
-    assert "Under other protocols" in (tmp_path / "reports/index.html").read_text()
+    page = (tmp_path / "reports/index.html").read_text()
+    assert "Under other protocols" in page
+    assert "<bdi>X-ARES, kNN</bdi> <span class=\"soft\"><bdi>161f0ef</bdi>" in page
     done = main("audit", *place, *names, "--json")
     assert [row["protocol"] for row in json.loads(done.stdout)["audit"]][::2] == [
         "task", "xares-knn", "fixed-c",

@@ -6,6 +6,7 @@ runs were made.
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
@@ -157,7 +158,7 @@ def audit_view(facts: dict[str, Any]) -> dict[str, Any] | None:
     rows = [
         {
             "title": protocol["title"],
-            "source": protocol["source"],
+            "source": _version_of(protocol["title"], protocol["source"]),
             "cells": [cell for cell in cells if cell["protocol"] == protocol["name"]],
             "turned": "–" if k == 0 else turned[protocol["name"]],
             "leaks": "; ".join(protocol["leaks"]) or "–",
@@ -166,6 +167,12 @@ def audit_view(facts: dict[str, Any]) -> dict[str, Any] | None:
         if not protocol["problem"]
     ]
     return {"embeddings": embeddings, "rows": rows, "compared": facts.get("compared", "")}
+
+
+def _version_of(title: str, source: str) -> str:
+    """Return a protocol's source, without the tool's name if its title begins with it."""
+    tool, _, version = source.partition(" ")
+    return version if version and re.split("[ ,]", title)[0] == tool else source
 
 
 # ---- label efficiency

@@ -165,6 +165,7 @@ def test_provenance_stands_first_and_beside_its_result(small):
     read = Reader(small.text())
     (banner,) = (k for k, (_, own) in enumerate(read.elements) if own.get("role") == "note")
     assert banner < [tag for tag, _ in read.elements].index("table")
+    assert read.elements[banner + 1][0] == "ul"  # a list keeps its role
     assert "Random weights (1 of 2 rows)" in read.shown
     facts = [own for own in read.each("span") if own.get("class") == "fact"]
     assert len(facts) == 1
