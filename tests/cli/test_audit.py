@@ -32,7 +32,7 @@ def test_table_figure_and_files(main, place, tmp_path):
     assert page.returncode == 0
     page = (tmp_path / "reports/index.html").read_text()
     assert "Under other protocols" in page
-    assert "<bdi>X-ARES, kNN</bdi> <span class=\"soft\"><bdi>161f0ef</bdi>" in page
+    assert '<bdi>X-ARES, kNN</bdi> <span class="soft"><bdi>161f0ef</bdi>' in page
     done = main("audit", *place, *names, "--json")
     assert [row["protocol"] for row in json.loads(done.stdout)["audit"]][::2] == [
         "task", "xares-knn", "fixed-c",
