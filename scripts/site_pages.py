@@ -404,7 +404,8 @@ def _card_fields() -> str:
         and not model.__name__.startswith("_")
     ]  # fmt: skip
     for model in (*tops, *nested, *others):
-        comments = _comments_of(model)
+        comments = _comments_of(schema.Card) if issubclass(model, schema.Card) else {}
+        comments = comments | _comments_of(model)
         rows = [
             (
                 f"`{name}`",

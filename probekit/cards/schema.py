@@ -49,9 +49,9 @@ class Card(_FrozenModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     title: str
     notes: list[str] = []
-    not_established: list[str] = []
+    not_established: list[str] = []  # what its source leaves open
     licence: str = ""
-    source: str = ""
+    source: str = ""  # where its facts are from
     bibtex: str = ""
 
 
@@ -201,14 +201,14 @@ class Protocol(_FrozenModel):
     """How a task is split, and how hyper-parameters of the probe are selected."""
 
     kind: Literal["split", "made-split", "folds", "made-folds"]
-    folds: int | None = Field(default=None, ge=2)
-    test_share: float | None = Field(default=None, gt=0, lt=1)
-    seed: int = 0
+    folds: int | None = Field(default=None, ge=2)  # number of made folds
+    test_share: float | None = Field(default=None, gt=0, lt=1)  # of a made split
+    seed: int = 0  # of made folds or a made split
     skip_draws: int = Field(default=0, ge=0)  # of 32 bits, before a split is drawn
-    grouped: bool = False
-    refit: bool = True
-    inner_folds: int = Field(default=5, ge=2)
-    description: str = ""
+    grouped: bool = False  # made folds, or a made split, do not divide groups
+    refit: bool = True  # on training and validation clips, with the settings that were selected
+    inner_folds: int = Field(default=5, ge=2)  # that select settings where there is no validation
+    description: str = ""  # shown with results
 
     @model_validator(mode="after")
     def _check_protocol(self) -> "Protocol":
@@ -240,26 +240,27 @@ class TaskCard(Card):
     """Facts about a task: dataset, labels, protocol, metric, published scores."""
 
     name: DatasetName
-    dataset: DatasetName
-    module: str
-    options: dict[str, Any] = {}
+    dataset: DatasetName  # tasks on the same recordings have the same, and share embeddings
+    module: str  # what reads the dataset: table, file_names, metadata_tables, or code (FILE.py …)
+    options: dict[str, Any] = {}  # of the module
+    # one label a clip, any number of labels, or numbers
     target: Literal["single", "multi", "regression"] = "single"
     # collections that its recordings come from, the nearest first; null: not established
     sources: list[str] | None = None
-    labels: list[str] | None = None
-    group: str | None = None
+    labels: list[str] | None = None  # in this order; another is an error
+    group: str | None = None  # what a group is: artist, speaker, day …
     # clips of one recording, or of one group, are scored as one: the mean of their probabilities
     aggregate: Literal["recording", "group"] | None = None
     protocol: Protocol
     metric: str
     also: list[str] = []  # further metrics to report
     counts: dict[str, int] = {}  # of all clips, and of each split or fold by name
-    size: str = ""
-    download: str = ""
-    layout: str = ""
-    stand_in: str | None = None
-    known_bad: dict[str, str] = {}
-    published: list[Published] = []
+    size: str = ""  # of the dataset, in words
+    download: str = ""  # where to get it; shown where it is missing
+    layout: str = ""  # of its folder; shown where that is another
+    stand_in: str | None = None  # a note that all data of this task are synthetic
+    known_bad: dict[str, str] = {}  # faulty clips, with the reason
+    published: list[Published] = []  # scores, drawn as diamonds on the page
 
     @model_validator(mode="after")
     def _check_counts(self) -> "TaskCard":
