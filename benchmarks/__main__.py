@@ -16,6 +16,7 @@ NAMES = (
     "planning",
     "probes",
     "analysis",
+    "commands",
     "distill",
     "streams",
     "level_parts",

@@ -1,7 +1,5 @@
 """Analyses and the page at the size of a paper: 700 classes, 8 extractors, 5 tasks."""
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -30,7 +28,6 @@ def main() -> None:
         rows.append(("linear CKA, 8 extractors (128 to 2,048 numbers), 10,000 clips", _cka(rng)))
         seconds, size = _page(rng, Path(folder))
         rows.append((f"page, 5 tasks × 8 extractors, 5,000 clips each, {size:.1f} MB", seconds))
-        rows += _commands(rng, Path(folder))
     table("Analyses and the page", [("what", "seconds"), *((n, f"{s:.1f}") for n, s in rows)])
 
 
@@ -61,7 +58,7 @@ def _cka(rng: np.random.Generator) -> float:
 def _page(rng: np.random.Generator, folder: Path) -> tuple[float, float]:
     """Score forty runs by nearest neighbours, and write the page of them."""
     for task in range(5):
-        _evaluate(rng, folder, f"task{task}", [f"made{k}" for k in range(8)])
+        evaluate_made(rng, folder, f"task{task}", [f"made{k}" for k in range(8)])
     begin = perf_counter()
     made = html.write_page(
         folder / "index.html",
@@ -75,30 +72,7 @@ def _page(rng: np.random.Generator, folder: Path) -> tuple[float, float]:
     return perf_counter() - begin, made.size / 1e6
 
 
-def _commands(rng: np.random.Generator, folder: Path) -> list[tuple[str, float]]:
-    """Time whole commands on forty runs of one task, before anything is cached and after."""
-    names = [f"made{k}" for k in range(40)]
-    _evaluate(rng, folder, "forty", names)
-    stores = ["--reports", str(folder / "out"), "--task", "forty"]
-    commands = {
-        "probekit compare, 40 runs": ["compare", *(f"{name}/knn" for name in names)],
-        "probekit report, 40 runs": ["report", "--cache", str(folder / "cache")],
-    }
-    rows = []
-    for name, command in commands.items():
-        for state in ("first", "again"):
-            begin = perf_counter()
-            subprocess.run(
-                [sys.executable, "-m", "probekit", *command, *stores],
-                check=True,
-                capture_output=True,
-                cwd=folder,
-            )
-            rows.append((f"{name} of 5,000 clips, {state}", perf_counter() - begin))
-    return rows
-
-
-def _evaluate(rng: np.random.Generator, folder: Path, task: str, names: list[str]) -> None:
+def evaluate_made(rng: np.random.Generator, folder: Path, task: str, names: list[str]) -> None:
     """Import random embeddings of 5,000 clips, and score them by nearest neighbors."""
     table_file = folder / f"{task}.csv"
     labels = rng.integers(10, size=5000)
