@@ -61,10 +61,11 @@ def find_misclassified(rows: Sequence[LeaderboardRow]) -> list[Misclassified]:
     is needed, and a clip without labels cannot be misclassified. Numbers: the tenth of the clips
     with the largest errors, in standard deviations of each target.
     """
-    return [_find_in_run(row) for row in rows]
+    ids: dict[bytes, list[str]] = {}  # runs of the same clips share them
+    return [_find_in_run(row, ids) for row in rows]
 
 
-def _find_in_run(row: LeaderboardRow) -> Misclassified:
+def _find_in_run(row: LeaderboardRow, ids: dict[bytes, list[str]]) -> Misclassified:
     try:
         predicted = load_predictions(row.group.paths[0], row.first_run, by_clip=True)
     except DataError as error:
@@ -74,12 +75,15 @@ def _find_in_run(row: LeaderboardRow) -> Misclassified:
     first = np.sort(np.unique(predicted.clip_ids, return_index=True)[1])
     if len(first) < len(predicted.clip_ids):  # of repeated folds the first ones
         predicted = predicted.subset(first)
+    key = predicted.clip_ids.tobytes()
+    if key not in ids:
+        ids[key] = predicted.clip_ids.tolist()
     if predicted.target == "regression":
-        return _largest_errors(row.label, predicted)
-    return _wrong_classes(row.label, predicted)
+        return _largest_errors(row.label, predicted, ids[key])
+    return _wrong_classes(row.label, predicted, ids[key])
 
 
-def _wrong_classes(label: str, predicted: Predictions) -> Misclassified:
+def _wrong_classes(label: str, predicted: Predictions, clip_ids: list[str]) -> Misclassified:
     """Return the clips with a predicted class that is not among their labels."""
     scores = predicted.scores
     if not predicted.probabilities:
@@ -99,11 +103,11 @@ def _wrong_classes(label: str, predicted: Predictions) -> Misclassified:
         label=label,
         wrong=len(wrong),
         total=len(labels),
-        clip_ids=predicted.clip_ids[listed].tolist(),
+        clip_ids=[clip_ids[k] for k in listed],
         items=_items(labels[listed], scores[listed], confidence[selected]),
         pairs=_frequent_confusions(missed[wrong], false[wrong]),
-        wrong_ids=predicted.clip_ids[wrong].tolist(),
-        scored_ids=predicted.clip_ids.tolist(),
+        wrong_ids=[clip_ids[k] for k in wrong],
+        scored_ids=clip_ids,
     )
 
 
@@ -147,19 +151,19 @@ def _frequent_confusions(missed: Array, false: Array) -> list[list[int]]:
     return [[int(a), int(b), int(counts[a, b])] for a, b in pairs if counts[a, b] > 1]
 
 
-def _largest_errors(label: str, predicted: Predictions) -> Misclassified:
+def _largest_errors(label: str, predicted: Predictions, clip_ids: list[str]) -> Misclassified:
     """Return the clips of a regression with the largest errors."""
     spread = predicted.targets.std(axis=0)
     errors = (predicted.scores - predicted.targets) / np.where(spread > 0, spread, 1.0)
     size = np.sqrt((errors**2).mean(axis=1))
     count = min(MOST_CLIPS, max(1, round(_WORST_FRACTION * len(size))))
     worst = np.argsort(-size, kind="stable")[:count]
-    clip_ids: list[str] = predicted.clip_ids[worst].tolist()
+    worst_ids = [clip_ids[k] for k in worst]
     return Misclassified(
         label=label,
         wrong=count,
         total=len(size),
-        clip_ids=clip_ids,
+        clip_ids=worst_ids,
         items=[
             [
                 [round(float(v), 4) for v in predicted.targets[k]],
@@ -168,8 +172,8 @@ def _largest_errors(label: str, predicted: Predictions) -> Misclassified:
             ]
             for k in worst
         ],
-        wrong_ids=clip_ids,
-        scored_ids=predicted.clip_ids.tolist(),
+        wrong_ids=worst_ids,
+        scored_ids=clip_ids,
     )
 
 
