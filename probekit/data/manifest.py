@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -225,6 +225,10 @@ class Manifest:
 
     def digest(self) -> str:
         """Return the SHA-256 (hexadecimal) of clips, labels, splits and groups."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         sha = hashlib.sha256(json.dumps([self.target, self.class_names]).encode())
         for row in self.table[self._columns].itertuples(index=False):
             plain = [None if isinstance(v, float) and np.isnan(v) else v for v in row]

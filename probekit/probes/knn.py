@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 from probekit._typing import Array
 from probekit.errors import ProbekitError
@@ -84,6 +83,8 @@ def _grid() -> list[Settings]:
 
 def _fit(context: FitContext, features: Array, targets: Array, settings: Settings, *_: Any) -> Fit:
     """Store the training clips."""
+    from sklearn.neighbors import NearestNeighbors  # takes long, and not if the run is stored
+
     model = NearestNeighbors(metric=settings["distance"], algorithm="brute").fit(features)
     target, classes = context.clips.target, len(context.clips.class_names)
     one_hot = np.eye(classes)[targets] if target == "single" else targets
