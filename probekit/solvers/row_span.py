@@ -1,7 +1,7 @@
 """Rows in coordinates of their own span, where there are fewer rows than features.
 
-The minimum lies in the span of the centered rows: a penalized weight vector orthogonal to all of
-them would only add to the penalty. So 3,000 rows of 100,000 features are a problem with at most
+The minimum lies in the span of the centered rows: a part of the weights that is orthogonal to all
+of them would only add to the penalty. So 3,000 rows of 100,000 features are a problem with at most
 2,999 features, with the same minimum.
 """
 
@@ -20,14 +20,15 @@ class RowSpan:
     Parameters
     ----------
     rows : StandardizedRows
-        Of a single fold, all of whose rows are in it.
+        Of a single fold.
 
     Attributes
     ----------
     rows : StandardizedRows
         The rows given.
-    coordinates : StandardizedRows, of dimension <= rows - 1
-        The same rows, by their coordinates in the basis; neither centering nor scaling is left.
+    coordinates : StandardizedRows
+        The same rows by their coordinates in the basis, at most as many as rows; neither centering
+        nor scaling is left to do.
     """
 
     def __init__(self, rows: StandardizedRows) -> None:
