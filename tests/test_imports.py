@@ -23,6 +23,10 @@ def test_import_loads_nothing_heavy(cli):
     assert loaded(cli(code=LOADED % "import probekit; dir(probekit)")) == []
 
 
+def test_tests_of_stored_runs_load_nothing_heavy(cli):
+    assert loaded(cli(code=LOADED % "import probekit.scores.comparison")) == []
+
+
 @pytest.mark.parametrize("argument", ["--help", "--version"])
 def test_help_loads_nothing_heavy(cli, argument):
     assert loaded(cli(argument, code=RUN)) == []

@@ -99,3 +99,22 @@ def test_commands_are_wrapped_between_options():
     assert all(line.endswith(" \\") for line in lines[:-1])
     assert shlex.split(" ".join(line.removesuffix("\\") for line in lines)) == command.split()
     assert all(line.lstrip().startswith("-") for line in lines[1:])
+
+
+@pytest.mark.parametrize("name", cli._COMMANDS)
+def test_a_command_is_the_same_without_the_others(name):
+    alone = dict(leaves(cli.build_command(name)))
+    root = alone.pop(())
+    assert list(root.commands) == [name]
+    assert alone.keys() == {path for path in COMMANDS if path[:1] == (name,)}
+    for path, command in alone.items():
+        assert command.help == COMMANDS[path].help
+        assert [option.opts for option in command.params] == [
+            option.opts for option in COMMANDS[path].params
+        ]
+
+
+def test_options_before_a_command_and_wrong_names(main):
+    assert main("--cards", "data", "data", "--help").stderr.startswith("error: --cards data: no")
+    done = main("evalute", "--task", "synth")
+    assert done.returncode == 2 and "evaluate" in done.stderr

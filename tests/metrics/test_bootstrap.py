@@ -80,3 +80,37 @@ def test_draws_do_not_depend_on_how_many_are_held_at_once(monkeypatch):
     pieces = list(bootstrap.resample_counts(np.random.default_rng(0), unit, 25))
     assert [len(piece) for piece in pieces] == [7, 7, 7, 4]
     assert np.array_equal(np.concatenate(pieces), whole)
+
+
+@pytest.mark.parametrize(("name", "target"), CASES)
+def test_runs_that_share_the_draws_have_the_numbers_of_each_alone(monkeypatch, name, target):
+    metric = metrics.get_metric(name)
+    targets, scores = draw(target, clips=90)
+    others = draw(target, clips=90, seed=1)[1]
+    groups = np.array([f"g{k // 3}" for k in range(90)])
+    units = bootstrap.ResamplingUnits.from_groups(np.arange(90) // 30, groups)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 40)
+    for most, block in ((40, 1 << 20), (7, 50)):  # at once, and by parts
+        monkeypatch.setattr(bootstrap, "_CHUNK", 30 * most)
+        monkeypatch.setattr(bootstrap, "_BLOCK", block)
+        together = units.resample_folds(metric, targets, [scores, others])
+        rng = np.random.default_rng(bootstrap.SEED)
+        for k, (rows, numbers) in enumerate(zip(units.fold_rows, units.unit_numbers, strict=True)):
+            single = [np.bincount(rng.integers(0, 10, 10), minlength=10) for _ in range(40)]
+            counts = np.stack(single)[:, numbers]
+            for run, values in zip((scores, others), together, strict=True):
+                rescore = bootstrap.make_resampled_metric(metric, targets[rows], run[rows])
+                parts = np.split(counts, range(most, 40, most))  # BLAS rounds by their length
+                expected = np.concatenate([rescore(part) for part in parts])
+                np.testing.assert_array_equal(values[:, k], expected)
+
+
+def test_units_with_a_selected_clip_are_counted_once():
+    folds, groups = np.array([1, 0, 0, 1, 1, 0]), np.array(["a", "b", "c", "d", "d", "b"])
+    units = bootstrap.ResamplingUnits.from_groups(folds, groups)
+    assert (units.counts, units.count(np.ones(6, bool)), units.count(np.zeros(6, bool))) == (
+        [2, 2],
+        4,
+        0,
+    )
+    assert units.count(np.array([False, True, False, True, True, True])) == 2  # b and d
