@@ -7,6 +7,7 @@ against the API in each call (:mod:`probekit.extractors.adapters.hear_protocol`)
 import hashlib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -241,8 +242,14 @@ def _allclose(a: Tensor, b: Tensor) -> bool:
 
 def _distribution(name: str) -> str:
     """Return name and version of a module's distribution; empty if it is not installed."""
-    distributions = metadata.packages_distributions().get(name.partition(".")[0], [])
+    distributions = _packages().get(name.partition(".")[0], [])
     return ", ".join(sorted({f"{dist} {metadata.version(dist)}" for dist in distributions}))
+
+
+@cache
+def _packages() -> Mapping[str, list[str]]:
+    """Return the distributions of each top-level module; reading all of them takes a second."""
+    return metadata.packages_distributions()
 
 
 def _source_hash(name: str) -> str:
