@@ -74,9 +74,15 @@ def _modification_times(paths: Iterable[str]) -> Iterator[tuple[str, int]]:
 
 @lru_cache(maxsize=16)
 def _package_folders(kind: Kind, search_path: tuple[tuple[str, int], ...]) -> tuple[Path, ...]:
-    """Return the folders that installed packages declare; reads the metadata of all packages."""
-    entries = metadata.entry_points(group=f"probekit.{kind}")
+    """Return the folders that installed packages declare."""
+    entries = _entry_points(search_path).select(group=f"probekit.{kind}")
     return tuple(Path(str(entry.load())) for entry in entries)
+
+
+@lru_cache(maxsize=4)
+def _entry_points(search_path: tuple[tuple[str, int], ...]) -> metadata.EntryPoints:
+    """Return what installed packages declare; reads the metadata of all packages."""
+    return metadata.entry_points()
 
 
 def card_paths(kind: Kind) -> dict[str, Path]:

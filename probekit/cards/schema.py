@@ -40,7 +40,10 @@ Seconds = Annotated[Fraction, BeforeValidator(_fraction)]
 class _FrozenModel(BaseModel):
     """Base of all models: immutable, without unknown fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    # a command that reads one kind of cards need not wait for the others' validators
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True
+    )
 
 
 class Card(_FrozenModel):
