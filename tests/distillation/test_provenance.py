@@ -10,6 +10,7 @@ from probekit.probes.evaluate import evaluate
 
 STUDENT = "short-chunk:width=2"
 LABELS = ("click", "noise", "tone")
+pytestmark = pytest.mark.usefixtures("small_grid")
 
 
 @pytest.fixture(scope="module")

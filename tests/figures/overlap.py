@@ -20,7 +20,7 @@ def boxes(figure: "Figure") -> list[tuple["Text", "Bbox"]]:
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        It is drawn first, so that its layout is final.
+        Its layout is made final first, once: it must not change between two calls.
 
     Returns
     -------
@@ -30,11 +30,13 @@ def boxes(figure: "Figure") -> list[tuple["Text", "Bbox"]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
+    if "text boxes" in vars(figure):
+        return list(vars(figure)["text boxes"])
     canvas = FigureCanvasAgg(figure)
     with warnings.catch_warnings():
         # whoever saves the figure is told which labels no font can draw
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
-        canvas.draw()
+        figure.draw_without_rendering()
     renderer = canvas.get_renderer()
     hidden = _hidden(figure)
     found = [
@@ -42,7 +44,9 @@ def boxes(figure: "Figure") -> list[tuple["Text", "Bbox"]]:
         for text in figure.findobj(Text)
         if isinstance(text, Text) and text.get_text().strip() and id(text) not in hidden
     ]
-    return [(text, box) for text, box in found if box.width > 0 and box.height > 0]
+    shown = [(text, box) for text, box in found if box.width > 0 and box.height > 0]
+    vars(figure)["text boxes"] = shown
+    return shown
 
 
 def find_overlaps(figure: "Figure", points: float = 6.0) -> list[str]:

@@ -31,7 +31,10 @@ def found_of(targets, sources, dim=128, label="{}", planted=5, provenance=("rand
     return cosine_correlation(weights, samples.training_clips(w), head, permutations=99)
 
 
-@pytest.mark.parametrize(("targets", "sources"), [(2, 2), (10, 50), (50, 300), (120, 9)])
+@pytest.mark.parametrize(
+    ("targets", "sources"),
+    [(2, 2), (10, 50), pytest.param(50, 300, marks=pytest.mark.slow), (120, 9)],
+)
 def test_names_can_be_read_whatever_the_size(targets, sources):
     figure = draw_correlation(found_of(targets, sources))
     assert overlap.find_overlaps(figure) == []
@@ -62,11 +65,12 @@ def test_cells_are_the_cosines_in_the_order_of_the_trees():
 
 def test_dots_are_at_the_pairs_beyond_chance():
     found = found_of(6, 9)
-    axes = draw_correlation(found).axes[0]
+    figure = draw_correlation(found)
+    axes = figure.axes[0]
     dots = {tuple(p - 0.5) for c in axes.collections if not c.colorbar for p in c.get_offsets()}
     marked = found.significant[np.ix_(found.source_order, found.target_order)]
     assert dots == {(c, r) for r, c in np.argwhere(marked)} and len(dots) >= 5
-    assert any("dots: beyond chance" in text for text in overlap.texts(draw_correlation(found)))
+    assert any("dots: beyond chance" in text for text in overlap.texts(figure))
 
 
 def test_nothing_beyond_chance_is_said():
@@ -90,7 +94,7 @@ def test_provenance_is_written_below():
     assert any("random weights" in text for text in overlap.texts(draw_correlation(found_of(3, 4))))
 
 
-@pytest.mark.parametrize("count", [2, 8, 24, 45])
+@pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.slow), 24, 45])
 def test_similarity_can_be_read(count):
     found = samples.similar(count)
     figure = draw_similarity(found)
@@ -108,7 +112,7 @@ def test_similarity_is_in_the_order_of_its_tree():
     assert [t.get_text() for t in axes.get_yticklabels()] == [found.names[k] for k in found.order]
 
 
-@pytest.mark.parametrize("classes", [1, 2, 10, 26, 50, 120])
+@pytest.mark.parametrize("classes", [1, 2, 10, 26, pytest.param(50, marks=pytest.mark.slow), 120])
 def test_confusion_can_be_read(classes):
     figure = draw_confusion(samples.confused(classes))
     assert overlap.problems(figure) == []
