@@ -80,7 +80,7 @@ def _package_folders(kind: Kind, search_path: tuple[tuple[str, int], ...]) -> tu
 
 
 @lru_cache(maxsize=4)
-def _entry_points(search_path: tuple[tuple[str, int], ...]) -> metadata.EntryPoints:
+def _entry_points(search_path: tuple[tuple[str, int], ...]) -> Any:
     """Return what installed packages declare; reads the metadata of all packages."""
     return metadata.entry_points()
 
