@@ -1,4 +1,4 @@
-"""The wheel: built in isolation from what git has, installed alone, run from elsewhere."""
+"""The wheel: built from what git has; slow: in isolation, installed alone, run from elsewhere."""
 
 import os
 import shutil
@@ -29,19 +29,30 @@ def known_to_git() -> list[str]:
     return [name for name in listed.splitlines() if (ROOT / name).is_file()]
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout: what belongs into the wheel is not known")
-    source = tmp_path_factory.mktemp("source")
-    for name in known_to_git():
-        target = source / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, target)
-    out = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", out, source, cwd=out)
+def build(out: Path, source: Path, *options: str) -> Path:
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *options)
+    run(*pip, "-w", out, source, cwd=out)
     (built,) = out.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy what belongs into the wheel."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: what belongs into the wheel is not known")
+    folder = tmp_path_factory.mktemp("source")
+    for name in known_to_git():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, target)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build with the setuptools that is here; the slow test builds in isolation."""
+    return build(tmp_path_factory.mktemp("wheel"), source, "--no-build-isolation")
 
 
 def test_wheel_holds_exactly_the_cards_of_git(wheel: Path) -> None:
@@ -64,7 +75,11 @@ def test_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:
     assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"probekit"}
 
 
-def test_wheel_runs_alone_from_another_folder(wheel: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_wheel_runs_alone_from_another_folder(
+    source: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    wheel = build(tmp_path_factory.mktemp("isolated"), source)
     place = tmp_path / "env"
     venv.create(place)
     python = place / ("Scripts" if os.name == "nt" else "bin") / "python"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from probekit import extract
 from probekit.cache import embeddings, layout, part
 
 
@@ -56,12 +57,22 @@ class Content:
         return True
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def content():
     """Read ``content(cache, "melstats", "tiny")``."""
     return lambda cache, name, dataset="tiny": Content(
         embeddings.find_embeddings(cache, name, dataset).folder
     )
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(corpus, tmp_path_factory, content):
+    """What an extraction of the corpus with melstats in one process makes, in 6 parts."""
+    cache = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "_MIN_PART_CLIPS", 4)
+        extract("melstats", audio=corpus, cache=cache)
+    return content(cache, "melstats")
 
 
 @pytest.fixture

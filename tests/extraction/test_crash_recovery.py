@@ -1,6 +1,7 @@
 """Recordings that end the process which reads them."""
 
 import os
+from collections import deque
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import soundfile
 
 from probekit import extract
 from probekit.errors import ProbekitError
+from probekit.extraction import executor
 from probekit.extraction.crash_recovery import CrashRecovery
 from probekit.extraction.plan import Clip, PartJob
 from probekit.extractors import load
@@ -60,8 +62,34 @@ def recordings(tmp_path, small_parts):
     return folder
 
 
+class Crash(BaseException):
+    """The end of a process that is none."""
+
+
+@pytest.fixture(params=["here", pytest.param("in processes", marks=pytest.mark.slow)])
+def workers(request, monkeypatch):
+    """Worker processes, five of which end; or their work done here, where an exception ends it."""
+    if request.param == "in processes":
+        return
+
+    def crash(pid, number):
+        raise Crash
+
+    def imap(functions, jobs, on_crash):
+        queue = deque(jobs)
+        while queue:
+            job = queue.popleft()
+            try:
+                yield functions[0](job)
+            except Crash:
+                queue.appendleft(on_crash(job, "SIGSEGV"))
+
+    monkeypatch.setattr("os.kill", crash)
+    monkeypatch.setattr(executor.pool, "imap_unordered", imap)
+
+
 def test_a_clip_that_kills_its_worker_is_found(
-    recordings, frail, tmp_path, monkeypatch, content, main
+    recordings, frail, tmp_path, monkeypatch, content, main, workers
 ):
     cache = tmp_path / "c"
     extract(frail, audio=recordings, cache=tmp_path / "healthy")

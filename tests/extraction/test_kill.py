@@ -1,79 +1,75 @@
+"""Extractions that are killed, interrupted, doubled, or out of room: nothing is lost."""
+
 import errno
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 
-from probekit import extract
-from probekit.cache import embeddings, part
+from probekit import cli, extract
+from probekit.cache import embeddings, layout, part
 from probekit.extraction import worker
+from probekit.utils import atomic
 
-# the command line with 6 parts; killed or slowed down at a point of a commit
-DRIVER = """
-import os, signal, sys, time
-from probekit import cli
-from probekit.cache import layout
+# a fork: a process of its own to be killed, in which everything is imported already
+FORK = multiprocessing.get_context("fork")
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a shell's background job
 
-layout._MIN_PART_CLIPS = 4
-last_point, number, pause = sys.argv.pop(1), int(sys.argv.pop(1)), float(sys.argv.pop(1))
-count = 0
-
-def at_point(point):
-    global count
-    if point == "before-digest":
-        count += 1
-        time.sleep(pause)
-    if point == last_point and count == number:
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
+def run_command(arguments, output, at_point):
+    """Run the command line with 6 parts in a child process; its output goes into a file."""
+    sys.stdout = sys.stderr = output.open("w")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
+    layout._MIN_PART_CLIPS = 4
+    atomic._test_hook = at_point
+    sys.argv = ["probekit", *map(str, arguments)]
+    try:
+        cli.main()
+    finally:
+        sys.stdout.flush()
 
 
 @pytest.fixture
-def start(corpus, write_hook):
+def start(corpus, tmp_path):
     """Start an extraction that is killed at a point of the commit of some part, or is slow."""
     running = []
 
-    def run(cache, point="", number=0, pause=0.0):
-        command = [
-            sys.executable,
-            "-c",
-            write_hook.source(DRIVER) + "cli.main()",
-            point,
-            str(number),
-            str(pause),
-            "extract",
-            "-e",
-            "melstats",
-            "--audio",
-            str(corpus),
-            "--cache",
-            str(cache),
-        ]
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    def run(cache, at_point, *more):
+        arguments = ["extract", "-e", "melstats", "--audio", corpus, "--cache", cache, *more]
+        output = tmp_path / f"output-{len(running)}.txt"
+        process = FORK.Process(target=run_command, args=(arguments, output, at_point))
+        process.output = output
+        process.start()
         running.append(process)
         return process
 
     yield run
     for process in running:
         process.kill()
-        process.communicate()
+        process.join()
 
 
-@pytest.fixture
-def uninterrupted(corpus, tmp_path, small_parts, content):
-    extract("melstats", audio=corpus, cache=tmp_path / "whole")
-    return content(tmp_path / "whole", "melstats")
+def killed_at(last_point, number):
+    """Kill the process at a point of the commit of its part of this number."""
+    points = []
+
+    def at_point(point):
+        points.append(point)
+        if point == last_point and points.count("before-digest") == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return at_point
+
+
+def slowed_by(seconds):
+    return lambda point: time.sleep(seconds) if point == "before-digest" else None
+
+
+def wait(process):
+    process.join(60)
+    return process.exitcode
 
 
 def finished(cache):
@@ -83,18 +79,17 @@ def finished(cache):
 def test_killed_and_interrupted_it_goes_on(corpus, tmp_path, start, uninterrupted, content):
     cache = tmp_path / "cache"
     counts = []
-    for point, number in (("before-rename", 2), ("after-rename", 2)):
-        process = start(cache, point, number)
-        assert process.wait(60) == -signal.SIGKILL
+    for point in ("before-rename", "after-rename"):
+        assert wait(start(cache, killed_at(point, 2))) == -signal.SIGKILL
         counts.append(finished(cache))
-    process = start(cache, pause=1.5)  # and once by the user, at a moment that nobody chose
-    while finished(cache) < counts[-1] + 1 and process.poll() is None:
+    process = start(cache, slowed_by(0.5))  # and once by the user, at a moment that nobody chose
+    while finished(cache) < counts[-1] + 1 and process.is_alive():
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted; finished work is saved" in err
-    assert "Traceback" not in err
+    os.kill(process.pid, signal.SIGINT)
+    assert wait(process) == 130
+    said = process.output.read_text()
+    assert "interrupted; finished work is saved" in said
+    assert "Traceback" not in said
     counts.append(finished(cache))
     assert counts[:2] == [1, 3]
     assert counts[2] in (4, 5)
@@ -107,11 +102,9 @@ def test_killed_and_interrupted_it_goes_on(corpus, tmp_path, start, uninterrupte
 
 def test_two_at_once_end_with_one_content(corpus, tmp_path, start, uninterrupted, content):
     cache = tmp_path / "cache"
-    both = [start(cache, pause=pause) for pause in (0.0, 0.05)]
-    for process in both:
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
-        assert "melstats: " in out
+    for process in [start(cache, slowed_by(seconds)) for seconds in (0.0, 0.05)]:
+        assert wait(process) == 0, process.output.read_text()
+        assert "melstats: " in process.output.read_text()
     assert content(cache, "melstats") == uninterrupted
     [summary] = extract("melstats", audio=corpus, cache=cache)
     assert (summary.done, summary.cached) == (0, 24)
@@ -120,7 +113,7 @@ def test_two_at_once_end_with_one_content(corpus, tmp_path, start, uninterrupted
 
 @pytest.mark.parametrize("after", [0, 2])
 def test_a_full_disk_is_said_and_costs_nothing(
-    main, corpus, tmp_path, monkeypatch, uninterrupted, content, after
+    main, corpus, tmp_path, monkeypatch, small_parts, uninterrupted, content, after
 ):
     cache = tmp_path / "cache"
     write, count = part.write_part, [0]
@@ -143,53 +136,29 @@ def test_a_full_disk_is_said_and_costs_nothing(
     assert content(cache, "melstats") == uninterrupted
 
 
-# stops between reading the older part and replacing it, until another has embedded its clips
-BETWEEN = """
-import sys, time
-from pathlib import Path
-from probekit import cli
-
-other = Path(sys.argv.pop(1))
-
-def at_point(point):
-    if point == "before-digest":
-        print("between", flush=True)
-        while not other.exists():
-            time.sleep(0.01)
-        time.sleep(1)
-"""
-
-
 def test_what_another_process_writes_meanwhile_is_kept(
-    corpus, tmp_path, content, monkeypatch, write_hook
+    corpus, tmp_path, content, monkeypatch, start
 ):
-    cache, embedded = tmp_path / "cache", tmp_path / "embedded"
+    cache = tmp_path / "cache"
+    between, embedded = FORK.Event(), FORK.Event()
     extract("melstats", audio=corpus, cache=cache, limit=2)
     write = worker.save_part
 
     def announced(*arguments):
-        embedded.touch()
+        embedded.set()
         return write(*arguments)
 
-    command = ["extract", "-e", "melstats", "--audio", corpus, "--cache", cache, "--limit", 5]
-    other = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            write_hook.source(BETWEEN) + "cli.main()",
-            str(embedded),
-            *map(str, command),
-        ],
-        text=True,
-        stdout=subprocess.PIPE,
-    )
+    def at_point(point):
+        """Stop between reading the older part and replacing it, until the clips are embedded."""
+        if point == "before-digest":
+            between.set()
+            embedded.wait(60)
+            time.sleep(1)
+
+    other = start(cache, at_point, "--limit", 5)
+    assert between.wait(60)
     monkeypatch.setattr(worker, "save_part", announced)
-    try:
-        assert other.stdout.readline() == "between\n"
-        [summary] = extract("melstats", audio=corpus, cache=cache)
-        assert other.wait(60) == 0
-    finally:
-        other.kill()
-        other.communicate()
+    [summary] = extract("melstats", audio=corpus, cache=cache)
+    assert wait(other) == 0
     assert summary.done == 22  # it knew of two when it planned
     assert len(content(cache, "melstats").rows) == 24

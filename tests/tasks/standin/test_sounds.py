@@ -14,7 +14,7 @@ from probekit.tasks.standin import corpus, sounds
 from probekit.tasks.standin.corpus import write_corpus
 from probekit.tasks.standin.sounds import CLASSES, synthesize
 
-CLIPS = 240
+CLIPS = 120
 
 
 def read_rows(table: Path) -> list[dict[str, str]]:
@@ -185,7 +185,7 @@ def test_stereo_channels_differ(rows, clips):
 
 def test_same_arguments_give_the_same_bytes(tmp_path):
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        write_corpus(tmp_path / name, clips=24, seed=seed)
+        write_corpus(tmp_path / name, clips=12, seed=seed)
     a, b, c = (files_of(tmp_path / name) for name in "abc")
     assert a == b
     assert a["clips.csv"] != c["clips.csv"]
@@ -197,7 +197,7 @@ def test_same_arguments_give_the_same_bytes(tmp_path):
 
 
 def test_interrupted_run_is_completed_identically(tmp_path, monkeypatch):
-    write_corpus(tmp_path / "whole", clips=24)
+    write_corpus(tmp_path / "whole", clips=12)
     whole = files_of(tmp_path / "whole")
     encode = corpus._Recording.encode
 
@@ -209,16 +209,16 @@ def test_interrupted_run_is_completed_identically(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(corpus._Recording, "encode", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            write_corpus(tmp_path / "cut", clips=24)
+            write_corpus(tmp_path / "cut", clips=12)
     part = files_of(tmp_path / "cut")
     assert "clips.csv" not in part
     assert part.items() < whole.items()
-    write_corpus(tmp_path / "cut", clips=24)
+    write_corpus(tmp_path / "cut", clips=12)
     assert files_of(tmp_path / "cut") == whole
 
     (tmp_path / "cut" / "clips.csv").unlink()
     next((tmp_path / "cut" / "audio").iterdir()).write_bytes(b"torn")
-    write_corpus(tmp_path / "cut", clips=24)
+    write_corpus(tmp_path / "cut", clips=12)
     assert files_of(tmp_path / "cut") == whole
 
 
