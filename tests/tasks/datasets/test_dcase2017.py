@@ -14,14 +14,15 @@ PARTS = ["training", "testing", "evaluation"]
 VALID = "f92221d377a92a1c"  # of the names without Y, sorted, joined by line feeds; UTF-8
 
 
-@pytest.fixture
-def root(shared, tmp_path):
-    folder = tmp_path / "official/groundtruth_release"
+@pytest.fixture(scope="module")
+def clips(shared, tmp_path_factory):
+    """The clips of the real lists."""
+    folder = tmp_path_factory.mktemp("official") / "groundtruth_release"
     folder.mkdir(parents=True)
     for part in PARTS:
         name = f"groundtruth_weak_label_{part}_set.csv"
         shutil.copy(shared / f"data/meta/dcase17_{name}", folder / name)
-    return folder.parent
+    return load_task("dcase2017-4").manifest(folder.parent)
 
 
 def write(folder, **lists):
@@ -31,8 +32,7 @@ def write(folder, **lists):
     return folder
 
 
-def test_split_is_that_of_won(root):
-    clips = load_task("dcase2017-4").manifest(root)
+def test_split_is_that_of_won(clips):
     assert Counter(clips.column("split")) == {"train": 46042, "valid": 5618, "test": 1103}
     assert len(clips) == clips.expected
     assert clips.provenance == ()
@@ -56,8 +56,7 @@ def test_draw_is_that_of_pandas():
     assert _draw(files, 0.1, 123) == expected
 
 
-def test_labels_keep_their_commas(root):
-    clips = load_task("dcase2017-4").manifest(root)
+def test_labels_keep_their_commas(clips):
     train = clips.column("split") != "test"
     counts = dict(zip(clips.class_names, clips.targets()[train].sum(axis=0), strict=True))
     assert sum(counts.values()) == 56131 + 606
@@ -67,12 +66,12 @@ def test_labels_keep_their_commas(root):
     assert max(map(len, clips.table["labels"])) == 6
 
 
-def test_audio_has_a_y_in_front(root):
-    clips = load_task("dcase2017-4").manifest(root).table.set_index("clip_id")
-    assert clips.loc["-JMT0mK0Dbg_30.000_40.000", "path"] == (
+def test_audio_has_a_y_in_front(clips):
+    table = clips.table.set_index("clip_id")
+    assert table.loc["-JMT0mK0Dbg_30.000_40.000", "path"] == (
         "evaluation_set_formatted_audio_segments/Y-JMT0mK0Dbg_30.000_40.000.wav"
     )
-    assert clips.loc["2ceUOv8A3FE_20.000_30.000", "path"].startswith(
+    assert table.loc["2ceUOv8A3FE_20.000_30.000", "path"].startswith(
         "unbalanced_train_segments_training_set_audio_formatted_and_segmented_downloads/Y2ce"
     )
 

@@ -61,6 +61,12 @@ def whole(tmp_path_factory):
     return root, table
 
 
+@pytest.fixture(scope="module")
+def manifests(whole):
+    """The clips of each task in it."""
+    return {name: load_task(name).manifest(whole[0]) for name in TASKS}
+
+
 def test_the_table_has_three_header_rows(whole):
     """What pandas writes is what the dataset's makers describe."""
     first, second, third = (whole[0] / TABLE).read_text(encoding="utf-8").split("\n")[:3]
@@ -69,9 +75,8 @@ def test_the_table_has_three_header_rows(whole):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_clips_are_those_of_the_table(whole, name):
-    root, table = whole
-    found = load_task(name).manifest(root)
+def test_clips_are_those_of_the_table(whole, manifests, name):
+    table, found = whole[1], manifests[name]
     assert found.provenance == ()  # as many on each side as the card says
     subsets = ["small"] if name == SMALL else ["small", "medium"]
     rows = table[table["set", "subset"].isin(subsets)]
@@ -83,10 +88,9 @@ def test_clips_are_those_of_the_table(whole, name):
         assert list(found.column("split")) == [sides[s] for s in rows["set", "split"]]
 
 
-def test_the_random_split_is_that_of_the_paper(whole):
+def test_the_random_split_is_that_of_the_paper(manifests):
     """Stratified 85/15: 21,250 and 3,750 clips, each genre within a clip of its share."""
-    task = load_task(MEDIUM)
-    found = task.manifest(whole[0])
+    task, found = load_task(MEDIUM), manifests[MEDIUM]
     side = splits.split_assignments(task.card.protocol, found)
     assert Counter(side) == {"train": 21250, "test": 3750}
     genres = found.targets()
@@ -95,8 +99,8 @@ def test_the_random_split_is_that_of_the_paper(whole):
     assert (splits.split_assignments(task.card.protocol, found) == side).all()
 
 
-def test_one_cache_serves_all_tasks(whole):
-    small, medium = (load_task(name).manifest(whole[0]) for name in (SMALL, MEDIUM))
+def test_one_cache_serves_all_tasks(manifests):
+    small, medium = manifests[SMALL], manifests[MEDIUM]
     assert {load_task(name).card.dataset for name in TASKS} == {"fma"}
     assert set(small.clip_ids) <= set(medium.clip_ids)
     assert set(small.class_names) < set(medium.class_names) and len(small.class_names) == 8

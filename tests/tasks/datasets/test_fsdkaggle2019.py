@@ -16,14 +16,20 @@ TABLES = ["train_curated_post_competition", "train_noisy_post_competition", "voc
 TEST = "test_post_competition"
 
 
-@pytest.fixture
-def root(shared, tmp_path):
+@pytest.fixture(scope="module")
+def root(shared, tmp_path_factory):
     """Zenodo's layout."""
-    meta = tmp_path / "zenodo/FSDKaggle2019.meta"
+    meta = tmp_path_factory.mktemp("zenodo") / "FSDKaggle2019.meta"
     meta.mkdir(parents=True)
     for name in [*TABLES, TEST]:
         shutil.copy(shared / f"data/meta/fsdkaggle2019_{name}.csv", meta / f"{name}.csv")
     return meta.parent
+
+
+@pytest.fixture(scope="module")
+def official(root):
+    """The clips of both tasks."""
+    return {name: load_task(name).manifest(root) for name in TASKS}
 
 
 @pytest.fixture
@@ -53,23 +59,23 @@ def small(folder, *, train='a.wav,"Bark,Yell",1,CC0', test="b.wav,Yell,Public,2,
 
 
 @pytest.mark.parametrize(("name", "train"), [(TASKS[0], 4970), (TASKS[1], 19815)])
-def test_counts_are_the_published_ones(root, name, train):
-    clips = load_task(name).manifest(root)
+def test_counts_are_the_published_ones(official, name, train):
+    clips = official[name]
     assert Counter(clips.column("split")) == {"train": train, "valid": 1120, "test": 3361}
     assert len(clips) == clips.expected
     assert clips.provenance == ()
 
 
-def test_labels_are_the_vocabulary_in_its_order(root, shared):
-    clips = load_task(TASKS[0]).manifest(root)
+def test_labels_are_the_vocabulary_in_its_order(official, shared):
+    clips = official[TASKS[0]]
     lines = (shared / "data/meta/fsdkaggle2019_vocabulary.csv").read_text().splitlines()
     assert [f"{k},{name}" for k, name in enumerate(clips.class_names)] == lines
     assert list(clips.class_names) == sorted(clips.class_names) and len(clips.class_names) == 80
 
 
-def test_several_labels_and_every_class(root):
+def test_several_labels_and_every_class(official):
     for name, least, most in zip(TASKS, (47, 300), (75, 300), strict=True):
-        clips = load_task(name).manifest(root)
+        clips = official[name]
         targets, train = clips.targets(), clips.column("split") == "train"
         assert targets[train].sum(axis=0).min() == least
         assert targets[train].sum(axis=0).max() == most
@@ -85,25 +91,23 @@ def test_kaggle_alone_says_where_test_labels_are(kaggle):
 
 
 @pytest.mark.parametrize(("name", "folder"), [(TASKS[0], "curated"), (TASKS[1], "noisy")])
-def test_kaggle_audio_with_zenodo_tables(root, kaggle, name, folder):
-    official = load_task(name).manifest(root).table
-    assert official["path"][0].startswith(f"FSDKaggle2019.audio_train_{folder}/")
+def test_kaggle_audio_with_zenodo_tables(root, official, kaggle, name, folder):
+    table = official[name].table
+    assert table["path"][0].startswith(f"FSDKaggle2019.audio_train_{folder}/")
     meta = kaggle / "FSDKaggle2019.meta"
     meta.mkdir()
     shutil.copy(root / f"FSDKaggle2019.meta/{TEST}.csv", meta)
     mixed = load_task(name).manifest(kaggle)
-    assert (
-        mixed.class_names == load_task(name).manifest(root).class_names
-    )  # sorted, without a vocabulary
+    assert mixed.class_names == official[name].class_names  # sorted, without a vocabulary
     columns = ["clip_id", "split", "labels"]
-    assert mixed.table[columns].equals(official[columns])
+    assert mixed.table[columns].equals(table[columns])
     found = {path.split("/")[0] for path in mixed.table["path"]}
     assert found == {f"train_{folder}", "test"}
 
 
-def test_known_bad_clips_stay_unless_asked_otherwise(root):
+def test_known_bad_clips_stay_unless_asked_otherwise(root, official):
     card = load_task_card(TASKS[0])
-    clips = load_task(TASKS[0]).manifest(root)
+    clips = official[TASKS[0]]
     assert len(card.known_bad) == 6 and set(card.known_bad) <= set(clips.clip_ids)
     facts = card.model_dump()
     facts["options"]["exclude_known_bad"] = True
@@ -113,12 +117,12 @@ def test_known_bad_clips_stay_unless_asked_otherwise(root):
     assert "6 known-bad clips left out" in fewer.provenance
 
 
-def test_recordings_of_freesound_are_in_the_tables(root, shared):
+def test_recordings_of_freesound_are_in_the_tables(official, shared, tmp_path):
     """Of both, as they are published: recordings that clips of UrbanSound8K are of, too."""
     task = load_task(TASKS[0])
-    numbers = freesound_ids(task.manifest(root), task.card)
+    numbers = freesound_ids(official[TASKS[0]], task.card)
     assert len(numbers) == 4970 + 4481
-    meta = root.parent / "us8k/metadata"
+    meta = tmp_path / "us8k/metadata"
     meta.mkdir(parents=True)
     shutil.copy(shared / "data/meta/UrbanSound8K.csv", meta)
     slices = load_task("urbansound8k").manifest(meta.parent)
