@@ -106,20 +106,19 @@ def test_clip_tables_cannot_leave_the_cache(tmp_path, put, name):
     assert not (tmp_path / "c").exists()
 
 
-@pytest.mark.parametrize("at_once", [1, 1 << 30])
-@pytest.mark.parametrize("buckets", [1, 3, 11])
+@pytest.mark.parametrize(("buckets", "at_once"), [(1, 1 << 30), (3, 1), (7, 1 << 30)])
 def test_into_another_number_of_parts(
     tmp_path, put, toy, toy_layout, same, monkeypatch, buckets, at_once
 ):
     monkeypatch.setattr(merge, "_BATCH", at_once)
-    put(tmp_path / "a", range(0, 40), failed=[60])
-    put(tmp_path / "c", range(35, 50), info=toy_layout(buckets=buckets))
+    put(tmp_path / "a", range(0, 20), failed=[40])
+    put(tmp_path / "c", range(15, 30), info=toy_layout(buckets=buckets))
     [done] = merge.merge_caches([tmp_path / "a"], tmp_path / "c")
     assert layout.load_layout(done.folder).buckets == buckets
-    same(done.folder, range(50), toy, failed=[60])
+    same(done.folder, range(30), toy, failed=[40])
     songs = embeddings.Embeddings(done.folder)
     np.testing.assert_array_equal(
-        songs.vectors(ids(range(50)), "vec"), np.arange(4) - np.arange(50)[:, None]
+        songs.vectors(ids(range(30)), "vec"), np.arange(4) - np.arange(30)[:, None]
     )
 
 
@@ -185,8 +184,9 @@ def changed(content, **facts):
     return content
 
 
-@pytest.mark.parametrize("facts", [{"sha256": b"0" * 64}, {"start": 3.0}])
-@pytest.mark.parametrize("sources", [("b",), ("b", "a")])
+@pytest.mark.parametrize(
+    ("facts", "sources"), [({"sha256": b"0" * 64}, ("b",)), ({"start": 3.0}, ("b", "a"))]
+)
 def test_clips_of_one_name_and_two_recordings_are_refused(tmp_path, put, toy, facts, sources):
     folder = put(tmp_path / "a", range(10))
     put(tmp_path / "b", range(8, 20))

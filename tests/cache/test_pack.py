@@ -143,7 +143,10 @@ except CacheError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
-@pytest.mark.parametrize("limit", [0, 4000, 500_000])
+@pytest.mark.parametrize(
+    "limit",
+    [pytest.param(0, marks=pytest.mark.slow), 4000, pytest.param(500_000, marks=pytest.mark.slow)],
+)
 def test_a_disk_that_is_really_full_is_an_error_and_no_crash(tmp_path, songs, cli, limit):
     assert songs.index.parts
     out = tmp_path / "out"

