@@ -41,9 +41,10 @@ def test_names_at_the_same_place_are_moved_apart():
 
 def test_overlap_sees_what_is_wrong_and_nothing_else():
     with style.style_context():
-        figure = Figure(figsize=(3, 2))
-        figure.text(0.1, 0.5, "one")
-        assert overlap.find_overlaps(figure) == []
+        alone, figure = Figure(figsize=(3, 2)), Figure(figsize=(3, 2))
+        for each in (alone, figure):
+            each.text(0.1, 0.5, "one")
+        assert overlap.find_overlaps(alone) == []
         figure.text(0.12, 0.5, "two")
         figure.text(0.99, 0.9, "beyond", fontsize=5)
         figure.text(0.11, 0.5, "hidden", visible=False)

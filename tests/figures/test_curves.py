@@ -31,7 +31,7 @@ def test_curves_are_means_over_labels(seeds):
 
 @pytest.mark.parametrize("width", [3.3, None, 7.0])
 @pytest.mark.parametrize("depths", [(5,), (5, 14), (25, 13, 5)])
-@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("learned", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_layers_can_be_read(width, depths, learned):
     analysis = samples.layers(depths, learned)
     figure = draw_layers(analysis, width)

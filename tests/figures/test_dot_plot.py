@@ -7,7 +7,7 @@ import samples
 from probekit.figures.dot_plot import draw_class_differences
 
 
-@pytest.mark.parametrize("classes", [1, 2, 12, 60, 61, 527])
+@pytest.mark.parametrize("classes", [1, 2, 12, 60, 61, pytest.param(527, marks=pytest.mark.slow)])
 def test_differences_can_be_read(classes):
     figure = draw_class_differences(samples.differing(classes))
     assert overlap.problems(figure) == []

@@ -179,8 +179,8 @@ def test_files_have_all_numbers(tmp_path):
     for draw, found, rows in (
         (heatmap.draw_similarity, samples.similar(5), 10),
         (heatmap.draw_confusion, samples.confused(60), None),
-        (dot_plot.draw_class_differences, samples.differing(100), 100),
-        (curves.draw_label_efficiency, samples.efficient(20), 60),
+        (dot_plot.draw_class_differences, samples.differing(62), 62),
+        (curves.draw_label_efficiency, samples.efficient(17), 51),
         (scatter.draw_cost, samples.priced(4), 4),
     ):
         paths = files.save_drawing(draw, found, tmp_path)

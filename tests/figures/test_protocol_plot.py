@@ -44,7 +44,7 @@ def made(count, names=None, provenance=()):
     return Audit("mine", "Mine", "accuracy", tuple(names), tuple(protocols))
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 14])
+@pytest.mark.parametrize("count", [1, 2, pytest.param(5, marks=pytest.mark.slow), 14])
 def test_an_audit_can_be_read(count):
     figure = draw_audit(made(count))
     assert overlap.problems(figure) == []

@@ -23,7 +23,9 @@ def layers_job(make_job, dims=(3, 4, 3), good=1, **others):
 
 @pytest.mark.parametrize("protocol", ["split", "split without refit", "folds"])
 @pytest.mark.parametrize("inner", [linear.Linear(grid=(0.01, 1.0)), knn.KNN()])
-def test_the_chosen_layer_is_the_inner_probe_on_that_layer(make_job, protocol, inner):
+def test_the_chosen_layer_is_the_inner_probe_on_that_layer(
+    make_job, few_neighbors, protocol, inner
+):
     job, blocks = layers_job(make_job, protocol=protocol)
     chosen = LayerChoice(inner, (0, 4, 9), (3, 4, 3)).choose_all(job)
     alone = inner.choose_all(replace(job, features=blocks[1]))

@@ -9,16 +9,18 @@ from probekit.errors import CacheError, DataError, ProbekitError
 from probekit.probes import evaluate, features
 from probekit.scores import verification
 
+CLIPS = 60
+
 
 @pytest.fixture
 def net(tmp_path, layered):
     """A network with layers 0, 2 and 10, whose second layer tells three classes apart."""
     rng = np.random.default_rng(0)
-    classes = np.arange(90) % 3
+    classes = np.arange(CLIPS) % 3
     centers = rng.normal(size=(3, 4))
-    layers = {depth: rng.normal(size=(90, 4)) for depth in (0, 2, 10)}
+    layers = {depth: rng.normal(size=(CLIPS, 4)) for depth in (0, 2, 10)}
     layers[2] += 2 * centers[classes]
-    ids = [f"clip {k:03d}" for k in range(90)]
+    ids = [f"clip {k:03d}" for k in range(CLIPS)]
     rows = [
         {
             "clip_id": clip_id,
@@ -72,7 +74,7 @@ def test_the_selected_layer_has_a_run_of_its_own(net):
 
 
 @pytest.mark.parametrize("probe", ["knn", "sklearn.naive_bayes:GaussianNB"])
-def test_other_probes_select_a_layer_too(net, probe):
+def test_other_probes_select_a_layer_too(net, few_neighbors, probe):
     net.write()
     [auto] = net.evaluate("net:layer=auto", probe=probe, grid=())
     assert {f["params"]["layer"] for f in auto["folds"]} == {2}

@@ -14,8 +14,9 @@ from probekit.probes import registry
 from probekit.probes.probe_run import ProbeRun, _compared_notes
 from probekit.scores import predictions, scoring, store
 
+QUICK = "sklearn.naive_bayes:GaussianNB"  # where the probe is not the point
 KINDS = ["linear", "mlp", "knn", "sklearn.svm:SVC", "sklearn.linear_model:LogisticRegression"]
-pytestmark = pytest.mark.usefixtures("small_mlp", "small_grid")
+pytestmark = pytest.mark.usefixtures("small_mlp", "small_grid", "few_neighbors")
 
 
 @pytest.fixture(autouse=True)
@@ -118,14 +119,14 @@ def test_all_scores_follow_from_what_is_kept(tmp_path, kind):
 
 def test_published_scores_are_carried_along():
     said = Published(method="SVM", score=0.9, metric="accuracy", where="there", differs="folds")
-    result, _ = run(*draw(), task=card(published=[said])).compute()
+    result, _ = run(*draw(), QUICK, task=card(published=[said])).compute()
     assert result["published"] == [said.model_dump()]
 
 
 def test_a_share_of_the_labels_is_trained_on_and_all_tests_are_scored():
     values, labels = draw(120)
-    whole, _ = run(values, labels).compute()
-    some, _ = run(values, labels, fraction=0.3, seed=2).compute()
+    whole, _ = run(values, labels, QUICK).compute()
+    some, _ = run(values, labels, QUICK, fraction=0.3, seed=2).compute()
     assert [f["train"] for f in whole["folds"]] == [80, 80, 80]
     assert all(22 <= f["train"] <= 27 for f in some["folds"])
     assert [f["test"] for f in some["folds"]] == [40, 40, 40]
@@ -143,7 +144,7 @@ def test_missing_clips_are_counted_with_reasons():
         missing={f"c{k}": "too short" for k in range(50, 60)},
         expected=70,
     )
-    result, _ = ProbeRun(card(), some, registry.get_probe("linear")).compute()
+    result, _ = ProbeRun(card(), some, registry.get_probe(QUICK)).compute()
     assert (result["clips"]["used"], result["clips"]["of"]) == (50, 70)
     assert result["clips"]["missing_count"] == 20
     assert result["clips"]["missing"]["c59"] == "too short"
@@ -207,7 +208,7 @@ def test_the_label_says_what_is_unusual():
 )
 def test_groups_that_folds_tear_are_counted(folds, groups, note):
     values, labels = draw()
-    result, _ = run(values, labels, folds=folds, groups=groups).compute()
+    result, _ = run(values, labels, QUICK, folds=folds, groups=groups).compute()
     torn = [text for text in result["provenance"] if "groups" in text]
     assert torn == [note] * (note is not None)
 
@@ -218,6 +219,7 @@ def test_validation_clips_count_as_training():
         own = run(
             values,
             labels,
+            QUICK,
             task=card(kind="split"),
             groups=lambda k, rows=rows: "one" if k in rows else f"g{k}",
         )
