@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from probekit.figures.protocol_plot import draw_audit
 from probekit.metrics import metrics
 from probekit.probes import evaluation_protocols
 from probekit.probes.evaluation_protocols import PROTOCOLS
+from probekit.probes.protocol_probes import EVAR, NetworkProbe
 from probekit.scores.predictions import Predictions
 
 ACCURACY = metrics.get_metric("accuracy")
@@ -138,8 +140,9 @@ def run(place, *embeddings, **others):
 
 
 @pytest.fixture(scope="module")
-def audited(place):
-    return run(place, "strong", "weak", protocols=["xares-knn", "fixed-c"])
+def audited(place, few_settings):
+    with few_settings():
+        return run(place, "strong", "weak", protocols=["xares-knn", "fixed-c"])
 
 
 def test_a_protocol_turns_the_order_round(audited):
@@ -167,7 +170,7 @@ def test_rows_have_the_numbers_of_the_runs(audited):
     assert "X-ARES 161f0ef" in audited.caption and "1" in audited.caption
 
 
-def test_a_metric_that_is_no_mean_over_clips(place):
+def test_a_metric_that_is_no_mean_over_clips(place, small_grid):
     """Its differences have no interval, are not of the same clips; JSON has no NaN."""
     (place / "f1.yaml").write_text(
         "name: mine\ntitle: Mine\ndataset: mine\nmodule: table\noptions: {csv: mine.csv}\n"
@@ -188,9 +191,12 @@ def test_the_figure_shows_every_protocol(audited):
     assert {"task's own", "X-ARES, kNN", "selection: none, C = 1"} <= texts
 
 
-def test_what_a_task_cannot_have_is_said(place, monkeypatch):
-    names = ("mteb", "mteb-draws", "xares", "evar")
-    monkeypatch.setattr(audits, "PROTOCOLS", {name: PROTOCOLS[name] for name in names})
+def test_what_a_task_cannot_have_is_said(place, monkeypatch, small_grid):
+    rules = {name: PROTOCOLS[name] for name in ("mteb", "mteb-draws", "xares", "evar")}
+    probe = partial(NetworkProbe, "evar-linear", (dataclasses.replace(EVAR, epochs=3),))
+    rules["evar"] = dataclasses.replace(rules["evar"], make_probe=probe)
+    for module in (audits, evaluation_protocols):
+        monkeypatch.setattr(module, "PROTOCOLS", rules)
     result = run(place, "weak")
     problems = {p.name: p.problem for p in result.protocols if p.problem}
     assert list(problems) == ["mteb-draws"] and "the task has 3 folds" in problems["mteb-draws"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from probekit.cache import import_export
 from probekit.data import manifest as manifests
-from probekit.probes import evaluate
+from probekit.probes import evaluate, knn
 
 CARD = """
 name: mine
@@ -17,7 +18,7 @@ title: Sounds of mine
 dataset: mine
 module: table
 options: {csv: mine.csv}
-protocol: {kind: folds, inner_folds: 3, description: six folds of mine}
+protocol: {kind: folds, inner_folds: 3, description: three folds of mine}
 metric: accuracy
 also: [balanced-accuracy]
 published:
@@ -27,9 +28,19 @@ published:
 """
 
 
+@contextmanager
+def few_neighbors():
+    """Choose among three numbers of neighbors instead of eight."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knn, "COUNTS", (1, 5, 20))
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _small_grid(small_grid):
-    """Commands are tested here, not the selection of C."""
+def _few_settings(small_grid):
+    """Commands are tested here, not the selection of settings."""
+    with few_neighbors():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +53,7 @@ def made(tmp_path_factory):
             "clip_id": f"c{k}",
             "path": f"{k}.wav",
             "labels": (("yes", "no", "a, b")[k % 3],),
-            "fold": f"{k // 3 % 6}",
+            "fold": f"{k // 3 % 3}",
         }
         for k in range(72)
     ]
@@ -63,7 +74,7 @@ def scored_once(made, few_settings):
     """Five runs: two embeddings, one of them with another probe, with few labels and two seeds."""
     common = {"cache": made / "cache", "root": made, "reports": made / "reports"}
     task = str(made / "mine.yaml")
-    with few_settings():
+    with few_settings(), few_neighbors():
         evaluate.evaluate(task, ["good", "bad"], **common)
         evaluate.evaluate(task, "good", probe="knn", **common)
         evaluate.evaluate(task, "good", fractions=[0.5], seeds=2, **common)

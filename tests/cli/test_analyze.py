@@ -112,6 +112,7 @@ def test_projection_of_classes_and_clips(task, main, tmp_path):
 def test_color_has_its_british_name_too(task, main, tmp_path):
     task(list("abcdef"))
     options = ["--task", "mine", "-e", "made", "--of", "clips", "--method", "pca"]
+    options += ["-o", tmp_path / "points.csv"]
     for name in ("--color", "--colour"):
         done = main("analyze", "projection", *options, name, "cluster")
         assert done.returncode == 0, done.stderr
@@ -120,7 +121,8 @@ def test_color_has_its_british_name_too(task, main, tmp_path):
 
 def test_two_classes(task, main, tmp_path):
     task(["yes", "no"])
-    assert main("analyze", "dendrogram", "--task", "mine", "-e", "made").returncode == 0
+    tree = ("analyze", "dendrogram", "--task", "mine", "-e", "made", "-o", tmp_path / "tree.svg")
+    assert main(*tree).returncode == 0
     where = ("--task", "mine", "-e", "made")
     done = main("analyze", "projection", *where)
     assert done.returncode == 0, done.stderr
@@ -133,7 +135,7 @@ def test_two_classes(task, main, tmp_path):
     done = main("analyze", "projection", *where, "--method", "tsne")
     assert done.returncode == 2
     assert "t-SNE needs at least 4 points, got 2; use --method pca" in done.stderr
-    done = main("analyze", "projection", *where, "--method", "pca")
+    done = main("analyze", "projection", *where, "--method", "pca", "-o", tmp_path / "points.csv")
     assert done.returncode == 0 and "t-SNE" not in done.stdout
 
 
@@ -177,8 +179,8 @@ def test_style_file_changes_the_figure(task, main, tmp_path):
     style = tmp_path / "mine.mplstyle"
     style.write_text("axes.prop_cycle: cycler('color', ['123456'])\n")
     options = ["--task", "mine", "-e", "made", "--clusters", "1"]
-    assert main("analyze", "dendrogram", *options, "--style", style).returncode == 0
-    svg = tmp_path / "reports/figures/dendrogram-mine-made-clusters-1.svg"
+    svg = tmp_path / "tree.svg"
+    assert main("analyze", "dendrogram", *options, "--style", style, "-o", svg).returncode == 0
     assert "#123456" in svg.read_text()
 
 
@@ -222,7 +224,7 @@ def files(scored, stem):
 def test_confusion(main, scored):
     done = main("analyze", "confusion", "good/knn", "--task", "mine", "--reports", scored.root)
     assert done.returncode == 0, done.stderr
-    assert "Confusion of good / knn on mine" in done.stdout and "6 folds" in done.stdout
+    assert "Confusion of good / knn on mine" in done.stdout and "3 folds" in done.stdout
     assert files(scored, "confusion-mine-good---knn-*") == sorted(KINDS)
 
 

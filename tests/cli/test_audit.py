@@ -20,7 +20,7 @@ def test_table_figure_and_files(main, place, tmp_path):
     names = ("-e", "good", "-e", "bad", "--protocol", "xares-knn", "--protocol", "fixed-c")
     done = main("audit", *place, *names)
     assert done.returncode == 0
-    assert "six folds of mine" in done.stdout and "points more" in done.stdout
+    assert "three folds of mine" in done.stdout and "points more" in done.stdout
     for text in ("task's own", "X-ARES, kNN", "selection: none, C = 1"):
         assert text in done.stdout
     assert "no pair of embeddings changes places" in done.stdout
@@ -54,7 +54,7 @@ def test_a_protocol_is_scored_apart(main, place, tmp_path):
     ("arguments", "message"),
     [
         (("evaluate", "--protocol", "hera"), "unknown protocol 'hera'"),
-        (("audit", "--protocol", "mteb-draws"), "the task has 6 folds; use --protocol mteb"),
+        (("audit", "--protocol", "mteb-draws"), "the task has 3 folds; use --protocol mteb"),
         (("evaluate", "--protocol", "mteb", "--seeds", "3"), "leave out --seeds"),
     ],
 )

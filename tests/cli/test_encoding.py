@@ -45,7 +45,15 @@ def cache(tmp_path, main):
     return tmp_path / "c"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp932", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "ascii",
+        "cp932",
+        pytest.param("latin-1", marks=pytest.mark.slow),
+        "utf-8",
+    ],
+)
 def test_evaluate_prints_its_table_in_any_encoding(run_encoded, cache, tmp_path, encoding):
     where = ("--task", "動物", "-e", "e", "--cache", cache, "--reports", tmp_path / "r")
     code, out, _ = run_encoded(encoding, "evaluate", *where, "--probe", "knn")

@@ -23,7 +23,7 @@ def test_scores_stand_beside_published_ones(evaluate):
     done = evaluate("-e", "good", "-e", "bad")
     assert done.returncode == 0
     title, protocol, head, good, bad, _, ours, theirs = done.stdout.splitlines()
-    assert title.strip() == "mine: Sounds of mine" and protocol.strip() == "six folds of mine"
+    assert title.strip() == "mine: Sounds of mine" and protocol.strip() == "three folds of mine"
     for word in ("embedding", "accuracy", "95 % interval", "sd over folds", "balanced-accuracy"):
         assert word in head
     assert "probe" not in head and "labels" not in head  # nothing unusual
@@ -93,8 +93,8 @@ def test_a_warning_says_of_which_run(evaluate):
     probe = "sklearn.linear_model:LogisticRegression:max_iter=1"
     done = evaluate("-e", "good", "--probe", probe, "--fraction", "0.5")
     assert done.returncode == 0
-    assert f"good / {probe} / 50 % of labels, seed 0: 24 of 24 fits did not converge" in done.stderr
-    assert "6 of them belong to scored probes" in done.stderr
+    assert f"good / {probe} / 50 % of labels, seed 0: 9 of 9 fits did not converge" in done.stderr
+    assert "3 of them belong to scored probes" in done.stderr
 
 
 @pytest.mark.parametrize(

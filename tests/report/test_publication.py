@@ -39,6 +39,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "x.npy", features)
     rows = [{"clip_id": f"c{k}", "path": ""} for k in range(60)]
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("probekit.probes.knn.COUNTS", (1, 5, 20))
         for name in ("CACHE", "REPORTS"):
             patch.setenv(f"PROBEKIT_{name}", str(folder / name.lower()))
         for name, note in (
