@@ -217,22 +217,14 @@ def test_d_prime_is_that_of_the_macro_area():
     assert np.isnan(metric.score(targets, targets.astype(float)))  # an area of 1: no finite d'
 
 
-def test_areas_of_many_tags_are_fast_enough_to_resample():
-    """A thousand draws of 50 tags and 5,000 clips are made for an interval."""
-    import time
-
+def test_areas_of_many_tags():
     rng = np.random.default_rng(0)
-    targets = (rng.random((5000, 50)) < 0.05).astype(np.int8)
-    scores = rng.normal(size=(5000, 50)) + targets
+    targets = (rng.random((1000, 50)) < 0.05).astype(np.int8)
+    scores = rng.normal(size=(1000, 50)) + targets
     for name in ("pr-auc", "roc-auc"):
         metric, reference = metrics.get_metric(name), getattr(sk, _SLOW[name])
-        begin = time.perf_counter()
-        found = metric.score(targets, scores)
-        middle = time.perf_counter()
         expected = reference(targets, scores, average="macro")
-        assert found == pytest.approx(expected, abs=1e-12)
-        # about twenty times faster; a third leaves room for whatever else runs here
-        assert middle - begin < (time.perf_counter() - middle) / 3
+        assert metric.score(targets, scores) == pytest.approx(expected, abs=1e-12)
 
 
 _SLOW = {"pr-auc": "average_precision_score", "roc-auc": "roc_auc_score"}

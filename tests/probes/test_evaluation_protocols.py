@@ -21,6 +21,8 @@ from probekit.scores import staleness, store
 from probekit.scores.verification import verify
 from probekit.tasks.splits import inner_cv
 
+pytestmark = pytest.mark.usefixtures("small_grid")
+
 
 class Place:
     """A user's own task of five folds, with embeddings in a cache, in a temporary folder."""

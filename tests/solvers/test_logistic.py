@@ -275,7 +275,7 @@ def test_every_tensor_is_made_on_the_device_of_the_rows(form, monkeypatch):
 
     def solve():
         rows = StandardizedRows(x, masks, device="cpu")
-        return logistic.solve_logistic(rows, targets, GRID, folds, classes=4, **tags)
+        return logistic.solve_logistic(rows, targets, GRID[:3], folds, classes=4, **tags)
 
     expected = solve()
     with torch.device("meta"):
