@@ -180,6 +180,7 @@ def test_a_library_that_is_missing(few, monkeypatch):
     assert error.advice.endswith("pip install --upgrade --force-reinstall no_such_library")
 
 
+@pytest.mark.slow
 def test_broken_libraries_are_findings_and_no_crash(cli, few, tmp_path):
     """soundfile as it is where libsndfile is missing, found before the real one."""
     (tmp_path / "soundfile.py").write_text("raise OSError('sndfile library not found')")

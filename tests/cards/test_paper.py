@@ -1,6 +1,7 @@
 """Papers' cards: what cells say, what is refused, and that the numbers are those of the papers."""
 
 import re
+from functools import cache
 
 import pytest
 
@@ -101,6 +102,7 @@ def test_a_figure_needs_an_analysis_or_a_reason():
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_a_card_names_is_there(name):
+    build_student = cache(zoo.build_student)
     card = cards.load_paper_card(name)
     cells = [cell for table in card.tables for cell in table.cells()]
     assert cells
@@ -113,11 +115,11 @@ def test_what_a_card_names_is_there(name):
         if isinstance(part, Figure):
             assert cards.load_task_card(part.task)
             for line in part.lines:
-                assert not line.student or zoo.build_student(line.student, 2)
+                assert not line.student or build_student(line.student, 2)
             continue
         assert not part.preset or part.embedding in cards.load_paper_card(part.preset).presets
         if part.student:
-            assert zoo.build_student(part.student, 2) and part.method in methods.NAMES
+            assert build_student(part.student, 2) and part.method in methods.NAMES
             assert schedules.get_recipe(part.recipe, "accuracy")
         if part.of:
             for name in part.of:

@@ -108,7 +108,10 @@ def test_text_files_are_opened_with_an_encoding():
     place = {"read_text": 0, "write_text": 1}  # of the encoding among the arguments
     package, missing = Path(reader.__file__).parents[1], []
     for path in package.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        text = path.read_text("utf-8")
+        if not any(f"{word}(" in text for word in ("open", *place)):
+            continue
+        for node in ast.walk(ast.parse(text)):
             if not isinstance(node, ast.Call):
                 continue
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
@@ -116,7 +119,7 @@ def test_text_files_are_opened_with_an_encoding():
             if name in place and len(node.args) <= place[name] and "encoding" not in named:
                 missing.append(f"{path.name}:{node.lineno}")
             # open(file) or path.open(); others, such as archive.open(name), are of bytes
-            text = isinstance(node.func, ast.Name) or not node.args
-            if name == "open" and text and not named & {"encoding", "mode"}:
+            of_text = isinstance(node.func, ast.Name) or not node.args
+            if name == "open" and of_text and not named & {"encoding", "mode"}:
                 missing.append(f"{path.name}:{node.lineno}")
     assert missing == []
