@@ -15,7 +15,7 @@ from probekit.scores import result_table, store
 from probekit.tasks.standin import corpus, sounds
 
 SYNTHETIC, RANDOM = "synthetic corpus", "random weights (seed 0)"
-CLIPS = 300  # the fewest that it takes
+CLIPS = 60  # fewer than the command line takes
 
 
 pytestmark = pytest.mark.usefixtures("small_grid")
@@ -54,8 +54,8 @@ def test_results_are_far_above_chance_and_say_what_they_are_of(made):
     assert used == demo.EXTRACTORS
     assert melstats["provenance"] == [SYNTHETIC]
     assert vggish["provenance"] == [SYNTHETIC, RANDOM]
-    assert 0.8 < melstats["score"] < 1  # of twelve classes
-    assert 0.4 < vggish["score"] < 1
+    assert 0.5 < melstats["score"] < 1  # of twelve classes, with four clips of each in training
+    assert 0.25 < vggish["score"] < 1
     for one in found.results:
         assert one["clips"]["used"] == one["clips"]["of"] == CLIPS
         assert len(one["folds"]) == corpus.FOLDS
@@ -115,5 +115,5 @@ def test_second_time_finds_everything_done(made):
 def test_folder_with_another_corpus_is_refused(made, tmp_path):
     folder = tmp_path / "demo" / f"corpus-{CLIPS}-0"
     corpus.write_corpus(folder, clips=12, seed=3)
-    with pytest.raises(DataError, match=r"corpus-300-0: .*contains another corpus"):
+    with pytest.raises(DataError, match=rf"corpus-{CLIPS}-0: .*contains another corpus"):
         demo.run_demo(cache=tmp_path / "cache", reports=tmp_path, clips=CLIPS)

@@ -228,7 +228,13 @@ def test_two_folders_of_one_name_are_told_apart(sounds, run_of, labels):
 
 
 @pytest.mark.parametrize(
-    "names", [("鳥", "犬"), ("Birds", "birds"), ("a b", "a-b"), ("a_b", "a-b")]
+    "names",
+    [
+        ("鳥", "犬"),
+        ("Birds", "birds"),
+        pytest.param(("a b", "a-b"), marks=pytest.mark.slow),
+        pytest.param(("a_b", "a-b"), marks=pytest.mark.slow),
+    ],
 )
 def test_names_that_differ_stay_different(sounds, run_of, names):
     for number, name in enumerate(names):

@@ -86,7 +86,7 @@ class Killed(Exception):
     """Stands for a kill after an epoch's checkpoint."""
 
 
-@pytest.mark.parametrize("epoch", [1, 3])
+@pytest.mark.parametrize("epoch", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_run_with_two_streams_goes_on_to_the_same_weights(go, tmp_path, monkeypatch, epoch):
     def weights(folder):
         (path,) = (folder / "students").glob("*/weights.pt")

@@ -268,7 +268,7 @@ def test_an_epoch_without_a_score_is_never_better(tmp_path, values, best, ties):
     assert course.best_epoch == best
     scores = [epoch["valid_score"] for epoch in course.epochs]
     assert scores == [None if value != value else value for value in values]
-    for epoch in range(1, 5):  # also across an interruption
+    for epoch in (1, 3):  # also across an interruption
         job = make_job(replace(PLAIN, ties=ties))
         job.metric = Scripted(values)
         folder = tmp_path / str(epoch)

@@ -126,7 +126,14 @@ def test_soft_labels(tmp_path):
     np.testing.assert_allclose(mixed, [[0.65, 0.175], [1, 0]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("network", ["talnet:width=2", "weanet:width=2", "short-chunk:width=2"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        "talnet:width=2",
+        pytest.param("weanet:width=2", marks=pytest.mark.slow),
+        "short-chunk:width=2",
+    ],
+)
 def test_any_network_end_to_end(table, folders, network):
     [result] = train(str(table), network, objective="weak-labels", **SMALL, **folders)
     assert 0 <= result["score"] <= 1 and len(result["history"]) == 2
