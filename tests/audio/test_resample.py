@@ -1,7 +1,5 @@
 """The Kaiser-window resampler against resampy, and against closed forms."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -190,14 +188,3 @@ def test_gradients_pass():
     x = torch.zeros(1000, requires_grad=True)
     resample(x, 8000, 16000).sum().backward()
     assert x.grad[500] == pytest.approx(2, abs=1e-3)  # each sample goes into two
-
-
-def test_ten_seconds_take_milliseconds():
-    x = torch.from_numpy(noise(441_000)).float()
-    resample(x, 44100, 16000)
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        resample(x, 44100, 16000)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.05  # 0.003 on the machine where this was written

@@ -165,6 +165,7 @@ def test_published_kind_of_file_is_read(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_random_weights_by_name(sounds):
     spec = load.resolve_spec("cnn14", weights={"cnn14.main": "random:1"})
     assert spec.provenance == ["random weights (seed 1)"]

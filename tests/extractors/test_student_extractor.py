@@ -40,10 +40,16 @@ def made(text="short-chunk:width=2", name="0a1b", crop=F(5), target="multi", **m
 
 
 @pytest.mark.parametrize(
-    ("text", "crop"),
-    [("short-chunk:width=2", F(5)), ("cf-net:width=8", F(8)), ("harmonic-cnn", F(5))],
+    ("text", "crop", "target"),
+    [
+        ("short-chunk:width=2", F(5), "single"),
+        ("short-chunk:width=2", F(5), "multi"),
+        ("cf-net:width=8", F(8), "single"),
+        ("cf-net:width=8", F(8), "multi"),
+        ("harmonic-cnn", F(5), "multi"),
+        pytest.param("harmonic-cnn", F(5), "single", marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("target", ["single", "multi"])
 def test_it_says_what_the_student_said(text, crop, target):
     student, _ = made(text, crop=crop, target=target)
     extractor = load.build_extractor(load.resolve_spec("runs/0a1b", streams=EVERY))

@@ -209,7 +209,9 @@ def test_without_decoding_it_is_said_that_nothing_was_opened(main, urban):
     assert "recordings were not opened" not in main(*where, "--decode").stdout
 
 
-@pytest.mark.parametrize("task", ["kinetics700", "audioset-balanced"])
+@pytest.mark.parametrize(
+    "task", [pytest.param("kinetics700", marks=pytest.mark.slow), "audioset-balanced"]
+)
 def test_clips_without_a_recording_are_missing_wherever_it_may_lie(task, tmp_path, main):
     load_task(task).write_standin(tmp_path, clips=60)
     (tmp_path / MARKER).unlink()
