@@ -161,8 +161,8 @@ def test_clips_of_several_labels_have_the_rarest(tmp_path):
 
 
 def test_many_labels_are_coloured_by_cluster(tmp_path):
-    labels = [(f"label {k % 30:02d}",) for k in range(300)]
-    cached(tmp_path, labels, kinds(3, 1)[np.arange(300) % 3] + kinds(1, 300, seed=1))
+    labels = [(f"label {k % 30:02d}",) for k in range(150)]
+    cached(tmp_path, labels, kinds(3, 1)[np.arange(150) % 3] + kinds(1, 150, seed=1))
     found = project_clips("mine", "made", cache=tmp_path, method="pca")
     assert 2 <= len(found.groups) <= 6
     assert "clusters of the labels by their probe's weights" in found.caption

@@ -189,11 +189,11 @@ def test_shots_that_are_not_possible(setting, tmp_path, options, message):
 
 def test_what_the_texts_are_worth(setting, tmp_path):
     """Against a probe of few labels, on the same clips."""
-    evaluate(setting, tmp_path, "linear", shots=[1, 2, 4], seeds=3)
+    evaluate(setting, tmp_path, "linear", shots=[1, 4], seeds=2)
     evaluate(setting, tmp_path)
     found = label_efficiency("tiny", reports=tmp_path / "reports")
     [curve], [text] = found.curves, found.texts
-    assert [point.labels for point in curve.points] == [3, 6, 12]
+    assert [point.labels for point in curve.points] == [3, 12]
     assert curve.label == "hf:clap"
     for point, comparison in zip(curve.points, text.comparisons, strict=True):
         difference = text.group.score - point.mean

@@ -22,6 +22,7 @@ from probekit.scores.predictions import load_predictions
 from probekit.scores.store import reports_root
 from probekit.scores.verification import verify
 
+pytestmark = pytest.mark.usefixtures("small_grid")
 PIECES, CLIPS = 60, 4  # clips of the last piece: 2
 
 
