@@ -45,9 +45,10 @@ def whole(corpus, cache, here, content):
     return True
 
 
-def test_a_process_for_each_device(corpus, tmp_path, here, content, main, monkeypatch):
+@pytest.mark.parametrize("devices", ["cpu", pytest.param("cpu,cpu", marks=pytest.mark.slow)])
+def test_a_process_for_each_device(corpus, tmp_path, here, content, main, monkeypatch, devices):
     monkeypatch.chdir(tmp_path)  # paths relative to a folder in which no worker need be
-    arguments = ["--audio", os.path.relpath(corpus), "--cache", "c", "--devices", "cpu,cpu"]
+    arguments = ["--audio", os.path.relpath(corpus), "--cache", "c", "--devices", devices]
     done = main("extract", "-e", "melstats", *arguments)
     assert done.returncode == 0
     assert [line for line in done.stderr.splitlines() if "left" not in line] == []  # its progress

@@ -243,12 +243,14 @@ def test_pieces_of_a_long_clip_give_the_frames_of_the_whole(extractor):
 def test_random_weights_are_those_of_their_seed(extractor):
     for role, part in parts(extractor).items():
         own = part.state_dict()
+        if sum(p.numel() for p in part.parameters()) > LARGE:
+            continue
         fresh = deepcopy(part)
         again = state_dict.random_init(fresh, 0)
         assert list(again) == list(own)
         assert all(torch.equal(again[key], own[key]) for key in own), role
         matrices = [p for p in part.parameters() if p.ndim >= 2]
-        if matrices and sum(p.numel() for p in matrices) < LARGE:
+        if matrices:
             other = state_dict.random_init(fresh, 1)
             assert any(not torch.equal(other[key], own[key]) for key in own), role
 

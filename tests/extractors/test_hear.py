@@ -56,7 +56,7 @@ def validate(model, clips=3):
         ("melstats", (336, 336), 1000 * 5512 / 22050, 0),  # one vector a clip: by windows
         ("mfcc", (20, 20), 1000 * 512 / 22050, 0),
         ("harmonic-cnn", (256, 256), 5000, 2000),  # the only frame's middle is past the end
-        ("weanet", (2048, 2048), 160, 75),
+        pytest.param("weanet", (2048, 2048), 160, 75, marks=pytest.mark.slow),
         ("weanet:pool=mean+std", (4096, 2048), 160, 75),
         ("talnet:stream=probabilities", (527, 527), 100, 37.5),
         ("openl3:input=linear,size=512,hop=0.5", (512, 512), 500, 0),

@@ -69,6 +69,7 @@ def edit(path, change):
     write(path, header, rows)
 
 
+@pytest.mark.slow
 def test_the_splits_have_the_sizes_of_the_papers(manifests):
     clean, full = (Counter(manifests[name].column("split")) for name in TASKS)
     assert clean == {"train": 15247, "valid": 1529, "test": 4332}
@@ -76,6 +77,7 @@ def test_the_splits_have_the_sizes_of_the_papers(manifests):
     assert all(found.provenance == () for found in manifests.values())  # as the cards say
 
 
+@pytest.mark.slow
 def test_the_split_is_the_published_list(manifests, shared):
     """The list lacks three clips that its makers call too short; nothing else differs."""
     table = manifests["magnatagatune"].table
@@ -98,6 +100,7 @@ def test_the_tags_are_the_fifty_most_frequent(published):
     assert frequencies[-1] == 490 and sorted(counts.values())[-51] == 474
 
 
+@pytest.mark.slow
 def test_each_clip_has_its_published_tags(manifests, published):
     labels = set(load_task("magnatagatune").card.labels)
     tags = {
@@ -113,6 +116,7 @@ def test_each_clip_has_its_published_tags(manifests, published):
     assert sum(not row for row in full.table["labels"]) == 25860 - 21108
 
 
+@pytest.mark.slow
 def test_artists_cross_the_split_and_songs_do_not(manifests, published):
     full = manifests["magnatagatune-full"]
     url = {c["extra"]["clip_id"]: c["extra"]["original_url"] for c in published.values()}
@@ -125,6 +129,7 @@ def test_artists_cross_the_split_and_songs_do_not(manifests, published):
     assert sum(len(sides) > 1 for sides in songs.values()) == 0
 
 
+@pytest.mark.slow
 def test_one_cache_serves_both_tasks(manifests):
     clean, full = (manifests[name].table.set_index("clip_id") for name in TASKS)
     assert {load_task(name).card.dataset for name in TASKS} == {"magnatagatune"}
