@@ -577,7 +577,13 @@ COVERED = {
 }
 
 
-@pytest.mark.parametrize("design", COVERED)
+@pytest.mark.parametrize(
+    "design",
+    [
+        pytest.param(design, marks=pytest.mark.slow) if design.startswith("ten folds") else design
+        for design in COVERED
+    ],
+)
 def test_intervals_cover_what_percentiles_did_not(design, monkeypatch):
     monkeypatch.setattr(bootstrap, "RESAMPLES", 50)
     drawn, name, draws = COVERED[design]

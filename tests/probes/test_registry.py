@@ -12,7 +12,7 @@ from probekit.probes import registry
 
 NAMES = ["linear", "mlp", "knn", "sklearn.svm:SVC:C=0.01|1", "sklearn.linear_model:Ridge"]
 PROTOCOLS = ["split", "split without refit", "folds", "made folds", "made folds of groups"]
-pytestmark = pytest.mark.usefixtures("small_mlp", "small_grid")
+pytestmark = pytest.mark.usefixtures("small_mlp", "small_grid", "few_neighbors")
 
 
 def one_of_each(target):
