@@ -1,13 +1,16 @@
 """Processor cores, devices and thread limits."""
 
 import os
+import sys
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from probekit.errors import ProbekitError
 
 if TYPE_CHECKING:
     import torch
+    from threadpoolctl import ThreadpoolController
 
 
 def cpu_count() -> int:
@@ -86,7 +89,18 @@ def single_threaded() -> AbstractContextManager[object]:
     On problems as small as a probe's, synchronizing threads costs more than they save: a path of
     twelve fits took 4.7 s with two threads and 0.18 s with one. Folds run in parallel instead.
     """
-    from threadpoolctl import threadpool_limits
+    return limit_threads(1)
 
-    limits: AbstractContextManager[object] = threadpool_limits(1)
+
+def limit_threads(count: int) -> AbstractContextManager[object]:
+    """Return a context in which BLAS and OpenMP use at most ``count`` threads."""
+    limits: AbstractContextManager[object] = _find_libraries(len(sys.modules)).limit(limits=count)
     return limits
+
+
+@lru_cache(maxsize=1)
+def _find_libraries(modules: int) -> "ThreadpoolController":
+    """Return the loaded libraries with threads; they are looked for again after imports."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

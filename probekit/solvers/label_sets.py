@@ -15,10 +15,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from probekit._typing import Array
+from probekit.parallel.resources import limit_threads
 
 TOLERANCE = 0.003  # estimated error of each class's weights, relative to their length
 MAX_ITER = 150
@@ -340,7 +340,7 @@ def _threads(rows: Tensor, columns: int) -> Iterator[None]:
     """Use one thread for small problems, where synchronization costs more than it saves."""
     previous = torch.get_num_threads()
     small = 2.0 * rows.numel() * columns < _SINGLE_THREAD_FLOPS
-    with threadpool_limits(1 if small else previous):
+    with limit_threads(1 if small else previous):
         torch.set_num_threads(1 if small else previous)
         try:
             yield

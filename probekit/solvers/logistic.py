@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from probekit._typing import Array
+from probekit.parallel.resources import limit_threads
 from probekit.solvers.newton import Newton
 from probekit.solvers.objective import Objective, Sums
 from probekit.solvers.problem import Solution
@@ -191,7 +191,7 @@ def _threads(rows: StandardizedRows, columns: int) -> Iterator[None]:
     """Use one thread for small problems, where synchronization costs more than it saves."""
     previous = torch.get_num_threads()
     small = 2.0 * rows.count * rows.dim * columns < _SINGLE_THREAD_FLOPS
-    with threadpool_limits(1 if small else previous):
+    with limit_threads(1 if small else previous):
         torch.set_num_threads(1 if small else previous)
         try:
             yield
