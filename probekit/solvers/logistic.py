@@ -29,6 +29,7 @@ TOLERANCE = 1e-6  # of the certified gap, relative to the objective
 MAX_ITER = 60  # Newton directions for one C
 _MAX_HALVINGS = 30  # of one direction
 _MEMORY = 1.5e9  # bytes for rotated rows and intermediate values
+_COLUMNS = 1024  # groups times classes solved together, at most: all 527 tags of AudioSet
 _BLOCK_MEMORY = 0.5e9  # bytes for the preconditioner's blocks
 _SINGLE_THREAD_FLOPS = 5e8  # operations of a product up to which threads cost more than they save
 _STALLED_RATIO = 0.5  # of the previous gap: a larger one after a whole step is no progress
@@ -180,9 +181,9 @@ def _sizes(rows: StandardizedRows, groups: int, width: int) -> tuple[int, int]:
     max_rows = int(_MEMORY / 4 / (rank + 6 * columns))
     if max_rows >= rows.count:
         max_columns = (_MEMORY / 4 / rows.count - rank) / 6
-        return max(1, int(min(max_columns, 512) / width)), rows.count
+        return max(1, int(min(max_columns, _COLUMNS) / width)), rows.count
     # a sample of rows; all columns at once, since each pass reads all rows
-    together = max(1, 1024 // width)
+    together = max(1, _COLUMNS // width)
     return together, int(_MEMORY / 4 / (rank + 6 * min(groups, together) * width))
 
 
