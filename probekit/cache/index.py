@@ -86,7 +86,7 @@ class Index:
             return np.fromiter(positions, np.int64, len(clip_ids))
         if self._lookup is not None and (letters := _same_length(clip_ids)) is not None:
             return self._lookup.find(letters)
-        table, ids = (pa.array(ids, pa.large_string()) for ids in (self.table["clip_id"], clip_ids))
+        table, ids = _text(self.table["clip_id"]), _text(clip_ids)
         matches = pc.index_in(ids, value_set=table).fill_null(-1)
         return np.asarray(matches.to_numpy(zero_copy_only=False), np.int64)
 
@@ -171,7 +171,7 @@ def _same_length(ids: Sequence[str]) -> npt.NDArray[np.uint8] | None:
         separators = rows == ord("\n")
         regular = separators[:, -1].all() and not separators[:, :-1].any()
         return rows[:, :-1] if regular else None
-    column = pa.array(ids, pa.large_string())
+    column = _text(ids)
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     if column.null_count or not len(column):
@@ -182,6 +182,13 @@ def _same_length(ids: Sequence[str]) -> npt.NDArray[np.uint8] | None:
     if not 0 < length < _LONGEST or (np.diff(bounds) != length).any():
         return None
     return np.frombuffer(content, np.uint8)[bounds[0] : bounds[-1]].reshape(len(column), length)
+
+
+def _text(ids: Sequence[str]) -> Any:
+    """Return ids as a column of Arrow; old versions cannot make a large one of numpy's text."""
+    if isinstance(ids, np.ndarray):
+        return pa.array(ids).cast(pa.large_string())
+    return pa.array(ids, pa.large_string())
 
 
 def _pack(letters: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:

@@ -100,7 +100,7 @@ def test_a_process_speaks_the_same_way(cli, tmp_path):
         ("extract -e melstats --audoi .", ["--audoi", "See probekit extract --help"]),
         ("extract -e melstats --audio . --limit some", ["--limit", "integer"]),
         ("extract -e melstats --audio . --limit 0", ["--limit", "1"]),
-        ("cache import x", ["Missing option '--manifest'", "See probekit cache import --help"]),
+        ("cache import x", ["Missing option '--", "See probekit cache import --help"]),
         ("tasks show", ["Missing argument"]),
         ("extract .", ["Missing option '-e'", "Did you mean --audio .?"]),
         ("extract -e melstats .", ["unexpected extra argument", "Did you mean --audio .?"]),
