@@ -167,7 +167,8 @@ class _StepProgress(Progress):
             self._heartbeat.start()
 
     def stop(self) -> None:
-        super().stop()
+        if not self.disable:  # rich 13 would print an empty line
+            super().stop()
         if self._heartbeat:
             self._heartbeat.stop()
 
