@@ -73,7 +73,8 @@ class ExtractionProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._terminal:  # rich 13 would print an empty line
+            self._bar.stop()
 
     def begin(self, name: str, clips: int) -> None:
         """Start the line of an extractor with ``clips`` to embed."""
