@@ -209,14 +209,7 @@ def stream(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
         source, hot = audioset(folder, clips, dim, classes)
         before = _peak()
         rows = StandardizedRows(source, np.ones((1, clips), bool))
-        objective = Objective(rows, hot, [0] * classes, range(classes))
-        weights = torch.zeros(classes, 1, dim, dtype=torch.float64)
-        everything = torch.arange(classes)
-        cost = []
-        for kind in (torch.float32, torch.float64):
-            begin = perf_counter()
-            objective.sums(everything, weights, objective.initial_intercepts(), kind)
-            cost.append(perf_counter() - begin)
+        cost = _passes(rows, hot, None)
         table(
             f"{clips:,} × {dim:,} float16 × {classes} tags, from a file, "
             f"{torch.get_num_threads()} threads",
@@ -256,13 +249,13 @@ def cluster(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
         source, hot = audioset(folder, clips, dim, classes)
         rows = StandardizedRows(FileRows(source.filename, source.shape), np.ones((1, clips), bool))
         lines: list[tuple[object, ...]] = [("pass", "float32", "float64")]
-        lines.append(("this process", *_passes(rows, hot, None)))
+        lines.append(("this process", *(f"{s:.1f} s" for s in _passes(rows, hot, None))))
         with dask.connect("local", 2, worker_environment(2)) as client:
-            lines.append(("two workers", *_passes(rows, hot, client)))
+            lines.append(("two workers", *(f"{s:.1f} s" for s in _passes(rows, hot, client))))
         table(f"{clips:,} × {dim:,} × {classes} tags from a file, {cpu_count()} cores", lines)
 
 
-def _passes(rows: StandardizedRows, hot: Array, client: Any) -> list[str]:
+def _passes(rows: StandardizedRows, hot: Array, client: Any) -> list[float]:
     """Return the seconds of a pass in float32 and in float64, once the rows were read."""
     objective = Objective(rows, hot, [0] * hot.shape[1], range(hot.shape[1]), client=client)
     weights = torch.zeros(hot.shape[1], 1, rows.dim, dtype=torch.float64)
@@ -270,7 +263,7 @@ def _passes(rows: StandardizedRows, hot: Array, client: Any) -> list[str]:
     for kind in (torch.float32, torch.float64):
         begin = perf_counter()
         objective.sums(torch.arange(len(objective)), weights, objective.initial_intercepts(), kind)
-        seconds.append(f"{perf_counter() - begin:.1f} s")
+        seconds.append(perf_counter() - begin)
     return seconds
 
 

@@ -67,6 +67,29 @@ def small_grid(few_settings):
         yield
 
 
+@contextmanager
+def _few_neighbors():
+    """Choose among three numbers of neighbors instead of eight."""
+    from probekit.probes import knn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knn, "COUNTS", (1, 5, 20))
+        yield
+
+
+@pytest.fixture(scope="session")
+def few_neighbor_counts():
+    """Return a context in which the nearest-neighbor probe chooses among few numbers of them."""
+    return _few_neighbors
+
+
+@pytest.fixture
+def few_neighbors(few_neighbor_counts):
+    """Let the nearest-neighbor probe choose among few numbers of neighbors."""
+    with few_neighbor_counts():
+        yield
+
+
 class WriteHook:
     """Calls a function with the name of each point that an atomic write passes.
 

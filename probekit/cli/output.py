@@ -16,6 +16,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     Task,
     TaskID,
     TextColumn,
@@ -137,7 +138,29 @@ def show_steps(unit: str = "", *, latest: bool = False) -> Iterator[Callable[...
         yield tick
 
 
-class _StepProgress(Progress):
+class TransientBars(Progress):
+    """Bars on standard error that vanish when they end; nothing where that is no terminal.
+
+    Parameters
+    ----------
+    *columns : rich.progress.ProgressColumn
+        What a bar consists of.
+    terminal : bool
+        Whether standard error is a terminal.
+    """
+
+    def __init__(self, *columns: ProgressColumn, terminal: bool) -> None:
+        super().__init__(
+            *columns, console=Console(stderr=True), disable=not terminal, transient=True
+        )
+
+    def stop(self) -> None:
+        """End the bars."""
+        if not self.disable:  # rich 13 would print an empty line
+            super().stop()
+
+
+class _StepProgress(TransientBars):
     """Bars on a terminal; elsewhere a line on each unfinished step every half minute.
 
     Parameters
@@ -154,9 +177,7 @@ class _StepProgress(Progress):
             TextColumn(unit + " {task.fields[note]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-            transient=True,
+            terminal=sys.stderr.isatty(),
         )
         self._unit, self._started = unit, monotonic()
         self._heartbeat = Heartbeat(self._lines) if self.disable else None
@@ -167,8 +188,7 @@ class _StepProgress(Progress):
             self._heartbeat.start()
 
     def stop(self) -> None:
-        if not self.disable:  # rich 13 would print an empty line
-            super().stop()
+        super().stop()
         if self._heartbeat:
             self._heartbeat.stop()
 

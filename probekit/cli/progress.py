@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
 
 from probekit.cli import output
 from probekit.cli.heartbeat import INTERVAL
@@ -59,13 +58,11 @@ class ExtractionProgress:
         self._clock = clock
         self._last_line = clock()
         self._states: dict[str, _State] = {}
-        self._bar = Progress(
+        self._bar = output.TransientBars(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
-            disable=not self._terminal,
-            transient=True,
+            terminal=self._terminal,
         )
 
     def __enter__(self) -> "ExtractionProgress":
@@ -73,8 +70,7 @@ class ExtractionProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._terminal:  # rich 13 would print an empty line
-            self._bar.stop()
+        self._bar.stop()
 
     def begin(self, name: str, clips: int) -> None:
         """Start the line of an extractor with ``clips`` to embed."""

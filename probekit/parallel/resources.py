@@ -2,7 +2,8 @@
 
 import os
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,21 @@ def limit_threads(count: int) -> AbstractContextManager[object]:
     """Return a context in which BLAS and OpenMP use at most ``count`` threads."""
     limits: AbstractContextManager[object] = _find_libraries(len(sys.modules)).limit(limits=count)
     return limits
+
+
+@contextmanager
+def torch_threads(*, single: bool) -> Iterator[None]:
+    """Let torch, BLAS and OpenMP use one thread, or as many as torch is set to."""
+    import torch
+
+    previous = torch.get_num_threads()
+    count = 1 if single else previous
+    with limit_threads(count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(previous)
 
 
 @lru_cache(maxsize=1)

@@ -194,11 +194,11 @@ class PathSearch:
     ) -> list[Fit]:
         """Fit the selected C, starting from the mean of the fits to the divisions."""
         start = self.start
-        linear = [
+        solutions = [
             fit.probe.on_raw_features() for fit in fits if isinstance(fit.probe, FittedLinear)
         ]
-        if linear:
-            weights, intercepts = zip(*linear, strict=True)
+        if solutions:
+            weights, intercepts = zip(*solutions, strict=True)
             start = np.mean(weights, axis=0), np.mean(intercepts, axis=0)
         return self._fit(context, [rows], path[-1:], start)[0]
 

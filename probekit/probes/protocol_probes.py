@@ -24,6 +24,7 @@ from probekit.solvers.scaler import fit_scaler
 from probekit.tasks.splits import Rows, Split
 
 _NEIGHBORS, _TEMPERATURE = 10, 0.07
+_LOGISTIC_STEPS = 100
 
 
 # ---- networks trained by gradients
@@ -383,7 +384,7 @@ def _fit_logistic(context: FitContext, split: Split) -> SelectedModel:
     target, targets = context.clips.target, context.targets[split.train]
     if target == "multi":
         _check_both(context, split, targets)
-    model = LogisticRegression(max_iter=100, random_state=42)
+    model = LogisticRegression(max_iter=_LOGISTIC_STEPS, random_state=42)
     if target == "multi" and targets.shape[1] > 1:
         model = MultiOutputClassifier(model)
     with resources.single_threaded(), warnings.catch_warnings(), _errors_of(context, split):
@@ -391,7 +392,7 @@ def _fit_logistic(context: FitContext, split: Split) -> SelectedModel:
         model.fit(context.features[split.train], np.squeeze(targets))
     fits = getattr(model, "estimators_", [model])
     steps = [int(np.max(fit.n_iter_)) for fit in fits]
-    unconverged = sum(count >= 100 for count in steps)
+    unconverged = sum(count >= _LOGISTIC_STEPS for count in steps)
     classes = len(context.clips.class_names)
     return SelectedModel(
         probe=FittedEstimator(model, target, classes, probabilities=True),

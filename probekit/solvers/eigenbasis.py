@@ -51,16 +51,16 @@ class EigenBasis:
         self.center, self.ratio = center, ratio
         self.vectors: Tensor | None = None
         if data.variances is not None:
-            variances = data.variances.flip(0)
+            variances = data.variances
         else:
             square = torch.zeros(data.dim, data.dim, dtype=torch.float64, device=device)
             dtype = torch.float32 if data.count > 100_000 else torch.float64
             for span_rows, block in data.blocks(dtype):
                 scaled = ((block - center.to(dtype)) / ratio.to(dtype)) * used[span_rows][:, None]
                 square += scaled.T @ scaled
-            variances, vectors = torch.linalg.eigh(square)
-            self.vectors = vectors.flip(1).contiguous()
-        self.variances = variances.flip(0).clamp(min=0).float()
+            ascending, vectors = torch.linalg.eigh(square)
+            variances, self.vectors = ascending.flip(0), vectors.flip(1).contiguous()
+        self.variances = variances.clamp(min=0).float()
         self._rotate_rows(objective, max_rows)
         self._double: Tensor | None = None
         self.penalty = None

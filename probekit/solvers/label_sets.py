@@ -9,8 +9,7 @@ few steps are needed. A set starts from zero weights and the best intercepts: so
 labels are no nearer.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from probekit._typing import Array
-from probekit.parallel.resources import limit_threads
+from probekit.parallel.resources import torch_threads
 
 TOLERANCE = 0.003  # estimated error of each class's weights, relative to their length
 MAX_ITER = 150
@@ -335,14 +334,6 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(dim=(1, 2))
 
 
-@contextmanager
-def _threads(rows: Tensor, columns: int) -> Iterator[None]:
+def _threads(rows: Tensor, columns: int) -> AbstractContextManager[None]:
     """Use one thread for small problems, where synchronization costs more than it saves."""
-    previous = torch.get_num_threads()
-    small = 2.0 * rows.numel() * columns < _SINGLE_THREAD_FLOPS
-    with limit_threads(1 if small else previous):
-        torch.set_num_threads(1 if small else previous)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(previous)
+    return torch_threads(single=2.0 * rows.numel() * columns < _SINGLE_THREAD_FLOPS)

@@ -12,14 +12,14 @@ the next C, for which the same sums are valid.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from probekit._typing import Array
-from probekit.parallel.resources import limit_threads
+from probekit.parallel.resources import torch_threads
 from probekit.solvers.newton import Newton
 from probekit.solvers.objective import Objective, Sums
 from probekit.solvers.problem import Solution
@@ -187,17 +187,9 @@ def _sizes(rows: StandardizedRows, groups: int, width: int) -> tuple[int, int]:
     return together, int(_MEMORY / 4 / (rank + 6 * min(groups, together) * width))
 
 
-@contextmanager
-def _threads(rows: StandardizedRows, columns: int) -> Iterator[None]:
+def _threads(rows: StandardizedRows, columns: int) -> AbstractContextManager[None]:
     """Use one thread for small problems, where synchronization costs more than it saves."""
-    previous = torch.get_num_threads()
-    small = 2.0 * rows.count * rows.dim * columns < _SINGLE_THREAD_FLOPS
-    with limit_threads(1 if small else previous):
-        torch.set_num_threads(1 if small else previous)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(previous)
+    return torch_threads(single=2.0 * rows.count * rows.dim * columns < _SINGLE_THREAD_FLOPS)
 
 
 class _Path:

@@ -244,7 +244,8 @@ class _Form:
                 for values, mask in ((standardized, present[:, :, None]), (offsets, present))
             )
         if self.span is not None:
-            standardized = self.span.to_coordinates(torch.as_tensor(standardized)).cpu().numpy()
+            on_device = torch.as_tensor(standardized, device=rows.device)
+            standardized = self.span.to_coordinates(on_device).cpu().numpy()
         return standardized, offsets
 
     def extend(self, count: int, folds: Sequence[FoldPath]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from probekit.cache import import_export
 from probekit.data import manifest as manifests
-from probekit.probes import evaluate, knn
+from probekit.probes import evaluate
 
 CARD = """
 name: mine
@@ -28,19 +27,9 @@ published:
 """
 
 
-@contextmanager
-def few_neighbors():
-    """Choose among three numbers of neighbors instead of eight."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(knn, "COUNTS", (1, 5, 20))
-        yield
-
-
 @pytest.fixture(autouse=True)
-def _few_settings(small_grid):
+def _few_settings(small_grid, few_neighbors):
     """Commands are tested here, not the selection of settings."""
-    with few_neighbors():
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -70,11 +59,11 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def scored_once(made, few_settings):
+def scored_once(made, few_settings, few_neighbor_counts):
     """Five runs: two embeddings, one of them with another probe, with few labels and two seeds."""
     common = {"cache": made / "cache", "root": made, "reports": made / "reports"}
     task = str(made / "mine.yaml")
-    with few_settings(), few_neighbors():
+    with few_settings(), few_neighbor_counts():
         evaluate.evaluate(task, ["good", "bad"], **common)
         evaluate.evaluate(task, "good", probe="knn", **common)
         evaluate.evaluate(task, "good", fractions=[0.5], seeds=2, **common)

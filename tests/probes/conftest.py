@@ -79,14 +79,6 @@ def small_mlp(monkeypatch):
 
 
 @pytest.fixture
-def few_neighbors(monkeypatch):
-    """Let the nearest-neighbor probe choose among few numbers of neighbors."""
-    from probekit.probes import knn
-
-    monkeypatch.setattr(knn, "COUNTS", (1, 5, 20))
-
-
-@pytest.fixture
 def blanked():
     """A job whose test clips hold NaN, and labels that are none."""
 
