@@ -15,6 +15,7 @@ from benchmarks.timing import interleaved, table
 from probekit.extraction.extract import extract
 from probekit.extractors import load, memory
 from probekit.extractors.base import Extractor
+from probekit.extractors.weights import source
 
 CLIPS, SECONDS, RATE = 200, 10, 44100
 FEW = 20  # clips for torchvggish, whose time is proportional to their number
@@ -61,7 +62,7 @@ def own_sides(
     text: str, weights: list[str], files: list[Path], precision: str
 ) -> dict[str, Callable[[], object]]:
     """Return ``probekit extract`` on files, and the network on the same batches in memory."""
-    spec = load.resolve_spec(text, weights=load.parse_overrides(weights), precision=precision)
+    spec = load.resolve_spec(text, weights=source.parse_overrides(weights), precision=precision)
     extractor = load.build_extractor(spec)
     features = batches(extractor, len(files), soundfile.info(files[0]).duration)
 
