@@ -13,6 +13,7 @@ from probekit.data.manifest import Manifest, group_by_recording, groups_are_reco
 from probekit.errors import DataError
 from probekit.tasks import splits
 from probekit.tasks.standin import writer
+from probekit.utils.suggest import unknown_name_error
 
 STAND_IN = "stand-in data"
 ClipLister = Callable[[Path | None, bool], Manifest]
@@ -106,6 +107,8 @@ class Task:
             If the folder is not laid out as the card says; names the file that is missing.
         CardError
             If the card names a dataset module that does not exist.
+        UnknownNameError
+            If the card has an option that its module does not know.
         """
         root = Path(root) if root is not None else None
         if root is not None and not root.is_dir():
@@ -310,8 +313,20 @@ def _from_manifest(clips: Manifest, root: Path | None, audio: bool) -> Manifest:
 
 
 def _dataset_module(card: TaskCard) -> ModuleType:
-    """Return the module that a card names: one of probekit's, or a user's module or file."""
+    """Return the module that a card names: one of probekit's, or a user's module or file.
+
+    Raises
+    ------
+    CardError
+        If there is none, or it has no function ``load``.
+    UnknownNameError
+        If the card has an option that is not among the module's ``OPTIONS``.
+    """
     module = cards.import_card_module(card, "probekit.tasks.datasets")
     if not hasattr(module, "load"):
         raise cards.module_error(card, "it has no function load(card, root)")
+    known = getattr(module, "OPTIONS", card.options)  # a user's module need not list them
+    for name in card.options:
+        if name not in known:
+            raise unknown_name_error(f"option of {card.name} (module {card.module})", name, known)
     return module

@@ -1,8 +1,10 @@
 """Tasks: what their datasets' real metadata give, and what a person is told who errs."""
 
+import pkgutil
 import re
 import shutil
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from probekit import cards
 from probekit.data import manifest as manifests
 from probekit.data import readers
 from probekit.errors import CardError, DataError, UnknownNameError
+from probekit.tasks import datasets
 from probekit.tasks.task import infer_card, load_task, tasks_with_same_corpus
 
 FOLD_SIZES = [873, 888, 925, 990, 936, 823, 838, 806, 816, 837]
@@ -330,3 +333,41 @@ def test_table_module_without_a_table_says_what_it_needs(tmp_path):
     (tmp_path / "mine.yaml").write_text(CARD.replace("options: {csv: clips.csv}", ""))
     with pytest.raises(CardError, match="needs options"):
         load_task(str(tmp_path / "mine.yaml")).manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", [m.name for m in pkgutil.iter_modules(datasets.__path__) if m.name[0] != "_"]
+)
+def test_each_module_knows_the_options_that_it_reads(tmp_path, name):
+    module = import_module(f"{datasets.__name__}.{name}")
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    pattern = r"options(?:\.get\(|\[)(['\"])(\w+)\1"
+    assert {match[2] for match in re.finditer(pattern, source)} <= set(module.OPTIONS)
+    card = CARD.replace("module: table", f"module: {name}").replace("csv: clips.csv", "sved: 1")
+    (tmp_path / "mine.yaml").write_text(card)
+    task = load_task(str(tmp_path / "mine.yaml"))
+    known = re.escape(", ".join(sorted(module.OPTIONS)) or "none")
+    expected = rf"^unknown option of mine \(module {name}\) 'sved'\..* Known: {known}\.$"
+    with pytest.raises(UnknownNameError, match=expected) as error:
+        task.manifest(tmp_path)
+    assert ("Did you mean 'seed'" in str(error.value)) == ("seed" in module.OPTIONS)
+    with pytest.raises(UnknownNameError, match=expected):
+        task.write_standin(tmp_path / "standin")
+
+
+def test_options_of_a_users_module_are_checked_where_it_lists_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
+    code = (
+        "from probekit.data.manifest import from_rows\n\n"
+        "def load(card, root):\n"
+        "    rows = [{'clip_id': card.options['id'], 'path': 'a.wav', 'split': 'train'}]\n"
+        "    return from_rows(card.dataset, rows)\n"
+    )
+    for name, lines in (("free", ""), ("strict", "OPTIONS = ('id',)\n")):
+        (tmp_path / f"{name}.py").write_text(f"{lines}{code}")
+        text = CARD.replace("name: mine", f"name: {name}").replace("csv: clips.csv", "id: a, x: 1")
+        (tmp_path / f"{name}.yaml").write_text(text.replace(": table", f": {name}.py"))
+    assert load_task("free").manifest(tmp_path).clip_ids == ["a"]
+    expected = r"^unknown option of strict \(module strict.py\) 'x'\..* Known: id\.$"
+    with pytest.raises(UnknownNameError, match=expected):
+        load_task("strict").manifest(tmp_path)

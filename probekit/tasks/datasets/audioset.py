@@ -15,6 +15,7 @@ from probekit.tasks.datasets._tables import read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
+OPTIONS = ("train", "validate", "files")
 _CLASSES = "class_labels_indices.csv"
 _COLUMNS = ("ytid", "start", "end", "mids")
 _STANDIN_CLASSES = (

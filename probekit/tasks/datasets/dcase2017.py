@@ -14,6 +14,7 @@ from probekit.tasks.datasets._tables import check_label, read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.text import summarize_ids
 
+OPTIONS = ("share", "seed")
 _AUDIO = {
     "training": "unbalanced_train_segments_training_set_audio_formatted_and_segmented_downloads",
     "testing": "unbalanced_train_segments_testing_set_audio_formatted_and_segmented_downloads",

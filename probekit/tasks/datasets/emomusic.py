@@ -11,6 +11,7 @@ from probekit.tasks.datasets._tables import check_label, read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.text import summarize_ids
 
+OPTIONS = ()
 _SONGS, _MEANS = "songs_info.csv", "static_annotations.csv"
 _SPLITS = {"development": "train", "evaluation": "test"}
 _ARTIST, _GENRE, _SET = "Artist", "Genre", "Mediaeval 2013 set"

@@ -10,6 +10,7 @@ from probekit.tasks.datasets._tables import check_label, read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
+OPTIONS = ("part",)
 _TABLE = "meta/esc50.csv"
 _COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file", "take")
 _ESC10 = (0, 1, 10, 11, 12, 20, 21, 38, 40, 41)  # the table's numbers of the classes of ESC-10

@@ -13,6 +13,7 @@ from probekit.tasks.datasets._tables import check_label, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.text import summarize_ids
 
+OPTIONS = ()
 _SONGS = "extendedballroom_v1.1.xml"
 _LINKS = ("version", "exact", "time", "karaoke")  # children that name another song's id
 

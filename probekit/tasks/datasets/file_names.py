@@ -43,7 +43,7 @@ from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
 _SUFFIX = ".wav"
-_OPTIONS = (
+OPTIONS = (
     *("folder", "suffix", "pattern", "label", "group", "fold", "label_names", "splits", "lists"),
     *("skipped_folders", "exclude_known_bad", "standin"),
 )
@@ -222,9 +222,6 @@ def _suffix(card: TaskCard) -> str:
 def _pattern(card: TaskCard) -> re.Pattern[str]:
     """Return the pattern of names; raise a CardError where options are missing or do not fit it."""
     options = card.options
-    for name in options:
-        if name not in _OPTIONS:
-            raise unknown_name_error(f"option of {card.name} (module file_names)", name, _OPTIONS)
     check_options(
         card,
         ("folder", "pattern", "label"),

@@ -12,6 +12,8 @@ from probekit.tasks.datasets._tables import check_label, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
+OPTIONS = ("subset",)
+
 Name = tuple[str, str]
 
 _TABLE = "fma_metadata/tracks.csv"

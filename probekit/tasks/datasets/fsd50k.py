@@ -13,6 +13,7 @@ from probekit.tasks.datasets._tables import read_table, read_text, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
+OPTIONS = ()
 _DEV, _EVAL, _VOCABULARY = (
     f"FSD50K.ground_truth/{name}.csv" for name in ("dev", "eval", "vocabulary")
 )

@@ -12,6 +12,7 @@ from probekit.tasks.datasets._tables import read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
+OPTIONS = ("train", "exclude_known_bad")
 _META = "FSDKaggle2019.meta"
 _TABLE = f"{_META}/train_{{}}_post_competition.csv"  # Zenodo's; Kaggle's is train_{}.csv
 _TEST = f"{_META}/test_post_competition.csv"

@@ -12,6 +12,7 @@ from probekit.tasks.datasets._files import locate
 from probekit.tasks.datasets._tables import check_label, read_table, read_text, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 
+OPTIONS = ("segments", "seconds", "confidence")
 _TEST, _TRAIN = "giantsteps-key-dataset", "giantsteps-mtg-key-dataset"
 _KEYS, _ANNOTATIONS = "annotations/key", "annotations/annotations.txt"
 _COLUMNS = ("ID", "MANUAL KEY", "C")

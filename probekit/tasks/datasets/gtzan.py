@@ -8,6 +8,7 @@ from probekit.tasks.datasets._files import locate
 from probekit.tasks.datasets._tables import to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 
+OPTIONS = ("split",)
 _FOLDERS = ("genres", "genres_original", "Data/genres_original")
 
 

@@ -11,6 +11,7 @@ from probekit.tasks.datasets._files import locate
 from probekit.tasks.datasets._tables import read_text, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 
+OPTIONS = ("subset", "split", "center")
 _LIST = "data/splits/split-{}/autotagging_{}-{}.tsv"
 _COLUMNS = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
 _SPLITS = {"train": "train", "valid": "validation", "test": "test"}

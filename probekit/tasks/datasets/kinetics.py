@@ -14,6 +14,7 @@ from probekit.tasks.datasets._tables import read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
+OPTIONS = ("edition", "validation", "seed")
 _LISTS = {
     "train": ("train.csv", "annotations/train.csv"),
     "val": ("val.csv", "validate.csv", "annotations/val.csv", "annotations/validate.csv"),

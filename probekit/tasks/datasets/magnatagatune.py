@@ -11,6 +11,7 @@ from probekit.tasks.datasets._files import locate
 from probekit.tasks.datasets._tables import read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 
+OPTIONS = ("tagged_only",)
 _TAGS, _INFO = "annotations_final.csv", "clip_info_final.csv"
 _SPLITS = {**dict.fromkeys("0123456789ab", "train"), "c": "valid", **dict.fromkeys("def", "test")}
 _INFO_COLUMNS = (

@@ -42,6 +42,11 @@ from probekit.tasks.datasets._tables import (
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
+OPTIONS = (
+    *("tables", "folder", "path", "label", "label_names", "group", "fold"),
+    *("split", "split_names", "within", "standin"),
+)
+
 Row = dict[str, str]
 
 _FIELD = re.compile(r"\{([^{}]+)\}")

@@ -10,6 +10,7 @@ from probekit.tasks.datasets._files import locate
 from probekit.tasks.datasets._tables import check_label, read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 
+OPTIONS = ("threshold",)
 _LABELS = "openmic-2018-aggregated-labels.csv"
 _INFO = "openmic-2018-metadata.csv"
 _SPLITS = {

@@ -10,6 +10,8 @@ from probekit.tasks.standin import corpus
 from probekit.tasks.standin.sounds import CLASSES
 from probekit.tasks.standin.writer import MARKER, StandInWriter
 
+OPTIONS = ()
+
 
 def load(card: TaskCard, root: Path | None) -> Manifest:
     """Return the clips of a corpus that ``write_corpus`` wrote."""

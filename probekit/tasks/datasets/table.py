@@ -13,6 +13,8 @@ from probekit.errors import CardError
 from probekit.tasks.datasets._files import locate
 from probekit.tasks.datasets._tables import check_label
 
+OPTIONS = ("csv", "extra")
+
 
 def load(card: TaskCard, root: Path | None) -> Manifest:
     """Return the clips of a card whose option ``csv`` names a table inside ``root``."""

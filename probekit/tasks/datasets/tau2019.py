@@ -10,6 +10,7 @@ from probekit.tasks.datasets._files import locate
 from probekit.tasks.datasets._tables import check_label, read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 
+OPTIONS = ()
 _LISTS = {
     "train": "evaluation_setup/fold1_train.csv",
     "test": "evaluation_setup/fold1_evaluate.csv",  # fold1_test.csv: the same files, no labels

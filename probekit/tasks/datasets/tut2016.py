@@ -11,6 +11,7 @@ from probekit.tasks.datasets._tables import check_label, read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.text import summarize_ids
 
+OPTIONS = ()
 _FOLDS = (1, 2, 3, 4)
 _COLUMNS = ("filename", "scene_label")
 

@@ -9,6 +9,7 @@ from probekit.tasks.datasets._files import locate
 from probekit.tasks.datasets._tables import check_label, read_table, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 
+OPTIONS = ()
 _TABLE = "metadata/UrbanSound8K.csv"
 _COLUMNS = ("slice_file_name", "fsID", "fold", "class")
 
