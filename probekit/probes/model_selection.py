@@ -19,7 +19,7 @@ from probekit.probes.base import FitContext, FittedProbe, SelectedModel, Setting
 from probekit.scores.pieces import average
 from probekit.scores.predictions import check_scores
 from probekit.solvers.partial_labels import group_columns
-from probekit.tasks.splits import Rows, Split, inner_cv, name_units
+from probekit.tasks.splits import Rows, Split, check_inner_cv, inner_cv, name_units
 
 Pair = tuple[Array, Array]  # rows to fit on, rows to score
 
@@ -250,6 +250,10 @@ def choose_all(
         If a split cannot be fitted or divided, or the metric is not defined on any held-out clips;
         names the split.
     """
+    try:
+        check_inner_cv(context.protocol, context.clips, context.splits, context.pieces)
+    except DataError as error:
+        raise DataError(f"{context.clips.name}, {error}") from error
     choose = partial(_choose, replace(context, progress=None), list(grid), search, max_inner_splits)
     return fit_splits(context, choose)
 

@@ -24,6 +24,7 @@ from probekit.probes.zero_shot import ZeroShot
 from probekit.scores import pieces, result_builder, scoring, store
 from probekit.scores.store import Fold, Result, Source
 from probekit.tasks import leakage
+from probekit.tasks.piece_names import check_pieces, name_pieces
 from probekit.tasks.splits import Split, make_repeated_splits
 from probekit.tasks.subsample import draw_facts, draw_shots, subsample_labels
 from probekit.utils.text import summarize_ids
@@ -170,8 +171,8 @@ class ProbeRun:
         protocol, splits = self.protocol, self.splits(targets)
         self._check_defined(splits, targets, metric)
         # other protocols divide clips, whatever they are of
-        names = None if self.rules else pieces.name_pieces(self.card, clips)
-        pieces.check_pieces(self.card, names, splits)
+        names = None if self.rules else name_pieces(self.card, clips)
+        check_pieces(self.card, names, splits)
         if progress:
             progress(0, len(splits))
         context = FitContext(

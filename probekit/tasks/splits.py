@@ -283,14 +283,20 @@ def inner_cv(
     return [(rows[fit], rows[score]) for fit, score in pairs]
 
 
-def check_inner_cv(protocol: Protocol, clips: Manifest, divisions: Iterable[Split]) -> None:
+def check_inner_cv(
+    protocol: Protocol, clips: Manifest, divisions: Iterable[Split], pieces: Array | None = None
+) -> None:
     """Raise a DataError if :func:`inner_cv` would, for a division without validation clips."""
-    units, classes = _units(protocol, clips), _classes(clips)
+    units, classes = _units(protocol, clips, pieces), _classes(clips)
+    unit = _unit_name(protocol, clips, pieces)
     for division in divisions:
         if not len(division.valid):
             rows = division.train
-            of_rows = None if classes is None else classes[rows]
-            _count_inner_folds(protocol, units[rows], of_rows, _unit_name(protocol, clips))
+            try:
+                of_rows = None if classes is None else classes[rows]
+                _count_inner_folds(protocol, units[rows], of_rows, unit)
+            except DataError as error:
+                raise DataError(f"split {division.name!r}: {error}") from error
 
 
 def _count_inner_folds(
@@ -468,7 +474,9 @@ def _unit_name(protocol: Protocol, clips: Manifest, pieces: Array | None = None)
     if protocol.kind == "folds":
         return "fold"
     if protocol.grouped or (protocol.kind == "split" and (clips.column("group") != "").any()):
-        return "recording" if groups_are_recordings(clips) else "group"
+        if groups_are_recordings(clips):
+            return "recording"
+        return "group" if pieces is None else "group or piece"
     return "clip" if pieces is None else "piece"
 
 

@@ -20,6 +20,7 @@ from probekit.metrics.metrics import Metric
 from probekit.parallel import resources
 from probekit.tasks import leakage, splits
 from probekit.tasks.datasets import _files
+from probekit.tasks.piece_names import check_pieces, name_pieces
 from probekit.tasks.splits import ALL_CLIPS, Split
 from probekit.tasks.task import Task
 from probekit.utils import lfs_pointer
@@ -233,7 +234,9 @@ def _why_not_scored(
 ) -> list[str]:
     """Return the reasons why a probe cannot be scored on a fold, or its settings not selected."""
     try:
-        splits.check_inner_cv(card.protocol, clips, divisions)
+        pieces = name_pieces(card, clips)
+        check_pieces(card, pieces, divisions)
+        splits.check_inner_cv(card.protocol, clips, divisions, pieces)
     except DataError as error:
         return [str(error)]
     targets = clips.targets()

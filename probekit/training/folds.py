@@ -17,6 +17,7 @@ from probekit.metrics import metrics
 from probekit.metrics.metrics import Metric
 from probekit.scores import pieces, result_builder, scoring
 from probekit.scores.store import Fold, Result
+from probekit.tasks.piece_names import check_pieces, name_pieces
 from probekit.tasks.splits import Split
 from probekit.training import dataloader, run_folder, trainer, weights_card
 from probekit.training.run_config import RunConfig, is_metric_defined
@@ -75,8 +76,8 @@ def run_folds(
     task, card = config.task, config.task.card
     metric = metrics.get_metric(card.metric)
     _check_defined(config, metric)
-    names = pieces.name_pieces(card, task.clips)
-    pieces.check_pieces(card, names, config.splits)
+    names = name_pieces(card, task.clips)
+    check_pieces(card, names, config.splits)
     results = [
         train_fold(config, split, folder, on_epoch_end)
         for split, folder in zip(config.splits, config.student_folders(reports), strict=True)

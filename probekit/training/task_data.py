@@ -14,8 +14,8 @@ from probekit.cards import TaskCard
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError, ProbekitError
 from probekit.extractors.students import zoo
-from probekit.scores.pieces import name_pieces
 from probekit.tasks import splits, subsample
+from probekit.tasks.piece_names import name_pieces
 from probekit.tasks.splits import Split
 from probekit.tasks.validation import check_metrics
 from probekit.training.audio_store import AudioStore

@@ -137,6 +137,21 @@ def test_what_cannot_be_fitted_names_the_split(job_of):
         choose_all(job_of(), GRID, GridSearch(refuse))
 
 
+def test_pieces_that_cannot_be_divided_are_told_before_any_fit(job_of):
+    """The first split can be divided; of the last, all training clips are one piece."""
+    job, spy = job_of("made folds"), Spy()
+    *splits_before, last = job.splits
+    pieces = job.clips.column("clip_id").astype("U20")
+    pieces[last.train[:5]] = "a recording"
+    bad = replace(last, name="bad", train=last.train[:5])
+    job = replace(job, splits=[*splits_before, bad], pieces=pieces)
+    message = r", split 'bad': the training clips are all of one piece \('a recording'\)"
+    with pytest.raises(DataError, match=message):
+        choose_all(job, GRID, GridSearch(spy))
+    assert not spy.calls
+    choose_all(replace(job, pieces=None), GRID, GridSearch(spy))
+
+
 @pytest.mark.parametrize(
     ("values", "chosen", "expected"),
     [

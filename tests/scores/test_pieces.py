@@ -17,10 +17,13 @@ from probekit.data.manifest import Manifest, from_rows
 from probekit.errors import DataError
 from probekit.metrics.intervals import confidence_interval
 from probekit.metrics.metrics import get_metric
-from probekit.scores.pieces import average, name_pieces
+from probekit.scores.pieces import average
 from probekit.scores.predictions import load_predictions
 from probekit.scores.store import reports_root
 from probekit.scores.verification import verify
+from probekit.tasks.piece_names import name_pieces
+from probekit.tasks.task import load_task
+from probekit.tasks.validation import check_folder
 
 pytestmark = pytest.mark.usefixtures("small_grid")
 PIECES, CLIPS = 60, 4  # clips of the last piece: 2
@@ -165,6 +168,33 @@ def test_piece_in_two_folds_is_refused(clips: Manifest, tmp_path: Path) -> None:
     made = {"kind": "made-folds", "folds": 3}
     with pytest.raises(DataError, match="Set protocol: grouped: true in the card"):
         probekit.evaluate(str(_card(tmp_path, protocol=made)), "a", root=tmp_path)
+
+
+def test_check_tells_that_no_piece_can_be_held_out(clips: Manifest, tmp_path: Path) -> None:
+    """Every clip is a group of its own, so that only pieces stand against a division."""
+    sides = np.where(clips.column("path") == "p0.wav", "train", "test")
+    rows = clips.table.assign(fold="", split=sides, group=clips.clip_ids)
+    Path("rows.csv").write_text(
+        from_rows("pieces", rows.to_dict("records")).to_csv(), encoding="utf-8"
+    )
+    split = {"kind": "split"}
+    faults = {
+        aggregate: check_folder(load_task(str(_card(tmp_path, **options))), tmp_path).faults
+        for aggregate, options in {
+            "recording": {"protocol": split},
+            "none": {"protocol": split, "aggregate": None},
+        }.items()
+    }
+    expected = "split 'test': the training clips are all of one group or piece ('p0-0'): none"
+    assert [text for text in faults["recording"] if text.startswith(expected)]
+    assert not [text for text in faults["none"] if "none can be held out" in text]
+
+
+def test_check_names_pieces_in_two_folds(clips: Manifest, tmp_path: Path) -> None:
+    text = Path("rows.csv").read_text(encoding="utf-8").replace("0.0,1.0,2", "0.0,1.0,1")
+    Path("rows.csv").write_text(text, encoding="utf-8")
+    faults = check_folder(load_task(str(_card(tmp_path))), tmp_path).faults
+    assert "pieces with clips in training and in test, 20: 'p" in faults[0]
 
 
 @pytest.mark.parametrize(

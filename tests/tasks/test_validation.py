@@ -101,8 +101,8 @@ def test_same_stretch_of_files_is_looked_for_once(tmp_path):
     assert validation.missing_recordings(task.manifest()) == ["a.wav", "sub/b.wav"]
     (tmp_path / "a.wav").touch()
     assert validation.check_folder(task).faults == [
-        "the training clips are all of one recording ('a.wav'): none can be held out to choose "
-        "hyper-parameters",
+        "split 'test': the training clips are all of one recording ('a.wav'): none can be held out "
+        "to choose hyper-parameters",
         "1 of 2 recordings are missing",
     ]
 
