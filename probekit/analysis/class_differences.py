@@ -243,7 +243,9 @@ def class_differences(
     units = units_per_class(pairs[0][0])
     error = _standard_error(resampled, units)
     reach = t.ppf((1 + LEVEL) / 2, np.maximum(units - 1, 1)) * error
-    low, high = difference - reach, difference + reach
+    low, high = np.clip(
+        [difference - reach, difference + reach], -scorer.max_difference, scorer.max_difference
+    )
     p = np.full(len(difference), np.nan)
     tested = np.isfinite(difference) & np.isfinite(error) & (units >= MIN_UNITS)
     exact = sign_test(scorer, pairs)

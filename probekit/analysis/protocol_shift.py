@@ -74,7 +74,7 @@ def measure_shift(
         weights = 1 / counts[codes]
     units = np.unique([groups[clip] or f"\0{clip}" for clip in shared], return_inverse=True)[1]
     test = _ratio_test(differences, weights, units)
-    low, high = test.interval()
+    low, high = test.interval(bound=metric.max_difference)
     return Shift(test.difference, low, high, test.p, len(shared))
 
 

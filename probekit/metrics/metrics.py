@@ -72,6 +72,11 @@ class Metric:
     pooled: bool = True
     check_classes: Callable[[Sequence[str]], None] | None = None
 
+    @property
+    def max_difference(self) -> float:
+        """The greatest difference that two scores can have: 1 if they are from 0 to 1, else inf."""
+        return np.inf if self.name in NOT_SHARES else 1.0
+
 
 def one_hot(targets: Array, classes: int) -> Array:
     """Return which clip has which class, shape (clips, classes), bool."""

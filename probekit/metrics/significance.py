@@ -41,11 +41,16 @@ class DifferenceTest:
         statistic = abs(self.difference) / self.standard_error
         return float(2 * scipy.special.stdtr(self.degrees_of_freedom, -statistic))
 
-    def interval(self, level: float = 1 - LEVEL) -> tuple[float, float]:
-        """Return the interval of the difference; without 0 exactly where p < 1 - level."""
+    def interval(self, level: float = 1 - LEVEL, bound: float = np.inf) -> tuple[float, float]:
+        """Return the interval of the difference; without 0 exactly where p < 1 - level.
+
+        It ends at ``bound``, the greatest difference that the metric allows: with one degree of
+        freedom it would often pass it.
+        """
         quantile = -scipy.special.stdtrit(self.degrees_of_freedom, (1 - level) / 2)
         reach = quantile * self.standard_error
-        return float(self.difference - reach), float(self.difference + reach)
+        low, high = np.clip([self.difference - reach, self.difference + reach], -bound, bound)
+        return float(low), float(high)
 
     def detectable(self, level: float = LEVEL, power: float = POWER) -> float:
         """Return the smallest true difference that is significant with this power.

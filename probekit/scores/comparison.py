@@ -33,7 +33,7 @@ from probekit.utils.suggest import unknown_name_error
 from probekit.utils.text import summarize_ids
 
 Pair = tuple[Predictions, Predictions]
-_METHOD = 3  # of the tests; part of the names of cached comparisons
+_METHOD = 4  # of the tests; part of the names of cached comparisons
 _FEW_UNITS = 50  # groups below which the t distribution's tails are far from the normal one's
 
 
@@ -50,7 +50,8 @@ class Comparison:
     scores : (float, float)
         On the common clips, mean over folds and seeds.
     difference, low, high : float
-        First less second, with its 95 % interval, of the same standard error as ``p``.
+        First less second, with its 95 % interval, of the same standard error as ``p``; it ends at
+        ±1 for metrics from 0 to 1.
     standard_error, degrees_of_freedom : float
         Of the difference, as ``test`` estimates them.
     test : str
@@ -534,7 +535,7 @@ class _Comparer:
         check_comparable(first, second, self._metric)
         pairs = self._align(first, second)
         test, method = self._difference(first, second, pairs)
-        low, high = test.interval()
+        low, high = test.interval(bound=self._metric.max_difference)
         scores = [
             float(np.mean([run.by_fold for run in runs])) for runs in zip(*pairs, strict=True)
         ]

@@ -68,6 +68,21 @@ def test_shift_of_groups_of_one_size_is_the_t_test_of_their_means():
     assert (shift.low, shift.high) == pytest.approx((ends.low, ends.high))
 
 
+def test_interval_of_a_shift_ends_at_the_greatest_difference():
+    """Two groups: one degree of freedom."""
+    before, _, targets = outcomes(1)
+    after = before | (np.arange(120) < 60)  # higher in one of the two
+    groups = [f"g{k // 60}" for k in range(120)]
+    shift = measure_shift(
+        [predict(before, targets, groups)], [predict(after, targets, groups)], ACCURACY
+    )
+    means = (after.astype(float) - before).reshape(2, 60).mean(axis=1)
+    reference = stats.ttest_1samp(means, 0)
+    ends = reference.confidence_interval()
+    assert ends.high > 1 and (shift.low, shift.high) == pytest.approx((max(ends.low, -1), 1))
+    assert shift.p == pytest.approx(reference.pvalue)
+
+
 def test_shift_is_of_common_clips_and_the_mean_over_seeds():
     before, after, targets = outcomes(2)
     ids = [f"c{k:03d}" for k in range(120)]

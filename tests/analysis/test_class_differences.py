@@ -45,6 +45,16 @@ def test_intervals_are_those_of_shares_and_p_is_mcnemar_s(kept):
     assert found.score_name == "recall" and "900 test clips" in found.caption
 
 
+def test_intervals_end_at_the_greatest_difference(kept):
+    """Of a class with two clips one differs: 0.5 ± 12.7 · 0.5."""
+    targets = np.array([0] * 40 + [1] * 2)
+    kept.guess("good", targets, targets)
+    kept.guess("other", np.where(np.arange(42) == 41, 0, targets), targets)
+    result = class_differences("good", "other", task="mine", reports=kept.root)
+    assert result.difference.tolist() == [0, 0.5]
+    assert (result.low.tolist(), result.high.tolist()) == ([0, -1], [0, 1])
+
+
 def test_scores_are_those_of_results_show_and_of_the_confusion_matrix(kept):
     fold = np.repeat([0, 1, 2], [200, 60, 40])
     targets = np.arange(300) % 3

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind, ttest_rel
 
+from probekit.metrics.metrics import METRICS, get_metric
 from probekit.metrics.significance import (
     DifferenceTest,
     add_variance,
@@ -132,6 +133,18 @@ def test_a_test_and_its_interval_agree():
         low, high = test.interval()
         assert (low > 0 or high < 0) == (test.p < 0.05)
         assert sum(test.posterior(0.1)) == pytest.approx(1)
+
+
+def test_an_interval_ends_at_the_greatest_difference():
+    """Two groups leave one degree of freedom, whose quantile is 12.7."""
+    test = DifferenceTest(-0.3, 0.1, 1)
+    assert test.interval() == pytest.approx((-1.5706, 0.9706), abs=1e-4)
+    assert test.interval(bound=1.0) == pytest.approx((-1.0, 0.9706), abs=1e-4)
+    assert DifferenceTest(0.9, 0.01, 1).interval(bound=1.0) == pytest.approx((0.7729, 1), abs=1e-4)
+    bounds = {name: metric.max_difference for name, metric in METRICS.items()}
+    assert bounds["accuracy"] == bounds["pr-auc"] == bounds["f1-macro"] == 1
+    assert bounds["log-loss"] == bounds["r2"] == bounds["d-prime"] == bounds["mae"] == np.inf
+    assert get_metric("f1-samples@0.1").max_difference == get_metric("top-5").max_difference == 1
 
 
 def test_where_nothing_varies():

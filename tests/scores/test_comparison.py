@@ -149,6 +149,8 @@ def test_no_difference_is_found_with_one_degree_of_freedom(store):
     assert one.degrees_of_freedom == 1
     assert one.detectable == pytest.approx(quantiles * 0.2, rel=0.05)  # of means 0.4 and 0
     assert (one.power, one.verdict) == ("none", "not distinguishable")
+    assert (one.low, one.high) == (-1, 1)  # not 0.2 ± 12.7 · 0.2
+    assert one.p == pytest.approx(0.5, abs=0.02)  # of t = 1
     assert replace(one, metric="log-loss").power == f"{one.detectable:.3f}"  # may differ by more
 
 
