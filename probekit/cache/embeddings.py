@@ -18,6 +18,7 @@ from probekit.cache import part, reader
 from probekit.cache.crops import Crops
 from probekit.cache.head import SavedHead, load_head
 from probekit.cache.index import Index, load_index
+from probekit.cache.integrity import check_dims
 from probekit.cache.layout import LAYOUT_FILE, Layout, load_layout
 from probekit.cards.schema import HOP, RESAMPLER
 from probekit.cards.selector import (
@@ -37,6 +38,7 @@ from probekit.utils.suggest import did_you_mean, unknown_name_error
 
 __all__ = [
     "Embeddings",
+    "check_card",
     "describe_embeddings",
     "find_embeddings",
     "find_layers",
@@ -524,6 +526,19 @@ def is_outdated(embeddings: Embeddings) -> bool:
     except CardError:
         return False
     return any(code.get(key) != value for key, value in current.items())
+
+
+def check_card(embeddings: Embeddings) -> None:
+    """Raise a CardError if the extractor's card has other dimensions than it had.
+
+    Embeddings of another version of the card, or of other code, are not compared.
+    """
+    layout = embeddings.layout
+    if layout.extractor not in cards.card_paths("extractors") or is_outdated(embeddings):
+        return
+    card = cards.load_extractor_card(layout.extractor)
+    if layout.identity.get("version") == card.version:
+        check_dims(embeddings.folder, card, embeddings.index)
 
 
 def _prefer_default_hop(fitting: list[Embeddings], selector: EmbeddingSelector) -> list[Embeddings]:

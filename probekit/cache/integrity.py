@@ -1,4 +1,4 @@
-"""Integrity checks of a cache: damaged parts, and parts that are missing."""
+"""Integrity checks of a cache: damaged or missing parts, and dimensions that are not the card's."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -10,8 +10,9 @@ from probekit.cache import part
 from probekit.cache.head import HEAD_FILE, load_head
 from probekit.cache.index import Index, load_index, load_saved_index
 from probekit.cache.layout import Layout, assign_bucket, load_layout, part_name
+from probekit.cards import ExtractorCard
 from probekit.data.manifest import Manifest
-from probekit.errors import CacheError
+from probekit.errors import CacheError, CardError
 
 QUARANTINE_PREFIX = ".damaged-"  # of the name of a part that waits for its replacement
 
@@ -140,3 +141,36 @@ def _belongs_elsewhere(path: Path, layout: Layout) -> str | None:
         if fingerprint != layout.fingerprint:
             return f"of fingerprint {fingerprint[:16]}, not {layout.fingerprint[:16]}"
     return None
+
+
+def check_dims(folder: Path, card: ExtractorCard, index: Index) -> None:
+    """Raise a CardError if a card has other dimensions than embeddings that it describes.
+
+    An extractor may change them by its parameters: the card is compared with that of a part, for
+    the streams that the part holds. Which parts are damaged is for those who read them.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder of the embeddings.
+    card : ExtractorCard
+        As it is now, of the same version.
+    index : Index
+        Of the folder.
+    """
+    name = next((n for n, facts in index.parts.items() if any(facts["streams"].values())), "")
+    if not name:
+        return
+    try:
+        with part.open_part(folder / name) as file:
+            before = part.read_meta(file)["card"].get("streams", {})
+    except CacheError:
+        return
+    for stream in index.parts[name]["streams"]:
+        current = card.streams.get(stream)
+        if current and stream in before and before[stream]["dim"] != current.dim:
+            raise CardError(
+                f"{folder}: vectors of stream {stream!r} have dim {before[stream]['dim']}, the "
+                f"card of {card.name} says dim {current.dim}. Correct the card; if the network has "
+                "changed, raise its version and extract again"
+            )

@@ -15,6 +15,7 @@ from probekit.audio.archives import MARK, file_of
 from probekit.audio.segment import TRUNCATED
 from probekit.cache import layout
 from probekit.cache.index import Index, load_index
+from probekit.cache.integrity import check_dims
 from probekit.cache.layout import Layout
 from probekit.data.manifest import Manifest
 from probekit.errors import CacheError, DataError
@@ -201,6 +202,8 @@ def make_plan(
     ------
     CacheError
         If the cache holds another fingerprint or storage type, or clips would be lost.
+    CardError
+        If the card has other dimensions than the vectors that are cached.
     DataError
         If nothing is cached and no recording exists.
     """
@@ -223,6 +226,7 @@ def make_plan(
             "--cache"
         )
     index = Index(pd.DataFrame(), {}) if new else load_index(folder, save=not dry_run)
+    check_dims(folder, spec.card, index)
     spec, frames = _merge_cached(spec, frames, index)
     incomplete = {
         name

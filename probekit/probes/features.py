@@ -13,7 +13,7 @@ from probekit._typing import Array
 from probekit.audio.downmix import CANCELLATION
 from probekit.audio.segment import TRUNCATED
 from probekit.cache import training_clips
-from probekit.cache.embeddings import Embeddings, find_embeddings, find_layers
+from probekit.cache.embeddings import Embeddings, check_card, find_embeddings, find_layers
 from probekit.cards.selector import HF, MODEL, ONNX, EmbeddingSelector, layer_names, parse_selectors
 from probekit.data.manifest import Manifest
 from probekit.errors import DataError
@@ -300,7 +300,8 @@ def find_features(
     Raises
     ------
     ProbekitError
-        If an embedding is not in the cache, or no clip has one.
+        If an embedding is not in the cache, no clip has one, or the extractor's card has another
+        dimension.
     """
     members, choice = [], ""
     parsed = parse_selectors(selectors)
@@ -318,6 +319,8 @@ def find_features(
         embeddings, streams = find_layers(cache, selector, dataset)
         selector = _name_model(selector, embeddings)
         members += [(replace(selector, layer="", stream=name), embeddings) for name in streams]
+    for embeddings in dict.fromkeys(embeddings for _, embeddings in members):
+        check_card(embeddings)
     return replace(load_features(members, clips), layer=choice)
 
 

@@ -7,14 +7,14 @@ import pytest
 import soundfile
 import torch
 
-from probekit import cards, extract
+from probekit import cards, evaluate, extract
 from probekit.audio import recording as decoding
 from probekit.audio import resample
 from probekit.cache import embeddings, layout, part
 from probekit.cache import manifests as cached_manifests
 from probekit.data import manifest as manifests
 from probekit.data import readers
-from probekit.errors import CacheError, DataError, ProbekitError, UnknownNameError
+from probekit.errors import CacheError, CardError, DataError, ProbekitError, UnknownNameError
 from probekit.extraction import garbage
 from probekit.extraction.audio_loader import decode_clip, to_device
 from probekit.extraction.plan import Clip
@@ -345,6 +345,39 @@ def test_the_resampler_can_be_a_parameter(corpus, tmp_path, monkeypatch):
             # a product of matrices for one clip and for three: float32 rounding of about 100 dB
             expected = clip["mfcc"].mean(0)
             np.testing.assert_allclose(stored.vectors([clip_id])[0], expected, atol=2e-3)
+
+
+def test_a_card_with_another_dimension_than_its_cached_vectors_is_refused(
+    corpus, tmp_path, monkeypatch
+):
+    card = cards.load_extractor_card("mfcc").model_dump(mode="json", exclude_defaults=True)
+    card |= {"name": "mine"}
+    stream = card["streams"]["mfcc"]
+    card["streams"]["more"] = {**stream, "dim": 5}  # of no use here
+    (tmp_path / "extractors").mkdir()
+    monkeypatch.setenv("PROBEKIT_CARDS", str(tmp_path))
+    cache = tmp_path / "cache"
+
+    def change(**facts):
+        (tmp_path / "extractors" / "mine.yaml").write_text(json.dumps(card | facts))
+
+    def use():
+        extract("mine", audio=corpus, cache=cache)
+        return evaluate("tiny", "mine", cache=cache, reports=tmp_path / "reports", probe="knn")
+
+    change()
+    [result] = use()
+    assert result["sources"][0]["dim"] == 20
+    change(streams={"mfcc": stream, "more": {**stream, "dim": 6}})  # a stream that is not cached
+    assert use() == [result]
+    change(streams={"mfcc": {**stream, "dim": 21}})
+    message = r"tiny: vectors of stream 'mfcc' have dim 20, the card of mine says dim 21\. Correct"
+    with pytest.raises(CardError, match=message):
+        extract("mine", audio=corpus, cache=cache)
+    with pytest.raises(CardError, match=message):
+        evaluate("tiny", "mine", cache=cache, reports=tmp_path / "reports", probe="knn")
+    change(streams={"mfcc": {**stream, "dim": 21}}, version=2)  # cached vectors are those of before
+    evaluate("tiny", "mine", cache=cache, reports=tmp_path / "reports", probe="knn")
 
 
 def test_one_sample_survives_every_resampler(tmp_path):
