@@ -38,6 +38,7 @@ setup(
         "scikit-learn>=1.6",
         "torch>=2.6",
         "h5py>=3.10",
+        "cloudpickle>=3.0",
         "joblib>=1.4",
         "threadpoolctl>=3.2",
         "matplotlib>=3.9",

@@ -177,7 +177,7 @@ def _run_in_workers(jobs: Sequence[PartJob], config: ExecutorConfig) -> Iterator
 
 def _connect(config: ExecutorConfig) -> AbstractContextManager["Client"]:
     assert config.dask is not None
-    environment = resources.worker_environment(config.processes)
+    environment = resources.worker_environment(resources.divide_cores(config.processes))
     return connect(config.dask, config.processes, environment)
 
 

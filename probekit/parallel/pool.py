@@ -1,24 +1,33 @@
 """Maps of a function over independent items: in this process, in worker processes, on a cluster."""
 
 import os
+import pickle
 import re
+import shutil
 import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager, suppress
 from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from probekit.errors import ProbekitError
-from probekit.parallel.resources import cpu_count, worker_environment
+from probekit.parallel.resources import divide_cores, limit_cores, worker_environment
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _IDLE_SECONDS = 10.0  # an idle process ends after this time
 _WATCH_SECONDS = 1.0  # how often a process looks whether its parent was killed
+_SHARED_BYTES = 1_000_000  # of an array, from which on processes share it
+_SHARED_MEMORY = Path("/dev/shm")  # a file system in memory, on Linux
 
 
 def parallel_map(
@@ -31,7 +40,7 @@ def parallel_map(
 ) -> Iterator[R]:
     """Apply a function to a few items that share large arrays, such as the folds of a probe.
 
-    Workers map the arrays into memory instead of copying them.
+    This process works, too; the others map the arrays into memory instead of copying them.
 
     Parameters
     ----------
@@ -40,7 +49,7 @@ def parallel_map(
     items : iterable
         Its arguments.
     jobs : int >= 1
-        Number of processes; 1: this one. With ``dask="local"``, the number of its workers.
+        Number of processes, this one included. With ``dask="local"``, the number of its workers.
     threads : int >= 1, optional
         Threads of BLAS and OpenMP in each of the ``jobs``; by default the cores are divided
         evenly. Workers of a cluster keep their own setting.
@@ -64,25 +73,119 @@ def parallel_map(
     if dask is not None:
         from probekit.parallel.dask import connect, map_ordered
 
-        with connect(dask, jobs, worker_environment(jobs)) as client:
+        with connect(dask, jobs, worker_environment(divide_cores(jobs))) as client:
             yield from map_ordered(client, function, list(items))
         return
-    if jobs == 1:
-        yield from map(function, items)
+    queue = list(items)
+    jobs = min(jobs, len(queue))
+    if jobs <= 1:
+        yield from map(function, queue)
         return
-    from joblib import Parallel, delayed, parallel_config
+    cores = threads or divide_cores(jobs)
+    yield from _share_out(function, queue, jobs, cores)
+
+
+def _share_out(
+    function: Callable[[T], R], items: Sequence[T], jobs: int, cores: int
+) -> Iterator[R]:
+    """Apply a function to items in this process and in ``jobs - 1`` others."""
+    from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    inner = threads or max(1, cpu_count() // jobs)
-    function = partial(_call_watched, os.getpid(), function)
-    with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=inner):
+    results: list[Future[R]] = [Future() for _ in items]
+    queue = deque(zip(items, results, strict=True))
+    executor = get_reusable_executor(
+        jobs - 1,
+        timeout=_IDLE_SECONDS,
+        env=worker_environment(cores),
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
+    )
+
+    def submit_next(_: Any = None) -> None:
+        """Send the next item to a process that is idle."""
         try:
-            yield from Parallel(return_as="generator")(delayed(function)(item) for item in items)
-        except TerminatedWorkerError as error:
+            item, result = queue.popleft()
+        except IndexError:
+            return
+        try:
+            future = executor.submit(shared, item)
+        except Exception as error:  # a process was killed
+            result.set_exception(error)
+            return
+        future.add_done_callback(partial(_copy_outcome, result))
+        future.add_done_callback(submit_next)
+
+    try:
+        with _share_arrays(function) as shared:
+            for _ in range(jobs - 1):
+                submit_next()
+            for result in results:
+                while queue and not result.done():
+                    with limit_cores(cores), suppress(IndexError):
+                        _apply(function, *queue.popleft())
+                yield result.result()
+    except BaseException as error:
+        queue.clear()
+        executor.shutdown(wait=True, kill_workers=True)
+        if isinstance(error, TerminatedWorkerError):
             raise ProbekitError(
                 "a worker process was killed, most often because memory ran out. Use fewer than "
                 f"--jobs {jobs}"
             ) from error
+        raise
+
+
+def _apply(function: Callable[[T], R], item: T, result: Future[R]) -> None:
+    try:
+        result.set_result(function(item))
+    except Exception as error:  # raised in the order of the items
+        result.set_exception(error)
+
+
+def _copy_outcome(result: Future[R], done: Future[R]) -> None:
+    error = done.exception()
+    if error is None:
+        result.set_result(done.result())
+    else:
+        result.set_exception(error)
+
+
+@contextmanager
+def _share_arrays(function: Callable[[T], R]) -> Iterator[Callable[[T], R]]:
+    """Give a function for other processes, which map its large arrays into memory from files."""
+    import cloudpickle
+
+    arrays: list[memoryview] = []
+
+    def is_small(buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes >= _SHARED_BYTES:
+            arrays.append(view)
+        return view.nbytes < _SHARED_BYTES
+
+    pickled = cloudpickle.dumps(function, protocol=5, buffer_callback=is_small)
+    size = sum(view.nbytes for view in arrays)
+    memory = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > 2 * size
+    with TemporaryDirectory(
+        prefix="probekit-", dir=_SHARED_MEMORY if memory else None, ignore_cleanup_errors=True
+    ) as folder:
+        files = [Path(folder, str(k)) for k in range(len(arrays))]
+        for file, content in zip(files, arrays, strict=True):
+            file.write_bytes(content)
+        yield partial(_call_shared, folder, pickled, files)
+
+
+_loaded: dict[str, Callable[[Any], Any]] = {}  # by the folder of its arrays, in a worker process
+
+
+def _call_shared(folder: str, pickled: bytes, files: Sequence[Path], item: T) -> Any:
+    """Apply a function that the parent of this worker process shares."""
+    if folder not in _loaded:
+        _loaded.clear()
+        arrays = [np.memmap(file, mode="r") for file in files]
+        _loaded[folder] = pickle.loads(pickled, buffers=arrays)  # noqa: S301 - from the parent
+    return _loaded[folder](item)
 
 
 def imap_unordered(
@@ -111,7 +214,7 @@ def imap_unordered(
     """
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    environment = worker_environment(len(functions))
+    environment = worker_environment(divide_cores(len(functions)))
     # or loky prints the stack of every crash; users who want to see them set it to 1
     environment["PYTHONFAULTHANDLER"] = os.environ.get("PYTHONFAULTHANDLER", "")
     workers = [_Worker(function, environment) for function in functions]
@@ -181,16 +284,12 @@ def _end_with(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_WATCH_SECONDS)
+        for folder in _loaded:
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     if os.name != "nt" and os.getppid() == parent:  # on Windows a parent keeps its number
         threading.Thread(target=watch, daemon=True).start()
-
-
-def _call_watched(parent: int, function: Callable[[T], R], item: T) -> R:
-    """Apply a function in a worker process that ends with its parent."""
-    _end_with(parent)
-    return function(item)
 
 
 def _exit_reason(error: Exception) -> str:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 
+_THREADS = "PROBEKIT_THREADS"
+
+
 def cpu_count() -> int:
     """Return the number of processor cores that this process may use.
 
@@ -25,7 +28,7 @@ def cpu_count() -> int:
     ProbekitError
         If ``PROBEKIT_THREADS`` is not an integer >= 1.
     """
-    threads = os.environ.get("PROBEKIT_THREADS")
+    threads = os.environ.get(_THREADS)
     if threads:
         if not threads.isdecimal() or int(threads) < 1:
             raise ProbekitError(f"PROBEKIT_THREADS must be an integer >= 1, got {threads!r}")
@@ -35,14 +38,18 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def worker_environment(processes: int) -> dict[str, str]:
-    """Return the environment of each of ``processes`` that share the cores of this machine.
+def worker_environment(cores: int) -> dict[str, str]:
+    """Return the environment of a process that may use ``cores`` cores.
 
-    It limits the threads of probekit, OpenMP, MKL and OpenBLAS; each process has at least one.
+    It limits the threads of probekit, OpenMP, MKL and OpenBLAS.
     """
-    threads = max(1, cpu_count() // processes)
-    names = ("PROBEKIT_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return dict.fromkeys(names, str(threads))
+    names = (_THREADS, "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(names, str(cores))
+
+
+def divide_cores(processes: int) -> int:
+    """Return the cores of each of ``processes`` that share those of this one; at least 1."""
+    return max(1, cpu_count() // processes)
 
 
 def resolve_device(name: str = "auto") -> "torch.device":
@@ -100,12 +107,27 @@ def limit_threads(count: int) -> AbstractContextManager[object]:
 
 
 @contextmanager
+def limit_cores(count: int) -> Iterator[None]:
+    """Let this process use at most ``count`` cores, as if it were a worker process."""
+    previous = os.environ.get(_THREADS)
+    os.environ[_THREADS] = str(count)
+    try:
+        with limit_threads(count):
+            yield
+    finally:
+        if previous is None:
+            del os.environ[_THREADS]
+        else:
+            os.environ[_THREADS] = previous
+
+
+@contextmanager
 def torch_threads(*, single: bool) -> Iterator[None]:
-    """Let torch, BLAS and OpenMP use one thread, or as many as torch is set to."""
+    """Let torch, BLAS and OpenMP use one thread, or as many as torch and this process may use."""
     import torch
 
     previous = torch.get_num_threads()
-    count = 1 if single else previous
+    count = 1 if single else min(previous, cpu_count())
     with limit_threads(count):
         torch.set_num_threads(count)
         try:

@@ -221,7 +221,7 @@ def _default_jobs(runs: Sequence[ProbeRun]) -> int:
 def _connect(address: str | None, jobs: int) -> AbstractContextManager[Any]:
     if address is None:
         return nullcontext()
-    return connect(address, jobs, resources.worker_environment(jobs))
+    return connect(address, jobs, resources.worker_environment(resources.divide_cores(jobs)))
 
 
 def _compute(

@@ -1,6 +1,6 @@
 """Select a probe's settings on held-out training clips, then refit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Protocol
@@ -19,7 +19,7 @@ from probekit.probes.base import FitContext, FittedProbe, SelectedModel, Setting
 from probekit.scores.pieces import average
 from probekit.scores.predictions import check_scores
 from probekit.solvers.partial_labels import group_columns
-from probekit.tasks.splits import Rows, Split, check_inner_cv, inner_cv, name_units
+from probekit.tasks.splits import Rows, Split, inner_cv, name_units
 
 Pair = tuple[Array, Array]  # rows to fit on, rows to score
 
@@ -250,12 +250,22 @@ def choose_all(
         If a split cannot be fitted or divided, or the metric is not defined on any held-out clips;
         names the split.
     """
-    try:
-        check_inner_cv(context.protocol, context.clips, context.splits, context.pieces)
-    except DataError as error:
-        raise DataError(f"{context.clips.name}, {error}") from error
-    choose = partial(_choose, replace(context, progress=None), list(grid), search, max_inner_splits)
+    # divided here: worker processes need not load scikit-learn for it
+    divisions: dict[str, list[Pair]] = {}
+    for split in context.splits:
+        try:
+            divisions[split.name] = _divide(context, split)[:max_inner_splits]
+        except DataError as error:
+            raise DataError(f"{context.clips.name}, split {split.name!r}: {error}") from error
+    choose = partial(_choose, replace(context, progress=None), list(grid), search, divisions)
     return fit_splits(context, choose)
+
+
+def _divide(context: FitContext, split: Split) -> list[Pair]:
+    """Return rows to fit on and rows to score, to select settings of a split."""
+    if len(split.valid):
+        return [(split.train, split.valid)]
+    return inner_cv(context.protocol, context.clips, split.train, context.pieces)
 
 
 def fit_splits(context: FitContext, fit: Callable[[Split], SelectedModel]) -> list[SelectedModel]:
@@ -272,17 +282,15 @@ def _choose(
     context: FitContext,
     grid: list[Settings],
     search: Search,
-    max_inner_splits: int | None,
+    divisions: Mapping[str, Sequence[Pair]],
     split: Split,
 ) -> SelectedModel:
     stage = ""
     try:
+        pairs = divisions[split.name]
         if len(split.valid):
-            pairs = [(split.train, split.valid)]
             selected_on = f"{len(split.valid)} validation clips"
         else:
-            pairs = inner_cv(context.protocol, context.clips, split.train, context.pieces)
-            pairs = pairs[:max_inner_splits]
             plural = "s" if len(pairs) > 1 else ""
             selected_on = f"{len(pairs)} division{plural} of the training clips"
         stage = f", choosing {search.choice} on {selected_on}"

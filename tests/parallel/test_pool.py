@@ -55,8 +55,28 @@ def scaled(values, item):
     return float(values.sum() * item), os.getpid()
 
 
-def die(_):
-    os.kill(os.getpid(), signal.SIGKILL)
+def slow_here(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def kinds(large, small, seconds):
+    time.sleep(seconds)
+    assert large[-1] == 999_999
+    return large.flags.writeable, small.flags.writeable  # what is mapped cannot be changed
+
+
+def refuse_slowly(seconds):
+    time.sleep(seconds)
+    if seconds:
+        raise ProbekitError(f"{seconds}: refused")
+    return seconds
+
+
+def die(parent, item):
+    time.sleep(item)
+    if os.getpid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_items_are_done_here_unless_asked():
@@ -68,12 +88,34 @@ def test_items_keep_their_order_in_processes():
     work = partial(scaled, np.ones(1_000_000))  # large enough to be mapped, not copied
     results = list(pool.parallel_map(work, range(5), jobs=2))
     assert [value for value, _ in results] == [0.0, 1e6, 2e6, 3e6, 4e6]
-    assert os.getpid() not in {pid for _, pid in results}
+    assert len({pid for _, pid in results}) <= 2
+
+
+def test_this_process_works_beside_others_until_the_last_item():
+    results = list(pool.parallel_map(slow_here, [0.06] * 40, jobs=2))
+    assert os.getpid() in results
+    assert len(set(results)) == 2
+    assert results.count(os.getpid()) < 40
+
+
+def test_large_arrays_are_mapped_into_memory_and_small_ones_sent(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "_SHARED_MEMORY", tmp_path)
+    work = partial(kinds, np.arange(1_000_000.0), np.zeros(3))
+    results = set(pool.parallel_map(work, [0.06] * 40, jobs=2))
+    assert results == {(True, True), (False, True)}
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_first_error_in_the_order_of_items_is_raised():
+    results = pool.parallel_map(refuse_slowly, [0.0, 1.5, 0.1], jobs=2)
+    assert next(results) == 0.0
+    with pytest.raises(ProbekitError, match=r"1\.5: refused"):
+        list(results)
 
 
 def test_a_process_that_dies_is_a_clear_error():
     with pytest.raises(ProbekitError, match=r"was killed.* Use fewer than --jobs 2"):
-        list(pool.parallel_map(die, [1, 2], jobs=2))
+        list(pool.parallel_map(partial(die, os.getpid()), [0.06] * 40, jobs=2))
 
 
 def test_processes_share_the_cores_out(monkeypatch):
@@ -131,22 +173,31 @@ def test_no_process_is_left_when_the_caller_stops():
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 def test_processes_end_with_their_parent_in_the_middle_of_an_item(tmp_path):
-    script = tmp_path / "script.py"
+    script, shared = tmp_path / "script.py", tmp_path / "shared"
+    shared.mkdir()
     script.write_text(
-        "import os, time\n"
+        "import os, pathlib, time\n"
+        "from functools import partial\n"
+        "import numpy as np\n"
         "from probekit.parallel import pool\n"
-        "def name(item):\n    time.sleep(item)\n    return os.getpid()\n"
+        "def wait(parent, array, item):\n"
+        "    if os.getpid() != parent:\n"
+        "        print(os.getpid(), flush=True)\n"
+        "    time.sleep(100)\n"
         "if __name__ == '__main__':\n"
-        "    for pid in pool.parallel_map(name, [0, 100, 100], jobs=2):\n"
-        "        print(pid, flush=True)\n"
+        f"    pool._SHARED_MEMORY = pathlib.Path({str(shared)!r})\n"
+        "    work = partial(wait, os.getpid(), np.zeros(1_000_000))\n"
+        "    list(pool.parallel_map(work, [1, 2], jobs=2))\n"
     )
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
         worker = int(process.stdout.readline())
+        assert list(shared.iterdir())
         process.kill()
     deadline = time.monotonic() + 60
     while is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive(worker)
+    assert not list(shared.iterdir())
 
 
 def is_alive(pid):
