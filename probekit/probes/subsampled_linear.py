@@ -1,8 +1,9 @@
-"""The linear probe for more clips than a whole path of C has time for: C is selected in two stages.
+"""The linear probe for more clips than a whole path of C has time for: C is selected in stages.
 
-All values of C are first tried on a subsample of the training clips; the selected one and its
-neighbors are then fitted on all of them, from the weights of the first stage. Where a neighbor is
-better, its other neighbor is tried, too, until the best lies between two others (or at an end).
+All values of C are first tried on a subsample of the training clips. The selected one and its
+neighbors are then fitted on four times as many clips, from the weights of the stage before; where a
+neighbor is better, its other neighbor is tried, too, until the best lies between two others (or at
+an end). So on with four times as many, as long as these are less than half, and on all clips last.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,9 @@ from probekit.probes.model_selection import choose_all, fit_splits, is_at_edge
 from probekit.tasks.splits import Split
 from probekit.utils.suggest import unknown_name_error
 
-SEED = 0  # of the subsample
+SEED = 0  # of the subsamples
 MIN_CLIPS = 100  # of a subsample
+_GROWTH = 4  # of the subsamples, from stage to stage
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,15 @@ class SubsampledLinear(Linear):
     Attributes
     ----------
     clips : int
-        Size of the subsample; a training set that is not larger is used whole.
+        Size of the first subsample; a training set that is not larger is used whole.
     """
 
     clips: int = 0
 
     def facts(self) -> dict[str, Any]:
-        """Return the grid of C, the solver, and the size and seed of the subsample."""
-        return {**super().facts(), "subsample": self.clips, "subsample_seed": SEED}
+        """Return the grid of C, the solver, and size, growth and seed of the subsamples."""
+        subsample = {"subsample": self.clips, "subsample_growth": _GROWTH, "subsample_seed": SEED}
+        return {**super().facts(), **subsample}
 
     def choose_all(self, context: FitContext) -> list[SelectedModel]:
         """Select C and fit, split by split."""
@@ -49,29 +52,29 @@ class SubsampledLinear(Linear):
 
 
 def _choose(context: FitContext, probe: SubsampledLinear, split: Split) -> SelectedModel:
-    """Select C for one split in two stages, and fit it."""
+    """Select C for one split in stages, and fit it."""
     grid: list[Settings] = [{"C": c} for c in probe.grid]
     search = PathSearch(probe.solver, probe.device, full=probe.full)
     if len(split.train) <= probe.clips:
         return choose_all(replace(context, splits=[split]), grid, search)[0]
-    drawn = np.sort(np.random.default_rng(SEED).choice(split.train, probe.clips, replace=False))
+    drawn = np.random.default_rng(SEED).permutation(split.train)
+    sizes = [probe.clips]
+    while sizes[-1] * _GROWTH < len(drawn) / 2:
+        sizes.append(sizes[-1] * _GROWTH)
     # refitted on validation clips, if at all, when C is selected
     stage = replace(context, protocol=context.protocol.model_copy(update={"refit": False}))
-    [first] = choose_all(replace(stage, splits=[replace(split, train=drawn)]), grid, search)
-    models: dict[int, SelectedModel] = {}
-    best, latest = grid.index(first.params), first
-    while todo := [k for k in (best - 1, best, best + 1) if 0 <= k < len(grid) and k not in models]:
-        for k in todo:
-            search = replace(search, full=True, start=_start(latest))
-            [latest] = choose_all(replace(stage, splits=[split]), [grid[k]], search)
-            models[k] = latest
-        tried = sorted(models)
-        scores = [models[k].selected_score for k in tried]
-        best = tried[best_index(scores, context.metric.higher_is_better)]
-    model = models[best]
+    first = replace(split, train=np.sort(drawn[: sizes[0]]))
+    [model] = choose_all(replace(stage, splits=[first]), grid, search)
+    fitted = [model]
+    for size in (*sizes[1:], len(drawn)):
+        larger = replace(split, train=np.sort(drawn[:size]))
+        models = _climb(replace(stage, splits=[larger]), grid, search, model)
+        scores = [tried.selected_score for tried in models.values()]
+        model = list(models.values())[best_index(scores, context.metric.higher_is_better)]
+        fitted += models.values()
+    best = grid.index(model.params)
     fits, unconverged = (
-        sum(getattr(tried_model, name) for tried_model in (first, *models.values()))
-        for name in ("fits", "unconverged")
+        sum(getattr(tried, name) for tried in fitted) for name in ("fits", "unconverged")
     )
     if len(split.valid) and context.protocol.refit:
         search = replace(search, start=_start(model))
@@ -85,16 +88,34 @@ def _choose(context: FitContext, probe: SubsampledLinear, split: Split) -> Selec
             gap=final.gap,
             iterations=final.iterations,
         )
+    counts = ", ".join(f"{size:,}" for size in sizes)
     return replace(
         model,
         grid=grid,
         curve=[models[k].selected_score if k in models else float("nan") for k in range(len(grid))],
         at_edge=is_at_edge(grid, grid[best]),
-        selected_on=f"{probe.clips:,} of {len(split.train):,} training clips, then {len(models)} "
+        selected_on=f"{counts} of {len(split.train):,} training clips, then {len(models)} "
         f"values of C on all of them: {model.selected_on}",
         fits=fits,
         unconverged=unconverged,
     )
+
+
+def _climb(
+    context: FitContext, grid: list[Settings], search: PathSearch, start: SelectedModel
+) -> dict[int, SelectedModel]:
+    """Fit the C of ``start`` and neighbors, until the best lies between two; by position in C."""
+    models: dict[int, SelectedModel] = {}
+    best = grid.index(start.params)
+    search = replace(search, full=True)
+    while todo := [k for k in (best, best - 1, best + 1) if 0 <= k < len(grid) and k not in models]:
+        for k in todo:
+            search = replace(search, start=_start(models.get(best, start)))
+            [models[k]] = choose_all(context, [grid[k]], search)
+        tried = sorted(models)
+        scores = [models[k].selected_score for k in tried]
+        best = tried[best_index(scores, context.metric.higher_is_better)]
+    return dict(sorted(models.items()))
 
 
 def _start(model: SelectedModel) -> tuple[Array, Array]:

@@ -43,7 +43,7 @@ def test_the_probe_is_that_of_the_whole_grid(make_job, target, protocol):
         assert mine.grid == other.grid and mine.converged and mine.unconverged == 0
         best = max(mine.curve[k] for k in fitted)
         assert mine.selected_score == best
-        assert "150 of " in mine.selected_on
+        assert mine.selected_on.startswith("150 of ")
         if mine.params == other.params:
             # strongly convex: |w - w*|² <= 2 · 1e-6 · objective, see test_linear
             distance = np.linalg.norm(mine.probe.coef - other.probe.coef)
@@ -63,6 +63,28 @@ def test_the_best_lies_between_two_that_were_fitted_on_all(make_job):
     [model] = get_probe("linear:subsample=100").choose_all(job)
     best = model.grid.index(model.params)
     assert not np.isnan(model.curve[best - 1]) and not np.isnan(model.curve[best + 1])
+
+
+def test_subsamples_grow_by_four_and_contain_each_other(make_job, monkeypatch):
+    job = make_job(protocol="split", clips=2000, dim=10, noise=3.0)
+    train = []
+    real = linear.PathSearch.fit_grid
+    monkeypatch.setattr(
+        linear.PathSearch,
+        "fit_grid",
+        lambda search, context, grid, pairs, curve: (
+            train.append((len(grid), pairs[0][0])) or real(search, context, grid, pairs, curve)
+        ),
+    )
+    [model] = get_probe("linear:subsample=100").choose_all(job)
+    everything = job.splits[0].train
+    sizes = [100, 400, len(everything)]
+    assert model.selected_on.startswith(f"100, 400 of {len(everything):,} training clips, then 3")
+    assert [grid for grid, _ in train] == [12] + [1] * (len(train) - 1)
+    assert sorted({len(rows) for _, rows in train}) == sizes
+    first, second = (next(rows for _, rows in train if len(rows) == size) for size in sizes[:2])
+    assert set(first) < set(second) < set(everything)
+    assert model.fits > len(train)
 
 
 def test_a_small_training_set_is_used_whole(make_job):
