@@ -136,10 +136,11 @@ class Recording:
                 block = next(blocks, None)
             if block is None:
                 break
-            nonfinite = np.flatnonzero(~np.isfinite(block))
-            if len(nonfinite) and not invalid:
-                first_invalid = total + int(nonfinite[0])
-            invalid += len(nonfinite)
+            finite = np.isfinite(block)
+            if not finite.all():
+                if not invalid:
+                    first_invalid = total + int(finite.argmin())
+                invalid += int((~finite).sum())
             total += len(block)
             if not invalid:
                 yield block

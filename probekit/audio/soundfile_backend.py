@@ -210,6 +210,9 @@ class SoundFileReader:
 
     def _read(self, file: soundfile.SoundFile, samples: int) -> Waveform:
         """Read samples of all channels, shape (samples, channels)."""
+        if file.subtype == "PCM_16":  # the same numbers in a third of libsndfile's time
+            integers = file.read(samples, dtype="int16", always_2d=True)
+            return np.multiply(integers, np.float32(2**-15), dtype=np.float32)
         if self._contents.kind != "mp3":
             block: Waveform = file.read(samples, dtype="float32", always_2d=True)
             return block
