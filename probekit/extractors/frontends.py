@@ -10,6 +10,7 @@ spectra are best computed with waveform and window in float64, as NumPy does for
 
 import math
 import warnings
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import torch
@@ -99,7 +100,10 @@ def stft_magnitude(
     >>> spectra[0, 0].argmax()
     tensor(32)
     """
-    return _spectra(_frames(waves, n_fft, hop_length, window, power), n_fft, window, power)
+    dtype = torch.promote_types(waves.dtype, window.dtype)
+    _check(waves, n_fft, window, power)
+    frames = waves.unfold(-1, len(window), hop_length)
+    return next(_spectra([frames], n_fft, window, power, dtype))
 
 
 def mel_spectrogram(
@@ -153,11 +157,16 @@ def mel_spectrogram(
     ... ).shape
     torch.Size([2, 98, 64])
     """
-    frames = _frames(waves, n_fft, hop_length, window, power)
+    _check(waves, n_fft, window, power)
+    length, dtype = len(window), torch.promote_types(waves.dtype, window.dtype)
     samples = _BLOCK if waves.device.type == "cpu" else 16 * _BLOCK
-    block_length = max(1, samples // (n_fft * max(1, len(waves))))
-    blocks = frames.split(block_length, dim=1)
-    spectra = (_spectra(block, n_fft, window, power).to(filterbank.dtype) for block in blocks)
+    count = max(1, samples // (n_fft * max(1, len(waves))))  # frames of a block
+    blocks = (
+        waves[:, start : start + (count - 1) * hop_length + length].to(dtype)
+        for start in range(0, waves.shape[1] - length + 1, count * hop_length)
+    )
+    frames = (block.unfold(1, length, hop_length) for block in blocks)
+    spectra = _spectra(frames, n_fft, window, power, filterbank.dtype)
     return torch.cat([block @ filterbank for block in spectra], 1)
 
 
@@ -410,7 +419,7 @@ def log_mel_spectrogram(
     ... ).shape
     torch.Size([1, 101, 64])
     """
-    padded = nn.functional.pad(waves.to(window.dtype), (pad, pad), mode=pad_mode)
+    padded = nn.functional.pad(waves, (pad, pad), mode=pad_mode)
     mel = mel_spectrogram(
         padded,
         n_fft=n_fft,
@@ -533,7 +542,7 @@ class AudioSetLogMel(nn.Module):
     def forward(self, waves: Tensor) -> Tensor:
         """Transform waveforms, shape (batch, samples), to spectra, (batch, 1, frames, 64)."""
         mel = mel_spectrogram(
-            waves.double(),
+            waves,
             n_fft=512,
             hop_length=160,
             window=self.hann,
@@ -543,8 +552,8 @@ class AudioSetLogMel(nn.Module):
         return torch.log(mel + self.offset)[:, None]
 
 
-def _frames(waves: Tensor, n_fft: int, hop_length: int, window: Tensor, power: float) -> Tensor:
-    """Check the arguments and return a view of frames."""
+def _check(waves: Tensor, n_fft: int, window: Tensor, power: float) -> None:
+    """Raise if arguments of a transform are not valid."""
     if power not in (1.0, 2.0):
         raise ValueError(f"power must be 1 (magnitude) or 2 (power), got {power}")
     if len(window) > n_fft:
@@ -556,17 +565,27 @@ def _frames(waves: Tensor, n_fft: int, hop_length: int, window: Tensor, power: f
             f"waves must have at least {len(window)} samples (one window), got "
             f"{waves.shape[-1]}: pad first"
         )
-    return waves.unfold(-1, len(window), hop_length)
 
 
-def _spectra(frames: Tensor, n_fft: int, window: Tensor, power: float) -> Tensor:
-    """Transform frames of shape (batch, frames, len(window))."""
-    spectrum = torch.fft.rfft(frames * window, n=n_fft)
-    if power == 1.0 and spectrum.requires_grad:
-        return spectrum.abs()  # its gradient is 0 at 0, a root's is not
-    # the root of the squares takes half as long as abs(), which guards against overflow
-    powers = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
-    return powers.sqrt_() if power == 1.0 else powers
+def _spectra(
+    blocks: Iterable[Tensor], n_fft: int, window: Tensor, power: float, dtype: torch.dtype
+) -> Iterator[Tensor]:
+    """Transform blocks of frames, shape (batch, frames, len(window)), to powers of a type."""
+    padded = torch.empty(0)
+    for block in blocks:
+        frames = block * window
+        if len(window) < n_fft and not frames.requires_grad:
+            if padded.shape[:-1] != frames.shape[:-1]:
+                padded = frames.new_zeros(*frames.shape[:-1], n_fft)
+            padded[..., : len(window)] = frames  # the zeros are those of the block before
+            frames = padded
+        spectrum = torch.fft.rfft(frames, n=n_fft)
+        if power == 1.0 and spectrum.requires_grad:
+            yield spectrum.abs().to(dtype)  # its gradient is 0 at 0, a root's is not
+            continue
+        # the root of the squares takes half as long as abs(), which guards against overflow
+        powers = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+        yield (powers.sqrt_() if power == 1.0 else powers).to(dtype)
 
 
 _LINEAR = 200 / 3  # Hz per mel below the break, Slaney
