@@ -185,10 +185,15 @@ def load_card(kind: Kind, name: str) -> Card:
     paths = card_paths(kind)
     if name not in paths:
         raise unknown_name_error(kind.removesuffix("s"), name, paths)
-    card = _load(kind, paths[name], paths[name].stat().st_mtime_ns)
-    if card.name != name:
+    return _load_named(kind, paths[name])
+
+
+def _load_named(kind: Kind, path: Path) -> Card:
+    """Return the card of a file, whose name must be that of the file."""
+    card = _load(kind, path, path.stat().st_mtime_ns)
+    if card.name != path.stem:
         raise CardError(
-            f"{paths[name]}: name must be {name!r} as in the file name, got {card.name!r}"
+            f"{path}: name must be {path.stem!r} as in the file name, got {card.name!r}"
         )
     return card
 
@@ -210,9 +215,11 @@ def load_task_card(name: str) -> TaskCard:
 def load_valid_task_cards() -> list[TaskCard]:
     """Return the cards of all tasks by name; invalid ones are skipped with a warning."""
     valid = []
-    for name in card_paths("tasks"):
+    for path in card_paths("tasks").values():
         try:
-            valid.append(load_task_card(name))
+            card = _load_named("tasks", path)
+            assert isinstance(card, TaskCard)
+            valid.append(card)
         except CardError as error:
             warnings.warn(f"task skipped: {error}", stacklevel=2)
     return valid
