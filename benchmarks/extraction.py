@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from math import ceil
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -12,6 +13,7 @@ import soundfile
 import torch
 
 from benchmarks.timing import interleaved, table
+from probekit.extraction import audio_loader
 from probekit.extraction.extract import extract
 from probekit.extractors import load, memory
 from probekit.extractors.base import Extractor
@@ -88,7 +90,7 @@ def batches(extractor: Extractor, clips: int, seconds: float) -> list[torch.Tens
     """Return the network's input for clips of noise, in the batches that extraction makes."""
     rate = extractor.card.sample_rate
     generator = torch.Generator().manual_seed(0)
-    group = min(clips, -(-60 // round(seconds)))  # clips that are embedded together
+    group = ceil(audio_loader.seconds_per_batch(extractor) / seconds)  # embedded together
     found: list[torch.Tensor] = []
     with torch.inference_mode():
         for first in range(0, clips, group):

@@ -20,7 +20,7 @@ from probekit.parallel import resources
 from probekit.utils.prefetch import ordered_map
 
 _AHEAD_SECONDS = 600.0  # of audio decoded and waiting: 115 MB at 48,000 Hz
-_CPU_SECONDS, _DEVICE_SECONDS = 60.0, 480.0  # of audio in a batch
+_CPU_SECONDS, _DEVICE_SECONDS = 60.0, 480.0  # of audio in a batch, at least
 _MIN_SECONDS = 0.1  # that a clip counts for at least, so that failures are reported in time
 
 
@@ -79,8 +79,11 @@ def prefetch_decoded(
 def batch_by_duration(
     clips: Iterable[DecodedClip], extractor: Extractor
 ) -> Iterator[list[DecodedClip]]:
-    """Group clips by seconds of audio, so that memory does not depend on their length or number."""
-    limit = _CPU_SECONDS if extractor.device.type == "cpu" else _DEVICE_SECONDS
+    """Group clips by seconds of audio, so that memory does not depend on their length or number.
+
+    A group is at least as long as a batch of the network.
+    """
+    limit = seconds_per_batch(extractor)
     batch: list[DecodedClip] = []
     seconds = 0.0
     for clip in clips:
@@ -91,6 +94,12 @@ def batch_by_duration(
             batch, seconds = [], 0.0
     if batch:
         yield batch
+
+
+def seconds_per_batch(extractor: Extractor) -> float:
+    """Return the seconds of audio that are embedded together, except for a clip that is longer."""
+    limit = _CPU_SECONDS if extractor.device.type == "cpu" else _DEVICE_SECONDS
+    return limit * max(1.0, extractor.batch_seconds / _CPU_SECONDS)
 
 
 def decode_clip(

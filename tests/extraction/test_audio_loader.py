@@ -12,7 +12,13 @@ from probekit.extraction import audio_loader
 from probekit.extraction.audio_loader import DecodedClip, batch_by_duration, prefetch_decoded
 from probekit.extraction.plan import Clip
 
-EXTRACTOR = SimpleNamespace(card=cards.load_extractor_card("melstats"), device=torch.device("cpu"))
+
+def extractor(device="cpu", batch_seconds=60.0):
+    card = cards.load_extractor_card("melstats")
+    return SimpleNamespace(card=card, device=torch.device(device), batch_seconds=batch_seconds)
+
+
+EXTRACTOR = extractor()
 
 
 def clip(number):
@@ -60,7 +66,16 @@ def test_batches_are_of_seconds():
     assert last == len(durations) - sum(full)
 
 
-def test_a_gpu_gets_more_at_once():
+@pytest.mark.parametrize(
+    ("device", "batch_seconds", "expected"),
+    [
+        ("cuda", 60, [48, 48, 4]),
+        ("cpu", 20, [6] * 16 + [4]),
+        ("cpu", 160, [16] * 6 + [4]),
+        ("cuda", 120, [96, 4]),
+    ],
+)
+def test_a_gpu_gets_more_at_once_and_a_network_what_it_asks_for(device, batch_seconds, expected):
     sources = [DecodedClip(clip(10), {"duration": 10.0}) for _ in range(100)]
-    device = SimpleNamespace(card=EXTRACTOR.card, device=torch.device("cuda"))
-    assert [len(batch) for batch in batch_by_duration(sources, device)] == [48, 48, 4]
+    batches = batch_by_duration(sources, extractor(device, batch_seconds))
+    assert [len(batch) for batch in batches] == expected
