@@ -33,15 +33,20 @@ def test_help_loads_nothing_heavy(cli, argument):
 
 
 def test_what_is_loaded_would_be_seen(cli):
-    assert loaded(cli(code=LOADED % "import probekit; probekit.Manifest")) == ["pandas"]
+    assert loaded(cli(code=LOADED % "import probekit; probekit.results")) == ["pandas"]
 
 
 def test_finding_nothing_to_do_loads_no_torch(cli, main, corpus, tmp_path):
-    arguments = ["extract", "-e", "melstats", "--audio", corpus, "--cache", tmp_path / "cache"]
+    stores = ["--cache", tmp_path / "cache"]
+    arguments = ["extract", "-e", "melstats", "--audio", corpus, *stores]
     assert main(*arguments).returncode == 0
     done = cli(*arguments, code=RUN)
     assert "nothing to do" in done.stdout
     assert loaded(done) == ["pandas"]
+    stores += ["--reports", tmp_path / "reports"]
+    arguments = ["evaluate", "--task", "tiny", "-e", "melstats", "--probe", "knn", *stores]
+    assert main(*arguments).returncode == 0
+    assert loaded(cli(*arguments, code=RUN)) == []  # the result is stored
 
 
 def test_every_public_name_is_there():

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -54,13 +53,21 @@ class _Saved:
         """Return the folder or table to name in messages."""
         return self.source or self.root
 
-    def recordings(self) -> pd.DataFrame:
+    def recordings(self) -> dict[str, tuple[str, float, float]]:
         """Return path, start and end by clip id; nothing if the file is damaged."""
         try:
-            content = pq.read_table(self.file, columns=_RECORDING).to_pandas()
+            with pq.ParquetFile(self.file) as file:  # read_table imports pandas
+                content = file.read(columns=_RECORDING)
         except (OSError, pa.ArrowInvalid):
-            content = pd.DataFrame(columns=_RECORDING)
-        return content.set_index("clip_id")
+            return {}
+        return _by_clip(content)
+
+
+def _by_clip(columns: pa.Table) -> dict[str, tuple[str, float, float]]:
+    """Return path, start and end by clip id; infinite where there is none, to be compared."""
+    ids, paths, *times = (columns[name].to_pylist() for name in _RECORDING)
+    start, end = ([np.inf if t is None or np.isnan(t) else t for t in values] for values in times)
+    return dict(zip(ids, zip(paths, start, end, strict=True), strict=True))
 
 
 def find_collision(
@@ -94,36 +101,35 @@ def find_collision(
     if manifest.root is None:
         return None
     names = set(names)
-    paths = pd.Series(manifest.table["path"].to_numpy(object), index=manifest.table["clip_id"])
-    paths = paths[paths != ""]  # those not compared yet
+    paths = {clip_id: path for clip_id, (path, *_) in _by_clip(manifest.columns).items() if path}
     total, rival = len(paths), None
     for saved in _saved_manifests(saved_paths(cache, names)):
         if saved.root is None or not total:
             continue
         same_root = _is_same_location(saved.root, manifest.root)
-        former = saved.recordings()["path"]
-        shared = former.index.intersection(paths.index)
+        former = {clip_id: path for clip_id, (path, *_) in saved.recordings().items()}
+        shared = [clip_id for clip_id in former if clip_id in paths]
         if same_root:
             exclusive = False  # the name is this folder's already
-        if not len(shared):
-            rival = rival or (None if same_root or not (former != "").any() else saved)
+        if not shared:
+            rival = rival or (None if same_root or not any(former.values()) else saved)
             continue
         exclusive = False
-        new, old = paths[shared], former[shared]
-        differ = _differ(manifest.root, new, saved.root, old, same_root)
-        if not same_root and not _any_exists(saved.root, old):
+        new, old = ({clip_id: table[clip_id] for clip_id in shared} for table in (paths, former))
+        differ = _differ(manifest.root, new.values(), saved.root, old.values(), same_root)
+        if not same_root and not _any_exists(saved.root, old.values()):
             differ = _differ_from_cache(cache, names, manifest.root, new)
             same_root = True  # it was moved, unless most recordings are others
         collides = 2 * differ.sum() > len(differ) if same_root else differ.any()
         if collides:
-            k = int(np.flatnonzero(differ)[0])
+            clip_id = shared[int(np.flatnonzero(differ)[0])]
             return (
                 f"{cache}: the name {saved.name!r} belongs to other recordings: clip "
-                f"{shared[k]!r} was {saved.root / old.iloc[k]}, now it is "
-                f"{manifest.root.absolute() / new.iloc[k]} ({differ.sum():,} of {len(differ):,} "
+                f"{clip_id!r} was {saved.root / old[clip_id]}, now it is "
+                f"{manifest.root.absolute() / new[clip_id]} ({differ.sum():,} of {len(differ):,} "
                 "clips differ)"
             )
-        paths = paths.drop(shared)
+        paths = {clip_id: path for clip_id, path in paths.items() if clip_id not in former}
     if exclusive and rival is not None:
         return (
             f"{cache}: the name {rival.name!r} belongs to other recordings: those of "
@@ -170,18 +176,17 @@ def find_rival(cache: Path, name: str) -> str | None:
 
     Earlier versions of probekit allowed this, as long as no clip id was the same.
     """
-    newest: tuple[_Saved, pd.Index] | None = None
+    newest: tuple[_Saved, set[str]] | None = None
     for saved in _saved_manifests(saved_paths(cache, [name])):
         if saved.root is None:
             continue
-        ids = saved.recordings().index
+        ids = set(saved.recordings())
         if newest is None:
             newest = saved, ids
             continue
         first, first_ids = newest
         assert first.root is not None
-        shared = len(first_ids.intersection(ids))
-        if not _is_same_location(first.root, saved.root) and not shared:
+        if not _is_same_location(first.root, saved.root) and not first_ids & ids:
             return (
                 f"{cache}: the name {name!r} stands for two sets of recordings: those of "
                 f"{first.location} and those of {saved.location}. Give the folder or table itself "
@@ -198,8 +203,8 @@ def find_dataset(cache: Path, clips: Manifest) -> str:
     """
     if _has_embeddings(cache, clips.name) or clips.root is None:
         return clips.name
-    requested = _absolute(clips.root, clips.table.set_index("clip_id")[_RECORDING[1:]])
-    if (clips.table["path"] == "").any():
+    requested = _absolute(clips.root, _by_clip(clips.columns))
+    if not all(clips.columns["path"].to_pylist()):
         return clips.name
     for saved in _saved_manifests(sorted(all_paths(cache))):
         if saved.root is None or not _has_embeddings(cache, saved.name):
@@ -207,9 +212,7 @@ def find_dataset(cache: Path, clips: Manifest) -> str:
         if pq.read_metadata(saved.file).num_rows < len(requested):
             continue
         recordings = _absolute(saved.root, saved.recordings())
-        if requested.index.isin(recordings.index).all() and recordings.loc[requested.index].equals(
-            requested
-        ):
+        if requested.items() <= recordings.items():
             return saved.name
     return clips.name
 
@@ -218,17 +221,14 @@ def _has_embeddings(cache: Path, dataset: str) -> bool:
     return any(cache.glob(f"*/{dataset}/{LAYOUT_FILE}"))
 
 
-def _absolute(root: Path, recordings: pd.DataFrame) -> pd.DataFrame:
+def _absolute(
+    root: Path, recordings: dict[str, tuple[str, float, float]]
+) -> dict[str, tuple[str, float, float]]:
     """Return recordings with absolute paths."""
     prefix = f"{os.path.realpath(root)}/"
-    return pd.DataFrame(
-        {
-            "path": prefix + recordings["path"].astype(object),
-            "start": recordings["start"].astype(float),
-            "end": recordings["end"].astype(float),
-        },
-        index=recordings.index.astype(object),
-    )
+    return {
+        clip_id: (prefix + path, start, end) for clip_id, (path, start, end) in recordings.items()
+    }
 
 
 def _saved_manifests(files: Iterable[Path]) -> Iterator[_Saved]:
@@ -247,7 +247,7 @@ def _is_same_location(first: Path, second: Path) -> bool:
 
 
 def _differ_from_cache(
-    cache: Path, names: Iterable[str], root: Path, paths: "pd.Series[str]"
+    cache: Path, names: Iterable[str], root: Path, paths: dict[str, str]
 ) -> npt.NDArray[np.bool_]:
     """Return which recordings exist and are not those that were embedded."""
     facts: dict[Any, tuple[int, int, str]] = {}
@@ -285,9 +285,9 @@ def _spread(items: list[Any], most: int = _MAX_HASHED) -> list[Any]:
 
 def _differ(
     new_root: Path,
-    new: "pd.Series[str]",
+    new: Iterable[str],
     old_root: Path,
-    old: "pd.Series[str]",
+    old: Iterable[str],
     same_root: bool,
 ) -> npt.NDArray[np.bool_]:
     """Return which recordings exist in both folders and are not the same."""

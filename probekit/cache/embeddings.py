@@ -115,14 +115,14 @@ class Embeddings:
     @property
     def clip_ids(self) -> list[str]:
         """Ids of the clips that have embeddings."""
-        table = self.index.table
-        return list(table["clip_id"][~table["failed"].astype(bool)])
+        ids, failed = (self.index.column(name) for name in ("clip_id", "failed"))
+        return [clip_id for clip_id, missing in zip(ids, failed, strict=True) if not missing]
 
     @property
     def failures(self) -> dict[str, str]:
         """Ids of the clips that could not be embedded, with the reason."""
-        table = self.index.table[self.index.table["failed"].astype(bool)]
-        return dict(zip(table["clip_id"], table["reason"], strict=True))
+        columns = (self.index.column(name) for name in ("clip_id", "reason", "failed"))
+        return {clip_id: reason for clip_id, reason, failed in zip(*columns, strict=True) if failed}
 
     @cached_property
     def meta(self) -> dict[str, Any]:
@@ -322,7 +322,7 @@ class Embeddings:
         positions = self.index.find(clip_ids)
         missing = positions < 0
         if len(positions):
-            missing |= self.index.failed[positions] if len(self.index.table) else True
+            missing |= self.index.failed[positions] if len(self.index) else True
         if missing.any():
             first = str(np.asarray(clip_ids, object)[missing.argmax()])
             reason = self.failures.get(first, "never extracted")

@@ -6,13 +6,11 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from probekit.cache import part
@@ -20,10 +18,14 @@ from probekit.cache.layout import Layout, check_fingerprint, load_layout
 from probekit.errors import CacheError
 from probekit.utils import atomic
 
+if TYPE_CHECKING:  # see probekit.data.manifest
+    import pandas as pd
+
 INDEX_FILE = "index.parquet"
 COLUMNS = ("clip_id", "part", "row", "failed", "reason", *part.CLIP_FIELDS)
 _FILE_FIELDS = ["size", "mtime", "sha256"]
 _FEW = 1000  # up to here a dict is faster than a vectorized lookup
+_SMALL = 20_000  # clips of an index of which it is as fast, and takes no import of pandas
 _LONGEST = 65  # letters of an id, and one: longer ids are hashed as strings
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads numbers that are alike
 
@@ -33,18 +35,34 @@ class Index:
 
     Parameters
     ----------
-    table : pandas.DataFrame
+    clips : pandas.DataFrame or pyarrow.Table
         One row a clip, with :data:`COLUMNS`; ``row`` is -1 for failures. A part's clips are
-        contiguous, in the order of its rows.
+        contiguous, in the order of its rows. :attr:`table` has them as a DataFrame.
     parts : dict of str to dict
         File name to ``size``, ``mtime``, ``streams`` (its arrays), ``places`` (their offsets in
         the file, see :func:`probekit.cache.part.array_offsets`), and the attributes
         :data:`probekit.cache.part.NOTES` if it has them.
     """
 
-    def __init__(self, table: pd.DataFrame, parts: dict[str, dict[str, Any]]) -> None:
-        self.table = table
+    def __init__(self, clips: "pd.DataFrame | pa.Table", parts: dict[str, dict[str, Any]]) -> None:
+        self._clips = clips
         self.parts = parts
+
+    def __len__(self) -> int:
+        """Return the number of clips, failures included."""
+        return len(self._clips)
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """The clips as a DataFrame."""
+        return self._clips.to_pandas() if isinstance(self._clips, pa.Table) else self._clips
+
+    def column(self, name: str) -> list[Any]:
+        """Return a column of the clips; none of a folder without any."""
+        if isinstance(self._clips, pa.Table):
+            values: list[Any] = self._clips[name].to_pylist()
+            return values
+        return list(self._clips[name]) if len(self._clips) else []
 
     def arrays(self, stream: str) -> list[str]:
         """Return the arrays (``mean``, ``frames`` …) of a stream that every part holds.
@@ -79,20 +97,24 @@ class Index:
         numpy.ndarray, shape (clips,)
             Row numbers of :attr:`table`; -1 for clips that are not in it.
         """
-        if not len(self.table):
+        if not len(self):
             return np.full(len(clip_ids), -1, np.int64)
-        if len(clip_ids) < _FEW:
+        if len(clip_ids) < (_SMALL if len(self) < _SMALL else _FEW):
+            if isinstance(clip_ids, pa.Array | pa.ChunkedArray):
+                clip_ids = clip_ids.to_pylist()
             positions = (self._positions.get(clip_id, -1) for clip_id in clip_ids)
             return np.fromiter(positions, np.int64, len(clip_ids))
         if self._lookup is not None and (letters := _same_length(clip_ids)) is not None:
             return self._lookup.find(letters)
-        table, ids = _text(self.table["clip_id"]), _text(clip_ids)
+        import pyarrow.compute as pc
+
+        table, ids = _text(self._clips["clip_id"]), _text(clip_ids)
         matches = pc.index_in(ids, value_set=table).fill_null(-1)
         return np.asarray(matches.to_numpy(zero_copy_only=False), np.int64)
 
     @cached_property
     def _lookup(self) -> "_Lookup | None":
-        letters = _same_length(self.table["clip_id"])
+        letters = _same_length(self._clips["clip_id"])
         if letters is None:
             return None
         lookup = _Lookup(letters)
@@ -100,21 +122,23 @@ class Index:
 
     @cached_property
     def _positions(self) -> dict[str, int]:
-        return {clip_id: position for position, clip_id in enumerate(self.table["clip_id"])}
+        return {clip_id: position for position, clip_id in enumerate(self.column("clip_id"))}
 
     @cached_property
     def failed(self) -> npt.NDArray[np.bool_]:
         """Whether each clip of the table has no embedding."""
-        return self.table["failed"].to_numpy(bool)
+        return np.array(self.column("failed"), bool)
 
     @cached_property
     def rows(self) -> npt.NDArray[np.int64]:
         """The row of each clip of the table in its part."""
-        return self.table["row"].to_numpy(np.int64)
+        return np.array(self.column("row"), np.int64)
 
     @cached_property
     def part_codes(self) -> tuple[npt.NDArray[np.int64], list[str]]:
         """The part of each clip of the table, as a position in a list of names, and that list."""
+        import pandas as pd
+
         codes, names = pd.factorize(self.table["part"])
         return codes.astype(np.int64), list(names)
 
@@ -186,6 +210,8 @@ def _same_length(ids: Sequence[str]) -> npt.NDArray[np.uint8] | None:
 
 def _text(ids: Sequence[str]) -> Any:
     """Return ids as a column of Arrow; old versions cannot make a large one of numpy's text."""
+    if isinstance(ids, pa.ChunkedArray):
+        return ids.cast(pa.large_string())
     if isinstance(ids, np.ndarray):
         return pa.array(ids).cast(pa.large_string())
     return pa.array(ids, pa.large_string())
@@ -244,6 +270,8 @@ def load_index(folder: Path, *, save: bool = True, skip: Collection[str] = ()) -
     }
     if unchanged == set(current) == set(saved.parts):
         return saved
+    import pandas as pd
+
     layout = load_layout(folder)
     tables = [saved.table[saved.table["part"].isin(unchanged)]]
     parts = {name: saved.parts[name] for name in unchanged}
@@ -271,8 +299,10 @@ def index_file(path: Path, layout: Layout) -> Index:
     return Index(table, {path.name: {"size": stat.st_size, "mtime": stat.st_mtime_ns, **facts}})
 
 
-def _scan(path: Path, layout: Layout) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _scan(path: Path, layout: Layout) -> tuple["pd.DataFrame", dict[str, Any]]:
     """Read the clips and the arrays of one part."""
+    import pandas as pd
+
     with part.open_part(path) as file:
         meta = part.read_meta(file)
         check_fingerprint(
@@ -308,18 +338,18 @@ def _scan(path: Path, layout: Layout) -> tuple[pd.DataFrame, dict[str, Any]]:
 def load_saved_index(folder: Path) -> Index:
     """Return a folder's index as it was saved, whatever parts exist now; empty if unusable."""
     try:
-        content = pq.read_table(folder / INDEX_FILE)
+        with pq.ParquetFile(folder / INDEX_FILE) as file:  # read_table imports pandas
+            content = file.read()
         parts = json.loads((content.schema.metadata or {})[b"probekit"])
-        table = content.to_pandas()
         current = all("places" in facts for facts in parts.values())
-        if current and list(table.columns) == list(COLUMNS):
-            return Index(table, parts)
+        if current and content.column_names == list(COLUMNS):
+            return Index(content, parts)
     except (OSError, KeyError, ValueError, pa.ArrowException):
         pass
-    return Index(pd.DataFrame(columns=list(COLUMNS)), {})
+    return Index(pa.table({name: [] for name in COLUMNS}), {})
 
 
-def recording_facts(cache: Path, dataset: str) -> pd.DataFrame:
+def recording_facts(cache: Path, dataset: str) -> "pd.DataFrame":
     """Return size, modification time and SHA-256 of a dataset's recordings as they were embedded.
 
     Parameters
@@ -335,6 +365,8 @@ def recording_facts(cache: Path, dataset: str) -> pd.DataFrame:
         Columns ``size``, ``mtime``, ``sha256`` by clip id, from the saved indexes of all
         extractors, the newest first. Imported clips are not in it.
     """
+    import pandas as pd
+
     files = cache.glob(f"*/{dataset}/{INDEX_FILE}")
     tables = [pd.DataFrame(columns=["clip_id", *_FILE_FIELDS])]
     for file in sorted(files, key=lambda file: -file.stat().st_mtime_ns):

@@ -6,19 +6,23 @@ import os
 import posixpath
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
 
 from probekit.errors import DataError
+from probekit.utils.arrow import list_array, number_array, text_array
 from probekit.utils.text import dataset_name, summarize_ids
+
+if TYPE_CHECKING:  # takes longer to import than commands whose results are stored
+    import pandas as pd
 
 __all__ = [
     "COLUMNS",
@@ -58,12 +62,12 @@ class Manifest:
     ----------
     name : str
         Name of the dataset or task that the clips belong to.
-    table : pandas.DataFrame
+    columns : pyarrow.Table
         One row per clip, with columns ``clip_id``, ``path`` (relative to ``root``, with ``/``),
-        ``start``, ``end`` (seconds; NaN: start and end of the file), ``split``, ``fold``,
-        ``group`` (text, empty if unknown) and ``labels`` (tuples: of text, or of numbers for
-        regression). For several labels a clip there may be ``unknown``, tuples of the labels of
-        which it is not known whether the clip has them.
+        ``start``, ``end`` (seconds; null: start and end of the file), ``split``, ``fold``,
+        ``group`` (text, empty if unknown) and ``labels`` (lists: of text, or of numbers for
+        regression). For several labels a clip there may be ``unknown``, lists of the labels of
+        which it is not known whether the clip has them. :attr:`table` has them as a DataFrame.
     root : pathlib.Path or None
         The folder that ``path`` is relative to; None without audio.
     target : {"none", "single", "multi", "regression"}
@@ -115,7 +119,7 @@ class Manifest:
     """
 
     name: str
-    table: pd.DataFrame
+    columns: pa.Table
     root: Path | None = None
     target: Target = "none"
     class_names: tuple[str, ...] = ()
@@ -126,10 +130,15 @@ class Manifest:
     other_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_table(self.name, self.table)
+        _check_columns(self.name, self.columns)
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.columns)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for another process, without what is derived from the columns."""
+        derived = ("table", "labels")
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __repr__(self) -> str:
         """Return name, numbers of clips and classes, target, and the folder of the recordings."""
@@ -141,10 +150,37 @@ class Manifest:
             words.append(f"root={str(self.root)!r}")
         return f"Manifest({', '.join(words)})"
 
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """The columns as a DataFrame: NaN where there is no start or end, labels as tuples.
+
+        It is not to be changed; see :meth:`with_table`.
+        """
+        table = self.columns.to_pandas().assign(labels=self.labels)
+        return table.assign(unknown=self.unknown) if UNKNOWN in table else table
+
+    def with_table(self, table: "pd.DataFrame") -> "Manifest":
+        """Return a manifest with other columns.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            As :attr:`table` has them; the index does not count.
+
+        Raises
+        ------
+        DataError
+            If a column is missing, or a ``clip_id`` is empty or repeated.
+        """
+        _check_table(self.name, list(table), list(table.get("clip_id", ())))
+        names = [*COLUMNS, *([UNKNOWN] if UNKNOWN in table else [])]
+        return replace(self, columns=_to_arrow({name: list(table[name]) for name in names}))
+
     @property
     def clip_ids(self) -> list[str]:
         """Clip ids in the order of the table."""
-        return list(self.table["clip_id"])
+        ids: list[str] = self.columns["clip_id"].to_pylist()
+        return ids
 
     def column(self, name: str) -> npt.NDArray[np.str_]:
         """Return a column of text, one entry per clip; empty text if unknown.
@@ -159,7 +195,31 @@ class Manifest:
         numpy.ndarray, shape (clips,), str
             In the order of the table.
         """
-        return self.table[name].to_numpy(dtype=str)
+        return np.array(self.columns[name].to_pylist(), dtype=str)
+
+    def times(self, name: str) -> npt.NDArray[np.float64]:
+        """Return ``start`` or ``end`` of the clips in seconds, NaN for that of the recording."""
+        return np.array(self.columns[name].to_pylist(), np.float64)
+
+    @cached_property
+    def labels(self) -> list[tuple[Any, ...]]:
+        """Labels of each clip, or numbers, in the order of the table."""
+        return self._tuples("labels")
+
+    @property
+    def unknown(self) -> list[tuple[str, ...]]:
+        """Labels of which it is not known whether each clip has them."""
+        if UNKNOWN not in self.columns.column_names:
+            return [()] * len(self)
+        return self._tuples(UNKNOWN)
+
+    def _tuples(self, name: str) -> list[tuple[Any, ...]]:
+        """Return ``labels`` or ``unknown`` as tuples."""
+        lists = self.columns[name]
+        rows = [tuple(row) for row in lists.to_pylist()]
+        if pa.types.is_floating(lists.type.value_type):  # in files, NaN is null
+            rows = [tuple(np.nan if v is None else v for v in row) for row in rows]
+        return rows
 
     def subset(self, rows: Sequence[int] | npt.NDArray[Any]) -> "Manifest":
         """Return the manifest of some of the clips.
@@ -174,7 +234,7 @@ class Manifest:
         Manifest
             A new manifest.
         """
-        return replace(self, table=self.table.iloc[list(rows)].reset_index(drop=True))
+        return replace(self, columns=self.columns.take(number_array(np.array(rows, int))))
 
     def targets(self) -> npt.NDArray[Any]:
         """Return the targets of the clips as numbers.
@@ -191,7 +251,7 @@ class Manifest:
         DataError
             If the clips have no labels, or one has a label that is not in ``class_names``.
         """
-        labels = list(self.table["labels"])
+        labels = self.labels
         if self.target == "none":
             raise DataError(
                 f"{self.name}: the clips have no labels. A CSV needs a column 'label' (one name), "
@@ -214,14 +274,14 @@ class Manifest:
         if not self.has_unknown_labels:
             return hot
         masked = hot.astype(np.float64)
-        for i, row in enumerate(self.table[UNKNOWN]):
+        for i, row in enumerate(self.unknown):
             masked[i, [index[label] for label in row]] = np.nan
         return masked
 
     @property
     def has_unknown_labels(self) -> bool:
         """Whether it is not known of some clip whether it has one of the labels."""
-        return UNKNOWN in self.table and bool(self.table[UNKNOWN].map(len).any())
+        return UNKNOWN in self.columns.column_names and any(self.unknown)
 
     def digest(self) -> str:
         """Return the SHA-256 (hexadecimal) of clips, labels, splits and groups."""
@@ -230,9 +290,15 @@ class Manifest:
     @cached_property
     def _digest(self) -> str:
         sha = hashlib.sha256(json.dumps([self.target, self.class_names]).encode())
-        for row in self.table[self._columns].itertuples(index=False):
-            plain = [None if isinstance(v, float) and np.isnan(v) else v for v in row]
-            sha.update(json.dumps(plain, ensure_ascii=False, default=list).encode())
+        converted: dict[str, list[Any]] = {"labels": self.labels, UNKNOWN: self.unknown}
+        for name in ("start", "end"):
+            converted[name] = [None if np.isnan(t) else t for t in self.times(name).tolist()]
+        columns = [
+            converted[name] if name in converted else self.columns[name].to_pylist()
+            for name in self._columns
+        ]
+        for row in zip(*columns, strict=True):
+            sha.update(json.dumps(row, ensure_ascii=False).encode())
         return sha.hexdigest()
 
     def write(self, path: Path) -> None:
@@ -247,10 +313,8 @@ class Manifest:
         if path.suffix == ".csv":
             path.write_text(self.to_csv(), encoding="utf-8", newline="")
             return
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.Table.from_pandas(self.table[self._columns], preserve_index=False)
         facts = {
             "name": self.name,
             "root": os.path.abspath(self.root) if self.root else None,  # noqa: PTH100
@@ -261,12 +325,8 @@ class Manifest:
         }
         if self.source is not None:
             facts["source"] = os.path.abspath(self.source)  # noqa: PTH100
-        pq.write_table(
-            table.replace_schema_metadata(
-                {**(table.schema.metadata or {}), b"probekit": json.dumps(facts).encode()}
-            ),
-            path,
-        )
+        metadata = {b"probekit": json.dumps(facts).encode()}
+        pq.write_table(self.columns.select(self._columns).replace_schema_metadata(metadata), path)
 
     @property
     def _columns(self) -> list[str]:
@@ -278,7 +338,7 @@ class Manifest:
         flat = self.table[[c for c in COLUMNS if c != "labels"]].copy()
         empty = (flat.isna() | (flat == "")).all()
         flat = flat.loc[:, ~empty | flat.columns.isin(["clip_id", "path"])]
-        labels = list(self.table["labels"])
+        labels = self.labels
         if self.target == "single":
             flat["label"] = [row[0] for row in labels]
             if flat["label"].str.contains(_LABEL_MARKS).any():  # would be read as several labels
@@ -345,45 +405,48 @@ def from_rows(
     rows = list(rows)
     origin = name if source is None else str(source)
     _check_encoding(origin, [str(row.get(key, "")) for row in rows for key in ("clip_id", "path")])
-    table = pd.DataFrame(rows)
-    if table.empty:
+    if not any(rows):
         raise DataError(f"{origin}: no clips")
-    for column in ("split", "fold", "group"):
-        if column not in table:
-            table[column] = ""
-        table[column] = table[column].fillna("").astype(str)
-    for column in ("start", "end"):
-        if column not in table:
-            table[column] = np.nan
-        table[column] = table[column].astype(float)
-    if "labels" not in table:
-        table["labels"] = [()] * len(table)
+    has_labels = any("labels" in row for row in rows)
+    if not has_labels:
         target = "none"
-    table["labels"] = [_as_tuple(row) for row in table["labels"]]
-    paths = [str(path) for path in table["path"]]
+    paths = [str(row["path"]) for row in rows]
     normal = {path: _normalize_path(origin, path, root) for path in dict.fromkeys(paths)}
-    table["path"] = [normal[path] for path in paths]
-    _check_segments(origin, table)
-    _check_table(origin, table[list(COLUMNS)])
+    columns: dict[str, list[Any]] = {
+        "clip_id": [row["clip_id"] for row in rows],
+        "path": [normal[path] for path in paths],
+        **{name: [_as_seconds(row.get(name)) for row in rows] for name in ("start", "end")},
+        **{name: [_as_text(row.get(name)) for row in rows] for name in ("split", "fold", "group")},
+        "labels": [_as_tuple(row["labels"]) if has_labels else () for row in rows],
+    }
+    _check_segments(origin, columns)
+    _check_table(origin, COLUMNS, columns["clip_id"])
     if class_names is None and target in ("single", "multi"):
-        class_names = sorted({label for row in table["labels"] for label in row})
-    columns = list(COLUMNS)
-    if UNKNOWN in table and target == "multi":
-        table[UNKNOWN] = [
-            () if row is None or isinstance(row, float) else _as_tuple(row)
-            for row in table[UNKNOWN]
+        class_names = sorted({label for row in columns["labels"] for label in row})
+    if target == "multi" and any(UNKNOWN in row for row in rows):
+        unknown = [row.get(UNKNOWN) for row in rows]
+        columns[UNKNOWN] = [
+            () if row is None or isinstance(row, float) else _as_tuple(row) for row in unknown
         ]
-        _check_unknown(origin, table, class_names or ())
-        columns.append(UNKNOWN)
+        _check_unknown(origin, columns, class_names or ())
     return Manifest(
         name=name,
-        table=table[columns].reset_index(drop=True),
+        columns=_to_arrow(columns),
         root=root,
         target=target,
         class_names=tuple(class_names or ()),
         provenance=tuple(provenance),
         expected=expected,
     )
+
+
+def _to_arrow(columns: dict[str, list[Any]]) -> pa.Table:
+    """Return columns of clips as a table of Arrow."""
+    makers: dict[str, Callable[[Any], pa.Array]] = {
+        **dict.fromkeys(("start", "end"), number_array),
+        **dict.fromkeys(("labels", UNKNOWN), list_array),
+    }
+    return pa.table({name: makers.get(name, text_array)(v) for name, v in columns.items()})
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -394,20 +457,17 @@ def read_manifest(path: Path) -> Manifest:
     DataError
         If the file is not a manifest of probekit.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        content = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # read_table imports pandas
+            content = file.read()
         facts = json.loads((content.schema.metadata or {})[b"probekit"])
     except (OSError, KeyError, pa.ArrowInvalid, json.JSONDecodeError) as error:
         raise DataError(f"{path}: not a manifest of probekit") from error
-    table = content.to_pandas()
-    for column in {"labels", UNKNOWN} & set(table):
-        table[column] = [tuple(row) for row in table[column]]
     return Manifest(
         name=facts["name"],
-        table=table,
+        columns=content.replace_schema_metadata(None),
         root=Path(facts["root"]) if facts["root"] else None,
         target=facts["target"],
         class_names=tuple(facts["names"]),
@@ -419,8 +479,9 @@ def read_manifest(path: Path) -> Manifest:
 
 def shared_recordings(clips: Manifest) -> npt.NDArray[np.bool_]:
     """Return which clips are segments of a recording that other clips are segments of, too."""
-    paths = clips.table["path"]
-    return (paths.duplicated(keep=False) & (paths != "")).to_numpy()
+    paths = clips.columns["path"].to_pylist()
+    counts = Counter(paths)
+    return np.array([path != "" and counts[path] > 1 for path in paths], bool)
 
 
 def group_by_recording(clips: Manifest) -> Manifest:
@@ -432,9 +493,25 @@ def group_by_recording(clips: Manifest) -> Manifest:
     rows = shared_recordings(clips) & (clips.column("group") == "")
     if not rows.any():
         return clips
-    table = clips.table.copy()
-    table.loc[rows, "group"] = table.loc[rows, "path"]
-    return replace(clips, table=table)
+    groups = np.where(rows, clips.column("path"), clips.column("group"))
+    return with_text(clips, "group", groups.tolist())
+
+
+def with_text(clips: Manifest, name: str, texts: Sequence[str]) -> Manifest:
+    """Return a manifest with another column of text.
+
+    Parameters
+    ----------
+    clips : Manifest
+        The clips.
+    name : {"split", "fold", "group", "path", "clip_id"}
+        Name of the column.
+    texts : sequence of str
+        One a clip.
+    """
+    position = clips.columns.column_names.index(name)
+    changed = clips.columns.set_column(position, name, text_array(texts))
+    return replace(clips, columns=changed)
 
 
 def groups_are_recordings(clips: Manifest) -> bool:
@@ -487,7 +564,7 @@ def missing_recordings(clips: Manifest) -> list[str]:
     # a folder is listed once: millions of clips may lie in it
     listings: dict[str, set[str]] = {}
     missing = []
-    for path in dict.fromkeys(clips.table["path"]):
+    for path in dict.fromkeys(clips.columns["path"].to_pylist()):
         folder, _, name = path.rpartition("/")
         if folder not in listings:
             listings[folder] = _list_files(clips.root / folder)
@@ -548,16 +625,26 @@ def _check_encoding(name: str, texts: Sequence[str]) -> None:
             raise DataError(f"{name}: {text!r}: file names must be UTF-8; rename it") from error
 
 
-def _check_segments(name: str, table: pd.DataFrame) -> None:
+def _check_segments(name: str, columns: dict[str, list[Any]]) -> None:
     """Raise if a segment cannot exist in any recording."""
-    start, end = table["start"].fillna(0.0), table["end"].fillna(np.inf)
+    first, last = (np.array(columns[key], float) for key in ("start", "end"))
+    start, end = np.where(np.isnan(first), 0.0, first), np.where(np.isnan(last), np.inf, last)
     invalid = np.flatnonzero((start < 0) | np.isinf(start) | (end <= start))
     if len(invalid):
-        clip_id, first, last = table.loc[invalid[0], ["clip_id", "start", "end"]]
+        k = invalid[0]
         raise DataError(
-            f"{name}: clip {clip_id!r}: start must be >= 0 s and end after it (both empty: the "
-            f"whole recording), got {first:g} s to {last:g} s"
+            f"{name}: clip {columns['clip_id'][k]!r}: start must be >= 0 s and end after it (both "
+            f"empty: the whole recording), got {first[k]:g} s to {last[k]:g} s"
         )
+
+
+def _as_seconds(value: Any) -> float:
+    return np.nan if value is None else float(value)
+
+
+def _as_text(value: Any) -> str:
+    """Return a value as text, empty if it is missing."""
+    return "" if value is None or value != value else str(value)  # NaN
 
 
 def _as_tuple(labels: Any) -> tuple[Any, ...]:
@@ -565,36 +652,41 @@ def _as_tuple(labels: Any) -> tuple[Any, ...]:
     return (labels,) if isinstance(labels, str) else tuple(labels)
 
 
-def _check_unknown(name: str, table: pd.DataFrame, class_names: Sequence[str]) -> None:
+def _check_unknown(name: str, columns: dict[str, list[Any]], class_names: Sequence[str]) -> None:
     """Raise if a label is both true and unknown, is no class, or is unknown for all clips."""
-    counts = Counter(label for row in table[UNKNOWN] for label in set(row))
+    counts = Counter(label for row in columns[UNKNOWN] for label in set(row))
     no_class = sorted(set(counts) - set(class_names))
     if no_class:
         raise DataError(f"{name}: unknown labels that are no classes: {summarize_ids(no_class)}")
-    empty = [label for label in class_names if counts[label] == len(table)]
+    total = len(columns[UNKNOWN])
+    empty = [label for label in class_names if counts[label] == total]
     if empty:
         raise DataError(
-            f"{name}: labels that are unknown for all {len(table):,} clips: "
+            f"{name}: labels that are unknown for all {total:,} clips: "
             f"{summarize_ids(empty)}. Fill in some of their cells, or leave out the label"
         )
     for clip_id, labels, unknown in zip(
-        table["clip_id"], table["labels"], table[UNKNOWN], strict=True
+        columns["clip_id"], columns["labels"], columns[UNKNOWN], strict=True
     ):
         both = set(labels) & set(unknown)
         if both:
             raise DataError(f"{name}: clip {clip_id!r}: {min(both)!r} is both a label and unknown")
 
 
-def _check_table(name: str, table: pd.DataFrame) -> None:
+def _check_columns(name: str, columns: pa.Table) -> None:
+    ids = columns["clip_id"].to_pylist() if "clip_id" in columns.column_names else ()
+    _check_table(name, columns.column_names, ids)
+
+
+def _check_table(name: str, columns: Sequence[str], ids: Sequence[Any]) -> None:
     """Raise if a column is missing, or a clip id is empty or repeated."""
-    missing = [c for c in COLUMNS if c not in table]
+    missing = [c for c in COLUMNS if c not in columns]
     if missing:
         raise DataError(f"{name}: columns are missing: {', '.join(missing)}")
-    ids = table["clip_id"]
-    if not ids.map(lambda text: isinstance(text, str) and text != "" and "\0" not in text).all():
+    if not all(isinstance(text, str) and text != "" and "\0" not in text for text in ids):
         raise DataError(f"{name}: clip_id must be text and not empty")
-    repeated = ids[ids.duplicated()]
-    if len(repeated):
+    if len(set(ids)) < len(ids):
+        repeated = [text for text, count in Counter(ids).items() if count > 1]
         raise DataError(
-            f"{name}: clip ids that occur more than once: {summarize_ids(sorted(set(repeated)))}"
+            f"{name}: clip ids that occur more than once: {summarize_ids(sorted(repeated))}"
         )

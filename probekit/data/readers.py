@@ -6,13 +6,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from probekit.audio.recording import PYAV_SUFFIXES, SUFFIXES
 from probekit.data import columns
@@ -29,6 +29,7 @@ from probekit.data.manifest import (
     from_rows,
     group_by_recording,
     match_spelling,
+    with_text,
 )
 from probekit.errors import DataError
 from probekit.utils.text import summarize_ids
@@ -39,6 +40,7 @@ _SPREADSHEET_ERRORS = re.compile(
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 TAB_SUFFIXES = (".tsv", ".txt")
 _SYSTEM_FOLDERS = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN", "@eaDir"})
+_Table = dict[str, tuple[str, ...]]  # column to the text of its cells
 _DURATION_TOLERANCE = 0.01  # seconds between an end and start + duration, which may be rounded
 
 
@@ -183,18 +185,20 @@ def from_csv(
     if header.tags:
         clips[UNKNOWN] = [row[1] for row in values]
         clips["labels"] = [row[0] for row in values]
-    rows = pd.DataFrame(clips).to_dict("records")
+    if isinstance(clips["path"], str):  # no column of paths
+        clips["path"] = [clips["path"]] * len(ids)
     folder = path.parent if root is None else root
     manifest = from_rows(
         name or dataset_name(path.stem),
-        [{str(k): v for k, v in row.items()} for row in rows],
+        [dict(zip(clips, row, strict=True)) for row in zip(*clips.values(), strict=True)],
         root=folder,
         target=target,
         class_names=class_names,
         source=path,
     )
-    manifest.table["path"] = match_spelling(folder, manifest.table["path"])
-    return replace(group_by_recording(manifest), source=path)
+    paths = match_spelling(folder, manifest.columns["path"].to_pylist())
+    manifest = group_by_recording(with_text(manifest, "path", paths))
+    return replace(manifest, source=path)
 
 
 def unused_columns(path: Path, clip_id: str = "clip_id") -> tuple[str, ...]:
@@ -203,9 +207,7 @@ def unused_columns(path: Path, clip_id: str = "clip_id") -> tuple[str, ...]:
     return columns.read_header(path, list(_read_csv(path)), None, ids).unused
 
 
-def _check_required(
-    path: Path, table: pd.DataFrame, ids: str, need_path: bool, path_column: str
-) -> None:
+def _check_required(path: Path, table: _Table, ids: str, need_path: bool, path_column: str) -> None:
     """Raise if the column of clip ids or of paths is missing, or has empty cells."""
     missing = [ids] if ids and ids not in table else []
     if need_path and not path_column:
@@ -213,7 +215,7 @@ def _check_required(
     if missing:
         raise DataError(
             f"{path}: no column {' and no column '.join(repr(c) for c in missing)}. "
-            f"The columns are: {', '.join(map(repr, table.columns))}"
+            f"The columns are: {', '.join(map(repr, table))}"
         )
     for c in dict.fromkeys([ids, path_column if need_path else ""]):
         lines = [k + 2 for k, text in enumerate(table[c]) if not text] if c else []
@@ -221,7 +223,7 @@ def _check_required(
             raise DataError(f"{path}: row {lines[0]}, column {c!r} is empty")
 
 
-def _read_segments(path: Path, table: pd.DataFrame, header: Header) -> dict[str, Any]:
+def _read_segments(path: Path, table: _Table, header: Header) -> dict[str, Any]:
     """Return start and end of the clips, as far as the table has them."""
     names = header.columns
     times = {
@@ -274,7 +276,7 @@ def _name_clips(clips: dict[str, Any]) -> list[str]:
 
 
 def _read_targets(
-    path: Path, table: pd.DataFrame, header: Header, ids: Sequence[str], labels: Sequence[str]
+    path: Path, table: _Table, header: Header, ids: Sequence[str], labels: Sequence[str]
 ) -> tuple[Target, list[Any], list[str] | None]:
     """Return the kind of the targets, those of each clip, and the names of numbers."""
     kinds = [header.columns[c] for c in ("label", "labels") if c in header.columns]
@@ -312,10 +314,10 @@ def _read_targets(
 
 
 def _read_tags(
-    path: Path, table: pd.DataFrame, tags: Sequence[str], names: Sequence[str]
+    path: Path, table: _Table, tags: Sequence[str], names: Sequence[str]
 ) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Return the labels of each clip, and those that are unknown: the empty cells."""
-    cells = table[list(tags)].to_numpy(str)
+    cells = np.array([table[c] for c in tags], str).T
     bad = np.argwhere(~np.isin(cells, ["", "0", "1"]))
     if len(bad):
         row, k = bad[0]
@@ -373,7 +375,7 @@ def walk_folders(root: Path) -> Iterator[tuple[str, list[str]]]:
         yield relative, [name for name in files if not name.startswith(".")]
 
 
-def _check_splits(path: Path, name: str, column: "pd.Series[str]") -> None:
+def _check_splits(path: Path, name: str, column: Sequence[str]) -> None:
     """Raise if there are unknown splits; name the first row of each."""
     unknown = {text: k + 2 for k, text in reversed(list(enumerate(column)))}
     unknown = {text: row for text, row in unknown.items() if text and text not in SPLITS}
@@ -393,7 +395,7 @@ def _suggest_split(split: str) -> str:
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path) -> _Table:
     """Read a table of text, stripped of spaces; separated by tabs if it is no CSV."""
     delimiter = "\t" if path.suffix.lower() in TAB_SUFFIXES else ","
     header: list[str] = []
@@ -437,18 +439,18 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: a header, but no clips")
     if len(set(header)) < len(header):
         columns.read_header(path, header)  # raises
-    return pd.DataFrame(dict(zip(header, zip(*rows, strict=True), strict=True)), dtype=object)
+    return dict(zip(header, zip(*rows, strict=True), strict=True))
 
 
-def _parse_numbers(path: Path, table: pd.DataFrame, column: str, blank: bool = True) -> list[float]:
+def _parse_numbers(path: Path, table: _Table, column: str, blank: bool = True) -> list[float]:
     """Return a column of numbers; ``blank`` allows empty cells, as NaN."""
-    text = table[column].replace("", "nan")
-    numbers = pd.to_numeric(text, errors="coerce")
-    valid = np.isfinite(numbers) | ((text == "nan") & blank)
-    bad = np.flatnonzero(~valid)
-    if len(bad):
-        raise DataError(
-            f"{path}: row {bad[0] + 2}, column {column!r}: "
-            f"{table[column][bad[0]]!r} is not a number"
-        )
-    return [float(number) for number in numbers]
+    numbers = []
+    for row, text in enumerate(table[column], 2):
+        number = np.nan
+        if text.isascii() and "_" not in text:  # which Python would read
+            with suppress(ValueError):
+                number = float(text)
+        if not np.isfinite(number) and not (blank and text in ("", "nan")):
+            raise DataError(f"{path}: row {row}, column {column!r}: {text!r} is not a number")
+        numbers.append(number)
+    return numbers

@@ -191,8 +191,8 @@ class Features:
     @property
     def recording_hashes(self) -> dict[str, str]:
         """SHA-256 of recordings by clip id; empty text for imported clips."""
-        table = self.members[0][1].index.table
-        return dict(zip(table["clip_id"], table["sha256"], strict=True))
+        index = self.members[0][1].index
+        return dict(zip(index.column("clip_id"), index.column("sha256"), strict=True))
 
     @cached_property
     def digest(self) -> str:
@@ -370,26 +370,27 @@ def load_features(members: list[tuple[EmbeddingSelector, Embeddings]], clips: Ma
 
 def _other_segments(embeddings: Embeddings, clips: Manifest) -> list[str]:
     """Return the clips whose embedding is that of other seconds of the recording."""
-    with_path = (clips.table["path"] != "").to_numpy()
+    with_path = np.array([path != "" for path in clips.columns["path"].to_pylist()], bool)
     if not with_path.any():
         return []
-    positions = embeddings.index.find(clips.table["clip_id"])
-    table = embeddings.index.table
+    ids, index = clips.clip_ids, embeddings.index
+    positions = index.find(ids)
     rows = np.flatnonzero((positions >= 0) & with_path)
-    rows = rows[(table["size"].to_numpy() >= 0)[positions[rows]]]  # imported clips have no segment
+    # imported clips have no segment
+    rows = rows[(np.array(index.column("size")) >= 0)[positions[rows]]]
     differ = np.zeros(len(rows), bool)
     for name in ("start", "end"):
-        requested = clips.table[name].to_numpy(float)[rows]
-        stored = table[name].to_numpy(float)[positions[rows]]
+        requested = clips.times(name)[rows]
+        stored = np.array(index.column(name), float)[positions[rows]]
         differ |= (requested != stored) & ~(np.isnan(requested) & np.isnan(stored))
-    return list(clips.table["clip_id"].to_numpy(object)[rows[differ]])
+    return [ids[row] for row in rows[differ]]
 
 
 def _describe_recordings(embeddings: Embeddings, clips: Manifest) -> list[str]:
     """Return how many clips have a recording whose sound is not what it should be."""
     if not embeddings.index.notes:
         return []
-    ids = set(clips.table["clip_id"])
+    ids = set(clips.clip_ids)
     texts = [texts for clip_id, texts in embeddings.index.notes.items() if clip_id in ids]
     kinds = {"truncated recordings": TRUNCATED, "recordings whose channels cancel": CANCELLATION}
     counts = {
@@ -409,8 +410,8 @@ def digest_features(
     sha = hashlib.sha256()
     for member, source in zip(embeddings, sources, strict=True):
         sha.update(f"{source['fingerprint']} {source['stream']} {source['pool']}\n".encode())
-        table = member.index.table
-        hashes = dict(zip(table["clip_id"], table["sha256"], strict=True))
+        index = member.index
+        hashes = dict(zip(index.column("clip_id"), index.column("sha256"), strict=True))
         for clip_id in clip_ids:
             sha.update(f"{clip_id}\0{hashes[clip_id]}\n".encode())
     return sha.hexdigest()

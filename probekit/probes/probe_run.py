@@ -23,7 +23,6 @@ from probekit.probes.layer_choice import LayerChoice
 from probekit.probes.zero_shot import ZeroShot
 from probekit.scores import pieces, result_builder, scoring, store
 from probekit.scores.store import Fold, Result, Source
-from probekit.tasks import leakage
 from probekit.tasks.piece_names import check_pieces, name_pieces
 from probekit.tasks.splits import Split, make_repeated_splits
 from probekit.tasks.subsample import draw_facts, draw_shots, subsample_labels
@@ -357,6 +356,8 @@ class ProbeRun:
 
     def _provenance(self, splits: list[Split], targets: Array, unconverged: int) -> list[str]:
         """Return what must be shown beside the score."""
+        from probekit.tasks import leakage  # imports pandas
+
         features, clips = self.features, self.features.clips
         tested = np.unique(np.concatenate([split.test for split in splits]))
         by_rules = leak_notes(self.rules, splits) if self.rules else []

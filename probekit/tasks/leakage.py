@@ -471,7 +471,7 @@ def write_groups(clips: Manifest, hashes: Mapping[str, str], path: Path) -> Grou
         divided = table[table["group"] != ""].groupby("group")[column].nunique() > 1
         if divided.any():
             table[column], dropped = "", column
-    written = replace(clips, table=table)
+    written = clips.with_table(table)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.atomic_write_text(path, written.to_csv())

@@ -120,7 +120,7 @@ def _check_folder(name: str, clips: Manifest) -> None:
         return
     if folder.resolve() in (origin.resolve(), clips.root and clips.root.resolve()):
         return
-    first = next((path for path in clips.table["path"] if path), "")
+    first = next((path for path in clips.columns["path"].to_pylist() if path), "")
     inside = (clips.root or Path()) / first
     if not first or folder.resolve() in inside.resolve().parents or (folder / first).exists():
         return

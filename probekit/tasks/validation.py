@@ -18,7 +18,7 @@ from probekit.errors import AudioError, DataError
 from probekit.metrics import metrics
 from probekit.metrics.metrics import Metric
 from probekit.parallel import resources
-from probekit.tasks import leakage, splits
+from probekit.tasks import splits
 from probekit.tasks.datasets import _files
 from probekit.tasks.piece_names import check_pieces, name_pieces
 from probekit.tasks.splits import ALL_CLIPS, Split
@@ -121,6 +121,8 @@ def check_folder(
     ProbekitError
         If the folder is not laid out as the card says, or its metadata cannot be read.
     """
+    from probekit.tasks import leakage  # imports pandas
+
     clips = task.manifest(root, audio=True)
     card = task.card
     result = FolderCheck(task.name, stand_in=any("stand-in" in note for note in clips.provenance))
@@ -177,7 +179,7 @@ def check_folder(
 
 def check_classes(clips: Manifest) -> None:
     """Raise a DataError if there is nothing to tell apart: one class, or no label at all."""
-    labels = {label for row in clips.table["labels"] for label in row}
+    labels = {label for row in clips.labels for label in row}
     if clips.target == "single" and len(labels) == 1:
         raise DataError(
             f"{clips.name}: all clips have the label {min(labels)!r}: there is nothing to tell "

@@ -114,9 +114,8 @@ def with_targets(
     protocol, notes = _choose_split(card, table, targets, order, seed)
     name = dataset_name(f"{card.name} {path.stem}")
     manifest = replace(
-        clips,
+        clips.with_table(table),
         name=name,
-        table=table,
         target="regression",
         class_names=names,
         expected=None,

@@ -178,10 +178,18 @@ IDS = {
 }
 
 
+@pytest.fixture(params=["a dict", "vectorized"])
+def lookup(request, monkeypatch):
+    if request.param == "vectorized":
+        monkeypatch.setattr(index, "_SMALL", 0)
+
+
+@pytest.mark.usefixtures("lookup")
 @pytest.mark.parametrize("form", [list, tuple, pd.Series, np.array, pa.array])
 @pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
 def test_every_id_is_found_where_it_is_and_no_other(ids, form):
-    known = index.Index(pd.DataFrame({"clip_id": ids}), {})
+    clips = {"clip_id": ids}
+    known = index.Index(pa.table(clips) if form in (list, pa.array) else pd.DataFrame(clips), {})
     rng = np.random.default_rng(0)
     rows = rng.integers(-1, len(ids), 3000)  # repeated, and unknown ones
     unknown = ids[0][:-1] + "~"
@@ -191,6 +199,7 @@ def test_every_id_is_found_where_it_is_and_no_other(ids, form):
     assert known.find(pd.Series(sought)[1000:]).tolist() == rows[1000:].tolist()
 
 
+@pytest.mark.usefixtures("lookup")
 def test_ids_of_equal_length_are_not_taken_for_others_that_join_to_the_same_text():
     ids = [f"{k:03d}" for k in range(1000)]
     known = index.Index(pd.DataFrame({"clip_id": ids}), {})
@@ -200,6 +209,7 @@ def test_ids_of_equal_length_are_not_taken_for_others_that_join_to_the_same_text
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_ids_of_equal_hashes_are_told_apart(monkeypatch, shared):
+    monkeypatch.setattr(index, "_SMALL", 0)
     ids = [f"{k:020d}" for k in range(2000)]
     known = index.Index(pd.DataFrame({"clip_id": ids}), {})
     if shared:  # by two ids of the index

@@ -1,5 +1,7 @@
+import copy
 import os
 
+import numpy as np
 import pytest
 
 from probekit.data import readers
@@ -138,3 +140,38 @@ def test_single_label_that_looks_like_several_survives_a_csv(tmp_path, label):
     from_rows("m", rows).write(tmp_path / "m.csv")
     clips = readers.from_csv(tmp_path / "m.csv")
     assert (clips.target, list(clips.table["labels"])) == ("single", [(label,), ("x",)])
+
+
+def test_clips_are_the_same_as_a_frame_in_a_file_and_in_another_process(tmp_path):
+    rows = [
+        {"clip_id": "a", "path": "x/ä.wav", "start": 0.1, "end": 2.5, "labels": ("u", "v")},
+        {"clip_id": "b", "path": "b.wav", "labels": (), "unknown": ("u",), "fold": 1},
+        {"clip_id": "c", "path": "", "labels": "v", "group": "g", "split": None},
+    ]
+    clips = from_rows("mine", rows, target="multi")
+    table = clips.table
+    assert table["labels"].tolist() == clips.labels == [("u", "v"), (), ("v",)]
+    assert table["unknown"].tolist() == clips.unknown == [(), ("u",), ()]
+    assert table[["split", "fold", "group"]].to_numpy().tolist() == [
+        ["", "", ""],
+        ["", "1", ""],
+        ["", "", "g"],
+    ]
+    np.testing.assert_array_equal(table["end"], clips.times("end"))
+    np.testing.assert_array_equal(clips.times("end"), [2.5, np.nan, np.nan])
+    clips.write(tmp_path / "clips.parquet")
+    copied = copy.copy(clips)  # of the state that pickle writes
+    assert "table" not in vars(copied)
+    for same in (
+        clips.with_table(table),
+        clips.subset([0, 1, 2]),
+        read_manifest(tmp_path / "clips.parquet"),
+        copied,
+    ):
+        assert same.digest() == clips.digest()
+        assert same.columns.equals(clips.columns)
+        assert same.table.equals(table) and (same.table.dtypes == table.dtypes).all()
+    changed = clips.with_table(table.assign(group="x"))
+    assert set(changed.column("group")) == {"x"} and changed.digest() != clips.digest()
+    with pytest.raises(DataError, match="columns are missing: fold"):
+        clips.with_table(table.drop(columns="fold"))

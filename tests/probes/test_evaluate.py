@@ -284,7 +284,7 @@ def test_no_clip_in_common_shows_both_kinds_of_ids(place):
     clips, features = draw()
     place.embed(clips, features)
     renamed = clips.table.assign(clip_id=[f"other {k}" for k in range(90)])
-    place.task(replace(clips, table=renamed))
+    place.task(clips.with_table(renamed))
     with pytest.raises(DataError, match=r"none of the 90 clips .*'clip 0.*'other 0'"):
         place.evaluate()
 
@@ -525,9 +525,9 @@ def test_other_clips_folds_labels_or_solver_are_another_run(small, small_grid):
     runs = [place.evaluate()[0]["run"]]
     place.task(clips.subset(range(27)))
     runs.append(place.evaluate()[0]["run"])
-    place.task(replace(clips, table=clips.table.assign(fold=[str(k % 5) for k in range(30)])))
+    place.task(clips.with_table(clips.table.assign(fold=[str(k % 5) for k in range(30)])))
     runs.append(place.evaluate()[0]["run"])
-    place.task(replace(clips, table=clips.table.assign(labels=clips.table["labels"][::-1].values)))
+    place.task(clips.with_table(clips.table.assign(labels=clips.table["labels"][::-1].values)))
     runs.append(place.evaluate()[0]["run"])
     place.task(clips)
     runs.append(place.evaluate(solver="scikit-learn")[0]["run"])

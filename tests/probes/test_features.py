@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from probekit.cache import import_export
+from probekit.cache.index import Index
 from probekit.cards.selector import EmbeddingSelector, parse_selector
 from probekit.data import manifest as manifests
 from probekit.errors import CacheError, DataError
@@ -101,7 +102,7 @@ def fake(ids, failures=(), values=None, name="a"):
             ),
             default_stream="s",
             stream_info={name: {"dim": 2, "kind": "frames"} for name in "st"},
-            index=SimpleNamespace(table=table, notes={}),
+            index=Index(table, {}),
             vectors=lambda ids, *_: np.zeros((len(ids), 2)) if values is None else values,
         ),
     )

@@ -7,7 +7,10 @@ import pytest
 from scipy.stats import ttest_rel
 
 from probekit.errors import DataError
+from probekit.parallel import resources
+from probekit.probes import linear
 from probekit.probes.model_selection import Curve, Fit, GridSearch, choose_all, is_at_edge
+from probekit.solvers import row_span
 from probekit.tasks import splits
 
 GRID = [{"level": 0.1}, {"level": 0.7}, {"level": 0.9}, {"level": 0.9000000000001}]
@@ -252,7 +255,7 @@ def test_behind_counts_groups_not_clips(job_of):
     job, rows = job_of(clips=600), np.arange(600)
     group = np.arange(600) // 3 % 20  # of every class; as stored, not side by side
     table = job.clips.table.assign(group=[f"g{k}" for k in group])
-    job = replace(job, clips=replace(job.clips, table=table))
+    job = replace(job, clips=job.clips.with_table(table))
     rng, behind = np.random.default_rng(4), 0
     for _ in range(60):
         curve = Curve(job, [(rows, rows)])
@@ -310,3 +313,26 @@ def test_a_metric_defined_on_too_few_divisions_is_not_tested(divided):
     curve = add_points(job, pairs, (0.1, 0.9))
     curve.scores = [[0.9, np.nan, 0.9, 0.8, 0.9], [0.1, np.nan, 0.1, 0.2, 0.1]]
     assert not curve.is_behind()
+
+
+@pytest.mark.parametrize("target", ["single", "multi"])
+def test_divisions_that_folds_have_in_common_are_solved_once(make_job, monkeypatch, target):
+    """Three folds, each of two held out inside each: three sets of clips for six divisions."""
+    job = make_job(target=target, protocol="folds", clips=330, dim=340, noise=4.0)
+    spans = []
+    build = row_span.RowSpan.__init__
+    monkeypatch.setattr(
+        row_span.RowSpan,
+        "__init__",
+        lambda span, rows: spans.append(rows.count) or build(span, rows),
+    )
+    with resources.single_threaded():
+        together = linear.Linear().choose_all(job)
+        assert sorted(spans) == [110] * 3 + [220] * 3  # with those of the refits
+        alone = []
+        for split in job.splits:  # nothing to share
+            alone += linear.Linear().choose_all(replace(job, splits=[split]))
+    for shared, single in zip(together, alone, strict=True):
+        assert shared.params == single.params and shared.curve == single.curve
+        np.testing.assert_array_equal(shared.probe.coef, single.probe.coef)
+        assert shared.unconverged == 0

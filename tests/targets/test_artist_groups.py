@@ -127,8 +127,8 @@ def test_tables_of_fma(tmp_path, folder):
     lines = [",artist,track", ",id,genres", "track_id,,"]
     lines += [f'{k},{k % 2},"[1, {k}]"' for k in range(3)]
     table.write_text("\n".join(lines) + "\n")
-    numbered = clips.subset(range(3))
-    numbered.table["clip_id"] = ["000000", "000001", "000002"]
+    first = clips.subset(range(3))
+    numbered = first.with_table(first.table.assign(clip_id=["000000", "000001", "000002"]))
     assert clip_columns.read_groups(numbered, "artist.id", table) == ["0", "1", "0"]
     labels = clip_columns.read_labels(numbered, "track.genres", table)
     assert labels == [("1", "0"), ("1", "1"), ("1", "2")]

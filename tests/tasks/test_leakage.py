@@ -244,8 +244,7 @@ def test_shared_clips_of_many_are_all_counted():
             "labels": [("x",)] * count,
         }
     )
-    clips = from_rows("m", table.iloc[:1].to_dict("records")).subset([0])
-    object.__setattr__(clips, "table", table)
+    clips = from_rows("m", table.iloc[:1].to_dict("records")).with_table(table)
     hashes = {f"c{k}": f"{k // 4}" for k in range(count)}
     folds = rng.integers(0, 10, count)
     divisions = [
