@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -127,6 +128,8 @@ class FitContext:
     pieces : numpy.ndarray of str, shape (clips,), optional
         Piece of each clip, where clips of one piece are scored as one: settings are selected by the
         scores of clips that have the mean probabilities of their piece.
+    shared : pathlib.Path, optional
+        Folder for fits that several splits need.
     """
 
     features: Any
@@ -142,6 +145,7 @@ class FitContext:
     client: Any = None
     probe: str = "the probe"
     pieces: Array | None = None
+    shared: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields that another process can use."""

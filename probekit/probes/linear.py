@@ -8,6 +8,7 @@ solver, or by scikit-learn's.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from probekit.probes.model_selection import Curve, Fit, Pair, choose_all
 from probekit.solvers import partial_labels, ridge
 from probekit.solvers.problem import Problem, Solution, make_problem
 from probekit.solvers.scaler import Scaler, fit_scaler
+from probekit.solvers.solution_store import SolutionStore, rows_key
 
 GRID = tuple(float(c) for c in np.logspace(-5, 6, 12))
 SOLVERS = ("probekit", "scikit-learn")
@@ -223,6 +225,7 @@ class PathSearch:
             client=context.client,
             go_on=go_on,
             start=start,
+            shared=context.shared,
         )
         return [[_as_fit(probe) for probe in path] for path in paths]
 
@@ -285,6 +288,7 @@ def fit_paths(
     client: Any = None,
     go_on: Callable[[list[FittedLinear]], bool] | None = None,
     start: tuple[Array, Array] | None = None,
+    shared: Path | None = None,
 ) -> list[list[FittedLinear]]:
     """Fit a probe for each C on each of several sets of training clips, in one job.
 
@@ -317,6 +321,10 @@ def fit_paths(
     start : tuple of numpy.ndarray, optional
         Weights, shape (classes, dim), and intercepts, shape (classes,), of raw features, from which
         probekit's solver starts; the minimum does not depend on them.
+    shared : pathlib.Path, optional
+        Folder in which solutions are stored for other calls with the same arguments but
+        ``row_sets``. Used without a start, and with fewer clips than features, where each set is
+        solved for itself.
 
     Returns
     -------
@@ -338,6 +346,7 @@ def fit_paths(
     if target != "regression" and solver == "probekit" and all_known:
         from probekit.solvers import multi_fold  # torch takes a second to load
 
+        store = SolutionStore(shared) if shared and start is None else None
         paths = multi_fold.FoldPaths(
             source,
             targets,
@@ -348,6 +357,7 @@ def fit_paths(
             device=device,
             client=client,
             start=start,
+            stored=[(store, rows_key(rows)) for rows in row_sets] if store else None,
         )
         fitted: list[list[FittedLinear]] = [[] for _ in problems]
         stepwise = go_on is not None and paths.stepwise

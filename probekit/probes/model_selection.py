@@ -1,8 +1,11 @@
 """Select a probe's settings on held-out training clips, then refit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
@@ -257,8 +260,16 @@ def choose_all(
             divisions[split.name] = _divide(context, split)[:max_inner_splits]
         except DataError as error:
             raise DataError(f"{context.clips.name}, split {split.name!r}: {error}") from error
-    choose = partial(_choose, replace(context, progress=None), list(grid), search, divisions)
-    return fit_splits(context, choose)
+    train = [rows.tobytes() for pairs in divisions.values() for rows, _ in pairs]
+    with _temp_folder() if len(set(train)) < len(train) else nullcontext() as folder:
+        sharing = replace(context, progress=None, shared=folder)
+        return fit_splits(context, partial(_choose, sharing, list(grid), search, divisions))
+
+
+@contextmanager
+def _temp_folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="probekit-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def _divide(context: FitContext, split: Split) -> list[Pair]:

@@ -30,6 +30,7 @@ MAX_ITER = 60  # Newton directions for one C
 _MAX_HALVINGS = 30  # of one direction
 _MEMORY = 1.5e9  # bytes for rotated rows and intermediate values
 _COLUMNS = 1024  # groups times classes solved together, at most: all 527 tags of AudioSet
+_MIN_CHUNK = 128  # groups times classes whose directions are found at a time, at least
 _BLOCK_MEMORY = 0.5e9  # bytes for the preconditioner's blocks
 _SINGLE_THREAD_FLOPS = 5e8  # operations of a product up to which threads cost more than they save
 _STALLED_RATIO = 0.5  # of the previous gap: a larger one after a whole step is no progress
@@ -132,7 +133,7 @@ class LogisticPaths:
         self.tolerance, self.max_iter = tolerance, max_iter
         self.solutions: list[list[Solution]] = [[] for _ in folds]
         self._width = 1 if tags is not None else classes
-        self._batch, self._max_rows = _sizes(rows, len(folds), self._width)
+        self._batch, self._chunk, self._max_rows = _sizes(rows, len(folds), self._width)
         self._path: _Path | None = None
 
     @property
@@ -159,7 +160,7 @@ class LogisticPaths:
         folds = self.folds[part]
         objective = Objective(self.rows, self.targets, folds, tags, self.classes, self.client)
         newton = Newton(objective, self._max_rows, _BLOCK_MEMORY)
-        path = _Path(objective, newton, self.grid, self.tolerance, self.max_iter)
+        path = _Path(objective, newton, self.grid, self.tolerance, self.max_iter, self._chunk)
         if self.start is not None:
             weights, intercepts = self.start
             path.weights.copy_(torch.as_tensor(weights[part]))
@@ -174,17 +175,16 @@ class LogisticPaths:
                 progress(start * len(self.grid) + done, len(self.folds) * len(self.grid))
 
 
-def _sizes(rows: StandardizedRows, groups: int, width: int) -> tuple[int, int]:
-    """Return how many groups are solved together, and how many rotated rows fit in memory."""
+def _sizes(rows: StandardizedRows, groups: int, width: int) -> tuple[int, int, int]:
+    """Return how many groups share passes and directions, and how many rotated rows to use."""
+    together = max(1, _COLUMNS // width)  # each pass reads all rows
     rank = min(rows.dim, rows.count)
-    columns = min(groups, max(1, 128 // width)) * width
+    columns = min(groups, max(1, _MIN_CHUNK // width)) * width
     max_rows = int(_MEMORY / 4 / (rank + 6 * columns))
     if max_rows >= rows.count:
-        max_columns = (_MEMORY / 4 / rows.count - rank) / 6
-        return max(1, int(min(max_columns, _COLUMNS) / width)), rows.count
-    # a sample of rows; all columns at once, since each pass reads all rows
-    together = max(1, _COLUMNS // width)
-    return together, int(_MEMORY / 4 / (rank + 6 * min(groups, together) * width))
+        max_rows = rows.count
+        columns = int((_MEMORY / 4 / rows.count - rank) / 6)
+    return together, max(1, columns // width), max_rows
 
 
 def _threads(rows: StandardizedRows, columns: int) -> AbstractContextManager[None]:
@@ -202,8 +202,9 @@ class _Path:
         grid: Sequence[float],
         tolerance: float,
         max_iter: int,
+        chunk: int,
     ) -> None:
-        self.objective, self.newton, self.grid = objective, newton, grid
+        self.objective, self.newton, self.grid, self.chunk = objective, newton, grid, chunk
         self.tolerance, self.max_iter = tolerance, max_iter
         self.count = len(grid)  # values of C to solve for at present
         count, width, dim = len(objective), objective.classes, objective.rows.dim
@@ -326,6 +327,7 @@ class _Path:
             uncertain = done & ~self.double_sums[groups]
             recheck[rows[uncertain]] = True
             self.double_sums[groups[uncertain]] = True
+            self.value[groups[uncertain]] = torch.inf  # of float32 sums: not comparable
             certain = torch.nonzero(done & ~uncertain)[:, 0]
             if not len(certain):
                 return gap, recheck
@@ -369,8 +371,9 @@ class _Path:
         groups, sums = groups[~unresolved], sums[~unresolved]
         for double, dtype in ((False, torch.float32), (True, torch.float64)):
             rows = torch.nonzero(self.double_products[groups] == double)[:, 0]
-            if len(rows):
-                self._set_direction(groups[rows], sums[rows], dtype)
+            for part in rows.split(self.chunk):
+                if len(part):
+                    self._set_direction(groups[part], sums[part], dtype)
 
     def _set_direction(self, groups: Tensor, sums: Sums, dtype: torch.dtype) -> None:
         c = self.c_values[self.c_index[groups]]

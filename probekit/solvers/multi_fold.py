@@ -1,7 +1,8 @@
 """Fits several sets of training clips of the same rows together."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from probekit.solvers.objective import Objective
 from probekit.solvers.problem import Problem, Solution
 from probekit.solvers.row_blocks import RowSource, StandardizedRows
 from probekit.solvers.row_span import RowSpan
+from probekit.solvers.solution_store import Point, SolutionStore
 
 _MEMORY = 1e9  # bytes for the rows of folds that are solved side by side, each for itself
+_AHEAD = 2  # values of C that are stored beyond those needed: cheap beside starting anew
 
 FoldPath = tuple[Array, Array, list[list[Solution]]]
 
@@ -80,6 +83,9 @@ class FoldPaths:
     start : tuple of numpy.ndarray, optional
         Weights on raw features, shape (classes, dim), and intercepts, shape (classes,), from which
         every fold starts at its first C.
+    stored : sequence of (SolutionStore, str), optional
+        Where the solutions of each fold are stored, and its key, for other processes; used where
+        folds are solved side by side, each for itself.
 
     Attributes
     ----------
@@ -103,32 +109,27 @@ class FoldPaths:
         max_iter: int = logistic.MAX_ITER,
         client: Any = None,
         start: tuple[Array, Array] | None = None,
+        stored: Sequence[tuple[SolutionStore, str]] | None = None,
     ) -> None:
         self.grid = grid
         self.paths: list[FoldPath] = []
         self._solved = 0  # values of C
         self._forms: list[_Form] = []
-        self._folds: Iterable[FoldPaths] | None = None
+        self._folds: list[_SeparateFold] = []
         options: dict[str, Any] = {"tolerance": tolerance, "max_iter": max_iter, "client": client}
-        rows = StandardizedRows(source, masks, standardize=standardize, device=device)
-        if len(masks) > 1 and (rows.count < rows.dim or not rows.shared_scale_ok):
-            # few rows span less than all features, each fold's its own: no common basis
+        # few rows span less than all features, each fold's its own: no common basis
+        few, rows = source.shape[0] < source.shape[1], None
+        if len(masks) == 1 or not few:
+            rows = StandardizedRows(source, masks, standardize=standardize, device=device)
+        if rows is None or (len(masks) > 1 and not rows.shared_scale_ok):
             options |= {"standardize": standardize, "device": device, "start": start}
-            folds = (
-                FoldPaths(
-                    np.ascontiguousarray(np.asarray(source[:])[mask]),
-                    targets[mask],
-                    np.ones((1, int(mask.sum())), bool),
-                    [problem],
-                    grid,
-                    **options,
-                )
-                for mask, problem in zip(masks, problems, strict=True)
-            )
-            self.stepwise = 8.0 * masks.sum() * rows.dim <= _MEMORY
-            self._folds = list(folds) if self.stepwise else folds
+            self.stepwise = 8.0 * masks.sum() * source.shape[1] <= _MEMORY
+            for fold, (mask, problem) in enumerate(zip(masks, problems, strict=True)):
+                build = partial(_build_fold, source, targets, mask, problem, grid, options)
+                store = stored[fold] if stored else None
+                self._folds.append(_SeparateFold(build, grid, store))
             return
-        span = RowSpan(rows) if rows.count < rows.dim else None
+        span = RowSpan(rows) if few else None
         for form in ("multinomial", "binary", "ovr"):
             members = [fold for fold, problem in enumerate(problems) if problem.form == form]
             if members:
@@ -148,16 +149,65 @@ class FoldPaths:
         if count <= self._solved:
             return
         self._solved = count
-        if self._folds is not None:
-            self.paths = []
-            for fold in self._folds:
-                fold.extend(count)
-                self.paths += fold.paths
+        if self._folds:
+            self.paths = [fold.extend(count, release=not self.stepwise) for fold in self._folds]
             return
         for _, _, path in self.paths:
             path += [[] for _ in range(len(path), count)]
         for form in self._forms:
             form.extend(count, self.paths)
+
+
+class _SeparateFold:
+    """A fold that is solved for itself, where its solutions are not stored."""
+
+    def __init__(
+        self,
+        build: Callable[[], FoldPaths],
+        grid: Sequence[float],
+        stored: tuple[SolutionStore, str] | None,
+    ) -> None:
+        self.build, self.grid, self.stored = build, grid, stored
+        self.points: list[Point] = []
+        self.paths: FoldPaths | None = None
+
+    def extend(self, count: int, *, release: bool) -> FoldPath:
+        """Return the solutions for the first ``count`` values of C; ``release`` the fold's rows."""
+        while self.stored and len(self.points) < count:
+            store, key = self.stored
+            point = store.load(key, len(self.points), self.grid[len(self.points)])
+            if point is None:
+                break
+            self.points.append(point)
+        ahead = min(count + _AHEAD, len(self.grid)) if self.stored else count
+        if len(self.points) < (count if self.paths is None else ahead):
+            # C by C from the first on: solutions do not depend on which of them were stored
+            self.paths = self.paths or self.build()
+            for k in range(1, ahead + 1) if self.stored else [count]:
+                self.paths.extend(k)
+            [(mean, scale, solutions)] = self.paths.paths
+            for k in range(len(self.points), ahead):
+                self.points.append((mean, scale, solutions[k]))
+                if self.stored:
+                    store, key = self.stored
+                    store.save(key, k, self.points[k])
+        if release:
+            self.paths = None
+        mean, scale, _ = self.points[0]
+        return mean, scale, [solutions for _, _, solutions in self.points[:count]]
+
+
+def _build_fold(
+    source: RowSource,
+    targets: Array,
+    mask: Array,
+    problem: Problem,
+    grid: Sequence[float],
+    options: dict[str, Any],
+) -> FoldPaths:
+    rows = np.ascontiguousarray(np.asarray(source[:])[mask])
+    everything = np.ones((1, len(rows)), bool)
+    return FoldPaths(rows, targets[mask], everything, [problem], grid, **options)
 
 
 class _Form:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probekit.solvers.row_blocks import StandardizedRows
 
+_GRAM_BLOCKS = 4  # of columns, of each of which the rows above are left out
 _MIN_VARIANCE = 1e-14  # of the largest: below it eigenvectors are rounding errors
 
 
@@ -33,9 +34,15 @@ class RowSpan:
 
     def __init__(self, rows: StandardizedRows) -> None:
         self.rows = rows
-        centered = torch.cat([(b - rows.shift[0]) / rows.ratio[0] for _, b in rows.blocks()])
-        # eigenvectors of X Xᵀ, which is smaller than XᵀX
-        variances, left = torch.linalg.eigh(centered @ centered.T)
+        centered = rows.shift.new_empty(rows.count, rows.dim)
+        for span, block in rows.blocks():
+            torch.sub(block, rows.shift[0], out=centered[span]).div_(rows.ratio[0])
+        # eigenvectors of X Xᵀ, which is smaller than XᵀX; eigh reads its lower triangle only
+        gram = centered.new_zeros(len(centered), len(centered))
+        step = -(-len(centered) // _GRAM_BLOCKS)
+        for k in range(0, len(centered), step):
+            gram[k:, k : k + step] = centered[k:] @ centered[k : k + step].T
+        variances, left = torch.linalg.eigh(gram)
         spanned = variances > _MIN_VARIANCE * variances[-1]
         spanned[-1] = True  # of constant features, a direction of zeros
         variances = variances[spanned].flip(0)
