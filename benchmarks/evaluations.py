@@ -86,6 +86,18 @@ def urbansound() -> Case:
     )
 
 
+def urbansound_random_features() -> Case:
+    """Return UrbanSound8K with 2,048 rectified random projections of its embeddings."""
+    case = urbansound()
+    rng = np.random.default_rng(2)
+    standardized = (case.features - case.features.mean(axis=0)) / case.features.std(axis=0)
+    dim = standardized.shape[1]
+    weights = rng.standard_normal((dim, 2048)) / dim**0.5
+    features = np.maximum(standardized @ weights + rng.standard_normal(2048), 0)
+    title = f"{case.title}, as 2,048 random features"
+    return replace(case, title=title, features=features.astype(np.float32))
+
+
 def gtzan() -> Case:
     like = single("GTZAN, 1,000 × 160", 1000, 160, 10, 10)
     return choi(
@@ -110,8 +122,8 @@ def audioset_tenth() -> Case:
     x, hot = audioset(folder.name, 210_000)
     split = np.where(np.arange(len(x)) < 204_000, "train", "valid")
     split[207_000:] = "test"
-    title = "AudioSet's size, a tenth: 204,000 × 1,024 × 527 tags, `linear:subsample=20000`"
-    probe = subsampled_linear.SubsampledLinear(clips=20_000)
+    title = "AudioSet's size, a tenth: 204,000 × 1,024 × 527 tags, `linear:subsample=10000`"
+    probe = subsampled_linear.SubsampledLinear(clips=10_000)
     return Case(title, x, hot, split, probe, compared=False)
 
 
@@ -122,6 +134,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "magnatagatune": magnatagatune,
     "fsdd": lambda: single("fsdd's size, 3,000 × 6,144", 3000, 6144, 10, 6),
     "urbansound8k-wide": lambda: single("UrbanSound8K's size, 8,732 × 2,048", 8732, 2048, 10, 10),
+    "urbansound8k-random-features": urbansound_random_features,
     "audioset-tenth": audioset_tenth,
 }
 

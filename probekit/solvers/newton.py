@@ -263,6 +263,8 @@ class Newton:
         """Return the penalty's Hessian times ``point``."""
         if self.basis.penalty is None:
             return point
+        if self._softmax:  # one group a fold
+            return point @ self.basis.penalty[folds].to(point.dtype)
         product = torch.empty_like(point)
         for fold in torch.unique(folds):
             members = folds == fold
