@@ -536,7 +536,10 @@ def check_card(embeddings: Embeddings) -> None:
     layout = embeddings.layout
     if layout.extractor not in cards.card_paths("extractors") or is_outdated(embeddings):
         return
-    card = cards.load_extractor_card(layout.extractor)
+    try:
+        card = cards.load_extractor_card(layout.extractor)
+    except CardError:  # what is stored needs no card
+        return
     if layout.identity.get("version") == card.version:
         check_dims(embeddings.folder, card, embeddings.index)
 

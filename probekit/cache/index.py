@@ -25,7 +25,7 @@ INDEX_FILE = "index.parquet"
 COLUMNS = ("clip_id", "part", "row", "failed", "reason", *part.CLIP_FIELDS)
 _FILE_FIELDS = ["size", "mtime", "sha256"]
 _FEW = 1000  # up to here a dict is faster than a vectorized lookup
-_SMALL = 20_000  # clips of an index of which it is as fast, and takes no import of pandas
+_SMALL = 20_000  # clips up to which Arrow is as fast as pandas, which takes time to import
 _LONGEST = 65  # letters of an id, and one: longer ids are hashed as strings
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads numbers that are alike
 

@@ -130,6 +130,11 @@ class Manifest:
     other_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.columns, pa.Table):
+            raise DataError(
+                f"{self.name}: columns must be a pyarrow.Table; make manifests by from_rows, and "
+                "change the columns of one by its method with_table"
+            )
         _check_columns(self.name, self.columns)
 
     def __len__(self) -> int:
@@ -174,7 +179,10 @@ class Manifest:
         """
         _check_table(self.name, list(table), list(table.get("clip_id", ())))
         names = [*COLUMNS, *([UNKNOWN] if UNKNOWN in table else [])]
-        return replace(self, columns=_to_arrow({name: list(table[name]) for name in names}))
+        columns = {name: list(table[name]) for name in names}
+        for name in ("split", "fold", "group"):
+            columns[name] = [_as_text(value) for value in columns[name]]
+        return replace(self, columns=_to_arrow(self.name, columns))
 
     @property
     def clip_ids(self) -> list[str]:
@@ -234,7 +242,9 @@ class Manifest:
         Manifest
             A new manifest.
         """
-        return replace(self, columns=self.columns.take(number_array(np.array(rows, int))))
+        rows = np.asarray(rows)
+        numbers = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(int)
+        return replace(self, columns=self.columns.take(number_array(numbers)))
 
     def targets(self) -> npt.NDArray[Any]:
         """Return the targets of the clips as numbers.
@@ -413,7 +423,7 @@ def from_rows(
     paths = [str(row["path"]) for row in rows]
     normal = {path: _normalize_path(origin, path, root) for path in dict.fromkeys(paths)}
     columns: dict[str, list[Any]] = {
-        "clip_id": [row["clip_id"] for row in rows],
+        "clip_id": [row.get("clip_id") for row in rows],
         "path": [normal[path] for path in paths],
         **{name: [_as_seconds(row.get(name)) for row in rows] for name in ("start", "end")},
         **{name: [_as_text(row.get(name)) for row in rows] for name in ("split", "fold", "group")},
@@ -422,7 +432,7 @@ def from_rows(
     _check_segments(origin, columns)
     _check_table(origin, COLUMNS, columns["clip_id"])
     if class_names is None and target in ("single", "multi"):
-        class_names = sorted({label for row in columns["labels"] for label in row})
+        class_names = sorted({label for row in columns["labels"] for label in row}, key=str)
     if target == "multi" and any(UNKNOWN in row for row in rows):
         unknown = [row.get(UNKNOWN) for row in rows]
         columns[UNKNOWN] = [
@@ -431,7 +441,7 @@ def from_rows(
         _check_unknown(origin, columns, class_names or ())
     return Manifest(
         name=name,
-        columns=_to_arrow(columns),
+        columns=_to_arrow(origin, columns),
         root=root,
         target=target,
         class_names=tuple(class_names or ()),
@@ -440,13 +450,16 @@ def from_rows(
     )
 
 
-def _to_arrow(columns: dict[str, list[Any]]) -> pa.Table:
+def _to_arrow(name: str, columns: dict[str, list[Any]]) -> pa.Table:
     """Return columns of clips as a table of Arrow."""
     makers: dict[str, Callable[[Any], pa.Array]] = {
         **dict.fromkeys(("start", "end"), number_array),
         **dict.fromkeys(("labels", UNKNOWN), list_array),
     }
-    return pa.table({name: makers.get(name, text_array)(v) for name, v in columns.items()})
+    types = {isinstance(label, str) for row in columns["labels"] for label in row}
+    if len(types) > 1:
+        raise DataError(f"{name}: labels must be text, or numbers for regression, not both")
+    return pa.table({column: makers.get(column, text_array)(v) for column, v in columns.items()})
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -643,8 +656,12 @@ def _as_seconds(value: Any) -> float:
 
 
 def _as_text(value: Any) -> str:
-    """Return a value as text, empty if it is missing."""
-    return "" if value is None or value != value else str(value)  # NaN
+    """Return a value as text, empty if it is missing: None, NaN or pandas.NA."""
+    try:
+        missing = value is None or bool(value != value)
+    except TypeError:
+        missing = True
+    return "" if missing else str(value)
 
 
 def _as_tuple(labels: Any) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
@@ -35,7 +35,6 @@ def parallel_map(
     items: Iterable[T],
     *,
     jobs: int = 1,
-    threads: int | None = None,
     dask: str | None = None,
 ) -> Iterator[R]:
     """Apply a function to a few items that share large arrays, such as the folds of a probe.
@@ -49,10 +48,9 @@ def parallel_map(
     items : iterable
         Its arguments.
     jobs : int >= 1
-        Number of processes, this one included. With ``dask="local"``, the number of its workers.
-    threads : int >= 1, optional
-        Threads of BLAS and OpenMP in each of the ``jobs``; by default the cores are divided
-        evenly. Workers of a cluster keep their own setting.
+        Number of processes, this one included; the cores are divided evenly. With
+        ``dask="local"``, the number of its workers. A function must not call this with
+        ``jobs > 1`` itself.
     dask : str, optional
         Address of a Dask scheduler, or ``"local"``; replaces the processes of this machine.
 
@@ -76,13 +74,12 @@ def parallel_map(
         with connect(dask, jobs, worker_environment(divide_cores(jobs))) as client:
             yield from map_ordered(client, function, list(items))
         return
-    queue = list(items)
-    jobs = min(jobs, len(queue))
+    work = list(items)
+    jobs = min(jobs, len(work))
     if jobs <= 1:
-        yield from map(function, queue)
+        yield from map(function, work)
         return
-    cores = threads or divide_cores(jobs)
-    yield from _share_out(function, queue, jobs, cores)
+    yield from _share_out(function, work, jobs, divide_cores(jobs))
 
 
 def _share_out(
@@ -117,7 +114,7 @@ def _share_out(
         future.add_done_callback(submit_next)
 
     try:
-        with _share_arrays(function) as shared:
+        with _share(function) as shared:
             for _ in range(jobs - 1):
                 submit_next()
             for result in results:
@@ -152,7 +149,7 @@ def _copy_outcome(result: Future[R], done: Future[R]) -> None:
 
 
 @contextmanager
-def _share_arrays(function: Callable[[T], R]) -> Iterator[Callable[[T], R]]:
+def _share(function: Callable[[T], R]) -> Iterator[Callable[[T], R]]:
     """Give a function for other processes, which map its large arrays into memory from files."""
     import cloudpickle
 
@@ -165,27 +162,50 @@ def _share_arrays(function: Callable[[T], R]) -> Iterator[Callable[[T], R]]:
         return view.nbytes < _SHARED_BYTES
 
     pickled = cloudpickle.dumps(function, protocol=5, buffer_callback=is_small)
-    size = sum(view.nbytes for view in arrays)
+    size = len(pickled) + sum(view.nbytes for view in arrays)
     memory = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > 2 * size
-    with TemporaryDirectory(
-        prefix="probekit-", dir=_SHARED_MEMORY if memory else None, ignore_cleanup_errors=True
-    ) as folder:
-        files = [Path(folder, str(k)) for k in range(len(arrays))]
-        for file, content in zip(files, arrays, strict=True):
-            file.write_bytes(content)
-        yield partial(_call_shared, folder, pickled, files)
+    with scratch_folder(_SHARED_MEMORY if memory else None) as folder:
+        for k, content in enumerate((pickled, *arrays)):
+            (folder / str(k)).write_bytes(content)
+        yield partial(_call_shared, folder, len(arrays))
 
 
-_loaded: dict[str, Callable[[Any], Any]] = {}  # by the folder of its arrays, in a worker process
+@lru_cache(maxsize=1)
+def _load_shared(folder: Path, arrays: int) -> Callable[[Any], Any]:
+    mapped = [np.memmap(folder / str(k), mode="r") for k in range(1, arrays + 1)]
+    function: Callable[[Any], Any] = pickle.loads(  # noqa: S301 - of the parent, only it can write
+        (folder / "0").read_bytes(), buffers=mapped
+    )
+    return function
 
 
-def _call_shared(folder: str, pickled: bytes, files: Sequence[Path], item: T) -> Any:
+def _call_shared(folder: Path, arrays: int, item: T) -> Any:
     """Apply a function that the parent of this worker process shares."""
-    if folder not in _loaded:
-        _loaded.clear()
-        arrays = [np.memmap(file, mode="r") for file in files]
-        _loaded[folder] = pickle.loads(pickled, buffers=arrays)  # noqa: S301 - from the parent
-    return _loaded[folder](item)
+    return _load_shared(folder, arrays)(item)
+
+
+@contextmanager
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Give a private folder, removed at the end, or soon after this process was killed.
+
+    Parameters
+    ----------
+    parent : pathlib.Path, optional
+        Where to make it; by default in the system's folder of temporary files.
+
+    Yields
+    ------
+    pathlib.Path
+        The folder, empty.
+    """
+    from joblib.externals.loky.backend import resource_tracker
+
+    with TemporaryDirectory(prefix="probekit-", dir=parent, ignore_cleanup_errors=True) as folder:
+        resource_tracker.register(folder, "folder")  # by a process that outlives this one
+        try:
+            yield Path(folder)
+        finally:
+            resource_tracker.unregister(folder, "folder")
 
 
 def imap_unordered(
@@ -284,8 +304,6 @@ def _end_with(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_WATCH_SECONDS)
-        for folder in _loaded:
-            shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     if os.name != "nt" and os.getppid() == parent:  # on Windows a parent keeps its number

@@ -108,17 +108,29 @@ def limit_threads(count: int) -> AbstractContextManager[object]:
 
 @contextmanager
 def limit_cores(count: int) -> Iterator[None]:
-    """Let this process use at most ``count`` cores, as if it were a worker process."""
-    previous = os.environ.get(_THREADS)
-    os.environ[_THREADS] = str(count)
+    """Let this process use at most ``count`` cores, as if it were a worker process.
+
+    Libraries that are loaded meanwhile keep to it afterwards, but for torch.
+    """
+    limits = worker_environment(count)
+    previous = {name: os.environ.get(name) for name in limits}
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    os.environ.update(limits)
+    if torch:
+        torch.set_num_threads(count)
     try:
         with limit_threads(count):
             yield
     finally:
-        if previous is None:
-            del os.environ[_THREADS]
-        else:
-            os.environ[_THREADS] = previous
+        for name, value in previous.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        torch = sys.modules.get("torch")
+        if torch:
+            torch.set_num_threads(threads or cpu_count())
 
 
 @contextmanager

@@ -129,7 +129,7 @@ class FitContext:
         Piece of each clip, where clips of one piece are scored as one: settings are selected by the
         scores of clips that have the mean probabilities of their piece.
     shared : pathlib.Path, optional
-        Folder for fits that several splits need.
+        Folder in which fits are stored that several splits need.
     """
 
     features: Any

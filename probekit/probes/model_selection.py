@@ -1,11 +1,9 @@
 """Select a probe's settings on held-out training clips, then refit."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
@@ -16,12 +14,13 @@ from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.metrics.metrics import is_known
 from probekit.parallel import resources
-from probekit.parallel.pool import parallel_map
+from probekit.parallel.pool import parallel_map, scratch_folder
 from probekit.probes import transforms
 from probekit.probes.base import FitContext, FittedProbe, SelectedModel, Settings, best_index
 from probekit.scores.pieces import average
 from probekit.scores.predictions import check_scores
 from probekit.solvers.partial_labels import group_columns
+from probekit.solvers.solution_store import rows_key
 from probekit.tasks.splits import Rows, Split, inner_cv, name_units
 
 Pair = tuple[Array, Array]  # rows to fit on, rows to score
@@ -228,8 +227,8 @@ def choose_all(
     are divided again (by whole folds, groups or pieces if there are any), and the best mean over
     the inner splits in which the metric is defined wins. Of equal settings the first wins.
 
-    Splits share no fit: the test clips of one are training clips of another, and not even the
-    rounding of a common mean may leak.
+    Splits share fits to exactly the same training clips only: the test clips of one are training
+    clips of another, and not even the rounding of a common mean may leak.
 
     Parameters
     ----------
@@ -260,16 +259,16 @@ def choose_all(
             divisions[split.name] = _divide(context, split)[:max_inner_splits]
         except DataError as error:
             raise DataError(f"{context.clips.name}, split {split.name!r}: {error}") from error
-    train = [rows.tobytes() for pairs in divisions.values() for rows, _ in pairs]
-    with _temp_folder() if len(set(train)) < len(train) else nullcontext() as folder:
+    with scratch_folder() if _has_shared_fits(context, divisions) else nullcontext() as folder:
         sharing = replace(context, progress=None, shared=folder)
         return fit_splits(context, partial(_choose, sharing, list(grid), search, divisions))
 
 
-@contextmanager
-def _temp_folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="probekit-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+def _has_shared_fits(context: FitContext, divisions: Mapping[str, Sequence[Pair]]) -> bool:
+    """Tell whether splits have training clips in common, fewer than features."""
+    train = [rows for pairs in divisions.values() for rows, _ in pairs]
+    few = min(map(len, train)) < context.features.shape[1]
+    return few and len({rows_key(rows) for rows in train}) < len(train)
 
 
 def _divide(context: FitContext, split: Split) -> list[Pair]:

@@ -3,7 +3,8 @@
 All values of C are first tried on a subsample of the training clips. The selected one and its
 neighbors are then fitted on four times as many clips, from the weights of the stage before; where a
 neighbor is better, its other neighbor is tried, too, until the best lies between two others (or at
-an end). So on with four times as many, as long as these are less than half, and on all clips last.
+an end). So on with four times as many, as long as these are less than half of the training clips,
+and on all of them last.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """Fits several sets of training clips of the same rows together."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -159,7 +160,7 @@ class FoldPaths:
 
 
 class _SeparateFold:
-    """A fold that is solved for itself, where its solutions are not stored."""
+    """A fold that is solved for itself, as far as its solutions are not stored yet."""
 
     def __init__(
         self,
@@ -175,7 +176,7 @@ class _SeparateFold:
         """Return the solutions for the first ``count`` values of C; ``release`` the fold's rows."""
         while self.stored and len(self.points) < count:
             store, key = self.stored
-            point = store.load(key, len(self.points), self.grid[len(self.points)])
+            point = store.load(key, self.grid[len(self.points)])
             if point is None:
                 break
             self.points.append(point)
@@ -190,7 +191,8 @@ class _SeparateFold:
                 self.points.append((mean, scale, solutions[k]))
                 if self.stored:
                     store, key = self.stored
-                    store.save(key, k, self.points[k])
+                    with suppress(OSError):  # a full disk: others solve it once more
+                        store.save(key, self.grid[k], self.points[k])
         if release:
             self.paths = None
         mean, scale, _ = self.points[0]

@@ -20,7 +20,7 @@ Point = tuple[Array, Array, list[Solution]]  # mean, scale and solutions for one
 
 @dataclass(frozen=True)
 class SolutionStore:
-    """Solutions for the same features, targets and values of C.
+    """Solutions for the same features and targets.
 
     Attributes
     ----------
@@ -30,10 +30,10 @@ class SolutionStore:
 
     folder: Path
 
-    def load(self, key: str, index: int, c: float) -> Point | None:
+    def load(self, key: str, c: float) -> Point | None:
         """Return mean, scale and solutions for one C, or None if they are not stored."""
         try:
-            with np.load(self._path(key, index), allow_pickle=False) as file:
+            with np.load(self._path(key, c), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except FileNotFoundError:
             return None
@@ -45,7 +45,7 @@ class SolutionStore:
         ]
         return arrays["mean"], arrays["scale"], solutions
 
-    def save(self, key: str, index: int, point: Point) -> None:
+    def save(self, key: str, c: float, point: Point) -> None:
         """Store mean, scale and solutions for one C."""
         mean, scale, solutions = point
         coef, intercept, gap, n_iter = (
@@ -65,10 +65,10 @@ class SolutionStore:
                     n_iter=n_iter,
                 )
 
-        atomic_write(self._path(key, index), write, sync=False)
+        atomic_write(self._path(key, c), write, sync=False)
 
-    def _path(self, key: str, index: int) -> Path:
-        return self.folder / f"{key}-{index}.npz"
+    def _path(self, key: str, c: float) -> Path:
+        return self.folder / f"{key}-{float(c)!r}.npz"
 
 
 def rows_key(rows: Sequence[int] | Array) -> str:

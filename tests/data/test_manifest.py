@@ -2,10 +2,11 @@ import copy
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from probekit.data import readers
-from probekit.data.manifest import dataset_name, from_rows, read_manifest
+from probekit.data.manifest import Manifest, dataset_name, from_rows, read_manifest
 from probekit.errors import DataError
 
 
@@ -175,3 +176,31 @@ def test_clips_are_the_same_as_a_frame_in_a_file_and_in_another_process(tmp_path
     assert set(changed.column("group")) == {"x"} and changed.digest() != clips.digest()
     with pytest.raises(DataError, match="columns are missing: fold"):
         clips.with_table(table.drop(columns="fold"))
+
+
+def test_a_dataframe_and_values_of_another_type_are_errors():
+    clips = from_rows("a", [{"clip_id": "x", "path": "x.wav", "labels": ("b",)}])
+    with pytest.raises(DataError, match=r"must be a pyarrow\.Table; make manifests by from_rows"):
+        Manifest("a", clips.table)
+    mixed = [{"clip_id": "x", "path": "x.wav", "labels": ("b", 1.5)}]
+    with pytest.raises(
+        DataError, match="a: labels must be text, or numbers for regr"
+    ):
+        from_rows("a", mixed)
+    with pytest.raises(DataError, match="clip_id must be text"):
+        from_rows("a", [{"path": "x.wav"}])
+
+
+def test_columns_that_are_replaced_may_lack_text():
+    rows = [{"clip_id": f"c{k}", "path": f"{k}.wav", "labels": ("b",)} for k in range(3)]
+    clips = from_rows("a", rows)
+    changed = clips.with_table(clips.table.assign(group=[pd.NA, None, 7], fold=[1, 2, np.nan]))
+    assert list(changed.column("group")) == ["", "", "7"]
+    assert list(changed.column("fold")) == ["1.0", "2.0", ""]
+
+
+def test_a_subset_by_mask():
+    rows = [{"clip_id": f"c{k}", "path": f"{k}.wav", "labels": ("b",)} for k in range(3)]
+    clips = from_rows("a", rows)
+    assert clips.subset(np.array([True, False, True])).clip_ids == ["c0", "c2"]
+    assert clips.subset([2, 0]).clip_ids == ["c2", "c0"] and len(clips.subset([])) == 0

@@ -1,4 +1,5 @@
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -104,6 +105,15 @@ def test_large_arrays_are_mapped_into_memory_and_small_ones_sent(tmp_path, monke
     results = set(pool.parallel_map(work, [0.06] * 40, jobs=2))
     assert results == {(True, True), (False, True)}
     assert not list(tmp_path.iterdir())
+
+
+def test_arrays_that_are_not_contiguous_are_sent_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "_SHARED_MEMORY", tmp_path)
+    work = partial(scaled, np.ones((1000, 2000))[:, ::2])
+    with pool._share(work) as shared:
+        assert sum(file.stat().st_size for file in tmp_path.rglob("?")) >= 8_000_000
+        assert len(pickle.dumps(shared)) < 1000
+        assert shared(2)[0] == 2e6
 
 
 def test_the_first_error_in_the_order_of_items_is_raised():

@@ -10,7 +10,7 @@ from probekit.errors import DataError
 from probekit.parallel import resources
 from probekit.probes import linear
 from probekit.probes.model_selection import Curve, Fit, GridSearch, choose_all, is_at_edge
-from probekit.solvers import row_span
+from probekit.solvers import row_span, solution_store
 from probekit.tasks import splits
 
 GRID = [{"level": 0.1}, {"level": 0.7}, {"level": 0.9}, {"level": 0.9000000000001}]
@@ -336,3 +336,15 @@ def test_divisions_that_folds_have_in_common_are_solved_once(make_job, monkeypat
         assert shared.params == single.params and shared.curve == single.curve
         np.testing.assert_array_equal(shared.probe.coef, single.probe.coef)
         assert shared.unconverged == 0
+
+
+def test_a_full_disk_costs_time_but_no_fit(make_job, monkeypatch):
+    job = make_job(protocol="folds", clips=90, dim=100, noise=4.0)
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    expected = linear.Linear(grid=(0.1, 1.0)).choose_all(job)
+    monkeypatch.setattr(solution_store, "atomic_write", fail)
+    for model, other in zip(linear.Linear(grid=(0.1, 1.0)).choose_all(job), expected, strict=True):
+        np.testing.assert_array_equal(model.probe.coef, other.probe.coef)
