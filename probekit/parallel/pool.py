@@ -86,18 +86,11 @@ def _share_out(
     function: Callable[[T], R], items: Sequence[T], jobs: int, cores: int
 ) -> Iterator[R]:
     """Apply a function to items in this process and in ``jobs - 1`` others."""
-    from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     results: list[Future[R]] = [Future() for _ in items]
     queue = deque(zip(items, results, strict=True))
-    executor = get_reusable_executor(
-        jobs - 1,
-        timeout=_IDLE_SECONDS,
-        env=worker_environment(cores),
-        initializer=_start_worker,
-        initargs=(os.getpid(),),
-    )
+    executor = _start_executor(jobs - 1, cores)
 
     def submit_next(_: Any = None) -> None:
         """Send the next item to a process that is idle."""
@@ -124,6 +117,7 @@ def _share_out(
                 yield result.result()
     except BaseException as error:
         queue.clear()
+        _start_executor.cache_clear()
         executor.shutdown(wait=True, kill_workers=True)
         if isinstance(error, TerminatedWorkerError):
             raise ProbekitError(
@@ -131,6 +125,20 @@ def _share_out(
                 f"--jobs {jobs}"
             ) from error
         raise
+
+
+@lru_cache(maxsize=1)
+def _start_executor(processes: int, cores: int) -> Any:
+    """Return worker processes, the same ones in a later call; not joblib's, which it configures."""
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    return ProcessPoolExecutor(
+        processes,
+        timeout=_IDLE_SECONDS,
+        env=worker_environment(cores),
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
+    )
 
 
 def _apply(function: Callable[[T], R], item: T, result: Future[R]) -> None:

@@ -183,9 +183,7 @@ def test_a_dataframe_and_values_of_another_type_are_errors():
     with pytest.raises(DataError, match=r"must be a pyarrow\.Table; make manifests by from_rows"):
         Manifest("a", clips.table)
     mixed = [{"clip_id": "x", "path": "x.wav", "labels": ("b", 1.5)}]
-    with pytest.raises(
-        DataError, match="a: labels must be text, or numbers for regr"
-    ):
+    with pytest.raises(DataError, match="a: labels must be text, or numbers for regr"):
         from_rows("a", mixed)
     with pytest.raises(DataError, match="clip_id must be text"):
         from_rows("a", [{"path": "x.wav"}])

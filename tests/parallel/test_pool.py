@@ -6,6 +6,7 @@ import sys
 import time
 from functools import partial
 
+import joblib
 import numpy as np
 import pytest
 
@@ -114,6 +115,14 @@ def test_arrays_that_are_not_contiguous_are_sent_once(tmp_path, monkeypatch):
         assert sum(file.stat().st_size for file in tmp_path.rglob("?")) >= 8_000_000
         assert len(pickle.dumps(shared)) < 1000
         assert shared(2)[0] == 2e6
+
+
+def test_joblib_works_before_and_after():
+    here = os.getpid()
+    for _ in range(2):
+        pids = set(joblib.Parallel(n_jobs=2)(joblib.delayed(slow_here)(0.1) for _ in range(4)))
+        assert here not in pids
+        assert here in set(pool.parallel_map(slow_here, [0.1] * 4, jobs=2))
 
 
 def test_the_first_error_in_the_order_of_items_is_raised():
