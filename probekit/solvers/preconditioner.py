@@ -174,9 +174,7 @@ def _invert(hessians: Tensor) -> Tensor:
     while bool(failed.any()) and ridge < 1:
         ridge *= 10
         factor, failed = torch.linalg.cholesky_ex(unit + ridge * identity)
-    half = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
-    half = half * root[:, None]
-    return (half.transpose(1, 2) @ half).float()
+    return (torch.cholesky_inverse(factor) * root[:, :, None] * root[:, None]).float()
 
 
 def _select_active(
