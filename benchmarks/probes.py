@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.timing import table
 from probekit.parallel import dask
-from probekit.parallel.resources import cpu_count, divide_cores, worker_environment
+from probekit.parallel.resources import cpu_count
 from probekit.probes import linear
 from probekit.solvers import logistic
 from probekit.solvers.objective import Objective
@@ -250,7 +250,7 @@ def cluster(clips: int = 204_000, dim: int = 1024, classes: int = 527) -> None:
         rows = StandardizedRows(FileRows(source.filename, source.shape), np.ones((1, clips), bool))
         lines: list[tuple[object, ...]] = [("pass", "float32", "float64")]
         lines.append(("this process", *(f"{s:.1f} s" for s in _passes(rows, hot, None))))
-        with dask.connect("local", 2, worker_environment(divide_cores(2))) as client:
+        with dask.connect("local", 2) as client:
             lines.append(("two workers", *(f"{s:.1f} s" for s in _passes(rows, hot, client))))
         table(f"{clips:,} × {dim:,} × {classes} tags from a file, {cpu_count()} cores", lines)
 

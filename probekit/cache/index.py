@@ -134,6 +134,11 @@ class Index:
         """The row of each clip of the table in its part."""
         return np.array(self.column("row"), np.int64)
 
+    @property
+    def recording_hashes(self) -> dict[str, str]:
+        """SHA-256 of each clip's recording by clip id; empty text for imported clips."""
+        return dict(zip(self.column("clip_id"), self.column("sha256"), strict=True))
+
     @cached_property
     def part_codes(self) -> tuple[npt.NDArray[np.int64], list[str]]:
         """The part of each clip of the table, as a position in a list of names, and that list."""

@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,8 +15,6 @@ from probekit.parallel import pool, resources
 from probekit.parallel.dask import check_scheduler, connect, map_unordered
 
 if TYPE_CHECKING:
-    from distributed import Client
-
     from probekit.extraction.worker import PartResult
 
 _KNOWN_DEVICES = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")  # others are checked with torch
@@ -159,7 +156,7 @@ def _run_in_workers(jobs: Sequence[PartJob], config: ExecutorConfig) -> Iterator
             crashed = []
             folder = jobs[0].path.parent
             names = [f"{folder.parent.name}-{folder.name}-{job.path.stem}" for job in jobs]
-            with _connect(config) as client:
+            with connect(config.dask, config.processes) as client:
                 function = partial(process_part, device=config.device)
                 for job, result in map_unordered(client, function, jobs, names):
                     if result is None:
@@ -173,12 +170,6 @@ def _run_in_workers(jobs: Sequence[PartJob], config: ExecutorConfig) -> Iterator
         for result in pool.imap_unordered(functions, jobs, recovery):
             recovery.works |= result.done > 0
             yield result
-
-
-def _connect(config: ExecutorConfig) -> AbstractContextManager["Client"]:
-    assert config.dask is not None
-    environment = resources.worker_environment(resources.divide_cores(config.processes))
-    return connect(config.dask, config.processes, environment)
 
 
 def _parse_share(text: str | None) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from probekit.errors import ProbekitError
+from probekit.parallel.resources import divide_cores, worker_environment
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -55,7 +56,7 @@ def check_scheduler(address: str) -> None:
 
 
 @contextmanager
-def connect(address: str, workers: int, environment: dict[str, str]) -> Iterator["Client"]:
+def connect(address: str, workers: int) -> Iterator["Client"]:
     """Connect to a cluster, or start one of local processes.
 
     Parameters
@@ -63,9 +64,7 @@ def connect(address: str, workers: int, environment: dict[str, str]) -> Iterator
     address : str
         ``"local"``, or a scheduler's address, such as ``tcp://node1:8786``.
     workers : int >= 1
-        Number of processes of a local cluster.
-    environment : dict of str to str
-        Environment variables of these processes.
+        Number of processes of a local cluster, which share the cores of this one.
 
     Yields
     ------
@@ -87,7 +86,7 @@ def connect(address: str, workers: int, environment: dict[str, str]) -> Iterator
                 n_workers=workers,
                 threads_per_worker=1,
                 memory_limit=0,
-                env=environment,
+                env=worker_environment(divide_cores(workers)),
                 preload=__name__,
                 dashboard_address=":0",
                 silence_logs="CRITICAL",

@@ -71,7 +71,7 @@ def parallel_map(
     if dask is not None:
         from probekit.parallel.dask import connect, map_ordered
 
-        with connect(dask, jobs, worker_environment(divide_cores(jobs))) as client:
+        with connect(dask, jobs) as client:
             yield from map_ordered(client, function, list(items))
         return
     work = list(items)
@@ -103,7 +103,7 @@ def _share_out(
         except Exception as error:  # a process was killed
             result.set_exception(error)
             return
-        future.add_done_callback(partial(_copy_outcome, result))
+        future.add_done_callback(lambda done: _settle(result, done.result))
         future.add_done_callback(submit_next)
 
     try:
@@ -113,7 +113,8 @@ def _share_out(
             for result in results:
                 while queue and not result.done():
                     with limit_cores(cores), suppress(IndexError):
-                        _apply(function, *queue.popleft())
+                        item, taken = queue.popleft()
+                        _settle(taken, partial(function, item))
                 yield result.result()
     except BaseException as error:
         queue.clear()
@@ -141,18 +142,11 @@ def _start_executor(processes: int, cores: int) -> Any:
     )
 
 
-def _apply(function: Callable[[T], R], item: T, result: Future[R]) -> None:
+def _settle(result: Future[R], compute: Callable[[], R]) -> None:
+    """Set a result, or the error that computing it raises, in the order of the items."""
     try:
-        result.set_result(function(item))
-    except Exception as error:  # raised in the order of the items
-        result.set_exception(error)
-
-
-def _copy_outcome(result: Future[R], done: Future[R]) -> None:
-    error = done.exception()
-    if error is None:
-        result.set_result(done.result())
-    else:
+        result.set_result(compute())
+    except Exception as error:
         result.set_exception(error)
 
 

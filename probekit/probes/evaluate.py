@@ -1,7 +1,7 @@
 """Stage 2: probes on cached embeddings, scored under each task's own protocol."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -200,7 +200,7 @@ def evaluate(
         for done, _ in enumerate(parallel_map(compute, remote, jobs=jobs, dask=dask), 1):
             if progress:
                 progress("runs", done, len(remote))
-    with _connect(dask if local else None, jobs) as client:
+    with connect(dask, jobs) if dask and local else nullcontext() as client:
         for run in local:
             run_progress = partial(progress, run.label) if progress else None
             _compute(reports_root, 1 if client else jobs, run_progress, client, run)
@@ -216,12 +216,6 @@ def _default_jobs(runs: Sequence[ProbeRun]) -> int:
     work = sum(run.work * _WORK_FACTORS.get(run.probe.name.partition(":")[0], 1) for run in runs)
     divisible = len(runs) > 1 or any("folds" in run.card.protocol.kind for run in runs)
     return resources.cpu_count() if divisible and work > _SERIAL_WORK else 1
-
-
-def _connect(address: str | None, jobs: int) -> AbstractContextManager[Any]:
-    if address is None:
-        return nullcontext()
-    return connect(address, jobs, resources.worker_environment(resources.divide_cores(jobs)))
 
 
 def _compute(

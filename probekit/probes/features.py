@@ -191,8 +191,7 @@ class Features:
     @property
     def recording_hashes(self) -> dict[str, str]:
         """SHA-256 of recordings by clip id; empty text for imported clips."""
-        index = self.members[0][1].index
-        return dict(zip(index.column("clip_id"), index.column("sha256"), strict=True))
+        return self.members[0][1].index.recording_hashes
 
     @cached_property
     def digest(self) -> str:
@@ -410,8 +409,7 @@ def digest_features(
     sha = hashlib.sha256()
     for member, source in zip(embeddings, sources, strict=True):
         sha.update(f"{source['fingerprint']} {source['stream']} {source['pool']}\n".encode())
-        index = member.index
-        hashes = dict(zip(index.column("clip_id"), index.column("sha256"), strict=True))
+        hashes = member.index.recording_hashes
         for clip_id in clip_ids:
             sha.update(f"{clip_id}\0{hashes[clip_id]}\n".encode())
     return sha.hexdigest()

@@ -69,11 +69,9 @@ def _choose(context: FitContext, probe: SubsampledLinear, split: Split) -> Selec
     fitted = [model]
     for size in (*sizes[1:], len(drawn)):
         larger = replace(split, train=np.sort(drawn[:size]))
-        models = _climb(replace(stage, splits=[larger]), grid, search, model)
-        scores = [tried.selected_score for tried in models.values()]
-        model = list(models.values())[best_index(scores, context.metric.higher_is_better)]
+        best, models = _climb(replace(stage, splits=[larger]), grid, search, model)
+        model = models[best]
         fitted += models.values()
-    best = grid.index(model.params)
     fits, unconverged = (
         sum(getattr(tried, name) for tried in fitted) for name in ("fits", "unconverged")
     )
@@ -104,8 +102,11 @@ def _choose(context: FitContext, probe: SubsampledLinear, split: Split) -> Selec
 
 def _climb(
     context: FitContext, grid: list[Settings], search: PathSearch, start: SelectedModel
-) -> dict[int, SelectedModel]:
-    """Fit the C of ``start`` and neighbors, until the best lies between two; by position in C."""
+) -> tuple[int, dict[int, SelectedModel]]:
+    """Fit the C of ``start`` and neighbors until the best lies between two.
+
+    Returns the position of the best C in the grid, and the models by their positions.
+    """
     models: dict[int, SelectedModel] = {}
     best = grid.index(start.params)
     search = replace(search, full=True)
@@ -116,7 +117,7 @@ def _climb(
         tried = sorted(models)
         scores = [models[k].selected_score for k in tried]
         best = tried[best_index(scores, context.metric.higher_is_better)]
-    return dict(sorted(models.items()))
+    return best, models
 
 
 def _start(model: SelectedModel) -> tuple[Array, Array]:

@@ -28,7 +28,8 @@ def test_a_cluster_does_what_this_process_would():
 
 
 def test_what_is_wrong_with_a_worker_is_said(monkeypatch):
-    with dask.connect("local", 1, {"PROBEKIT_THREADS": "3"}) as client:
+    monkeypatch.setenv("PROBEKIT_THREADS", "3")
+    with dask.connect("local", 1) as client:
         with pytest.raises(ZeroDivisionError):
             list(dask.map_ordered(client, lambda unit: 1 / unit, [1, 0]))
         assert list(client.run(resources.cpu_count).values()) == [3]

@@ -213,15 +213,15 @@ def test_batches_of_groups_are_as_all_at_once(monkeypatch):
     hot = np.random.default_rng(4).random((300, 6)) < 0.3
     rows = StandardizedRows(x, np.ones((1, 300), bool))
     seen = []
-    whole = logistic.solve_logistic(
+    at_once = logistic.solve_logistic(
         rows, hot, GRID, [0] * 6, tags=range(6), progress=lambda *at: seen.append(at)
     )
     assert seen[-1] == (30, 30)
     for together, chunk in ((2, 2), (6, 4)):
         monkeypatch.setattr(logistic, "_sizes", lambda *_: (together, chunk, 300))  # noqa: B023
         parts = logistic.solve_logistic(rows, hot, GRID, [0] * 6, tags=range(6))
-        for one, other in zip(whole, parts, strict=True):
-            for a, b in zip(one, other, strict=True):
+        for path, others in zip(at_once, parts, strict=True):
+            for a, b in zip(path, others, strict=True):
                 assert cosine(a.coef, b.coef) > 1 - 1e-6
 
 

@@ -20,8 +20,8 @@ def test_texts(texts):
 def test_numbers(values):
     array = number_array(values)
     array.validate(full=True)
-    whole = bool(values) and all(isinstance(value, int) for value in values)
-    expected = pa.array(values, pa.int64() if whole else pa.float64(), from_pandas=True)
+    integers = bool(values) and all(isinstance(value, int) for value in values)
+    expected = pa.array(values, pa.int64() if integers else pa.float64(), from_pandas=True)
     assert array.equals(expected)
 
 
