@@ -15,7 +15,7 @@ import torch
 from benchmarks.timing import interleaved, table
 from probekit.extraction import audio_loader
 from probekit.extraction.extract import extract
-from probekit.extractors import load, memory
+from probekit.extractors import load
 from probekit.extractors.base import Extractor
 from probekit.extractors.weights import source
 
@@ -69,7 +69,6 @@ def own_sides(
     features = batches(extractor, len(files), soundfile.info(files[0]).duration)
 
     def bare(some: int | None = None) -> None:
-        memory.tune_malloc()
         with torch.inference_mode():
             for batch in features[:some]:
                 extractor.apply_network(batch)

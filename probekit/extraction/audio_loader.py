@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ class DecodedClip:
 def prefetch_decoded(
     clips: Iterable[Clip], extractor: Extractor, allow_truncated: float = 0.0
 ) -> Iterator[DecodedClip]:
-    """Yield clips in order, decoded in threads ahead of the network; the longer, the fewer."""
-    threads = resources.cpu_count()
+    """Yield clips in order, decoded in threads ahead of the network: at least the next batch."""
+    threads, batch_seconds = resources.cpu_count(), seconds_per_batch(extractor)
     function = partial(
         decode_clip,
         card=extractor.card,
@@ -70,7 +71,8 @@ def prefetch_decoded(
     def depth(decoded: DecodedClip) -> int:
         """Return how many clips as long as this one may wait."""
         seconds = 0.0 if decoded.wave is None else len(decoded.wave) / decoded.sr
-        return min(int(_AHEAD_SECONDS / max(seconds, 1.0)), 4 * threads)
+        batch = threads + ceil(batch_seconds / max(seconds, 1.0))
+        return min(int(_AHEAD_SECONDS / max(seconds, 1.0)), max(4 * threads, batch))
 
     for _, decoded in ordered_map(function, clips, threads, depth):
         yield decoded

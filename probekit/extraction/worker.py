@@ -204,7 +204,6 @@ def embed_part(
     """
     content = _empty_part(job, extractor)
     result = PartResult(job.path.name)
-    memory.tune_malloc()
     waves = prefetch_decoded(job.clips, extractor, job.allow_truncated)
     for batch in batch_by_duration(waves, extractor):
         reported = 0.0  # seconds of this batch

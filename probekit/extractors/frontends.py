@@ -584,8 +584,8 @@ def _spectra(
             yield spectrum.abs().to(dtype)  # its gradient is 0 at 0, a root's is not
             continue
         # the root of the squares takes half as long as abs(), which guards against overflow
-        powers = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
-        yield (powers.sqrt_() if power == 1.0 else powers).to(dtype)
+        powers = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).to(dtype)
+        yield powers.sqrt_() if power == 1.0 else powers
 
 
 _LINEAR = 200 / 3  # Hz per mel below the break, Slaney

@@ -34,6 +34,7 @@ from probekit.extractors.weights.source import (
     resolve_weights,
 )
 from probekit.extractors.weights.trained_files import describe_trained, with_bundled_roles
+from probekit.parallel.resources import tune_malloc
 from probekit.utils.suggest import unknown_name_error
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ def build_extractor(spec: Spec, device: "torch.device | str" = "cpu") -> "Extrac
     """
     import torch
 
+    tune_malloc()
     precision = getattr(torch, PRECISIONS[spec.precision])
     if spec.name == HEAR:
         from probekit.extractors.adapters import hear_module
@@ -368,8 +370,8 @@ def optimize_for_inference(extractor: "Extractor", precision: "torch.dtype") -> 
         if module.weight.data_ptr() in head_data:
             continue
         if isinstance(module, nn.Conv2d):
-            weight = module.weight.data.contiguous(memory_format=torch.channels_last)
-            module.weight.data = weight
+            # contiguous() would leave kernels of one channel as they are: they count as both
+            module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
         module.to(precision)
 
 

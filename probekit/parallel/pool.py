@@ -19,7 +19,12 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from probekit.errors import ProbekitError
-from probekit.parallel.resources import divide_cores, limit_cores, worker_environment
+from probekit.parallel.resources import (
+    divide_cores,
+    limit_cores,
+    release_memory,
+    worker_environment,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -183,7 +188,10 @@ def _load_shared(folder: Path, arrays: int) -> Callable[[Any], Any]:
 
 def _call_shared(folder: Path, arrays: int, item: T) -> Any:
     """Apply a function that the parent of this worker process shares."""
-    return _load_shared(folder, arrays)(item)
+    try:
+        return _load_shared(folder, arrays)(item)
+    finally:
+        release_memory()  # or loky takes it for a leak and starts another process
 
 
 @contextmanager

@@ -7,9 +7,9 @@ solver, or by scikit-learn's.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from probekit.solvers import partial_labels, ridge
 from probekit.solvers.problem import Problem, Solution, make_problem
 from probekit.solvers.scaler import Scaler, fit_scaler
 from probekit.solvers.solution_store import SolutionStore, rows_key
+
+if TYPE_CHECKING:
+    from probekit.solvers.eigenbasis import EigenBasis
 
 GRID = tuple(float(c) for c in np.logspace(-5, 6, 12))
 SOLVERS = ("probekit", "scikit-learn")
@@ -146,6 +149,28 @@ class Linear:
         return selected
 
 
+@dataclass
+class BasisMemo:
+    """The basis in which the fits to the divisions of training clips were solved, for the refit.
+
+    It is not sent to other processes.
+    """
+
+    features: Any = None
+    rows: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    basis: "EigenBasis | None" = None
+
+    def take(self, features: Any, rows: Array) -> "EigenBasis | None":
+        """Return the basis if it is of these rows, and forget it."""
+        same = self.features is features and np.array_equal(rows, self.rows)
+        basis, self.features, self.basis = self.basis, None, None
+        return basis if same else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state of an empty memo."""
+        return vars(BasisMemo())
+
+
 @dataclass(frozen=True)
 class PathSearch:
     """Fits all values of C, inner splits and classes of a split in one job over the same rows.
@@ -164,6 +189,8 @@ class PathSearch:
         Weights and intercepts, of raw features, from which all fits start.
     choice, errors
         See :class:`probekit.probes.model_selection.Search`.
+    memo : BasisMemo
+        What the fits to the divisions of a split leave to its refit.
     """
 
     solver: str = "probekit"
@@ -173,6 +200,7 @@ class PathSearch:
     start: tuple[Array, Array] | None = None
     choice: str = "C"
     errors: tuple[type[Exception], ...] = (DataError,)
+    memo: BasisMemo = field(default_factory=BasisMemo, compare=False, repr=False)
 
     def fit_grid(
         self,
@@ -226,6 +254,7 @@ class PathSearch:
             go_on=go_on,
             start=start,
             shared=context.shared,
+            memo=self.memo,
         )
         return [[_as_fit(probe) for probe in path] for path in paths]
 
@@ -289,6 +318,7 @@ def fit_paths(
     go_on: Callable[[list[FittedLinear]], bool] | None = None,
     start: tuple[Array, Array] | None = None,
     shared: Path | None = None,
+    memo: BasisMemo | None = None,
 ) -> list[list[FittedLinear]]:
     """Fit a probe for each C on each of several sets of training clips, in one job.
 
@@ -325,6 +355,8 @@ def fit_paths(
         Folder in which solutions are stored for other calls with the same arguments but
         ``row_sets``. Used without a start, and with fewer clips than features, where each set is
         solved for itself.
+    memo : BasisMemo, optional
+        Has, and then gets, a basis of the rows of all sets together.
 
     Returns
     -------
@@ -337,6 +369,7 @@ def fit_paths(
         If features are not finite, or all clips of a set have the same label.
     """
     used = np.unique(np.concatenate(list(row_sets)))
+    basis = memo.take(features, used) if memo else None
     source = features if len(used) == len(features) else _subset(features, used)
     _check_finite(source)
     targets = np.asarray(targets)[used]
@@ -358,6 +391,7 @@ def fit_paths(
             client=client,
             start=start,
             stored=[(store, rows_key(rows)) for rows in row_sets] if store else None,
+            basis=basis,
         )
         fitted: list[list[FittedLinear]] = [[] for _ in problems]
         stepwise = go_on is not None and paths.stepwise
@@ -369,6 +403,8 @@ def fit_paths(
                 probes.append(_fitted(Scaler(mean, scale), problem, path[k], c))
             if go_on and stepwise and not go_on([probes[k] for probes in fitted]):
                 break
+        if memo and len(row_sets) > 1:
+            memo.features, memo.rows, memo.basis = features, used, paths.basis
         return fitted
     return [
         _fit_set(

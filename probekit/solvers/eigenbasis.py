@@ -3,6 +3,7 @@
 In this basis the Hessian of logistic regression is nearly diagonal, ``1 + C κ λ``.
 """
 
+import copy
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,10 +12,14 @@ from torch import Tensor
 
 from probekit._typing import Array
 from probekit.solvers.objective import Objective
+from probekit.solvers.row_blocks import StandardizedRows
 
 _SEED = 0  # of the sample of rows
 _DOUBLE_ROWS = 4096  # rows converted to float64 at a time
 _DOUBLE_SIZE = 3e7  # values up to which a float64 copy of the rows is cached
+_GRAM_BLOCKS, _MIN_BLOCK = 4, 256  # of columns of XᵀX, of each of which the rows above are left out
+_SCALE_ROUNDING = 1e-6  # up to which a fold's scale counts as the shared one
+_SIMILAR_SCALES = 2.0  # ratio up to which the penalty is computed in float32
 
 
 class EigenBasis:
@@ -57,17 +62,31 @@ class EigenBasis:
             dtype = torch.float32 if data.count > 100_000 else torch.float64
             for span_rows, block in data.blocks(dtype):
                 scaled = ((block - center.to(dtype)) / ratio.to(dtype)) * used[span_rows][:, None]
-                square += scaled.T @ scaled
+                step = max(_MIN_BLOCK, -(-data.dim // _GRAM_BLOCKS))
+                for k in range(0, data.dim, step):  # eigh reads the lower triangle only
+                    square[k:, k : k + step] += scaled[:, k:].T @ scaled[:, k : k + step]
             ascending, vectors = torch.linalg.eigh(square)
             variances, self.vectors = ascending.flip(0), vectors.flip(1).contiguous()
         self.variances = variances.clamp(min=0).float()
         self._rotate_rows(objective, max_rows)
         self._double: Tensor | None = None
-        self.penalty = None
-        if len(data.ratio) > 1 and bool((data.ratio != 1).any()):
-            assert self.vectors is not None  # a span is a single fold's
-            scaled = data.ratio[:, :, None] * self.vectors
-            self.penalty = (scaled.transpose(1, 2) @ scaled).float()
+        self.penalty = self._penalty(data)
+
+    def for_folds(self, rows: StandardizedRows) -> "EigenBasis":
+        """Return this basis for other folds of the same rows, in the same coordinates."""
+        basis = copy.copy(self)
+        basis.penalty = self._penalty(rows)
+        return basis
+
+    def _penalty(self, data: StandardizedRows) -> Tensor | None:
+        ratio = data.ratio / self.ratio
+        if not bool(((ratio - 1).abs() > _SCALE_ROUNDING).any()):
+            return None
+        assert self.vectors is not None  # a span is a single fold's
+        similar = bool(((ratio < _SIMILAR_SCALES) & (ratio > 1 / _SIMILAR_SCALES)).all())
+        dtype = torch.float32 if similar else torch.float64
+        scaled = ratio.to(dtype)[:, :, None] * self.vectors.to(dtype)
+        return (scaled.transpose(1, 2) @ scaled).float()
 
     def _rotate_rows(self, objective: Objective, max_rows: int) -> None:
         data = objective.rows

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from probekit._typing import Array
 from probekit.parallel.resources import torch_threads
+from probekit.solvers.eigenbasis import EigenBasis
 from probekit.solvers.newton import Newton
 from probekit.solvers.objective import Objective, Sums
 from probekit.solvers.problem import Solution
@@ -106,6 +107,8 @@ class LogisticPaths:
     start : tuple of numpy.ndarray, optional
         Weights of shape (groups, classes, dim) on standardized features and intercepts of shape
         (groups, classes), from which the first C starts; zeros by default.
+    basis : EigenBasis, optional
+        That of other paths over the same rows, which need not be computed again.
 
     Attributes
     ----------
@@ -126,9 +129,10 @@ class LogisticPaths:
         max_iter: int = MAX_ITER,
         client: Any = None,
         start: tuple[Array, Array] | None = None,
+        basis: EigenBasis | None = None,
     ) -> None:
         self.rows, self.targets, self.grid, self.folds = rows, targets, grid, folds
-        self.start = start
+        self.start, self._computed = start, basis
         self.tags, self.classes, self.client = tags, classes, client
         self.tolerance, self.max_iter = tolerance, max_iter
         self.solutions: list[list[Solution]] = [[] for _ in folds]
@@ -140,6 +144,12 @@ class LogisticPaths:
     def stepwise(self) -> bool:
         """Whether memory holds all groups at once; else a path is solved to its end."""
         return len(self.folds) <= self._batch
+
+    @property
+    def basis(self) -> EigenBasis | None:
+        """Basis for other paths over the same rows; None if it has a sample of them only."""
+        basis = self._path.newton.basis if self._path else None
+        return None if basis is None or basis.sample is not None else basis
 
     def extend(self, count: int, progress: Callable[[int, int], None] | None = None) -> None:
         """Solve for the first ``count`` values of C; for all of them if not ``stepwise``."""
@@ -159,7 +169,7 @@ class LogisticPaths:
         tags = None if self.tags is None else self.tags[part]
         folds = self.folds[part]
         objective = Objective(self.rows, self.targets, folds, tags, self.classes, self.client)
-        newton = Newton(objective, self._max_rows, _BLOCK_MEMORY)
+        newton = Newton(objective, self._max_rows, _BLOCK_MEMORY, self._computed)
         path = _Path(objective, newton, self.grid, self.tolerance, self.max_iter, self._chunk)
         if self.start is not None:
             weights, intercepts = self.start

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from probekit._typing import Array
+from probekit.parallel.resources import tune_malloc
 from probekit.solvers import logistic
+from probekit.solvers.eigenbasis import EigenBasis
 from probekit.solvers.objective import Objective
 from probekit.solvers.problem import Problem, Solution
 from probekit.solvers.row_blocks import RowSource, StandardizedRows
@@ -87,6 +89,8 @@ class FoldPaths:
     stored : sequence of (SolutionStore, str), optional
         Where the solutions of each fold are stored, and its key, for other processes; used where
         folds are solved side by side, each for itself.
+    basis : EigenBasis, optional
+        :attr:`basis` of other folds whose training rows are together the same.
 
     Attributes
     ----------
@@ -111,7 +115,9 @@ class FoldPaths:
         client: Any = None,
         start: tuple[Array, Array] | None = None,
         stored: Sequence[tuple[SolutionStore, str]] | None = None,
+        basis: EigenBasis | None = None,
     ) -> None:
+        tune_malloc()
         self.grid = grid
         self.paths: list[FoldPath] = []
         self._solved = 0  # values of C
@@ -131,6 +137,7 @@ class FoldPaths:
                 self._folds.append(_SeparateFold(build, grid, store))
             return
         span = RowSpan(rows) if few else None
+        options["basis"] = basis
         for form in ("multinomial", "binary", "ovr"):
             members = [fold for fold, problem in enumerate(problems) if problem.form == form]
             if members:
@@ -143,6 +150,12 @@ class FoldPaths:
                 (mean, scale) if standardize else (np.zeros_like(mean), np.ones_like(scale))
             )
             self.paths.append((*statistics, []))
+
+    @property
+    def basis(self) -> EigenBasis | None:
+        """The basis of the folds of one form; None of a span, which is no basis of the features."""
+        bases = [form.paths.basis for form in self._forms if form.paths and form.span is None]
+        return next((basis for basis in bases if basis is not None), None)
 
     def extend(self, count: int) -> None:
         """Solve for the first ``count`` values of C; for all of them if not ``stepwise``."""

@@ -84,10 +84,21 @@ class Newton:
         Rows to use; see :class:`EigenBasis`.
     memory : float
         Bytes for the blocks of the preconditioner.
+    computed : EigenBasis, optional
+        Of the same rows, for other folds.
     """
 
-    def __init__(self, objective: Objective, max_rows: int, memory: float) -> None:
-        self.objective, self.basis = objective, EigenBasis(objective, max_rows)
+    def __init__(
+        self,
+        objective: Objective,
+        max_rows: int,
+        memory: float,
+        computed: EigenBasis | None = None,
+    ) -> None:
+        self.objective = objective
+        self.basis = (
+            computed.for_folds(objective.rows) if computed else EigenBasis(objective, max_rows)
+        )
         self.masks = self.basis.take_sample(objective.masks)
         self.preconditioner = BlockPreconditioner(
             self.basis, len(objective), objective.classes, memory

@@ -16,6 +16,7 @@ from torch.nn.functional import softplus
 
 from probekit._typing import Array
 from probekit.parallel import dask
+from probekit.parallel.resources import tune_malloc
 from probekit.solvers.row_blocks import StandardizedRows
 
 _CHUNKS_PER_WORKER = 4  # tasks for each worker of a cluster and pass
@@ -291,6 +292,7 @@ class Objective:
 
 def _partial_sums(objective: Objective, arguments: Sequence[Any], within: slice) -> Sums:
     """Return sums over some rows; runs on a cluster's worker."""
+    tune_malloc()
     with torch.no_grad():
         groups, weights, intercepts, dtype = arguments
         return objective.partial_sums(groups, weights, intercepts, dtype, within)

@@ -132,6 +132,7 @@ def _time_steps(
     grid = student.level_grid
     shape = (size, grid.frames(samples), grid.bands) if grid else (size, samples)
     times: list[float] = []
+    resources.tune_malloc()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         inputs = torch.randn(shape, device=device)

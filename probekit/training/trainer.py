@@ -222,6 +222,7 @@ class _Loop:
 
     def run(self) -> None:
         """Train the epochs that are missing."""
+        resources.tune_malloc()
         try:
             while not self.progress.history.should_stop(self.job.recipe):
                 self._run_epoch(len(self.progress.history.epochs))

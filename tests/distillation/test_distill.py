@@ -248,7 +248,8 @@ def test_a_killed_run_goes_on_and_is_the_same(go, workspace, corpus, tmp_path):
         f"epochs=30, batch=8, device='cpu', cache={str(workspace / 'cache')!r}, "
         f"root={str(corpus)!r}, reports={str(tmp_path / 'k')!r})"
     )
-    process = subprocess.Popen([sys.executable, "-c", code])
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums are rounded by thread
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | threads)
     folder = tmp_path / "k" / "students" / whole["run"][:12]
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (folder / "log.csv").exists():

@@ -1,5 +1,6 @@
 """The choice of C: it reads no test clip, sees no test label, and says what it saw."""
 
+import copy
 import warnings
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from probekit.errors import DataError
 from probekit.metrics import metrics
 from probekit.probes import linear, model_selection
 from probekit.probes.base import FitContext
+from probekit.solvers import eigenbasis
 from probekit.tasks import splits
 
 GRID = (1e-3, 1e-1, 10.0, 1000.0)
@@ -378,3 +380,45 @@ def test_divisions_in_which_the_metric_is_not_defined_are_left_out():
             )
     assert len(curves) == 2
     assert np.array_equal(found.curve, np.mean(curves, axis=0))
+
+
+# ---- the basis that the fits to the divisions leave to the refit
+
+
+def test_the_refit_computes_no_basis_anew(monkeypatch):
+    """One for each split, and the refit's weights are the minimum all the same."""
+    clips, features = draw(240)
+    protocol = PROTOCOLS["official folds"]
+    divisions, targets = splits.make_splits(protocol, clips), clips.targets()
+    computed = []
+    rotate = eigenbasis.EigenBasis._rotate_rows
+    monkeypatch.setattr(
+        eigenbasis.EigenBasis,
+        "_rotate_rows",
+        lambda basis, *arguments: (computed.append(basis), rotate(basis, *arguments)),
+    )
+    models = choose_all(features, targets, clips, divisions, protocol, ACCURACY, grid=GRID)
+    assert len(computed) == len(divisions)
+    for model, split in zip(models, divisions, strict=True):
+        grid = [model.probe.c]
+        [alone] = fit_path(features[split.train], targets[split.train], "single", 3, grid)
+        assert model.gap <= linear.CERTIFIED
+        # a gap of 1e-6 of the objective allows about its root of the weights
+        np.testing.assert_allclose(
+            model.probe.coef, alone.coef, atol=3e-3 * np.abs(alone.coef).max()
+        )
+
+
+def test_a_basis_is_for_the_same_rows_of_the_same_features_only():
+    features, rows = np.zeros((4, 2)), np.array([0, 2])
+    for other, others, taken in (
+        (features, rows, True),
+        (features.copy(), rows, False),
+        (features, np.array([0, 1]), False),
+        (features, np.array([0, 2, 3]), False),
+    ):
+        memo = linear.BasisMemo(features, rows, "basis")
+        assert memo.take(other, others) == ("basis" if taken else None)
+        assert memo.take(features, rows) is None  # it is given away once
+    sent = copy.copy(linear.BasisMemo(features, rows, "basis"))  # as a pickle of it
+    assert sent.features is None and sent.basis is None
