@@ -76,6 +76,8 @@ def run_batched(
         if len(batch) == 1:
             raise MemoryError(f"out of memory on {pieces.device} with a single piece")
         batch_size = len(batch) // 2
+    if len(outputs) == 1:
+        return outputs[0], batch_size
     return {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}, batch_size
 
 
