@@ -10,7 +10,7 @@ from probekit import cards
 from probekit.cards import Protocol, TaskCard
 from probekit.data import readers
 from probekit.data.manifest import Manifest, group_by_recording, groups_are_recordings
-from probekit.errors import DataError
+from probekit.errors import CardError, DataError
 from probekit.tasks import splits
 from probekit.tasks.standin import writer
 from probekit.utils.suggest import unknown_name_error
@@ -318,7 +318,8 @@ def _dataset_module(card: TaskCard) -> ModuleType:
     Raises
     ------
     CardError
-        If there is none, or it has no function ``load``.
+        If there is none, it has no function ``load``, or the card lacks an option among its
+        ``NEEDED``.
     UnknownNameError
         If the card has an option that is not among the module's ``OPTIONS``.
     """
@@ -329,4 +330,10 @@ def _dataset_module(card: TaskCard) -> ModuleType:
     for name in card.options:
         if name not in known:
             raise unknown_name_error(f"option of {card.name} (module {card.module})", name, known)
+    for name in getattr(module, "NEEDED", ()):
+        if name not in card.options:
+            raise CardError(
+                f"{card.name}: a task of module {card.module!r} needs option {name!r}. Write it "
+                f"into its card: options: {{{name}: …}}"
+            )
     return module

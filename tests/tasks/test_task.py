@@ -335,9 +335,33 @@ def test_table_module_without_a_table_says_what_it_needs(tmp_path):
         load_task(str(tmp_path / "mine.yaml")).manifest(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", [m.name for m in pkgutil.iter_modules(datasets.__path__) if m.name[0] != "_"]
-)
+MODULES = [m.name for m in pkgutil.iter_modules(datasets.__path__) if m.name[0] != "_"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_card_without_an_option_that_its_module_needs_is_refused(tmp_path, name):
+    module = import_module(f"{datasets.__name__}.{name}")
+    source, needed = (
+        Path(module.__file__).read_text(encoding="utf-8"),
+        getattr(module, "NEEDED", ()),
+    )
+    read = set(re.findall(r"options\[['\"](\w+)['\"]\]", source))
+    tested = set(re.findall(r"['\"](\w+)['\"] (?:not )?in (?:card\.)?options", source))
+    with_default = set(re.findall(r"options\.get\(['\"](\w+)['\"]", source))
+    assert read - tested - with_default - {"standin"} == set(needed) & read
+    for missing in needed:
+        options = ", ".join(f"{option}: x" for option in needed if option != missing)
+        card = CARD.replace("module: table", f"module: {name}")
+        (tmp_path / "mine.yaml").write_text(card.replace("csv: clips.csv", options))
+        expected = (
+            rf"^mine: a task of module '{name}' needs option '{missing}'\. "
+            rf"Write it into its card: options: {{{missing}: …}}$"
+        )
+        with pytest.raises(CardError, match=expected):
+            load_task(str(tmp_path / "mine.yaml")).manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_each_module_knows_the_options_that_it_reads(tmp_path, name):
     module = import_module(f"{datasets.__name__}.{name}")
     source = Path(module.__file__).read_text(encoding="utf-8")

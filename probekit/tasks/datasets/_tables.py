@@ -151,23 +151,16 @@ def to_manifest(
     return replace(manifest, absent=absent or ())
 
 
-def check_options(
-    card: TaskCard, needed: Sequence[str], texts: Sequence[str], mappings: Sequence[str]
-) -> None:
-    """Raise a CardError where a card lacks options that its module needs, or has them otherwise.
+def check_options(card: TaskCard, texts: Sequence[str], mappings: Sequence[str]) -> None:
+    """Raise a CardError where a card's option is of another type than its module takes.
 
     Parameters
     ----------
     card : TaskCard
         The card.
-    needed : sequence of str
-        Names of options that it must have.
     texts, mappings : sequence of str
         Names of those that must be a text, and a mapping, if it has them.
     """
-    for name in needed:
-        if name not in card.options:
-            raise CardError(f"{card.name}: a task of module {card.module!r} needs option {name!r}")
     for names, kind, what in ((texts, str, "a text"), (mappings, dict, "a mapping")):
         for name in names:
             if name in card.options and not isinstance(card.options[name], kind):

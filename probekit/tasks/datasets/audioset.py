@@ -16,6 +16,7 @@ from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
 OPTIONS = ("train", "validate", "files")
+NEEDED = ("train", "files")
 _CLASSES = "class_labels_indices.csv"
 _COLUMNS = ("ytid", "start", "end", "mids")
 _STANDIN_CLASSES = (

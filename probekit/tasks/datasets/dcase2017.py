@@ -15,6 +15,7 @@ from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.text import summarize_ids
 
 OPTIONS = ("share", "seed")
+NEEDED = ("share", "seed")
 _AUDIO = {
     "training": "unbalanced_train_segments_training_set_audio_formatted_and_segmented_downloads",
     "testing": "unbalanced_train_segments_testing_set_audio_formatted_and_segmented_downloads",

@@ -47,6 +47,7 @@ OPTIONS = (
     *("folder", "suffix", "pattern", "label", "group", "fold", "label_names", "splits", "lists"),
     *("skipped_folders", "exclude_known_bad", "standin"),
 )
+NEEDED = ("folder", "pattern", "label")
 
 
 @dataclass(frozen=True)
@@ -220,11 +221,10 @@ def _suffix(card: TaskCard) -> str:
 
 
 def _pattern(card: TaskCard) -> re.Pattern[str]:
-    """Return the pattern of names; raise a CardError where options are missing or do not fit it."""
+    """Return the pattern of names; raise a CardError where options do not fit it."""
     options = card.options
     check_options(
         card,
-        ("folder", "pattern", "label"),
         ("pattern", "label", "group", "fold", "suffix"),
         ("label_names", "splits", "lists"),
     )

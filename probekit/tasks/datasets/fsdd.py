@@ -11,6 +11,7 @@ from probekit.tasks.datasets._tables import check_label, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 
 OPTIONS = ("label",)
+NEEDED = ("label",)
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav")
 
 

@@ -13,6 +13,7 @@ from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
 OPTIONS = ("train", "exclude_known_bad")
+NEEDED = ("train",)
 _META = "FSDKaggle2019.meta"
 _TABLE = f"{_META}/train_{{}}_post_competition.csv"  # Zenodo's; Kaggle's is train_{}.csv
 _TEST = f"{_META}/test_post_competition.csv"

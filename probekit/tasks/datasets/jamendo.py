@@ -12,6 +12,7 @@ from probekit.tasks.datasets._tables import read_text, to_manifest
 from probekit.tasks.standin.writer import StandInWriter
 
 OPTIONS = ("subset", "split", "center")
+NEEDED = ("subset",)
 _LIST = "data/splits/split-{}/autotagging_{}-{}.tsv"
 _COLUMNS = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
 _SPLITS = {"train": "train", "valid": "validation", "test": "test"}

@@ -15,6 +15,7 @@ from probekit.tasks.standin.writer import StandInWriter
 from probekit.utils.suggest import unknown_name_error
 
 OPTIONS = ("edition", "validation", "seed")
+NEEDED = ("edition", "validation", "seed")
 _LISTS = {
     "train": ("train.csv", "annotations/train.csv"),
     "val": ("val.csv", "validate.csv", "annotations/val.csv", "annotations/validate.csv"),

@@ -46,6 +46,7 @@ OPTIONS = (
     *("tables", "folder", "path", "label", "label_names", "group", "fold"),
     *("split", "split_names", "within", "standin"),
 )
+NEEDED = ("tables", "folder", "path", "label")
 
 Row = dict[str, str]
 
@@ -57,7 +58,6 @@ def load(card: TaskCard, root: Path | None) -> Manifest:
     options = card.options
     check_options(
         card,
-        ("tables", "folder", "path", "label"),
         ("path", "label", "group", "fold", "split"),
         ("label_names", "split_names", "within"),
     )
