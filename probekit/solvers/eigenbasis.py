@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from probekit._typing import Array
+from probekit.solvers.matrix_product import multiply
 from probekit.solvers.objective import Objective
 from probekit.solvers.row_blocks import StandardizedRows
 
@@ -64,7 +65,8 @@ class EigenBasis:
                 scaled = ((block - center.to(dtype)) / ratio.to(dtype)) * used[span_rows][:, None]
                 step = max(_MIN_BLOCK, -(-data.dim // _GRAM_BLOCKS))
                 for k in range(0, data.dim, step):  # eigh reads the lower triangle only
-                    square[k:, k : k + step] += scaled[:, k:].T @ scaled[:, k : k + step]
+                    lower = multiply(scaled[:, k:].T, scaled[:, k : k + step].T)
+                    square[k:, k : k + step] += lower
             ascending, vectors = torch.linalg.eigh(square)
             variances, self.vectors = ascending.flip(0), vectors.flip(1).contiguous()
         self.variances = variances.clamp(min=0).float()
@@ -111,7 +113,7 @@ class EigenBasis:
         """Return scores, shape (groups, classes, rows), from coordinates, in their dtype."""
         flat = point.reshape(-1, point.shape[-1])
         if point.dtype == self.rows.dtype:
-            scores = flat @ self.rows.T
+            scores = multiply(flat, self.rows)
         else:
             parts = [flat @ block.T for _, block in self._double_blocks()]
             scores = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
@@ -121,7 +123,7 @@ class EigenBasis:
         """Return the sum of rows times residuals, shape (groups, classes, directions)."""
         flat = residuals.reshape(-1, residuals.shape[-1])
         if residuals.dtype == self.rows.dtype:
-            total = flat @ self.rows
+            total = multiply(flat, self.rows.T)
         else:
             blocks = [flat[:, span] @ block for span, block in self._double_blocks()]
             total = torch.stack(blocks).sum(dim=0) if len(blocks) > 1 else blocks[0]

@@ -17,6 +17,7 @@ from torch.nn.functional import softplus
 from probekit._typing import Array
 from probekit.parallel import dask
 from probekit.parallel.resources import tune_malloc
+from probekit.solvers.matrix_product import multiply
 from probekit.solvers.row_blocks import StandardizedRows
 
 _CHUNKS_PER_WORKER = 4  # tasks for each worker of a cluster and pass
@@ -183,13 +184,13 @@ class Objective:
             if weights is None or intercepts is None:
                 residuals = self._one_hot(groups, span).to(dtype) * mask[:, None]
             else:
-                scores = weights.reshape(-1, dim).to(dtype) @ block.T
+                scores = multiply(weights.reshape(-1, dim).to(dtype), block)
                 scores = scores.view(count, self.classes, -1)
                 scores += intercepts.to(dtype)[:, :, None]
                 block_loss, residuals = self._residuals(groups, scores, span, mask)
                 loss += block_loss
             grad_intercept += residuals.sum(dim=2, dtype=torch.float64)
-            grad_coef += residuals.view(count * self.classes, -1) @ block
+            grad_coef += multiply(residuals.view(count * self.classes, -1), block.T)
         return Sums(loss, grad_coef.view(count, self.classes, dim), grad_intercept)
 
     def _cluster_sums(self, *arguments: Any) -> Sums:

@@ -1,0 +1,36 @@
+"""Matrix products in float32 on a CPU, by oneDNN.
+
+torch's own go to MKL, which uses half of the vector units of processors that are not Intel's: there
+oneDNN, which torch has for its convolutions, takes half the time.
+"""
+
+import torch
+from torch import Tensor
+
+
+def multiply(left: Tensor, right: Tensor) -> Tensor:
+    """Return ``left @ right.T``.
+
+    Parameters
+    ----------
+    left : Tensor, shape (n, k)
+        Of the type and device of ``right``.
+    right : Tensor, shape (m, k)
+        Fastest if it, or its transpose, is contiguous.
+
+    Returns
+    -------
+    Tensor, shape (n, m)
+        Rounded as a sum of float32 products may be; computed by ``@`` in another type, on another
+        device, or where torch has no oneDNN.
+    """
+    known = left.dtype == torch.float32 and left.device.type == "cpu" and left.numel()
+    if not (known and right.numel() and _has_onednn()):
+        return left @ right.T
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
+    return product
+
+
+def _has_onednn() -> bool:
+    """Tell whether torch has oneDNN and this operation, which its compiler uses."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
