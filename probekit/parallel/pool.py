@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -138,6 +139,8 @@ def _start_executor(processes: int, cores: int) -> Any:
     """Return worker processes, the same ones in a later call; not joblib's, which it configures."""
     from joblib.externals.loky import ProcessPoolExecutor
 
+    # a process whose later items are larger than its first is replaced, which is no fault
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     return ProcessPoolExecutor(
         processes,
         timeout=_IDLE_SECONDS,

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from probekit._typing import Array
 from probekit.parallel.resources import torch_threads
-from probekit.solvers.matrix_product import multiply
 
 TOLERANCE = 0.003  # estimated error of each class's weights, relative to their length
 MAX_ITER = 150
@@ -157,7 +156,7 @@ class LabelSetSolver:
         """Compute gradients and the next directions; return which sets are done."""
         fitted = paths.fitted
         residuals = paths.probs - paths.targets
-        flat = multiply(residuals.view(-1, residuals.shape[-1]), self.rows.T)
+        flat = residuals.view(-1, residuals.shape[-1]) @ self.rows
         gradient = paths.weights + self.c * flat.view(paths.weights.shape)
         slope = self.c * residuals.sum(dim=2)
         if softmax:  # what all classes have in common is rounding
@@ -207,7 +206,7 @@ class LabelSetSolver:
     def _move(self, paths: "_Paths", softmax: bool) -> None:
         """Go along the directions to where the objective nearly stops to fall."""
         c = self.c
-        flat = multiply(paths.direction.view(-1, paths.direction.shape[-1]), self.rows)
+        flat = paths.direction.view(-1, paths.direction.shape[-1]) @ self.rows.T
         change = flat.view(paths.scores.shape) + paths.intercept_direction[:, :, None]
         square = _dot(paths.direction, paths.direction)
         product = _dot(paths.weights, paths.direction)

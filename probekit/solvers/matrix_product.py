@@ -1,11 +1,14 @@
 """Matrix products in float32 on a CPU, by oneDNN.
 
 torch's own go to MKL, which uses half of the vector units of processors that are not Intel's: there
-oneDNN, which torch has for its convolutions, takes half the time.
+oneDNN, which torch has for its convolutions, takes half the time. It compiles code for each new
+shape, so that it is for large matrices of shapes that come again and again.
 """
 
 import torch
 from torch import Tensor
+
+_MIN_SIZE = 1_000_000  # values of the right matrix up to which compiling costs as much as it saves
 
 
 def multiply(left: Tensor, right: Tensor) -> Tensor:
@@ -22,10 +25,10 @@ def multiply(left: Tensor, right: Tensor) -> Tensor:
     -------
     Tensor, shape (n, m)
         Rounded as a sum of float32 products may be; computed by ``@`` in another type, on another
-        device, or where torch has no oneDNN.
+        device, for small matrices, or where torch has no oneDNN.
     """
-    known = left.dtype == torch.float32 and left.device.type == "cpu" and left.numel()
-    if not (known and right.numel() and _has_onednn()):
+    known = left.dtype == torch.float32 and left.device.type == "cpu" and left.numel() > 0
+    if not (known and right.numel() >= _MIN_SIZE and _has_onednn()):
         return left @ right.T
     product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
     return product

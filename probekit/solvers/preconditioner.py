@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from probekit.solvers.eigenbasis import EigenBasis
-from probekit.solvers.matrix_product import multiply
 
 _MIN_STEPS = 12  # steps always tried before a block is computed
 _MAX_STEPS = 300  # steps of conjugate gradients for one direction
@@ -89,8 +88,7 @@ class BlockPreconditioner:
         basis = self.basis
         rows, weight = basis.rows[used, :size], row_weight.to(basis.rows.dtype)
         mean = weight @ rows
-        square = multiply((rows * weight[:, None]).T, rows.T)
-        hessian = (square - torch.outer(mean, mean) / total).double() * c
+        hessian = ((rows * weight[:, None]).T @ rows - torch.outer(mean, mean) / total).double() * c
         if basis.penalty is None:
             hessian.diagonal().add_(1)
         else:

@@ -12,6 +12,7 @@ SHAPES = [(5, 7, 3), (50, 700, 160), (1, 2000, 33), (0, 4, 3), (4, 0, 3), (4, 3,
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("has_onednn", [True, False])
 def test_product_is_that_of_float64(monkeypatch, shape, has_onednn):
+    monkeypatch.setattr(matrix_product, "_MIN_SIZE", 1)
     if not has_onednn:
         monkeypatch.setattr(matrix_product, "_has_onednn", lambda: False)
     n, m, k = shape
