@@ -37,6 +37,7 @@ _SINGLE_THREAD_FLOPS = 5e8  # operations of a product up to which threads cost m
 _STALLED_RATIO = 0.5  # of the previous gap: a larger one after a whole step is no progress
 _SMALL_DECREASE = 1e-3  # of the objective: predicted decrease small relative to the duality gap
 _FORCING_TERMS = (0.5, 0.1)  # share of the gradient that may remain: far from the minimum, near it
+_ALONE_DIRECTION = 5  # for one C, from which on a group shares no block of the preconditioner
 _LATE_DIRECTION, _LATE_FORCING_TERM = 12, 1e-3  # from this direction for one C on
 _MAX_LAST_STEP = 0.03  # length of the last direction, relative to the weights, at convergence
 _SLACK = (1e-11, 1e-6)  # rounding error of the objective in float64 and float32, relative
@@ -403,6 +404,7 @@ class _Path:
             grad_intercept,
             c,
             forcing_term,
+            self.shortened[groups] | (self.directions[groups] >= _ALONE_DIRECTION),
             dtype,
         )
         self.direction[groups], self.intercept_direction[groups] = direction, intercept_direction

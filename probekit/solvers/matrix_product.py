@@ -8,7 +8,7 @@ shape, so that it is for large matrices of shapes that come again and again.
 import torch
 from torch import Tensor
 
-_MIN_SIZE = 1_000_000  # values of the right matrix up to which compiling costs as much as it saves
+_MIN_SIZE = 300_000  # values of the right matrix up to which compiling costs as much as it saves
 
 
 def multiply(left: Tensor, right: Tensor) -> Tensor:

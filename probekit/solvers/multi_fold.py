@@ -250,8 +250,10 @@ class _Form:
         else:
             self.classes = 1
             if form == "binary":
-                self.group_folds, tags = folds, list(range(len(folds)))
-                group_targets = np.stack([targets == problems[f].classes[1] for f in folds], axis=1)
+                positive = [problems[fold].classes[1] for fold in folds]
+                labels, numbers = np.unique(positive, return_inverse=True)
+                self.group_folds, tags = folds, numbers.tolist()
+                group_targets = targets[:, None] == labels
             else:
                 self.group_folds = [f for f in folds for _ in problems[f].classes]
                 tags = [int(tag) for f in folds for tag in problems[f].classes]

@@ -100,9 +100,11 @@ class Newton:
             computed.for_folds(objective.rows) if computed else EigenBasis(objective, max_rows)
         )
         self.masks = self.basis.take_sample(objective.masks)
-        self.preconditioner = BlockPreconditioner(
-            self.basis, len(objective), objective.classes, memory
-        )
+        if objective.one_vs_rest:
+            kinds = objective.tags
+        else:
+            _, kinds = torch.unique(objective.present, dim=0, return_inverse=True)
+        self.preconditioner = BlockPreconditioner(self.basis, kinds, objective.classes, memory)
         self.ratio = objective.rows.ratio
 
     def directions(
@@ -114,6 +116,7 @@ class Newton:
         grad_intercept: Tensor,
         c: Tensor,
         forcing_term: Tensor,
+        alone: Tensor,
         dtype: torch.dtype = torch.float32,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return a direction for each group.
@@ -130,6 +133,8 @@ class Newton:
             C of each group.
         forcing_term : torch.Tensor, shape (n,)
             Share of the gradient's norm that may remain.
+        alone : torch.Tensor of bool, shape (n,)
+            Groups far from the others of their kind, which share no block of the preconditioner.
         dtype : torch.dtype
             Precision of the products.
 
@@ -146,7 +151,7 @@ class Newton:
         state = self._hessian_state(groups, weights, intercepts, dtype)
         scale = c.to(dtype)[:, None, None]
         row_weight = state.row_weight()
-        self.preconditioner.refresh(groups, folds, row_weight, c)
+        self.preconditioner.refresh(groups, folds, row_weight, c, alone)
         precondition = self.preconditioner.operator(
             groups, folds, row_weight, c, self.objective.present[groups], self._softmax
         )

@@ -2,7 +2,8 @@
 
 The diagonal in the eigenbasis is free. Where it is not enough (large C, nearly separable classes),
 the inverse Hessian of one class, along the relevant directions and over the relevant rows, is
-computed once the steps taken since the last one cost as much as it does.
+computed once the steps taken since the last one cost as much as it does. Folds of the same rows
+share it, with the mean of their rows' weights: they differ by few rows, and it need not be exact.
 """
 
 from collections.abc import Callable
@@ -10,14 +11,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from probekit.solvers.eigenbasis import EigenBasis
+from probekit.solvers.matrix_product import multiply
 
-_MIN_STEPS = 12  # steps always tried before a block is computed
+_MIN_STEPS = 30  # steps always tried before a block is computed
 _MAX_STEPS = 300  # steps of conjugate gradients for one direction
 _MAX_COST = 2000  # cost of a block, in steps
 _RELEVANT_CURVATURE = 0.1  # of a direction, where the penalty's is 1
 _NEGLIGIBLE_CURVATURE = 0.003  # of a row that is left out
+_ROW_STEP = 1024  # of the rows of a block, whose products are compiled for each number of rows
 _RIDGE = 1e-6  # added to a block of unit diagonal against rounding
 
 
@@ -28,14 +32,17 @@ class BlockPreconditioner:
     ----------
     basis : EigenBasis
         Coordinates.
-    groups, classes : int
-        Number of groups, and of classes in each.
+    kinds : torch.Tensor of int, shape (groups,)
+        Groups of a kind differ by their folds only, and share blocks.
+    classes : int
+        Number of classes of each group.
     memory : float
         Bytes for all blocks.
     """
 
-    def __init__(self, basis: EigenBasis, groups: int, classes: int, memory: float) -> None:
-        self.basis, self.classes = basis, classes
+    def __init__(self, basis: EigenBasis, kinds: Tensor, classes: int, memory: float) -> None:
+        self.basis, self.kinds, self.classes = basis, kinds, classes
+        groups = len(kinds)
         directions, device = len(basis.variances), basis.rows.device
         self.max_size = min(directions, int((memory / 4 / (groups * classes)) ** 0.5))
         self.inverses: dict[int, Tensor] = {}
@@ -57,9 +64,17 @@ class BlockPreconditioner:
         """Add the steps that groups took."""
         self.steps_since[groups] += steps
 
-    def refresh(self, groups: Tensor, folds: Tensor, row_weight: Tensor, c: Tensor) -> None:
-        """Compute new blocks for groups whose steps since the last one cost as much as a block."""
+    def refresh(
+        self, groups: Tensor, folds: Tensor, row_weight: Tensor, c: Tensor, alone: Tensor
+    ) -> None:
+        """Compute new blocks for groups whose steps since the last one cost as much as a block.
+
+        Groups that are ``alone`` share theirs with no other.
+        """
         self.fresh[groups] = False
+        kinds = torch.where(alone, -1 - groups, self.kinds[groups])
+        number, c, row_weight = _share(kinds, c, row_weight)
+        counts = torch.bincount(number)
         totals = row_weight.sum(dim=2).clamp(min=1e-30)
         top = c * totals.amax(dim=1) / self.basis.sample_weight.sum()
         # cost of a block at the current weights: along how many directions, over how many rows
@@ -70,29 +85,43 @@ class BlockPreconditioner:
         used = c[:, None, None] * row_weight * self.basis.squared_norms > _NEGLIGIBLE_CURVATURE
         rows = used.sum(dim=(1, 2)).double() / self.classes
         flops = 2.0 * rows * sizes**2 + 6.0 * sizes.double() ** 3
-        self.cost[groups] = (0.5 * flops / self._step_cost()).clamp(_MIN_STEPS, _MAX_COST).long()
-        due = torch.nonzero(self.steps_since[groups] >= self.cost[groups])[:, 0]
-        for k in due.tolist():
-            group, fold, size = int(groups[k]), int(folds[k]), int(sizes[k])
+        cost = (flops / self._step_cost() / counts).clamp(_MIN_STEPS, _MAX_COST).long()
+        self.cost[groups] = cost[number]
+        steps = torch.zeros_like(cost).index_add_(0, number, self.steps_since[groups])
+        for k in torch.nonzero(steps >= cost * counts)[:, 0].tolist():
+            members = groups[number == k]
+            penalty = self.basis.penalty
+            if penalty is not None:
+                penalty = penalty[folds[number == k]].mean(dim=0)
             blocks = [
-                self._hessian(weight[rows_used], total, rows_used, c[k], fold, size)
+                self._hessian(weight, total, rows_used, c[k], penalty, int(sizes[k]))
                 for weight, total, rows_used in zip(row_weight[k], totals[k], used[k], strict=True)
             ]
-            self.inverses[group] = _invert(torch.stack(blocks))
-            self.steps_since[group], self.fresh[group] = 0, True
+            self.inverses.update(dict.fromkeys(members.tolist(), _invert(torch.stack(blocks))))
+            self.steps_since[members], self.fresh[members] = 0, True
 
     def _hessian(
-        self, row_weight: Tensor, total: Tensor, used: Tensor, c: Tensor, fold: int, size: int
+        self,
+        row_weight: Tensor,
+        total: Tensor,
+        used: Tensor,
+        c: Tensor,
+        penalty: Tensor | None,
+        size: int,
     ) -> Tensor:
         """Return the Hessian along the leading directions, over the relevant rows."""
         basis = self.basis
-        rows, weight = basis.rows[used, :size], row_weight.to(basis.rows.dtype)
+        chosen = torch.nonzero(used)[:, 0]
+        padded = pad(chosen, (0, -len(chosen) % min(_ROW_STEP, len(used))))
+        rows, weight = basis.rows[padded, :size], row_weight[padded].to(basis.rows.dtype)
+        weight[len(chosen) :] = 0
         mean = weight @ rows
-        hessian = ((rows * weight[:, None]).T @ rows - torch.outer(mean, mean) / total).double() * c
-        if basis.penalty is None:
+        products = multiply((rows * weight[:, None]).T, rows.T)
+        hessian = (products - torch.outer(mean, mean) / total).double() * c
+        if penalty is None:
             hessian.diagonal().add_(1)
         else:
-            hessian += basis.penalty[fold, :size, :size]
+            hessian += penalty[:size, :size]
         return hessian
 
     def operator(
@@ -115,15 +144,7 @@ class BlockPreconditioner:
         inverse_diagonal = (1 / diagonal).to(row_weight.dtype)
         if softmax:
             inverse_diagonal *= present[:, :, None]
-        by_size: dict[int, list[int]] = {}
-        for position, group in enumerate(groups.tolist()):
-            if group in self.inverses:
-                by_size.setdefault(self.inverses[group].shape[1], []).append(position)
-        stacks = [
-            (positions, torch.stack([self.inverses[int(groups[k])] for k in positions]))
-            for size, positions in by_size.items()
-            if size
-        ]
+        inverses = [self.inverses.get(group) for group in groups.tolist()]
 
         latest: list[_ActiveBlocks] = []
 
@@ -131,7 +152,7 @@ class BlockPreconditioner:
             if not latest or latest[0].active is not active:  # groups have left
                 mask = present[active][:, :, None].to(row_weight.dtype) if softmax else None
                 diagonal = inverse_diagonal[active]
-                latest[:] = [_ActiveBlocks(active, diagonal, _select_active(stacks, active), mask)]
+                latest[:] = [_ActiveBlocks(active, diagonal, _stack(inverses, active), mask)]
             return latest[0].apply(residual)
 
         return precondition
@@ -143,7 +164,7 @@ class _ActiveBlocks:
 
     active: Tensor
     inverse_diagonal: Tensor
-    blocks: list[tuple[Tensor, Tensor]]
+    blocks: list[tuple[Tensor, Tensor]]  # as of _stack
     present: Tensor | None  # of a softmax
 
     def apply(self, residual: Tensor) -> Tensor:
@@ -151,12 +172,8 @@ class _ActiveBlocks:
         result = self.inverse_diagonal * residual
         for positions, inverses in self.blocks:
             size = inverses.shape[-1]
-            if len(positions) == len(residual):  # in order: no copy
-                leading = residual[:, :, None, :size].to(inverses.dtype)
-                result[:, :, :size] = (leading @ inverses)[:, :, 0]
-            else:
-                leading = residual[positions, :, None, :size].to(inverses.dtype)
-                result[positions, :, :size] = (leading @ inverses)[:, :, 0].to(result.dtype)
+            leading = residual[positions, :, :size].to(inverses.dtype).transpose(1, 2)
+            result[positions, :, :size] = (leading @ inverses).transpose(1, 2).to(result.dtype)
         if self.present is not None:
             result *= self.present
             mean = result.sum(dim=1, keepdim=True) / self.present.sum(dim=1, keepdim=True)
@@ -177,15 +194,40 @@ def _invert(hessians: Tensor) -> Tensor:
     return (torch.cholesky_inverse(factor) * root[:, :, None] * root[:, None]).float()
 
 
-def _select_active(
-    stacks: list[tuple[list[int], Tensor]], active: Tensor
-) -> list[tuple[Tensor, Tensor]]:
-    """Return the positions among the active groups, with their blocks."""
-    row_of = {position: row for row, position in enumerate(active.tolist())}
-    selected = []
-    for positions, inverses in stacks:
-        inside = [k for k, position in enumerate(positions) if position in row_of]
-        if inside:
-            rows = torch.tensor([row_of[positions[k]] for k in inside], device=active.device)
-            selected.append((rows, inverses if len(inside) == len(positions) else inverses[inside]))
-    return selected
+def _share(kinds: Tensor, c: Tensor, row_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the number of each group's block, and C and mean row weights of each block.
+
+    Groups share a block if they are of the same kind and at the same C.
+    """
+    keys = torch.stack([kinds.double(), c], dim=1)
+    unique, number = torch.unique(keys, dim=0, return_inverse=True)
+    if len(unique) == len(kinds):
+        return torch.arange(len(kinds), device=c.device), c, row_weight
+    total = row_weight.new_zeros(len(unique), *row_weight.shape[1:])
+    total.index_add_(0, number, row_weight)
+    return number, unique[:, 1], total / torch.bincount(number)[:, None, None]
+
+
+def _stack(inverses: list[Tensor | None], active: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return the inverses of the active groups, stacked by their size and number of groups.
+
+    Each stack has positions among the active groups, shape (blocks, groups), and inverses, shape
+    (blocks, classes, size, size).
+    """
+    groups_of: dict[int, list[int]] = {}
+    by_id: dict[int, Tensor] = {}
+    for position, group in enumerate(active.tolist()):
+        inverse = inverses[group]
+        if inverse is not None and inverse.numel():
+            by_id[id(inverse)] = inverse
+            groups_of.setdefault(id(inverse), []).append(position)
+    alike: dict[tuple[int, int], list[int]] = {}
+    for key, positions in groups_of.items():
+        alike.setdefault((by_id[key].shape[-1], len(positions)), []).append(key)
+    return [
+        (
+            torch.tensor([groups_of[key] for key in keys], device=active.device),
+            torch.stack([by_id[key] for key in keys]),
+        )
+        for keys in alike.values()
+    ]
