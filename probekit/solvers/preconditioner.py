@@ -21,6 +21,7 @@ _MAX_STEPS = 300  # steps of conjugate gradients for one direction
 _MAX_COST = 2000  # cost of a block, in steps
 _RELEVANT_CURVATURE = 0.1  # of a direction, where the penalty's is 1
 _NEGLIGIBLE_CURVATURE = 0.003  # of a row that is left out
+_INVERSE_FLOPS = 20.0  # of a block, times its size cubed, in flops of products in float32
 _ROW_STEP = 1024  # of the rows of a block, whose products are compiled for each number of rows
 _RIDGE = 1e-6  # added to a block of unit diagonal against rounding
 
@@ -84,7 +85,7 @@ class BlockPreconditioner:
         sizes.clamp_(max=self.max_size)
         used = c[:, None, None] * row_weight * self.basis.squared_norms > _NEGLIGIBLE_CURVATURE
         rows = used.sum(dim=(1, 2)).double() / self.classes
-        flops = 2.0 * rows * sizes**2 + 6.0 * sizes.double() ** 3
+        flops = 2.0 * rows * sizes**2 + _INVERSE_FLOPS * sizes.double() ** 3
         cost = (flops / self._step_cost() / counts).clamp(_MIN_STEPS, _MAX_COST).long()
         self.cost[groups] = cost[number]
         steps = torch.zeros_like(cost).index_add_(0, number, self.steps_since[groups])

@@ -98,9 +98,12 @@ class StandardizedRows:
         spread = spread if standardize else np.ones_like(spread)
         self.spread = spread.astype(np.float32).astype(np.float64)
         self.spread[(self.spread == 0) | ~np.isfinite(self.spread)] = 1.0
-        mean, scale, largest = self._by_fold()
-        largest_raw = np.abs(largest) * self.spread + np.abs(self.center)
-        constant = scale * self.spread <= ROUNDING * largest_raw
+        mean, scale, lowest, highest = self._by_fold()
+        largest_raw = np.maximum(np.abs(lowest), np.abs(highest)) * self.spread
+        largest_raw += np.abs(self.center)
+        # a deviation from sums of squares may be rounding alone, a range cannot
+        deviation = np.minimum(scale, highest - lowest)
+        constant = deviation * self.spread <= ROUNDING * largest_raw
         ratio = np.where(constant, 1.0, scale) if standardize else np.ones_like(scale)
         self.constant = constant
         self.mean = self.center + mean * self.spread
@@ -176,10 +179,11 @@ class StandardizedRows:
             count = total
         return mean, np.sqrt(square / max(count, 1))
 
-    def _by_fold(self) -> tuple[Array, Array, Array]:
-        """Return mean, standard deviation and largest magnitude by fold, in shared coordinates."""
+    def _by_fold(self) -> tuple[Array, Array, Array, Array]:
+        """Return mean, standard deviation, minimum and maximum by fold, in shared coordinates."""
         folds = len(self.masks)
-        sums, squares, largest = (np.zeros((folds, self.dim)) for _ in range(3))
+        sums, squares = np.zeros((folds, self.dim)), np.zeros((folds, self.dim))
+        lowest, highest = np.full_like(sums, np.inf), np.full_like(sums, -np.inf)
         counts = np.maximum(self.masks.sum(axis=1), 1)[:, None]
         for span, block in self.blocks():
             values = block.cpu().numpy()
@@ -189,6 +193,7 @@ class StandardizedRows:
             for fold, mask in enumerate(masks):
                 if mask.any():
                     fold_values = values if mask.all() else values[mask]
-                    np.maximum(largest[fold], np.abs(fold_values).max(axis=0), out=largest[fold])
+                    np.minimum(lowest[fold], fold_values.min(axis=0), out=lowest[fold])
+                    np.maximum(highest[fold], fold_values.max(axis=0), out=highest[fold])
         mean = sums / counts
-        return mean, np.sqrt(np.maximum(squares / counts - mean**2, 0)), largest
+        return mean, np.sqrt(np.maximum(squares / counts - mean**2, 0)), lowest, highest

@@ -145,3 +145,16 @@ def test_half_precision_is_wide_before_it_is_squared():
     )
     np.testing.assert_allclose(scale, [300, 300])
     assert np.isfinite(path[0][0].coef).all()
+
+
+def test_unit_that_is_silent_in_a_fold_is_constant_there():
+    """Its deviation from sums of squares is rounding, far above a share of its own values."""
+    rng = np.random.default_rng(0)
+    x = np.maximum(rng.standard_normal((900, 8)), 0).astype(np.float32)
+    x[:, 3] = 0
+    x[:2, 3] = [0.01, 0.02]
+    masks = np.stack([np.arange(900) % 3 != k for k in range(3)])
+    masks[2, :2] = False
+    rows = row_blocks.StandardizedRows(x, masks)
+    assert rows.constant[:, 3].tolist() == [False, False, True] and rows.constant.sum() == 1
+    assert rows.scale[2, 3] == 1 and rows.shared_scale_ok
