@@ -20,7 +20,6 @@ _DOUBLE_ROWS = 4096  # rows converted to float64 at a time
 _DOUBLE_SIZE = 3e7  # values up to which a float64 copy of the rows is cached
 _GRAM_BLOCKS, _MIN_BLOCK = 4, 256  # of columns of XᵀX, of each of which the rows above are left out
 _SCALE_ROUNDING = 1e-6  # up to which a fold's scale counts as the shared one
-_SIMILAR_SCALES = 2.0  # ratio up to which the penalty is computed in float32
 
 
 class EigenBasis:
@@ -45,7 +44,7 @@ class EigenBasis:
         How many rows each row of a sample represents.
     squared_norms : torch.Tensor, shape (rows,), float32
         Squared lengths of the rows.
-    penalty : torch.Tensor or None, shape (folds, directions, directions), float32
+    penalty : Penalty or None
         Penalty of the weights in these coordinates; None for the identity.
     """
 
@@ -80,15 +79,12 @@ class EigenBasis:
         basis.penalty = self._penalty(rows)
         return basis
 
-    def _penalty(self, data: StandardizedRows) -> Tensor | None:
+    def _penalty(self, data: StandardizedRows) -> "Penalty | None":
         ratio = data.ratio / self.ratio
         if not bool(((ratio - 1).abs() > _SCALE_ROUNDING).any()):
             return None
         assert self.vectors is not None  # a span is a single fold's
-        similar = bool(((ratio < _SIMILAR_SCALES) & (ratio > 1 / _SIMILAR_SCALES)).all())
-        dtype = torch.float32 if similar else torch.float64
-        scaled = ratio.to(dtype)[:, :, None] * self.vectors.to(dtype)
-        return (scaled.transpose(1, 2) @ scaled).float()
+        return Penalty(ratio**2, self.vectors)
 
     def _rotate_rows(self, objective: Objective, max_rows: int) -> None:
         data = objective.rows
@@ -164,6 +160,42 @@ class EigenBasis:
     def take_sample(self, values: Tensor) -> Tensor:
         """Return values, whose last axis is rows, of the rows in use."""
         return values if self.sample is None else values[..., self.sample]
+
+
+class Penalty:
+    """Penalty of weights in a basis: that of features, which are scaled by fold.
+
+    Parameters
+    ----------
+    squares : torch.Tensor, shape (folds, dim)
+        Squared scales of the features.
+    vectors : torch.Tensor, shape (dim, directions)
+        Orthonormal.
+
+    Attributes
+    ----------
+    diagonal : torch.Tensor, shape (folds, directions), float64
+        Of the penalty's Hessian.
+    """
+
+    def __init__(self, squares: Tensor, vectors: Tensor) -> None:
+        self.squares, self.vectors = squares, vectors.float()
+        self.diagonal = squares @ vectors**2
+
+    def hvp(self, point: Tensor, folds: Tensor) -> Tensor:
+        """Return the Hessian times coordinates of shape (groups, classes, directions)."""
+        vectors = self.vectors.to(point.dtype)
+        features = multiply(point.reshape(-1, point.shape[-1]), vectors)
+        features = features.view(*point.shape[:2], -1) * self.squares[folds][:, None].to(
+            point.dtype
+        )
+        return multiply(features.view(-1, features.shape[-1]), vectors.T).view(point.shape)
+
+    def block(self, folds: Tensor, size: int) -> Tensor:
+        """Return the Hessian along the first directions, the mean of some folds."""
+        leading = self.vectors[:, :size]
+        scaled = leading * self.squares[folds].mean(dim=0)[:, None].float()
+        return multiply(scaled.T, leading.T)
 
 
 def _sampling_probabilities(objective: Objective, max_rows: int) -> Array:

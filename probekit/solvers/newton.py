@@ -248,9 +248,9 @@ class Newton:
         first_norm = norm = _dot(residual, search)
         while len(active):
             residual_change, search_intercept = state.hvp(self.basis.scores(search))
-            image = self._penalized(search, folds[active]) + scale * self.basis.project(
-                residual_change
-            )
+            image = scale * self.basis.project(residual_change)
+            penalty = self.basis.penalty
+            image += penalty.hvp(search, folds[active]) if penalty else search
             curvature = _dot(search, image)
             sound = (curvature > 0) & torch.isfinite(curvature)  # else dominated by rounding error
             step_size = torch.where(sound, norm / curvature, 0.0)
@@ -274,18 +274,6 @@ class Newton:
                 search, scale, norm = search[remaining], scale[remaining], norm[remaining]
                 state = state.subset(remaining)
         return point, intercept_change, steps, broken
-
-    def _penalized(self, point: Tensor, folds: Tensor) -> Tensor:
-        """Return the penalty's Hessian times ``point``."""
-        if self.basis.penalty is None:
-            return point
-        if self._softmax:  # one group a fold
-            return point @ self.basis.penalty[folds].to(point.dtype)
-        product = torch.empty_like(point)
-        for fold in torch.unique(folds):
-            members = folds == fold
-            product[members] = point[members] @ self.basis.penalty[fold].to(point.dtype)
-        return product
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -91,39 +91,32 @@ class BlockPreconditioner:
         steps = torch.zeros_like(cost).index_add_(0, number, self.steps_since[groups])
         for k in torch.nonzero(steps >= cost * counts)[:, 0].tolist():
             members = groups[number == k]
-            penalty = self.basis.penalty
-            if penalty is not None:
-                penalty = penalty[folds[number == k]].mean(dim=0)
+            penalty = self._penalty(folds[number == k], int(sizes[k]))
             blocks = [
-                self._hessian(weight, total, rows_used, c[k], penalty, int(sizes[k]))
+                self._hessian(weight, total, rows_used, c[k], penalty)
                 for weight, total, rows_used in zip(row_weight[k], totals[k], used[k], strict=True)
             ]
             self.inverses.update(dict.fromkeys(members.tolist(), _invert(torch.stack(blocks))))
             self.steps_since[members], self.fresh[members] = 0, True
 
+    def _penalty(self, folds: Tensor, size: int) -> Tensor:
+        """Return the penalty's Hessian along the leading directions, the mean of some folds."""
+        if self.basis.penalty is None:
+            return torch.eye(size, device=folds.device)
+        return self.basis.penalty.block(folds, size)
+
     def _hessian(
-        self,
-        row_weight: Tensor,
-        total: Tensor,
-        used: Tensor,
-        c: Tensor,
-        penalty: Tensor | None,
-        size: int,
+        self, row_weight: Tensor, total: Tensor, used: Tensor, c: Tensor, penalty: Tensor
     ) -> Tensor:
         """Return the Hessian along the leading directions, over the relevant rows."""
-        basis = self.basis
+        basis, size = self.basis, len(penalty)
         chosen = torch.nonzero(used)[:, 0]
         padded = pad(chosen, (0, -len(chosen) % min(_ROW_STEP, len(used))))
         rows, weight = basis.rows[padded, :size], row_weight[padded].to(basis.rows.dtype)
         weight[len(chosen) :] = 0
         mean = weight @ rows
         products = multiply((rows * weight[:, None]).T, rows.T)
-        hessian = (products - torch.outer(mean, mean) / total).double() * c
-        if penalty is None:
-            hessian.diagonal().add_(1)
-        else:
-            hessian += penalty[:size, :size]
-        return hessian
+        return (products - torch.outer(mean, mean) / total).double() * c + penalty
 
     def operator(
         self,
@@ -141,7 +134,7 @@ class BlockPreconditioner:
         if basis.penalty is None:
             diagonal += 1
         else:
-            diagonal += basis.penalty.diagonal(dim1=1, dim2=2)[folds][:, None]
+            diagonal += basis.penalty.diagonal[folds][:, None]
         inverse_diagonal = (1 / diagonal).to(row_weight.dtype)
         if softmax:
             inverse_diagonal *= present[:, :, None]
