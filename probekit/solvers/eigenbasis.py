@@ -169,7 +169,7 @@ class Penalty:
     ----------
     squares : torch.Tensor, shape (folds, dim)
         Squared scales of the features.
-    vectors : torch.Tensor, shape (dim, directions)
+    vectors : torch.Tensor, shape (dim, directions), float64
         Orthonormal.
 
     Attributes
@@ -179,21 +179,20 @@ class Penalty:
     """
 
     def __init__(self, squares: Tensor, vectors: Tensor) -> None:
-        self.squares, self.vectors = squares, vectors.float()
+        self.squares, self.vectors, self._single = squares, vectors, vectors.float()
         self.diagonal = squares @ vectors**2
 
     def hvp(self, point: Tensor, folds: Tensor) -> Tensor:
         """Return the Hessian times coordinates of shape (groups, classes, directions)."""
-        vectors = self.vectors.to(point.dtype)
+        vectors = self._single if point.dtype == torch.float32 else self.vectors
+        squares = self.squares[folds][:, None].to(point.dtype)
         features = multiply(point.reshape(-1, point.shape[-1]), vectors)
-        features = features.view(*point.shape[:2], -1) * self.squares[folds][:, None].to(
-            point.dtype
-        )
+        features = features.view(*point.shape[:2], -1) * squares
         return multiply(features.view(-1, features.shape[-1]), vectors.T).view(point.shape)
 
     def block(self, folds: Tensor, size: int) -> Tensor:
         """Return the Hessian along the first directions, the mean of some folds."""
-        leading = self.vectors[:, :size]
+        leading = self._single[:, :size]
         scaled = leading * self.squares[folds].mean(dim=0)[:, None].float()
         return multiply(scaled.T, leading.T)
 

@@ -221,7 +221,9 @@ def _stack(inverses: list[Tensor | None], active: Tensor) -> list[tuple[Tensor, 
     return [
         (
             torch.tensor([groups_of[key] for key in keys], device=active.device),
-            torch.stack([by_id[key] for key in keys]),
+            by_id[keys[0]][None]  # no copy
+            if len(keys) == 1
+            else torch.stack([by_id[key] for key in keys]),
         )
         for keys in alike.values()
     ]
