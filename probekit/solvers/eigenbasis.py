@@ -44,8 +44,8 @@ class EigenBasis:
         How many rows each row of a sample represents.
     squared_norms : torch.Tensor, shape (rows,), float32
         Squared lengths of the rows.
-    penalty : Penalty or None
-        Penalty of the weights in these coordinates; None for the identity.
+    penalty : Penalty
+        Penalty of the weights in these coordinates.
     """
 
     def __init__(self, objective: Objective, max_rows: int) -> None:
@@ -71,20 +71,13 @@ class EigenBasis:
         self.variances = variances.clamp(min=0).float()
         self._rotate_rows(objective, max_rows)
         self._double: Tensor | None = None
-        self.penalty = self._penalty(data)
+        self.penalty = Penalty(data.ratio / self.ratio, self.vectors)
 
     def for_folds(self, rows: StandardizedRows) -> "EigenBasis":
         """Return this basis for other folds of the same rows, in the same coordinates."""
         basis = copy.copy(self)
-        basis.penalty = self._penalty(rows)
+        basis.penalty = Penalty(rows.ratio / self.ratio, self.vectors)
         return basis
-
-    def _penalty(self, data: StandardizedRows) -> "Penalty | None":
-        ratio = data.ratio / self.ratio
-        if not bool(((ratio - 1).abs() > _SCALE_ROUNDING).any()):
-            return None
-        assert self.vectors is not None  # a span is a single fold's
-        return Penalty(ratio**2, self.vectors)
 
     def _rotate_rows(self, objective: Objective, max_rows: int) -> None:
         data = objective.rows
@@ -167,23 +160,29 @@ class Penalty:
 
     Parameters
     ----------
-    squares : torch.Tensor, shape (folds, dim)
-        Squared scales of the features.
-    vectors : torch.Tensor, shape (dim, directions), float64
-        Orthonormal.
+    ratio : torch.Tensor, shape (folds, dim)
+        Scales of the features, relative to those of the basis.
+    vectors : torch.Tensor or None, shape (dim, directions), float64
+        Orthonormal; None for the identity, with ratios of 1.
 
     Attributes
     ----------
     diagonal : torch.Tensor, shape (folds, directions), float64
-        Of the penalty's Hessian.
+        Of the penalty's Hessian, which is the identity where all ratios are 1.
     """
 
-    def __init__(self, squares: Tensor, vectors: Tensor) -> None:
-        self.squares, self.vectors, self._single = squares, vectors, vectors.float()
-        self.diagonal = squares @ vectors**2
+    def __init__(self, ratio: Tensor, vectors: Tensor | None) -> None:
+        self.diagonal = torch.ones_like(ratio)
+        self.vectors: Tensor | None = None
+        if bool(((ratio - 1).abs() > _SCALE_ROUNDING).any()):
+            assert vectors is not None  # a span is a single fold's
+            self.squares, self.vectors, self._single = ratio**2, vectors, vectors.float()
+            self.diagonal = self.squares @ vectors**2
 
     def hvp(self, point: Tensor, folds: Tensor) -> Tensor:
         """Return the Hessian times coordinates of shape (groups, classes, directions)."""
+        if self.vectors is None:
+            return point
         vectors = self._single if point.dtype == torch.float32 else self.vectors
         squares = self.squares[folds][:, None].to(point.dtype)
         features = multiply(point.reshape(-1, point.shape[-1]), vectors)
@@ -192,6 +191,8 @@ class Penalty:
 
     def block(self, folds: Tensor, size: int) -> Tensor:
         """Return the Hessian along the first directions, the mean of some folds."""
+        if self.vectors is None:
+            return torch.eye(size, device=folds.device)
         leading = self._single[:, :size]
         scaled = leading * self.squares[folds].mean(dim=0)[:, None].float()
         return multiply(scaled.T, leading.T)

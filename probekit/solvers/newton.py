@@ -249,8 +249,7 @@ class Newton:
         while len(active):
             residual_change, search_intercept = state.hvp(self.basis.scores(search))
             image = scale * self.basis.project(residual_change)
-            penalty = self.basis.penalty
-            image += penalty.hvp(search, folds[active]) if penalty else search
+            image += self.basis.penalty.hvp(search, folds[active])
             curvature = _dot(search, image)
             sound = (curvature > 0) & torch.isfinite(curvature)  # else dominated by rounding error
             step_size = torch.where(sound, norm / curvature, 0.0)

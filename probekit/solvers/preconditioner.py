@@ -74,8 +74,7 @@ class BlockPreconditioner:
         """
         self.fresh[groups] = False
         kinds = torch.where(alone, -1 - groups, self.kinds[groups])
-        number, c, row_weight = _share(kinds, c, row_weight)
-        counts = torch.bincount(number)
+        number, counts, c, row_weight = _share(kinds, c, row_weight)
         totals = row_weight.sum(dim=2).clamp(min=1e-30)
         top = c * totals.amax(dim=1) / self.basis.sample_weight.sum()
         # cost of a block at the current weights: along how many directions, over how many rows
@@ -91,19 +90,13 @@ class BlockPreconditioner:
         steps = torch.zeros_like(cost).index_add_(0, number, self.steps_since[groups])
         for k in torch.nonzero(steps >= cost * counts)[:, 0].tolist():
             members = groups[number == k]
-            penalty = self._penalty(folds[number == k], int(sizes[k]))
+            penalty = self.basis.penalty.block(folds[number == k], int(sizes[k]))
             blocks = [
                 self._hessian(weight, total, rows_used, c[k], penalty)
                 for weight, total, rows_used in zip(row_weight[k], totals[k], used[k], strict=True)
             ]
             self.inverses.update(dict.fromkeys(members.tolist(), _invert(torch.stack(blocks))))
             self.steps_since[members], self.fresh[members] = 0, True
-
-    def _penalty(self, folds: Tensor, size: int) -> Tensor:
-        """Return the penalty's Hessian along the leading directions, the mean of some folds."""
-        if self.basis.penalty is None:
-            return torch.eye(size, device=folds.device)
-        return self.basis.penalty.block(folds, size)
 
     def _hessian(
         self, row_weight: Tensor, total: Tensor, used: Tensor, c: Tensor, penalty: Tensor
@@ -131,10 +124,7 @@ class BlockPreconditioner:
         basis = self.basis
         level = row_weight.sum(dim=2) / basis.sample_weight.sum()
         diagonal = c[:, None, None] * level[:, :, None] * basis.variances
-        if basis.penalty is None:
-            diagonal += 1
-        else:
-            diagonal += basis.penalty.diagonal[folds][:, None]
+        diagonal += basis.penalty.diagonal[folds][:, None]
         inverse_diagonal = (1 / diagonal).to(row_weight.dtype)
         if softmax:
             inverse_diagonal *= present[:, :, None]
@@ -188,18 +178,18 @@ def _invert(hessians: Tensor) -> Tensor:
     return (torch.cholesky_inverse(factor) * root[:, :, None] * root[:, None]).float()
 
 
-def _share(kinds: Tensor, c: Tensor, row_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the number of each group's block, and C and mean row weights of each block.
+def _share(kinds: Tensor, c: Tensor, row_weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the number of each group's block, and groups, C and mean row weights of each block.
 
     Groups share a block if they are of the same kind and at the same C.
     """
     keys = torch.stack([kinds.double(), c], dim=1)
-    unique, number = torch.unique(keys, dim=0, return_inverse=True)
+    unique, number, counts = torch.unique(keys, dim=0, return_inverse=True, return_counts=True)
     if len(unique) == len(kinds):
-        return torch.arange(len(kinds), device=c.device), c, row_weight
+        return torch.arange(len(kinds), device=c.device), counts, c, row_weight
     total = row_weight.new_zeros(len(unique), *row_weight.shape[1:])
     total.index_add_(0, number, row_weight)
-    return number, unique[:, 1], total / torch.bincount(number)[:, None, None]
+    return number, counts, unique[:, 1], total / counts[:, None, None]
 
 
 def _stack(inverses: list[Tensor | None], active: Tensor) -> list[tuple[Tensor, Tensor]]:

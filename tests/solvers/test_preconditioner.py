@@ -138,7 +138,7 @@ def test_penalty_is_that_of_weights_on_each_fold_s_scales(dtype):
     newton = draw(4)
     penalty, vectors = newton.basis.penalty, newton.basis.vectors
     squares = penalty.squares * torch.linspace(0.5, 2, DIM, dtype=torch.float64)
-    penalty = type(penalty)(squares, vectors)
+    penalty = type(penalty)(squares.sqrt(), vectors)
     folds = torch.tensor([2, 0, 2])
     dense = vectors.T @ (squares[:, :, None] * vectors)
     point = torch.randn(3, CLASSES, DIM, generator=torch.Generator().manual_seed(0), dtype=dtype)
@@ -150,4 +150,13 @@ def test_penalty_is_that_of_weights_on_each_fold_s_scales(dtype):
     torch.testing.assert_close(penalty.diagonal, dense.diagonal(dim1=1, dim2=2))
     torch.testing.assert_close(
         penalty.block(folds, 7).double(), dense[folds, :7, :7].mean(dim=0), **close
+    )
+
+
+def test_penalty_of_equal_scales_is_the_identity():
+    penalty = draw(1).basis.penalty
+    point, folds = torch.randn(1, CLASSES, DIM), torch.tensor([0])
+    assert torch.equal(penalty.hvp(point, folds), point)
+    assert torch.equal(penalty.block(folds, 7), torch.eye(7)) and bool(
+        (penalty.diagonal == 1).all()
     )
